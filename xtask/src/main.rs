@@ -1,2 +1,102 @@
-//! Project automation.
-fn main() {}
+//! Project automation: everything that takes more than one cargo command.
+//!
+//! It is the first thing compiled on a clean clone, so it has next to no
+//! dependencies.  What talks to other package systems is a shell script in
+//! `scripts/`, because those can be run and read alone.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a task runner talks to whoever started it"
+)]
+
+mod build;
+mod codegen;
+mod engines;
+mod macos;
+mod model;
+mod shell;
+mod test;
+mod tidy;
+mod wasm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace::Workspace;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  setup                 make the target wasm32-unknown-unknown usable
+  build                 build prony and the plugins that ship, ready to run
+  quickstart [ARGS]     build, then run pipelines/quickstart.yaml (ARGS go to prony)
+  test [--fast]         build everything and run every check that CI runs;
+                        --fast leaves out the real engines and the model
+  check-macos [-p NAME] type-check for macOS on Apple silicon, from any system
+  engines [NAME...]     install real engines into prony's cache
+                        (llama.cpp, mlx-lm; default: llama.cpp)
+  model smollm2         download the small model that the quickstart uses
+  codegen [--check]     write (or only compare) the JSON Schemas in schemas/
+  tidy                  check the repository's own rules
+  help                  print this
+
+environment:
+  CARGO_TARGET_DIR      where cargo builds (default: target)
+  PRONY_CACHE           where engines and models go
+                        (default: $XDG_CACHE_HOME/prony or ~/.cache/prony;
+                        on macOS ~/Library/Caches/prony)
+  PRONY_NO_RUSTUP       never ask rustup to download anything
+  PRONY_DEBIAN_MIRROR   a Debian mirror, where apt's own is not to be used
+  RUST_SRC_DIR          a `library` folder with the source of this Rust's std
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some((&command, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        bail!("which command?");
+    };
+    if matches!(command, "help" | "--help" | "-h") || rest == ["--help"] {
+        print!("{HELP}");
+        return Ok(());
+    }
+    let workspace = Workspace::find().context("cannot read the cargo workspace here")?;
+    match (command, rest) {
+        ("setup", []) => wasm::ensure_target(&workspace),
+        ("build", []) => build::build(&workspace),
+        ("quickstart", extra) => build::quickstart(&workspace, extra),
+        ("test", []) => test::test(&workspace, test::Engines::Real),
+        ("test", ["--fast"]) => test::test(&workspace, test::Engines::None),
+        ("check-macos", []) => macos::check(&workspace, &["--workspace"]),
+        ("check-macos", ["-p", package]) => macos::check(&workspace, &["-p", package]),
+        ("engines", []) => engines::install(&workspace, &["llama.cpp"]),
+        ("engines", names) => engines::install(&workspace, names),
+        ("model", ["smollm2"]) => model::smollm2(&workspace),
+        ("codegen", []) => {
+            build::prony(&workspace)?;
+            codegen::codegen(&workspace, codegen::Mode::Write)
+        }
+        ("codegen", ["--check"]) => {
+            build::prony(&workspace)?;
+            codegen::codegen(&workspace, codegen::Mode::Check)
+        }
+        ("tidy", []) => tidy::tidy(&workspace),
+        _ => bail!(
+            "`{}` is not understood; `cargo xtask help` lists the commands",
+            arguments.join(" ")
+        ),
+    }
+}

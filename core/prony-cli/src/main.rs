@@ -1,2 +1,109 @@
-//! The prony command.
-fn main() {}
+//! The prony command: reads arguments, calls the libraries, prints, and picks
+//! the exit code. Nothing else in prony prints.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the command"
+)]
+
+mod arguments;
+mod commands;
+mod pipeline;
+mod plugins;
+mod progress;
+
+use arguments::{Arguments, Command};
+use clap::Parser as _;
+use std::process::ExitCode;
+
+/// Why a command did not succeed: what to say and how to exit.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: Exit,
+    message: String,
+}
+
+/// Exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok = 0,
+    RunFailed = 1,
+    Usage = 2,
+    InvalidPipeline = 3,
+    Plugin = 5,
+    Interrupted = 130,
+}
+
+impl Failure {
+    /// A failure with something to say.
+    pub(crate) fn new(code: Exit, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<prony_plugin_host::Error> for Failure {
+    fn from(error: prony_plugin_host::Error) -> Self {
+        Self::new(Exit::Plugin, format!("[{}] {error}", error.code()))
+    }
+}
+
+impl From<prony_runner::Error> for Failure {
+    fn from(error: prony_runner::Error) -> Self {
+        match error {
+            prony_runner::Error::Plugin(error) => error.into(),
+            prony_runner::Error::NoRun { .. } => Self::new(Exit::Usage, error.to_string()),
+            other => Self::new(Exit::RunFailed, other.to_string()),
+        }
+    }
+}
+
+/// Result of a command.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_tracing(&arguments);
+    let outcome = match &arguments.command {
+        Command::Run(run) => commands::run::run(&arguments.global, run),
+        Command::Validate(validate) => commands::validate::run(&arguments.global, validate),
+        Command::Plan(plan) => commands::plan::run(&arguments.global, plan),
+        Command::Schema(schema) => commands::schema::run(&arguments.global, schema),
+        Command::Plugin { command } => commands::plugin::run(&arguments.global, command),
+        Command::List(list) => commands::list::run(list),
+        Command::Report(report) => commands::report::run(&arguments.global, report),
+        Command::Completions { shell } => commands::completions(*shell),
+        Command::TruthServer(server) => commands::truth_server(server),
+        Command::Worker { plugin } => commands::worker(&arguments.global, plugin),
+    };
+    let code = match outcome {
+        Ok(code) => code,
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                eprintln!("error: {message}");
+            }
+            code
+        }
+    };
+    ExitCode::from(code as u8)
+}
+
+fn start_tracing(arguments: &Arguments) {
+    use tracing::Level;
+    let level = match (arguments.global.quiet, arguments.global.verbose) {
+        (true, _) => Level::ERROR,
+        (false, 0) => Level::WARN,
+        (false, 1) => Level::INFO,
+        (false, 2) => Level::DEBUG,
+        (false, _) => Level::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(arguments.global.color())
+        .with_target(false)
+        .init();
+}

@@ -1,1 +1,20 @@
-//! prony-diagnostic
+//! What prony tells a user about a file, as data, and how that is shown.
+//!
+//! A [`Diagnostic`] is built where a problem is found and rendered where it is
+//! shown. Renderers return text; printing is the command line's business.
+//!
+//! Wording, for everyone who writes one: lower case, no full stop, backticks
+//! around literals. The message stands on its own; the label says what is
+//! wrong *here*; a note is a fact; a help is an action.
+
+mod diagnostic;
+mod render;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+pub use diagnostic::{Diagnostic, Label, Severity, Suggestion};
+pub use render::human::human;
+pub use render::json::json;
+pub use source::{Place, Source};

@@ -1,1 +1,14 @@
-//! prony-metrics
+//! From records to a verdict, as pure functions.
+//!
+//! - [`record`]: what is kept of a request, and the rules that decide whether it
+//!   succeeded;
+//! - [`statistics`]: quantiles, the signed-rank interval;
+//! - [`summary`]: the metrics of one model on one engine;
+//! - [`comparison`]: a candidate against the baseline.
+//!
+//! Nothing here does I/O or reads a clock.
+
+pub mod comparison;
+pub mod record;
+pub mod statistics;
+pub mod summary;

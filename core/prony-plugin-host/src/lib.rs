@@ -1,1 +1,51 @@
-//! prony-plugin-host
+//! Locks, loads, checks and calls plugins.
+//!
+//! ```text
+//! prony.lock ─ Registry ─ load ─┬─ wasm::WasmPlugin      sandboxed component
+//!                               └─ native::NativePlugin  shared library, by grant
+//! ```
+//!
+//! Both forms sit behind [`Plugin`]; nothing above this crate can tell them
+//! apart. In-process engines are [`LocalEngine`]s: only a worker process, which
+//! exists for one visit, opens them.
+
+mod digest;
+mod error;
+mod lock;
+mod native;
+mod registry;
+mod wasm;
+
+pub use digest::{sha256, sha256_of};
+pub use error::{Error, Result};
+pub use lock::{Entry, Form, Grant, Lock, lock_schema};
+pub use native::{LocalEngine, NativePlugin};
+pub use registry::{Registry, add};
+pub use wasm::{Limits, WasmHost, WasmPlugin};
+
+use prony_plugin_sdk::{
+    Artifact, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Model, Request,
+};
+use serde_json::Value;
+
+/// The contract version of this host, for example `0.1`.
+pub fn contract() -> String {
+    let (major, minor) = prony_plugin_sdk::CONTRACT;
+    format!("{major}.{minor}")
+}
+
+/// A loaded plugin of either form. `config` is the plugin's own options.
+///
+/// Calls are stateless: what one call does cannot reach another.
+pub trait Plugin: Send + Sync {
+    /// Who it is.
+    fn describe(&self) -> Result<Manifest>;
+    /// How to start or reach the engine.
+    fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan>;
+    /// A request as an HTTP exchange.
+    fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest>;
+    /// What a recorded response says; `ends` are end offsets of reads in `body`.
+    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>>;
+    /// A result, as JSON, turned into artifacts.
+    fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>>;
+}

@@ -1,1 +1,72 @@
-//! prony-runner
+//! Runs a plan.
+//!
+//! ```text
+//! Plan ─ Runner ─ setup ─ visits (load warmup measure unload) ─ Journal ─ result ─ report
+//! ```
+//!
+//! Everything that a report shows is computed from the journal, right after a
+//! run and whenever it is asked for again.
+
+mod environment;
+mod folder;
+mod journal;
+mod memory;
+pub mod process;
+mod report;
+mod result;
+mod runner;
+mod setup;
+mod step;
+mod visit;
+pub mod worker;
+
+pub use folder::{RunFolder, find_run};
+pub use journal::{Event, Journal, Started, Subject, read};
+pub use report::{Reported, report};
+pub use result::result;
+pub use runner::{Finished, Options, Runner, redacted};
+
+/// Why a run could not go on at all. Failures of engines and models are no
+/// errors: they are part of the result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the run could not be read or written.
+    #[error("`{}`: {source}", path.display())]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The journal is damaged.
+    #[error("`{}`, line {line}: {reason}", path.display())]
+    Journal {
+        /// The journal.
+        path: std::path::PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No such run.
+    #[error("there is no run `{name}`: give a folder below `{}`, `latest`, or a path", results.display())]
+    NoRun {
+        /// What was asked for.
+        name: String,
+        /// Where runs are.
+        results: std::path::PathBuf,
+    },
+    /// A plugin is missing or damaged.
+    #[error(transparent)]
+    Plugin(#[from] prony_plugin_host::Error),
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(path: impl Into<std::path::PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

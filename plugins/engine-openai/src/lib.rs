@@ -1,1 +1,85 @@
-//! engine-openai
+//! Any OpenAI-compatible HTTP server: chat and plain completions, streamed.
+//!
+//! Attaches to a running server (`base_url`) or has prony start one (`launch`).
+
+mod config;
+mod decode;
+mod encode;
+
+use config::Config;
+use prony_plugin_sdk::{
+    About, Command, Endpoint, Engine, Error, Events, HttpRequest, LaunchPlan, Model, Pair, Ready,
+    Request, Response, Result, about,
+};
+
+/// The adapter.
+pub struct OpenAi {
+    config: Config,
+}
+
+prony_plugin_sdk::plugin!(engine: OpenAi);
+
+impl Engine for OpenAi {
+    type Config = Config;
+    const ABOUT: About = about!(
+        "openai",
+        "Any OpenAI-compatible HTTP server, attached or launched"
+    );
+
+    fn new(config: Config) -> Result<Self> {
+        match (&config.base_url, &config.launch) {
+            (None, None) => Err(Error::config(
+                "",
+                "`base_url` (attach to a server) or `launch` (start one) is needed",
+            )),
+            (Some(_), Some(_)) => Err(Error::config(
+                "/base_url",
+                "`base_url` and `launch` exclude each other: a launched server listens where prony says",
+            )),
+            (Some(url), None) if !url.starts_with("http://") => Err(Error::config(
+                "/base_url",
+                format!("`{url}` is not an `http://` URL; prony does not speak TLS yet"),
+            )),
+            (None, Some(launch)) if launch.command.is_empty() => Err(Error::config(
+                "/launch/command",
+                "the command is empty: give the program and its arguments",
+            )),
+            _ => Ok(Self { config }),
+        }
+    }
+
+    fn launch(&self, _: &Model, at: &Endpoint) -> Result<LaunchPlan> {
+        let Some(launch) = &self.config.launch else {
+            let (root, _) =
+                config::split_base_url(self.config.base_url.as_deref().unwrap_or_default());
+            let ready = self
+                .config
+                .attach_ready
+                .clone()
+                .map_or(Ready::Immediate, Ready::Http);
+            return Ok(LaunchPlan::attach(root, ready));
+        };
+        let command = Command {
+            argv: launch.command.clone(),
+            env: launch
+                .env
+                .iter()
+                .map(|(name, value)| Pair::new(name, value))
+                .collect(),
+            cwd: launch.cwd.clone(),
+        };
+        let ready = match &launch.ready {
+            config::Probe::Http(path) => Ready::Http(path.clone()),
+            config::Probe::LogLine(text) => Ready::LogLine(text.clone()),
+        };
+        Ok(LaunchPlan::spawn(command, at, ready))
+    }
+
+    fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest> {
+        Ok(encode::request(&self.config, model, request))
+    }
+
+    fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
+        decode::response(response, events)
+    }
+}

@@ -1,1 +1,202 @@
-//! prony-plugin-sdk
+//! What a plugin author depends on, and nothing else.
+//!
+//! A plugin is a type that implements one of three traits, and one line:
+//!
+//! - [`Engine`]: an adapter for a server. It says how to start the server and
+//!   what to send, and explains afterwards what came back; prony does the I/O.
+//! - [`LocalEngine`]: an engine that runs inside a process (native form only).
+//! - [`Reporter`]: turns a [`result::RunResult`] into files.
+//!
+//! ```
+//! use prony_plugin_sdk::*;
+//!
+//! /// Options under `engines.<name>.config`; the schema comes from here.
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Config {
+//!     /// Where the server listens.
+//!     base_url: String,
+//! }
+//!
+//! struct Lines { config: Config }
+//!
+//! impl Engine for Lines {
+//!     type Config = Config;
+//!     const ABOUT: About = about!("lines", "One token a line");
+//!
+//!     fn new(config: Config) -> Result<Self> { Ok(Self { config }) }
+//!
+//!     fn launch(&self, _: &Model, _: &Endpoint) -> Result<LaunchPlan> {
+//!         Ok(LaunchPlan::attach(&self.config.base_url, Ready::Immediate))
+//!     }
+//!
+//!     fn encode(&self, _: &Model, request: &Request) -> Result<HttpRequest> {
+//!         Ok(HttpRequest::post_json("/generate", &serde_json::json!({ "prompt": request.prompt })))
+//!     }
+//!
+//!     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
+//!         for (chunk, line) in response.lines() {
+//!             events.text(chunk, 1, &String::from_utf8_lossy(line));
+//!         }
+//!         events.end(response.last_chunk());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! plugin!(engine: Lines);
+//! # fn main() {}
+//! ```
+//!
+//! The same source becomes a WASM component (`--target wasm32-unknown-unknown`),
+//! a shared library with the C entry symbol (crate feature `export`), or part of
+//! the host (`PLUGIN`, the same table, linked in).
+//!
+//! The contract itself: `schemas/wit/plugin.wit`, `schemas/include/prony_plugin.h`.
+
+mod data;
+pub mod native;
+pub mod result;
+pub mod sse;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm;
+pub mod words;
+
+pub use data::*;
+#[doc(hidden)]
+pub use schemars;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+/// Version of the plugin contract that this SDK speaks. While the major number
+/// is 0, a change of the minor number breaks.
+pub const CONTRACT: (u32, u32) = (0, 1);
+
+/// Who a plugin is. Written with [`about!`].
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// The name users write after `plugin:`.
+    pub name: &'static str,
+    /// Version of the plugin.
+    pub version: &'static str,
+    /// One line.
+    pub description: &'static str,
+}
+
+/// An [`About`] with the version of the crate that calls it.
+#[macro_export]
+macro_rules! about {
+    ($name:literal, $description:literal) => {
+        $crate::About {
+            name: $name,
+            version: env!("CARGO_PKG_VERSION"),
+            description: $description,
+        }
+    };
+}
+
+/// An adapter for an engine that answers over HTTP.
+///
+/// Every method is pure: the host may call it in a fresh instance each time.
+pub trait Engine: Sized + 'static {
+    /// The plugin's options. Its JSON Schema is what `prony validate` checks.
+    type Config: DeserializeOwned + JsonSchema;
+    /// Name, version, description.
+    const ABOUT: About;
+
+    /// Checks what the schema could not. Called before every other method.
+    fn new(config: Self::Config) -> Result<Self>;
+
+    /// How to start the engine for `model`, or how to reach one that runs.
+    /// Called once per visit; a launched server must listen at `at`.
+    fn launch(&self, model: &Model, at: &Endpoint) -> Result<LaunchPlan>;
+
+    /// The HTTP exchange for one request. Called before the clock starts; must
+    /// be deterministic, since all engines get the same work.
+    fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest>;
+
+    /// What the response says, in order. Called once per request after the
+    /// clock has stopped. An error means that the bytes make no sense; an error
+    /// that the *engine* reports is [`Events::failure`].
+    fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()>;
+}
+
+/// An engine that runs inside a process which prony starts for it.
+///
+/// Native form only. Dropping the value unloads the model.
+pub trait LocalEngine: Sized + 'static {
+    /// The plugin's options.
+    type Config: DeserializeOwned + JsonSchema;
+    /// Name, version, description.
+    const ABOUT: About;
+
+    /// Loads the model.
+    fn load(config: Self::Config, model: &Model) -> Result<Self>;
+
+    /// Generates. `emit` must be called the moment a token is there, once per
+    /// token with `tokens == 1`: the host stamps its arrival in the call. The
+    /// counts, the finish reason and [`EventKind::End`] follow the last token.
+    fn generate(
+        &mut self,
+        request: &Request,
+        emit: &mut dyn FnMut(EventKind, u32, &str),
+    ) -> Result<()>;
+}
+
+/// Turns a result into files or terminal output.
+pub trait Reporter: Sized + 'static {
+    /// The plugin's options.
+    type Config: DeserializeOwned + JsonSchema;
+    /// Name, version, description.
+    const ABOUT: About;
+
+    /// Checks what the schema could not.
+    fn new(config: Self::Config) -> Result<Self>;
+
+    /// Renders. The host writes the files.
+    fn render(&self, result: &result::RunResult) -> Result<Vec<Artifact>>;
+}
+
+/// Makes a type the plugin of its crate: `plugin!(engine: T)`,
+/// `plugin!(local_engine: T)` or `plugin!(reporter: T)`, once per crate.
+#[macro_export]
+macro_rules! plugin {
+    (engine: $t:ty) => {
+        $crate::plugin!(@native $crate::native::engine_table::<$t>());
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            struct Component;
+            impl $crate::wasm::EngineComponent for Component {
+                type Engine = $t;
+            }
+            $crate::wasm::engine::export!(Component with_types_in $crate::wasm::engine);
+        };
+    };
+    (local_engine: $t:ty) => {
+        $crate::plugin!(@native $crate::native::local_engine_table::<$t>());
+    };
+    (reporter: $t:ty) => {
+        $crate::plugin!(@native $crate::native::reporter_table::<$t>());
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            struct Component;
+            impl $crate::wasm::ReporterComponent for Component {
+                type Reporter = $t;
+            }
+            $crate::wasm::reporter::export!(Component with_types_in $crate::wasm::reporter);
+        };
+    };
+    (@native $table:expr) => {
+        /// The plugin, for hosts that link it in.
+        pub static PLUGIN: $crate::native::PluginTable = $table;
+
+        /// Entry symbol of the native form.
+        #[cfg(all(feature = "export", not(target_arch = "wasm32")))]
+        // SAFETY: the name belongs to the plugin contract; a process that links
+        // several plugins turns `export` off.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn prony_plugin() -> *const $crate::native::PluginTable {
+            &raw const PLUGIN
+        }
+    };
+}

@@ -1,1 +1,58 @@
-//! reporter-console
+//! Results as aligned tables for a terminal.
+//!
+//! Plain text without colour: a reporter does not know where its text ends up.
+//! Tables fit into `width` columns; long names lose their middle, and if that is
+//! not enough, the columns that matter least are left out (and named).
+
+mod report;
+mod table;
+mod text;
+
+use prony_plugin_sdk::result::RunResult;
+use prony_plugin_sdk::{About, Artifact, Error, Reporter, Result, about, plugin};
+
+/// Fewer columns than this cannot hold who was compared and who won.
+const MIN_WIDTH: usize = 60;
+
+/// Options of the reporter.
+#[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Columns of the terminal, at least 60.
+    #[schemars(range(min = 60))]
+    width: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { width: 120 }
+    }
+}
+
+/// The reporter.
+#[derive(Debug)]
+pub struct Console {
+    config: Config,
+}
+
+impl Reporter for Console {
+    type Config = Config;
+    const ABOUT: About = about!("console", "Results as an aligned table for a terminal");
+
+    fn new(config: Config) -> Result<Self> {
+        if config.width < MIN_WIDTH {
+            return Err(Error::config(
+                "/width",
+                format!("must be at least {MIN_WIDTH}"),
+            ));
+        }
+        Ok(Self { config })
+    }
+
+    fn render(&self, result: &RunResult) -> Result<Vec<Artifact>> {
+        let text = report::report(result, self.config.width);
+        Ok(vec![Artifact::text("stdout", "text/plain", text)])
+    }
+}
+
+plugin!(reporter: Console);

@@ -1,1 +1,83 @@
-//! reporter-markdown
+//! `report.md`: the result as a Markdown report.
+//!
+//! The report is a minijinja template ([`DEFAULT_TEMPLATE`]); the option
+//! `template` replaces it. A template sees `result.json` as `result`, to which
+//! these are added:
+//!
+//! - `result.models[].winner`: a name, `equivalent`, `inconclusive` or none;
+//! - `result.models[].problems`: what went wrong, in sentences;
+//! - `result.models[].comparisons[]`: `sentence`, `difference`, `range`,
+//!   `cycle_percents` and `notes` (the flags with their meaning);
+//! - `result.engines[].config_json`: the config as indented JSON;
+//! - `summary.header` and `summary.rows`: the table at the top.
+//!
+//! Filters, next to those of minijinja:
+//!
+//! - `md`: any value as text that Markdown shows as it is, also in a table;
+//!   `md(80)` shortens it;
+//! - `row`: a list as a line of a table, `rule`: the line below its heading;
+//! - `fence`, `fence("json")`: a code block, shortened if it is long;
+//! - `number`, `percent` (signed), `share` (of 0 to 1), `bytes`, `seconds`,
+//!   `counted("noun")`: numbers as words; `counts`: a map of counts as a list.
+//!
+//! A block (`{% … %}`) takes the rest of its line with it, and a name that does
+//! not exist is an error.
+
+mod markup;
+mod template;
+mod view;
+
+use minijinja::Environment;
+use prony_plugin_sdk::result::RunResult;
+use prony_plugin_sdk::{About, Artifact, Error, Reporter, Result, about, plugin};
+
+/// The template of the report.
+pub const DEFAULT_TEMPLATE: &str = include_str!("report.md.jinja");
+
+/// Options of the reporter.
+#[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Text of a minijinja template that replaces the built-in one.
+    template: Option<String>,
+}
+
+/// The reporter.
+#[derive(Debug)]
+pub struct Markdown {
+    templates: Environment<'static>,
+    config: Config,
+}
+
+impl Config {
+    fn source(&self) -> &str {
+        self.template.as_deref().unwrap_or(DEFAULT_TEMPLATE)
+    }
+
+    fn explain(&self, error: &minijinja::Error) -> Error {
+        template::error(error, self.source(), self.template.is_some())
+    }
+}
+
+impl Reporter for Markdown {
+    type Config = Config;
+    const ABOUT: About = about!(
+        "markdown",
+        "Results as a Markdown report, by a template of your own if you like"
+    );
+
+    fn new(config: Config) -> Result<Self> {
+        let templates =
+            template::environment(config.source()).map_err(|error| config.explain(&error))?;
+        Ok(Self { templates, config })
+    }
+
+    fn render(&self, result: &RunResult) -> Result<Vec<Artifact>> {
+        let view = view::view(result)?;
+        let text = template::render(&self.templates, &view)
+            .map_err(|error| self.config.explain(&error))?;
+        Ok(vec![Artifact::text("report.md", "text/markdown", text)])
+    }
+}
+
+plugin!(reporter: Markdown);

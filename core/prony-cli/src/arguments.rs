@@ -1,0 +1,237 @@
+//! The command line.
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok, 1 run failed, 2 usage, 3 invalid pipeline, 5 plugin failure, 130 interrupted.
+Start with: prony run pipelines/quickstart.yaml";
+
+/// Says which LLM inference engine is faster, and how sure that is.
+#[derive(Debug, Parser)]
+#[command(name = "prony", version, after_help = AFTER_HELP, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Say only what went wrong.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; twice: debugging; three times: everything.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// When to use colour.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+    /// A lock file with plugins, instead of `./prony.lock` and the bundled ones. May be repeated.
+    #[arg(
+        long = "lock",
+        global = true,
+        env = "PRONY_LOCK",
+        value_name = "FILE",
+        value_delimiter = ':'
+    )]
+    pub(crate) locks: Vec<PathBuf>,
+    /// Folder for what can be made again: compiled plugins, downloaded models.
+    #[arg(long, global = true, env = "PRONY_CACHE", value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Global {
+    /// Whether standard error gets colour.
+    pub(crate) fn color(&self) -> bool {
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                std::io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipeline and report.
+    Run(Run),
+    /// Check pipelines without running anything.
+    Validate(Validate),
+    /// Show what a pipeline would run, in order.
+    Plan(Plan),
+    /// Print a JSON Schema.
+    Schema(Schema),
+    /// List and add plugins.
+    Plugin {
+        #[command(subcommand)]
+        command: Plugin,
+    },
+    /// List the runs in the results folder.
+    List(List),
+    /// Report a run again, from its journal.
+    Report(Report),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Serve an OpenAI-compatible API with a known schedule and known faults.
+    TruthServer(TruthServer),
+    /// Serve an in-process engine on standard input and output.
+    #[command(hide = true)]
+    Worker {
+        /// The engine plugin.
+        plugin: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The pipeline.
+    pub(crate) file: PathBuf,
+    /// Folder that gets a new folder for the run.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Print the result as JSON instead of what reporters print.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// The pipelines.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print diagnostics as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The pipeline.
+    pub(crate) file: PathBuf,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    /// Which schema.
+    #[arg(value_enum, default_value_t)]
+    pub(crate) of: SchemaOf,
+    /// For `plugin`: the plugin's name.
+    #[arg(required_if_eq("of", "plugin"))]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// Pipeline files.
+    #[default]
+    Pipeline,
+    /// `result.json`.
+    Result,
+    /// `prony.lock`.
+    Lock,
+    /// The `config` of an installed plugin.
+    Plugin,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// List the installed plugins.
+    List {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a plugin, put it beside a lock file and lock it.
+    Add {
+        /// A WASM module or component, or a shared library.
+        file: PathBuf,
+        /// What it may do beyond the sandbox.
+        #[arg(long = "grant", value_enum, value_name = "GRANT")]
+        grants: Vec<GrantOf>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GrantOf {
+    /// Run as native code, outside the sandbox.
+    Native,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Folder with runs.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// The run: a folder, or a name below the results folder.
+    #[arg(default_value = "latest")]
+    pub(crate) run: String,
+    /// Folder with runs.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Reporter plugins to use.
+    #[arg(
+        long = "reporter",
+        default_value = "console",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub(crate) reporters: Vec<String>,
+    /// Print the result as JSON, and write nothing.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TruthServer {
+    /// Port on 127.0.0.1; 0 picks a free one.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Tokens per answer.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) tokens: u32,
+    /// From the request to the first token, in milliseconds.
+    #[arg(long, default_value_t = 20, value_name = "MS")]
+    pub(crate) time_to_first_token_ms: u64,
+    /// From token to token, in microseconds.
+    #[arg(long, default_value_t = 5000, value_name = "US")]
+    pub(crate) inter_token_latency_us: u64,
+    /// What goes wrong: `error_frame`, `empty`, `cut`, `http500`, `http404`, `hang`, `crash`,
+    /// `garbage`, `zero_tokens`, `no_finish` or `not_http`.
+    #[arg(long)]
+    pub(crate) fault: Option<String>,
+    /// The first request, from 0, with the fault.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) fault_from: u32,
+    /// End at once with this exit code, as an engine that cannot start.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) exit: Option<u8>,
+}

@@ -1,0 +1,86 @@
+//! The commands, one module each; the small ones are here.
+
+pub(crate) mod list;
+pub(crate) mod plan;
+pub(crate) mod plugin;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod validate;
+
+use crate::arguments::{Arguments, Global, TruthServer};
+use crate::{Exit, Failure, Outcome, plugins};
+use clap::CommandFactory as _;
+use prony_truth_server::{Config, Fault};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::time::Duration;
+
+/// `prony completions`
+pub(crate) fn completions(shell: clap_complete::Shell) -> Outcome {
+    clap_complete::generate(
+        shell,
+        &mut Arguments::command(),
+        "prony",
+        &mut std::io::stdout(),
+    );
+    Ok(Exit::Ok)
+}
+
+/// `prony worker`
+pub(crate) fn worker(global: &Global, plugin: &str) -> Outcome {
+    let registry = plugins::registry(global)?;
+    prony_runner::worker::serve(&registry, plugin)
+        .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
+    Ok(Exit::Ok)
+}
+
+/// `prony truth-server`
+pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
+    if let Some(code) = server.exit {
+        eprintln!("cannot start: told to end with {code}");
+        return Err(Failure::new(
+            if code == 0 { Exit::Ok } else { Exit::RunFailed },
+            "",
+        ));
+    }
+    let fault = server.fault.as_deref().map(|name| {
+        Fault::ALL
+            .into_iter()
+            .find(|fault| fault.name() == name)
+            .ok_or_else(|| {
+                let names: Vec<String> = Fault::ALL
+                    .iter()
+                    .map(|fault| format!("`{}`", fault.name()))
+                    .collect();
+                Failure::new(
+                    Exit::Usage,
+                    format!("there is no fault `{name}`; there are {}", names.join(", ")),
+                )
+            })
+    });
+    let listener = TcpListener::bind(("127.0.0.1", server.port))
+        .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
+        .map_err(|error| Failure::new(Exit::RunFailed, format!("port {}: {error}", server.port)));
+    let (fault, (listener, address)) = (fault.transpose()?, listener?);
+    println!("listening on http://{address}");
+    // The line must be seen even when standard output is a file.
+    let _ = std::io::stdout().flush();
+    let config = Config {
+        tokens: server.tokens,
+        time_to_first_token: Duration::from_millis(server.time_to_first_token_ms),
+        inter_token_latency: Duration::from_micros(server.inter_token_latency_us),
+        fault,
+        fault_from: server.fault_from,
+    };
+    prony_truth_server::serve(&listener, config);
+    Ok(Exit::Ok)
+}
+
+/// Pretty JSON on standard output.
+pub(crate) fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
+    println!("{json}");
+    Ok(())
+}

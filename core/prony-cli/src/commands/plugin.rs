@@ -1,0 +1,98 @@
+//! `prony plugin`
+
+use crate::arguments::{Global, GrantOf, Plugin};
+use crate::commands::print_json;
+use crate::{Exit, Failure, Outcome, plugins};
+use prony_plugin_host::{Entry, Grant, Registry};
+use prony_plugin_sdk::Kind;
+use std::path::{Path, PathBuf};
+
+pub(crate) fn run(global: &Global, command: &Plugin) -> Outcome {
+    match command {
+        Plugin::List { json } => list(global, *json),
+        Plugin::Add { file, grants } => add(global, file, grants),
+    }
+}
+
+fn list(global: &Global, json: bool) -> Outcome {
+    let registry = plugins::registry(global)?;
+    let entries: Vec<&Entry> = registry.entries().map(|(entry, _)| entry).collect();
+    if json {
+        print_json(&entries)?;
+        return Ok(Exit::Ok);
+    }
+    if entries.is_empty() {
+        let locks: Vec<String> = plugins::locks(global)
+            .iter()
+            .map(|lock| format!("`{}`", lock.display()))
+            .collect();
+        println!("no plugins are installed; looked for {}", locks.join(", "));
+        return Ok(Exit::Ok);
+    }
+    let rows: Vec<[String; 7]> = entries.iter().map(|entry| row(entry)).collect();
+    let header = [
+        "KIND",
+        "NAME",
+        "VERSION",
+        "FORM",
+        "CONTRACT",
+        "SHA256",
+        "DESCRIPTION",
+    ]
+    .map(ToOwned::to_owned);
+    let mut widths = [0; 7];
+    for row in std::iter::once(&header).chain(&rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in std::iter::once(&header).chain(&rows) {
+        let line: String = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .collect();
+        println!("{}", line.trim_end());
+    }
+    Ok(Exit::Ok)
+}
+
+fn row(entry: &Entry) -> [String; 7] {
+    let kind = match entry.kind {
+        Kind::Engine => "engine",
+        Kind::Reporter => "reporter",
+    };
+    [
+        kind.to_owned(),
+        entry.name.clone(),
+        entry.version.clone(),
+        entry.form.name().to_owned(),
+        entry.contract.clone(),
+        entry.sha256.chars().take(12).collect(),
+        entry.description.clone(),
+    ]
+}
+
+fn add(global: &Global, file: &Path, grants: &[GrantOf]) -> Outcome {
+    let lock = match global.locks.as_slice() {
+        [] => PathBuf::from(plugins::LOCK),
+        [lock] => lock.clone(),
+        _ => return Err(Failure::new(Exit::Usage, "give one `--lock` to add to")),
+    };
+    let grants: Vec<Grant> = grants.iter().map(|GrantOf::Native| Grant::Native).collect();
+    let entry = prony_plugin_host::add(file, &lock, &grants, &plugins::compiled(global))?;
+    // Compiles it now, so that no run has to, and proves that the lock works.
+    Registry::open(std::slice::from_ref(&lock), &plugins::compiled(global))?
+        .load(entry.kind, &entry.name)?;
+    if !global.quiet {
+        println!(
+            "added {} `{}` {} ({}) to `{}`",
+            row(&entry)[0],
+            entry.name,
+            entry.version,
+            entry.form.name(),
+            lock.display()
+        );
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,50 @@
+//! `prony report`
+
+use crate::arguments::{Global, Report};
+use crate::commands::print_json;
+use crate::{Exit, Failure, Outcome, plugins};
+use prony_config::Reporter;
+use std::io::Write as _;
+
+pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
+    let folder = prony_runner::find_run(&arguments.results, &arguments.run)?;
+    let events = prony_runner::read(&folder.journal())?;
+    let result = prony_runner::result(&events).ok_or_else(|| {
+        Failure::new(
+            Exit::RunFailed,
+            format!("`{}` has no beginning", folder.journal().display()),
+        )
+    })?;
+    if arguments.json {
+        print_json(&result)?;
+        return Ok(Exit::Ok);
+    }
+    let reporters: Vec<Reporter> = arguments
+        .reporters
+        .iter()
+        .map(|name| Reporter {
+            name: name.clone(),
+            plugin: name.clone(),
+            config: serde_json::Map::new(),
+        })
+        .collect();
+    let reported = prony_runner::report(&result, &reporters, &plugins::registry(global)?, &folder)?;
+    show(global, &reported)
+}
+
+/// Prints what reporters printed, and which files they wrote.
+pub(crate) fn show(global: &Global, reported: &prony_runner::Reported) -> Outcome {
+    // A closed pipe is no failure of the run.
+    let _ = std::io::stdout().write_all(&reported.stdout);
+    for path in reported.files.iter().filter(|_| !global.quiet) {
+        eprintln!("wrote {}", path.display());
+    }
+    for (name, reason) in &reported.failed {
+        eprintln!("error: reporter `{name}`: {reason}");
+    }
+    Ok(if reported.failed.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Plugin
+    })
+}

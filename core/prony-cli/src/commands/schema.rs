@@ -1,0 +1,41 @@
+//! `prony schema`
+
+use crate::arguments::{Global, Schema, SchemaOf};
+use crate::commands::print_json;
+use crate::{Exit, Failure, Outcome, plugins};
+use prony_plugin_sdk::Kind;
+use prony_plugin_sdk::result::RunResult;
+
+pub(crate) fn run(global: &Global, schema: &Schema) -> Outcome {
+    let json = match schema.of {
+        SchemaOf::Pipeline => prony_config::schema(),
+        SchemaOf::Lock => prony_plugin_host::lock_schema(),
+        SchemaOf::Result => {
+            let mut schema = schemars::schema_for!(RunResult);
+            schema.insert("$id".to_owned(), "result.v1.json".into());
+            schema.to_value()
+        }
+        SchemaOf::Plugin => {
+            let registry = plugins::registry(global)?;
+            let name = schema.name.as_deref().unwrap_or_default();
+            let of = |kind| {
+                registry
+                    .find(kind, name)
+                    .ok()
+                    .map(|(entry, _)| entry.config_schema.clone())
+            };
+            of(Kind::Engine)
+                .or_else(|| of(Kind::Reporter))
+                .ok_or_else(|| {
+                    Failure::new(
+                        Exit::Usage,
+                        format!(
+                            "no plugin `{name}` is installed: `prony plugin list` shows what is"
+                        ),
+                    )
+                })?
+        }
+    };
+    print_json(&json)?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,85 @@
+//! Which plugins there are.
+
+use crate::Failure;
+use crate::arguments::Global;
+use prony_config::PluginKind;
+use prony_plugin_host::Registry;
+use prony_plugin_sdk::Kind;
+use std::path::PathBuf;
+
+/// Name of lock files.
+pub(crate) const LOCK: &str = "prony.lock";
+
+/// The lock files to read, those that exist or not: as given, or the project's
+/// and then the bundled one.
+pub(crate) fn locks(global: &Global) -> Vec<PathBuf> {
+    if !global.locks.is_empty() {
+        return global.locks.clone();
+    }
+    let mut locks = vec![PathBuf::from(LOCK)];
+    if let Some(bin) = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(ToOwned::to_owned))
+    {
+        locks.push(bin.join("plugins").join(LOCK));
+        locks.push(bin.join("../lib/prony/plugins").join(LOCK));
+    }
+    locks
+}
+
+/// prony's cache folder, absolute.
+pub(crate) fn cache(global: &Global) -> PathBuf {
+    let folder = global.cache.clone().unwrap_or_else(|| {
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let home = variable("HOME").unwrap_or_else(std::env::temp_dir);
+        if cfg!(target_os = "macos") {
+            home.join("Library/Caches/prony")
+        } else {
+            variable("XDG_CACHE_HOME")
+                .unwrap_or_else(|| home.join(".cache"))
+                .join("prony")
+        }
+    });
+    std::path::absolute(&folder).unwrap_or(folder)
+}
+
+/// Folder for compiled components.
+pub(crate) fn compiled(global: &Global) -> PathBuf {
+    cache(global).join("wasm")
+}
+
+/// The installed plugins.
+pub(crate) fn registry(global: &Global) -> Result<Registry, Failure> {
+    Ok(Registry::open(&locks(global), &compiled(global))?)
+}
+
+/// What validation needs of the registry: names and schemas, out of the lock.
+pub(crate) struct Locked<'a>(pub(crate) &'a Registry);
+
+impl prony_config::Plugins for Locked<'_> {
+    fn config_schema(&self, kind: PluginKind, name: &str) -> Option<serde_json::Value> {
+        self.0
+            .find(sdk(kind), name)
+            .ok()
+            .map(|(entry, _)| entry.config_schema.clone())
+    }
+
+    fn names(&self, kind: PluginKind) -> Vec<String> {
+        self.0
+            .entries()
+            .filter(|(entry, _)| entry.kind == sdk(kind))
+            .map(|(entry, _)| entry.name.clone())
+            .collect()
+    }
+}
+
+fn sdk(kind: PluginKind) -> Kind {
+    match kind {
+        PluginKind::Engine => Kind::Engine,
+        PluginKind::Reporter => Kind::Reporter,
+    }
+}

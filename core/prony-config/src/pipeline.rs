@@ -1,0 +1,198 @@
+//! A pipeline as the rest of prony sees it: checked, with every default filled in.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::file::File;
+use crate::{Duration, Stages};
+
+/// A checked pipeline. It is written as a pipeline file in which every default
+/// is spelled out, and loading that file gives the same pipeline again.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(into = "File")]
+pub struct Pipeline {
+    /// What the pipeline is called.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The engines, in the order written; at least one, names unique.
+    pub engines: Vec<Engine>,
+    /// All models, enabled or not; at least one enabled, ids unique.
+    pub models: Vec<Model>,
+    /// What is sent.
+    pub workload: Workload,
+    /// What the engines are compared with; always there when there are several engines.
+    pub compare: Option<Compare>,
+    /// How often and in which order the engines are visited.
+    pub schedule: Schedule,
+    /// What happens.
+    pub stages: Stages,
+    /// What writes the results, in the order of the `report` stage.
+    pub reporters: Vec<Reporter>,
+}
+
+impl Pipeline {
+    /// The models that are not switched off.
+    pub fn enabled_models(&self) -> impl Iterator<Item = &Model> {
+        self.models.iter().filter(|model| model.enabled)
+    }
+}
+
+/// An engine under test: a plugin and what it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Engine {
+    /// What the pipeline calls it; the plugin's name when given as `engine`.
+    pub name: String,
+    /// The plugin that drives it.
+    pub plugin: String,
+    /// The plugin's own options; may hold templates.
+    pub config: Map<String, Value>,
+}
+
+/// A reporter: a plugin and what it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reporter {
+    /// What the pipeline calls it.
+    pub name: String,
+    /// The plugin that writes the report.
+    pub plugin: String,
+    /// The plugin's own options.
+    pub config: Map<String, Value>,
+}
+
+/// What the engines are compared with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compare {
+    /// The engine that the others are compared with.
+    pub baseline: String,
+    /// Differences up to this many percent count as equivalent.
+    pub margin_percent: f64,
+}
+
+/// A model to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The name that engines know the model by, for example `Qwen/Qwen2.5-0.5B-Instruct`.
+    #[schemars(length(min = 1))]
+    pub id: String,
+    /// The size as a label for reports, for example `135M`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// The file or folder with the weights, for engines that read them from disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The SHA-256 of the file at `path`, as 64 lower-case hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    pub sha256: Option<String>,
+    /// Whether the model is run: `true` unless given.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+}
+
+/// What is sent to the engines. Request `i` uses prompt `i` modulo their number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// The prompts; requests go through them in turn.
+    #[schemars(length(min = 1))]
+    pub prompts: Vec<String>,
+    /// How a prompt is sent: `chat` unless given.
+    #[serde(default)]
+    pub api: Api,
+    /// A system message put before every prompt; for `api: chat` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The most tokens an engine may generate for a request: 100 unless given.
+    #[serde(default = "max_tokens")]
+    #[schemars(range(min = 1))]
+    pub max_tokens: u32,
+    /// The sampling temperature: 0.7 unless given. 0 means the likeliest token each time.
+    #[serde(default = "temperature")]
+    #[schemars(range(min = 0))]
+    pub temperature: f64,
+    /// Nucleus sampling: the share of probability to sample from, up to 1. Not sent unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub top_p: Option<f64>,
+    /// The sampling seed, always sent: 0 unless given.
+    #[serde(default)]
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    pub seed: u64,
+    /// Texts at which an engine stops generating.
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// Whether engines that can do so go on to `max_tokens` past the end of the
+    /// answer, so that all outputs have one length: `false` unless given.
+    #[serde(default)]
+    pub ignore_eos: bool,
+    /// The longest that a request may take: `5m` unless given.
+    #[serde(default = "request_timeout")]
+    pub request_timeout: Duration,
+}
+
+/// How a prompt is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "API")]
+pub enum Api {
+    /// As one user message, rendered with the model's chat template.
+    #[default]
+    Chat,
+    /// As it is, for the model to go on from.
+    Completions,
+}
+
+/// How often and in which order the engines are visited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// Number of fresh starts of every engine with every model: 1 unless given.
+    #[schemars(range(min = 1))]
+    pub cycles: u32,
+    /// The seed of the order: 0 unless given.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    pub seed: u64,
+    /// Which engine goes first: `interleaved` unless given.
+    pub order: Order,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            cycles: 1,
+            seed: 0,
+            order: Order::default(),
+        }
+    }
+}
+
+/// Which engine goes first in a cycle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "order")]
+pub enum Order {
+    /// A fair coin, seeded, decides for every cycle and model.
+    #[default]
+    Interleaved,
+    /// Always the order in which the engines are written.
+    Sequential,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn max_tokens() -> u32 {
+    100
+}
+
+fn temperature() -> f64 {
+    0.7
+}
+
+fn request_timeout() -> Duration {
+    Duration::from_secs(300)
+}

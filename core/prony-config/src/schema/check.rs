@@ -1,0 +1,243 @@
+//! Validation errors to diagnostics with places.
+
+use jsonschema::error::ValidationErrorKind as Kind;
+use jsonschema::{Draft, ValidationError, Validator};
+use prony_diagnostic::Diagnostic;
+use serde_json::Value;
+
+use super::problem;
+use crate::tree::{self as node, Entry, Found, Node};
+use crate::{template, wording};
+
+/// The most errors taken from one validation: more would not be read.
+const MAX_ERRORS: usize = 100;
+
+/// A schema, ready to check documents against.
+pub(crate) struct Checker<'s> {
+    schema: &'s Value,
+    validator: Validator,
+}
+
+impl<'s> Checker<'s> {
+    /// Fails with the reason when the schema is not a valid one.
+    pub(crate) fn new(schema: &'s Value) -> Result<Self, String> {
+        let validator = jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .build(schema)
+            .map_err(|error| error.to_string())?;
+        Ok(Self { schema, validator })
+    }
+
+    /// Everything in a node that the schema does not allow. Scalars with a
+    /// template in them have no value yet: with `holes`, nothing is said about them.
+    pub(crate) fn check(&self, found: &Found<'_>, holes: bool) -> Vec<Diagnostic> {
+        let check = Check {
+            schema: self.schema,
+            root: found,
+            holes,
+        };
+        let value = found.node.to_json();
+        let mut problems = Vec::new();
+        for error in self.validator.iter_errors(&value).take(MAX_ERRORS) {
+            check.error(&error, &mut problems);
+        }
+        problems
+    }
+}
+
+/// One validation of one document.
+struct Check<'a> {
+    schema: &'a Value,
+    root: &'a Found<'a>,
+    holes: bool,
+}
+
+impl<'a> Check<'a> {
+    fn error(&self, error: &ValidationError<'_>, out: &mut Vec<Diagnostic>) {
+        let found = self.at(error);
+        if self.is_hole(found.node) {
+            return;
+        }
+        let rule = error.schema_path().as_str();
+        let (owner, _) = rule.rsplit_once('/').unwrap_or_default();
+        let schema = follow(self.schema, owner).unwrap_or(&Value::Null);
+        match error.kind() {
+            Kind::AdditionalProperties { unexpected }
+            | Kind::UnevaluatedProperties { unexpected } => {
+                let known = properties(schema);
+                let entries = unexpected.iter().filter_map(|key| found.node.entry(key));
+                out.extend(
+                    entries
+                        .take(MAX_ERRORS)
+                        .map(|entry| problem::unknown_key(entry, &known)),
+                );
+            }
+            Kind::Required { property } => {
+                let property = property.as_str().unwrap_or_default();
+                // A misspelt key is reported as unknown; that it is missing follows from that.
+                if !is_misspelt(property, found.node.entries(), &properties(schema)) {
+                    out.push(problem::missing_key(property, &found));
+                }
+            }
+            Kind::OneOfNotValid { context } | Kind::AnyOf { context } => {
+                let branches = follow(self.schema, rule).and_then(Value::as_array);
+                let branches = branches.map(Vec::as_slice).unwrap_or_default();
+                self.alternatives(&found, schema, branches, context, out);
+            }
+            Kind::Type { .. } => out.push(problem::wrong_type(&found, schema)),
+            // A value of the wrong type is reported as that alone.
+            Kind::Enum { .. } | Kind::Constant { .. } if !has_type(&found.node.kind, schema) => {}
+            Kind::Enum { options } => {
+                let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
+                let options: Vec<_> = options.iter().collect();
+                out.push(problem::unknown_value(&found, schema, &options));
+            }
+            Kind::Constant { expected_value } => {
+                out.push(problem::not_constant(&found, expected_value));
+            }
+            Kind::Pattern { pattern } => out.push(problem::pattern(&found, schema, pattern)),
+            Kind::Minimum { limit } => out.push(problem::bound(&found, "at least", limit)),
+            Kind::Maximum { limit } => out.push(problem::bound(&found, "at most", limit)),
+            Kind::ExclusiveMinimum { limit } => out.push(problem::bound(&found, "above", limit)),
+            Kind::ExclusiveMaximum { limit } => out.push(problem::bound(&found, "below", limit)),
+            Kind::MinItems { limit: 1 }
+            | Kind::MinLength { limit: 1 }
+            | Kind::MinProperties { limit: 1 } => out.push(problem::empty(&found)),
+            Kind::MaxItems { limit } | Kind::MaxProperties { limit } => {
+                out.push(problem::too_many(&found, *limit));
+            }
+            _ => out.push(problem::other(&found, &error.masked().to_string())),
+        }
+    }
+
+    /// A value that fits none of several alternatives: says what is wrong with
+    /// the one that was meant, if the value shows which one that is.
+    fn alternatives(
+        &self,
+        found: &Found<'_>,
+        schema: &Value,
+        branches: &[Value],
+        context: &[Vec<ValidationError<'static>>],
+        out: &mut Vec<Diagnostic>,
+    ) {
+        let real = |error: &&ValidationError<'static>| !self.is_hole(self.at(error).node);
+        if context
+            .iter()
+            .any(|errors| !errors.iter().any(|e| real(&e)))
+        {
+            return; // only templates are in the way
+        }
+        if let Some(options) = all(branches, |branch| branch.get("const")) {
+            out.push(problem::unknown_value(found, schema, &options));
+            return;
+        }
+        if let Some(tags) = all(branches, tag) {
+            match found.node.entries() {
+                [] => out.push(problem::no_tag(found, schema, &tags)),
+                [entry] => match tags.iter().position(|tag| *tag == entry.key) {
+                    Some(meant) => context[meant].iter().for_each(|e| self.error(e, out)),
+                    None => out.push(problem::unknown_tag(entry, schema, &tags)),
+                },
+                entries => out.push(problem::several_tags(entries, schema, &tags)),
+            }
+            return;
+        }
+        let here = |error: &ValidationError<'_>| std::ptr::eq(self.at(error).node, found.node);
+        let ruled_out = |errors: &[ValidationError<'static>]| {
+            errors.iter().any(|e| match e.kind() {
+                Kind::Type { .. } => here(e),
+                Kind::Constant { .. } => true,
+                _ => false,
+            })
+        };
+        let mut meant = context.iter().filter(|errors| !ruled_out(errors));
+        match (meant.next(), meant.next()) {
+            (Some(errors), None) => errors.iter().for_each(|e| self.error(e, out)),
+            _ => out.push(problem::no_alternative(found, branches)),
+        }
+    }
+
+    fn at(&self, error: &ValidationError<'_>) -> Found<'a> {
+        let below = self.root.node.at(error.instance_path().as_str());
+        if std::ptr::eq(below.node, self.root.node) {
+            self.root.clone()
+        } else {
+            below
+        }
+    }
+
+    fn is_hole(&self, node: &Node) -> bool {
+        self.holes && node.text().is_some_and(template::is_template)
+    }
+}
+
+/// What a function finds in every branch, or nothing.
+fn all<'b, T>(branches: &'b [Value], of: impl Fn(&'b Value) -> Option<T>) -> Option<Vec<T>> {
+    (!branches.is_empty())
+        .then(|| branches.iter().map(of).collect())
+        .flatten()
+}
+
+/// The key that tells an externally tagged alternative from the others.
+fn tag(branch: &Value) -> Option<&str> {
+    let [tag] = branch.get("required")?.as_array()?.as_slice() else {
+        return None;
+    };
+    let closed = branch.get("additionalProperties") == Some(&Value::Bool(false));
+    let only = properties(branch).len() == 1;
+    (closed && only).then(|| tag.as_str()).flatten()
+}
+
+/// Whether a value is of the type that a schema asks for, if it asks for one.
+fn has_type(kind: &node::Kind, schema: &Value) -> bool {
+    let json = match kind {
+        node::Kind::Null => "null",
+        node::Kind::Bool(_) => "boolean",
+        node::Kind::Number(_) => return !matches!(schema.get("type"), Some(t) if t == "string"),
+        node::Kind::String(_) => "string",
+        node::Kind::List(_) => "array",
+        node::Kind::Map(_) => "object",
+    };
+    match schema.get("type") {
+        Some(Value::String(only)) => only == json,
+        Some(Value::Array(types)) => types.iter().any(|t| t == json),
+        _ => true,
+    }
+}
+
+fn properties(schema: &Value) -> Vec<&str> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties
+        .map(|map| map.keys().map(String::as_str).collect())
+        .unwrap_or_default()
+}
+
+/// Whether one of the unknown keys is probably this one.
+fn is_misspelt(property: &str, entries: &[Entry], known: &[&str]) -> bool {
+    entries.iter().take(MAX_ERRORS).any(|entry| {
+        !known.contains(&entry.key.as_str())
+            && wording::similar(&entry.key, known.iter().copied()) == Some(property)
+    })
+}
+
+/// The part of a schema at a path, through references.
+fn follow<'s>(schema: &'s Value, path: &str) -> Option<&'s Value> {
+    let mut at = schema;
+    for segment in path.split('/').skip(1) {
+        while let Some(reference) = at.get("$ref").and_then(Value::as_str) {
+            at = schema.pointer(reference.strip_prefix('#')?)?;
+        }
+        if segment == "$ref" {
+            continue;
+        }
+        let segment = segment.replace("~1", "/").replace("~0", "~");
+        at = match at {
+            Value::Array(items) => items.get(segment.parse::<usize>().ok()?)?,
+            other => other.get(&segment)?,
+        };
+    }
+    while let Some(reference) = at.get("$ref").and_then(Value::as_str) {
+        at = schema.pointer(reference.strip_prefix('#')?)?;
+    }
+    Some(at)
+}

@@ -1,0 +1,118 @@
+//! The options of plugins, checked against the plugins' own schemas.
+
+use prony_diagnostic::Diagnostic;
+use serde_json::Value;
+
+use super::Checker;
+use crate::file::MAX_PLUGINS;
+use crate::tree::{Entry, Found, Kind, Node, Span};
+use crate::wording::{list, literal, nearest, similar};
+use crate::{PluginKind, Plugins, codes};
+
+/// Checks every place of a document that names a plugin and gives it options.
+pub(crate) fn check_plugins(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
+    let uses = |key: &str| {
+        let entries = root.entry(key).map(|entry| entry.value.entries());
+        entries.unwrap_or_default().iter().take(MAX_PLUGINS)
+    };
+    let engine = root.entry("engine").map(|entry| &entry.value);
+    let engines = uses("engines").map(|entry| &entry.value);
+    let reporters = uses("reporters").map(|entry| &entry.value);
+    let mut problems = Vec::new();
+    for node in engine.into_iter().chain(engines) {
+        problems.extend(check_use(node, PluginKind::Engine, plugins));
+    }
+    for node in reporters {
+        problems.extend(check_use(node, PluginKind::Reporter, plugins));
+    }
+    problems
+}
+
+fn check_use(node: &Node, kind: PluginKind, plugins: &dyn Plugins) -> Vec<Diagnostic> {
+    let Some((entry, name)) = node
+        .entry("plugin")
+        .and_then(|entry| Some((entry, entry.value.text()?)))
+    else {
+        return Vec::new(); // what is wrong with that, the file's schema says
+    };
+    let span = &entry.value.span;
+    let Some(schema) = plugins.config_schema(kind, name) else {
+        return vec![unknown_plugin(kind, name, span, plugins)];
+    };
+    match node.entry("config") {
+        Some(config) if matches!(config.value.kind, Kind::Map(_)) => {
+            let found = Found {
+                key: Some(config),
+                node: &config.value,
+            };
+            check_config(&schema, kind, name, span, &found)
+        }
+        Some(_) => Vec::new(),
+        None => check_bare_plugin(&schema, kind, name, span),
+    }
+}
+
+/// Checks a plugin that is given no options, named at a place.
+pub(crate) fn check_bare_plugin(
+    schema: &Value,
+    kind: PluginKind,
+    name: &str,
+    span: &Span,
+) -> Vec<Diagnostic> {
+    let none = Entry {
+        key: "config".into(),
+        key_span: span.clone(),
+        value: Node {
+            kind: Kind::Map(Vec::new()),
+            span: span.clone(),
+        },
+    };
+    let found = Found {
+        key: Some(&none),
+        node: &none.value,
+    };
+    check_config(schema, kind, name, span, &found)
+}
+
+fn check_config(
+    schema: &Value,
+    kind: PluginKind,
+    name: &str,
+    span: &Span,
+    config: &Found<'_>,
+) -> Vec<Diagnostic> {
+    match Checker::new(schema) {
+        Ok(checker) => checker.check(config, kind == PluginKind::Engine),
+        Err(reason) => {
+            let message = format!(
+                "the config schema of the plugin {} is not valid",
+                literal(name)
+            );
+            vec![
+                Diagnostic::error(codes::PLUGIN_SCHEMA, message)
+                    .at(span.clone(), "this plugin")
+                    .note(reason)
+                    .help("tell the plugin's author"),
+            ]
+        }
+    }
+}
+
+/// Says that a plugin is not installed, and which ones are.
+fn unknown_plugin(kind: PluginKind, name: &str, span: &Span, plugins: &dyn Plugins) -> Diagnostic {
+    let kind_name = kind.name();
+    let names = plugins.names(kind);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let message = format!("unknown {kind_name} plugin {}", literal(name));
+    let mut problem =
+        Diagnostic::error(codes::UNKNOWN_PLUGIN, message).at(span.clone(), "not installed");
+    if !names.is_empty() {
+        let known = list(&nearest(name, names.iter().copied()));
+        problem = problem.note(format!("installed: {known}"));
+    }
+    if let Some(meant) = similar(name, names.iter().copied()) {
+        let message = "an installed plugin with a similar name exists";
+        problem = problem.suggest(message, span.clone(), meant);
+    }
+    problem.help("see `prony plugin list`, or install it with `prony plugin add`")
+}

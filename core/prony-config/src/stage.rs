@@ -1,0 +1,227 @@
+//! The stages of a pipeline and the steps in them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::file::MAX_PLUGINS;
+use crate::{Duration, Ordered};
+
+/// All stages, each with its defaults filled in, in the order they run:
+/// `setup` once, `load` to `unload` once per visit, `report` once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stages {
+    /// Prepares the machine.
+    pub setup: Setup,
+    /// Starts an engine with a model.
+    pub load: Load,
+    /// Requests that are not measured; none when `requests` is 0.
+    pub warmup: Warmup,
+    /// The requests that are measured.
+    pub measure: Measure,
+    /// Stops the engine.
+    pub unload: Unload,
+    /// Writes the results.
+    pub report: Report,
+}
+
+/// Prepares the machine. Runs once, before any engine starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Setup {
+    /// Steps that run first, in order.
+    pub before: Vec<Step>,
+    /// Steps that run last, in order.
+    pub after: Vec<Step>,
+    /// The longest that the whole stage may take. Without it only the steps' own timeouts hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// What happens when the stage fails: `stop` unless given.
+    pub on_failure: OnFailure,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            before: Vec::new(),
+            after: Vec::new(),
+            timeout: None,
+            on_failure: OnFailure::Stop,
+        }
+    }
+}
+
+/// Starts the engine with the model and waits until it answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Load {
+    /// Steps that run before the engine starts, in order.
+    pub before: Vec<Step>,
+    /// Steps that run once the engine is ready, in order.
+    pub after: Vec<Step>,
+    /// The longest that starting may take: `10m` unless given.
+    pub timeout: Duration,
+    /// What happens when the stage fails: `skip_model` unless given.
+    pub on_failure: OnFailure,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            before: Vec::new(),
+            after: Vec::new(),
+            timeout: Duration::from_secs(600),
+            on_failure: OnFailure::SkipModel,
+        }
+    }
+}
+
+/// Sends requests that are not measured, so that caches fill and lazy work is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Warmup {
+    /// Steps that run before the first request, in order.
+    pub before: Vec<Step>,
+    /// Steps that run after the last request, in order.
+    pub after: Vec<Step>,
+    /// Number of requests, one after the other: 3 unless given. 0 means no warm-up.
+    pub requests: u32,
+    /// The longest that the whole stage may take. Without it only the requests' own timeouts hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// What happens when the stage fails: `skip_model` unless given.
+    pub on_failure: OnFailure,
+}
+
+impl Default for Warmup {
+    fn default() -> Self {
+        Self {
+            before: Vec::new(),
+            after: Vec::new(),
+            requests: 3,
+            timeout: None,
+            on_failure: OnFailure::SkipModel,
+        }
+    }
+}
+
+/// Sends the requests that are measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measure {
+    /// Steps that run before the first request, in order.
+    pub before: Vec<Step>,
+    /// Steps that run after the last request, in order.
+    pub after: Vec<Step>,
+    /// Number of requests.
+    pub requests: u32,
+    /// When requests are sent.
+    pub arrival: Arrival,
+    /// The longest that the whole stage may take.
+    pub timeout: Option<Duration>,
+    /// What happens when the stage fails.
+    pub on_failure: OnFailure,
+}
+
+/// Stops the engine and frees what it held. Runs even when an earlier stage failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Unload {
+    /// Steps that run before the engine stops, in order.
+    pub before: Vec<Step>,
+    /// Steps that run once the engine has stopped, in order.
+    pub after: Vec<Step>,
+    /// The longest that a polite stop may take before the engine is killed: `30s` unless given.
+    pub timeout: Duration,
+    /// What happens when the stage fails: `continue` unless given.
+    pub on_failure: OnFailure,
+}
+
+impl Default for Unload {
+    fn default() -> Self {
+        Self {
+            before: Vec::new(),
+            after: Vec::new(),
+            timeout: Duration::from_secs(30),
+            on_failure: OnFailure::Continue,
+        }
+    }
+}
+
+/// Writes the results. Runs once, at the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Report {
+    /// What writes the results: names from `reporters`, or reporter plugins.
+    /// `[console, markdown, json]` unless given.
+    #[schemars(length(min = 1, max = MAX_PLUGINS))]
+    pub reporters: Vec<String>,
+    /// What happens when a reporter fails: `continue` with the next one unless given.
+    pub on_failure: OnFailure,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            reporters: ["console", "markdown", "json"].map(String::from).into(),
+            on_failure: OnFailure::Continue,
+        }
+    }
+}
+
+/// What happens to the run when a stage fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "failure policy")]
+pub enum OnFailure {
+    /// The run ends; engines are still unloaded and results so far reported.
+    Stop,
+    /// The engine is unloaded and the run goes on with the next model.
+    SkipModel,
+    /// The run goes on with the next stage.
+    Continue,
+}
+
+/// When requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "arrival process")]
+pub enum Arrival {
+    /// Closed loop: so many requests are in flight; the next is sent when one ends.
+    Concurrency(
+        #[schemars(
+            description = "Number of requests in flight.",
+            range(min = 1, max = 65_536)
+        )]
+        u32,
+    ),
+}
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self::Concurrency(1)
+    }
+}
+
+/// A command of the user's, run by the shell in the folder of the pipeline file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// The shell text. A status other than 0 is a failure.
+    #[schemars(length(min = 1))]
+    pub run: String,
+    /// What to call the step in output. Without it the shell text is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The longest that the step may take: `10m` unless given.
+    #[serde(default = "step_timeout")]
+    pub timeout: Duration,
+    /// Environment variables to set for the step.
+    #[serde(default)]
+    pub env: Ordered<String>,
+    /// A path that the step makes; the step is skipped when it exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creates: Option<String>,
+}
+
+fn step_timeout() -> Duration {
+    Duration::from_secs(600)
+}

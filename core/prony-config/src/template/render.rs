@@ -1,0 +1,68 @@
+//! Templates to values, once the variables have some.
+
+use minijinja::value::Serde;
+use serde_json::Value;
+
+use super::expression::{compile, environment};
+use super::scan::{Part, Unclosed, parts};
+
+/// Fills in the templates of a value, in lists and mappings too. A string that
+/// is exactly one template becomes the expression's value with its type; any
+/// other stays a string. Keys are never templates.
+pub fn render_value(value: &Value, context: &Value) -> Result<Value, String> {
+    match value {
+        Value::String(text) => render_scalar(text, context),
+        Value::Array(items) => items.iter().map(|v| render_value(v, context)).collect(),
+        Value::Object(entries) => entries
+            .iter()
+            .map(|(key, v)| Ok((key.clone(), render_value(v, context)?)))
+            .collect(),
+        other => Ok(other.clone()),
+    }
+}
+
+/// Fills in the templates of a text.
+pub fn render_str(text: &str, context: &Value) -> Result<String, String> {
+    let mut out = String::new();
+    for part in split(text)? {
+        match part {
+            Part::Text(text) => out.push_str(text),
+            Part::Expression(expression) => match evaluate(expression, context)? {
+                Value::Null => return Err(format!("`{}` has no value", expression.trim())),
+                Value::String(text) => out.push_str(&text),
+                other => out.push_str(&other.to_string()),
+            },
+        }
+    }
+    Ok(out)
+}
+
+fn render_scalar(text: &str, context: &Value) -> Result<Value, String> {
+    match split(text)?.as_slice() {
+        [Part::Expression(expression)] => evaluate(expression, context),
+        _ => render_str(text, context).map(Value::String),
+    }
+}
+
+fn split(text: &str) -> Result<Vec<Part<'_>>, String> {
+    let unclosed = |Unclosed(at)| format!("a template is not closed: `{}`", &text[at..]);
+    parts(text).map(|part| part.map_err(unclosed)).collect()
+}
+
+fn evaluate(expression: &str, context: &Value) -> Result<Value, String> {
+    let fail = |error: minijinja::Error| {
+        let reason = error
+            .detail()
+            .map_or_else(|| error.kind().to_string(), str::to_owned);
+        format!("can not evaluate `{}`: {reason}", expression.trim())
+    };
+    let environment = environment();
+    let compiled = compile(&environment, expression).map_err(fail)?;
+    let value = compiled
+        .eval(minijinja::Value::from(Serde(context)))
+        .map_err(fail)?;
+    if value.is_undefined() {
+        return Err(format!("`{}` has no value", expression.trim()));
+    }
+    serde_json::to_value(&value).map_err(|error| error.to_string())
+}

@@ -1,0 +1,236 @@
+//! Hostile and odd texts give a diagnostic, quickly.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use prony_diagnostic::{human, json};
+
+use super::fixtures::load;
+
+/// The code of the only diagnostic; also renders it, which must not fail either.
+fn only_code(text: &str) -> &'static str {
+    let started = Instant::now();
+    let problems = load(text).expect_err("not a pipeline");
+    assert!(!human(&problems, false).is_empty() && !json(&problems).is_empty());
+    assert!(started.elapsed() < Duration::from_secs(20), "too slow");
+    let [problem] = problems.as_slice() else {
+        panic!("{}", human(&problems, false));
+    };
+    problem.code
+}
+
+#[test]
+fn texts_that_are_not_a_document() {
+    assert_eq!(only_code(""), "P0007");
+    assert_eq!(only_code("# nothing\n"), "P0007");
+    assert_eq!(only_code("a: 1\n---\nb: 2\n"), "P0007");
+    assert_eq!(only_code("a: 1\n...\n---\nb: 2\n"), "P0007");
+    assert_eq!(only_code("\u{feff}"), "P0007");
+    assert_eq!(only_code("~"), "P0103");
+    assert_eq!(only_code("text"), "P0103");
+    assert_eq!(only_code("[]"), "P0103");
+}
+
+#[test]
+fn control_characters_are_named() {
+    assert_eq!(only_code("a: 1\0\nb: 2"), "P0005");
+    assert_eq!(only_code("a: \u{1b}[31mred"), "P0005");
+    assert_eq!(only_code("\u{7f}"), "P0005");
+}
+
+#[test]
+fn syntax_errors() {
+    for text in [
+        "a: [1",
+        "a:\n\tb: 1\n",
+        "a: *nowhere",
+        "a: &",
+        "a: *",
+        "a: \"open",
+        "a: 'open",
+        "{",
+        "]",
+        "a: b: c",
+        "- a\nb: 1",
+        "a: @x",
+        "a: `x",
+        "a: \"\\q\"",
+    ] {
+        assert_eq!(only_code(text), "P0001", "{text:?}");
+    }
+}
+
+#[test]
+fn tags_keys_and_merges() {
+    for text in [
+        "a: !!int 8",
+        "a: !x {}",
+        "!x [a]",
+        "!<tag:example.org,2000:x> a",
+    ] {
+        assert_eq!(only_code(text), "P0003", "{text}");
+    }
+    for text in ["? [a]\n: 1", "? {a: 1}\n: 1", ": 1", "<<: 1", "<<: [1]"] {
+        assert_eq!(only_code(text), "P0008", "{text}");
+    }
+    assert_eq!(only_code("a: 1\n\"a\": 2"), "P0002");
+    assert_eq!(only_code("{a: 1, a: 2}"), "P0002");
+    assert_eq!(only_code("a: &x [*x]"), "P0004");
+}
+
+#[test]
+fn nesting_is_bounded() {
+    for depth in [66, 10_000, 100_000] {
+        let flow = "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(only_code(&flow), "P0006");
+        let maps = "{a: ".repeat(depth) + &"}".repeat(depth);
+        assert_eq!(only_code(&maps), "P0006");
+    }
+    let keys = "? ".repeat(10_000);
+    assert!(load(&keys).is_err());
+    let block = "- ".repeat(10_000);
+    assert!(load(&block).is_err());
+    let mut chain = String::from("a0: &a0 [x]\n");
+    for i in 1..100 {
+        writeln!(chain, "a{i}: &a{i} [*a{}]", i - 1).expect("a string");
+    }
+    assert_eq!(only_code(&chain), "P0006", "through aliases too");
+}
+
+#[test]
+fn expansion_is_bounded() {
+    let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for i in 1..12 {
+        let items = vec![format!("*a{}", i - 1); 10].join(", ");
+        writeln!(laughs, "a{i}: &a{i} [{items}]").expect("a string");
+    }
+    assert_eq!(only_code(&laughs), "P0006");
+    let long = format!(
+        "a: &a {}\nb: [{}]\n",
+        "x".repeat(1_000_000),
+        "*a, ".repeat(10_000)
+    );
+    assert_eq!(only_code(&long), "P0006", "long texts count more");
+    let mut merges = String::from("a0: &a0 { k: v }\n");
+    for i in 1..60 {
+        let before = i - 1;
+        writeln!(
+            merges,
+            "a{i}: &a{i} {{ <<: *a{before}, x: *a{before}, y: *a{before} }}"
+        )
+        .expect("a string");
+    }
+    assert_eq!(only_code(&merges), "P0006");
+}
+
+#[test]
+fn size_is_bounded() {
+    assert_eq!(only_code(&"#".repeat(5_000_000)), "P0006");
+    assert_eq!(only_code(&format!("[{}]", "x, ".repeat(200_000))), "P0006");
+}
+
+#[test]
+fn many_problems_are_cut_off() {
+    let mut text = String::new();
+    for i in 0..20_000 {
+        writeln!(text, "key{i}: 1").expect("a string");
+    }
+    let started = Instant::now();
+    let problems = load(&text).expect_err("not a pipeline");
+    assert_eq!(problems.len(), 50);
+    assert!(
+        problems[49]
+            .notes
+            .iter()
+            .any(|n| n.contains("more problems"))
+    );
+    assert!(human(&problems, false).len() > 1_000);
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+/// Wide files, in each place that is looked at more than once.
+#[test]
+fn wide_files_take_little_time() {
+    let many =
+        |n: usize, item: &dyn Fn(usize) -> String| (0..n).map(item).collect::<Vec<_>>().join(", ");
+    let places = [
+        format!("stages: [{}]", many(40_000, &|_| "{}".into())),
+        format!("stages: [{}]", many(30_000, &|_| "measure: {}".into())),
+        format!("models: [{}]", many(30_000, &|_| "{ id: a }".into())),
+        format!(
+            "engines: {{ {} }}",
+            many(20_000, &|i| format!("e{i}: {{ plugin: openai }}"))
+        ),
+        format!(
+            "reporters: {{ {} }}\nstages: [measure: {{}}, report: {{ reporters: [{}] }}]",
+            many(15_000, &|i| format!("r{i}: {{ plugin: json }}")),
+            many(15_000, &|i| format!("r{i}")),
+        ),
+        format!(
+            "{{ {} }}",
+            many(30_000, &|i| format!("\"${{{{{i}\": \"${{{{ x\""))
+        ),
+    ];
+    for place in places {
+        let started = Instant::now();
+        let base = "version: 1\nname: a\nworkload: { prompts: [a] }\n";
+        let text = if place.starts_with('{') {
+            place
+        } else {
+            format!("{base}{place}")
+        };
+        let problems = load(&text).expect_err("not a pipeline");
+        human(&problems, false);
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(20), "{took:?} for {text:.60}");
+    }
+}
+
+#[test]
+fn templates_take_little_time() {
+    let pieces = [
+        "${{ { }}",
+        "${{ ' }}",
+        "${{ 1 + }}",
+        "${{ model.id }}",
+        "${{ x }}",
+        "${{ \\\" }}",
+        "${{ ",
+    ];
+    for piece in pieces {
+        template(&piece.repeat(200_000 / piece.len()));
+    }
+    for piece in [
+        "(", "[", "{", "-", "not ", "a+", "a|", "a.", "a[", "'x'*", "9**", "1 if ",
+    ] {
+        template(&format!("${{{{ {} }}}}", piece.repeat(490 / piece.len())));
+        template(&format!("${{{{ {}a }}}}", piece.repeat(490 / piece.len())));
+        template(&format!("${{{{ {}a }}}}", piece.repeat(30_000)));
+    }
+    template("${{ 'x' * 100000000 }}");
+    template("${{ 9 ** 999999 ** 9 }}");
+}
+
+fn template(run: &str) {
+    let run = serde_json::to_string(run).expect("JSON");
+    let started = Instant::now();
+    let problems = load(&format!(
+        "version: 1\nname: a\nengine: {{ plugin: mock }}\nmodel: {{ id: a }}\n\
+         workload: {{ prompts: [a] }}\nstages: [load: {{ before: [run: {run}] }}, measure: {{}}]"
+    ));
+    if let Err(problems) = problems {
+        human(&problems, false);
+    }
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(30), "{took:?} for {run:.60}");
+}
+
+#[test]
+fn a_long_line_is_shown_in_part() {
+    let problems = load(&format!("{}: 1", "k".repeat(900))).expect_err("not a pipeline");
+    let text = human(&problems, false);
+    assert!(
+        text.lines().all(|line| line.chars().count() < 400),
+        "{text}"
+    );
+}

@@ -1,0 +1,129 @@
+//! A YAML document as a tree in which every key and value knows its place.
+
+use std::ops::Range;
+
+use serde_json::{Number, Value};
+
+/// A byte range of the text.
+pub(crate) type Span = Range<usize>;
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub kind: Kind,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Null,
+    Bool(bool),
+    Number(Number),
+    String(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A key, its place and its value.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub key: String,
+    pub key_span: Span,
+    pub value: Node,
+}
+
+/// A node found by a path, with the place of the key that leads to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Found<'a> {
+    pub key: Option<&'a Entry>,
+    pub node: &'a Node,
+}
+
+impl Node {
+    /// The entries of a mapping; none of anything else.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        match &self.kind {
+            Kind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list; none of anything else.
+    pub(crate) fn items(&self) -> &[Node] {
+        match &self.kind {
+            Kind::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The entry of a mapping with this key.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
+    /// The place of the value of a key.
+    pub(crate) fn at_key(&self, key: &str) -> Option<Span> {
+        self.entry(key).map(|entry| entry.value.span.clone())
+    }
+
+    /// The text of a string.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The node at a JSON pointer, or the deepest one on the way that exists.
+    pub(crate) fn at(&self, pointer: &str) -> Found<'_> {
+        let mut found = Found {
+            key: None,
+            node: self,
+        };
+        for segment in pointer.split('/').skip(1) {
+            let segment = segment.replace("~1", "/").replace("~0", "~");
+            match &found.node.kind {
+                Kind::Map(_) => match found.node.entry(&segment) {
+                    Some(entry) => {
+                        found = Found {
+                            key: Some(entry),
+                            node: &entry.value,
+                        }
+                    }
+                    None => break,
+                },
+                Kind::List(items) => {
+                    match segment.parse::<usize>().ok().and_then(|i| items.get(i)) {
+                        Some(node) => found = Found { key: None, node },
+                        None => break,
+                    }
+                }
+                _ => break,
+            }
+        }
+        found
+    }
+
+    /// The same value without its places.
+    pub(crate) fn to_json(&self) -> Value {
+        match &self.kind {
+            Kind::Null => Value::Null,
+            Kind::Bool(value) => Value::Bool(*value),
+            Kind::Number(value) => Value::Number(value.clone()),
+            Kind::String(value) => Value::String(value.clone()),
+            Kind::List(items) => items.iter().map(Node::to_json).collect(),
+            Kind::Map(entries) => entries
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                .collect(),
+        }
+    }
+}
+
+impl Found<'_> {
+    /// Where to point when the thing as a whole is meant: its key if it has one.
+    pub(crate) fn name_span(&self) -> Span {
+        self.key
+            .map_or_else(|| self.node.span.clone(), |entry| entry.key_span.clone())
+    }
+}

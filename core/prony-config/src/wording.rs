@@ -1,0 +1,74 @@
+//! How values and names are put into messages.
+
+use crate::tree::{Kind, Node};
+
+/// The most alternatives that a message lists.
+const LISTED: usize = 8;
+/// The longest text that a message quotes, in characters.
+const QUOTED: usize = 60;
+
+/// A text in backticks, on one line, not longer than a message bears.
+pub(crate) fn literal(text: &str) -> String {
+    let mut out = String::from("`");
+    for (count, c) in text.chars().enumerate() {
+        if count == QUOTED {
+            out.push('…');
+            break;
+        }
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out.push('`');
+    out
+}
+
+/// Names, nearest to a word first.
+pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut ranked: Vec<_> = names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&shorten(word), name), name))
+        .collect();
+    ranked.sort_by_key(|(distance, _)| *distance);
+    ranked.into_iter().map(|(_, name)| name).collect()
+}
+
+/// The name that was probably meant.
+pub(crate) fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = nearest(word, names).into_iter().next()?;
+    let distance = strsim::damerau_levenshtein(&shorten(word), name);
+    (distance <= 1 + name.chars().count() / 4 && distance < name.chars().count()).then_some(name)
+}
+
+/// Distances cost the product of both lengths.
+fn shorten(word: &str) -> String {
+    word.chars().take(QUOTED).collect()
+}
+
+/// Names in backticks with commas, the rest as a number.
+pub(crate) fn list(names: &[&str]) -> String {
+    let shown: Vec<_> = names
+        .iter()
+        .take(LISTED)
+        .map(|name| literal(name))
+        .collect();
+    let shown = shown.join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// What a value is, with the value where it is short.
+pub(crate) fn found(node: &Node) -> String {
+    match &node.kind {
+        Kind::Null => "nothing".into(),
+        Kind::Bool(value) => format!("the boolean `{value}`"),
+        Kind::Number(value) => format!("the number `{value}`"),
+        Kind::String(value) => format!("the string {}", literal(value)),
+        Kind::List(_) => "a list".into(),
+        Kind::Map(_) => "a mapping".into(),
+    }
+}

@@ -1,0 +1,231 @@
+//! A candidate engine against the baseline.
+//!
+//! The unit of inference is the cycle, a fresh start of both engines: requests
+//! within one start share that start's luck. Each cycle gives one number, the
+//! log ratio of the two throughputs; the verdict is the signed-rank interval of
+//! these numbers. Method and simulations behind it: ARCHITECTURE.md.
+
+use crate::record::{Phase, Record};
+use crate::statistics::{SignedRank, smallest_sample};
+use crate::summary::{Visit, throughput};
+use prony_plugin_sdk::result::{Comparison, Interval, Verdict};
+use std::collections::BTreeSet;
+
+/// Two-sided error of the verdict `faster` or `slower`.
+pub const ALPHA: f64 = 0.05;
+/// Two-sided error of the interval that must lie inside the margin for
+/// `equivalent` (two one-sided tests at 5 %).
+pub const ALPHA_EQUIVALENT: f64 = 0.1;
+/// Below this success rate of either engine no winner is named.
+pub const MIN_SUCCESS_RATE: f64 = 0.98;
+/// Above this share of degraded cycles no winner is named.
+pub const MAX_DEGRADED: f64 = 0.1;
+/// Mean output lengths that differ by more than this share are flagged.
+const LENGTH_TOLERANCE: f64 = 0.01;
+
+/// Records and visits of one engine on one model.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// All its records.
+    pub records: &'a [&'a Record],
+    /// All its visits.
+    pub visits: &'a [&'a Visit],
+}
+
+impl Side<'_> {
+    fn measured(&self) -> Vec<&Record> {
+        self.records
+            .iter()
+            .copied()
+            .filter(|record| record.place.phase == Phase::Measure)
+            .collect()
+    }
+
+    fn cycle(&self, cycle: u32) -> (Vec<&Record>, Vec<&Visit>) {
+        let records = self
+            .measured()
+            .into_iter()
+            .filter(|record| record.place.cycle == cycle)
+            .collect();
+        let visits = self
+            .visits
+            .iter()
+            .copied()
+            .filter(|visit| visit.cycle == cycle)
+            .collect();
+        (records, visits)
+    }
+
+    fn success_rate(&self) -> f64 {
+        let measured = self.measured();
+        measured.iter().filter(|record| record.ok()).count() as f64 / measured.len().max(1) as f64
+    }
+
+    fn mean_tokens(&self) -> Option<f64> {
+        let tokens: Vec<f64> = self
+            .measured()
+            .iter()
+            .filter(|record| record.ok())
+            .filter_map(|record| record.output_tokens)
+            .map(f64::from)
+            .collect();
+        (!tokens.is_empty()).then(|| tokens.iter().sum::<f64>() / tokens.len() as f64)
+    }
+}
+
+/// Judges `candidate` against `baseline`. `planned` is the number of cycles
+/// that the plan has, `margin_percent` the difference that counts as none.
+pub fn compare(
+    baseline: Side<'_>,
+    candidate: Side<'_>,
+    planned: u32,
+    margin_percent: f64,
+    concurrency: u32,
+) -> Comparison {
+    let seen = |side: Side<'_>| {
+        side.measured()
+            .iter()
+            .map(|record| record.place.cycle)
+            .collect::<BTreeSet<u32>>()
+    };
+    let both: Vec<u32> = seen(baseline)
+        .intersection(&seen(candidate))
+        .copied()
+        .collect();
+    let mut ratios = Vec::new();
+    let mut degraded = 0;
+    for cycle in &both {
+        let of = |side: Side<'_>| {
+            let (records, visits) = side.cycle(*cycle);
+            records
+                .iter()
+                .all(|record| record.ok())
+                .then(|| throughput(&records, &visits, concurrency))
+                .flatten()
+        };
+        match (of(baseline), of(candidate)) {
+            (Some(a), Some(b)) => ratios.push((b / a).ln()),
+            _ => degraded += 1,
+        }
+    }
+    let pooled = |side: Side<'_>| throughput(&side.measured(), side.visits, concurrency);
+    let pooled_difference_percent = pooled(baseline)
+        .zip(pooled(candidate))
+        .map(|(a, b)| percent((b / a).ln()));
+
+    let mut flags = Vec::new();
+    if let (Some(a), Some(b)) = (baseline.mean_tokens(), candidate.mean_tokens())
+        && (a - b).abs() > LENGTH_TOLERANCE * a.max(b)
+    {
+        flags.push("length_mismatch".to_owned());
+    }
+    if planned == 1 {
+        flags.push("single-start".to_owned());
+    }
+
+    let ranks = SignedRank::new(&ratios);
+    let interval = ranks.as_ref().and_then(|ranks| ranks.interval(ALPHA));
+    let obstacle = obstacle(baseline, candidate, both.len(), degraded, ratios.len());
+    let margin = (1.0 + margin_percent / 100.0).ln();
+    let inside = ranks
+        .as_ref()
+        .and_then(|ranks| ranks.interval(ALPHA_EQUIVALENT))
+        .is_some_and(|interval| -margin < interval.low && interval.high < margin);
+    let (verdict, reason) = match (obstacle, interval) {
+        (Some(obstacle), _) => (Verdict::Inconclusive, obstacle),
+        (None, Some(interval)) if interval.low > 0.0 => {
+            (Verdict::Faster, within(inside, margin_percent))
+        }
+        (None, Some(interval)) if interval.high < 0.0 => {
+            (Verdict::Slower, within(inside, margin_percent))
+        }
+        (None, Some(_)) if inside => (
+            Verdict::Equivalent,
+            format!("the 90 % interval lies inside ±{margin_percent} %"),
+        ),
+        _ => (
+            Verdict::Inconclusive,
+            "the interval contains both no difference and a difference that counts".to_owned(),
+        ),
+    };
+    let winner = match verdict {
+        Verdict::Faster => Some(candidate.name.to_owned()),
+        Verdict::Slower => Some(baseline.name.to_owned()),
+        Verdict::Equivalent | Verdict::Inconclusive => None,
+    };
+    Comparison {
+        baseline: baseline.name.to_owned(),
+        candidate: candidate.name.to_owned(),
+        verdict,
+        winner,
+        difference_percent: ranks.map(|ranks| percent(ranks.estimate())),
+        interval: interval.map(|interval| Interval {
+            low_percent: percent(interval.low),
+            high_percent: percent(interval.high),
+            level: interval.level,
+        }),
+        pooled_difference_percent,
+        margin_percent,
+        cycles: ratios.len() as u32,
+        degraded_cycles: degraded,
+        cycle_log_ratios: ratios,
+        reason,
+        flags,
+    }
+}
+
+/// What forbids a verdict, if anything.
+fn obstacle(
+    baseline: Side<'_>,
+    candidate: Side<'_>,
+    cycles: usize,
+    degraded: u32,
+    usable: usize,
+) -> Option<String> {
+    for side in [baseline, candidate] {
+        if side.measured().is_empty() {
+            return Some(format!("`{}` was not measured", side.name));
+        }
+        let rate = side.success_rate();
+        if rate < MIN_SUCCESS_RATE {
+            return Some(format!(
+                "only {:.1} % of the requests to `{}` succeeded; {:.0} % are needed",
+                rate * 100.0,
+                side.name,
+                MIN_SUCCESS_RATE * 100.0
+            ));
+        }
+        if side
+            .measured()
+            .iter()
+            .any(|record| record.ok() && record.output_tokens.is_none())
+        {
+            return Some(format!(
+                "`{}` does not say how many tokens it generated",
+                side.name
+            ));
+        }
+    }
+    if f64::from(degraded) > MAX_DEGRADED * cycles as f64 {
+        return Some(format!(
+            "{degraded} of {cycles} cycles have a failed request"
+        ));
+    }
+    let needed = smallest_sample(ALPHA);
+    (usable < needed).then(|| format!("{usable} cycles; an interval needs at least {needed}"))
+}
+
+fn within(inside: bool, margin_percent: f64) -> String {
+    if inside {
+        format!("the interval excludes zero, but the difference is less than {margin_percent} %")
+    } else {
+        "the interval excludes zero".to_owned()
+    }
+}
+
+/// A log ratio as a difference in percent.
+fn percent(log_ratio: f64) -> f64 {
+    log_ratio.exp_m1() * 100.0
+}

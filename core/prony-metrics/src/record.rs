@@ -1,0 +1,490 @@
+//! What is kept of a request, and when it counts as a success.
+
+use prony_plugin_sdk::{Error, ErrorKind, Event, EventKind};
+use serde::{Deserialize, Serialize};
+
+/// Whether a request is part of the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Before the measurement; never in a number.
+    Warmup,
+    /// In the sample.
+    Measure,
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// No connection.
+    Connect,
+    /// Not finished within the request's limit.
+    Timeout,
+    /// HTTP status 400 to 499.
+    #[serde(rename = "http_4xx")]
+    Http4xx,
+    /// HTTP status 500 to 599.
+    #[serde(rename = "http_5xx")]
+    Http5xx,
+    /// The answer broke HTTP's or the engine's own rules.
+    Protocol,
+    /// The engine reported an error inside a stream that had begun well.
+    EngineError,
+    /// The stream stopped before its end.
+    Truncated,
+    /// A well-formed answer without a token.
+    Empty,
+    /// The engine ran out of memory.
+    Oom,
+    /// The engine's process was gone.
+    Crashed,
+}
+
+impl ErrorClass {
+    /// As in YAML, JSON and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Http4xx => "http_4xx",
+            Self::Http5xx => "http_5xx",
+            Self::Protocol => "protocol",
+            Self::EngineError => "engine_error",
+            Self::Truncated => "truncated",
+            Self::Empty => "empty",
+            Self::Oom => "oom",
+            Self::Crashed => "crashed",
+        }
+    }
+}
+
+/// A request's failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Its class.
+    pub class: ErrorClass,
+    /// What happened.
+    pub message: String,
+}
+
+impl Failed {
+    /// A failure.
+    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+        }
+    }
+}
+
+/// Monotonic nanoseconds since the run's origin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamps {
+    /// When it was meant to be sent.
+    pub intended_ns: u64,
+    /// When sending began.
+    pub sent_ns: u64,
+    /// When the request had been written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_ns: Option<u64>,
+    /// When the response's head was complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_ns: Option<u64>,
+    /// When the last byte had come, or the request was given up.
+    pub end_ns: u64,
+}
+
+/// What a transport saw of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// When.
+    pub stamps: Stamps,
+    /// HTTP status; `None` when there is no HTTP or no head came.
+    pub status: Option<u16>,
+    /// Arrival of each read, by the index that [`Event::chunk`] refers to.
+    pub reads_ns: Vec<u64>,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// What broke, if the transport did.
+    pub failed: Option<Failed>,
+}
+
+/// Text that arrived: when, and for how many tokens it stands (0: unknown).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival(pub u64, pub u32);
+
+/// Which request of the plan this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Model id.
+    pub model: String,
+    /// Engine name.
+    pub engine: String,
+    /// Cycle, from 1.
+    pub cycle: u32,
+    /// In the sample or not.
+    pub phase: Phase,
+    /// Request within the stage, from 0.
+    pub index: u32,
+    /// Index of the prompt.
+    pub prompt: u32,
+}
+
+/// What is kept of a request. One line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Which request.
+    #[serde(flatten)]
+    pub place: Place,
+    /// When.
+    #[serde(flatten)]
+    pub stamps: Stamps,
+    /// HTTP status, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Every arrival of text.
+    pub arrivals: Vec<Arrival>,
+    /// Number of reads: fewer than arrivals means that reads coalesced.
+    pub reads: u32,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// Generated tokens, by the engine's own count or, if it gives none, by
+    /// arrivals that each name their tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u32>,
+    /// Tokens of the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u32>,
+    /// Prompt tokens from a prefix cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u32>,
+    /// Generated tokens that were reasoning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u32>,
+    /// Why generation stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+    /// The model that the engine says it served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_model: Option<String>,
+    /// The version that the engine reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_version: Option<String>,
+    /// The answer.
+    pub text: String,
+    /// `None` is a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failed>,
+}
+
+impl Record {
+    /// A request that was due and never sent.
+    pub fn unsent(place: Place, at_ns: u64, failed: Failed) -> Self {
+        let stamps = Stamps {
+            intended_ns: at_ns,
+            sent_ns: at_ns,
+            end_ns: at_ns,
+            ..Stamps::default()
+        };
+        let seen = Observation {
+            stamps,
+            failed: Some(failed),
+            ..Observation::default()
+        };
+        Self::judge(place, seen, Ok(Vec::new()))
+    }
+
+    /// Joins what the transport saw with what the plugin read out of it, and
+    /// decides whether the request succeeded.
+    ///
+    /// A success needs all of: the transport held, status 200 (where there is
+    /// one), bytes that make sense, no error reported inside the stream, an end
+    /// by the stream's own rule, a finish reason, and at least one token with
+    /// text. Rules in order; the first one broken names the class.
+    pub fn judge(place: Place, seen: Observation, decoded: Result<Vec<Event>, Error>) -> Self {
+        let mut record = Self {
+            place,
+            stamps: seen.stamps,
+            status: seen.status,
+            arrivals: Vec::new(),
+            reads: seen.reads_ns.len() as u32,
+            body_bytes: seen.body_bytes,
+            output_tokens: None,
+            prompt_tokens: None,
+            cached_tokens: None,
+            reasoning_tokens: None,
+            finish_reason: None,
+            served_model: None,
+            engine_version: None,
+            text: String::new(),
+            failed: seen.failed,
+        };
+        let mut ended = false;
+        let mut reported: Option<String> = None;
+        let mut defect = None;
+        match decoded {
+            Ok(events) => {
+                for event in events {
+                    match event.kind {
+                        EventKind::Text | EventKind::Reasoning => {
+                            let at = seen
+                                .reads_ns
+                                .get(event.chunk as usize)
+                                .copied()
+                                .unwrap_or(seen.stamps.end_ns);
+                            record.arrivals.push(Arrival(at, event.tokens));
+                            if event.kind == EventKind::Text {
+                                record.text.push_str(&event.text);
+                            }
+                        }
+                        EventKind::OutputTokens => record.output_tokens = Some(event.tokens),
+                        EventKind::PromptTokens => record.prompt_tokens = Some(event.tokens),
+                        EventKind::CachedTokens => record.cached_tokens = Some(event.tokens),
+                        EventKind::ReasoningTokens => record.reasoning_tokens = Some(event.tokens),
+                        EventKind::Finish => record.finish_reason = Some(event.text),
+                        EventKind::Failure => reported = reported.or(Some(event.text)),
+                        EventKind::ServedModel => record.served_model = Some(event.text),
+                        EventKind::EngineVersion => record.engine_version = Some(event.text),
+                        EventKind::End => ended = true,
+                    }
+                }
+            }
+            Err(error) => defect = Some(error),
+        }
+        if record.output_tokens.is_none()
+            && !record.arrivals.is_empty()
+            && record.arrivals.iter().all(|arrival| arrival.1 > 0)
+        {
+            record.output_tokens = Some(record.arrivals.iter().map(|arrival| arrival.1).sum());
+        }
+        if record.failed.is_none() {
+            record.failed = record.verdict(ended, reported, defect);
+        }
+        record
+    }
+
+    fn verdict(
+        &self,
+        ended: bool,
+        reported: Option<String>,
+        defect: Option<Error>,
+    ) -> Option<Failed> {
+        use ErrorClass as Class;
+        let failed = |class, message: String| Some(Failed { class, message });
+        match self.status {
+            Some(status @ 400..500) => return failed(Class::Http4xx, refusal(status, reported)),
+            Some(status @ 500..600) if reported.as_deref().is_some_and(is_oom) => {
+                return failed(Class::Oom, refusal(status, reported));
+            }
+            Some(status @ 500..600) => return failed(Class::Http5xx, refusal(status, reported)),
+            Some(200) | None => {}
+            Some(status) => {
+                return failed(
+                    Class::Protocol,
+                    format!("HTTP status {status}; 200 was expected"),
+                );
+            }
+        }
+        if let Some(message) = reported {
+            return failed(
+                if is_oom(&message) {
+                    Class::Oom
+                } else {
+                    Class::EngineError
+                },
+                message,
+            );
+        }
+        if let Some(error) = defect {
+            let class = match error.kind {
+                ErrorKind::Engine if is_oom(&error.message) => Class::Oom,
+                ErrorKind::Engine | ErrorKind::Unsupported => Class::EngineError,
+                _ => Class::Protocol,
+            };
+            return failed(class, error.message);
+        }
+        if self.arrivals.is_empty() && self.finish_reason.is_none() {
+            return failed(Class::Empty, "the answer has no token".to_owned());
+        }
+        if !ended {
+            return failed(
+                Class::Truncated,
+                "the stream stopped before its end".to_owned(),
+            );
+        }
+        if self.finish_reason.is_none() {
+            return failed(
+                Class::Protocol,
+                "the stream ended without a finish reason".to_owned(),
+            );
+        }
+        if self.arrivals.is_empty() || self.output_tokens == Some(0) {
+            return failed(Class::Empty, "the answer has no text".to_owned());
+        }
+        None
+    }
+
+    /// Whether it succeeded.
+    pub fn ok(&self) -> bool {
+        self.failed.is_none()
+    }
+
+    /// From sending (open loop: from the intended time) to the last byte, in
+    /// nanoseconds.
+    pub fn latency_ns(&self) -> u64 {
+        self.stamps.end_ns.saturating_sub(self.stamps.intended_ns)
+    }
+
+    /// To the first token, reasoning included, in nanoseconds.
+    pub fn time_to_first_token_ns(&self) -> Option<u64> {
+        self.arrivals
+            .first()
+            .map(|first| first.0.saturating_sub(self.stamps.intended_ns))
+    }
+}
+
+fn refusal(status: u16, reported: Option<String>) -> String {
+    match reported {
+        Some(words) if !words.is_empty() => format!("HTTP {status}: {words}"),
+        _ => format!("HTTP {status}"),
+    }
+}
+
+fn is_oom(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("out of memory")
+        || message.contains("memoryerror")
+        || message.contains("bad_alloc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        Place {
+            model: "m".into(),
+            engine: "e".into(),
+            cycle: 1,
+            phase: Phase::Measure,
+            index: 0,
+            prompt: 0,
+        }
+    }
+
+    fn event(kind: EventKind, tokens: u32, text: &str) -> Event {
+        Event {
+            chunk: 0,
+            kind,
+            tokens,
+            text: text.into(),
+        }
+    }
+
+    fn good() -> Vec<Event> {
+        vec![
+            event(EventKind::Text, 0, "Paris"),
+            event(EventKind::Text, 0, "."),
+            event(EventKind::Finish, 0, "stop"),
+            event(EventKind::OutputTokens, 3, ""),
+            event(EventKind::End, 0, ""),
+        ]
+    }
+
+    fn judge(status: Option<u16>, decoded: Result<Vec<Event>, Error>) -> Option<ErrorClass> {
+        let seen = Observation {
+            status,
+            reads_ns: vec![7],
+            ..Observation::default()
+        };
+        Record::judge(place(), seen, decoded)
+            .failed
+            .map(|failed| failed.class)
+    }
+
+    fn without(kind: EventKind) -> Vec<Event> {
+        good()
+            .into_iter()
+            .filter(|event| event.kind != kind)
+            .collect()
+    }
+
+    #[test]
+    fn a_success_needs_every_rule() {
+        let with = |event| Ok(good().into_iter().chain([event]).collect());
+        assert_eq!(judge(Some(200), Ok(good())), None);
+        assert_eq!(judge(None, Ok(good())), None);
+        assert_eq!(judge(Some(404), Ok(good())), Some(ErrorClass::Http4xx));
+        assert_eq!(judge(Some(503), Ok(good())), Some(ErrorClass::Http5xx));
+        assert_eq!(judge(Some(302), Ok(good())), Some(ErrorClass::Protocol));
+        assert_eq!(
+            judge(
+                Some(200),
+                with(event(EventKind::Failure, 0, "kv cache full"))
+            ),
+            Some(ErrorClass::EngineError)
+        );
+        assert_eq!(
+            judge(
+                Some(200),
+                with(event(EventKind::Failure, 0, "CUDA out of memory"))
+            ),
+            Some(ErrorClass::Oom)
+        );
+        assert_eq!(
+            judge(Some(200), Err(Error::malformed("?"))),
+            Some(ErrorClass::Protocol)
+        );
+        assert_eq!(judge(Some(200), Ok(vec![])), Some(ErrorClass::Empty));
+        assert_eq!(
+            judge(Some(200), Ok(without(EventKind::End))),
+            Some(ErrorClass::Truncated)
+        );
+        assert_eq!(
+            judge(Some(200), Ok(without(EventKind::Finish))),
+            Some(ErrorClass::Protocol)
+        );
+        assert_eq!(
+            judge(Some(200), Ok(without(EventKind::Text))),
+            Some(ErrorClass::Empty)
+        );
+        assert_eq!(
+            judge(Some(200), with(event(EventKind::OutputTokens, 0, ""))),
+            Some(ErrorClass::Empty)
+        );
+    }
+
+    #[test]
+    fn tokens_come_from_usage_and_never_from_chunks() {
+        let count =
+            |decoded| Record::judge(place(), Observation::default(), Ok(decoded)).output_tokens;
+        assert_eq!(count(good()), Some(3), "two chunks, three tokens");
+        assert_eq!(
+            count(without(EventKind::OutputTokens)),
+            None,
+            "chunks of unknown size are not tokens"
+        );
+        assert_eq!(
+            count(vec![
+                event(EventKind::Text, 1, "a"),
+                event(EventKind::Text, 2, "b")
+            ]),
+            Some(3)
+        );
+    }
+
+    #[test]
+    fn what_the_transport_saw_comes_first() {
+        let failed = Some(Failed::new(ErrorClass::Timeout, "after 5m"));
+        let record = Record::judge(
+            place(),
+            Observation {
+                failed: failed.clone(),
+                ..Observation::default()
+            },
+            Ok(good()),
+        );
+        assert_eq!(record.failed, failed);
+    }
+}

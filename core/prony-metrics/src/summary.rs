@@ -1,0 +1,159 @@
+//! The metrics of one model on one engine.
+
+use crate::record::{Phase, Record};
+use crate::statistics::distribution;
+use prony_plugin_sdk::result::{Distribution, EngineResult};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What one visit says beside its requests. One line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Visit {
+    /// Model id.
+    pub model: String,
+    /// Engine name.
+    pub engine: String,
+    /// Cycle, from 1.
+    pub cycle: u32,
+    /// From starting the engine to its being ready; `None` if it never was, or
+    /// ran already.
+    pub load_time_ns: Option<u64>,
+    /// Wall-clock time of the measure stage.
+    pub measure_ns: Option<u64>,
+    /// Highest resident memory of the engine's processes, sampled.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+const MS: f64 = 1e6;
+
+/// Sums up the visits and records of one model on one engine. Warm-up requests
+/// are left out. `concurrency` is the number of requests in flight.
+pub fn engine(
+    name: &str,
+    records: &[&Record],
+    visits: &[&Visit],
+    concurrency: u32,
+) -> EngineResult {
+    let measured: Vec<&Record> = records
+        .iter()
+        .copied()
+        .filter(|record| record.place.phase == Phase::Measure)
+        .collect();
+    let good: Vec<&Record> = measured
+        .iter()
+        .copied()
+        .filter(|record| record.ok())
+        .collect();
+    let cycles: BTreeSet<u32> = measured.iter().map(|record| record.place.cycle).collect();
+    let mut errors = BTreeMap::new();
+    let mut error_messages = BTreeMap::new();
+    for failed in measured.iter().filter_map(|record| record.failed.as_ref()) {
+        let class = failed.class.name().to_owned();
+        *errors.entry(class.clone()).or_insert(0) += 1;
+        error_messages
+            .entry(class)
+            .or_insert_with(|| failed.message.clone());
+    }
+    let mut finish_reasons = BTreeMap::new();
+    for reason in good
+        .iter()
+        .filter_map(|record| record.finish_reason.clone())
+    {
+        *finish_reasons.entry(reason).or_insert(0) += 1;
+    }
+    let over = |of: &dyn Fn(&Record) -> Option<f64>| -> Option<Distribution> {
+        distribution(good.iter().filter_map(|record| of(record)).collect())
+    };
+    let distinct = |of: &dyn Fn(&Record) -> Option<String>| -> Vec<String> {
+        records
+            .iter()
+            .filter_map(|record| of(record))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
+    };
+    EngineResult {
+        engine: name.to_owned(),
+        cycles: cycles.len() as u32,
+        requests: measured.len() as u64,
+        succeeded: good.len() as u64,
+        success_rate: (!measured.is_empty()).then(|| good.len() as f64 / measured.len() as f64),
+        errors,
+        error_messages,
+        output_tokens: good
+            .iter()
+            .filter_map(|record| record.output_tokens)
+            .map(u64::from)
+            .sum(),
+        output_tokens_per_sec: throughput(&measured, visits, concurrency),
+        request_latency_ms: over(&|record| Some(record.latency_ns() as f64 / MS)),
+        time_to_first_token_ms: over(&|record| {
+            record.time_to_first_token_ns().map(|ns| ns as f64 / MS)
+        }),
+        inter_token_latency_ms: distribution(
+            good.iter()
+                .flat_map(|record| {
+                    record
+                        .arrivals
+                        .windows(2)
+                        .map(|pair| pair[1].0.saturating_sub(pair[0].0) as f64 / MS)
+                })
+                .collect(),
+        ),
+        time_per_output_token_ms: over(&|record| {
+            let first = record.time_to_first_token_ns()?;
+            let tokens = record.output_tokens.filter(|tokens| *tokens >= 2)?;
+            Some(record.latency_ns().saturating_sub(first) as f64 / MS / f64::from(tokens - 1))
+        }),
+        output_tokens_per_request: over(&|record| record.output_tokens.map(f64::from)),
+        prompt_tokens_per_request: over(&|record| record.prompt_tokens.map(f64::from)),
+        cached_tokens: good
+            .iter()
+            .filter_map(|record| record.cached_tokens)
+            .map(u64::from)
+            .sum(),
+        total_time_s: visits
+            .iter()
+            .filter_map(|visit| visit.measure_ns)
+            .sum::<u64>() as f64
+            / 1e9,
+        load_time_ms: distribution(
+            visits
+                .iter()
+                .filter_map(|visit| visit.load_time_ns)
+                .map(|ns| ns as f64 / MS)
+                .collect(),
+        ),
+        peak_memory_bytes: visits
+            .iter()
+            .filter_map(|visit| visit.peak_memory_bytes)
+            .max(),
+        finish_reasons,
+        served_models: distinct(&|record| record.served_model.clone()),
+        engine_versions: distinct(&|record| record.engine_version.clone()),
+        sample_output: good
+            .iter()
+            .find(|record| record.place.prompt == 0)
+            .map(|record| record.text.clone()),
+    }
+}
+
+/// Output tokens per second, as a ratio of sums.
+///
+/// One request in flight: tokens of successful requests over the time of all
+/// requests, so that an engine which fails slowly does not look fast. Several
+/// in flight: over the wall-clock time of the measure stages.
+///
+/// `None` when nothing succeeded or a successful request has no token count.
+pub fn throughput(measured: &[&Record], visits: &[&Visit], concurrency: u32) -> Option<f64> {
+    let mut tokens = 0;
+    for record in measured.iter().filter(|record| record.ok()) {
+        tokens += u64::from(record.output_tokens?);
+    }
+    let time: u64 = if concurrency == 1 {
+        measured.iter().map(|record| record.latency_ns()).sum()
+    } else {
+        visits.iter().filter_map(|visit| visit.measure_ns).sum()
+    };
+    (tokens > 0 && time > 0).then(|| tokens as f64 * 1e9 / time as f64)
+}

@@ -1,0 +1,271 @@
+//! Reference vectors (computed with scipy, see their `source`) and the rules of
+//! comparison.
+
+use prony_metrics::comparison::{Side, compare};
+use prony_metrics::record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
+use prony_metrics::statistics::{SignedRank, critical_value, distribution, quantile};
+use prony_metrics::summary::{Visit, engine, throughput};
+use prony_plugin_sdk::result::Verdict;
+use prony_plugin_sdk::{Event, EventKind};
+use serde_json::Value;
+
+fn vectors(kind: &str) -> Vec<Value> {
+    let file: Value = serde_json::from_str(include_str!("stats-vectors.json")).expect("vectors");
+    let cases = file["cases"].as_array().expect("cases");
+    cases
+        .iter()
+        .filter(|case| case["kind"] == kind)
+        .cloned()
+        .collect()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value
+        .as_array()
+        .expect("numbers")
+        .iter()
+        .map(|x| x.as_f64().expect("number"))
+        .collect()
+}
+
+fn near(got: f64, want: &Value, tolerance: f64, id: &Value) {
+    let want = want.as_f64().expect("number");
+    assert!((got - want).abs() <= tolerance, "{id}: {got} is not {want}");
+}
+
+#[test]
+fn signed_rank_agrees_with_the_reference() {
+    let cases = vectors("signed_rank_hl");
+    assert_eq!(cases.len(), 6);
+    for case in cases {
+        let (input, want, id) = (&case["input"], &case["expected"], &case["id"]);
+        let tolerance = case["tol"].as_f64().expect("tolerance");
+        let d = numbers(&input["d"]);
+        let alpha = input["alpha"].as_f64().expect("alpha");
+        let ranks = SignedRank::new(&d).expect("differences");
+        near(ranks.estimate(), &want["hl"], tolerance, id);
+        let (w, _) = critical_value(d.len(), alpha).expect("enough differences");
+        near(w as f64, &want["w_crit"], 0.0, id);
+        let interval = ranks.interval(alpha).expect("an interval");
+        near(interval.low, &want["ci"][0], tolerance, id);
+        near(interval.high, &want["ci"][1], tolerance, id);
+        assert!(interval.level >= 1.0 - alpha);
+    }
+}
+
+#[test]
+fn quantiles_are_of_type_7() {
+    let cases = vectors("order_stat_quantile_ci");
+    assert_eq!(cases.len(), 6);
+    for case in cases {
+        let mut x = numbers(&case["input"]["x"]);
+        x.sort_by(f64::total_cmp);
+        let got = quantile(&x, case["input"]["p"].as_f64().expect("p"));
+        near(
+            got,
+            &case["expected"]["estimate_type7"],
+            case["tol"].as_f64().expect("tolerance"),
+            &case["id"],
+        );
+    }
+}
+
+#[test]
+fn few_differences_give_no_interval() {
+    assert_eq!(critical_value(5, 0.05), None);
+    assert_eq!(critical_value(6, 0.05), Some((0, 1.0 / 64.0)));
+    assert!(distribution(Vec::new()).is_none());
+}
+
+/// A record of a request that took `ms` and gave `tokens`.
+fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record {
+    let place = Place {
+        model: "m".into(),
+        engine: engine.into(),
+        cycle,
+        phase: Phase::Measure,
+        index,
+        prompt: index,
+    };
+    let stamps = Stamps {
+        end_ns: (ms * 1e6) as u64,
+        ..Stamps::default()
+    };
+    let event = |kind, tokens, text: &str| Event {
+        chunk: 0,
+        kind,
+        tokens,
+        text: text.into(),
+    };
+    let events = vec![
+        event(EventKind::Text, 0, "x"),
+        event(EventKind::Finish, 0, "length"),
+        event(EventKind::OutputTokens, tokens, ""),
+        event(EventKind::End, 0, ""),
+    ];
+    Record::judge(
+        place,
+        Observation {
+            stamps,
+            reads_ns: vec![0],
+            ..Observation::default()
+        },
+        Ok(events),
+    )
+}
+
+fn failed(mut record: Record) -> Record {
+    record.failed = Some(Failed::new(ErrorClass::Timeout, "after 5m"));
+    record
+}
+
+#[test]
+fn throughput_is_a_ratio_of_sums() {
+    let cases = vectors("throughput_aggregation");
+    for case in &cases {
+        let records: Vec<Record> = numbers(&case["input"]["out_tokens"])
+            .iter()
+            .zip(numbers(&case["input"]["e2e_s"]))
+            .map(|(tokens, s)| record("e", 1, 0, s * 1e3, *tokens as u32))
+            .collect();
+        let records: Vec<&Record> = records.iter().collect();
+        let got = throughput(&records, &[], 1).expect("throughput");
+        near(got, &case["expected"]["ratio_of_sums"], 1e-6, &case["id"]);
+    }
+    assert!(!cases.is_empty());
+}
+
+#[test]
+fn a_failed_request_costs_time_and_brings_no_tokens() {
+    let good = record("e", 1, 0, 1000.0, 50);
+    let slow_failure = failed(record("e", 1, 1, 4000.0, 50));
+    assert_eq!(throughput(&[&good], &[], 1), Some(50.0));
+    assert_eq!(throughput(&[&good, &slow_failure], &[], 1), Some(10.0));
+    assert_eq!(throughput(&[&slow_failure], &[], 1), None);
+    let summary = engine("e", &[&good, &slow_failure], &[], 1);
+    assert_eq!(
+        (summary.requests, summary.succeeded, summary.success_rate),
+        (2, 1, Some(0.5))
+    );
+    assert_eq!(summary.errors["timeout"], 1);
+    assert_eq!(summary.output_tokens, 50);
+    assert_eq!(
+        summary.request_latency_ms.expect("latency").n,
+        1,
+        "failed requests are in no latency"
+    );
+}
+
+/// Cycles with the given times of baseline and candidate, in ms for 100 tokens.
+fn verdict(times: &[(f64, f64)], break_cycle: Option<u32>) -> prony_plugin_sdk::result::Comparison {
+    let mut all = (Vec::new(), Vec::new());
+    for (cycle, (a, b)) in (1..).zip(times) {
+        all.0.push(record("a", cycle, 0, *a, 100));
+        let candidate = record("b", cycle, 0, *b, 100);
+        all.1.push(if break_cycle == Some(cycle) {
+            failed(candidate)
+        } else {
+            candidate
+        });
+    }
+    let (a, b): (Vec<&Record>, Vec<&Record>) = (all.0.iter().collect(), all.1.iter().collect());
+    let none: Vec<&Visit> = Vec::new();
+    compare(
+        Side {
+            name: "a",
+            records: &a,
+            visits: &none,
+        },
+        Side {
+            name: "b",
+            records: &b,
+            visits: &none,
+        },
+        times.len() as u32,
+        2.0,
+        1,
+    )
+}
+
+#[test]
+fn verdicts_follow_the_interval() {
+    let jitter = [0.0, 3.0, -2.0, 1.0, -3.0, 2.0, -1.0, 0.5];
+    let pairs =
+        |b: f64| -> Vec<(f64, f64)> { jitter.iter().map(|j| (1000.0 + j, b - j)).collect() };
+
+    let faster = verdict(&pairs(900.0), None);
+    assert_eq!(
+        (faster.verdict, faster.winner.as_deref()),
+        (Verdict::Faster, Some("b"))
+    );
+    let interval = faster.interval.expect("an interval");
+    assert!(interval.low_percent > 10.0 && interval.high_percent < 12.5 && interval.level >= 0.95);
+
+    let slower = verdict(&pairs(1100.0), None);
+    assert_eq!(
+        (slower.verdict, slower.winner.as_deref()),
+        (Verdict::Slower, Some("a"))
+    );
+
+    let same = verdict(&pairs(1000.0), None);
+    assert_eq!((same.verdict, same.winner), (Verdict::Equivalent, None));
+
+    let noisy: Vec<(f64, f64)> = [-150.0, 200.0, -120.0, 180.0, 90.0, -200.0]
+        .iter()
+        .map(|j| (1000.0, 1000.0 + j))
+        .collect();
+    assert_eq!(verdict(&noisy, None).verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn no_winner_from_too_little_or_broken_data() {
+    let five = verdict(&[(1000.0, 500.0); 5], None);
+    assert_eq!(five.verdict, Verdict::Inconclusive);
+    assert!(five.reason.contains("at least 6"), "{}", five.reason);
+
+    let broken = verdict(&[(1000.0, 500.0); 8], Some(3));
+    assert_eq!(
+        (broken.verdict, broken.degraded_cycles),
+        (Verdict::Inconclusive, 1)
+    );
+    assert!(broken.reason.contains("87.5 %"), "{}", broken.reason);
+}
+
+#[test]
+fn mean_of_rates_does_not_decide() {
+    // Cycle times as a published tool measured them: it named the slower engine
+    // the winner by averaging rates.
+    let engine_a = [1.3, 1.7, 1.3];
+    let engine_b = [15.8, 0.55, 1.09];
+    let pairs: Vec<(f64, f64)> = engine_a
+        .iter()
+        .zip(engine_b)
+        .map(|(a, b)| (a * 1e3, b * 1e3))
+        .collect();
+    let comparison = verdict(&pairs, None);
+    assert_eq!(comparison.winner, None);
+    assert!(comparison.pooled_difference_percent.expect("pooled") < -70.0);
+}
+
+#[test]
+fn different_lengths_are_flagged() {
+    let a = record("a", 1, 0, 1000.0, 100);
+    let b = record("b", 1, 0, 1000.0, 120);
+    let none: Vec<&Visit> = Vec::new();
+    let comparison = compare(
+        Side {
+            name: "a",
+            records: &[&a],
+            visits: &none,
+        },
+        Side {
+            name: "b",
+            records: &[&b],
+            visits: &none,
+        },
+        6,
+        2.0,
+        1,
+    );
+    assert_eq!(comparison.flags, ["length_mismatch"]);
+}

@@ -1,0 +1,180 @@
+//! From lock files to loaded plugins.
+
+use crate::digest::sha256_of;
+use crate::error::{Error, Result};
+use crate::lock::{self, Entry, Form, Grant, Lock};
+use crate::native::NativePlugin;
+use crate::wasm::{WasmHost, componentize};
+use crate::{Plugin, contract};
+use prony_plugin_sdk::Kind;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// The installed plugins: one or more lock files, the first one that names a
+/// plugin wins.
+pub struct Registry {
+    locks: Vec<(PathBuf, Lock)>,
+    host: WasmHost,
+    loaded: Mutex<HashMap<PathBuf, Arc<dyn Plugin>>>,
+}
+
+impl Registry {
+    /// Reads the lock files that exist among `locks`. `cache` is the folder for
+    /// compiled components.
+    pub fn open(locks: &[PathBuf], cache: &Path) -> Result<Self> {
+        let locks = locks
+            .iter()
+            .filter(|path| path.exists())
+            .map(|path| Ok((path.clone(), Lock::read(path)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            locks,
+            host: WasmHost::new(cache, crate::Limits::default())?,
+            loaded: Mutex::default(),
+        })
+    }
+
+    /// Every plugin that can be used, with the folder of its lock.
+    pub fn entries(&self) -> impl Iterator<Item = (&Entry, PathBuf)> {
+        let mut seen = std::collections::HashSet::new();
+        self.locks
+            .iter()
+            .flat_map(|(path, lock)| {
+                lock.plugins
+                    .iter()
+                    .map(move |entry| (entry, lock::folder(path)))
+            })
+            .filter(move |(entry, _)| seen.insert((entry.kind, &entry.name)))
+    }
+
+    /// The entry of a plugin.
+    pub fn find(&self, kind: Kind, name: &str) -> Result<(&Entry, PathBuf)> {
+        self.entries()
+            .find(|(entry, _)| entry.kind == kind && entry.name == name)
+            .map(|(entry, folder)| (entry, folder.join(&entry.path)))
+            .ok_or_else(|| Error::Unknown {
+                kind: kind_name(kind),
+                name: name.to_owned(),
+            })
+    }
+
+    /// Loads a plugin, after checking that its file is the locked one.
+    pub fn load(&self, kind: Kind, name: &str) -> Result<Arc<dyn Plugin>> {
+        let (entry, path) = self.find(kind, name)?;
+        let mut loaded = self
+            .loaded
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(plugin) = loaded.get(&path) {
+            return Ok(plugin.clone());
+        }
+        let plugin: Arc<dyn Plugin> = match entry.form {
+            Form::Wasm => Arc::new(self.host.load(&path, &verified(entry, &path)?)?),
+            Form::Native => Arc::new(open_native(entry, &path)?),
+        };
+        loaded.insert(path, plugin.clone());
+        Ok(plugin)
+    }
+
+    /// Loads a native plugin for a worker process.
+    pub fn load_native(&self, kind: Kind, name: &str) -> Result<NativePlugin> {
+        let (entry, path) = self.find(kind, name)?;
+        if entry.form != Form::Native {
+            return Err(Error::NotAPlugin {
+                path,
+                reason: "an in-process engine must be a native library".to_owned(),
+            });
+        }
+        open_native(entry, &path)
+    }
+}
+
+fn open_native(entry: &Entry, path: &Path) -> Result<NativePlugin> {
+    verified(entry, path)?;
+    if !entry.grants.contains(&Grant::Native) {
+        return Err(Error::NotGranted {
+            path: path.to_owned(),
+        });
+    }
+    NativePlugin::open(path)
+}
+
+/// The bytes of a plugin's file, if they are the locked ones.
+fn verified(entry: &Entry, path: &Path) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let found = sha256_of(&bytes);
+    if found != entry.sha256 {
+        return Err(Error::Digest {
+            path: path.to_owned(),
+            found,
+            locked: entry.sha256.clone(),
+        });
+    }
+    Ok(bytes)
+}
+
+/// Checks the plugin in `file`, puts it beside the lock if it is not there, and
+/// locks it. A core WASM module becomes a component. Returns its entry.
+pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Result<Entry> {
+    let bytes = std::fs::read(file).map_err(Error::io(file))?;
+    let (form, bytes) = match bytes.get(..8) {
+        Some(b"\0asm\x01\0\0\0") => (Form::Wasm, componentize(file, &bytes)?),
+        Some([0, b'a', b's', b'm', ..]) => (Form::Wasm, bytes),
+        Some(
+            [0x7f, b'E', b'L', b'F', ..]
+            | [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..]
+            | [0xca, 0xfe, 0xba, 0xbe, ..],
+        ) => (Form::Native, bytes),
+        _ => {
+            let reason = "it is neither a WASM file nor a shared library".to_owned();
+            return Err(Error::NotAPlugin {
+                path: file.to_owned(),
+                reason,
+            });
+        }
+    };
+    let manifest = match form {
+        Form::Wasm => WasmHost::new(cache, crate::Limits::default())?
+            .load(file, &bytes)?
+            .describe()?,
+        Form::Native if grants.contains(&Grant::Native) => NativePlugin::open(file)?.describe()?,
+        Form::Native => {
+            return Err(Error::NotGranted {
+                path: file.to_owned(),
+            });
+        }
+    };
+    let extension = match form {
+        Form::Wasm => "wasm",
+        Form::Native => std::env::consts::DLL_EXTENSION,
+    };
+    let path = format!("{}-{}.{extension}", kind_name(manifest.kind), manifest.name);
+    let entry = Entry {
+        name: manifest.name,
+        kind: manifest.kind,
+        version: manifest.version,
+        description: manifest.description,
+        form,
+        transport: manifest.transport,
+        contract: contract(),
+        sha256: sha256_of(&bytes),
+        grants: if form == Form::Native {
+            grants.to_vec()
+        } else {
+            Vec::new()
+        },
+        config_schema: manifest.config_schema,
+        path,
+    };
+    lock::write_atomically(&lock::folder(lock_path).join(&entry.path), &bytes)?;
+    Lock::put(lock_path, entry.clone())?;
+    Ok(entry)
+}
+
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Engine => "engine",
+        Kind::Reporter => "reporter",
+    }
+}

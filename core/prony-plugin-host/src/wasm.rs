@@ -1,0 +1,338 @@
+//! The WASM form: components in wasmtime.
+//!
+//! Imports are checked before anything is instantiated; since a component can
+//! only call what it imports, that check is the sandbox. Every call gets a fresh
+//! store and instance, an epoch deadline and a memory limit.
+
+mod bindings;
+mod cache;
+mod ticker;
+
+use crate::digest::sha256_of;
+use crate::error::{Error, Result};
+use crate::{Plugin, contract};
+use bindings::{Host, engine, reporter};
+use prony_plugin_sdk as sdk;
+use prony_plugin_sdk::{
+    Artifact, CONTRACT, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Model, Request,
+};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use ticker::Ticker;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Engine, Store};
+
+/// What one call may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Linear memory, in bytes.
+    pub memory: usize,
+    /// Time.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    /// 64 MiB and 10 s: a Rust guest decodes a response of 1,000 chunks in
+    /// about 2 ms.
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            time: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Compiles components and keeps what all of them share.
+pub struct WasmHost {
+    engine: Engine,
+    ticker: Arc<Ticker>,
+    limits: Limits,
+    cache: PathBuf,
+}
+
+impl WasmHost {
+    /// A host that keeps compiled components in `cache`.
+    pub fn new(cache: &Path, limits: Limits) -> Result<Self> {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        let engine = Engine::new(&config).map_err(|error| Error::Runtime(error.to_string()))?;
+        let ticker = Arc::new(Ticker::start(engine.clone()));
+        Ok(Self {
+            engine,
+            ticker,
+            limits,
+            cache: cache.to_owned(),
+        })
+    }
+
+    /// Compiles (or takes from the cache) and checks a component. `path` is for
+    /// messages.
+    pub fn load(&self, path: &Path, bytes: &[u8]) -> Result<WasmPlugin> {
+        let not_a_plugin = |reason: String| Error::NotAPlugin {
+            path: path.to_owned(),
+            reason,
+        };
+        let component = cache::compile(&self.engine, &self.cache, &sha256_of(bytes), bytes)
+            .map_err(not_a_plugin)?;
+        let ty = component.component_type();
+        let imports: Vec<String> = ty
+            .imports(&self.engine)
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| !may_import(name))
+            .collect();
+        if !imports.is_empty() {
+            return Err(Error::Import {
+                path: path.to_owned(),
+                imports,
+            });
+        }
+        let exports: Vec<String> = ty
+            .exports(&self.engine)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let (kind, theirs) = exports
+            .iter()
+            .find_map(|name| {
+                let (interface, version) = name.strip_prefix("prony:plugin/")?.split_once('@')?;
+                matches!(interface, "engine" | "reporter").then_some((interface, version))
+            })
+            .ok_or_else(|| {
+                not_a_plugin(
+                    "it exports neither `prony:plugin/engine` nor `prony:plugin/reporter`"
+                        .to_owned(),
+                )
+            })?;
+        if !speaks_our_contract(theirs) {
+            return Err(Error::Contract {
+                path: path.to_owned(),
+                theirs: theirs.to_owned(),
+                ours: contract(),
+            });
+        }
+        let wrong = |error: wasmtime::Error| not_a_plugin(format!("{error:#}"));
+        let mut linker = Linker::<Host>::new(&self.engine);
+        let guest = if kind == "engine" {
+            engine::EnginePlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)
+                .map_err(wrong)?;
+            let instance = linker.instantiate_pre(&component).map_err(wrong)?;
+            Guest::Engine(engine::EnginePluginPre::new(instance).map_err(wrong)?)
+        } else {
+            reporter::ReporterPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)
+                .map_err(wrong)?;
+            let instance = linker.instantiate_pre(&component).map_err(wrong)?;
+            Guest::Reporter(reporter::ReporterPluginPre::new(instance).map_err(wrong)?)
+        };
+        let mut plugin = WasmPlugin {
+            name: path.display().to_string(),
+            engine: self.engine.clone(),
+            ticker: self.ticker.clone(),
+            limits: self.limits,
+            guest,
+        };
+        plugin.name = plugin.describe()?.name;
+        Ok(plugin)
+    }
+}
+
+fn may_import(name: &str) -> bool {
+    name.strip_prefix("prony:plugin/")
+        .and_then(|rest| rest.split_once('@'))
+        .is_some_and(|(interface, _)| matches!(interface, "types" | "log"))
+}
+
+/// While the major number is 0, a change of the minor number breaks.
+fn speaks_our_contract(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(0), Some(minor)) => CONTRACT == (0, minor),
+        (Some(major), Some(minor)) => CONTRACT.0 == major && minor <= CONTRACT.1,
+        _ => false,
+    }
+}
+
+/// Wraps a core module, as `cargo build --target wasm32-unknown-unknown` makes
+/// it, into a component.
+pub(crate) fn componentize(path: &Path, module: &[u8]) -> Result<Vec<u8>> {
+    wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(module)
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| Error::NotAPlugin {
+            path: path.to_owned(),
+            reason: format!("{error:#}"),
+        })
+}
+
+enum Guest {
+    Engine(engine::EnginePluginPre<Host>),
+    Reporter(reporter::ReporterPluginPre<Host>),
+}
+
+/// A compiled, checked component.
+pub struct WasmPlugin {
+    name: String,
+    engine: Engine,
+    ticker: Arc<Ticker>,
+    limits: Limits,
+    guest: Guest,
+}
+
+impl WasmPlugin {
+    /// Runs `call` in a fresh instance of an engine adapter.
+    fn with_engine<T>(
+        &self,
+        export: &'static str,
+        call: impl FnOnce(&engine::Guest, &mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<T> {
+        match &self.guest {
+            Guest::Engine(pre) => self.run(export, |store| {
+                pre.instantiate(&mut *store)
+                    .and_then(|it| call(it.prony_plugin_engine(), store))
+            }),
+            Guest::Reporter(_) => Err(self.unsupported(export)),
+        }
+    }
+
+    /// Runs `call` in a fresh instance of a reporter.
+    fn with_reporter<T>(
+        &self,
+        export: &'static str,
+        call: impl FnOnce(&reporter::Guest, &mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<T> {
+        match &self.guest {
+            Guest::Reporter(pre) => self.run(export, |store| {
+                pre.instantiate(&mut *store)
+                    .and_then(|it| call(it.prony_plugin_reporter(), store))
+            }),
+            Guest::Engine(_) => Err(self.unsupported(export)),
+        }
+    }
+
+    fn run<T>(
+        &self,
+        export: &'static str,
+        call: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<T> {
+        let mut store = Store::new(
+            &self.engine,
+            Host::new(self.name.clone(), self.limits.memory),
+        );
+        store.limiter(|host| host);
+        let ticks = self
+            .limits
+            .time
+            .as_millis()
+            .div_ceil(ticker::TICK.as_millis())
+            .max(1) as u64;
+        store.set_epoch_deadline(ticks);
+        let ticking = self.ticker.ticking();
+        let outcome = call(&mut store);
+        drop(ticking);
+        outcome.map_err(|error| {
+            let host = store.into_data();
+            let reason = if host.memory_denied {
+                format!(
+                    "it needs more than its {} MiB of memory",
+                    self.limits.memory >> 20
+                )
+            } else if matches!(
+                error.downcast_ref::<wasmtime::Trap>(),
+                Some(wasmtime::Trap::Interrupt)
+            ) {
+                format!("it took longer than {:?}", self.limits.time)
+            } else {
+                match error.downcast_ref::<wasmtime::Trap>() {
+                    Some(trap) => trap.to_string(),
+                    None => format!("{error:#}"),
+                }
+            };
+            Error::Trap {
+                plugin: self.name.clone(),
+                export,
+                reason,
+                log: host.errors,
+            }
+        })
+    }
+
+    fn unsupported(&self, export: &'static str) -> Error {
+        Error::Unsupported {
+            plugin: self.name.clone(),
+            export,
+        }
+    }
+
+    fn reported<T, E: Into<sdk::Error>>(&self, result: std::result::Result<T, E>) -> Result<T> {
+        result.map_err(|error| Error::Reported {
+            plugin: self.name.clone(),
+            error: error.into(),
+        })
+    }
+
+    fn answer(&self, export: &'static str, reason: impl ToString) -> Error {
+        Error::Answer {
+            plugin: self.name.clone(),
+            export,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl Plugin for WasmPlugin {
+    fn describe(&self) -> Result<Manifest> {
+        let json = match self.guest {
+            Guest::Engine(_) => {
+                self.with_engine("describe", |guest, store| guest.call_describe(store))?
+            }
+            Guest::Reporter(_) => {
+                self.with_reporter("describe", |guest, store| guest.call_describe(store))?
+            }
+        };
+        serde_json::from_str(&json).map_err(|error| self.answer("describe", error))
+    }
+
+    fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {
+        let (config, model, at) = (config.to_string(), model.into(), at.into());
+        let plan = self.with_engine("launch", |guest, store| {
+            guest.call_launch(store, &config, &model, &at)
+        })?;
+        self.reported(plan).map(Into::into)
+    }
+
+    fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest> {
+        let (config, model, request) = (config.to_string(), model.into(), request.into());
+        let made = self.with_engine("encode", |guest, store| {
+            guest.call_encode(store, &config, &model, &request)
+        })?;
+        let made = self.reported(made)?;
+        made.try_into()
+            .map_err(|error| self.answer("encode", error))
+    }
+
+    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>> {
+        let config = config.to_string();
+        let response = engine::types::Response {
+            status,
+            body: body.to_vec(),
+            ends: ends.to_vec(),
+        };
+        let events = self.with_engine("decode", |guest, store| {
+            guest.call_decode(store, &config, &response)
+        })?;
+        Ok(self.reported(events)?.into_iter().map(Into::into).collect())
+    }
+
+    fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>> {
+        let (config, outcome) = (config.to_string(), outcome.to_owned());
+        let artifacts = self.with_reporter("render", |guest, store| {
+            guest.call_render(store, &config, &outcome)
+        })?;
+        Ok(self
+            .reported(artifacts)?
+            .into_iter()
+            .map(Into::into)
+            .collect())
+    }
+}

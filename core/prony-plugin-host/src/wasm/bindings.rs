@@ -1,0 +1,226 @@
+//! Bindings of `schemas/wit/plugin.wit`, and conversions to the SDK's types.
+
+#![expect(unreachable_pub, reason = "what `bindgen!` re-exports must be `pub`")]
+
+use prony_plugin_sdk as sdk;
+use wasmtime::ResourceLimiter;
+
+/// Bindings of the world `engine-plugin`.
+pub mod engine {
+    wasmtime::component::bindgen!({ path: "../../schemas/wit", world: "engine-plugin" });
+    pub use exports::prony::plugin::engine::Guest;
+    pub use prony::plugin::{log, types};
+}
+
+/// Bindings of the world `reporter-plugin`; the shared interfaces are the
+/// engine world's.
+pub mod reporter {
+    wasmtime::component::bindgen!({
+        path: "../../schemas/wit",
+        world: "reporter-plugin",
+        with: {
+            "prony:plugin/types": super::engine::types,
+            "prony:plugin/log": super::engine::log,
+        },
+    });
+    pub use exports::prony::plugin::reporter::Guest;
+}
+
+use engine::{log, types};
+
+/// What belongs to one call: its limits and its log.
+pub(super) struct Host {
+    plugin: String,
+    memory: usize,
+    /// Whether the guest asked for more memory than it may have.
+    pub(super) memory_denied: bool,
+    /// What it logged at level error.
+    pub(super) errors: Vec<String>,
+}
+
+/// More error lines than this say nothing new.
+const MAX_ERRORS: usize = 8;
+
+impl Host {
+    pub(super) fn new(plugin: String, memory: usize) -> Self {
+        Self {
+            plugin,
+            memory,
+            memory_denied: false,
+            errors: Vec::new(),
+        }
+    }
+}
+
+impl ResourceLimiter for Host {
+    fn memory_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.memory;
+        self.memory_denied |= !allowed;
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= 1 << 20)
+    }
+}
+
+impl types::Host for Host {}
+
+impl log::Host for Host {
+    fn log(&mut self, level: log::Level, message: String) {
+        let plugin = self.plugin.as_str();
+        match level {
+            log::Level::Debug => tracing::debug!(plugin, "{message}"),
+            log::Level::Info => tracing::info!(plugin, "{message}"),
+            log::Level::Warn => tracing::warn!(plugin, "{message}"),
+            log::Level::Error => {
+                tracing::debug!(plugin, "{message}");
+                if self.errors.len() < MAX_ERRORS {
+                    self.errors.push(message);
+                }
+            }
+        }
+    }
+}
+
+impl From<types::Error> for sdk::Error {
+    fn from(error: types::Error) -> Self {
+        let kind = match error.kind {
+            types::ErrorKind::InvalidConfig => sdk::ErrorKind::InvalidConfig,
+            types::ErrorKind::Unsupported => sdk::ErrorKind::Unsupported,
+            types::ErrorKind::MalformedResponse => sdk::ErrorKind::MalformedResponse,
+            types::ErrorKind::Engine => sdk::ErrorKind::Engine,
+            types::ErrorKind::Internal => sdk::ErrorKind::Internal,
+        };
+        Self {
+            kind,
+            message: error.message,
+            path: error.path,
+        }
+    }
+}
+
+impl From<&sdk::Model> for types::Model {
+    fn from(model: &sdk::Model) -> Self {
+        Self {
+            id: model.id.clone(),
+            path: model.path.clone(),
+        }
+    }
+}
+
+impl From<&sdk::Endpoint> for types::Endpoint {
+    fn from(at: &sdk::Endpoint) -> Self {
+        Self {
+            host: at.host.clone(),
+            port: at.port,
+        }
+    }
+}
+
+impl From<&sdk::Request> for types::Request {
+    fn from(request: &sdk::Request) -> Self {
+        Self {
+            api: match request.api {
+                sdk::Api::Chat => types::Api::Chat,
+                sdk::Api::Completions => types::Api::Completions,
+            },
+            prompt: request.prompt.clone(),
+            system: request.system.clone(),
+            max_tokens: request.max_tokens,
+            temperature: request.temperature,
+            top_p: request.top_p,
+            seed: request.seed,
+            stop: request.stop.clone(),
+            ignore_eos: request.ignore_eos,
+        }
+    }
+}
+
+fn pairs(pairs: Vec<types::Pair>) -> Vec<sdk::Pair> {
+    pairs
+        .into_iter()
+        .map(|pair| sdk::Pair {
+            name: pair.name,
+            value: pair.value,
+        })
+        .collect()
+}
+
+impl From<types::LaunchPlan> for sdk::LaunchPlan {
+    fn from(plan: types::LaunchPlan) -> Self {
+        Self {
+            command: plan.command.map(|command| sdk::Command {
+                argv: command.argv,
+                env: pairs(command.env),
+                cwd: command.cwd,
+            }),
+            base_url: plan.base_url,
+            ready: match plan.ready {
+                types::Ready::Http(path) => sdk::Ready::Http(path),
+                types::Ready::LogLine(text) => sdk::Ready::LogLine(text),
+                types::Ready::Immediate => sdk::Ready::Immediate,
+            },
+        }
+    }
+}
+
+impl TryFrom<types::HttpRequest> for sdk::HttpRequest {
+    type Error = std::string::FromUtf8Error;
+
+    fn try_from(made: types::HttpRequest) -> Result<Self, Self::Error> {
+        let body = String::from_utf8(made.body)?;
+        Ok(Self {
+            method: made.method,
+            path: made.path,
+            headers: pairs(made.headers),
+            body,
+        })
+    }
+}
+
+impl From<types::Event> for sdk::Event {
+    fn from(event: types::Event) -> Self {
+        use sdk::EventKind as To;
+        use types::EventKind as From;
+        let kind = match event.kind {
+            From::Text => To::Text,
+            From::Reasoning => To::Reasoning,
+            From::OutputTokens => To::OutputTokens,
+            From::PromptTokens => To::PromptTokens,
+            From::CachedTokens => To::CachedTokens,
+            From::ReasoningTokens => To::ReasoningTokens,
+            From::Finish => To::Finish,
+            From::Failure => To::Failure,
+            From::ServedModel => To::ServedModel,
+            From::EngineVersion => To::EngineVersion,
+            From::End => To::End,
+        };
+        Self {
+            chunk: event.chunk,
+            kind,
+            tokens: event.tokens,
+            text: event.text,
+        }
+    }
+}
+
+impl From<types::Artifact> for sdk::Artifact {
+    fn from(artifact: types::Artifact) -> Self {
+        Self {
+            name: artifact.name,
+            media_type: artifact.media_type,
+            bytes: artifact.bytes,
+        }
+    }
+}

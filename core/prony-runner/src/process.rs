@@ -1,0 +1,206 @@
+//! Processes that a run starts: each leads a process group of its own, writes
+//! to a log file, and is gone when the run is.
+
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// How often a process that should end is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// How long the system may take to clear away a killed process.
+const REAP: Duration = Duration::from_secs(10);
+
+/// Groups that may still have members.
+static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Kills everything that runs on behalf of this process. For a second Ctrl-C.
+pub fn kill_all() {
+    for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        if let Some(group) = Pid::from_raw(*group) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// A started process and whatever it started.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    group: Pid,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output going to the end of `log`.
+    pub fn start(mut command: Command, log: &Path) -> std::io::Result<Self> {
+        let file = File::options().create(true).append(true).open(log)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        Self::spawn(command, log)
+    }
+
+    /// Starts `command` with pipes for input and output; what it prints to
+    /// standard error goes to `log`.
+    pub fn start_piped(
+        mut command: Command,
+        log: &Path,
+    ) -> std::io::Result<(Self, ChildStdin, ChildStdout)> {
+        let file = File::options().create(true).append(true).open(log)?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(file);
+        let mut process = Self::spawn(command, log)?;
+        match (process.child.stdin.take(), process.child.stdout.take()) {
+            (Some(stdin), Some(stdout)) => Ok((process, stdin, stdout)),
+            _ => Err(std::io::Error::other("the process has no pipes")),
+        }
+    }
+
+    fn spawn(mut command: Command, log: &Path) -> std::io::Result<Self> {
+        command.process_group(0).kill_on_drop(true);
+        #[cfg(target_os = "linux")]
+        {
+            let parent = rustix::process::getpid();
+            // SAFETY: the closure runs between fork and exec and makes two
+            // system calls, which allocate nothing and take no locks.
+            unsafe {
+                command.pre_exec(move || {
+                    // Even if this process is killed outright, nothing stays behind.
+                    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+                    if rustix::process::getppid() == Some(parent) {
+                        Ok(())
+                    } else {
+                        Err(std::io::ErrorKind::Interrupted.into())
+                    }
+                });
+            }
+        }
+        let child = command.spawn()?;
+        let group = child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()))
+            .ok_or_else(|| std::io::Error::other("the process has no id"))?;
+        GROUPS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(group.as_raw_pid());
+        Ok(Self {
+            child,
+            group,
+            log: log.to_owned(),
+        })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.group.as_raw_pid().cast_unsigned()
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// How it ended, waiting a moment for an end that is under way.
+    pub async fn exited_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        tokio::time::timeout(limit, self.child.wait())
+            .await
+            .ok()?
+            .ok()
+    }
+
+    /// Asks the group to end, kills it after `grace`, and waits until no member
+    /// is left. Tells whether it had to be killed.
+    pub async fn stop(mut self, grace: Duration) -> bool {
+        let _ = kill_process_group(self.group, Signal::TERM);
+        let mut killed = !self.gone_within(grace).await;
+        if killed {
+            let _ = kill_process_group(self.group, Signal::KILL);
+            if !self.gone_within(REAP).await {
+                tracing::warn!("process group {} could not be killed", self.id());
+            }
+        } else if test_kill_process_group(self.group).is_ok() {
+            killed = true;
+            let _ = kill_process_group(self.group, Signal::KILL);
+        }
+        killed
+    }
+
+    /// Waits for the leader and every other member of the group.
+    async fn gone_within(&mut self, limit: Duration) -> bool {
+        let all_gone = async {
+            let _ = self.child.wait().await;
+            while test_kill_process_group(self.group).is_ok() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(limit, all_gone).await.is_ok()
+    }
+
+    /// Whether a line of its log contains `text`.
+    pub fn has_logged(&self, text: &str) -> bool {
+        std::fs::read(&self.log).is_ok_and(|log| String::from_utf8_lossy(&log).contains(text))
+    }
+
+    /// The end of its log, for messages.
+    pub fn last_words(&self) -> String {
+        last_words(&self.log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Also the ordinary way out: then the group is empty and this does nothing.
+        let _ = kill_process_group(self.group, Signal::KILL);
+        GROUPS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.group.as_raw_pid());
+    }
+}
+
+/// The last lines of a log, at most 5 of them.
+pub(crate) fn last_words(log: &Path) -> String {
+    const TAIL: i64 = 4096;
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len().cast_signed();
+        file.seek(SeekFrom::End(-TAIL.min(length)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    if lines.is_empty() {
+        return format!("it printed nothing (log: {})", log.display());
+    }
+    format!(
+        "its last words: {} (log: {})",
+        lines[lines.len().saturating_sub(5)..].join(" ⏎ "),
+        log.display()
+    )
+}
+
+/// `exit status: 1`, `signal: 9 (SIGKILL)`.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    status.to_string()
+}

@@ -1,0 +1,92 @@
+//! Reporter plugins: a result in, files out.
+
+use crate::Result;
+use crate::folder::RunFolder;
+use prony_config::Reporter;
+use prony_plugin_host::Registry;
+use prony_plugin_sdk::result::RunResult;
+use prony_plugin_sdk::{Artifact, Kind};
+use serde_json::Value;
+use std::path::{Component, Path, PathBuf};
+
+/// What the reporters made.
+#[derive(Debug, Default)]
+pub struct Reported {
+    /// What is meant for standard output, in the reporters' order.
+    pub stdout: Vec<u8>,
+    /// Files that were written.
+    pub files: Vec<PathBuf>,
+    /// Reporters that failed: name and reason.
+    pub failed: Vec<(String, String)>,
+}
+
+/// Runs the reporters and writes what they make into `folder`. One that fails
+/// is told and the others go on.
+pub fn report(
+    result: &RunResult,
+    reporters: &[Reporter],
+    registry: &Registry,
+    folder: &RunFolder,
+) -> Result<Reported> {
+    let mut reported = Reported::default();
+    let outcome = match serde_json::to_string(result) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            reported
+                .failed
+                .push(("result".to_owned(), error.to_string()));
+            return Ok(reported);
+        }
+    };
+    for reporter in reporters {
+        let config = Value::Object(reporter.config.clone());
+        let made = registry
+            .load(Kind::Reporter, &reporter.plugin)
+            .and_then(|plugin| plugin.render(&config, &outcome));
+        let kept = made
+            .map_err(|error| error.to_string())
+            .and_then(|artifacts| {
+                artifacts
+                    .into_iter()
+                    .try_for_each(|artifact| keep(artifact, folder.path(), &mut reported))
+            });
+        if let Err(reason) = kept {
+            reported.failed.push((reporter.name.clone(), reason));
+        }
+    }
+    Ok(reported)
+}
+
+fn keep(
+    artifact: Artifact,
+    folder: &Path,
+    reported: &mut Reported,
+) -> std::result::Result<(), String> {
+    if artifact.name == "stdout" {
+        reported.stdout.extend_from_slice(&artifact.bytes);
+        return Ok(());
+    }
+    // A reporter reaches the result folder and nothing else, and not prony's
+    // own files in it.
+    let name = Path::new(&artifact.name);
+    let plain = name
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)))
+        && name.components().count() == 1;
+    if !plain
+        || matches!(
+            artifact.name.as_str(),
+            "journal.jsonl" | "pipeline.yaml" | "logs"
+        )
+    {
+        return Err(format!(
+            "`{}` is not a name that a reporter may write",
+            artifact.name
+        ));
+    }
+    let path = folder.join(name);
+    std::fs::write(&path, &artifact.bytes)
+        .map_err(|error| format!("`{}`: {error}", path.display()))?;
+    reported.files.push(path);
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! What a response says.
+//!
+//! Engines differ in where they put things (role chunks with null, empty or no
+//! content; usage in the last content chunk, the finish chunk or a chunk of its
+//! own; errors as objects or strings, inside a stream that began with 200), so
+//! every field is optional and every message is searched for all of them.
+
+use prony_plugin_sdk::{Error, EventKind, Events, Response, Result, sse};
+use serde::Deserialize;
+use serde_json::Value;
+use std::borrow::Cow;
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    system_fingerprint: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    choices: Vec<Choice<'a>>,
+    usage: Option<Usage>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    /// Chat.
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
+    /// Plain completions.
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    finish_reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    reasoning_content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    reasoning: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    prompt_tokens: Option<u32>,
+    completion_tokens: Option<u32>,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u32>,
+}
+
+pub(crate) fn response(response: &Response<'_>, events: &mut Events) -> Result<()> {
+    if response.status != 200 {
+        events.failure(response.last_chunk(), &refusal(response.body));
+        return Ok(());
+    }
+    let mut identity = Identity::default();
+    let mut said_anything = false;
+    for message in sse::messages(response) {
+        said_anything = true;
+        let data = message.data.trim();
+        if data == "[DONE]" {
+            events.end(message.chunk);
+            break;
+        }
+        let parsed: Message<'_> = serde_json::from_str(data).map_err(|error| {
+            Error::malformed(format!("a `data` line is not the JSON expected: {error}"))
+        })?;
+        if message.event.as_deref() == Some("error") && parsed.error.is_none() {
+            events.failure(message.chunk, data);
+        }
+        identity.tell(message.chunk, &parsed, events);
+        tell(message.chunk, parsed, events);
+    }
+    // Some servers answer an error as one JSON document in place of a stream.
+    if !said_anything && response.body.iter().any(|byte| !byte.is_ascii_whitespace()) {
+        if let Ok(Message {
+            error: Some(error), ..
+        }) = serde_json::from_slice(response.body)
+        {
+            events.failure(response.last_chunk(), &error_text(&error));
+        } else if response.body.trim_ascii_start().starts_with(b"{") {
+            return Err(Error::malformed(
+                "the server answered one JSON document; a stream of `data:` lines was asked for",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Emits the served model and the engine's version once each.
+#[derive(Default)]
+struct Identity {
+    model: bool,
+    version: bool,
+}
+
+impl Identity {
+    fn tell(&mut self, chunk: u32, message: &Message<'_>, events: &mut Events) {
+        let mut once = |told: &mut bool, kind, text: &Option<Cow<'_, str>>| {
+            if let (false, Some(text)) = (*told, text) {
+                *told = true;
+                events.push(chunk, kind, 0, text);
+            }
+        };
+        once(&mut self.model, EventKind::ServedModel, &message.model);
+        once(
+            &mut self.version,
+            EventKind::EngineVersion,
+            &message.system_fingerprint,
+        );
+    }
+}
+
+fn tell(chunk: u32, message: Message<'_>, events: &mut Events) {
+    if let Some(error) = &message.error {
+        events.failure(chunk, &error_text(error));
+    }
+    for choice in message.choices {
+        if let Some(delta) = choice.delta {
+            for thought in [delta.reasoning_content, delta.reasoning]
+                .into_iter()
+                .flatten()
+            {
+                if !thought.is_empty() {
+                    events.push(chunk, EventKind::Reasoning, 0, &thought);
+                }
+            }
+            if let Some(content) = delta.content.filter(|content| !content.is_empty()) {
+                events.text(chunk, 0, &content);
+            }
+        }
+        if let Some(text) = choice.text.filter(|text| !text.is_empty()) {
+            events.text(chunk, 0, &text);
+        }
+        if let Some(reason) = choice.finish_reason {
+            events.finish(chunk, &reason);
+        }
+    }
+    if let Some(usage) = message.usage {
+        let mut count = |kind, tokens: Option<u32>| {
+            if let Some(tokens) = tokens {
+                events.count(chunk, kind, tokens);
+            }
+        };
+        count(EventKind::PromptTokens, usage.prompt_tokens);
+        count(EventKind::OutputTokens, usage.completion_tokens);
+        count(
+            EventKind::CachedTokens,
+            usage
+                .prompt_tokens_details
+                .and_then(|details| details.cached_tokens),
+        );
+        count(
+            EventKind::ReasoningTokens,
+            usage
+                .completion_tokens_details
+                .and_then(|details| details.reasoning_tokens),
+        );
+    }
+}
+
+/// `{"message": …}` or a plain string.
+fn error_text(error: &Value) -> String {
+    match error.get("message").unwrap_or(error) {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The words of an HTTP error, shortened.
+fn refusal(body: &[u8]) -> String {
+    let text = match serde_json::from_slice::<Value>(body) {
+        Ok(json) => error_text(json.get("error").unwrap_or(&json)),
+        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+    };
+    text.chars().take(500).collect()
+}

@@ -1,0 +1,462 @@
+//! The data of the contract, as Rust types. `schemas/wit/plugin.wit` says what
+//! each field means; here stands what Rust authors need on top.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What kind of plugin a manifest describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An engine adapter or an in-process engine.
+    Engine,
+    /// A reporter.
+    Reporter,
+}
+
+/// How the host talks to an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// HTTP exchanges with a server.
+    Http,
+    /// Calls into the plugin, in a worker process.
+    InProcess,
+}
+
+/// What `describe` returns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    /// The name users write after `plugin:`.
+    pub name: String,
+    /// Engine or reporter.
+    pub kind: Kind,
+    /// Version of the plugin.
+    pub version: String,
+    /// One line.
+    pub description: String,
+    /// Engines only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+    /// JSON Schema (2020-12) of the plugin's `config`.
+    pub config_schema: serde_json::Value,
+}
+
+impl Manifest {
+    pub(crate) fn of<C: JsonSchema>(
+        about: crate::About,
+        kind: Kind,
+        transport: Option<Transport>,
+    ) -> Self {
+        Self {
+            name: about.name.to_owned(),
+            kind,
+            version: about.version.to_owned(),
+            description: about.description.to_owned(),
+            transport,
+            config_schema: schemars::schema_for!(C).to_value(),
+        }
+    }
+}
+
+/// What an [`Error`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The plugin's own `config` is wrong.
+    InvalidConfig,
+    /// The request asks for something that the engine cannot do.
+    Unsupported,
+    /// A response that the adapter cannot read.
+    MalformedResponse,
+    /// The engine reported a failure.
+    Engine,
+    /// A defect in the plugin.
+    Internal,
+}
+
+/// An error that crosses the plugin boundary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// What it is about.
+    pub kind: ErrorKind,
+    /// Lower case, no full stop, backticks around literals.
+    pub message: String,
+    /// JSON pointer into `config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// Result of a plugin's function.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of the given kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            path: None,
+        }
+    }
+
+    /// The config is wrong at `path` (a JSON pointer).
+    pub fn config(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::InvalidConfig,
+            message: message.into(),
+            path: Some(path.into()),
+        }
+    }
+
+    /// The engine cannot do what is asked.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, message)
+    }
+
+    /// The engine failed.
+    pub fn engine(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Engine, message)
+    }
+
+    /// The bytes make no sense.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::MalformedResponse, message)
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.path {
+            Some(path) if !path.is_empty() => write!(f, " (at `config{path}`)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A name and a value: a header, an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Pair {
+    /// A pair.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            value: value.into(),
+        }
+    }
+}
+
+/// The model under test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// Its id in the pipeline.
+    pub id: String,
+    /// A file or folder, if the pipeline names one.
+    pub path: Option<String>,
+}
+
+/// Where a launched server must listen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// A loopback address.
+    pub host: String,
+    /// A free port.
+    pub port: u16,
+}
+
+/// A process to start, without a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Added to the environment.
+    #[serde(default)]
+    pub env: Vec<Pair>,
+    /// Working folder.
+    #[serde(default)]
+    pub cwd: Option<String>,
+}
+
+/// When a started engine may be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ready {
+    /// `GET` of this path answers 200.
+    Http(String),
+    /// A line of the process's output contains this text.
+    LogLine(String),
+    /// At once.
+    Immediate,
+}
+
+/// How to start or reach an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchPlan {
+    /// The process to start; `None` to attach.
+    pub command: Option<Command>,
+    /// `http://host:port`.
+    pub base_url: String,
+    /// When it may be used.
+    pub ready: Ready,
+}
+
+impl LaunchPlan {
+    /// Uses a server that runs already.
+    pub fn attach(base_url: impl Into<String>, ready: Ready) -> Self {
+        Self {
+            command: None,
+            base_url: base_url.into(),
+            ready,
+        }
+    }
+
+    /// Starts `command`, which listens at `at`.
+    pub fn spawn(command: Command, at: &Endpoint, ready: Ready) -> Self {
+        Self {
+            command: Some(command),
+            base_url: format!("http://{}:{}", at.host, at.port),
+            ready,
+        }
+    }
+}
+
+/// How the prompt reaches the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// One user message, rendered with the model's chat template.
+    #[default]
+    Chat,
+    /// As it is.
+    Completions,
+}
+
+/// One request, the same for every engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chat or plain completions.
+    pub api: Api,
+    /// The prompt.
+    pub prompt: String,
+    /// System message (chat only).
+    pub system: Option<String>,
+    /// Upper limit of generated tokens.
+    pub max_tokens: u32,
+    /// 0 means greedy.
+    pub temperature: f64,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+    /// Generate exactly `max_tokens` where the engine can.
+    pub ignore_eos: bool,
+}
+
+/// An HTTP request, relative to the base URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpRequest {
+    /// `POST`, …
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Headers; the host adds `host` and `content-length`.
+    pub headers: Vec<Pair>,
+    /// Body. UTF-8 in the native form.
+    pub body: String,
+}
+
+impl HttpRequest {
+    /// A `POST` of a JSON body.
+    pub fn post_json(path: impl Into<String>, body: &serde_json::Value) -> Self {
+        Self {
+            method: "POST".to_owned(),
+            path: path.into(),
+            headers: vec![Pair::new("content-type", "application/json")],
+            body: body.to_string(),
+        }
+    }
+}
+
+/// A whole recorded response.
+#[derive(Debug, Clone, Copy)]
+pub struct Response<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// The body as it arrived, transfer coding removed.
+    pub body: &'a [u8],
+    /// End offset in `body` of each read, ascending.
+    pub ends: &'a [u32],
+}
+
+impl<'a> Response<'a> {
+    /// Index of the read that brought the byte at `offset`.
+    pub fn chunk_of(&self, offset: usize) -> u32 {
+        let chunk = self.ends.partition_point(|end| (*end as usize) <= offset);
+        chunk.min(self.ends.len().saturating_sub(1)) as u32
+    }
+
+    /// Index of the last read.
+    pub fn last_chunk(&self) -> u32 {
+        self.ends.len().saturating_sub(1) as u32
+    }
+
+    /// Lines that ended (`\n`, `\r\n` or `\r`), each with the read that
+    /// completed it. An unfinished last line is left out.
+    pub fn lines(&self) -> impl Iterator<Item = (u32, &'a [u8])> {
+        let (response, mut at) = (*self, 0);
+        std::iter::from_fn(move || {
+            let rest = &response.body[at..];
+            let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+            let mut end = at + length;
+            if rest[length] == b'\r' && rest.get(length + 1) == Some(&b'\n') {
+                end += 1;
+            }
+            let line = &rest[..length];
+            at = end + 1;
+            Some((response.chunk_of(end), line))
+        })
+    }
+}
+
+/// What an event says. See `event-kind` in `plugin.wit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u32)]
+pub enum EventKind {
+    /// Answer text.
+    Text,
+    /// Reasoning text.
+    Reasoning,
+    /// Count of generated tokens.
+    OutputTokens,
+    /// Count of prompt tokens.
+    PromptTokens,
+    /// Prompt tokens answered from a cache.
+    CachedTokens,
+    /// Generated tokens that were reasoning.
+    ReasoningTokens,
+    /// Why generation stopped.
+    Finish,
+    /// An error inside the stream.
+    Failure,
+    /// The model that was served.
+    ServedModel,
+    /// The engine's version or build.
+    EngineVersion,
+    /// The stream ended by its own rule.
+    End,
+}
+
+impl EventKind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 11] = [
+        Self::Text,
+        Self::Reasoning,
+        Self::OutputTokens,
+        Self::PromptTokens,
+        Self::CachedTokens,
+        Self::ReasoningTokens,
+        Self::Finish,
+        Self::Failure,
+        Self::ServedModel,
+        Self::EngineVersion,
+        Self::End,
+    ];
+}
+
+/// One event of a response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Index of the read that completed it.
+    pub chunk: u32,
+    /// What it says.
+    pub kind: EventKind,
+    /// A count, where the kind has one.
+    pub tokens: u32,
+    /// A text, where the kind has one.
+    pub text: String,
+}
+
+/// Collects the events of a response.
+#[derive(Debug, Default)]
+pub struct Events(Vec<Event>);
+
+impl Events {
+    /// Adds an event.
+    pub fn push(&mut self, chunk: u32, kind: EventKind, tokens: u32, text: &str) {
+        self.0.push(Event {
+            chunk,
+            kind,
+            tokens,
+            text: text.to_owned(),
+        });
+    }
+
+    /// Answer text that stands for `tokens` tokens (0: unknown).
+    pub fn text(&mut self, chunk: u32, tokens: u32, text: &str) {
+        self.push(chunk, EventKind::Text, tokens, text);
+    }
+
+    /// A count, e.g. [`EventKind::OutputTokens`].
+    pub fn count(&mut self, chunk: u32, kind: EventKind, tokens: u32) {
+        self.push(chunk, kind, tokens, "");
+    }
+
+    /// Why generation stopped.
+    pub fn finish(&mut self, chunk: u32, reason: &str) {
+        self.push(chunk, EventKind::Finish, 0, reason);
+    }
+
+    /// The engine reported an error.
+    pub fn failure(&mut self, chunk: u32, message: &str) {
+        self.push(chunk, EventKind::Failure, 0, message);
+    }
+
+    /// The stream ended by its own rule.
+    pub fn end(&mut self, chunk: u32) {
+        self.push(chunk, EventKind::End, 0, "");
+    }
+
+    /// The events, in order.
+    pub fn into_vec(self) -> Vec<Event> {
+        self.0
+    }
+}
+
+/// A file that a reporter made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// `stdout` is printed; any other name is a file in the result folder.
+    pub name: String,
+    /// For example `text/markdown`.
+    pub media_type: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+impl Artifact {
+    /// A text artifact.
+    pub fn text(
+        name: impl Into<String>,
+        media_type: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            media_type: media_type.into(),
+            bytes: text.into().into_bytes(),
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! The native form: the table of `schemas/include/prony_plugin.h`.
+//!
+//! Memory rule: inputs are borrowed for the call, outputs go through a callback
+//! of the host that copies. Every entry catches panics.
+
+use crate::data::{
+    Artifact, Endpoint, Error, ErrorKind, EventKind, Events, Kind, Manifest, Model, Request,
+    Response, Transport,
+};
+use crate::{CONTRACT, Engine, LocalEngine, Reporter, Result, result::RunResult};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// First field of every table: `PRNY`.
+pub const MAGIC: u32 = 0x594e_5250;
+
+/// Operations of [`PluginTable::call`].
+pub mod op {
+    /// `{}` → manifest.
+    pub const DESCRIBE: u32 = 0;
+    /// `{config, model, at}` → launch plan.
+    pub const LAUNCH: u32 = 1;
+    /// `{config, model, request}` → HTTP request.
+    pub const ENCODE: u32 = 2;
+}
+
+/// Return codes.
+pub mod code {
+    /// Done.
+    pub const OK: i32 = 0;
+    /// An error was written as JSON.
+    pub const ERR: i32 = 1;
+    /// The plugin panicked.
+    pub const PANIC: i32 = 2;
+    /// The plugin has no such operation.
+    pub const UNSUPPORTED: i32 = 3;
+}
+
+/// Borrowed bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Str {
+    /// Start; may dangle when `len` is 0.
+    pub ptr: *const u8,
+    /// Number of bytes.
+    pub len: usize,
+}
+
+impl Str {
+    /// Borrows `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self {
+            ptr: bytes.as_ptr(),
+            len: bytes.len(),
+        }
+    }
+
+    /// The bytes.
+    ///
+    /// # Safety
+    /// `ptr` and `len` must describe memory that stays readable for `'a`.
+    pub unsafe fn get<'a>(self) -> &'a [u8] {
+        if self.len == 0 || self.ptr.is_null() {
+            return &[];
+        }
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
+    }
+}
+
+/// `prony_event`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawEvent {
+    /// Read that completed the event.
+    pub chunk: u32,
+    /// Number of an [`EventKind`].
+    pub kind: u32,
+    /// A count.
+    pub tokens: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// A text.
+    pub text: Str,
+}
+
+/// `prony_artifact`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawArtifact {
+    /// File name.
+    pub name: Str,
+    /// Media type.
+    pub media_type: Str,
+    /// Content.
+    pub bytes: Str,
+}
+
+/// `prony_write`.
+pub type Write = unsafe extern "C" fn(ctx: *mut c_void, bytes: Str);
+/// `prony_emit`.
+pub type Emit = unsafe extern "C" fn(ctx: *mut c_void, event: *const RawEvent);
+/// `prony_keep`.
+pub type Keep = unsafe extern "C" fn(ctx: *mut c_void, artifact: *const RawArtifact);
+
+/// `prony_plugin_table`.
+#[repr(C)]
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the header says what each entry does")]
+pub struct PluginTable {
+    pub magic: u32,
+    pub contract_major: u32,
+    pub contract_minor: u32,
+    pub event_size: u32,
+    pub struct_size: usize,
+    pub call: Option<unsafe extern "C" fn(u32, Str, Write, *mut c_void) -> i32>,
+    pub decode:
+        Option<unsafe extern "C" fn(Str, Str, *const u32, usize, Emit, Write, *mut c_void) -> i32>,
+    pub engine_open: Option<unsafe extern "C" fn(Str, Write, *mut c_void) -> *mut c_void>,
+    pub engine_generate:
+        Option<unsafe extern "C" fn(*mut c_void, Str, Emit, Write, *mut c_void) -> i32>,
+    pub engine_close: Option<unsafe extern "C" fn(*mut c_void)>,
+    pub render: Option<unsafe extern "C" fn(Str, Keep, Write, *mut c_void) -> i32>,
+}
+
+const EMPTY: PluginTable = PluginTable {
+    magic: MAGIC,
+    contract_major: CONTRACT.0,
+    contract_minor: CONTRACT.1,
+    event_size: size_of::<RawEvent>() as u32,
+    struct_size: size_of::<PluginTable>(),
+    call: None,
+    decode: None,
+    engine_open: None,
+    engine_generate: None,
+    engine_close: None,
+    render: None,
+};
+
+/// Table of an [`Engine`].
+pub const fn engine_table<E: Engine>() -> PluginTable {
+    PluginTable {
+        call: Some(engine_call::<E>),
+        decode: Some(engine_decode::<E>),
+        ..EMPTY
+    }
+}
+
+/// Table of a [`LocalEngine`].
+pub const fn local_engine_table<E: LocalEngine>() -> PluginTable {
+    PluginTable {
+        call: Some(local_call::<E>),
+        engine_open: Some(local_open::<E>),
+        engine_generate: Some(local_generate::<E>),
+        engine_close: Some(local_close::<E>),
+        ..EMPTY
+    }
+}
+
+/// Table of a [`Reporter`].
+pub const fn reporter_table<R: Reporter>() -> PluginTable {
+    PluginTable {
+        call: Some(reporter_call::<R>),
+        render: Some(reporter_render::<R>),
+        ..EMPTY
+    }
+}
+
+#[derive(Deserialize)]
+struct LaunchInput {
+    config: serde_json::Value,
+    model: Model,
+    at: Endpoint,
+}
+
+#[derive(Deserialize)]
+struct EncodeInput {
+    config: serde_json::Value,
+    model: Model,
+    request: Request,
+}
+
+#[derive(Deserialize)]
+struct OpenInput {
+    config: serde_json::Value,
+    model: Model,
+}
+
+#[derive(Deserialize)]
+struct DecodeContext {
+    config: serde_json::Value,
+    status: u16,
+}
+
+#[derive(Deserialize)]
+struct RenderInput {
+    config: serde_json::Value,
+    outcome: RunResult,
+}
+
+/// Reads a plugin's typed config, with a message that names the place.
+pub(crate) fn config<C: DeserializeOwned>(value: serde_json::Value) -> Result<C> {
+    serde_json::from_value(value).map_err(|error| Error::config("", error.to_string()))
+}
+
+pub(crate) fn engine_manifest<E: Engine>() -> Manifest {
+    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Http))
+}
+
+pub(crate) fn reporter_manifest<R: Reporter>() -> Manifest {
+    Manifest::of::<R::Config>(R::ABOUT, Kind::Reporter, None)
+}
+
+fn parse<T: DeserializeOwned>(input: Str) -> Result<T> {
+    // SAFETY: the host lends `input` for the duration of the call.
+    serde_json::from_slice(unsafe { input.get() })
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("input: {error}")))
+}
+
+/// Runs `body`; writes its error as JSON; turns a panic into a code.
+fn guard(write: Write, ctx: *mut c_void, body: impl FnOnce() -> Result<()>) -> i32 {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => code::OK,
+        Ok(Err(error)) => {
+            put(write, ctx, &error);
+            code::ERR
+        }
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(ToString::to_string)
+                .or_else(|| panic.downcast_ref::<String>().cloned());
+            put(
+                write,
+                ctx,
+                &Error::new(
+                    ErrorKind::Internal,
+                    text.unwrap_or_else(|| "panic".to_owned()),
+                ),
+            );
+            code::PANIC
+        }
+    }
+}
+
+fn put<T: Serialize>(write: Write, ctx: *mut c_void, value: &T) {
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    // SAFETY: `write` and `ctx` come from the host and go together; it copies.
+    unsafe { write(ctx, Str::of(&json)) }
+}
+
+unsafe extern "C" fn engine_call<E: Engine>(
+    operation: u32,
+    input: Str,
+    write: Write,
+    ctx: *mut c_void,
+) -> i32 {
+    let done = guard(write, ctx, || {
+        match operation {
+            op::DESCRIBE => put(write, ctx, &engine_manifest::<E>()),
+            op::LAUNCH => {
+                let input: LaunchInput = parse(input)?;
+                put(
+                    write,
+                    ctx,
+                    &E::new(config(input.config)?)?.launch(&input.model, &input.at)?,
+                );
+            }
+            op::ENCODE => {
+                let input: EncodeInput = parse(input)?;
+                put(
+                    write,
+                    ctx,
+                    &E::new(config(input.config)?)?.encode(&input.model, &input.request)?,
+                );
+            }
+            _ => return Err(Error::unsupported(format!("operation {operation}"))),
+        }
+        Ok(())
+    });
+    if operation > op::ENCODE {
+        code::UNSUPPORTED
+    } else {
+        done
+    }
+}
+
+unsafe extern "C" fn engine_decode<E: Engine>(
+    context: Str,
+    body: Str,
+    ends: *const u32,
+    ends_len: usize,
+    emit: Emit,
+    error: Write,
+    ctx: *mut c_void,
+) -> i32 {
+    guard(error, ctx, || {
+        let context: DecodeContext = parse(context)?;
+        let engine = E::new(config(context.config)?)?;
+        // SAFETY: the host lends `body` and `ends_len` numbers at `ends` for the call.
+        let (body, ends) = unsafe {
+            (
+                body.get(),
+                if ends_len == 0 {
+                    &[]
+                } else {
+                    std::slice::from_raw_parts(ends, ends_len)
+                },
+            )
+        };
+        let mut events = Events::default();
+        engine.decode(
+            &Response {
+                status: context.status,
+                body,
+                ends,
+            },
+            &mut events,
+        )?;
+        for event in events.into_vec() {
+            send(
+                emit,
+                ctx,
+                event.chunk,
+                event.kind,
+                event.tokens,
+                &event.text,
+            );
+        }
+        Ok(())
+    })
+}
+
+fn send(emit: Emit, ctx: *mut c_void, chunk: u32, kind: EventKind, tokens: u32, text: &str) {
+    let event = RawEvent {
+        chunk,
+        kind: kind as u32,
+        tokens,
+        reserved: 0,
+        text: Str::of(text.as_bytes()),
+    };
+    // SAFETY: `emit` and `ctx` come from the host and go together; it copies.
+    unsafe { emit(ctx, &raw const event) }
+}
+
+unsafe extern "C" fn local_call<E: LocalEngine>(
+    operation: u32,
+    _input: Str,
+    write: Write,
+    ctx: *mut c_void,
+) -> i32 {
+    if operation != op::DESCRIBE {
+        return code::UNSUPPORTED;
+    }
+    guard(write, ctx, || {
+        put(
+            write,
+            ctx,
+            &Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::InProcess)),
+        );
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn local_open<E: LocalEngine>(
+    input: Str,
+    error: Write,
+    ctx: *mut c_void,
+) -> *mut c_void {
+    let mut engine: Option<Box<E>> = None;
+    guard(error, ctx, || {
+        let input: OpenInput = parse(input)?;
+        engine = Some(Box::new(E::load(config(input.config)?, &input.model)?));
+        Ok(())
+    });
+    engine.map_or(std::ptr::null_mut(), |engine| Box::into_raw(engine).cast())
+}
+
+unsafe extern "C" fn local_generate<E: LocalEngine>(
+    engine: *mut c_void,
+    request: Str,
+    emit: Emit,
+    error: Write,
+    ctx: *mut c_void,
+) -> i32 {
+    guard(error, ctx, || {
+        let request: Request = parse(request)?;
+        // SAFETY: the host hands back what `local_open` returned, to one call at a time.
+        let engine = unsafe { &mut *engine.cast::<E>() };
+        engine.generate(&request, &mut |kind, tokens, text| {
+            send(emit, ctx, 0, kind, tokens, text)
+        })
+    })
+}
+
+unsafe extern "C" fn local_close<E: LocalEngine>(engine: *mut c_void) {
+    if !engine.is_null() {
+        // SAFETY: the host hands back what `local_open` returned, once.
+        let engine = unsafe { Box::from_raw(engine.cast::<E>()) };
+        // A panic in a destructor must not cross the boundary.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(engine)));
+    }
+}
+
+unsafe extern "C" fn reporter_call<R: Reporter>(
+    operation: u32,
+    _input: Str,
+    write: Write,
+    ctx: *mut c_void,
+) -> i32 {
+    if operation != op::DESCRIBE {
+        return code::UNSUPPORTED;
+    }
+    guard(write, ctx, || {
+        put(write, ctx, &reporter_manifest::<R>());
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn reporter_render<R: Reporter>(
+    input: Str,
+    keep: Keep,
+    error: Write,
+    ctx: *mut c_void,
+) -> i32 {
+    guard(error, ctx, || {
+        let input: RenderInput = parse(input)?;
+        for Artifact {
+            name,
+            media_type,
+            bytes,
+        } in R::new(config(input.config)?)?.render(&input.outcome)?
+        {
+            let artifact = RawArtifact {
+                name: Str::of(name.as_bytes()),
+                media_type: Str::of(media_type.as_bytes()),
+                bytes: Str::of(&bytes),
+            };
+            // SAFETY: `keep` and `ctx` come from the host and go together; it copies.
+            unsafe { keep(ctx, &raw const artifact) }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,303 @@
+//! The result of a run: what reporters get and what `result.json` holds.
+//!
+//! Published as `schemas/result.v1.json`. Names carry their unit. Everything
+//! here can be computed again from the run's journal.
+
+use crate::Api;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Value of [`RunResult::schema`].
+pub const SCHEMA: &str = "prony-result/1";
+
+/// Everything a run found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunResult {
+    /// `prony-result/1`.
+    pub schema: String,
+    /// Version of prony that measured.
+    pub prony_version: String,
+    /// The run itself.
+    pub run: Run,
+    /// What was asked of every engine.
+    pub workload: Workload,
+    /// The machine.
+    pub environment: Environment,
+    /// The engines under comparison, in the pipeline's order.
+    pub engines: Vec<EngineInfo>,
+    /// The plugins that took part.
+    pub plugins: Vec<PluginInfo>,
+    /// One entry per enabled model, in the pipeline's order.
+    pub models: Vec<ModelResult>,
+    /// What a reader must know before believing a number.
+    pub warnings: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every model on every engine was measured.
+    Completed,
+    /// Something failed; see [`ModelResult::failures`].
+    Failed,
+    /// It was interrupted; the numbers are of what had been measured by then.
+    Interrupted,
+}
+
+/// The run itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// Name of the result folder.
+    pub id: String,
+    /// Name of the pipeline.
+    pub name: String,
+    /// Its description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// Seconds from start to end.
+    pub duration_s: f64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// SHA-256 of the resolved pipeline.
+    pub pipeline_sha256: String,
+    /// Fresh starts of the engines that were planned.
+    pub cycles: u32,
+    /// `interleaved` or `sequential`.
+    pub order: String,
+    /// Seed of the order.
+    pub seed: u64,
+}
+
+/// What was asked of every engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Workload {
+    /// Chat or plain completions.
+    pub api: Api,
+    /// Number of different prompts.
+    pub prompts: u32,
+    /// Upper limit of generated tokens per request.
+    pub max_tokens: u32,
+    /// Sampling temperature; 0 is greedy.
+    pub temperature: f64,
+    /// Seed sent with every request.
+    pub seed: u64,
+    /// Whether the output length was forced.
+    pub ignore_eos: bool,
+    /// Limit of one request.
+    pub request_timeout_ms: u64,
+    /// Measured requests per visit.
+    pub requests_per_visit: u32,
+    /// Unmeasured requests before them.
+    pub warmup_requests: u32,
+    /// Requests in flight (closed loop).
+    pub concurrency: u32,
+}
+
+/// The machine, as far as it can be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Environment {
+    /// For example `Debian GNU/Linux 12`.
+    pub os: String,
+    /// Kernel version.
+    pub kernel: String,
+    /// `x86_64`, `aarch64`, …
+    pub arch: String,
+    /// CPU model.
+    pub cpu: String,
+    /// Logical CPUs.
+    pub cpus: u32,
+    /// Physical memory.
+    pub memory_bytes: u64,
+    /// One-minute load average when the run started.
+    pub load_average: f64,
+}
+
+/// An engine under comparison.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineInfo {
+    /// Its name in the pipeline.
+    pub name: String,
+    /// The plugin behind it.
+    pub plugin: String,
+    /// Whether the others are compared with it.
+    pub baseline: bool,
+    /// Its config as the pipeline states it.
+    pub config: serde_json::Value,
+}
+
+/// A plugin that took part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginInfo {
+    /// Its name.
+    pub name: String,
+    /// `engine` or `reporter`.
+    pub kind: crate::Kind,
+    /// Its version.
+    pub version: String,
+    /// `wasm` (sandboxed) or `native` (not sandboxed).
+    pub form: String,
+    /// Contract version it speaks.
+    pub contract: String,
+    /// Digest of its file.
+    pub sha256: String,
+}
+
+/// What a run found out about one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelResult {
+    /// Its id.
+    pub id: String,
+    /// Its size label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// One entry per engine, in the pipeline's order.
+    pub engines: Vec<EngineResult>,
+    /// The candidates against the baseline.
+    pub comparisons: Vec<Comparison>,
+    /// What went wrong, if anything.
+    pub failures: Vec<Failure>,
+}
+
+/// A stage that failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// The engine.
+    pub engine: String,
+    /// The cycle, from 1.
+    pub cycle: u32,
+    /// `setup`, `load`, `warmup`, `measure`, `unload` or `report`.
+    pub stage: String,
+    /// What happened.
+    pub message: String,
+}
+
+/// One model on one engine: all cycles together, warm-up excluded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineResult {
+    /// The engine.
+    pub engine: String,
+    /// Cycles in which it was measured.
+    pub cycles: u32,
+    /// Requests that were due.
+    pub requests: u64,
+    /// Requests that succeeded by every rule.
+    pub succeeded: u64,
+    /// `succeeded / requests`, 0 to 1; absent without requests.
+    pub success_rate: Option<f64>,
+    /// Failed requests by class (`connect`, `timeout`, `http_4xx`, `http_5xx`,
+    /// `protocol`, `engine_error`, `truncated`, `empty`, `oom`, `crashed`).
+    pub errors: BTreeMap<String, u64>,
+    /// The first message of each class.
+    pub error_messages: BTreeMap<String, String>,
+    /// Generated tokens of successful requests.
+    pub output_tokens: u64,
+    /// Output tokens of successful requests over the time of *all* requests
+    /// (ratio of sums): a failed request costs time and brings no tokens.
+    pub output_tokens_per_sec: Option<f64>,
+    /// From sending to the last byte, successful requests.
+    pub request_latency_ms: Option<Distribution>,
+    /// From sending to the first token.
+    pub time_to_first_token_ms: Option<Distribution>,
+    /// Gaps between arrivals of text, all successful requests together.
+    pub inter_token_latency_ms: Option<Distribution>,
+    /// `(latency - time to first token) / (tokens - 1)` per request.
+    pub time_per_output_token_ms: Option<Distribution>,
+    /// Output tokens per request.
+    pub output_tokens_per_request: Option<Distribution>,
+    /// Prompt tokens per request, where the engine says.
+    pub prompt_tokens_per_request: Option<Distribution>,
+    /// Prompt tokens that came from a prefix cache.
+    pub cached_tokens: u64,
+    /// Sum of the measure stages' wall-clock time.
+    pub total_time_s: f64,
+    /// From starting the engine to its being ready.
+    pub load_time_ms: Option<Distribution>,
+    /// Highest resident memory of its processes, sampled.
+    pub peak_memory_bytes: Option<u64>,
+    /// Why generation stopped, counted.
+    pub finish_reasons: BTreeMap<String, u64>,
+    /// Models that the engine says it served.
+    pub served_models: Vec<String>,
+    /// Versions that the engine reported.
+    pub engine_versions: Vec<String>,
+    /// The answer to the first prompt, as a check that it is an answer.
+    pub sample_output: Option<String>,
+}
+
+/// A distribution. Percentiles are of type 7.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Distribution {
+    /// Number of samples.
+    pub n: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// What can be said about a candidate against the baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The candidate is faster.
+    Faster,
+    /// The candidate is slower.
+    Slower,
+    /// They differ by less than the margin.
+    Equivalent,
+    /// The data does not say.
+    Inconclusive,
+}
+
+/// A candidate against the baseline, for one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// The baseline engine.
+    pub baseline: String,
+    /// The candidate engine.
+    pub candidate: String,
+    /// The verdict on the candidate.
+    pub verdict: Verdict,
+    /// The faster engine, if the verdict names one.
+    pub winner: Option<String>,
+    /// Candidate's throughput over the baseline's, minus 1, in percent:
+    /// Hodges-Lehmann estimate over cycles.
+    pub difference_percent: Option<f64>,
+    /// Signed-rank interval of the difference.
+    pub interval: Option<Interval>,
+    /// Difference of the pooled throughputs (ratio of sums), in percent.
+    pub pooled_difference_percent: Option<f64>,
+    /// Differences up to this count as none, in percent.
+    pub margin_percent: f64,
+    /// Cycles that the verdict rests on.
+    pub cycles: u32,
+    /// Cycles left out because a request of theirs failed.
+    pub degraded_cycles: u32,
+    /// `ln(candidate / baseline)` of each cycle's throughput.
+    pub cycle_log_ratios: Vec<f64>,
+    /// Why the verdict is what it is, in words.
+    pub reason: String,
+    /// What limits the comparison, for example `length_mismatch`.
+    pub flags: Vec<String>,
+}
+
+/// An interval, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Interval {
+    /// Lower end.
+    pub low_percent: f64,
+    /// Upper end.
+    pub high_percent: f64,
+    /// Confidence level that it attains, 0 to 1.
+    pub level: f64,
+}

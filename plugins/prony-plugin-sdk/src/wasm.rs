@@ -1,0 +1,278 @@
+//! The WASM form: bindings of `schemas/wit/plugin.wit`, and what turns them into
+//! calls of the SDK's traits. Used through [`plugin!`](crate::plugin).
+
+use crate::native::{config, engine_manifest, reporter_manifest};
+use crate::{Engine, Events, Reporter, data};
+
+/// Bindings of the world `engine-plugin`.
+#[expect(missing_docs, reason = "generated")]
+pub mod engine {
+    wit_bindgen::generate!({
+        path: "../../schemas/wit",
+        world: "engine-plugin",
+        pub_export_macro: true,
+        default_bindings_module: "prony_plugin_sdk::wasm::engine",
+    });
+}
+
+/// Bindings of the world `reporter-plugin`.
+#[expect(missing_docs, reason = "generated")]
+pub mod reporter {
+    wit_bindgen::generate!({
+        path: "../../schemas/wit",
+        world: "reporter-plugin",
+        pub_export_macro: true,
+        default_bindings_module: "prony_plugin_sdk::wasm::reporter",
+    });
+}
+
+/// Names the engine of a component.
+pub trait EngineComponent: 'static {
+    /// The adapter.
+    type Engine: Engine;
+}
+
+/// Names the reporter of a component.
+pub trait ReporterComponent: 'static {
+    /// The reporter.
+    type Reporter: Reporter;
+}
+
+/// A trap carries no text, so a panic says what it has to say through the log.
+macro_rules! log_panics {
+    ($log:path, $level:path) => {
+        std::panic::set_hook(Box::new(|panic| $log($level, &panic.to_string())))
+    };
+}
+
+fn value(json: &str) -> data::Result<serde_json::Value> {
+    serde_json::from_str(json).map_err(|error| data::Error::config("", error.to_string()))
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Both worlds have the same error type, generated twice.
+macro_rules! convert_error {
+    ($types:path) => {
+        fn failed(error: data::Error) -> $types {
+            use data::ErrorKind as From;
+            type To = <$types as ErrorOf>::Kind;
+            let kind = match error.kind {
+                From::InvalidConfig => To::InvalidConfig,
+                From::Unsupported => To::Unsupported,
+                From::MalformedResponse => To::MalformedResponse,
+                From::Engine => To::Engine,
+                From::Internal => To::Internal,
+            };
+            <$types>::from_parts(kind, error.message, error.path)
+        }
+    };
+}
+
+mod engine_glue {
+    use super::engine::exports::prony::plugin::engine::Guest;
+    use super::engine::prony::plugin::{log, types};
+    use super::{
+        Engine, EngineComponent, ErrorOf, Events, config, data, engine_manifest, json, value,
+    };
+
+    impl ErrorOf for types::Error {
+        type Kind = types::ErrorKind;
+        fn from_parts(kind: types::ErrorKind, message: String, path: Option<String>) -> Self {
+            Self {
+                kind,
+                message,
+                path,
+            }
+        }
+    }
+    convert_error!(types::Error);
+
+    fn adapter<C: EngineComponent>(config_json: &str) -> data::Result<C::Engine> {
+        log_panics!(log::log, log::Level::Error);
+        C::Engine::new(config(value(config_json)?)?)
+    }
+
+    fn model(model: types::Model) -> data::Model {
+        data::Model {
+            id: model.id,
+            path: model.path,
+        }
+    }
+
+    fn pairs(pairs: Vec<data::Pair>) -> Vec<types::Pair> {
+        pairs
+            .into_iter()
+            .map(|pair| types::Pair {
+                name: pair.name,
+                value: pair.value,
+            })
+            .collect()
+    }
+
+    fn launch_plan(plan: data::LaunchPlan) -> types::LaunchPlan {
+        types::LaunchPlan {
+            command: plan.command.map(|command| types::Command {
+                argv: command.argv,
+                env: pairs(command.env),
+                cwd: command.cwd,
+            }),
+            base_url: plan.base_url,
+            ready: match plan.ready {
+                data::Ready::Http(path) => types::Ready::Http(path),
+                data::Ready::LogLine(text) => types::Ready::LogLine(text),
+                data::Ready::Immediate => types::Ready::Immediate,
+            },
+        }
+    }
+
+    fn request(request: types::Request) -> data::Request {
+        data::Request {
+            api: match request.api {
+                types::Api::Chat => data::Api::Chat,
+                types::Api::Completions => data::Api::Completions,
+            },
+            prompt: request.prompt,
+            system: request.system,
+            max_tokens: request.max_tokens,
+            temperature: request.temperature,
+            top_p: request.top_p,
+            seed: request.seed,
+            stop: request.stop,
+            ignore_eos: request.ignore_eos,
+        }
+    }
+
+    fn event(event: data::Event) -> types::Event {
+        use data::EventKind as From;
+        use types::EventKind as To;
+        let kind = match event.kind {
+            From::Text => To::Text,
+            From::Reasoning => To::Reasoning,
+            From::OutputTokens => To::OutputTokens,
+            From::PromptTokens => To::PromptTokens,
+            From::CachedTokens => To::CachedTokens,
+            From::ReasoningTokens => To::ReasoningTokens,
+            From::Finish => To::Finish,
+            From::Failure => To::Failure,
+            From::ServedModel => To::ServedModel,
+            From::EngineVersion => To::EngineVersion,
+            From::End => To::End,
+        };
+        types::Event {
+            chunk: event.chunk,
+            kind,
+            tokens: event.tokens,
+            text: event.text,
+        }
+    }
+
+    impl<C: EngineComponent> Guest for C {
+        fn describe() -> String {
+            json(&engine_manifest::<C::Engine>())
+        }
+
+        fn launch(
+            config: String,
+            of: types::Model,
+            at: types::Endpoint,
+        ) -> Result<types::LaunchPlan, types::Error> {
+            let at = data::Endpoint {
+                host: at.host,
+                port: at.port,
+            };
+            adapter::<C>(&config)
+                .and_then(|engine| engine.launch(&model(of), &at))
+                .map(launch_plan)
+                .map_err(failed)
+        }
+
+        fn encode(
+            config: String,
+            of: types::Model,
+            what: types::Request,
+        ) -> Result<types::HttpRequest, types::Error> {
+            let made = adapter::<C>(&config)
+                .and_then(|engine| engine.encode(&model(of), &request(what)))
+                .map_err(failed)?;
+            Ok(types::HttpRequest {
+                method: made.method,
+                path: made.path,
+                headers: pairs(made.headers),
+                body: made.body.into_bytes(),
+            })
+        }
+
+        fn decode(
+            config: String,
+            response: types::Response,
+        ) -> Result<Vec<types::Event>, types::Error> {
+            let engine = adapter::<C>(&config).map_err(failed)?;
+            let mut events = Events::default();
+            let response = data::Response {
+                status: response.status,
+                body: &response.body,
+                ends: &response.ends,
+            };
+            engine.decode(&response, &mut events).map_err(failed)?;
+            Ok(events.into_vec().into_iter().map(event).collect())
+        }
+    }
+}
+
+mod reporter_glue {
+    use super::reporter::exports::prony::plugin::reporter::Guest;
+    use super::reporter::prony::plugin::{log, types};
+    use super::{
+        ErrorOf, Reporter, ReporterComponent, config, data, json, reporter_manifest, value,
+    };
+
+    impl ErrorOf for types::Error {
+        type Kind = types::ErrorKind;
+        fn from_parts(kind: types::ErrorKind, message: String, path: Option<String>) -> Self {
+            Self {
+                kind,
+                message,
+                path,
+            }
+        }
+    }
+    convert_error!(types::Error);
+
+    impl<C: ReporterComponent> Guest for C {
+        fn describe() -> String {
+            json(&reporter_manifest::<C::Reporter>())
+        }
+
+        fn render(
+            config_json: String,
+            outcome: String,
+        ) -> Result<Vec<types::Artifact>, types::Error> {
+            log_panics!(log::log, log::Level::Error);
+            let render = || {
+                let reporter = C::Reporter::new(config(value(&config_json)?)?)?;
+                let outcome = serde_json::from_str(&outcome).map_err(|error| {
+                    data::Error::new(data::ErrorKind::Internal, format!("result: {error}"))
+                })?;
+                reporter.render(&outcome)
+            };
+            let artifacts = render().map_err(failed)?;
+            Ok(artifacts
+                .into_iter()
+                .map(|made| types::Artifact {
+                    name: made.name,
+                    media_type: made.media_type,
+                    bytes: made.bytes,
+                })
+                .collect())
+        }
+    }
+}
+
+/// Lets one macro convert errors into both generated error types.
+trait ErrorOf {
+    type Kind;
+    fn from_parts(kind: Self::Kind, message: String, path: Option<String>) -> Self;
+}

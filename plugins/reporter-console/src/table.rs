@@ -1,0 +1,188 @@
+//! A table that fits into a number of columns.
+
+use crate::text::{pad, shorten, width};
+
+/// Space between columns.
+const GAP: usize = 2;
+/// Names are not shortened to less than this.
+const MIN_NAME: usize = 14;
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A name: left-aligned, may be shortened.
+    Name,
+    /// A word: left-aligned, as it is.
+    Word,
+    /// A number: right-aligned, as it is.
+    Number,
+}
+
+/// One column.
+#[derive(Debug)]
+pub(crate) struct Column {
+    title: String,
+    unit: String,
+    kind: Kind,
+    /// Columns that may be left out, highest first; 0 stays.
+    spare: u8,
+    cells: Vec<String>,
+}
+
+impl Column {
+    /// A column that always stays.
+    pub(crate) fn new(title: &str, unit: &str, kind: Kind, cells: Vec<String>) -> Self {
+        Self {
+            title: title.to_owned(),
+            unit: unit.to_owned(),
+            kind,
+            spare: 0,
+            cells,
+        }
+    }
+
+    /// The same column, left out before those with a lower `order`.
+    pub(crate) fn spare(self, order: u8) -> Self {
+        Self {
+            spare: order,
+            ..self
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        [self.title.as_str(), self.unit.as_str()]
+            .into_iter()
+            .chain(self.cells.iter().map(String::as_str))
+    }
+
+    fn width(&self) -> usize {
+        self.lines().map(width).max().unwrap_or(0)
+    }
+
+    /// The width that shortening can reach.
+    fn min_width(&self) -> usize {
+        if self.kind == Kind::Name {
+            let heading = width(&self.title).max(width(&self.unit));
+            self.width().min(MIN_NAME.max(heading))
+        } else {
+            self.width()
+        }
+    }
+
+    fn label(&self) -> String {
+        if self.unit.is_empty() {
+            self.title.clone()
+        } else {
+            format!("{} ({})", self.title, self.unit)
+        }
+    }
+}
+
+/// The table in at most `max` columns where possible, and what was left out.
+pub(crate) fn render(mut columns: Vec<Column>, max: usize) -> (String, Vec<String>) {
+    let mut left_out = Vec::new();
+    while total(&columns, Column::min_width) > max {
+        let spare = columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| column.spare > 0);
+        let Some((index, _)) = spare.max_by_key(|(_, column)| column.spare) else {
+            break;
+        };
+        left_out.push(columns.remove(index).label());
+    }
+    let widths = shrink(&columns, max);
+    let lines = columns
+        .iter()
+        .map(|column| column.lines().count())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for line in 0..lines {
+        let cells: Vec<String> = columns
+            .iter()
+            .zip(&widths)
+            .map(|(column, columns)| {
+                let cell = column.lines().nth(line).unwrap_or_default();
+                pad(
+                    &shorten(cell, *columns),
+                    *columns,
+                    column.kind == Kind::Number,
+                )
+            })
+            .collect();
+        let cells = cells.join(&" ".repeat(GAP));
+        let cells = cells.trim_end();
+        // Not every table has units.
+        if line != 1 || !cells.is_empty() {
+            text.push_str(cells);
+            text.push('\n');
+        }
+        if line == 1 {
+            text.push_str(
+                &"─".repeat(widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)),
+            );
+            text.push('\n');
+        }
+    }
+    (text, left_out)
+}
+
+fn total(columns: &[Column], width: impl Fn(&Column) -> usize) -> usize {
+    columns.iter().map(width).sum::<usize>() + GAP * columns.len().saturating_sub(1)
+}
+
+/// Takes what is too much from the widest names.
+fn shrink(columns: &[Column], max: usize) -> Vec<usize> {
+    let mut widths: Vec<usize> = columns.iter().map(Column::width).collect();
+    let mut excess = total(columns, Column::width).saturating_sub(max);
+    while excess > 0 {
+        let can_shrink = |(index, column): &(usize, &Column)| widths[*index] > column.min_width();
+        let widest = columns
+            .iter()
+            .enumerate()
+            .filter(can_shrink)
+            .max_by_key(|(index, _)| widths[*index]);
+        let Some((index, _)) = widest else { break };
+        widths[index] -= 1;
+        excess -= 1;
+    }
+    widths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns() -> Vec<Column> {
+        let cells = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        vec![
+            Column::new("Name", "", Kind::Name, cells(["a-rather-long-name", "b"])),
+            Column::new("Speed", "m/s", Kind::Number, cells(["1.5", "100.0"])),
+            Column::new("Mood", "", Kind::Word, cells(["good", "bad"])).spare(1),
+            Column::new("Noise", "dB", Kind::Number, cells(["1", "2"])).spare(2),
+        ]
+    }
+
+    #[test]
+    fn fits_by_shortening_names_first() {
+        let (text, left_out) = render(columns(), 34);
+        assert!(left_out.is_empty());
+        insta::assert_snapshot!(text, @r"
+        Name            Speed  Mood  Noise
+                          m/s           dB
+        ──────────────────────────────────
+        a-rathe…g-name    1.5  good      1
+        b               100.0  bad       2
+        ");
+    }
+
+    #[test]
+    fn leaves_out_the_least_important_columns() {
+        let (text, left_out) = render(columns(), 28);
+        assert_eq!(left_out, ["Noise (dB)"]);
+        assert!(text.lines().all(|line| width(line) <= 28), "{text}");
+        let (_, left_out) = render(columns(), 1);
+        assert_eq!(left_out, ["Noise (dB)", "Mood"]);
+    }
+}

@@ -1,0 +1,144 @@
+//! What a template sees.
+
+use prony_plugin_sdk::result::{Comparison, ModelResult, RunResult, Verdict};
+use prony_plugin_sdk::words::{self, MISSING, State};
+use prony_plugin_sdk::{Error, ErrorKind, Result};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Variables of the template.
+#[derive(Debug, Serialize)]
+pub(crate) struct View {
+    result: Value,
+    summary: Summary,
+}
+
+/// The table at the top of the report.
+#[derive(Debug, PartialEq, Serialize)]
+struct Summary {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+/// The result and what the crate documentation says is added to it.
+pub(crate) fn view(result: &RunResult) -> Result<View> {
+    let mut value = serde_json::to_value(result).map_err(|error| internal(&error))?;
+    for (index, engine) in result.engines.iter().enumerate() {
+        let config =
+            serde_json::to_string_pretty(&engine.config).map_err(|error| internal(&error))?;
+        value["engines"][index]["config_json"] = config.into();
+    }
+    for (index, model) in result.models.iter().enumerate() {
+        let into = &mut value["models"][index];
+        into["winner"] = json!(model.winner());
+        into["problems"] = json!(model.problems());
+        for (index, comparison) in model.comparisons.iter().enumerate() {
+            let into = &mut into["comparisons"][index];
+            into["sentence"] = comparison.sentence().into();
+            into["difference"] = comparison.difference().into();
+            into["range"] = comparison.range().into();
+            into["cycle_percents"] = json!(cycle_percents(comparison));
+            into["notes"] = comparison.flags.iter().map(|flag| note(flag)).collect();
+        }
+    }
+    Ok(View {
+        result: value,
+        summary: summary(result),
+    })
+}
+
+fn internal(error: &serde_json::Error) -> Error {
+    Error::new(ErrorKind::Internal, format!("result: {error}"))
+}
+
+fn cycle_percents(comparison: &Comparison) -> Vec<String> {
+    comparison
+        .cycle_log_ratios
+        .iter()
+        .map(|ratio| words::signed_percent(ratio.exp_m1() * 100.0))
+        .collect()
+}
+
+fn note(flag: &str) -> Value {
+    json!({ "flag": flag, "meaning": words::flag(flag) })
+}
+
+/// One row per model, the baseline's column first. Without a baseline there is
+/// nothing to compare, and the columns that compare are left out.
+fn summary(result: &RunResult) -> Summary {
+    let (baselines, candidates): (Vec<_>, Vec<_>) =
+        result.engines.iter().partition(|engine| engine.baseline);
+    let compares = !baselines.is_empty() && !candidates.is_empty();
+    let text = |text: &str| text.to_owned();
+
+    let mut header = vec![text("Model"), text("Size")];
+    header.extend(
+        baselines
+            .iter()
+            .chain(&candidates)
+            .map(|engine| engine.name.clone()),
+    );
+    if compares {
+        match candidates.as_slice() {
+            [_] => header.push(text("Difference")),
+            several => header.extend(
+                several
+                    .iter()
+                    .map(|engine| format!("Difference ({})", engine.name)),
+            ),
+        }
+        header.push(text("Winner"));
+    }
+
+    let row = |model: &ModelResult| {
+        let mut row = vec![
+            model.id.clone(),
+            model.size.clone().unwrap_or_else(|| text(MISSING)),
+        ];
+        row.extend(
+            baselines
+                .iter()
+                .chain(&candidates)
+                .map(|engine| throughput(model, &engine.name)),
+        );
+        if compares {
+            row.extend(
+                candidates
+                    .iter()
+                    .map(|engine| difference(model, &engine.name)),
+            );
+            row.push(model.winner().unwrap_or_else(|| text(MISSING)));
+        }
+        row
+    };
+    Summary {
+        header,
+        rows: result.models.iter().map(row).collect(),
+    }
+}
+
+fn throughput(model: &ModelResult, engine: &str) -> String {
+    let shown = model.throughput(engine);
+    if model.state(engine) == State::Measured {
+        format!("{shown} tok/s")
+    } else {
+        shown
+    }
+}
+
+/// `+4.2% ✅`; the mark stands where the candidate is faster.
+fn difference(model: &ModelResult, candidate: &str) -> String {
+    let Some(comparison) = model
+        .comparisons
+        .iter()
+        .find(|comparison| comparison.candidate == candidate)
+    else {
+        return MISSING.to_owned();
+    };
+    let difference = comparison.difference().replace(' ', "");
+    if comparison.verdict == Verdict::Faster {
+        format!("{difference} ✅")
+    } else {
+        difference
+    }
+}

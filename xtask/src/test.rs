@@ -1,0 +1,80 @@
+//! Every check that CI runs, in one command.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::Workspace;
+use crate::{build, codegen, engines, model, shell, tidy};
+
+/// Whether the tests get a real engine and a real model.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Engines {
+    Real,
+    None,
+}
+
+/// Runs all checks, also after one has failed, and the tests last, so that
+/// their closing lines stand at the end of a log.
+pub(crate) fn test(workspace: &Workspace, engines: Engines) -> Result<()> {
+    let mut failed: Vec<&str> = Vec::new();
+    let mut check = |name, result: Result<()>| {
+        if let Err(error) = result {
+            eprintln!("error: {error:#}");
+            failed.push(name);
+        }
+    };
+
+    check("tidy", tidy::tidy(workspace));
+    check("fmt", cargo(workspace, "fmt", &["--all", "--check"]));
+    build::build_for_tests(workspace)?;
+    check("codegen", codegen::codegen(workspace, codegen::Mode::Check));
+    check(
+        "clippy",
+        cargo(
+            workspace,
+            "clippy",
+            &[
+                "--workspace",
+                "--all-targets",
+                "--release",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+    );
+    let mut tests = workspace.cargo("test");
+    tests.args(["--workspace", "--release", "--locked", "--no-fail-fast"]);
+    tests.env("PRONY_CACHE", &workspace.cache);
+    if engines == Engines::Real {
+        check("engines", engines::install(workspace, &["llama.cpp"]));
+        check("model", model::smollm2(workspace));
+        // A test that finds no engine must now fail, not pass by doing nothing.
+        tests.env("PRONY_REQUIRE_ENGINES", "1");
+    } else {
+        tests.env_remove("PRONY_REQUIRE_ENGINES");
+    }
+    check("test", run(&mut tests));
+
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    shell::step("all checks passed: tidy, fmt, codegen, clippy, test");
+    Ok(())
+}
+
+fn cargo(workspace: &Workspace, command: &str, arguments: &[&str]) -> Result<()> {
+    run(workspace.cargo(command).args(arguments))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let name = command
+        .get_args()
+        .next()
+        .unwrap_or_default()
+        .to_string_lossy();
+    shell::step(&format!("cargo {name}"));
+    shell::run(command)
+}

@@ -1,0 +1,104 @@
+//! The repository's own rules, which no compiler checks.
+//!
+//! Every finding is a line `file:line: what is wrong`, so that an editor or a
+//! reader can jump there.
+
+mod dependencies;
+mod layout;
+mod text;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+use crate::workspace::Workspace;
+
+/// A file that belongs to the repository, and can be read as text.
+struct SourceFile {
+    /// Relative to the repository's top folder, with forward slashes.
+    path: String,
+    text: String,
+}
+
+/// One broken rule.
+#[derive(Debug, PartialEq)]
+struct Finding {
+    path: String,
+    line: usize,
+    message: String,
+}
+
+impl Finding {
+    fn new(path: &str, line: usize, message: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            line,
+            message: message.into(),
+        }
+    }
+}
+
+/// Checks all rules and prints everything that breaks one.
+pub(crate) fn tidy(workspace: &Workspace) -> Result<()> {
+    shell::step("checking the repository's rules");
+    let files = source_files(workspace)?;
+    let mut findings = layout::check(workspace, &files);
+    findings.extend(dependencies::check(workspace, &files));
+    findings.extend(files.iter().flat_map(text::check));
+    findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
+    for Finding {
+        path,
+        line,
+        message,
+    } in &findings
+    {
+        eprintln!("{path}:{line}: {message}");
+    }
+    match findings.len() {
+        0 => Ok(()),
+        1 => bail!("tidy found 1 violation"),
+        count => bail!("tidy found {count} violations"),
+    }
+}
+
+/// What git tracks or would track after `git add`, so that a rule is broken
+/// before the commit and not after it.
+fn source_files(workspace: &Workspace) -> Result<Vec<SourceFile>> {
+    let list = shell::output(
+        Command::new("git")
+            .args([
+                "ls-files",
+                "-z",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+            ])
+            .current_dir(&workspace.root),
+    )?;
+    let list = String::from_utf8(list)?;
+    let mut paths: Vec<&str> = list.split_terminator('\0').collect();
+    paths.sort_unstable();
+    paths.dedup();
+    Ok(paths
+        .into_iter()
+        .filter_map(|path| {
+            let file: PathBuf = workspace.root.join(path);
+            // Binaries are no text, and deleted files are still listed.
+            let text = fs::read_to_string(file).ok()?;
+            Some(SourceFile {
+                path: path.to_owned(),
+                text,
+            })
+        })
+        .collect())
+}
+
+/// The number of the first line that contains `needle`, for placing a finding.
+fn line_of(text: &str, needle: &str) -> usize {
+    text.lines()
+        .position(|line| line.contains(needle))
+        .map_or(1, |index| index + 1)
+}

@@ -1,0 +1,178 @@
+//! Which prony crate may depend on which: data moves one way.
+
+use serde_json::Value;
+
+use super::{Finding, SourceFile, line_of};
+use crate::workspace::Workspace;
+
+/// The prony crates that each core crate may use.
+const CORE: [(&str, &[&str]); 9] = [
+    ("prony-diagnostic", &[]),
+    ("prony-config", &["prony-diagnostic"]),
+    ("prony-plan", &["prony-diagnostic", "prony-config"]),
+    ("prony-metrics", &["prony-plugin-sdk"]),
+    ("prony-plugin-host", &["prony-plugin-sdk"]),
+    ("prony-loadgen", &["prony-plugin-sdk"]),
+    ("prony-truth-server", &["prony-plugin-sdk"]),
+    (
+        "prony-runner",
+        &[
+            "prony-diagnostic",
+            "prony-config",
+            "prony-plan",
+            "prony-metrics",
+            "prony-plugin-host",
+            "prony-loadgen",
+            "prony-plugin-sdk",
+        ],
+    ),
+    (
+        "prony-cli",
+        &[
+            "prony-diagnostic",
+            "prony-config",
+            "prony-plan",
+            "prony-metrics",
+            "prony-plugin-host",
+            "prony-loadgen",
+            "prony-runner",
+            "prony-truth-server",
+            "prony-plugin-sdk",
+            "prony-plugin-test",
+        ],
+    ),
+];
+
+/// What tests may use on top of that.
+const FOR_TESTS: [&str; 2] = ["prony-truth-server", "prony-plugin-test"];
+
+/// Where a package lies, which decides what it may depend on.
+#[derive(Clone, Copy, PartialEq)]
+enum Area {
+    Core,
+    Plugins,
+    Other,
+}
+
+pub(super) fn check(workspace: &Workspace, files: &[SourceFile]) -> Vec<Finding> {
+    let names: Vec<&str> = workspace
+        .packages
+        .iter()
+        .filter_map(|package| package["name"].as_str())
+        .collect();
+    let mut findings = Vec::new();
+    for package in &workspace.packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let manifest = package["manifest_path"].as_str().unwrap_or_default();
+        let root = workspace.root.to_string_lossy();
+        let path = manifest
+            .strip_prefix(&*root)
+            .unwrap_or(manifest)
+            .trim_start_matches('/');
+        let text = files
+            .iter()
+            .find(|file| file.path == path)
+            .map_or("", |file| &file.text);
+        let area = match path.split('/').next() {
+            Some("core") => Area::Core,
+            Some("plugins") => Area::Plugins,
+            _ => Area::Other,
+        };
+        if area == Area::Core && allowed_in_core(name).is_none() {
+            let message = format!(
+                "`{name}` is new: say in xtask/src/tidy/dependencies.rs what it may depend on"
+            );
+            findings.push(Finding::new(path, line_of(text, "name ="), message));
+            continue;
+        }
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let on = dependency["name"].as_str().unwrap_or_default();
+            let for_tests = matches!(&dependency["kind"], Value::String(kind) if kind == "dev");
+            if names.contains(&on) && !allowed(area, name, on, for_tests) {
+                let what = if for_tests {
+                    "may not depend on, even in tests,"
+                } else {
+                    "may not depend on"
+                };
+                let message = format!("`{name}` {what} `{on}`");
+                findings.push(Finding::new(path, line_of(text, on), message));
+            }
+        }
+    }
+    findings
+}
+
+fn allowed(area: Area, from: &str, on: &str, for_tests: bool) -> bool {
+    match area {
+        Area::Core => {
+            allowed_in_core(from).is_some_and(|list| list.contains(&on))
+                || (for_tests && FOR_TESTS.contains(&on))
+        }
+        Area::Plugins if from == "prony-plugin-sdk" => for_tests && on == "prony-plugin-test",
+        Area::Plugins => on == "prony-plugin-sdk" || (for_tests && on == "prony-plugin-test"),
+        Area::Other => false,
+    }
+}
+
+fn allowed_in_core(name: &str) -> Option<&'static [&'static str]> {
+    CORE.iter()
+        .find(|(package, _)| *package == name)
+        .map(|(_, list)| *list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_moves_one_way() {
+        assert!(allowed(Area::Core, "prony-plan", "prony-config", false));
+        assert!(!allowed(Area::Core, "prony-config", "prony-plan", false));
+        assert!(!allowed(Area::Core, "prony-config", "prony-plan", true));
+    }
+
+    #[test]
+    fn plugins_know_the_sdk_only() {
+        assert!(allowed(
+            Area::Plugins,
+            "engine-openai",
+            "prony-plugin-sdk",
+            false
+        ));
+        assert!(!allowed(
+            Area::Plugins,
+            "engine-openai",
+            "prony-metrics",
+            false
+        ));
+        assert!(!allowed(
+            Area::Plugins,
+            "engine-openai",
+            "prony-plugin-test",
+            false
+        ));
+        assert!(allowed(
+            Area::Plugins,
+            "engine-openai",
+            "prony-plugin-test",
+            true
+        ));
+        assert!(!allowed(
+            Area::Plugins,
+            "prony-plugin-sdk",
+            "prony-metrics",
+            false
+        ));
+    }
+
+    #[test]
+    fn the_table_has_no_cycle() {
+        // Each list may name only crates that stand above it.
+        for (index, (name, list)) in CORE.iter().enumerate() {
+            for on in *list {
+                let place = CORE.iter().position(|(other, _)| other == on);
+                assert!(place.is_none_or(|place| place < index), "{name} -> {on}");
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Where things are: the repository, cargo's target folder, the user's cache.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::shell;
+
+/// The cargo workspace that xtask was called in.
+pub(crate) struct Workspace {
+    /// The repository's top folder.
+    pub(crate) root: PathBuf,
+    /// Cargo's target folder, wherever the user has put it.
+    pub(crate) target: PathBuf,
+    /// Where prony keeps what it downloads.
+    pub(crate) cache: PathBuf,
+    /// The workspace's packages, as `cargo metadata` lists them.
+    pub(crate) packages: Vec<Value>,
+}
+
+impl Workspace {
+    pub(crate) fn find() -> Result<Self> {
+        let text = shell::output(Command::new(cargo_program()).args([
+            "metadata",
+            "--no-deps",
+            "--format-version=1",
+        ]))?;
+        let mut metadata: Value = serde_json::from_slice(&text)?;
+        let folder = |key: &str| {
+            metadata[key]
+                .as_str()
+                .map(PathBuf::from)
+                .with_context(|| format!("cargo metadata has no `{key}`"))
+        };
+        let root = folder("workspace_root")?;
+        let target = folder("target_directory")?;
+        let Value::Array(packages) = metadata["packages"].take() else {
+            bail!("cargo metadata has no `packages`");
+        };
+        Ok(Self {
+            root,
+            target,
+            cache: cache_folder()?,
+            packages,
+        })
+    }
+
+    /// Cargo, started in the repository's top folder.
+    pub(crate) fn cargo(&self, command: &str) -> Command {
+        let mut cargo = Command::new(cargo_program());
+        cargo.arg(command).current_dir(&self.root);
+        cargo
+    }
+
+    /// One of the shell scripts, with what it needs to know in its environment.
+    pub(crate) fn script(&self, name: &str) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .arg(self.root.join("xtask/scripts").join(name))
+            .current_dir(&self.root)
+            .env("PRONY_CACHE", &self.cache)
+            .env("CARGO", cargo_program());
+        command
+    }
+
+    /// Where the one profile's artifacts for the host go.
+    pub(crate) fn release(&self) -> PathBuf {
+        self.target.join("release")
+    }
+
+    /// The built command-line program.
+    pub(crate) fn prony(&self) -> PathBuf {
+        self.release().join("prony")
+    }
+}
+
+/// The cargo that runs xtask, so that everything uses the same toolchain.
+fn cargo_program() -> PathBuf {
+    env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
+
+/// The same rule as `prony_cache` in `scripts/lib.sh`.
+fn cache_folder() -> Result<PathBuf> {
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    if let Some(folder) = set("PRONY_CACHE") {
+        return Ok(std::path::absolute(folder)?);
+    }
+    let home = || set("HOME").context("HOME is not set: set it, or PRONY_CACHE");
+    let caches = if cfg!(target_os = "macos") {
+        home()?.join("Library/Caches")
+    } else if let Some(folder) = set("XDG_CACHE_HOME") {
+        folder
+    } else {
+        home()?.join(".cache")
+    };
+    Ok(caches.join("prony"))
+}
+
+/// Creates a folder and those above it, naming it if that fails.
+pub(crate) fn create_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
+}

@@ -81,16 +81,27 @@ fn has_extension(path: &str, extension: &str) -> bool {
 }
 
 /// The numbered lines of a Rust file that are neither comments nor tests.  By
-/// convention a file's unit tests come last, so all after the mark is theirs.
-fn code_lines<'a>(path: &str, text: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
-    let is_test_file = path.contains("/tests/") || path.ends_with("/tests.rs");
-    text.lines()
-        .enumerate()
-        .take_while(move |(_, line)| {
-            !is_test_file && !line.trim_start().starts_with("#[cfg(test)]")
-        })
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
-        .map(|(index, line)| (index + 1, line))
+/// convention a file's unit tests come last, so all after the mark is theirs,
+/// except where it stands above a single line such as `mod tests;`.
+fn code_lines<'a>(path: &str, text: &'a str) -> Vec<(usize, &'a str)> {
+    let mut code = Vec::new();
+    if path.contains("/tests/") || path.ends_with("/tests.rs") {
+        return code;
+    }
+    let mut lines = text.lines().enumerate();
+    while let Some((index, line)) = lines.next() {
+        let start = line.trim_start();
+        if start.starts_with("#[cfg(test)]") {
+            if lines.next().is_some_and(|(_, next)| next.ends_with(';')) {
+                continue;
+            }
+            break;
+        }
+        if !start.starts_with("//") {
+            code.push((index + 1, line));
+        }
+    }
+    code
 }
 
 /// Whether `needle` stands in `line` other than as the end of a longer name.
@@ -181,6 +192,14 @@ mod tests {
         );
         assert_eq!(findings("core/prony-plan/src/tests.rs", text), []);
         assert_eq!(findings("plugins/engine-candle/src/lib.rs", text), []);
+    }
+
+    #[test]
+    fn code_after_a_test_module_elsewhere_is_checked() {
+        let text =
+            "#[cfg(test)]\nmod tests;\nprintln!();\n#[cfg(test)]\nmod more {\nprintln!();\n}\n";
+        let found = findings("core/prony-plan/src/lib.rs", text);
+        assert_eq!(found, [(3, "`println!` outside prony-cli".to_owned())]);
     }
 
     #[test]

@@ -1,11 +1,26 @@
 //! The prony command: reads arguments, calls the libraries, prints, and picks
 //! the exit code. Nothing else in prony prints.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the command"
-)]
+/// As the standard one, except that a reader who has gone away (`prony run … |
+/// head`) does not end the program: a run goes on and is reported in its files.
+macro_rules! println {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stdout(),
+            format_args!("{}\n", format_args!($($text)*)),
+        );
+    }};
+}
+
+/// See [`println`].
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("{}\n", format_args!($($text)*)),
+        );
+    }};
+}
 
 mod arguments;
 mod commands;
@@ -75,7 +90,7 @@ fn main() -> ExitCode {
         Command::Plugin { command } => commands::plugin::run(&arguments.global, command),
         Command::List(list) => commands::list::run(list),
         Command::Report(report) => commands::report::run(&arguments.global, report),
-        Command::Completions { shell } => commands::completions(*shell),
+        Command::Completions { shell } => Ok(commands::completions(*shell)),
         Command::TruthServer(server) => commands::truth_server(server),
         Command::Worker { plugin } => commands::worker(&arguments.global, plugin),
     };

@@ -16,6 +16,8 @@ pub(crate) struct Progress {
     visits: usize,
     visit: usize,
     requests_per_visit: u64,
+    concurrency: u32,
+    stage: String,
     /// Measured requests of the current visit.
     measured: Vec<Record>,
 }
@@ -40,11 +42,16 @@ impl Progress {
             visits: plan.visits.len(),
             visit: 0,
             requests_per_visit,
+            concurrency: plan.concurrency,
+            stage: String::new(),
             measured: Vec::new(),
         }
     }
 
     pub(crate) fn see(&mut self, event: &Event) {
+        if let Event::Stage { stage, .. } = event {
+            self.stage.clone_from(stage);
+        }
         match event {
             Event::Stage {
                 stage,
@@ -67,7 +74,8 @@ impl Progress {
                 }
             }
             Event::Step { name, skipped } => self.say(&format!(
-                "setup: {name}{}",
+                "{}: {name}{}",
+                self.stage,
                 if *skipped { " (done already)" } else { "" }
             )),
             Event::Request(record) => {
@@ -126,7 +134,8 @@ impl Progress {
             parts.push(format!("{good} of {} requests", self.measured.len()));
         }
         let records: Vec<&Record> = self.measured.iter().collect();
-        if let Some(rate) = prony_metrics::summary::throughput(&records, &[], 1) {
+        if let Some(rate) = prony_metrics::summary::throughput(&records, &[visit], self.concurrency)
+        {
             parts.push(format!("{rate:.1} tok/s"));
         }
         if parts.is_empty() {

@@ -84,12 +84,13 @@ impl Target {
             request.method, request.path, self.authority
         );
         for header in &request.headers {
-            head.push_str(&format!("{}: {}\r\n", header.name, header.value));
+            for part in [&header.name, ": ", &header.value, "\r\n"] {
+                head.push_str(part);
+            }
         }
-        head.push_str(&format!(
-            "accept-encoding: identity\r\ncontent-length: {}\r\n\r\n",
-            request.body.len()
-        ));
+        head.push_str("accept-encoding: identity\r\ncontent-length: ");
+        head.push_str(&request.body.len().to_string());
+        head.push_str("\r\n\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(request.body.as_bytes());
         Ok(Prepared(bytes))
@@ -156,7 +157,7 @@ impl Client {
                 exchange.seen.failed = Some(Failed::new(
                     ErrorClass::Timeout,
                     format!("no complete answer within {limit:?}"),
-                ))
+                ));
             }
         }
         exchange
@@ -221,24 +222,23 @@ async fn converse(
             Ok(count) => &buffer[..count],
             Err(error) => return Err(broken(error)),
         };
-        let head = match &mut head {
-            Some(head) => head,
-            None => {
-                head_bytes.extend_from_slice(bytes);
-                match Head::parse(&head_bytes)? {
-                    None if head_bytes.len() > MAX_HEAD => {
-                        return Err(Failed::new(
-                            ErrorClass::Protocol,
-                            "the response head is too long",
-                        ));
-                    }
-                    None => continue,
-                    Some((parsed, length)) => {
-                        seen.stamps.head_ns = Some(now);
-                        seen.status = Some(parsed.status);
-                        bytes = &bytes[bytes.len() - (head_bytes.len() - length)..];
-                        head.insert(parsed)
-                    }
+        let head = if let Some(head) = &mut head {
+            head
+        } else {
+            head_bytes.extend_from_slice(bytes);
+            match Head::parse(&head_bytes)? {
+                None if head_bytes.len() > MAX_HEAD => {
+                    return Err(Failed::new(
+                        ErrorClass::Protocol,
+                        "the response head is too long",
+                    ));
+                }
+                None => continue,
+                Some((parsed, length)) => {
+                    seen.stamps.head_ns = Some(now);
+                    seen.status = Some(parsed.status);
+                    bytes = &bytes[bytes.len() - (head_bytes.len() - length)..];
+                    head.insert(parsed)
                 }
             }
         };

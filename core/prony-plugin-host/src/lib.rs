@@ -34,6 +34,28 @@ pub fn contract() -> String {
     format!("{major}.{minor}")
 }
 
+/// Says what is wrong with the reads that `events` name, if anything is. An
+/// event without a read would silently take another one's time.
+fn misplaced(events: &[Event], reads: usize) -> Option<String> {
+    let mut last = 0;
+    for event in events {
+        if event.chunk as usize >= reads.max(1) {
+            return Some(format!(
+                "an event names read {} of {reads}, counted from 0",
+                event.chunk
+            ));
+        }
+        if event.chunk < last {
+            return Some(format!(
+                "an event of read {} follows one of read {last}",
+                event.chunk
+            ));
+        }
+        last = event.chunk;
+    }
+    None
+}
+
 /// A loaded plugin of either form. `config` is the plugin's own options.
 ///
 /// Calls are stateless: what one call does cannot reach another.

@@ -83,25 +83,29 @@ pub fn lock_schema() -> serde_json::Value {
     schema.to_value()
 }
 
+/// What all versions of the file have.
+#[derive(Deserialize)]
+struct Version {
+    version: u64,
+}
+
 impl Lock {
     /// Reads a lock file.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        let lock: Self = serde_json::from_str(&text).map_err(|error| Error::Lock {
+        let damaged = |reason: String| Error::Lock {
             path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
-        if lock.version != 1 {
-            let reason = format!(
-                "version {} is unknown; this prony reads version 1",
-                lock.version
-            );
-            return Err(Error::Lock {
-                path: path.to_owned(),
-                reason,
-            });
+            reason,
+        };
+        // First the version: another one may have fields that this one has not.
+        let Version { version } =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        if version != 1 {
+            return Err(damaged(format!(
+                "version {version} is unknown; this prony reads version 1"
+            )));
         }
-        Ok(lock)
+        serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))
     }
 
     /// Puts `entry` in place of the one of the same kind and name, and writes

@@ -208,7 +208,10 @@ impl Plugin for NativePlugin {
             )
         };
         self.outcome("decode", code, &host)?;
-        match host.defect {
+        match host
+            .defect
+            .or_else(|| crate::misplaced(&host.events, ends.len()))
+        {
             Some(defect) => Err(self.answer("decode", defect)),
             None => Ok(host.events),
         }

@@ -145,6 +145,16 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
             });
         }
     };
+    if !is_name(&manifest.name) {
+        return Err(Error::Answer {
+            plugin: file.display().to_string(),
+            export: "describe",
+            reason: format!(
+                "the name `{}` is not made of lower-case letters, digits, `-` and `_`",
+                manifest.name.escape_debug()
+            ),
+        });
+    }
     let extension = match form {
         Form::Wasm => "wasm",
         Form::Native => std::env::consts::DLL_EXTENSION,
@@ -170,6 +180,15 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
     lock::write_atomically(&lock::folder(lock_path).join(&entry.path), &bytes)?;
     Lock::put(lock_path, entry.clone())?;
     Ok(entry)
+}
+
+/// A plugin's name becomes part of a file's name.
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }
 
 pub(crate) fn kind_name(kind: Kind) -> &'static str {

@@ -131,7 +131,15 @@ impl WasmHost {
             limits: self.limits,
             guest,
         };
-        plugin.name = plugin.describe()?.name;
+        let manifest = plugin.describe()?;
+        if crate::registry::kind_name(manifest.kind) != kind {
+            let reason = format!(
+                "it exports `{kind}`, and its manifest says `{}`",
+                crate::registry::kind_name(manifest.kind)
+            );
+            return Err(plugin.answer("describe", reason));
+        }
+        plugin.name = manifest.name;
         Ok(plugin)
     }
 }
@@ -155,14 +163,18 @@ fn speaks_our_contract(version: &str) -> bool {
 /// Wraps a core module, as `cargo build --target wasm32-unknown-unknown` makes
 /// it, into a component.
 pub(crate) fn componentize(path: &Path, module: &[u8]) -> Result<Vec<u8>> {
+    let not_a_plugin = |reason: String| Error::NotAPlugin {
+        path: path.to_owned(),
+        reason,
+    };
+    // The encoder panics on a module that was cut short.
+    wasmtime::Module::validate(&Engine::default(), module)
+        .map_err(|error| not_a_plugin(format!("{error:#}")))?;
     wit_component::ComponentEncoder::default()
         .validate(true)
         .module(module)
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| Error::NotAPlugin {
-            path: path.to_owned(),
-            reason: format!("{error:#}"),
-        })
+        .map_err(|error| not_a_plugin(format!("{error:#}")))
 }
 
 enum Guest {
@@ -321,7 +333,11 @@ impl Plugin for WasmPlugin {
         let events = self.with_engine("decode", |guest, store| {
             guest.call_decode(store, &config, &response)
         })?;
-        Ok(self.reported(events)?.into_iter().map(Into::into).collect())
+        let events: Vec<Event> = self.reported(events)?.into_iter().map(Into::into).collect();
+        match crate::misplaced(&events, ends.len()) {
+            Some(defect) => Err(self.answer("decode", defect)),
+            None => Ok(events),
+        }
     }
 
     fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>> {

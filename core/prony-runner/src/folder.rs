@@ -23,7 +23,7 @@ impl RunFolder {
             match std::fs::create_dir(&path) {
                 Ok(()) => break,
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    id = format!("{stamp}-{name}-{attempt}")
+                    id = format!("{stamp}-{name}-{attempt}");
                 }
                 Err(error) => {
                     return Err(Error::Io {

@@ -34,6 +34,8 @@ pub struct Process {
     child: Child,
     group: Pid,
     log: PathBuf,
+    /// Length of the log when the process was started.
+    log_start: usize,
 }
 
 impl Process {
@@ -66,6 +68,7 @@ impl Process {
     }
 
     fn spawn(mut command: Command, log: &Path) -> std::io::Result<Self> {
+        let log_start = std::fs::metadata(log)?.len() as usize;
         command.process_group(0).kill_on_drop(true);
         #[cfg(target_os = "linux")]
         {
@@ -97,6 +100,7 @@ impl Process {
             child,
             group,
             log: log.to_owned(),
+            log_start,
         })
     }
 
@@ -133,7 +137,7 @@ impl Process {
             if !self.gone_within(REAP).await {
                 tracing::warn!("process group {} could not be killed", self.id());
             }
-        } else if test_kill_process_group(self.group).is_ok() {
+        } else if has_members(self.group) {
             killed = true;
             let _ = kill_process_group(self.group, Signal::KILL);
         }
@@ -144,22 +148,50 @@ impl Process {
     async fn gone_within(&mut self, limit: Duration) -> bool {
         let all_gone = async {
             let _ = self.child.wait().await;
-            while test_kill_process_group(self.group).is_ok() {
+            while has_members(self.group) {
                 tokio::time::sleep(POLL).await;
             }
         };
         tokio::time::timeout(limit, all_gone).await.is_ok()
     }
 
-    /// Whether a line of its log contains `text`.
+    /// Whether a line that it printed contains `text`.
     pub fn has_logged(&self, text: &str) -> bool {
-        std::fs::read(&self.log).is_ok_and(|log| String::from_utf8_lossy(&log).contains(text))
+        std::fs::read(&self.log).is_ok_and(|log| {
+            // Before that are the words of another process with this log.
+            let own = log.get(self.log_start..).unwrap_or_default();
+            String::from_utf8_lossy(own).contains(text)
+        })
     }
 
     /// The end of its log, for messages.
     pub fn last_words(&self) -> String {
         last_words(&self.log)
     }
+}
+
+/// Whether anything of the group still runs. An orphan that has ended but was
+/// not cleared away yet by the system's first process, which in a container may
+/// take its time, keeps the group but runs no more.
+fn has_members(group: Pid) -> bool {
+    if test_kill_process_group(group).is_err() {
+        return false;
+    }
+    #[cfg(target_os = "linux")]
+    if let Ok(processes) = std::fs::read_dir("/proc") {
+        let runs = |stat: String| {
+            // `pid (name) state parent group …`; the name may hold anything.
+            let mut fields = stat.rsplit(')').next()?.split_whitespace();
+            let state = fields.next()?;
+            let of: i32 = fields.nth(1)?.parse().ok()?;
+            Some(of == group.as_raw_pid() && !matches!(state, "Z" | "X"))
+        };
+        return processes
+            .flatten()
+            .filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok())
+            .any(|stat| runs(stat).unwrap_or(false));
+    }
+    true
 }
 
 impl Drop for Process {

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::folder::RunFolder;
-use prony_config::Reporter;
+use prony_config::{OnFailure, Reporter};
 use prony_plugin_host::Registry;
 use prony_plugin_sdk::result::RunResult;
 use prony_plugin_sdk::{Artifact, Kind};
@@ -21,10 +21,11 @@ pub struct Reported {
 }
 
 /// Runs the reporters and writes what they make into `folder`. One that fails
-/// is told and the others go on.
+/// is told; `on_failure` says whether the others go on.
 pub fn report(
     result: &RunResult,
     reporters: &[Reporter],
+    on_failure: OnFailure,
     registry: &Registry,
     folder: &RunFolder,
 ) -> Result<Reported> {
@@ -52,6 +53,9 @@ pub fn report(
             });
         if let Err(reason) = kept {
             reported.failed.push((reporter.name.clone(), reason));
+            if on_failure == OnFailure::Stop {
+                break;
+            }
         }
     }
     Ok(reported)

@@ -2,7 +2,7 @@
 
 use crate::journal::{Event, Started};
 use prony_metrics::comparison::{Side, compare};
-use prony_metrics::record::Record;
+use prony_metrics::record::{Phase, Record};
 use prony_metrics::summary::{self, Visit};
 use prony_plugin_sdk::result::{Failure, ModelResult, Outcome, Run, RunResult, SCHEMA};
 
@@ -76,20 +76,12 @@ fn model(events: &[Event], started: &Started, id: &str, size: Option<String>) ->
             })
             .collect()
     };
-    let visits = |engine: &str| -> Vec<&Visit> {
-        events
-            .iter()
-            .filter_map(|event| match event {
-                Event::Visit(visit) if visit.model == id && visit.engine == engine => Some(visit),
-                _ => None,
-            })
-            .collect()
-    };
+    let visits = |engine: &str| visits(events, id, engine, &records(engine));
     let engines = subject.engines.iter().map(|engine| {
         summary::engine(
             &engine.name,
             &records(&engine.name),
-            &visits(&engine.name),
+            &visits(&engine.name).iter().collect::<Vec<_>>(),
             concurrency,
         )
     });
@@ -107,12 +99,12 @@ fn model(events: &[Event], started: &Started, id: &str, size: Option<String>) ->
                     Side {
                         name: &baseline.name,
                         records: &baseline_records,
-                        visits: &baseline_visits,
+                        visits: &baseline_visits.iter().collect::<Vec<_>>(),
                     },
                     Side {
                         name: &candidate.name,
                         records: &candidate_records,
-                        visits: &candidate_visits,
+                        visits: &candidate_visits.iter().collect::<Vec<_>>(),
                     },
                     subject.cycles,
                     subject.margin_percent,
@@ -142,6 +134,42 @@ fn model(events: &[Event], started: &Started, id: &str, size: Option<String>) ->
         comparisons: comparisons.collect(),
         failures: failures.collect(),
     }
+}
+
+/// The visits of one model on one engine. A visit that a killed run left without
+/// its line lasted as long as its requests: tokens never come without their time.
+fn visits(events: &[Event], model: &str, engine: &str, records: &[&Record]) -> Vec<Visit> {
+    let mut visits: Vec<Visit> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Visit(visit) if visit.model == model && visit.engine == engine => {
+                Some(visit.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    for record in records {
+        let cycle = record.place.cycle;
+        if record.place.phase != Phase::Measure || visits.iter().any(|it| it.cycle == cycle) {
+            continue;
+        }
+        let of_it = || {
+            records
+                .iter()
+                .filter(|it| it.place.cycle == cycle && it.place.phase == Phase::Measure)
+        };
+        let start = of_it().map(|it| it.stamps.intended_ns).min();
+        let end = of_it().map(|it| it.stamps.end_ns).max();
+        visits.push(Visit {
+            model: model.to_owned(),
+            engine: engine.to_owned(),
+            cycle,
+            load_time_ns: None,
+            measure_ns: end.zip(start).map(|(end, start)| end.saturating_sub(start)),
+            peak_memory_bytes: None,
+        });
+    }
+    visits
 }
 
 /// What the numbers themselves give reason to warn about.

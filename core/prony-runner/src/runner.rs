@@ -349,11 +349,18 @@ fn engine_info(engine: &Engine, baseline: Option<&str>) -> EngineInfo {
 /// A config without what must not get into a report that is passed on.
 pub fn redacted(config: &Value) -> Value {
     const SECRETS: [&str; 5] = ["api_key", "authorization", "password", "secret", "token"];
+    // Also `HF_TOKEN` and `X-Api-Key`; a number such as `eos_token: 2` stays.
+    let is_secret = |key: &str| {
+        let key = key.to_ascii_lowercase().replace('-', "_");
+        SECRETS.iter().any(|secret| {
+            key.strip_suffix(secret)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+        })
+    };
     match config {
         Value::Object(map) => {
             let entry = |(key, value): (&String, &Value)| {
-                let secret =
-                    value.is_string() && SECRETS.contains(&key.to_ascii_lowercase().as_str());
+                let secret = value.is_string() && is_secret(key);
                 (
                     key.clone(),
                     if secret {

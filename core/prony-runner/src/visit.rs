@@ -83,6 +83,8 @@ pub(crate) struct VisitRun<'v, 'a> {
     /// The engine's config, once its templates are filled in.
     config: Value,
     summary: summary::Visit,
+    /// End of the request that ended last, since the run's origin.
+    last_end_ns: u64,
 }
 
 impl<'v, 'a> VisitRun<'v, 'a> {
@@ -105,6 +107,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             model,
             config: Value::Null,
             summary,
+            last_end_ns: 0,
         }
     }
 
@@ -446,30 +449,36 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         };
         attempt!(self.steps(&before).await?);
         let limit = timeout.map(prony_config::Duration::to_std);
-        let begin = Instant::now();
+        let begin = self.runner.now();
         let succeeded = match &mut running.link {
             Link::Http { target } => {
                 let target = target.clone();
-                attempt!(
-                    self.over_http(
-                        phase,
-                        count,
-                        concurrency,
-                        &target,
-                        &mut running.process,
-                        limit
-                    )
-                    .await?
+                self.over_http(
+                    phase,
+                    count,
+                    concurrency,
+                    &target,
+                    &mut running.process,
+                    limit,
                 )
+                .await?
             }
-            Link::Worker(worker) => attempt!(
+            Link::Worker(worker) => {
                 self.over_worker(phase, count, worker, &mut running.process, limit)
                     .await?
-            ),
+            }
         };
+        // To the last answer: that prony then finds out whether the engine has
+        // crashed is no time of the engine's. When it was interrupted, to now:
+        // requests were under way.
         if phase == Phase::Measure {
-            self.summary.measure_ns = Some(begin.elapsed().as_nanos() as u64);
+            let end = match succeeded {
+                Ok(_) => self.last_end_ns,
+                Err(_) => self.runner.now(),
+            };
+            self.summary.measure_ns = Some(end.saturating_sub(begin));
         }
+        let succeeded = attempt!(succeeded);
         if count > 0 && succeeded == 0 {
             return Ok(Err(Trouble::Failed(format!(
                 "none of {count} requests succeeded"
@@ -554,6 +563,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         let mut succeeded = 0;
         let mut stop = self.runner.stop.clone();
         let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+        let mut since = self.runner.now();
         let interrupted = loop {
             let next = tokio::select! {
                 next = done.recv() => next,
@@ -577,6 +587,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             if self.keep(phase, index, seen, said)? {
                 succeeded += 1;
             }
+            since = self.runner.now();
             drop(resume);
         };
         let _ = end.send(true);
@@ -586,6 +597,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         self.unsent(
             phase,
             &answered,
+            since,
             &Failed::new(ErrorClass::Timeout, "not finished within the stage's limit"),
         )?;
         Ok(Ok(succeeded))
@@ -621,6 +633,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         let mut answered = vec![false; count as usize];
         let mut succeeded = 0;
         let mut over = Failed::new(ErrorClass::Timeout, "not finished within the stage's limit");
+        let mut since = self.runner.now();
         for index in 0..count {
             let request = self.request(index);
             let (mut seen, said) = tokio::select! {
@@ -637,6 +650,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             if self.keep(phase, index, seen, said)? {
                 succeeded += 1;
             }
+            since = self.runner.now();
             if let Some(failed) = lost {
                 // A worker cannot call generation off, so nothing more can be asked of it.
                 over = Failed::new(
@@ -646,7 +660,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
                 break;
             }
         }
-        self.unsent(phase, &answered, &over)?;
+        self.unsent(phase, &answered, since, &over)?;
         Ok(Ok(succeeded))
     }
 
@@ -673,17 +687,24 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             *stamp = stamp.saturating_sub(origin);
         }
         let record = Record::judge(self.place(phase, index), seen, said);
+        self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
         let ok = record.ok();
         self.runner.tell(Event::Request(Box::new(record)))?;
         Ok(ok)
     }
 
-    /// Requests that were due and never answered are failures too.
-    fn unsent(&mut self, phase: Phase, answered: &[bool], why: &Failed) -> Result<()> {
+    /// Requests that were due and never answered are failures too. The first of
+    /// them takes the time since the last answer: it was waited for.
+    fn unsent(&mut self, phase: Phase, answered: &[bool], since: u64, why: &Failed) -> Result<()> {
+        let mut waited_since = Some(since);
         for (index, answered) in (0..).zip(answered) {
             if !answered {
-                let record =
-                    Record::unsent(self.place(phase, index), self.runner.now(), why.clone());
+                let place = self.place(phase, index);
+                let mut record = Record::unsent(place, self.runner.now(), why.clone());
+                self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
+                if let Some(since) = waited_since.take() {
+                    (record.stamps.intended_ns, record.stamps.sent_ns) = (since, since);
+                }
                 self.runner.tell(Event::Request(Box::new(record)))?;
             }
         }

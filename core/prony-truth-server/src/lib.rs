@@ -203,9 +203,9 @@ impl Answer<'_> {
             let half = token == tokens / 2;
             match fault {
                 Some(Fault::Cut) if half => return Ok(false),
-                #[expect(clippy::exit, reason = "the fault is that the process ends")]
+                #[allow(clippy::exit, reason = "the fault is that the process ends")]
                 Some(Fault::Crash) if half => std::process::exit(42),
-                Some(Fault::Hang) if token == 1 => std::thread::sleep(Duration::from_secs(3600)),
+                Some(Fault::Hang) if token == 1 => std::thread::sleep(Duration::from_hours(1)),
                 Some(Fault::ErrorFrame) if half => {
                     self.message(&json!({ "error": { "message": "broken on purpose", "type": "server_error" } }).to_string())?;
                 }

@@ -1,7 +1,8 @@
 //! The options under `engines.<name>.config`.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Options of the `openai` engine.
@@ -35,7 +36,7 @@ pub struct Config {
 pub struct Launch {
     /// Program and arguments, without a shell. `${{ engine.host }}` and
     /// `${{ engine.port }}` say where it must listen.
-    pub command: Vec<String>,
+    pub command: Vec<Word>,
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -44,6 +45,34 @@ pub struct Launch {
     /// When it is ready.
     #[serde(default)]
     pub ready: Probe,
+}
+
+/// A word on a command line. A number stands for its digits, so that neither
+/// `--port, ${{ engine.port }}` nor `--ctx-size, 2048` needs quotes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+pub struct Word(pub String);
+
+impl TryFrom<serde_json::Value> for Word {
+    type Error = String;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, String> {
+        match value {
+            serde_json::Value::String(text) => Ok(Self(text)),
+            serde_json::Value::Number(number) => Ok(Self(number.to_string())),
+            other => Err(format!("`{other}` is neither a text nor a number")),
+        }
+    }
+}
+
+impl JsonSchema for Word {
+    fn schema_name() -> Cow<'static, str> {
+        "Word".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number"] })
+    }
 }
 
 /// When a started server is ready.

@@ -16,8 +16,8 @@ struct Message<'a> {
     model: Option<Cow<'a, str>>,
     #[serde(borrow)]
     system_fingerprint: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    choices: Vec<Choice<'a>>,
+    #[serde(borrow)]
+    choices: Option<Vec<Choice<'a>>>,
     usage: Option<Usage>,
     error: Option<Value>,
 }
@@ -76,11 +76,21 @@ pub(crate) fn response(response: &Response<'_>, events: &mut Events) -> Result<(
             events.end(message.chunk);
             break;
         }
-        let parsed: Message<'_> = serde_json::from_str(data).map_err(|error| {
-            Error::malformed(format!("a `data` line is not the JSON expected: {error}"))
-        })?;
-        if message.event.as_deref() == Some("error") && parsed.error.is_none() {
-            events.failure(message.chunk, data);
+        let is_error = message.event.as_deref() == Some("error");
+        let parsed: Message<'_> = match serde_json::from_str(data) {
+            Ok(parsed) => parsed,
+            Err(_) if is_error => {
+                events.failure(message.chunk, &refusal(data.as_bytes()));
+                continue;
+            }
+            Err(error) => {
+                return Err(Error::malformed(format!(
+                    "a `data` line is not the JSON expected: {error}"
+                )));
+            }
+        };
+        if is_error && parsed.error.is_none() {
+            events.failure(message.chunk, &refusal(data.as_bytes()));
         }
         identity.tell(message.chunk, &parsed, events);
         tell(message.chunk, parsed, events);
@@ -92,10 +102,15 @@ pub(crate) fn response(response: &Response<'_>, events: &mut Events) -> Result<(
         }) = serde_json::from_slice(response.body)
         {
             events.failure(response.last_chunk(), &error_text(&error));
-        } else if response.body.trim_ascii_start().starts_with(b"{") {
-            return Err(Error::malformed(
-                "the server answered one JSON document; a stream of `data:` lines was asked for",
-            ));
+        } else {
+            let what = match response.body.trim_ascii_start().first() {
+                Some(b'{' | b'[') => "one JSON document",
+                Some(b'<') => "a web page",
+                _ => return Ok(()),
+            };
+            return Err(Error::malformed(format!(
+                "the server answered {what}; a stream of `data:` lines was asked for"
+            )));
         }
     }
     Ok(())
@@ -111,6 +126,7 @@ struct Identity {
 impl Identity {
     fn tell(&mut self, chunk: u32, message: &Message<'_>, events: &mut Events) {
         let mut once = |told: &mut bool, kind, text: &Option<Cow<'_, str>>| {
+            let text = text.as_ref().filter(|text| !text.is_empty());
             if let (false, Some(text)) = (*told, text) {
                 *told = true;
                 events.push(chunk, kind, 0, text);
@@ -129,15 +145,15 @@ fn tell(chunk: u32, message: Message<'_>, events: &mut Events) {
     if let Some(error) = &message.error {
         events.failure(chunk, &error_text(error));
     }
-    for choice in message.choices {
+    for choice in message.choices.into_iter().flatten() {
         if let Some(delta) = choice.delta {
-            for thought in [delta.reasoning_content, delta.reasoning]
+            // The same text under the old name and the new one, or one of them.
+            let thought = [delta.reasoning, delta.reasoning_content]
                 .into_iter()
                 .flatten()
-            {
-                if !thought.is_empty() {
-                    events.push(chunk, EventKind::Reasoning, 0, &thought);
-                }
+                .find(|thought| !thought.is_empty());
+            if let Some(thought) = thought {
+                events.push(chunk, EventKind::Reasoning, 0, &thought);
             }
             if let Some(content) = delta.content.filter(|content| !content.is_empty()) {
                 events.text(chunk, 0, &content);
@@ -146,7 +162,7 @@ fn tell(chunk: u32, message: Message<'_>, events: &mut Events) {
         if let Some(text) = choice.text.filter(|text| !text.is_empty()) {
             events.text(chunk, 0, &text);
         }
-        if let Some(reason) = choice.finish_reason {
+        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
             events.finish(chunk, &reason);
         }
     }

@@ -60,7 +60,7 @@ impl Engine for OpenAi {
             return Ok(LaunchPlan::attach(root, ready));
         };
         let command = Command {
-            argv: launch.command.clone(),
+            argv: launch.command.iter().map(|word| word.0.clone()).collect(),
             env: launch
                 .env
                 .iter()

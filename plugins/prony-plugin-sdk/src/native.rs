@@ -389,7 +389,7 @@ unsafe extern "C" fn local_generate<E: LocalEngine>(
         // SAFETY: the host hands back what `local_open` returned, to one call at a time.
         let engine = unsafe { &mut *engine.cast::<E>() };
         engine.generate(&request, &mut |kind, tokens, text| {
-            send(emit, ctx, 0, kind, tokens, text)
+            send(emit, ctx, 0, kind, tokens, text);
         })
     })
 }

@@ -31,10 +31,12 @@ pub fn messages<'a>(response: &Response<'a>) -> impl Iterator<Item = Message<'a>
                 line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
             }
             if line.is_empty() {
-                if message.is_some() {
+                // An event whose data is empty is none: some servers keep a
+                // connection alive that way.
+                if message.as_ref().is_some_and(|it| !it.data.is_empty()) {
                     break;
                 }
-                event = None;
+                (message, event) = (None, None);
                 continue;
             }
             let (field, value) = split_field(line);
@@ -45,7 +47,7 @@ pub fn messages<'a>(response: &Response<'a>) -> impl Iterator<Item = Message<'a>
                             chunk,
                             event: None,
                             data: text(value),
-                        })
+                        });
                     }
                     Some(message) => {
                         let data = message.data.to_mut();
@@ -58,7 +60,7 @@ pub fn messages<'a>(response: &Response<'a>) -> impl Iterator<Item = Message<'a>
                 _ => {}
             }
         }
-        let mut message = message?;
+        let mut message = message.filter(|it| !it.data.is_empty())?;
         message.event = event;
         Some(message)
     })
@@ -111,6 +113,12 @@ mod tests {
             all("data: a\n\ndata: b\n\n", &[3, 8, 12, 18]),
             [(1, "a".into()), (3, "b".into())]
         );
+    }
+
+    #[test]
+    fn an_event_without_data_is_none() {
+        let body = "data:\n\nevent: ping\ndata\n\ndata: a\n\nevent: b\n\ndata: \n";
+        assert_eq!(all(body, &[body.len() as u32]), [(0, "a".into())]);
     }
 
     #[test]

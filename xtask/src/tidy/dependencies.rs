@@ -12,8 +12,8 @@ const CORE: [(&str, &[&str]); 9] = [
     ("prony-plan", &["prony-diagnostic", "prony-config"]),
     ("prony-metrics", &["prony-plugin-sdk"]),
     ("prony-plugin-host", &["prony-plugin-sdk"]),
-    ("prony-loadgen", &["prony-plugin-sdk"]),
-    ("prony-truth-server", &["prony-plugin-sdk"]),
+    ("prony-loadgen", &["prony-plugin-sdk", "prony-metrics"]),
+    ("prony-truth-server", &[]),
     (
         "prony-runner",
         &[
@@ -43,8 +43,13 @@ const CORE: [(&str, &[&str]); 9] = [
     ),
 ];
 
-/// What tests may use on top of that.
-const FOR_TESTS: [&str; 2] = ["prony-truth-server", "prony-plugin-test"];
+/// What tests may use on top of that: the host's load plugins in every form.
+const FOR_TESTS: [&str; 4] = [
+    "prony-truth-server",
+    "prony-plugin-test",
+    "engine-openai",
+    "engine-faulty",
+];
 
 /// Where a package lies, which decides what it may depend on.
 #[derive(Clone, Copy, PartialEq)]
@@ -75,7 +80,7 @@ pub(super) fn check(workspace: &Workspace, files: &[SourceFile]) -> Vec<Finding>
             .map_or("", |file| &file.text);
         let area = match path.split('/').next() {
             Some("core") => Area::Core,
-            Some("plugins") => Area::Plugins,
+            Some("plugins" | "examples") => Area::Plugins,
             _ => Area::Other,
         };
         if area == Area::Core && allowed_in_core(name).is_none() {

@@ -47,12 +47,12 @@ fn list(global: &Global, json: bool) -> Outcome {
         }
     }
     for row in std::iter::once(&header).chain(&rows) {
-        let line: String = row
+        let cells: Vec<String> = row
             .iter()
             .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .map(|(cell, width)| format!("{cell:<width$}"))
             .collect();
-        println!("{}", line.trim_end());
+        println!("{}", cells.join("  ").trim_end());
     }
     Ok(Exit::Ok)
 }

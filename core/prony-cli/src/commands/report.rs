@@ -3,7 +3,7 @@
 use crate::arguments::{Global, Report};
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, plugins};
-use prony_config::Reporter;
+use prony_config::{OnFailure, Reporter};
 use std::io::Write as _;
 
 pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
@@ -28,12 +28,14 @@ pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
             config: serde_json::Map::new(),
         })
         .collect();
-    let reported = prony_runner::report(&result, &reporters, &plugins::registry(global)?, &folder)?;
-    show(global, &reported)
+    let registry = plugins::registry(global)?;
+    let reported =
+        prony_runner::report(&result, &reporters, OnFailure::Continue, &registry, &folder)?;
+    Ok(show(global, &reported))
 }
 
 /// Prints what reporters printed, and which files they wrote.
-pub(crate) fn show(global: &Global, reported: &prony_runner::Reported) -> Outcome {
+pub(crate) fn show(global: &Global, reported: &prony_runner::Reported) -> Exit {
     // A closed pipe is no failure of the run.
     let _ = std::io::stdout().write_all(&reported.stdout);
     for path in reported.files.iter().filter(|_| !global.quiet) {
@@ -42,9 +44,9 @@ pub(crate) fn show(global: &Global, reported: &prony_runner::Reported) -> Outcom
     for (name, reason) in &reported.failed {
         eprintln!("error: reporter `{name}`: {reason}");
     }
-    Ok(if reported.failed.is_empty() {
+    if reported.failed.is_empty() {
         Exit::Ok
     } else {
         Exit::Plugin
-    })
+    }
 }

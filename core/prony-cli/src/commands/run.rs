@@ -45,7 +45,13 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
     let events = prony_runner::read(&folder.journal())?;
     let result = prony_runner::result(&events)
         .ok_or_else(|| Failure::new(Exit::RunFailed, "the journal has no beginning"))?;
-    let mut reported = prony_runner::report(&result, &pipeline.reporters, &registry, &folder)?;
+    let mut reported = prony_runner::report(
+        &result,
+        &pipeline.reporters,
+        pipeline.stages.report.on_failure,
+        &registry,
+        &folder,
+    )?;
     if arguments.json {
         print_json(&result)?;
         reported.stdout.clear();
@@ -53,7 +59,7 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
     if !global.quiet {
         eprintln!("results are in {}", folder.path().display());
     }
-    let reports = super::report::show(global, &reported)?;
+    let reports = super::report::show(global, &reported);
     Ok(match finished.outcome {
         result::Outcome::Completed => reports,
         result::Outcome::Failed => Exit::RunFailed,

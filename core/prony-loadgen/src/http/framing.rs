@@ -49,7 +49,7 @@ impl Head {
                 let value = std::str::from_utf8(header.value).unwrap_or_default().trim();
                 match header.name.to_ascii_lowercase().as_str() {
                     "transfer-encoding" if value.eq_ignore_ascii_case("chunked") => {
-                        head.framing = Framing::chunked()
+                        head.framing = Framing::chunked();
                     }
                     "transfer-encoding" => {
                         return Err(protocol(format!(

@@ -32,6 +32,8 @@ use engine::{log, types};
 pub(super) struct Host {
     plugin: String,
     memory: usize,
+    /// Linear memory in use, over all of the guest's memories.
+    used: usize,
     /// Whether the guest asked for more memory than it may have.
     pub(super) memory_denied: bool,
     /// What it logged at level error.
@@ -41,11 +43,15 @@ pub(super) struct Host {
 /// More error lines than this say nothing new.
 const MAX_ERRORS: usize = 8;
 
+/// Nobody reads more of one line than this.
+const MAX_MESSAGE: usize = 4 << 10;
+
 impl Host {
     pub(super) fn new(plugin: String, memory: usize) -> Self {
         Self {
             plugin,
             memory,
+            used: 0,
             memory_denied: false,
             errors: Vec::new(),
         }
@@ -55,11 +61,15 @@ impl Host {
 impl ResourceLimiter for Host {
     fn memory_growing(
         &mut self,
-        _: usize,
+        current: usize,
         desired: usize,
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.memory;
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        let allowed = used <= self.memory;
+        if allowed {
+            self.used = used;
+        }
         self.memory_denied |= !allowed;
         Ok(allowed)
     }
@@ -77,7 +87,11 @@ impl ResourceLimiter for Host {
 impl types::Host for Host {}
 
 impl log::Host for Host {
-    fn log(&mut self, level: log::Level, message: String) {
+    fn log(&mut self, level: log::Level, mut message: String) {
+        if message.len() > MAX_MESSAGE {
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+            message.push('…');
+        }
         let plugin = self.plugin.as_str();
         match level {
             log::Level::Debug => tracing::debug!(plugin, "{message}"),

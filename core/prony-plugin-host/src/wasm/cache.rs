@@ -59,6 +59,7 @@ fn store(folder: &Path, path: &Path, compiled: &[u8]) -> std::io::Result<()> {
 }
 
 #[cfg(unix)]
+#[expect(clippy::verbose_bit_mask, reason = "modes are read in octal")]
 fn private(metadata: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     metadata.mode() & 0o077 == 0 && metadata.uid() == rustix::process::geteuid().as_raw()

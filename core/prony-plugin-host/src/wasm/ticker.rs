@@ -73,7 +73,7 @@ fn run(state: &Weak<State>, engine: &Engine) {
         if *running == 0 {
             // Holding the strong reference while waiting would keep the state
             // alive for ever, so the wait is bounded and the upgrade repeated.
-            let _ = state.changed.wait_timeout(running, Duration::from_secs(60));
+            let _ = state.changed.wait_timeout(running, Duration::from_mins(1));
             continue;
         }
         drop(running);

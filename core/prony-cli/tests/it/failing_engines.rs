@@ -1,0 +1,160 @@
+//! An engine that fails is never a fast engine: every fault is a failed request
+//! of the right class, and no winner is named.
+
+use crate::kit::{Run, Scratch, With, pipeline, text, truth};
+use serde_json::{Value, json};
+
+/// A steady engine beside one with a fault from request `from` on.
+fn beside_a_steady_one(fault: &str, from: &str) -> Run {
+    let broken = truth(&["--fault", fault, "--fault-from", from]);
+    let both = pipeline([("steady", truth(&[])), ("broken", broken)]);
+    Scratch::new().run(&both.with("workload.request_timeout", "300ms"))
+}
+
+fn names_no_winner(run: &Run) {
+    let comparison = &run.model("model")["comparisons"][0];
+    assert_eq!(comparison["winner"], json!(null), "{comparison:#}");
+    assert_eq!(comparison["verdict"], "inconclusive");
+    assert!(text(&comparison["reason"]).contains("`broken`"));
+}
+
+fn always_fails(fault: &str, class: &str) {
+    let run = beside_a_steady_one(fault, "0").exits(1);
+    run.all_well("steady");
+    let broken = run.engine("broken");
+    assert_eq!(broken["errors"], json!({ class: 4 }), "{broken:#}");
+    assert_eq!(broken["success_rate"], 0.0);
+    assert_eq!(broken["output_tokens"], 0);
+    assert_eq!(broken["output_tokens_per_sec"], json!(null));
+    assert_eq!(run.outcome(), "failed");
+    run.reports("none of 4 requests succeeded");
+    names_no_winner(&run);
+}
+
+fn fails_half_the_time(fault: &str, class: &str) {
+    let run = beside_a_steady_one(fault, "2").exits(0);
+    run.all_well("steady");
+    let broken = run.engine("broken");
+    assert_eq!(broken["errors"], json!({ class: 2 }), "{broken:#}");
+    assert_eq!(broken["success_rate"], 0.5);
+    // 2 answers of 8 tokens; what the failed ones sent counts for nothing.
+    assert_eq!(broken["output_tokens"], 16);
+    run.agrees_with_its_journal("broken");
+    run.agrees_with_its_journal("steady");
+    assert_eq!(run.outcome(), "completed");
+    run.reports(&format!("2 requests failed with {class}"));
+    names_no_winner(&run);
+}
+
+macro_rules! faults {
+    ($($fault:ident is $class:literal)*) => { $(
+        mod $fault {
+            #[test]
+            fn in_every_request() {
+                super::always_fails(stringify!($fault), $class);
+            }
+
+            #[test]
+            fn in_half_of_the_requests() {
+                super::fails_half_the_time(stringify!($fault), $class);
+            }
+        }
+    )* };
+}
+
+faults! {
+    error_frame is "engine_error"
+    empty is "empty"
+    cut is "truncated"
+    http500 is "http_5xx"
+    http404 is "http_4xx"
+    hang is "timeout"
+    crash is "crashed"
+    garbage is "protocol"
+    zero_tokens is "empty"
+    no_finish is "protocol"
+    not_http is "protocol"
+}
+
+#[test]
+fn after_a_crash_the_next_cycle_starts_afresh() {
+    let crashing = truth(&["--fault", "crash", "--fault-from", "2"]);
+    let run = Scratch::new()
+        .run(&pipeline([("broken", crashing)]).with("schedule.cycles", 2))
+        .exits(0);
+    let requests = run.requests("broken");
+    let class = |failed: &Value| text(&failed["class"]);
+    let outcomes: Vec<String> = requests
+        .iter()
+        .map(|it| it.get("failed").map_or("well".to_owned(), class))
+        .collect();
+    let cycle = ["well", "well", "crashed", "crashed"];
+    assert_eq!(outcomes, [cycle, cycle].concat());
+    let message = text(&requests[2]["failed"]["message"]);
+    assert!(message.contains("exit status: 42"), "{message}");
+}
+
+#[test]
+fn a_crash_with_several_requests_in_flight_forgets_none() {
+    let crashing = truth(&["--fault", "crash", "--fault-from", "4"]);
+    let run = Scratch::new()
+        .run(
+            &pipeline([("broken", crashing)])
+                .stage("measure", "requests", 12)
+                .stage("measure", "arrival", json!({ "concurrency": 4 })),
+        )
+        .exits(0);
+    let broken = run.engine("broken");
+    assert_eq!(broken["errors"], json!({ "crashed": 8 }), "{broken:#}");
+    assert_eq!(broken["output_tokens"], 4 * 8);
+}
+
+#[test]
+fn the_time_of_a_stage_ends_with_its_last_answer() {
+    let cutting = truth(&["--fault", "cut", "--fault-from", "4"]);
+    let run = Scratch::new()
+        .run(
+            &pipeline([("broken", cutting)])
+                .stage("measure", "requests", 12)
+                .stage("measure", "arrival", json!({ "concurrency": 4 })),
+        )
+        .exits(0);
+    assert_eq!(run.engine("broken")["errors"], json!({ "truncated": 8 }));
+    let stages = run.events("stage");
+    let begin = stages.iter().find(|it| it["stage"] == "measure");
+    let begin = begin.expect("the stage is there")["at_ns"].as_u64();
+    let requests = run.requests("broken");
+    let end = requests.iter().filter_map(|it| it["end_ns"].as_u64()).max();
+    let whole = end.zip(begin).map(|(end, begin)| end - begin);
+    let time = run.events("visit")[0]["measure_ns"].as_u64();
+    assert!(time.is_some() && time <= whole, "{time:?} of {whole:?}");
+}
+
+#[test]
+fn requests_beyond_the_limit_of_a_stage_have_timed_out() {
+    let slow = truth(&["--time-to-first-token-ms", "400"]);
+    let run = Scratch::new()
+        .run(&pipeline([("slow", slow)]).stage("measure", "timeout", "700ms"))
+        .exits(0);
+    let slow = run.engine("slow");
+    assert_eq!(slow["errors"], json!({ "timeout": 3 }));
+    // The request that was waited for in vain took time, too.
+    assert!(slow["output_tokens_per_sec"].as_f64() < Some(8.0 / 0.69));
+    run.agrees_with_its_journal("slow");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_no_connection() {
+    let engine = json!({ "plugin": "openai", "config": { "base_url": "http://127.0.0.1:1" } });
+    let run = Scratch::new().run(&pipeline([("absent", engine)])).exits(1);
+    assert_eq!(run.engine("absent")["errors"], json!({ "connect": 4 }));
+}
+
+#[test]
+fn without_a_request_timeout_it_is_five_minutes() {
+    let slow = truth(&["--time-to-first-token-ms", "100"]);
+    let run = Scratch::new().run(&pipeline([("slow", slow)])).exits(0);
+    run.all_well("slow");
+    assert!(run.read("pipeline.yaml").contains("request_timeout: 5m\n"));
+    assert_eq!(run.result()["workload"]["request_timeout_ms"], 300_000);
+}

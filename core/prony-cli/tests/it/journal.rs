@@ -1,0 +1,225 @@
+//! Everything in a report comes from the journal, now and later.
+
+use crate::kit::{Run, Scratch, With, number, pipeline, truth};
+use serde_json::{Value, json};
+use std::fs;
+
+/// Two engines, one of which fails now and then.
+fn finished(scratch: &Scratch) -> Run {
+    let failing = truth(&["--fault", "cut", "--fault-from", "3"]);
+    scratch
+        .run(&pipeline([("steady", truth(&[])), ("failing", failing)]))
+        .exits(0)
+}
+
+/// Changes the lines of a run's journal.
+fn damage(run: &Run, change: impl FnOnce(&mut Vec<String>)) {
+    let mut lines: Vec<String> = run
+        .read("journal.jsonl")
+        .lines()
+        .map(|line| format!("{line}\n"))
+        .collect();
+    change(&mut lines);
+    fs::write(run.folder.join("journal.jsonl"), lines.concat()).expect("a file");
+}
+
+fn report(scratch: &Scratch, run: &Run) -> Value {
+    let folder = run.folder.to_str().expect("the path is text");
+    scratch.prony(&["report", "--json", folder]).exits(0).json()
+}
+
+#[test]
+fn a_run_is_reported_again_to_the_byte() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    let (result, markdown) = (run.read("result.json"), run.read("report.md"));
+    let folder = run.folder.to_str().expect("the path is text");
+    let journal = format!("{folder}/journal.jsonl");
+    let id = run.folder.file_name().and_then(|name| name.to_str());
+    for name in [folder, &journal, "latest", id.expect("a name")] {
+        let again = scratch.prony(&["report", "--json", name]).exits(0);
+        assert_eq!(again.stdout, result);
+    }
+    // By the reporters, over the files that are there.
+    fs::remove_file(run.folder.join("report.md")).expect("the report is there");
+    let again = scratch
+        .prony(&["report", "--reporter", "console,markdown,json"])
+        .exits(0);
+    assert_eq!(again.stdout, run.said.stdout);
+    assert_eq!(run.read("result.json"), result);
+    assert_eq!(run.read("report.md"), markdown);
+}
+
+#[test]
+fn result_console_and_report_agree_with_the_journal() {
+    let run = finished(&Scratch::new());
+    run.agrees_with_its_journal("steady");
+    run.agrees_with_its_journal("failing");
+}
+
+#[test]
+fn the_result_follows_its_published_schema() {
+    let scratch = Scratch::new();
+    let result = finished(&scratch).result();
+    let schema = scratch.prony(&["schema", "result"]).exits(0).json();
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let errors: Vec<String> = validator
+        .iter_errors(&result)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn the_result_on_standard_output_is_the_one_in_the_file() {
+    let run = Scratch::new().run_with(&pipeline([("engine", truth(&[]))]), &["--json"]);
+    let run = run.exits(0);
+    assert_eq!(run.said.stdout, run.read("result.json"));
+}
+
+#[test]
+fn the_resolved_pipeline_gives_the_same_plan_again() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    let resolved = run.folder.join("pipeline.yaml");
+    let resolved = resolved.to_str().expect("the path is text");
+    let plan = |file: &str| scratch.prony(&["plan", "--json", file]).exits(0).stdout;
+    assert_eq!(plan(resolved), plan("pipeline.yaml"));
+}
+
+#[test]
+fn without_its_last_line_a_run_was_interrupted() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    damage(&run, |lines| {
+        let last = lines.pop();
+        assert!(last.is_some_and(|line| line.contains("finished")));
+    });
+    let report = report(&scratch, &run);
+    assert_eq!(report["run"]["outcome"], "interrupted");
+    assert_eq!(report["models"], run.result()["models"]);
+    let again = scratch.prony(&["report"]).exits(0);
+    again.prints("it: interrupted after");
+}
+
+#[test]
+fn half_a_last_line_is_passed_over() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    damage(&run, |lines| {
+        let request = |line: &String| line.contains("\"event\":\"request\"");
+        let at = lines.iter().rposition(request).expect("a request");
+        lines.truncate(at + 1);
+        lines[at].truncate(100);
+    });
+    let report = report(&scratch, &run);
+    assert_eq!(report["run"]["outcome"], "interrupted");
+    let engines = report["models"][0]["engines"].as_array();
+    let counts: Vec<&Value> = engines
+        .into_iter()
+        .flatten()
+        .map(|it| &it["requests"])
+        .collect();
+    assert!(counts.contains(&&json!(3)) && counts.contains(&&json!(4)));
+}
+
+#[test]
+fn of_a_visit_that_was_cut_short_no_token_comes_without_its_time() {
+    let scratch = Scratch::new();
+    let run = scratch
+        .run(
+            &pipeline([("engine", truth(&[]))])
+                .with("schedule.cycles", 2)
+                .stage("measure", "requests", 8)
+                .stage("measure", "arrival", json!({ "concurrency": 4 })),
+        )
+        .exits(0);
+    let whole = number(&run.engine("engine")["output_tokens_per_sec"]);
+    damage(&run, |lines| {
+        let visit = |line: &String| line.contains("\"event\":\"visit\"");
+        lines.truncate(lines.iter().rposition(visit).expect("a visit"));
+    });
+    let report = report(&scratch, &run);
+    let cut_short = &report["models"][0]["engines"][0];
+    assert_eq!(cut_short["output_tokens"], 2 * 8 * 8);
+    let ratio = number(&cut_short["output_tokens_per_sec"]) / whole;
+    // Twice as fast if the second visit's time were missing.
+    assert!(ratio < 1.5, "{ratio}");
+}
+
+#[test]
+fn damage_in_the_middle_is_named_by_its_line() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    damage(&run, |lines| {
+        lines[2] = "{\"event\":\"request\",oops\n".to_owned();
+    });
+    let report = scratch.prony(&["report"]).exits(1);
+    let report = report.complains("journal.jsonl`, line 3: ");
+    assert_eq!(report.stdout, "");
+    scratch.prony(&["list"]).exits(0).complains("line 3");
+}
+
+#[test]
+fn another_file_is_no_journal() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    damage(&run, |lines| drop(lines.remove(0)));
+    scratch
+        .prony(&["report"])
+        .exits(1)
+        .complains("line 1: a journal starts with");
+    damage(&run, Vec::clear);
+    scratch
+        .prony(&["report"])
+        .exits(1)
+        .complains("the journal is empty");
+}
+
+#[test]
+fn a_run_that_is_not_there() {
+    let scratch = Scratch::new();
+    let report = scratch.prony(&["report", "nothing"]).exits(2);
+    report.complains("there is no run `nothing`");
+}
+
+#[test]
+fn secrets_are_kept_out_of_everything_that_is_written() {
+    let secret = "do-not-tell-anyone";
+    let engine = truth(&[])
+        .with("config.api_key", secret)
+        .with("config.headers", json!({ "X-Api-Key": secret }))
+        .with("config.launch.env", json!({ "HF_TOKEN": secret }));
+    let run = Scratch::new().run(&pipeline([("engine", engine)])).exits(0);
+    run.all_well("engine");
+    for name in ["journal.jsonl", "pipeline.yaml", "report.md", "result.json"] {
+        assert!(!run.read(name).contains(secret), "{name} tells");
+    }
+}
+
+#[test]
+fn latest_is_the_newest_run_and_all_are_listed() {
+    let scratch = Scratch::new();
+    scratch
+        .prony(&["list"])
+        .exits(0)
+        .prints("there are no runs");
+    let pipeline = pipeline([("engine", truth(&[]))]);
+    let runs = [
+        scratch.run(&pipeline).exits(0),
+        scratch.run(&pipeline).exits(0),
+    ];
+    let ids = runs.map(|run| run.folder.file_name().expect("a name").to_owned());
+    assert_ne!(ids[0], ids[1]);
+    let latest = fs::read_link(scratch.path("results/latest")).expect("a link");
+    assert_eq!(latest.file_name(), Some(&*ids[1]));
+    let listed = scratch.prony(&["list"]).exits(0);
+    let lines: Vec<&str> = listed.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{listed:?}");
+    for (line, id) in lines.iter().zip(&ids) {
+        assert!(line.starts_with(&*id.to_string_lossy()), "{line}");
+        assert!(line.contains("completed"));
+    }
+    let listed = scratch.prony(&["list", "--json"]).exits(0).json();
+    assert_eq!(listed[1]["id"], *ids[1].to_string_lossy());
+}

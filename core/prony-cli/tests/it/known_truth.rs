@@ -1,0 +1,149 @@
+//! What the truth server did is what prony says it did.
+
+use crate::kit::{Run, Scratch, Server, With, number, pipeline, truth};
+use serde_json::{Value, json};
+
+const TOKENS: u64 = 12;
+const FIRST_MS: f64 = 30.0;
+const NEXT_MS: f64 = 4.0;
+
+fn known(concurrency: u32) -> Run {
+    let engine = truth(&[
+        "--tokens",
+        "12",
+        "--time-to-first-token-ms",
+        "30",
+        "--inter-token-latency-us",
+        "4000",
+    ]);
+    let pipeline = pipeline([("engine", engine)])
+        .stage("measure", "requests", 8)
+        .stage("measure", "arrival", json!({ "concurrency": concurrency }));
+    Scratch::new().run(&pipeline).exits(0)
+}
+
+/// Milliseconds from sending a request to one of its stamps.
+fn since_sent(request: &Value, stamp: &Value) -> f64 {
+    (number(stamp) - number(&request["sent_ns"])) / 1e6
+}
+
+fn has_the_known_times(request: &Value) {
+    let arrivals = request["arrivals"].as_array().expect("arrivals");
+    assert_eq!(arrivals.len() as u64, TOKENS);
+    assert_eq!(request["output_tokens"], TOKENS);
+    assert_eq!(request["prompt_tokens"], 7);
+    assert_eq!(request["finish_reason"], "stop");
+    assert_eq!(
+        request["text"], " t0 t1 t2 t3 t4 t5 t6 t7 t8 t9 t10 t11",
+        "the whole answer and nothing else"
+    );
+    for (index, arrival) in (0..).zip(arrivals) {
+        let due = FIRST_MS + NEXT_MS * f64::from(index);
+        assert!(since_sent(request, &arrival[0]) >= due, "too early");
+    }
+    let last = arrivals.last().expect("an arrival");
+    assert!(request["end_ns"].as_u64() >= last[0].as_u64());
+    assert!(request["written_ns"].as_u64() >= request["sent_ns"].as_u64());
+    assert!(request["head_ns"].as_u64() >= request["written_ns"].as_u64());
+}
+
+#[test]
+fn times_and_tokens_are_recovered() {
+    let run = known(1);
+    run.all_well("engine");
+    run.agrees_with_its_journal("engine");
+    let requests = run.requests("engine");
+    assert_eq!(requests.len(), 8);
+    requests.iter().for_each(has_the_known_times);
+
+    let numbers = run.engine("engine");
+    let whole = FIRST_MS + NEXT_MS * (TOKENS - 1) as f64;
+    assert_eq!(numbers["output_tokens"], 8 * TOKENS);
+    assert!(number(&numbers["time_to_first_token_ms"]["min"]) >= FIRST_MS);
+    assert!(number(&numbers["request_latency_ms"]["min"]) >= whole);
+    assert_eq!(numbers["inter_token_latency_ms"]["n"], 8 * (TOKENS - 1));
+    assert!(number(&numbers["output_tokens_per_sec"]) <= TOKENS as f64 / whole * 1e3);
+    let per_token = number(&numbers["time_per_output_token_ms"]["mean"]);
+    let latency = number(&numbers["request_latency_ms"]["mean"]);
+    let first = number(&numbers["time_to_first_token_ms"]["mean"]);
+    let derived = (latency - first) / (TOKENS - 1) as f64;
+    assert!((per_token / derived - 1.0).abs() < 1e-9);
+    assert!(number(&numbers["total_time_s"]) >= 8.0 * whole / 1e3);
+    assert_eq!(numbers["served_models"], json!(["truth"]));
+    assert_eq!(numbers["engine_versions"], json!(["truth-1"]));
+    assert_eq!(numbers["finish_reasons"], json!({ "stop": 8 }));
+    // Requests do not overlap.
+    for pair in requests.windows(2) {
+        assert!(pair[1]["sent_ns"].as_u64() >= pair[0]["end_ns"].as_u64());
+    }
+}
+
+#[test]
+fn several_requests_in_flight_are_all_recorded() {
+    let run = known(4);
+    run.all_well("engine");
+    let requests = run.requests("engine");
+    requests.iter().for_each(has_the_known_times);
+    let mut indexes: Vec<u64> = requests
+        .iter()
+        .filter_map(|it| it["index"].as_u64())
+        .collect();
+    indexes.sort_unstable();
+    assert_eq!(indexes, [0, 1, 2, 3, 4, 5, 6, 7]);
+    // The first four are under way before one of them has ended.
+    let first_end = requests.iter().filter_map(|it| it["end_ns"].as_u64()).min();
+    let before = |it: &&Value| it["sent_ns"].as_u64() < first_end;
+    assert_eq!(requests.iter().filter(before).count(), 4);
+
+    // Throughput is over the wall-clock time of the stage, on every screen.
+    let numbers = run.engine("engine");
+    let speed = number(&numbers["output_tokens_per_sec"]);
+    let visit = &run.events("visit")[0];
+    let exact = 8.0 * TOKENS as f64 / number(&visit["measure_ns"]) * 1e9;
+    assert!((speed / exact - 1.0).abs() < 1e-9, "{speed}, not {exact}");
+    run.complains(&format!("{speed:.1} tok/s"));
+}
+
+#[test]
+fn fewer_tokens_are_asked_for() {
+    let pipeline = pipeline([("engine", truth(&[]))]).with("workload.max_tokens", 3);
+    let run = Scratch::new().run(&pipeline).exits(0);
+    assert_eq!(run.engine("engine")["output_tokens"], 4 * 3);
+    assert_eq!(
+        run.engine("engine")["finish_reasons"],
+        json!({ "length": 4 })
+    );
+}
+
+#[test]
+fn plain_completions_are_measured_too() {
+    let pipeline = pipeline([("engine", truth(&[]))]).with("workload.api", "completions");
+    let run = Scratch::new().run(&pipeline).exits(0);
+    run.all_well("engine");
+    assert_eq!(run.engine("engine")["output_tokens"], 4 * 8);
+}
+
+#[test]
+fn warm_up_counts_for_nothing() {
+    let pipeline = pipeline([("engine", truth(&[]))]).stage("warmup", "requests", 3);
+    let run = Scratch::new().run(&pipeline).exits(0);
+    assert_eq!(run.events("request").len(), 7);
+    assert_eq!(run.engine("engine")["requests"], 4);
+    run.agrees_with_its_journal("engine");
+}
+
+#[test]
+fn prony_attaches_to_a_server_that_runs_already() {
+    let mut server = Server::start(&["--tokens", "8"]);
+    for path in ["", "/v1"] {
+        let url = format!("{}{path}", server.url);
+        let config = json!({ "base_url": url, "attach_ready": "/health" });
+        let engine = json!({ "plugin": "openai", "config": config });
+        let run = Scratch::new().run(&pipeline([("engine", engine)])).exits(0);
+        run.all_well("engine");
+        run.agrees_with_its_journal("engine");
+        assert_eq!(run.engine("engine")["load_time_ms"], json!(null));
+        assert_eq!(run.engine("engine")["peak_memory_bytes"], json!(null));
+    }
+    assert!(server.runs(), "what prony did not start it does not stop");
+}

@@ -1,0 +1,194 @@
+//! Whatever happens, nothing that prony started is left behind.
+
+use crate::kit::{PRONY, Scratch, Started, With, ends, launched, pipeline, runs, truth_through};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Writes the engine's process id to a file.
+const TELL: &str = "echo $$ > engine.pid";
+/// Starts a child that outlives the engine's own process, and tells both ids.
+const TELL_WITH_CHILD: &str = "sleep 300 & echo $! > child.pid; echo $$ > engine.pid";
+
+/// A run that would take minutes, caught in its measurement.
+fn in_the_middle(scratch: &Scratch, script: &str) -> Started {
+    let engine = truth_through(script, &["--time-to-first-token-ms", "50"]);
+    let started = scratch.start_run(
+        &pipeline([("engine", engine)])
+            .stage("measure", "requests", 5000)
+            .stage("unload", "timeout", "60s"),
+    );
+    scratch.wait_for_requests(3);
+    started
+}
+
+#[test]
+fn after_a_success() {
+    let scratch = Scratch::new();
+    let engine = truth_through(TELL_WITH_CHILD, &[]);
+    let run = scratch.run(&pipeline([("engine", engine)])).exits(0);
+    run.all_well("engine");
+    assert!(!runs(scratch.wait_for_pid("engine.pid")));
+    assert!(!runs(scratch.wait_for_pid("child.pid")));
+    assert_eq!(run.result()["warnings"], json!([]), "both ended when asked");
+}
+
+#[test]
+fn after_a_failed_load() {
+    let scratch = Scratch::new();
+    let script = format!("{TELL_WITH_CHILD}; exec sleep 300");
+    let engine = launched(&["sh", "-c", &script]);
+    let never_ready = pipeline([("engine", engine)]).stage("load", "timeout", "500ms");
+    scratch.run(&never_ready).exits(1);
+    assert!(!runs(scratch.wait_for_pid("engine.pid")));
+    assert!(!runs(scratch.wait_for_pid("child.pid")));
+}
+
+#[test]
+fn after_the_engine_ended_before_its_child() {
+    let scratch = Scratch::new();
+    let engine = launched(&["sh", "-c", "sleep 300 & echo $! > child.pid; exit 1"]);
+    scratch.run(&pipeline([("engine", engine)])).exits(1);
+    assert!(!runs(scratch.wait_for_pid("child.pid")));
+}
+
+#[test]
+fn after_ctrl_c_and_what_was_measured_is_reported() {
+    let scratch = Scratch::new();
+    let started = in_the_middle(&scratch, TELL_WITH_CHILD);
+    started.signal(Signal::INT);
+    let run = scratch.latest(started.wait()).exits(130);
+    assert!(!runs(scratch.wait_for_pid("engine.pid")));
+    assert!(!runs(scratch.wait_for_pid("child.pid")));
+
+    assert_eq!(run.outcome(), "interrupted");
+    run.reports("The run was interrupted");
+    run.agrees_with_its_journal("engine");
+    run.complains("stopping:");
+    assert!(run.engine("engine")["total_time_s"].as_f64() > Some(0.0));
+    let journal = run.journal();
+    let last: Vec<&Value> = journal.iter().rev().take(2).collect();
+    assert_eq!(last[0]["event"], "finished");
+    assert_eq!(last[0]["outcome"], "interrupted");
+    assert_eq!(last[1]["event"], "visit");
+}
+
+#[test]
+fn after_a_request_to_terminate() {
+    let scratch = Scratch::new();
+    let started = in_the_middle(&scratch, TELL);
+    started.signal(Signal::TERM);
+    let run = scratch.latest(started.wait()).exits(130);
+    assert!(!runs(scratch.wait_for_pid("engine.pid")));
+    assert_eq!(run.outcome(), "interrupted");
+}
+
+#[test]
+fn after_ctrl_c_while_an_engine_starts() {
+    let scratch = Scratch::new();
+    let engine = launched(&["sh", "-c", &format!("{TELL}; exec sleep 300")]);
+    let started = scratch.start_run(&pipeline([("engine", engine)]));
+    let engine = scratch.wait_for_pid("engine.pid");
+    started.signal(Signal::INT);
+    let run = scratch.latest(started.wait()).exits(130);
+    assert!(!runs(engine));
+    assert_eq!(run.outcome(), "interrupted");
+    assert_eq!(run.model("model")["failures"], json!([]));
+}
+
+#[test]
+fn after_ctrl_c_during_a_step() {
+    let scratch = Scratch::new();
+    let step = json!({ "run": "sleep 300 & echo $! > step.pid; wait" });
+    let pipeline = pipeline([("engine", crate::kit::truth(&[]))]);
+    let started = scratch.start_run(&pipeline.stage("setup", "before", json!([step])));
+    let step = scratch.wait_for_pid("step.pid");
+    started.signal(Signal::INT);
+    let run = scratch.latest(started.wait()).exits(130);
+    ends(step);
+    assert_eq!(run.outcome(), "interrupted");
+    assert_eq!(run.requests("engine").len(), 0);
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait() {
+    let scratch = Scratch::new();
+    let started = in_the_middle(&scratch, &format!("trap '' TERM; {TELL}"));
+    started.signal(Signal::INT);
+    crate::kit::wait_for("prony to stop", || {
+        started.stderr().contains("stopping:").then_some(())
+    });
+    let begin = Instant::now();
+    started.signal(Signal::INT);
+    started.wait().exits(130);
+    assert!(begin.elapsed() < Duration::from_secs(30), "not the 60 s");
+    ends(scratch.wait_for_pid("engine.pid"));
+}
+
+/// The kernel does it: prony itself has no chance to.
+#[cfg(target_os = "linux")]
+#[test]
+fn after_prony_was_killed() {
+    let scratch = Scratch::new();
+    let started = in_the_middle(&scratch, TELL);
+    started.signal(Signal::KILL);
+    assert_eq!(started.wait().code, None);
+    ends(scratch.wait_for_pid("engine.pid"));
+    let report = scratch.prony(&["report", "--json"]).exits(0).json();
+    assert_eq!(report["run"]["outcome"], "interrupted");
+}
+
+#[test]
+fn an_engine_that_does_not_end_when_asked_is_killed() {
+    for script in [
+        format!("trap '' TERM; {TELL}"),
+        format!("(trap '' TERM; exec sleep 300) & {TELL}"),
+    ] {
+        let scratch = Scratch::new();
+        let engine = truth_through(&script, &[]);
+        let run = scratch
+            .run(&pipeline([("engine", engine)]).stage("unload", "timeout", "500ms"))
+            .exits(0);
+        run.all_well("engine");
+        assert!(!runs(scratch.wait_for_pid("engine.pid")));
+        let warning = "did not end when asked and was killed";
+        run.reports(warning);
+        assert!(run.result()["warnings"].to_string().contains(warning));
+        run.complains(warning);
+    }
+}
+
+#[test]
+fn after_a_step_of_the_unload_stage_failed() {
+    let scratch = Scratch::new();
+    let pipeline = pipeline([("engine", truth_through(TELL, &[]))]);
+    let step = json!([{ "run": "exit 7" }]);
+    let run = scratch
+        .run(&pipeline.stage("unload", "before", step))
+        .exits(1);
+    run.all_well("engine");
+    run.reports("engine failed in unload");
+    assert!(!runs(scratch.wait_for_pid("engine.pid")));
+}
+
+#[test]
+fn a_step_beyond_its_limit_is_killed() {
+    let scratch = Scratch::new();
+    let step = json!({ "run": "sleep 300 & echo $! > step.pid; wait", "timeout": "300ms" });
+    let engine = launched(&[PRONY, "truth-server"]);
+    let run = scratch
+        .run(&pipeline([("engine", engine)]).stage("setup", "before", json!([step])))
+        .exits(1);
+    assert!(!runs(scratch.wait_for_pid("step.pid")));
+    run.reports("took longer than its limit of 300ms");
+}
+
+#[test]
+fn what_a_step_leaves_running_ends_with_it() {
+    let scratch = Scratch::new();
+    let step = json!({ "run": "sleep 300 & echo $! > step.pid" });
+    let run = pipeline([("engine", crate::kit::truth(&[]))]);
+    let run = scratch.run(&run.stage("setup", "before", json!([step])));
+    run.exits(0).all_well("engine");
+    assert!(!runs(scratch.wait_for_pid("step.pid")));
+}

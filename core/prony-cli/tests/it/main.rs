@@ -1,0 +1,21 @@
+//! The command from end to end: the real binary, the bundled plugins, and
+//! engines whose behaviour is known to the token.
+
+#![allow(
+    clippy::print_stderr,
+    reason = "a test that cannot run here says why and how to make it run"
+)]
+
+mod kit;
+
+mod cli;
+mod failing_engines;
+mod in_process;
+mod journal;
+mod known_truth;
+mod left_behind;
+mod loading;
+mod real_engines;
+mod reporters;
+mod steps;
+mod written_pipelines;

@@ -1,0 +1,103 @@
+//! A real model on real engines: they answer the same question alike.
+
+use crate::kit::{Run, Scratch, repository, text};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// prony's cache folder, by the rule of the command line.
+fn cache() -> PathBuf {
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|it| !it.is_empty())
+            .map(PathBuf::from)
+    };
+    set("PRONY_CACHE").unwrap_or_else(|| {
+        let home = || set("HOME").unwrap_or_default();
+        if cfg!(target_os = "macos") {
+            home().join("Library/Caches/prony")
+        } else {
+            set("XDG_CACHE_HOME")
+                .unwrap_or_else(|| home().join(".cache"))
+                .join("prony")
+        }
+    })
+}
+
+/// Whether there is what the pipeline needs; where there has to be, it is.
+fn installed() -> bool {
+    let needed = [
+        "engines/bin/llama-server",
+        "models/smollm2-135m-instruct-q4_1.gguf",
+    ];
+    let missing = needed.into_iter().find(|file| !cache().join(file).exists());
+    let Some(missing) = missing else { return true };
+    let missing = cache().join(missing);
+    let required = std::env::var_os("PRONY_REQUIRE_ENGINES").is_some_and(|it| it == "1");
+    assert!(!required, "there is no `{}`", missing.display());
+    eprintln!(
+        "not tested: there is no `{}`; `cargo xtask test` gets it",
+        missing.display()
+    );
+    false
+}
+
+/// `pipelines/smollm2.yaml`, with as few requests as will do.
+fn smaller() -> String {
+    let file = repository().join("pipelines/smollm2.yaml");
+    let mut yaml = std::fs::read_to_string(file).expect("the pipeline is there");
+    for (all, few) in [
+        ("cycles: 6", "cycles: 1"),
+        ("warmup: { requests: 2 }", "warmup: { requests: 1 }"),
+        ("measure: { requests: 6 }", "measure: { requests: 2 }"),
+    ] {
+        assert!(yaml.contains(all), "no `{all}` in smollm2.yaml");
+        yaml = yaml.replace(all, few);
+    }
+    yaml
+}
+
+fn answer_to_the_first_prompt(run: &Run, engine: &str) -> String {
+    text(&run.requests(engine)[0]["text"])
+}
+
+#[test]
+fn they_answer_alike() {
+    if !installed() {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.write("smollm2.yaml", smaller());
+    let run = scratch
+        .latest(scratch.prony(&["run", "smollm2.yaml"]))
+        .exits(0);
+    let engines = ["llama.cpp", "candle"];
+    for engine in engines {
+        run.all_well(engine);
+        run.agrees_with_its_journal(engine);
+        let answer = answer_to_the_first_prompt(&run, engine);
+        let expected = "Machine learning is a subset of artificial intelligence";
+        assert!(
+            answer.trim_start().starts_with(expected),
+            "{engine}: {answer}"
+        );
+    }
+    let prompt_tokens = |engine: &str| -> Vec<Value> {
+        let requests = run.requests(engine);
+        requests
+            .iter()
+            .map(|it| it["prompt_tokens"].clone())
+            .collect()
+    };
+    assert_eq!(prompt_tokens(engines[0]), prompt_tokens(engines[1]));
+    assert!(
+        prompt_tokens(engines[0])
+            .iter()
+            .all(|it| it.as_u64() > Some(0))
+    );
+    let versions = run.engine("llama.cpp")["engine_versions"].clone();
+    assert_eq!(versions.as_array().map(Vec::len), Some(1), "{versions}");
+    assert!(!text(&versions[0]).is_empty());
+    assert_eq!(run.engine("llama.cpp")["cached_tokens"], 0);
+    let again = scratch.prony(&["report", "--json"]).exits(0);
+    assert_eq!(again.stdout, run.read("result.json"));
+}

@@ -1,0 +1,62 @@
+//! Reporters of the user's own making, and those that fail.
+
+use crate::kit::{Run, Scratch, With, pipeline, truth};
+use serde_json::{Value, json};
+
+fn with_template(template: &str) -> Value {
+    let mine = json!({ "plugin": "markdown", "config": { "template": template } });
+    pipeline([("engine", truth(&[]))])
+        .with("reporters", json!({ "mine": mine }))
+        .stage("report", "reporters", json!(["mine", "json", "console"]))
+}
+
+fn run(pipeline: &Value) -> Run {
+    Scratch::new().run(pipeline)
+}
+
+#[test]
+fn a_template_of_ones_own() {
+    let template = "{{ result.run.name }}: {{ result.models[0].engines[0].succeeded }} of \
+                    {{ result.models[0].engines[0].requests }}, {{ result.run.outcome }}\n";
+    let run = run(&with_template(template)).exits(0);
+    assert_eq!(run.read("report.md"), "it: 4 of 4, completed\n");
+}
+
+#[test]
+fn a_template_that_does_not_work_keeps_no_other_report_from_being_written() {
+    for template in [
+        "first line\n{{ nothing.at_all }}\n",
+        "first line\n{% if %}\n",
+    ] {
+        let run = run(&with_template(template)).exits(5);
+        assert!(!run.folder.join("report.md").exists());
+        run.all_well("engine");
+        assert!(run.said.stdout.contains("engine"));
+        run.complains("reporter `mine`");
+        run.complains("line 2");
+    }
+}
+
+#[test]
+fn the_first_that_fails_is_the_last_if_the_stage_says_so() {
+    let pipeline = with_template("{{ nothing.at_all }}").stage("report", "on_failure", "stop");
+    let run = run(&pipeline).exits(5);
+    assert!(!run.folder.join("result.json").exists());
+}
+
+#[test]
+fn only_what_the_pipeline_asks_for_is_written() {
+    let pipeline = pipeline([("engine", truth(&[]))]);
+    let run = run(&pipeline.stage("report", "reporters", json!(["json"]))).exits(0);
+    assert!(!run.folder.join("report.md").exists());
+    assert_eq!(run.said.stdout, "");
+    assert_eq!(run.outcome(), "completed");
+}
+
+#[test]
+fn a_reporter_that_is_not_installed_is_said_to_be_missing() {
+    let scratch = Scratch::new();
+    scratch.run(&pipeline([("engine", truth(&[]))])).exits(0);
+    let report = scratch.prony(&["report", "--reporter", "nobody,console"]);
+    report.exits(5).complains("nobody").prints("engine");
+}

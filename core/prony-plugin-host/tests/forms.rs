@@ -1,0 +1,138 @@
+//! One source, three forms: the same adapter as a WASM component, as a shared
+//! library and linked into this program says the same.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
+use prony_plugin_sdk::Api;
+use serde_json::{Value, json};
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::path::{Path, PathBuf};
+use support::{Hosted, at, built, core_module, model, request};
+
+struct Forms {
+    linked: NativePlugin,
+    others: [(&'static str, Box<dyn Plugin>); 2],
+    _folder: tempfile::TempDir,
+}
+
+fn forms() -> Forms {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let module = core_module("engine-openai");
+    let lock = folder.path().join("prony.lock");
+    let entry = prony_plugin_host::add(&module, &lock, &[], &cache).unwrap();
+    let component = folder.path().join(entry.path);
+    let wasm = WasmHost::new(&cache, Limits::default())
+        .unwrap()
+        .load(&component, &std::fs::read(&component).unwrap())
+        .unwrap();
+    let library = built(
+        &format!("{DLL_PREFIX}engine_openai{DLL_SUFFIX}"),
+        "cargo build --release -p engine-openai",
+    );
+    Forms {
+        linked: NativePlugin::linked(&engine_openai::PLUGIN).unwrap(),
+        others: [
+            ("wasm", Box::new(wasm)),
+            ("library", Box::new(NativePlugin::open(&library).unwrap())),
+        ],
+        _folder: folder,
+    }
+}
+
+fn recordings() -> PathBuf {
+    Path::new("../../plugins/engine-openai/fixtures").to_owned()
+}
+
+#[test]
+fn all_forms_conform() {
+    let forms = forms();
+    for (_, form) in &forms.others {
+        prony_plugin_test::Engine::new(&Hosted(&**form))
+            .config(r#"{ "base_url": "http://127.0.0.1:8080" }"#)
+            .fixtures(recordings())
+            .samples(40)
+            .check();
+    }
+}
+
+#[test]
+fn all_forms_hear_the_same() {
+    let forms = forms();
+    let config = json!({ "base_url": "http://h" });
+    let mut bodies = 0;
+    for file in std::fs::read_dir(recordings()).unwrap() {
+        let path = file.unwrap().path();
+        if path
+            .extension()
+            .is_none_or(|it| it != "sse" && it != "body")
+        {
+            continue;
+        }
+        bodies += 1;
+        let body = std::fs::read(&path).unwrap();
+        for (status, ends) in [200, 404]
+            .into_iter()
+            .flat_map(|status| splits(body.len()).map(move |ends| (status, ends)))
+        {
+            let linked = forms.linked.decode(&config, status, &body, &ends);
+            let linked = linked.map_err(prony_plugin_host::Error::into_reported);
+            for (form, plugin) in &forms.others {
+                let other = plugin.decode(&config, status, &body, &ends);
+                let other = other.map_err(prony_plugin_host::Error::into_reported);
+                assert_eq!(other, linked, "{form}, {}, {ends:?}", path.display());
+            }
+        }
+    }
+    assert!(bodies > 20, "{bodies} recordings");
+}
+
+#[test]
+fn all_forms_ask_for_the_same() {
+    let forms = forms();
+    let launch = json!({ "command": ["a", 1, 0.5], "env": { "A": "é" }, "cwd": "/tmp" });
+    for config in [
+        json!({ "base_url": "http://h:1/x", "api_key": "k", "body": { "n": 1e-7 } }),
+        json!({ "launch": launch, "model": "other", "headers": { "x": "y" } }),
+        json!({ "launch": { "command": [], "ready": { "log_line": "x" } } }),
+        json!({ "base_url": "https://h" }),
+        json!({ "unknown": 1 }),
+        json!(null),
+    ] {
+        let asked = |plugin: &dyn Plugin| -> Value {
+            let plan = plugin.launch(&config, &model(), &at());
+            let sent = [Api::Chat, Api::Completions].map(|api| {
+                let made = plugin.encode(&config, &model(), &request(api));
+                made.map_err(prony_plugin_host::Error::into_reported)
+            });
+            json!([plan.map_err(prony_plugin_host::Error::into_reported), sent])
+        };
+        let linked = asked(&forms.linked);
+        for (form, plugin) in &forms.others {
+            assert_eq!(asked(&**plugin), linked, "{form}, {config}");
+        }
+    }
+    let manifest = forms.linked.describe().unwrap();
+    for (form, plugin) in &forms.others {
+        assert_eq!(plugin.describe().unwrap(), manifest, "{form}");
+    }
+}
+
+/// Whole, byte by byte, in equal reads of many sizes, and cut once in many
+/// places.
+fn splits(length: usize) -> impl Iterator<Item = Vec<u32>> {
+    let end = length as u32;
+    let equal = [1, 2, 3, 7, 64, 255, 1448, 4096]
+        .into_iter()
+        .map(move |size| {
+            let mut ends: Vec<u32> = (size..end).step_by(size as usize).collect();
+            ends.extend((end > 0).then_some(end));
+            ends
+        });
+    let once = (1..end)
+        .step_by(1 + length / 40)
+        .map(move |cut| vec![cut, end]);
+    [vec![]].into_iter().chain(equal).chain(once)
+}

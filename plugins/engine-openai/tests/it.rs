@@ -1,0 +1,419 @@
+//! The adapter against recordings of real servers and against every quirk that
+//! one of them is known for.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use engine_openai::{OpenAi, PLUGIN};
+use prony_plugin_sdk::{
+    Api, Endpoint, Engine, Error, ErrorKind, Event, EventKind, Events, HttpRequest, LaunchPlan,
+    Model, Pair, Ready, Request, Response, Result,
+};
+use prony_plugin_test::Subject as _;
+use serde_json::{Value, json};
+use std::path::Path;
+
+const ATTACHED: &str = r#"{ "base_url": "http://127.0.0.1:8080" }"#;
+
+#[test]
+fn conformance() {
+    prony_plugin_test::Engine::new(&PLUGIN)
+        .config(ATTACHED)
+        .fixtures("fixtures")
+        .check();
+}
+
+#[test]
+fn conformance_of_a_launched_server() {
+    let config = json!({ "launch": {
+        "command": ["server", "--port", 40_961, "--threads", 1],
+        "env": { "A": "b" },
+        "ready": { "log_line": "listening" },
+    } });
+    prony_plugin_test::Engine::new(&PLUGIN)
+        .config(&config.to_string())
+        .check();
+}
+
+#[test]
+fn recordings_of_real_servers() {
+    struct Said(&'static str, &'static str, &'static str, [Option<u32>; 3]);
+    let sea = "The sea is a vast and mysterious realm, teeming with life and unending in its own way, a testament to the";
+    let waves = "The sea is a vast and mysterious realm that exists beneath the waves, a vast and mysterious realm that exists beneath the waves";
+    let none = None;
+    for Said(name, model, text, counts) in [
+        Said(
+            "llamacpp-chat",
+            "smollm2",
+            waves,
+            [Some(37), Some(24), Some(0)],
+        ),
+        Said(
+            "llamacpp-completions",
+            "smollm2",
+            " Paris.\n\nThe United States has a population of approximately 321 million people.\n\nThe United States",
+            [Some(5), Some(24), Some(0)],
+        ),
+        Said(
+            "mlx-chat",
+            "SmolLM2-135M-hf",
+            sea,
+            [Some(37), Some(24), Some(0)],
+        ),
+        Said("vllm-chat", "smollm2", sea, [Some(37), Some(24), none]),
+    ] {
+        let events = fixture(&format!("{name}.sse"));
+        assert_eq!(all(&events, EventKind::Text).concat(), text, "{name}");
+        let kinds = [
+            EventKind::PromptTokens,
+            EventKind::OutputTokens,
+            EventKind::CachedTokens,
+        ];
+        assert_eq!(kinds.map(|kind| count(&events, kind)), counts, "{name}");
+        assert_eq!(all(&events, EventKind::Finish), ["length"], "{name}");
+        assert_eq!(all(&events, EventKind::ServedModel), [model], "{name}");
+        assert_eq!(all(&events, EventKind::EngineVersion).len(), 1, "{name}");
+        assert_eq!(events.last().unwrap().kind, EventKind::End, "{name}");
+    }
+}
+
+#[test]
+fn a_recorded_request_is_what_is_sent_now() {
+    let request = Request {
+        prompt: "Write one sentence about the sea.".to_owned(),
+        max_tokens: 24,
+        ..request(Api::Chat)
+    };
+    let made = encode(
+        &json!({ "base_url": "http://h:1", "model": "smollm2" }),
+        &request,
+    );
+    let body: Value = serde_json::from_str(&made.body).unwrap();
+    let recorded = json!({
+        "model": "smollm2",
+        "messages": [{ "role": "user", "content": "Write one sentence about the sea." }],
+        "max_tokens": 24, "temperature": 0.0, "seed": 1,
+        "stream": true, "stream_options": { "include_usage": true },
+    });
+    assert_eq!(body, recorded);
+}
+
+// What a stream says.
+
+#[test]
+fn null_empty_and_missing_content_says_nothing() {
+    let events = fixture("content.sse");
+    assert_eq!(
+        all(&events, EventKind::Text),
+        ["🦀 ü", "\n", " plain", "!", "."]
+    );
+    assert_eq!(all(&events, EventKind::Finish), ["stop"]);
+    assert_eq!(all(&events, EventKind::Failure), [""; 0]);
+    assert_eq!(all(&events, EventKind::ServedModel), [""; 0]);
+}
+
+#[test]
+fn usage_is_found_in_each_of_its_places() {
+    for place in ["content", "finish"] {
+        let events = fixture(&format!("usage-on-{place}.sse"));
+        assert_eq!(count(&events, EventKind::OutputTokens), Some(1), "{place}");
+        assert_eq!(count(&events, EventKind::PromptTokens), Some(3), "{place}");
+    }
+    let events = fixture("usage-alone.sse");
+    assert_eq!(count(&events, EventKind::OutputTokens), Some(1));
+    assert_eq!(count(&events, EventKind::ReasoningTokens), Some(1));
+    let events = fixture("usage-on-content.sse");
+    assert_eq!(count(&events, EventKind::CachedTokens), Some(2));
+}
+
+#[test]
+fn errors_inside_a_stream_are_failures() {
+    for name in [
+        "error-object.sse",
+        "error-string.sse",
+        "error-document.body",
+    ] {
+        let failures = all(&fixture(name), EventKind::Failure);
+        assert!(
+            failures == ["out of memory"] || failures == ["model is loading"],
+            "{name}: {failures:?}"
+        );
+    }
+    assert_eq!(
+        all(&fixture("error-event.sse"), EventKind::Failure),
+        ["out of memory", "it broke"]
+    );
+}
+
+#[test]
+fn refusals_keep_the_servers_words() {
+    for (name, words) in [
+        ("refused-object.404.body", "The model `x` does not exist."),
+        ("refused-string.404.body", "Repository Not Found"),
+        ("refused-flat.400.body", "too long"),
+        ("refused-empty.503.body", ""),
+    ] {
+        assert_eq!(all(&fixture(name), EventKind::Failure), [words], "{name}");
+    }
+    let page = fixture("refused-html.502.body");
+    assert!(all(&page, EventKind::Failure)[0].contains("502 Bad Gateway"));
+    let long = "é".repeat(10_000);
+    let events = PLUGIN
+        .decode(&attached(), 500, long.as_bytes(), &[20_000])
+        .unwrap();
+    assert_eq!(all(&events, EventKind::Failure), ["é".repeat(500)]);
+}
+
+#[test]
+fn only_the_terminator_ends_a_stream() {
+    let ended = |name| fixture(name).iter().any(|it| it.kind == EventKind::End);
+    assert!(ended("no-blank-line.sse"));
+    assert!(ended("after-done.sse"));
+    assert!(!ended("no-done.sse"));
+    assert!(!ended("error-string.sse"));
+    assert_eq!(all(&fixture("after-done.sse"), EventKind::Text), ["a"]);
+}
+
+#[test]
+fn what_is_no_stream_is_malformed() {
+    for (body, words) in [
+        (
+            r#"{"choices":[{"message":{"content":"a"}}]}"#,
+            "JSON document",
+        ),
+        ("[1]", "JSON document"),
+        ("\n<!DOCTYPE html><title>UI</title>", "web page"),
+        ("data: not JSON\n\n", "not the JSON expected"),
+        ("data: {\"choices\": 7}\n\n", "not the JSON expected"),
+    ] {
+        let error = decode(body.as_bytes(), &[body.len() as u32]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::MalformedResponse, "{body}");
+        assert!(error.message.contains(words), "{body}: {error}");
+    }
+    for body in ["", "\r\n\r\n", ": keepalive\n\n", "dat", "data: {\"cho"] {
+        let events = decode(body.as_bytes(), &[body.len() as u32]).unwrap();
+        assert_eq!(events, [], "{body}");
+    }
+}
+
+#[test]
+fn every_choice_is_heard() {
+    let events = fixture("two-choices.sse");
+    assert_eq!(all(&events, EventKind::Text), ["a", "b"]);
+    assert_eq!(all(&events, EventKind::Finish), ["stop", "length"]);
+}
+
+#[test]
+fn reasoning_is_apart_from_the_answer_and_said_once() {
+    let events = fixture("reasoning.sse");
+    assert_eq!(all(&events, EventKind::Reasoning), ["hm", " so"]);
+    assert_eq!(all(&events, EventKind::Text), ["42"]);
+}
+
+#[test]
+fn several_events_in_a_read_and_a_character_over_two() {
+    let body =
+        "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: {\"choices\":[{\"text\":\"é\"}]}\n\n";
+    let inside = body.find('é').unwrap() as u32 + 1;
+    let end = body.len() as u32;
+    let chunks = |ends: &[u32]| -> Vec<u32> {
+        let events = decode(body.as_bytes(), ends).unwrap();
+        assert_eq!(all(&events, EventKind::Text), ["a", "é"]);
+        events.iter().map(|event| event.chunk).collect()
+    };
+    assert_eq!(chunks(&[end]), [0, 0]);
+    assert_eq!(chunks(&[inside, end]), [0, 1]);
+    assert_eq!(chunks(&[5, inside, end]), [1, 2]);
+}
+
+#[test]
+fn a_line_may_be_huge_and_bytes_may_be_wrong() {
+    let text = "word ".repeat(400_000);
+    let body = format!(
+        "data: {}\n\ndata: [DONE]\n\n",
+        json!({ "choices": [{ "text": text }] })
+    );
+    let ends: Vec<u32> = (1..=body.len() as u32)
+        .filter(|end| end % 4096 == 0)
+        .collect();
+    let ends = [&ends[..], &[body.len() as u32]].concat();
+    let events = decode(body.as_bytes(), &ends).unwrap();
+    assert_eq!(all(&events, EventKind::Text), [text]);
+    let body = b"data: {\"choices\":[{\"text\":\"a\xff\xf0\x9f\"}]}\n\n";
+    let events = decode(body, &[body.len() as u32]).unwrap();
+    assert_eq!(all(&events, EventKind::Text), ["a\u{fffd}\u{fffd}"]);
+}
+
+// What is sent.
+
+#[test]
+fn every_field_of_a_request_has_its_place() {
+    let config = json!({
+        "base_url": "http://h:1/api/v2/", "model": "m", "api_key": "k",
+        "body": { "cache_prompt": false, "temperature": 0.5 }, "headers": { "x-a": "b" },
+    });
+    let chat = Request {
+        system: Some("s".to_owned()),
+        top_p: Some(0.9),
+        stop: vec!["\n".to_owned()],
+        ignore_eos: true,
+        ..request(Api::Chat)
+    };
+    let made = encode(&config, &chat);
+    assert_eq!(made.method, "POST");
+    assert_eq!(made.path, "/api/v2/chat/completions");
+    assert_eq!(
+        made.headers,
+        [
+            Pair::new("content-type", "application/json"),
+            Pair::new("accept", "text/event-stream"),
+            Pair::new("authorization", "Bearer k"),
+            Pair::new("x-a", "b"),
+        ]
+    );
+    assert_eq!(
+        made.body,
+        concat!(
+            r#"{"model":"m","messages":[{"role":"system","content":"s"},{"role":"user","content":"p"}],"#,
+            r#""max_tokens":8,"temperature":0.5,"seed":1,"top_p":0.9,"stop":["\n"],"ignore_eos":true,"#,
+            r#""stream":true,"stream_options":{"include_usage":true},"cache_prompt":false}"#
+        )
+    );
+    let made = encode(&attached(), &request(Api::Completions));
+    assert_eq!(made.path, "/v1/completions");
+    assert_eq!(
+        made.body,
+        concat!(
+            r#"{"model":"id","prompt":"p","max_tokens":8,"temperature":0.0,"seed":1,"#,
+            r#""stream":true,"stream_options":{"include_usage":true}}"#
+        )
+    );
+    assert!(made.headers.iter().all(|it| it.name != "authorization"));
+}
+
+// What the config says.
+
+#[test]
+fn wrong_configs_name_the_place() {
+    let launch = |command: Value| json!({ "launch": { "command": command } });
+    for (config, path, words) in [
+        (json!({}), "", "`base_url` (attach to a server) or `launch`"),
+        (
+            json!({ "base_url": "http://h", "launch": { "command": ["a"] } }),
+            "/base_url",
+            "exclude each other",
+        ),
+        (json!({ "base_url": "https://h" }), "/base_url", "TLS"),
+        (
+            json!({ "base_url": "h:80" }),
+            "/base_url",
+            "not an `http://` URL",
+        ),
+        (launch(json!([])), "/launch/command", "empty"),
+        (launch(json!([{}])), "", "neither a text nor a number"),
+        (launch(json!("a b")), "", "expected a sequence"),
+        (json!({ "base_url": "http://h", "modle": "x" }), "", "modle"),
+    ] {
+        let error = adapter(&config).err().unwrap();
+        assert_eq!(error.kind, ErrorKind::InvalidConfig, "{config}");
+        assert_eq!(error.path.as_deref(), Some(path), "{config}");
+        assert!(error.message.contains(words), "{config}: {error}");
+    }
+}
+
+#[test]
+fn launch_plans() {
+    let plan = |config: Value| adapter(&config).unwrap().launch(&model(), &at()).unwrap();
+    assert_eq!(
+        plan(json!({ "base_url": "http://h:1/v1" })),
+        LaunchPlan::attach("http://h:1", Ready::Immediate)
+    );
+    assert_eq!(
+        plan(json!({ "base_url": "http://h:1", "attach_ready": "/health" })),
+        LaunchPlan::attach("http://h:1", Ready::Http("/health".to_owned()))
+    );
+    let started = plan(json!({ "launch": {
+        "command": ["server", "--ctx-size", 2048, "--ratio", 0.5], "env": { "A": "b" }, "cwd": "/tmp",
+    } }));
+    let command = started.command.unwrap();
+    assert_eq!(
+        command.argv,
+        ["server", "--ctx-size", "2048", "--ratio", "0.5"]
+    );
+    assert_eq!(command.env, [Pair::new("A", "b")]);
+    assert_eq!(command.cwd.as_deref(), Some("/tmp"));
+    assert_eq!(started.base_url, "http://127.0.0.1:9");
+    assert_eq!(started.ready, Ready::Http("/health".to_owned()));
+}
+
+fn attached() -> Value {
+    serde_json::from_str(ATTACHED).unwrap()
+}
+
+fn adapter(config: &Value) -> Result<OpenAi> {
+    serde_json::from_value(config.clone())
+        .map_err(|error| Error::config("", error.to_string()))
+        .and_then(OpenAi::new)
+}
+
+fn model() -> Model {
+    Model {
+        id: "id".to_owned(),
+        path: None,
+    }
+}
+
+fn at() -> Endpoint {
+    Endpoint {
+        host: "127.0.0.1".to_owned(),
+        port: 9,
+    }
+}
+
+fn request(api: Api) -> Request {
+    Request {
+        api,
+        prompt: "p".to_owned(),
+        system: None,
+        max_tokens: 8,
+        temperature: 0.0,
+        top_p: None,
+        seed: 1,
+        stop: Vec::new(),
+        ignore_eos: false,
+    }
+}
+
+fn encode(config: &Value, request: &Request) -> HttpRequest {
+    adapter(config).unwrap().encode(&model(), request).unwrap()
+}
+
+fn decode(body: &[u8], ends: &[u32]) -> Result<Vec<Event>> {
+    let mut events = Events::default();
+    let response = Response {
+        status: 200,
+        body,
+        ends,
+    };
+    adapter(&attached())?.decode(&response, &mut events)?;
+    Ok(events.into_vec())
+}
+
+/// What the adapter makes of a fixture, read whole.
+fn fixture(file: &str) -> Vec<Event> {
+    let body = std::fs::read(Path::new("fixtures").join(file)).unwrap();
+    let status = file.split('.').nth(1).unwrap().parse().unwrap_or(200);
+    PLUGIN
+        .decode(&attached(), status, &body, &[body.len() as u32])
+        .unwrap()
+}
+
+fn all(events: &[Event], kind: EventKind) -> Vec<String> {
+    let of_kind = events.iter().filter(|event| event.kind == kind);
+    of_kind.map(|event| event.text.clone()).collect()
+}
+
+fn count(events: &[Event], kind: EventKind) -> Option<u32> {
+    events
+        .iter()
+        .find(|event| event.kind == kind)
+        .map(|event| event.tokens)
+}

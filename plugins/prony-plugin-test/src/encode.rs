@@ -1,0 +1,156 @@
+//! Requests as HTTP exchanges.
+
+use crate::{Engine, Fault, fixture, model};
+use prony_plugin_sdk::{Api, ErrorKind, HttpRequest, Request};
+use serde_json::Value;
+
+const PROMPT: &str = "Say \"é\\n\" 🦀\tand {{ x }} </s>";
+const SYSTEM: &str = "Be \"brief\"";
+const MAX_TOKENS: u32 = 1_237;
+const SEED: u64 = 7_654_321;
+
+pub(crate) fn check(engine: &mut Engine<'_>) {
+    let mut supported = 0;
+    for api in [Api::Chat, Api::Completions] {
+        match encode(engine, &request(api)) {
+            Ok(made) => {
+                supported += 1;
+                exchange(engine, api, &made);
+            }
+            Err(Fault::Reported(error)) if error.kind == ErrorKind::Unsupported => {}
+            Err(fault) => engine.finding("encode", format!("{api:?}: {fault}")),
+        }
+    }
+    if supported == 0 {
+        engine.finding("encode", "neither chat nor completions are supported");
+    }
+    for extreme in extremes() {
+        if let Err(fault @ Fault::Broken(_)) = encode(engine, &extreme) {
+            let prompt: String = extreme.prompt.chars().take(20).collect();
+            engine.finding("encode", format!("a request with `{prompt}`…: {fault}"));
+        }
+    }
+    for it in fixtures(engine) {
+        let Some(request) = &it.request else { continue };
+        let problem = match encode(engine, request) {
+            Ok(made) => it.compare("http", &fixture::http(&made)),
+            Err(fault) => Some(format!("`{}.request.json`: {fault}", it.name)),
+        };
+        if let Some(problem) = problem {
+            engine.finding("encode", problem);
+        }
+    }
+}
+
+fn fixtures(engine: &Engine<'_>) -> Vec<fixture::Fixture> {
+    let folder = engine.fixtures.as_ref();
+    folder.map_or_else(Vec::new, |folder| fixture::read(folder).0)
+}
+
+fn encode(engine: &Engine<'_>, request: &Request) -> crate::Answer<HttpRequest> {
+    engine.subject.encode(&engine.config, &model(), request)
+}
+
+fn exchange(engine: &mut Engine<'_>, api: Api, made: &HttpRequest) {
+    for _ in 0..3 {
+        if encode(engine, &request(api)).ok().as_ref() != Some(made) {
+            engine.finding("encode", format!("{api:?}: differs each time"));
+            break;
+        }
+    }
+    let seeded = engine.seeded;
+    let mut wrong = |message: String| engine.finding("encode", format!("{api:?}: {message}"));
+    if made.method.is_empty() || !made.method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        wrong(format!("the method `{}`", made.method));
+    }
+    if !made.path.starts_with('/') || made.path.bytes().any(|byte| byte <= b' ' || byte > b'~') {
+        wrong(format!("the path `{}`", made.path.escape_debug()));
+    }
+    for header in &made.headers {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let name = header.name.to_ascii_lowercase();
+        if name.is_empty() || !name.bytes().all(token) || header.value.contains(['\r', '\n']) {
+            wrong(format!("the header `{}`", name.escape_debug()));
+        }
+        if ["host", "content-length", "transfer-encoding", "connection"].contains(&name.as_str()) {
+            wrong(format!("the header `{name}` is the host's to set"));
+        }
+    }
+    let sent = Sent::of(&made.body);
+    let mut wanted = vec![
+        ("the prompt", sent.holds(PROMPT)),
+        ("`max_tokens`", sent.holds(&MAX_TOKENS.to_string())),
+    ];
+    if seeded {
+        wanted.push(("the seed", sent.holds(&SEED.to_string())));
+    }
+    if api == Api::Chat {
+        wanted.push(("the system message", sent.holds(SYSTEM)));
+    }
+    for (what, _) in wanted.iter().filter(|(_, held)| !held) {
+        wrong(format!("{what} is not in the body"));
+    }
+}
+
+/// All texts and numbers of a JSON body, or the body itself.
+struct Sent(Vec<String>);
+
+impl Sent {
+    fn of(body: &str) -> Self {
+        fn collect(value: &Value, into: &mut Vec<String>) {
+            match value {
+                Value::String(text) => into.push(text.clone()),
+                Value::Number(number) => into.push(number.to_string()),
+                Value::Array(items) => items.iter().for_each(|item| collect(item, into)),
+                Value::Object(map) => map.values().for_each(|item| collect(item, into)),
+                _ => {}
+            }
+        }
+        let mut all = Vec::new();
+        match serde_json::from_str(body) {
+            Ok(value) => collect(&value, &mut all),
+            Err(_) => all.push(body.to_owned()),
+        }
+        Self(all)
+    }
+
+    fn holds(&self, wanted: &str) -> bool {
+        self.0.iter().any(|it| it.contains(wanted))
+    }
+}
+
+fn request(api: Api) -> Request {
+    Request {
+        api,
+        prompt: PROMPT.to_owned(),
+        system: (api == Api::Chat).then(|| SYSTEM.to_owned()),
+        max_tokens: MAX_TOKENS,
+        temperature: 0.0,
+        top_p: None,
+        seed: SEED,
+        stop: Vec::new(),
+        ignore_eos: false,
+    }
+}
+
+fn extremes() -> [Request; 4] {
+    let large = Request {
+        max_tokens: u32::MAX,
+        seed: u64::MAX,
+        temperature: 1e300,
+        top_p: Some(1.0),
+        stop: vec![String::new(), "\n".to_owned(), "\u{10ffff}".to_owned()],
+        ignore_eos: true,
+        ..request(Api::Completions)
+    };
+    let prompt = |prompt: String| Request {
+        prompt,
+        ..request(Api::Chat)
+    };
+    [
+        large,
+        prompt(String::new()),
+        prompt("\0\u{1}\u{feff}\u{2028}".to_owned()),
+        prompt("word ".repeat(100_000)),
+    ]
+}

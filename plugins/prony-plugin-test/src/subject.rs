@@ -1,0 +1,151 @@
+//! What is checked: something that answers the calls of an engine adapter.
+
+use prony_plugin_sdk::native::{PluginTable, RawEvent, Str, code, op};
+use prony_plugin_sdk::{
+    Endpoint, Error, Event, EventKind, HttpRequest, LaunchPlan, Manifest, Model, Request,
+};
+use serde_json::{Value, json};
+use std::ffi::c_void;
+use std::fmt;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The plugin reported an error, as it may.
+    Reported(Error),
+    /// A panic, a trap, an answer that cannot be read: a defect.
+    Broken(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reported(error) => write!(f, "error: {error}"),
+            Self::Broken(what) => write!(f, "broke down: {what}"),
+        }
+    }
+}
+
+/// An answer or the reason why there is none.
+pub type Answer<T> = Result<T, Fault>;
+
+/// A plugin in any form. Implemented for the table of a linked plugin; the
+/// methods are those of the contract.
+pub trait Subject {
+    /// Who it is.
+    fn describe(&self) -> Answer<Manifest>;
+    /// How to start or reach the engine.
+    fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Answer<LaunchPlan>;
+    /// A request as an HTTP exchange.
+    fn encode(&self, config: &Value, model: &Model, request: &Request) -> Answer<HttpRequest>;
+    /// What a response says.
+    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Answer<Vec<Event>>;
+}
+
+/// Through the C table, which is what the host sees of a native plugin.
+impl Subject for PluginTable {
+    fn describe(&self) -> Answer<Manifest> {
+        call(self, op::DESCRIBE, &json!({}))
+    }
+
+    fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Answer<LaunchPlan> {
+        let input = json!({ "config": config, "model": model, "at": at });
+        call(self, op::LAUNCH, &input)
+    }
+
+    fn encode(&self, config: &Value, model: &Model, request: &Request) -> Answer<HttpRequest> {
+        let input = json!({ "config": config, "model": model, "request": request });
+        call(self, op::ENCODE, &input)
+    }
+
+    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Answer<Vec<Event>> {
+        let decode = self
+            .decode
+            .ok_or_else(|| Fault::Broken("it has no `decode`".to_owned()))?;
+        let context = json!({ "config": config, "status": status }).to_string();
+        let mut said = Said::default();
+        // SAFETY: all inputs outlive the call; the callbacks get their context.
+        let returned = unsafe {
+            decode(
+                Str::of(context.as_bytes()),
+                Str::of(body),
+                ends.as_ptr(),
+                ends.len(),
+                emit,
+                write,
+                (&raw mut said).cast(),
+            )
+        };
+        outcome(returned, &said.written)?;
+        match said.defect {
+            Some(defect) => Err(Fault::Broken(defect)),
+            None => Ok(said.events),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Said {
+    written: Vec<u8>,
+    events: Vec<Event>,
+    defect: Option<String>,
+}
+
+fn call<T: serde::de::DeserializeOwned>(
+    table: &PluginTable,
+    operation: u32,
+    input: &Value,
+) -> Answer<T> {
+    let call = table
+        .call
+        .ok_or_else(|| Fault::Broken("it has no `call`".to_owned()))?;
+    let input = input.to_string();
+    let mut said = Said::default();
+    // SAFETY: the input outlives the call; `write` gets its context.
+    let returned = unsafe {
+        call(
+            operation,
+            Str::of(input.as_bytes()),
+            write,
+            (&raw mut said).cast(),
+        )
+    };
+    outcome(returned, &said.written)?;
+    serde_json::from_slice(&said.written)
+        .map_err(|error| Fault::Broken(format!("the answer is unreadable: {error}")))
+}
+
+fn outcome(returned: i32, written: &[u8]) -> Answer<()> {
+    if returned == code::OK {
+        return Ok(());
+    }
+    let error: Error = serde_json::from_slice(written)
+        .map_err(|_| Fault::Broken(format!("return code {returned} without an error")))?;
+    Err(match returned {
+        code::ERR => Fault::Reported(error),
+        code::PANIC => Fault::Broken(format!("panic: {}", error.message)),
+        other => Fault::Broken(format!("return code {other}: {}", error.message)),
+    })
+}
+
+unsafe extern "C" fn write(ctx: *mut c_void, bytes: Str) {
+    // SAFETY: `ctx` is the `Said` handed to the call; `bytes` is lent for it.
+    unsafe { (*ctx.cast::<Said>()).written.extend_from_slice(bytes.get()) }
+}
+
+unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {
+    // SAFETY: as in `write`.
+    let (said, event) = unsafe { (&mut *ctx.cast::<Said>(), &*event) };
+    // SAFETY: the text is lent for the callback.
+    let text = std::str::from_utf8(unsafe { event.text.get() });
+    match (EventKind::ALL.get(event.kind as usize), text) {
+        (Some(kind), Ok(text)) => said.events.push(Event {
+            chunk: event.chunk,
+            kind: *kind,
+            tokens: event.tokens,
+            text: text.to_owned(),
+        }),
+        (None, _) => said.defect = Some(format!("there is no event kind {}", event.kind)),
+        (_, Err(error)) => said.defect = Some(format!("the text of an event: {error}")),
+    }
+}

@@ -1,0 +1,331 @@
+//! A kit that finds nothing is worth nothing: adapters with one defect each,
+//! and what is said of them.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use prony_plugin_sdk::native::{PluginTable, engine_table, reporter_table};
+use prony_plugin_sdk::result::RunResult;
+use prony_plugin_sdk::{
+    About, Artifact, Command, Endpoint, Engine, Error, Events, HttpRequest, LaunchPlan, Model,
+    Pair, Ready, Reporter, Request, Response, Result,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Where the server listens.
+    #[serde(default, rename = "url")]
+    _url: String,
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Open {
+    #[serde(default, rename = "url")]
+    _url: String,
+}
+
+const GOOD: u32 = 0;
+const LAST_READ: u32 = 1;
+const HALF_LINES: u32 = 2;
+const END_AT_EOF: u32 = 3;
+const READ_BY_READ: u32 = 4;
+const PANICS: u32 = 5;
+const NO_SEED: u32 = 6;
+const RANDOM: u32 = 7;
+const IGNORES_STATUS: u32 = 8;
+const LATE_READ: u32 = 9;
+const BAD_HEADER: u32 = 10;
+const ELSEWHERE: u32 = 11;
+const WRONG_TEXT: u32 = 12;
+const EARLY_READ: u32 = 13;
+
+/// An adapter for a server of lines, with a defect.
+struct Lines<const DEFECT: u32>;
+
+impl<const DEFECT: u32> Engine for Lines<DEFECT> {
+    type Config = Config;
+    const ABOUT: About = prony_plugin_sdk::about!("lines", "One token a line");
+
+    fn new(_: Config) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn launch(&self, _: &Model, at: &Endpoint) -> Result<LaunchPlan> {
+        if DEFECT != ELSEWHERE {
+            return Ok(LaunchPlan::attach("http://h:1", Ready::Immediate));
+        }
+        let command = Command {
+            argv: vec![],
+            env: vec![],
+            cwd: None,
+        };
+        let mut plan = LaunchPlan::spawn(command, at, Ready::Http("health".to_owned()));
+        plan.base_url.push_str("/v1");
+        Ok(plan)
+    }
+
+    fn encode(&self, _: &Model, request: &Request) -> Result<HttpRequest> {
+        static CALLS: AtomicU64 = AtomicU64::new(0);
+        let seed = match DEFECT {
+            NO_SEED => 0,
+            RANDOM => request.seed * 10 + CALLS.fetch_add(1, Ordering::Relaxed) % 10,
+            _ => request.seed,
+        };
+        let body = (&request.system, &request.prompt, request.max_tokens, seed);
+        let mut made = HttpRequest::post_json("/", &serde_json::json!(body));
+        if DEFECT == BAD_HEADER {
+            made.headers.push(Pair::new("Host", "h"));
+            made.headers.push(Pair::new("x", "a\r\nb: c"));
+            made.path.insert_str(0, "http://h");
+        }
+        Ok(made)
+    }
+
+    fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
+        if response.status != 200 && DEFECT != IGNORES_STATUS {
+            events.failure(response.last_chunk(), "refused");
+            return Ok(());
+        }
+        let last = response.last_chunk();
+        let late = |chunk: u32| match DEFECT {
+            LAST_READ => last,
+            LATE_READ => (chunk + 1).min(last),
+            _ => chunk,
+        };
+        if DEFECT == READ_BY_READ {
+            let mut start = 0;
+            for (chunk, end) in response.ends.iter().enumerate() {
+                let read = String::from_utf8_lossy(&response.body[start..*end as usize]);
+                for line in read.lines() {
+                    match line {
+                        "." => events.end(chunk as u32),
+                        line => events.text(chunk as u32, 1, line),
+                    }
+                }
+                start = *end as usize;
+            }
+            return Ok(());
+        }
+        if DEFECT == EARLY_READ {
+            // Needs two lines for an event and stamps it with the first.
+            let mut lines = response.lines();
+            while let Some((chunk, _)) = lines.next() {
+                let (_, text) = lines
+                    .next()
+                    .ok_or_else(|| Error::malformed("half an event"))?;
+                events.text(chunk, 1, &String::from_utf8_lossy(text));
+            }
+            return Ok(());
+        }
+        let mut used = 0;
+        for (chunk, line) in response.lines() {
+            used += line.len() + 1;
+            let text = match std::str::from_utf8(line) {
+                Ok(text) => text.to_owned(),
+                Err(error) if DEFECT == PANICS => panic!("{error}"),
+                Err(error) => return Err(Error::malformed(error.to_string())),
+            };
+            if text == "." {
+                if DEFECT != END_AT_EOF {
+                    events.end(late(chunk));
+                }
+                break;
+            }
+            let text = if DEFECT == WRONG_TEXT { "?" } else { &text };
+            events.text(late(chunk), 1, text);
+        }
+        if DEFECT == HALF_LINES && used < response.body.len() && !response.body.ends_with(b"\n") {
+            events.text(last, 1, "half");
+        }
+        if DEFECT == END_AT_EOF {
+            events.end(last);
+        }
+        Ok(())
+    }
+}
+
+fn findings(table: &PluginTable) -> Vec<String> {
+    prony_plugin_test::Engine::new(table)
+        .config(r#"{ "url": "x" }"#)
+        .fixtures("tests/fixtures")
+        .run()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn finds<const DEFECT: u32>(words: &[&str]) {
+    let found = findings(&engine_table::<Lines<DEFECT>>());
+    for words in words {
+        assert!(
+            found.iter().any(|it| it.contains(words)),
+            "{DEFECT}: no `{words}` in {found:#?}"
+        );
+    }
+    assert!(!words.is_empty() || found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn nothing_is_found_in_a_good_adapter() {
+    finds::<GOOD>(&[]);
+}
+
+#[test]
+fn wrong_reads_are_found() {
+    finds::<LAST_READ>(&["`lines`"]);
+    finds::<LATE_READ>(&["`lines`"]);
+}
+
+#[test]
+fn an_event_stamped_before_it_was_complete_is_found() {
+    // Four lines, so that the whole makes sense.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pairs.body"), "1\na\n2\nb\n").unwrap();
+    std::fs::write(
+        folder.path().join("pairs.events.json"),
+        r#"[{"kind":"text","tokens":1,"text":"a"},{"kind":"text","tokens":1,"text":"b"}]"#,
+    )
+    .unwrap();
+    let found = prony_plugin_test::Engine::new(&engine_table::<Lines<EARLY_READ>>())
+        .fixtures(folder.path())
+        .run();
+    assert_eq!(
+        found[0].to_string(),
+        "decode: `pairs`: cut short after 2 bytes, error: half an event"
+    );
+}
+
+#[test]
+fn what_depends_on_the_cuts_is_found() {
+    finds::<READ_BY_READ>(&["decode: `lines`: read byte by byte, event 0 is"]);
+    finds::<HALF_LINES>(&["decode: `lines`: cut short after 1 bytes, event 0 is Text 1 `half`"]);
+}
+
+#[test]
+fn an_end_that_is_none_is_found() {
+    finds::<END_AT_EOF>(&["still says `end`"]);
+}
+
+#[test]
+fn a_panic_is_found() {
+    finds::<PANICS>(&["broke down: panic: invalid utf-8"]);
+}
+
+#[test]
+fn a_wrong_event_is_found_in_its_line() {
+    finds::<WRONG_TEXT>(&[
+        r#"`lines.events.json` line 2: wanted `  {"kind":"text","tokens":1,"text":"one"},`"#,
+    ]);
+}
+
+#[test]
+fn a_refusal_read_as_an_answer_is_found() {
+    finds::<IGNORES_STATUS>(&["is read as an answer", "gives no `failure`"]);
+}
+
+#[test]
+fn lost_and_changing_requests_are_found() {
+    finds::<NO_SEED>(&["encode: Chat: the seed is not in the body"]);
+    finds::<RANDOM>(&["encode: Completions: differs each time"]);
+    finds::<BAD_HEADER>(&[
+        "the header `host` is the host's to set",
+        "the header `x`",
+        "the path `http://h/`",
+    ]);
+    let found = prony_plugin_test::Engine::new(&engine_table::<Lines<NO_SEED>>())
+        .without_seed()
+        .run();
+    assert_eq!(found, []);
+}
+
+#[test]
+fn wrong_launch_plans_are_found() {
+    finds::<ELSEWHERE>(&[
+        "launch: the base URL `http://127.0.0.1:40961/v1` is not",
+        "launch: the command is empty",
+        "launch: a launched server must listen at",
+        "launch: the ready path `health`",
+    ]);
+}
+
+struct Careless;
+
+impl Engine for Careless {
+    type Config = Open;
+    const ABOUT: About = About {
+        name: "Careless Engine",
+        version: "one",
+        description: "It does things.",
+    };
+
+    fn new(_: Open) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn launch(&self, _: &Model, _: &Endpoint) -> Result<LaunchPlan> {
+        Ok(LaunchPlan::attach("http://h:1", Ready::Immediate))
+    }
+
+    fn encode(&self, _: &Model, _: &Request) -> Result<HttpRequest> {
+        Err(Error::unsupported("no"))
+    }
+
+    fn decode(&self, response: &Response<'_>, _: &mut Events) -> Result<()> {
+        match response.status {
+            200 => Ok(()),
+            _ => Err(Error::engine("refused")),
+        }
+    }
+}
+
+#[test]
+fn a_careless_manifest_is_found() {
+    let found = findings(&engine_table::<Careless>());
+    for words in [
+        "manifest: the name `Careless Engine`",
+        "manifest: the version `one`",
+        "manifest: the description",
+        "schema: the config accepts unknown options",
+        "schema: `/url` has no description",
+        "config: an unknown option is accepted",
+        "encode: neither chat nor completions",
+    ] {
+        assert!(
+            found.iter().any(|it| it.starts_with(words)),
+            "no `{words}` in {found:#?}"
+        );
+    }
+}
+
+impl Reporter for Careless {
+    type Config = Config;
+    const ABOUT: About = prony_plugin_sdk::about!("nothing", "Reports nothing");
+
+    fn new(_: Config) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn render(&self, _: &RunResult) -> Result<Vec<Artifact>> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_reporter_is_no_engine() {
+    let found = findings(&reporter_table::<Careless>());
+    assert!(found.contains(&"manifest: the kind is not `engine`".to_owned()));
+}
+
+#[test]
+fn mistakes_of_the_author_are_named() {
+    let table = engine_table::<Lines<GOOD>>();
+    let run = |kit: prony_plugin_test::Engine<'_>| kit.run()[0].to_string();
+    let kit = || prony_plugin_test::Engine::new(&table);
+    assert!(run(kit().config("{")).starts_with("config: the example is no JSON"));
+    assert!(run(kit().config(r#"{ "ulr": 1 }"#)).starts_with("config: the example is refused"));
+    assert!(run(kit().fixtures("nowhere")).starts_with("decode: `nowhere`: "));
+    let empty = tempfile::tempdir().unwrap();
+    assert!(run(kit().fixtures(empty.path())).contains("holds no `NAME.sse`"));
+    std::fs::write(empty.path().join("a.sse"), "x\n").unwrap();
+    assert!(run(kit().fixtures(empty.path())).contains("`BLESS=1` writes it"));
+}

@@ -118,7 +118,12 @@ impl Progress {
                     subject.join(" on ")
                 ));
             }
-            Event::Skipped { model } => self.say(&format!("skipping the rest of {model}")),
+            Event::Skipped { model, engine } => {
+                let on = engine
+                    .as_ref()
+                    .map_or_else(String::new, |engine| format!(" on {engine}"));
+                self.say(&format!("skipping the rest of {model}{on}"));
+            }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
             Event::Started(_) | Event::Finished { .. } => {}
         }

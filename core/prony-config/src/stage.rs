@@ -174,7 +174,7 @@ impl Default for Report {
 pub enum OnFailure {
     /// The run ends; engines are still unloaded and results so far reported.
     Stop,
-    /// The engine is unloaded and the run goes on with the next model.
+    /// The engine is unloaded and not tried with this model again. The run goes on.
     SkipModel,
     /// The run goes on with the next stage.
     Continue,

@@ -17,6 +17,9 @@ use tokio::net::TcpStream;
 
 /// Time to get a connection; a local server answers in microseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A kept connection that ends sooner than this after a request was sent had
+/// been closed before the server saw the request.
+const STALE_WITHIN: Duration = Duration::from_millis(10);
 /// Longest response head.
 const MAX_HEAD: usize = 64 << 10;
 /// Longest response body that is kept.
@@ -125,7 +128,27 @@ impl Client {
     ///
     /// The connection is made before the clock starts: what is measured is the
     /// engine, not the handshake.
+    ///
+    /// A server may close a kept connection at any time, also while a request is
+    /// on its way there. If it is found closed at once, that says nothing about
+    /// the engine, and the request is sent once more on a new connection. If the
+    /// server took its time before it closed, it had the request, and failed.
     pub async fn send(&mut self, request: &Prepared, limit: Duration) -> Exchange {
+        let kept = self.stream.is_some();
+        let exchange = self.send_once(request, limit).await;
+        let stale = |seen: &Observation| {
+            let took = seen.stamps.end_ns.saturating_sub(seen.stamps.sent_ns);
+            matches!(seen, Observation { status: None, failed: Some(failed), .. }
+                if failed.class == ErrorClass::Truncated)
+                && u128::from(took) < STALE_WITHIN.as_nanos()
+        };
+        if kept && stale(&exchange.seen) {
+            return self.send_once(request, limit).await;
+        }
+        exchange
+    }
+
+    async fn send_once(&mut self, request: &Prepared, limit: Duration) -> Exchange {
         let mut exchange = Exchange::default();
         let mut stream = match self.connection().await {
             Ok(stream) => stream,

@@ -9,7 +9,7 @@ use crate::record::{Phase, Record};
 use crate::statistics::{SignedRank, smallest_sample};
 use crate::summary::{Visit, throughput};
 use prony_plugin_sdk::result::{Comparison, Interval, Verdict};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Two-sided error of the verdict `faster` or `slower`.
 pub const ALPHA: f64 = 0.05;
@@ -75,20 +75,35 @@ impl Side<'_> {
     }
 }
 
-/// Judges `candidate` against `baseline`. `planned` is the number of cycles
-/// that the plan has, `margin_percent` the difference that counts as none.
-pub fn compare(
-    baseline: Side<'_>,
-    candidate: Side<'_>,
-    planned: u32,
-    margin_percent: f64,
-    concurrency: u32,
-) -> Comparison {
+/// What the run was to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Design {
+    /// Cycles.
+    pub cycles: u32,
+    /// Measured requests of each visit.
+    pub requests_per_visit: u32,
+    /// Requests in flight.
+    pub concurrency: u32,
+    /// The difference that counts as none, in percent.
+    pub margin_percent: f64,
+}
+
+/// Judges `candidate` against `baseline`. A cycle that an interruption left
+/// without some of its requests is passed over.
+pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Comparison {
+    let Design {
+        cycles: planned,
+        requests_per_visit,
+        concurrency,
+        margin_percent,
+    } = design;
     let seen = |side: Side<'_>| {
-        side.measured()
-            .iter()
-            .map(|record| record.place.cycle)
-            .collect::<BTreeSet<u32>>()
+        let mut requests = BTreeMap::<u32, u32>::new();
+        for record in side.measured() {
+            *requests.entry(record.place.cycle).or_default() += 1;
+        }
+        requests.retain(|_, count| *count >= requests_per_visit);
+        requests.into_keys().collect::<BTreeSet<u32>>()
     };
     let both: Vec<u32> = seen(baseline)
         .intersection(&seen(candidate))

@@ -81,11 +81,10 @@ impl SignedRank {
     }
 }
 
-/// The smallest number of differences for which [`SignedRank::interval`] exists.
+/// The smallest number of differences for which [`SignedRank::interval`] exists:
+/// all of one sign must be rarer than `alpha`, `2^(1 - n) <= alpha`.
 pub fn smallest_sample(alpha: f64) -> usize {
-    (1..)
-        .find(|n| critical_value(*n, alpha).is_some())
-        .unwrap_or(usize::MAX)
+    (1.0 - alpha.log2()).ceil() as usize
 }
 
 /// Largest `w` with `2 P(W+ <= w) <= alpha` for `n` differences under the null

@@ -1,9 +1,11 @@
 //! Reference vectors (computed with scipy, see their `source`) and the rules of
 //! comparison.
 
-use prony_metrics::comparison::{Side, compare};
+use prony_metrics::comparison::{Design, Side, compare};
 use prony_metrics::record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
-use prony_metrics::statistics::{SignedRank, critical_value, distribution, quantile};
+use prony_metrics::statistics::{
+    SignedRank, critical_value, distribution, quantile, smallest_sample,
+};
 use prony_metrics::summary::{Visit, engine, throughput};
 use prony_plugin_sdk::result::Verdict;
 use prony_plugin_sdk::{Event, EventKind};
@@ -74,6 +76,10 @@ fn quantiles_are_of_type_7() {
 fn few_differences_give_no_interval() {
     assert_eq!(critical_value(5, 0.05), None);
     assert_eq!(critical_value(6, 0.05), Some((0, 1.0 / 64.0)));
+    for alpha in [0.3, 0.1, 0.05, 0.04, 0.01, 0.001] {
+        let n = smallest_sample(alpha);
+        assert!(critical_value(n, alpha).is_some() && critical_value(n - 1, alpha).is_none());
+    }
     assert!(distribution(Vec::new()).is_none());
 }
 
@@ -156,6 +162,15 @@ fn a_failed_request_costs_time_and_brings_no_tokens() {
     );
 }
 
+fn design(cycles: u32, requests_per_visit: u32) -> Design {
+    Design {
+        cycles,
+        requests_per_visit,
+        concurrency: 1,
+        margin_percent: 2.0,
+    }
+}
+
 /// Cycles with the given times of baseline and candidate, in ms for 100 tokens.
 fn verdict(times: &[(f64, f64)], break_cycle: Option<u32>) -> prony_plugin_sdk::result::Comparison {
     let mut all = (Vec::new(), Vec::new());
@@ -181,9 +196,7 @@ fn verdict(times: &[(f64, f64)], break_cycle: Option<u32>) -> prony_plugin_sdk::
             records: &b,
             visits: &none,
         },
-        times.len() as u32,
-        2.0,
-        1,
+        design(times.len() as u32, 1),
     )
 }
 
@@ -263,9 +276,39 @@ fn different_lengths_are_flagged() {
             records: &[&b],
             visits: &none,
         },
-        6,
-        2.0,
-        1,
+        design(6, 1),
     );
     assert_eq!(comparison.flags, ["length_mismatch"]);
+}
+
+#[test]
+fn a_cycle_that_was_cut_short_is_passed_over() {
+    let mut records = (Vec::new(), Vec::new());
+    for cycle in 1..=7 {
+        for index in 0..2 {
+            records.0.push(record("a", cycle, index, 1000.0, 100));
+            // The second request of the last cycle was not sent any more.
+            if (cycle, index) != (7, 1) {
+                records.1.push(record("b", cycle, index, 900.0, 100));
+            }
+        }
+    }
+    let (a, b): (Vec<&Record>, Vec<&Record>) =
+        (records.0.iter().collect(), records.1.iter().collect());
+    let none: Vec<&Visit> = Vec::new();
+    let comparison = compare(
+        Side {
+            name: "a",
+            records: &a,
+            visits: &none,
+        },
+        Side {
+            name: "b",
+            records: &b,
+            visits: &none,
+        },
+        design(8, 2),
+    );
+    assert_eq!((comparison.cycles, comparison.degraded_cycles), (6, 0));
+    assert_eq!(comparison.verdict, Verdict::Faster);
 }

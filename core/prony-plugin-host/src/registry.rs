@@ -54,7 +54,7 @@ impl Registry {
             .find(|(entry, _)| entry.kind == kind && entry.name == name)
             .map(|(entry, folder)| (entry, folder.join(&entry.path)))
             .ok_or_else(|| Error::Unknown {
-                kind: kind_name(kind),
+                kind: kind.name(),
                 name: name.to_owned(),
             })
     }
@@ -159,7 +159,7 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
         Form::Wasm => "wasm",
         Form::Native => std::env::consts::DLL_EXTENSION,
     };
-    let path = format!("{}-{}.{extension}", kind_name(manifest.kind), manifest.name);
+    let path = format!("{}-{}.{extension}", manifest.kind.name(), manifest.name);
     let entry = Entry {
         name: manifest.name,
         kind: manifest.kind,
@@ -189,11 +189,4 @@ fn is_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
-}
-
-pub(crate) fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Engine => "engine",
-        Kind::Reporter => "reporter",
-    }
 }

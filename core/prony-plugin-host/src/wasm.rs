@@ -34,8 +34,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 MiB and 10 s: a Rust guest decodes a response of 1,000 chunks in
-    /// about 2 ms.
+    /// 64 MiB and 10 s, far above what decoding a response takes.
     fn default() -> Self {
         Self {
             memory: 64 << 20,
@@ -132,10 +131,10 @@ impl WasmHost {
             guest,
         };
         let manifest = plugin.describe()?;
-        if crate::registry::kind_name(manifest.kind) != kind {
+        if manifest.kind.name() != kind {
             let reason = format!(
                 "it exports `{kind}`, and its manifest says `{}`",
-                crate::registry::kind_name(manifest.kind)
+                manifest.kind.name()
             );
             return Err(plugin.answer("describe", reason));
         }

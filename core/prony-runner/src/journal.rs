@@ -64,10 +64,13 @@ pub enum Event {
         /// What happened.
         message: String,
     },
-    /// The rest of a model is left out.
+    /// The rest of a model is left out, on one engine or on all.
     Skipped {
         /// Model id.
         model: String,
+        /// Engine name; all engines when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        engine: Option<String>,
     },
     /// Something a reader of the report must know.
     Warning {

@@ -1,7 +1,7 @@
 //! From a journal to a result.
 
 use crate::journal::{Event, Started};
-use prony_metrics::comparison::{Side, compare};
+use prony_metrics::comparison::{Design, Side, compare};
 use prony_metrics::record::{Phase, Record};
 use prony_metrics::summary::{self, Visit};
 use prony_plugin_sdk::result::{Failure, ModelResult, Outcome, Run, RunResult, SCHEMA};
@@ -106,9 +106,12 @@ fn model(events: &[Event], started: &Started, id: &str, size: Option<String>) ->
                         records: &candidate_records,
                         visits: &candidate_visits.iter().collect::<Vec<_>>(),
                     },
-                    subject.cycles,
-                    subject.margin_percent,
-                    concurrency,
+                    Design {
+                        cycles: subject.cycles,
+                        requests_per_visit: subject.workload.requests_per_visit,
+                        concurrency,
+                        margin_percent: subject.margin_percent,
+                    },
                 )
             })
     });

@@ -123,7 +123,6 @@ impl<'a> Runner<'a> {
     /// error means that the journal itself could not be kept.
     pub async fn run(mut self) -> Result<Finished> {
         let mut stopped = !self.setup().await?;
-        let mut skipped: BTreeSet<String> = BTreeSet::new();
         let mut paths: BTreeMap<String, Option<PathBuf>> = BTreeMap::new();
         if !stopped && !*self.stop.borrow() {
             for model in self.pipeline.enabled_models() {
@@ -133,32 +132,32 @@ impl<'a> Runner<'a> {
                     }
                     Err(message) => {
                         self.fail(Some(&model.id), "", 0, "setup", message)?;
-                        self.tell(Event::Skipped {
-                            model: model.id.clone(),
-                        })?;
-                        skipped.insert(model.id.clone());
+                        self.skip(&model.id, None)?;
                     }
                 }
             }
         }
         let plan = self.plan;
+        // A model that fails on one engine is still measured on the others: what
+        // is measured must not depend on which came first.
+        let mut skipped = BTreeSet::new();
         for visit in &plan.visits {
             if stopped || *self.stop.borrow() {
                 break;
             }
-            if skipped.contains(&visit.model) {
+            let Some(path) = paths.get(&visit.model).cloned() else {
+                continue;
+            };
+            if skipped.contains(&(&visit.model, &visit.engine)) {
                 continue;
             }
-            let path = paths.get(&visit.model).cloned().flatten();
             let policy = VisitRun::new(&mut self, visit, path).run().await?;
             self.journal.sync()?;
             match policy {
                 None | Some(Stop::Policy(OnFailure::Continue)) => {}
                 Some(Stop::Policy(OnFailure::SkipModel)) => {
-                    self.tell(Event::Skipped {
-                        model: visit.model.clone(),
-                    })?;
-                    skipped.insert(visit.model.clone());
+                    self.skip(&visit.model, Some(&visit.engine))?;
+                    skipped.insert((&visit.model, &visit.engine));
                 }
                 Some(Stop::Policy(OnFailure::Stop)) => stopped = true,
                 Some(Stop::Interrupted) => break,
@@ -175,6 +174,13 @@ impl<'a> Runner<'a> {
         self.tell(Event::Finished { outcome, at_ns })?;
         self.journal.sync()?;
         Ok(Finished { outcome })
+    }
+
+    fn skip(&mut self, model: &str, engine: Option<&str>) -> Result<()> {
+        self.tell(Event::Skipped {
+            model: model.to_owned(),
+            engine: engine.map(ToOwned::to_owned),
+        })
     }
 
     /// Tells whether the run may go on.
@@ -372,7 +378,27 @@ pub fn redacted(config: &Value) -> Value {
             };
             Value::Object(map.iter().map(entry).collect())
         }
-        Value::Array(items) => Value::Array(items.iter().map(redacted).collect()),
+        // `--api-key KEY` and `--api-key=KEY` of a command line.
+        Value::Array(items) => {
+            let option = |value: &Value| -> Option<String> {
+                let word = value.as_str()?.strip_prefix("--")?;
+                let name = word.split('=').next()?;
+                is_secret(name).then(|| name.to_owned())
+            };
+            let word = |(index, value): (usize, &Value)| {
+                let before = index.checked_sub(1).and_then(|index| items.get(index));
+                let named = |value: &Value| value.as_str().is_some_and(|word| word.contains('='));
+                match (
+                    before.filter(|it| !named(it)).and_then(option),
+                    option(value),
+                ) {
+                    (_, Some(name)) if named(value) => format!("--{name}=(redacted)").into(),
+                    (Some(_), None) if value.is_string() => Value::from("(redacted)"),
+                    _ => redacted(value),
+                }
+            };
+            Value::Array(items.iter().enumerate().map(word).collect())
+        }
         other => other.clone(),
     }
 }

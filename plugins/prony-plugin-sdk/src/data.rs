@@ -14,6 +14,16 @@ pub enum Kind {
     Reporter,
 }
 
+impl Kind {
+    /// As in files and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Reporter => "reporter",
+        }
+    }
+}
+
 /// How the host talks to an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -120,10 +120,12 @@ impl ModelResult {
                 _ => format!("{times} times, first in cycle {}", failure.cycle),
             };
             let (engine, stage) = (one_line(&failure.engine), one_line(&failure.stage));
-            format!(
-                "{engine} failed in {stage}, {cycle}: {}",
-                one_line(&failure.message)
-            )
+            let message = one_line(&failure.message);
+            // A model that cannot be had has failed before any engine or cycle.
+            if failure.engine.is_empty() {
+                return format!("{stage} failed: {message}");
+            }
+            format!("{engine} failed in {stage}, {cycle}: {message}")
         });
         let requests = self.engines.iter().flat_map(|result| {
             result.errors.iter().map(|(class, times)| {

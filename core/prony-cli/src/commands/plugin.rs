@@ -4,7 +4,6 @@ use crate::arguments::{Global, GrantOf, Plugin};
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, plugins};
 use prony_plugin_host::{Entry, Grant, Registry};
-use prony_plugin_sdk::Kind;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(global: &Global, command: &Plugin) -> Outcome {
@@ -58,12 +57,8 @@ fn list(global: &Global, json: bool) -> Outcome {
 }
 
 fn row(entry: &Entry) -> [String; 7] {
-    let kind = match entry.kind {
-        Kind::Engine => "engine",
-        Kind::Reporter => "reporter",
-    };
     [
-        kind.to_owned(),
+        entry.kind.name().to_owned(),
         entry.name.clone(),
         entry.version.clone(),
         entry.form.name().to_owned(),

@@ -2,6 +2,8 @@
 
 use crate::kit::{Run, Scratch, Server, With, number, pipeline, truth};
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 
 const TOKENS: u64 = 12;
 const FIRST_MS: f64 = 30.0;
@@ -146,4 +148,39 @@ fn prony_attaches_to_a_server_that_runs_already() {
         assert_eq!(run.engine("engine")["peak_memory_bytes"], json!(null));
     }
     assert!(server.runs(), "what prony did not start it does not stop");
+}
+
+/// Answers one request, and closes the connection when the next one comes.
+fn answer_once(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut bytes = [0; 4096];
+    // The few bytes of a request come in one piece or two.
+    let mut request = Vec::new();
+    while !request.ends_with(b"}") {
+        let count = stream.read(&mut bytes)?;
+        request.extend_from_slice(&bytes[..count]);
+    }
+    let body = "data: {\"choices\":[{\"delta\":{\"content\":\"word\"}}]}\n\n\
+                data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\
+                \"usage\":{\"completion_tokens\":1}}\n\n\
+                data: [DONE]\n\n";
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all((head + body).as_bytes())?;
+    stream.read(&mut bytes).map(drop)
+}
+
+#[test]
+fn a_kept_connection_that_the_server_closes_is_no_failure_of_the_engine() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(|| answer_once(stream));
+        }
+    });
+    let config = json!({ "base_url": format!("http://{address}") });
+    let engine = json!({ "plugin": "openai", "config": config });
+    let run = Scratch::new().run(&pipeline([("engine", engine)])).exits(0);
+    run.all_well("engine");
+    assert_eq!(run.requests("engine").len(), 4);
 }

@@ -1,0 +1,205 @@
+//! `load`: from a config to an engine that is ready.
+
+use super::{CRASH_GRACE, Link, Running, Staged, Trouble, VisitRun, attempt};
+use crate::process::{Process, describe};
+use crate::runner::stopped;
+use prony_config::template;
+use prony_loadgen::clock::now_ns;
+use prony_loadgen::http::{Target, answers_200};
+use prony_loadgen::local::Worker;
+use prony_plugin_sdk::{Endpoint, Kind, LaunchPlan, Ready, Transport};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+/// How often a starting server is asked whether it is ready.
+const PROBE_EVERY: Duration = Duration::from_millis(50);
+/// How long one such question may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+impl VisitRun<'_, '_> {
+    pub(super) async fn load(&mut self, running: &mut Option<Running>) -> Staged<()> {
+        self.begin("load")?;
+        let stage = self.runner.pipeline.stages.load.clone();
+        attempt!(self.steps(&stage.before).await?);
+        let limit = stage.timeout.to_std();
+        let mut stop = self.runner.stop.clone();
+        let started = tokio::select! {
+            started = self.start(running, limit) => started,
+            () = stopped(&mut stop) => Err(Trouble::Interrupted),
+        };
+        attempt!(started);
+        self.steps(&stage.after).await
+    }
+
+    /// Starts the engine and waits until it is ready. `running` is set as soon
+    /// as there is something to stop.
+    async fn start(
+        &mut self,
+        running: &mut Option<Running>,
+        limit: Duration,
+    ) -> std::result::Result<(), Trouble> {
+        let at = Endpoint {
+            host: "127.0.0.1".to_owned(),
+            port: free_port()?,
+        };
+        let engine = self
+            .runner
+            .pipeline
+            .engines
+            .iter()
+            .find(|engine| engine.name == self.visit.engine);
+        let config = engine
+            .map(|engine| Value::Object(engine.config.clone()))
+            .unwrap_or_default();
+        self.config = template::render_value(&config, &self.context(Some(&at)))?;
+        let (plugin, transport) = self.plugin();
+        let begin = now_ns();
+        let ready = match transport {
+            Transport::InProcess => self.start_worker(&plugin, running, limit).await,
+            Transport::Http => self.start_server(&plugin, &at, running, limit).await,
+        };
+        let was_started = running
+            .as_ref()
+            .is_some_and(|running| running.process.is_some());
+        ready?;
+        if was_started {
+            self.summary.load_time_ns = Some(now_ns() - begin);
+        }
+        Ok(())
+    }
+
+    async fn start_worker(
+        &mut self,
+        plugin: &str,
+        running: &mut Option<Running>,
+        limit: Duration,
+    ) -> std::result::Result<(), Trouble> {
+        let [program, arguments @ ..] = self.runner.options.worker.as_slice() else {
+            return Err("no worker command is set".to_owned().into());
+        };
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .arg(plugin)
+            .current_dir(&self.runner.options.folder);
+        let (process, orders, answers) = Process::start_piped(command, &self.log())
+            .map_err(|error| format!("`{program}` did not start: {error}"))?;
+        let running = running.insert(Running {
+            process: Some(process),
+            link: Link::Worker(Worker::new(orders, answers)),
+        });
+        let Running {
+            process: Some(process),
+            link: Link::Worker(worker),
+        } = running
+        else {
+            return Err("a worker has a process".to_owned().into());
+        };
+        let loaded =
+            tokio::time::timeout(limit, worker.load(self.config.clone(), self.model.clone())).await;
+        match loaded {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(message)) => match process.exited_within(CRASH_GRACE).await {
+                Some(status) => Err(format!(
+                    "the engine ended while loading ({}); {}",
+                    describe(status),
+                    process.last_words()
+                )
+                .into()),
+                None => Err(message.into()),
+            },
+            Err(_) => Err(format!(
+                "the model was not loaded within {limit:?}; {}",
+                process.last_words()
+            )
+            .into()),
+        }
+    }
+
+    async fn start_server(
+        &mut self,
+        plugin: &str,
+        at: &Endpoint,
+        running: &mut Option<Running>,
+        limit: Duration,
+    ) -> std::result::Result<(), Trouble> {
+        let plugin = self
+            .runner
+            .registry
+            .load(Kind::Engine, plugin)
+            .map_err(|error| error.to_string())?;
+        let plan: LaunchPlan = plugin
+            .launch(&self.config, &self.model, at)
+            .map_err(|error| error.to_string())?;
+        let target = Target::new(&plan.base_url).map_err(|error| error.to_string())?;
+        let process = match &plan.command {
+            None => None,
+            Some(launch) => {
+                let [program, arguments @ ..] = launch.argv.as_slice() else {
+                    return Err("the launch command is empty".to_owned().into());
+                };
+                let folder = launch
+                    .cwd
+                    .as_ref()
+                    .map_or(self.runner.options.folder.clone(), |cwd| {
+                        self.runner.options.folder.join(cwd)
+                    });
+                let mut command = Command::new(program);
+                command.args(arguments).current_dir(folder);
+                command.envs(launch.env.iter().map(|pair| (&pair.name, &pair.value)));
+                let process = Process::start(command, &self.log());
+                Some(process.map_err(|error| format!("`{program}` did not start: {error}"))?)
+            }
+        };
+        let running = running.insert(Running {
+            process,
+            link: Link::Http {
+                target: target.clone(),
+            },
+        });
+        let begin = Instant::now();
+        loop {
+            let ready = match &plan.ready {
+                Ready::Immediate => true,
+                Ready::Http(path) => answers_200(&target, path, PROBE_LIMIT).await,
+                Ready::LogLine(line) => running
+                    .process
+                    .as_ref()
+                    .is_none_or(|process| process.has_logged(line)),
+            };
+            // Also when it answered: a server that failed to bind its port may
+            // have left the answering to another one.
+            if let Some(process) = &mut running.process
+                && let Some(status) = process.exited()
+            {
+                return Err(format!(
+                    "the engine ended before it was ready ({}); {}",
+                    describe(status),
+                    process.last_words()
+                )
+                .into());
+            }
+            if ready {
+                return Ok(());
+            }
+            if begin.elapsed() > limit {
+                let words = running.process.as_ref().map_or_else(
+                    || format!("`{}` does not answer", plan.base_url),
+                    Process::last_words,
+                );
+                return Err(format!("the engine was not ready within {limit:?}; {words}").into());
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+    }
+}
+
+/// A port that is free now. Another process could take it before the engine
+/// does; then the engine fails to start and says so.
+fn free_port() -> std::result::Result<u16, String> {
+    std::net::TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| format!("no free port on 127.0.0.1: {error}"))
+}

@@ -55,7 +55,7 @@ fn a_program_that_is_missing() {
     // Whichever the coin sends first, the one that works is measured in full.
     run.all_well("steady");
     assert_eq!(run.engine("steady")["cycles"], 3);
-    run.complains("skipping the rest of m on missing");
+    run.complains("skipping the rest of model on missing");
     run.reports("`no-such-engine` did not start");
     let missing = run.engine("missing");
     assert_eq!(missing["requests"], 0);

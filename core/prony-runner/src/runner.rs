@@ -137,7 +137,7 @@ impl<'a> Runner<'a> {
                 }
             }
         }
-        let plan = self.plan;
+        let (plan, pipeline) = (self.plan, self.pipeline);
         // A model that fails on one engine is still measured on the others: what
         // is measured must not depend on which came first.
         let mut skipped = BTreeSet::new();
@@ -148,10 +148,14 @@ impl<'a> Runner<'a> {
             let Some(path) = paths.get(&visit.model).cloned() else {
                 continue;
             };
+            let of_it = |engine: &&Engine| engine.name == visit.engine;
+            let Some(engine) = pipeline.engines.iter().find(of_it) else {
+                continue;
+            };
             if skipped.contains(&(&visit.model, &visit.engine)) {
                 continue;
             }
-            let policy = VisitRun::new(&mut self, visit, path).run().await?;
+            let policy = VisitRun::new(&mut self, visit, engine, path).run().await?;
             self.journal.sync()?;
             match policy {
                 None | Some(Stop::Policy(OnFailure::Continue)) => {}

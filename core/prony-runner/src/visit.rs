@@ -7,13 +7,13 @@ use crate::journal::Event;
 use crate::process::Process;
 use crate::runner::{Runner, text};
 use crate::{Result, memory};
-use prony_config::{OnFailure, Step};
+use prony_config::{Engine, OnFailure, Step};
 use prony_loadgen::http::Target;
 use prony_loadgen::local::Worker;
 use prony_metrics::record::Phase;
 use prony_metrics::summary;
 use prony_plan::Visit;
-use prony_plugin_sdk::{Endpoint, Kind, Model, Transport};
+use prony_plugin_sdk::{Endpoint, Model};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,6 +72,7 @@ enum Link {
 pub(crate) struct VisitRun<'v, 'a> {
     runner: &'v mut Runner<'a>,
     visit: &'v Visit,
+    engine: &'v Engine,
     model: Model,
     /// The engine's config, once its templates are filled in.
     config: Value,
@@ -81,7 +82,12 @@ pub(crate) struct VisitRun<'v, 'a> {
 }
 
 impl<'v, 'a> VisitRun<'v, 'a> {
-    pub(crate) fn new(runner: &'v mut Runner<'a>, visit: &'v Visit, path: Option<PathBuf>) -> Self {
+    pub(crate) fn new(
+        runner: &'v mut Runner<'a>,
+        visit: &'v Visit,
+        engine: &'v Engine,
+        path: Option<PathBuf>,
+    ) -> Self {
         let summary = summary::Visit {
             model: visit.model.clone(),
             engine: visit.engine.clone(),
@@ -97,6 +103,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         Self {
             runner,
             visit,
+            engine,
             model,
             config: Value::Null,
             summary,
@@ -217,25 +224,6 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             context["engine"]["port"] = json!(at.port);
         }
         context
-    }
-
-    fn plugin(&self) -> (String, Transport) {
-        let engine = self
-            .runner
-            .pipeline
-            .engines
-            .iter()
-            .find(|engine| engine.name == self.visit.engine);
-        let plugin = engine
-            .map(|engine| engine.plugin.clone())
-            .unwrap_or_default();
-        let transport = self
-            .runner
-            .registry
-            .find(Kind::Engine, &plugin)
-            .ok()
-            .and_then(|(entry, _)| entry.transport);
-        (plugin, transport.unwrap_or(Transport::Http))
     }
 
     fn look_at_memory(&mut self, running: Option<&Running>) {

@@ -3,6 +3,7 @@
 
 use crate::native::{config, engine_manifest, reporter_manifest};
 use crate::{Engine, Events, Reporter, data};
+use engine::prony::plugin::{log, types};
 
 /// Bindings of the world `engine-plugin`.
 #[expect(missing_docs, reason = "generated")]
@@ -15,7 +16,8 @@ pub mod engine {
     });
 }
 
-/// Bindings of the world `reporter-plugin`.
+/// Bindings of the world `reporter-plugin`; the shared interfaces are the engine
+/// world's.
 #[expect(missing_docs, reason = "generated")]
 pub mod reporter {
     wit_bindgen::generate!({
@@ -23,6 +25,10 @@ pub mod reporter {
         world: "reporter-plugin",
         pub_export_macro: true,
         default_bindings_module: "prony_plugin_sdk::wasm::reporter",
+        with: {
+            "prony:plugin/types@0.1.0": crate::wasm::engine::prony::plugin::types,
+            "prony:plugin/log@0.1.0": crate::wasm::engine::prony::plugin::log,
+        },
     });
 }
 
@@ -39,10 +45,10 @@ pub trait ReporterComponent: 'static {
 }
 
 /// A trap carries no text, so a panic says what it has to say through the log.
-macro_rules! log_panics {
-    ($log:path, $level:path) => {
-        std::panic::set_hook(Box::new(|panic| $log($level, &panic.to_string())))
-    };
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        log::log(log::Level::Error, &panic.to_string());
+    }));
 }
 
 fn value(json: &str) -> data::Result<serde_json::Value> {
@@ -53,45 +59,31 @@ fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Both worlds have the same error type, generated twice.
-macro_rules! convert_error {
-    ($types:path) => {
-        fn failed(error: data::Error) -> $types {
-            use data::ErrorKind as From;
-            type To = <$types as ErrorOf>::Kind;
-            let kind = match error.kind {
-                From::InvalidConfig => To::InvalidConfig,
-                From::Unsupported => To::Unsupported,
-                From::MalformedResponse => To::MalformedResponse,
-                From::Engine => To::Engine,
-                From::Internal => To::Internal,
-            };
-            <$types>::from_parts(kind, error.message, error.path)
-        }
-    };
+fn failed(error: data::Error) -> types::Error {
+    use data::ErrorKind as From;
+    use types::ErrorKind as To;
+    types::Error {
+        kind: match error.kind {
+            From::InvalidConfig => To::InvalidConfig,
+            From::Unsupported => To::Unsupported,
+            From::MalformedResponse => To::MalformedResponse,
+            From::Engine => To::Engine,
+            From::Internal => To::Internal,
+        },
+        message: error.message,
+        path: error.path,
+    }
 }
 
 mod engine_glue {
     use super::engine::exports::prony::plugin::engine::Guest;
-    use super::engine::prony::plugin::{log, types};
     use super::{
-        Engine, EngineComponent, ErrorOf, Events, config, data, engine_manifest, json, value,
+        Engine, EngineComponent, Events, config, data, engine_manifest, failed, json, log_panics,
+        types, value,
     };
 
-    impl ErrorOf for types::Error {
-        type Kind = types::ErrorKind;
-        fn from_parts(kind: types::ErrorKind, message: String, path: Option<String>) -> Self {
-            Self {
-                kind,
-                message,
-                path,
-            }
-        }
-    }
-    convert_error!(types::Error);
-
     fn adapter<C: EngineComponent>(config_json: &str) -> data::Result<C::Engine> {
-        log_panics!(log::log, log::Level::Error);
+        log_panics();
         C::Engine::new(config(value(config_json)?)?)
     }
 
@@ -224,22 +216,10 @@ mod engine_glue {
 
 mod reporter_glue {
     use super::reporter::exports::prony::plugin::reporter::Guest;
-    use super::reporter::prony::plugin::{log, types};
     use super::{
-        ErrorOf, Reporter, ReporterComponent, config, data, json, reporter_manifest, value,
+        Reporter, ReporterComponent, config, data, failed, json, log_panics, reporter_manifest,
+        types, value,
     };
-
-    impl ErrorOf for types::Error {
-        type Kind = types::ErrorKind;
-        fn from_parts(kind: types::ErrorKind, message: String, path: Option<String>) -> Self {
-            Self {
-                kind,
-                message,
-                path,
-            }
-        }
-    }
-    convert_error!(types::Error);
 
     impl<C: ReporterComponent> Guest for C {
         fn describe() -> String {
@@ -250,7 +230,7 @@ mod reporter_glue {
             config_json: String,
             outcome: String,
         ) -> Result<Vec<types::Artifact>, types::Error> {
-            log_panics!(log::log, log::Level::Error);
+            log_panics();
             let render = || {
                 let reporter = C::Reporter::new(config(value(&config_json)?)?)?;
                 let outcome = serde_json::from_str(&outcome).map_err(|error| {
@@ -269,10 +249,4 @@ mod reporter_glue {
                 .collect())
         }
     }
-}
-
-/// Lets one macro convert errors into both generated error types.
-trait ErrorOf {
-    type Kind;
-    fn from_parts(kind: Self::Kind, message: String, path: Option<String>) -> Self;
 }

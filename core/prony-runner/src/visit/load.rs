@@ -43,21 +43,18 @@ impl VisitRun<'_, '_> {
             host: "127.0.0.1".to_owned(),
             port: free_port()?,
         };
-        let engine = self
-            .runner
-            .pipeline
-            .engines
-            .iter()
-            .find(|engine| engine.name == self.visit.engine);
-        let config = engine
-            .map(|engine| Value::Object(engine.config.clone()))
-            .unwrap_or_default();
+        let config = Value::Object(self.engine.config.clone());
         self.config = template::render_value(&config, &self.context(Some(&at)))?;
-        let (plugin, transport) = self.plugin();
+        let plugin = self.engine.plugin.as_str();
+        let (entry, _) = self
+            .runner
+            .registry
+            .find(Kind::Engine, plugin)
+            .map_err(|error| error.to_string())?;
         let begin = now_ns();
-        let ready = match transport {
-            Transport::InProcess => self.start_worker(&plugin, running, limit).await,
-            Transport::Http => self.start_server(&plugin, &at, running, limit).await,
+        let ready = match entry.transport.unwrap_or(Transport::Http) {
+            Transport::InProcess => self.start_worker(plugin, running, limit).await,
+            Transport::Http => self.start_server(plugin, &at, running, limit).await,
         };
         let was_started = running
             .as_ref()

@@ -116,11 +116,10 @@ impl VisitRun<'_, '_> {
         process: &mut Option<Process>,
         limit: Option<Duration>,
     ) -> Staged<u32> {
-        let (name, _) = self.plugin();
         let plugin = attempt!(
             self.runner
                 .registry
-                .load(Kind::Engine, &name)
+                .load(Kind::Engine, &self.engine.plugin)
                 .map_err(|error| error.to_string())
         );
         let encode = |index| -> std::result::Result<Prepared, String> {

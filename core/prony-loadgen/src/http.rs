@@ -135,7 +135,7 @@ impl Client {
     /// server took its time before it closed, it had the request, and failed.
     pub async fn send(&mut self, request: &Prepared, limit: Duration) -> Exchange {
         let kept = self.stream.is_some();
-        let exchange = self.send_once(request, limit).await;
+        let mut exchange = self.send_once(request, limit).await;
         let stale = |seen: &Observation| {
             let took = seen.stamps.end_ns.saturating_sub(seen.stamps.sent_ns);
             matches!(seen, Observation { status: None, failed: Some(failed), .. }
@@ -143,7 +143,12 @@ impl Client {
                 && u128::from(took) < STALE_WITHIN.as_nanos()
         };
         if kept && stale(&exchange.seen) {
-            return self.send_once(request, limit).await;
+            // The wait is the user's, so time goes on from the first sending.
+            let first = exchange.seen.stamps;
+            exchange = self.send_once(request, limit).await;
+            let stamps = &mut exchange.seen.stamps;
+            (stamps.intended_ns, stamps.sent_ns) = (first.intended_ns, first.sent_ns);
+            exchange.seen.resent = true;
         }
         exchange
     }
@@ -240,9 +245,15 @@ async fn converse(
         let mut bytes = match count {
             Ok(0) => {
                 seen.stamps.end_ns = now;
-                return end_of_file(seen, head.as_ref());
+                return end_of_file(head.as_ref(), !head_bytes.is_empty());
             }
             Ok(count) => &buffer[..count],
+            Err(error) if head.is_none() && !head_bytes.is_empty() => {
+                return Err(Failed::new(
+                    ErrorClass::Protocol,
+                    format!("the connection broke within the response's head: {error}"),
+                ));
+            }
             Err(error) => return Err(broken(error)),
         };
         let head = if let Some(head) = &mut head {
@@ -289,7 +300,7 @@ async fn converse(
 
 /// The server closed the connection: the end of a close-delimited body, and a
 /// cut otherwise.
-fn end_of_file(seen: &Observation, head: Option<&Head>) -> Result<bool, Failed> {
+fn end_of_file(head: Option<&Head>, began: bool) -> Result<bool, Failed> {
     match head {
         Some(Head {
             framing: Framing::UntilClose,
@@ -299,13 +310,14 @@ fn end_of_file(seen: &Observation, head: Option<&Head>) -> Result<bool, Failed> 
             ErrorClass::Truncated,
             "the connection was closed within the body",
         )),
-        None => {
-            debug_assert!(seen.status.is_none());
-            Err(Failed::new(
-                ErrorClass::Truncated,
-                "the connection was closed before an answer",
-            ))
-        }
+        None if began => Err(Failed::new(
+            ErrorClass::Protocol,
+            "the connection was closed within the response's head",
+        )),
+        None => Err(Failed::new(
+            ErrorClass::Truncated,
+            "the connection was closed before an answer",
+        )),
     }
 }
 

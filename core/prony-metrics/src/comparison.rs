@@ -32,6 +32,8 @@ pub struct Side<'a> {
     pub records: &'a [&'a Record],
     /// All its visits.
     pub visits: &'a [&'a Visit],
+    /// Cycles in which a stage of it failed.
+    pub failed: &'a BTreeSet<u32>,
 }
 
 impl Side<'_> {
@@ -61,6 +63,13 @@ impl Side<'_> {
     fn success_rate(&self) -> f64 {
         let measured = self.measured();
         measured.iter().filter(|record| record.ok()).count() as f64 / measured.len().max(1) as f64
+    }
+
+    fn implausible(&self) -> bool {
+        let measured = self.measured();
+        measured
+            .iter()
+            .any(|record| record.ok() && !record.count_is_plausible())
     }
 
     fn mean_tokens(&self) -> Option<f64> {
@@ -105,13 +114,12 @@ pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Compa
         requests.retain(|_, count| *count >= requests_per_visit);
         requests.into_keys().collect::<BTreeSet<u32>>()
     };
-    let both: Vec<u32> = seen(baseline)
-        .intersection(&seen(candidate))
-        .copied()
-        .collect();
+    let broken: BTreeSet<u32> = baseline.failed.union(candidate.failed).copied().collect();
+    let whole: BTreeSet<u32> = &seen(baseline) & &seen(candidate);
+    let cycles: BTreeSet<u32> = &whole | &broken;
     let mut ratios = Vec::new();
     let mut degraded = 0;
-    for cycle in &both {
+    for cycle in &cycles {
         let of = |side: Side<'_>| {
             let (records, visits) = side.cycle(*cycle);
             records
@@ -121,7 +129,7 @@ pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Compa
                 .flatten()
         };
         match (of(baseline), of(candidate)) {
-            (Some(a), Some(b)) => ratios.push((b / a).ln()),
+            (Some(a), Some(b)) if !broken.contains(cycle) => ratios.push((b / a).ln()),
             _ => degraded += 1,
         }
     }
@@ -136,13 +144,16 @@ pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Compa
     {
         flags.push("length_mismatch".to_owned());
     }
+    if baseline.implausible() || candidate.implausible() {
+        flags.push("token_mismatch".to_owned());
+    }
     if planned == 1 {
         flags.push("single-start".to_owned());
     }
 
     let ranks = SignedRank::new(&ratios);
     let interval = ranks.as_ref().and_then(|ranks| ranks.interval(ALPHA));
-    let obstacle = obstacle(baseline, candidate, both.len(), degraded, ratios.len());
+    let obstacle = obstacle(baseline, candidate, cycles.len(), degraded, ratios.len());
     let margin = (1.0 + margin_percent / 100.0).ln();
     let inside = ranks
         .as_ref()
@@ -222,11 +233,15 @@ fn obstacle(
                 side.name
             ));
         }
+        if side.implausible() {
+            return Some(format!(
+                "`{}` counts more tokens than its answers have bytes",
+                side.name
+            ));
+        }
     }
     if f64::from(degraded) > MAX_DEGRADED * cycles as f64 {
-        return Some(format!(
-            "{degraded} of {cycles} cycles have a failed request"
-        ));
+        return Some(format!("{degraded} of {cycles} cycles have a failure"));
     }
     let needed = smallest_sample(ALPHA);
     (usable < needed).then(|| format!("{usable} cycles; an interval needs at least {needed}"))

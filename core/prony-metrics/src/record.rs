@@ -106,6 +106,8 @@ pub struct Observation {
     pub reads_ns: Vec<u64>,
     /// Bytes of the body.
     pub body_bytes: u64,
+    /// Whether a kept connection was found closed and it was sent once more.
+    pub resent: bool,
     /// What broke, if the transport did.
     pub failed: Option<Failed>,
 }
@@ -149,6 +151,9 @@ pub struct Record {
     pub reads: u32,
     /// Bytes of the body.
     pub body_bytes: u64,
+    /// Whether a kept connection was found closed and it was sent once more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resent: bool,
     /// Generated tokens, by the engine's own count or, if it gives none, by
     /// arrivals that each name their tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,6 +167,9 @@ pub struct Record {
     /// Generated tokens that were reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<u32>,
+    /// Bytes of reasoning text, which is not kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_bytes: u64,
     /// Why generation stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
@@ -192,7 +200,7 @@ impl Record {
             failed: Some(failed),
             ..Observation::default()
         };
-        Self::judge(place, seen, Ok(Vec::new()))
+        Self::judge(place, seen, Ok(Vec::new()), 0)
     }
 
     /// Joins what the transport saw with what the plugin read out of it, and
@@ -200,9 +208,14 @@ impl Record {
     ///
     /// A success needs all of: the transport held, status 200 (where there is
     /// one), bytes that make sense, no error reported inside the stream, an end
-    /// by the stream's own rule, a finish reason, and at least one token with
-    /// text. Rules in order; the first one broken names the class.
-    pub fn judge(place: Place, seen: Observation, decoded: Result<Vec<Event>, Error>) -> Self {
+    /// by the stream's own rule, a finish reason, at least one token with text,
+    /// and no more tokens than `max_tokens` allowed (and an end token). Rules in order; the first one broken names the class.
+    pub fn judge(
+        place: Place,
+        seen: Observation,
+        decoded: Result<Vec<Event>, Error>,
+        max_tokens: u32,
+    ) -> Self {
         let mut record = Self {
             place,
             stamps: seen.stamps,
@@ -210,10 +223,12 @@ impl Record {
             arrivals: Vec::new(),
             reads: seen.reads_ns.len() as u32,
             body_bytes: seen.body_bytes,
+            resent: seen.resent,
             output_tokens: None,
             prompt_tokens: None,
             cached_tokens: None,
             reasoning_tokens: None,
+            reasoning_bytes: 0,
             finish_reason: None,
             served_model: None,
             engine_version: None,
@@ -236,6 +251,8 @@ impl Record {
                             record.arrivals.push(Arrival(at, event.tokens));
                             if event.kind == EventKind::Text {
                                 record.text.push_str(&event.text);
+                            } else {
+                                record.reasoning_bytes += event.text.len() as u64;
                             }
                         }
                         EventKind::OutputTokens => record.output_tokens = Some(event.tokens),
@@ -259,7 +276,7 @@ impl Record {
             record.output_tokens = Some(record.arrivals.iter().map(|arrival| arrival.1).sum());
         }
         if record.failed.is_none() {
-            record.failed = record.verdict(ended, reported, defect);
+            record.failed = record.verdict(ended, reported, defect, max_tokens);
         }
         record
     }
@@ -269,6 +286,7 @@ impl Record {
         ended: bool,
         reported: Option<String>,
         defect: Option<Error>,
+        max_tokens: u32,
     ) -> Option<Failed> {
         use ErrorClass as Class;
         let failed = |class, message: String| Some(Failed { class, message });
@@ -322,7 +340,26 @@ impl Record {
         if self.arrivals.is_empty() || self.output_tokens == Some(0) {
             return failed(Class::Empty, "the answer has no text".to_owned());
         }
+        if let Some(tokens) = self
+            .output_tokens
+            .filter(|tokens| *tokens > max_tokens.saturating_add(1))
+        {
+            return failed(
+                Class::Protocol,
+                format!(
+                    "the engine counts {tokens} generated tokens, but {max_tokens} were the limit"
+                ),
+            );
+        }
         None
+    }
+
+    /// Whether the count of tokens can be right: each has at least a byte of
+    /// text, an end token apart.
+    pub fn count_is_plausible(&self) -> bool {
+        let bytes = self.text.len() as u64 + self.reasoning_bytes;
+        self.output_tokens
+            .is_none_or(|tokens| u64::from(tokens) <= bytes + 1)
     }
 
     /// Whether it succeeded.
@@ -342,6 +379,11 @@ impl Record {
             .first()
             .map(|first| first.0.saturating_sub(self.stamps.intended_ns))
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 fn refusal(status: u16, reported: Option<String>) -> String {
@@ -398,7 +440,7 @@ mod tests {
             reads_ns: vec![7],
             ..Observation::default()
         };
-        Record::judge(place(), seen, decoded)
+        Record::judge(place(), seen, decoded, 100)
             .failed
             .map(|failed| failed.class)
     }
@@ -450,6 +492,10 @@ mod tests {
             Some(ErrorClass::Empty)
         );
         assert_eq!(
+            judge(Some(200), with(event(EventKind::OutputTokens, 102, ""))),
+            Some(ErrorClass::Protocol)
+        );
+        assert_eq!(
             judge(Some(200), with(event(EventKind::OutputTokens, 0, ""))),
             Some(ErrorClass::Empty)
         );
@@ -457,8 +503,9 @@ mod tests {
 
     #[test]
     fn tokens_come_from_usage_and_never_from_chunks() {
-        let count =
-            |decoded| Record::judge(place(), Observation::default(), Ok(decoded)).output_tokens;
+        let count = |decoded| {
+            Record::judge(place(), Observation::default(), Ok(decoded), 100).output_tokens
+        };
         assert_eq!(count(good()), Some(3), "two chunks, three tokens");
         assert_eq!(
             count(without(EventKind::OutputTokens)),
@@ -484,6 +531,7 @@ mod tests {
                 ..Observation::default()
             },
             Ok(good()),
+            100,
         );
         assert_eq!(record.failed, failed);
     }

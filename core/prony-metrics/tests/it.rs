@@ -10,6 +10,7 @@ use prony_metrics::summary::{Visit, engine, throughput};
 use prony_plugin_sdk::result::Verdict;
 use prony_plugin_sdk::{Event, EventKind};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 fn vectors(kind: &str) -> Vec<Value> {
     let file: Value = serde_json::from_str(include_str!("stats-vectors.json")).expect("vectors");
@@ -104,7 +105,7 @@ fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record 
         text: text.into(),
     };
     let events = vec![
-        event(EventKind::Text, 0, "x"),
+        event(EventKind::Text, 0, &"x".repeat(200)),
         event(EventKind::Finish, 0, "length"),
         event(EventKind::OutputTokens, tokens, ""),
         event(EventKind::End, 0, ""),
@@ -117,6 +118,7 @@ fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record 
             ..Observation::default()
         },
         Ok(events),
+        u32::MAX,
     )
 }
 
@@ -162,6 +164,9 @@ fn a_failed_request_costs_time_and_brings_no_tokens() {
     );
 }
 
+/// No failed cycles.
+static NO_CYCLES: BTreeSet<u32> = BTreeSet::new();
+
 fn design(cycles: u32, requests_per_visit: u32) -> Design {
     Design {
         cycles,
@@ -190,11 +195,13 @@ fn verdict(times: &[(f64, f64)], break_cycle: Option<u32>) -> prony_plugin_sdk::
             name: "a",
             records: &a,
             visits: &none,
+            failed: &NO_CYCLES,
         },
         Side {
             name: "b",
             records: &b,
             visits: &none,
+            failed: &NO_CYCLES,
         },
         design(times.len() as u32, 1),
     )
@@ -270,11 +277,13 @@ fn different_lengths_are_flagged() {
             name: "a",
             records: &[&a],
             visits: &none,
+            failed: &NO_CYCLES,
         },
         Side {
             name: "b",
             records: &[&b],
             visits: &none,
+            failed: &NO_CYCLES,
         },
         design(6, 1),
     );
@@ -301,14 +310,69 @@ fn a_cycle_that_was_cut_short_is_passed_over() {
             name: "a",
             records: &a,
             visits: &none,
+            failed: &NO_CYCLES,
         },
         Side {
             name: "b",
             records: &b,
             visits: &none,
+            failed: &NO_CYCLES,
         },
         design(8, 2),
     );
     assert_eq!((comparison.cycles, comparison.degraded_cycles), (6, 0));
     assert_eq!(comparison.verdict, Verdict::Faster);
+}
+
+#[test]
+fn cycles_in_which_an_engine_failed_to_start_count_against_a_verdict() {
+    let records = |name: &str, ms: f64| -> Vec<Record> {
+        (1..=8)
+            .map(|cycle| record(name, cycle, 0, ms, 100))
+            .collect()
+    };
+    let (a, b) = (records("a", 1000.0), records("b", 500.0));
+    let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
+    let none: Vec<&Visit> = Vec::new();
+    let verdict = |failed: &BTreeSet<u32>| {
+        let side = |name, records| Side {
+            name,
+            records,
+            visits: &none,
+            failed: &NO_CYCLES,
+        };
+        let candidate = Side {
+            failed,
+            ..side("b", &b)
+        };
+        compare(side("a", &a), candidate, design(10, 1))
+    };
+    assert_eq!(verdict(&BTreeSet::new()).verdict, Verdict::Faster);
+    let comparison = verdict(&BTreeSet::from([9, 10]));
+    assert_eq!(
+        (comparison.verdict, comparison.degraded_cycles),
+        (Verdict::Inconclusive, 2)
+    );
+}
+
+#[test]
+fn a_count_that_cannot_be_right_names_no_winner() {
+    let a: Vec<Record> = (1..=8)
+        .map(|cycle| record("a", cycle, 0, 1000.0, 100))
+        .collect();
+    // 200 bytes of text, 5,000 tokens.
+    let b: Vec<Record> = (1..=8)
+        .map(|cycle| record("b", cycle, 0, 1000.0, 5000))
+        .collect();
+    let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
+    let none: Vec<&Visit> = Vec::new();
+    let side = |name, records| Side {
+        name,
+        records,
+        visits: &none,
+        failed: &NO_CYCLES,
+    };
+    let comparison = compare(side("a", &a), side("b", &b), design(8, 1));
+    assert_eq!(comparison.verdict, Verdict::Inconclusive);
+    assert!(comparison.flags.contains(&"token_mismatch".to_owned()));
 }

@@ -5,6 +5,7 @@ use prony_metrics::comparison::{Design, Side, compare};
 use prony_metrics::record::{Phase, Record};
 use prony_metrics::summary::{self, Visit};
 use prony_plugin_sdk::result::{Failure, ModelResult, Outcome, Run, RunResult, SCHEMA};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The result of a run, from its journal alone. `None` when the journal does
 /// not start with `started`. A journal without an end is of an interrupted run.
@@ -39,6 +40,7 @@ pub fn result(events: &[Event]) -> Option<RunResult> {
         })
         .collect();
     warnings.extend(observations(&models));
+    warnings.extend(resent(events));
     Some(RunResult {
         schema: SCHEMA.to_owned(),
         prony_version: started.prony_version.clone(),
@@ -100,11 +102,13 @@ fn model(events: &[Event], started: &Started, id: &str, size: Option<String>) ->
                         name: &baseline.name,
                         records: &baseline_records,
                         visits: &baseline_visits.iter().collect::<Vec<_>>(),
+                        failed: &failed_cycles(events, id, &baseline.name),
                     },
                     Side {
                         name: &candidate.name,
                         records: &candidate_records,
                         visits: &candidate_visits.iter().collect::<Vec<_>>(),
+                        failed: &failed_cycles(events, id, &candidate.name),
                     },
                     Design {
                         cycles: subject.cycles,
@@ -137,6 +141,22 @@ fn model(events: &[Event], started: &Started, id: &str, size: Option<String>) ->
         comparisons: comparisons.collect(),
         failures: failures.collect(),
     }
+}
+
+/// Cycles in which a stage of one model on one engine failed. What fails after
+/// the measurement does not touch it.
+fn failed_cycles(events: &[Event], of_model: &str, of_engine: &str) -> BTreeSet<u32> {
+    let failed = events.iter().filter_map(|event| match event {
+        Event::Failed {
+            model: Some(model),
+            engine,
+            cycle,
+            stage,
+            ..
+        } if model == of_model && engine == of_engine && stage != "unload" => Some(*cycle),
+        _ => None,
+    });
+    failed.collect()
 }
 
 /// The visits of one model on one engine. A visit that a killed run left without
@@ -195,6 +215,25 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Requests that were sent twice, per model and engine.
+fn resent(events: &[Event]) -> Vec<String> {
+    let mut counts = BTreeMap::<(&str, &str), u64>::new();
+    for event in events {
+        if let Event::Request(record) = event
+            && record.resent
+        {
+            let place = &record.place;
+            *counts.entry((&place.model, &place.engine)).or_default() += 1;
+        }
+    }
+    let warning = |((model, engine), count)| {
+        format!(
+            "{model}: `{engine}` had closed a kept connection, so {count} requests were sent again; their time counts from the first sending"
+        )
+    };
+    counts.into_iter().map(warning).collect()
 }
 
 /// The latest time in a journal without an end.

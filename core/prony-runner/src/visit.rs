@@ -10,7 +10,7 @@ use crate::{Result, memory};
 use prony_config::{Engine, OnFailure, Step};
 use prony_loadgen::http::Target;
 use prony_loadgen::local::Worker;
-use prony_metrics::record::Phase;
+use prony_metrics::record::{Failed, Phase};
 use prony_metrics::summary;
 use prony_plan::Visit;
 use prony_plugin_sdk::{Endpoint, Model};
@@ -79,6 +79,8 @@ pub(crate) struct VisitRun<'v, 'a> {
     summary: summary::Visit,
     /// End of the request that ended last, since the run's origin.
     last_end_ns: u64,
+    /// Why the first request of the stage that failed did so.
+    first_failure: Option<Failed>,
 }
 
 impl<'v, 'a> VisitRun<'v, 'a> {
@@ -108,6 +110,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             config: Value::Null,
             summary,
             last_end_ns: 0,
+            first_failure: None,
         }
     }
 

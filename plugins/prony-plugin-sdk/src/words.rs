@@ -307,7 +307,9 @@ pub fn flag(flag: &str) -> Option<&'static str> {
         }
         "no_steady_state" => "Speed had not settled after the warm-up requests; use more of them.",
         "low_success_rate" => "Too many requests failed for a winner to be named.",
-        "token_mismatch" => "The engine's own token counts differ from an independent count.",
+        "token_mismatch" => {
+            "An engine counts more tokens than its answers have bytes, so its count cannot be right."
+        }
         "cache_violation" => {
             "Prompt tokens came from a cache although the requests were to be answered without one."
         }

@@ -22,6 +22,7 @@ impl VisitRun<'_, '_> {
         running: &mut Running,
     ) -> Staged<()> {
         self.begin(stage)?;
+        self.first_failure = None;
         let stages = &self.runner.pipeline.stages;
         let (before, after, count, timeout, concurrency) = match phase {
             Phase::Warmup => (
@@ -72,8 +73,14 @@ impl VisitRun<'_, '_> {
         }
         let succeeded = attempt!(succeeded);
         if count > 0 && succeeded == 0 {
+            let why = self
+                .first_failure
+                .take()
+                .map_or_else(String::new, |failed| {
+                    format!("; the first: {}: {}", failed.class.name(), failed.message)
+                });
             return Ok(Err(Trouble::Failed(format!(
-                "none of {count} requests succeeded"
+                "none of {count} requests succeeded{why}"
             ))));
         }
         self.steps(&after).await
@@ -277,9 +284,13 @@ impl VisitRun<'_, '_> {
         {
             *stamp = stamp.saturating_sub(origin);
         }
-        let record = Record::judge(self.place(phase, index), seen, said);
+        let max_tokens = self.runner.pipeline.workload.max_tokens;
+        let record = Record::judge(self.place(phase, index), seen, said, max_tokens);
         self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
         let ok = record.ok();
+        if self.first_failure.is_none() {
+            self.first_failure.clone_from(&record.failed);
+        }
         self.runner.tell(Event::Request(Box::new(record)))?;
         Ok(ok)
     }

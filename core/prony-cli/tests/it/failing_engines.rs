@@ -3,6 +3,7 @@
 
 use crate::kit::{Run, Scratch, With, pipeline, text, truth};
 use serde_json::{Value, json};
+use std::net::TcpListener;
 
 /// A steady engine beside one with a fault from request `from` on.
 fn beside_a_steady_one(fault: &str, from: &str) -> Run {
@@ -145,7 +146,12 @@ fn requests_beyond_the_limit_of_a_stage_have_timed_out() {
 
 #[test]
 fn a_server_that_is_not_there_is_no_connection() {
-    let engine = json!({ "plugin": "openai", "config": { "base_url": "http://127.0.0.1:1" } });
+    // Free a moment ago, so that nothing listens there.
+    let address = TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
+    let url = format!("http://{address}");
+    let engine = json!({ "plugin": "openai", "config": { "base_url": url } });
     let run = Scratch::new().run(&pipeline([("absent", engine)])).exits(1);
     assert_eq!(run.engine("absent")["errors"], json!({ "connect": 4 }));
 }

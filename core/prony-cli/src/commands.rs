@@ -77,6 +77,12 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
 pub(crate) fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
-    println!("{json}");
-    Ok(())
+    // Unlike a report for people, this must not be lost unseen.
+    match writeln!(std::io::stdout(), "{json}").and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::RunFailed,
+            format!("standard output: {error}"),
+        )),
+        _ => Ok(()),
+    }
 }

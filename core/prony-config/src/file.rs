@@ -21,7 +21,7 @@ pub(crate) struct File {
     #[schemars(extend("const" = 1))]
     pub version: u32,
     /// What the pipeline is called: lower-case letters, digits, `.`, `_` and `-`.
-    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]*$"))]
+    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]*$"), length(max = 100))]
     pub name: String,
     /// What the pipeline is for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ pub(crate) struct MeasureEntry {
     pub after: Vec<Step>,
     /// Number of requests: the number of prompts unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: Option<u32>,
     /// When requests are sent: `concurrency: 1` unless given.
     pub arrival: Arrival,

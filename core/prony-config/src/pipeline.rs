@@ -150,7 +150,7 @@ pub enum Api {
 #[serde(default, deny_unknown_fields)]
 pub struct Schedule {
     /// Number of fresh starts of every engine with every model: 1 unless given.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 10_000))]
     pub cycles: u32,
     /// The seed of the order: 0 unless given.
     #[schemars(range(max = 9_007_199_254_740_991_u64))]

@@ -84,6 +84,7 @@ pub struct Warmup {
     /// Steps that run after the last request, in order.
     pub after: Vec<Step>,
     /// Number of requests, one after the other: 3 unless given. 0 means no warm-up.
+    #[schemars(range(max = 1_000_000))]
     pub requests: u32,
     /// The longest that the whole stage may take. Without it only the requests' own timeouts hold.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 pub struct Registry {
     locks: Vec<(PathBuf, Lock)>,
     host: WasmHost,
-    loaded: Mutex<HashMap<PathBuf, Arc<dyn Plugin>>>,
+    loaded: Mutex<HashMap<(Kind, String), Arc<dyn Plugin>>>,
 }
 
 impl Registry {
@@ -66,14 +66,25 @@ impl Registry {
             .loaded
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(plugin) = loaded.get(&path) {
+        let key = (kind, name.to_owned());
+        if let Some(plugin) = loaded.get(&key) {
             return Ok(plugin.clone());
         }
         let plugin: Arc<dyn Plugin> = match entry.form {
             Form::Wasm => Arc::new(self.host.load(&path, &verified(entry, &path)?)?),
             Form::Native => Arc::new(open_native(entry, &path)?),
         };
-        loaded.insert(path, plugin.clone());
+        let manifest = plugin.describe()?;
+        if (manifest.kind, manifest.name.as_str()) != (kind, name) {
+            let reason = format!(
+                "it is the {} `{}`, and the lock says {} `{name}`",
+                manifest.kind.name(),
+                manifest.name,
+                kind.name()
+            );
+            return Err(Error::NotAPlugin { path, reason });
+        }
+        loaded.insert(key, plugin.clone());
         Ok(plugin)
     }
 
@@ -100,9 +111,23 @@ fn open_native(entry: &Entry, path: &Path) -> Result<NativePlugin> {
     NativePlugin::open(path)
 }
 
+/// The bytes of a file that can be a plugin: a plain one of sensible size.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    const LARGEST: u64 = 512 << 20;
+    let metadata = std::fs::metadata(path).map_err(Error::io(path))?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        let reason = format!("a plain file of at most {} MiB is expected", LARGEST >> 20);
+        return Err(Error::NotAPlugin {
+            path: path.to_owned(),
+            reason,
+        });
+    }
+    std::fs::read(path).map_err(Error::io(path))
+}
+
 /// The bytes of a plugin's file, if they are the locked ones.
 fn verified(entry: &Entry, path: &Path) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let bytes = read(path)?;
     let found = sha256_of(&bytes);
     if found != entry.sha256 {
         return Err(Error::Digest {
@@ -117,7 +142,7 @@ fn verified(entry: &Entry, path: &Path) -> Result<Vec<u8>> {
 /// Checks the plugin in `file`, puts it beside the lock if it is not there, and
 /// locks it. A core WASM module becomes a component. Returns its entry.
 pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Result<Entry> {
-    let bytes = std::fs::read(file).map_err(Error::io(file))?;
+    let bytes = read(file)?;
     let (form, bytes) = match bytes.get(..8) {
         Some(b"\0asm\x01\0\0\0") => (Form::Wasm, componentize(file, &bytes)?),
         Some([0, b'a', b's', b'm', ..]) => (Form::Wasm, bytes),

@@ -166,7 +166,7 @@ impl Process {
 
     /// The end of its log, for messages.
     pub fn last_words(&self) -> String {
-        last_words(&self.log)
+        last_words(&self.log, self.log_start)
     }
 }
 
@@ -205,13 +205,14 @@ impl Drop for Process {
     }
 }
 
-/// The last lines of a log, at most 5 of them.
-pub(crate) fn last_words(log: &Path) -> String {
-    const TAIL: i64 = 4096;
+/// The last lines of a log, at most 5 of them, from what was written since it
+/// had `start` bytes.
+fn last_words(log: &Path, start: usize) -> String {
+    const TAIL: u64 = 4096;
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;
-        let length = file.metadata()?.len().cast_signed();
-        file.seek(SeekFrom::End(-TAIL.min(length)))?;
+        let tail = file.metadata()?.len().saturating_sub(TAIL);
+        file.seek(SeekFrom::Start(tail.max(start as u64)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -79,6 +79,8 @@ pub(crate) struct VisitRun<'v, 'a> {
     summary: summary::Visit,
     /// End of the request that ended last, since the run's origin.
     last_end_ns: u64,
+    /// When the first request of the stage was sent, since the run's origin.
+    first_sent_ns: Option<u64>,
     /// Why the first request of the stage that failed did so.
     first_failure: Option<Failed>,
 }
@@ -110,6 +112,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             config: Value::Null,
             summary,
             last_end_ns: 0,
+            first_sent_ns: None,
             first_failure: None,
         }
     }

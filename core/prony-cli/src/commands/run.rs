@@ -112,16 +112,20 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Turns true at the first Ctrl-C, SIGTERM or SIGHUP: engines are stopped and
 /// what was measured is reported. A second one kills everything at once.
+/// On a thread of its own, so that it is heard whatever the run is busy with.
 fn stop_on_signal() -> Result<watch::Receiver<bool>, Failure> {
     let (sender, receiver) = watch::channel(false);
-    let listen =
-        |kind| signal(kind).map_err(|error| Failure::new(Exit::RunFailed, error.to_string()));
+    let failure = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());
+    let runtime = runtime()?;
+    let inside = runtime.enter();
+    let listen = |kind| signal(kind).map_err(failure);
     let (mut interrupt, mut terminate, mut hangup) = (
         listen(SignalKind::interrupt())?,
         listen(SignalKind::terminate())?,
         listen(SignalKind::hangup())?,
     );
-    tokio::spawn(async move {
+    drop(inside);
+    let watch = async move {
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -137,6 +141,10 @@ fn stop_on_signal() -> Result<watch::Receiver<bool>, Failure> {
                 "stopping: engines are unloaded and what was measured is reported; once more kills at once"
             );
         }
-    });
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(watch))
+        .map_err(failure)?;
     Ok(receiver)
 }

@@ -23,6 +23,7 @@ impl VisitRun<'_, '_> {
     ) -> Staged<()> {
         self.begin(stage)?;
         self.first_failure = None;
+        self.first_sent_ns = None;
         let stages = &self.runner.pipeline.stages;
         let (before, after, count, timeout, concurrency) = match phase {
             Phase::Warmup => (
@@ -61,7 +62,8 @@ impl VisitRun<'_, '_> {
                     .await?
             }
         };
-        // To the last answer: that prony then finds out whether the engine has
+        // From the first sending, since encoding is prony's work, to the last
+        // answer: that prony then finds out whether the engine has
         // crashed is no time of the engine's. When it was interrupted, to now:
         // requests were under way.
         if phase == Phase::Measure {
@@ -69,6 +71,7 @@ impl VisitRun<'_, '_> {
                 Ok(_) => self.last_end_ns,
                 Err(_) => self.runner.now(),
             };
+            let begin = self.first_sent_ns.unwrap_or(begin);
             self.summary.measure_ns = Some(end.saturating_sub(begin));
         }
         let succeeded = attempt!(succeeded);
@@ -287,6 +290,8 @@ impl VisitRun<'_, '_> {
         let max_tokens = self.runner.pipeline.workload.max_tokens;
         let record = Record::judge(self.place(phase, index), seen, said, max_tokens);
         self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
+        let sent = record.stamps.sent_ns;
+        self.first_sent_ns = Some(self.first_sent_ns.map_or(sent, |first| first.min(sent)));
         let ok = record.ok();
         if self.first_failure.is_none() {
             self.first_failure.clone_from(&record.failed);

@@ -37,7 +37,7 @@ usage: cargo xtask COMMAND
   check-macos [-p NAME] type-check for macOS on Apple silicon, from any system
   engines [NAME...]     install real engines into prony's cache
                         (llama.cpp, mlx-lm; default: llama.cpp)
-  model smollm2         download the small model that the quickstart uses
+  model smollm2         download the model of pipelines/smollm2.yaml (93 MB)
   codegen [--check]     write (or only compare) the JSON Schemas in schemas/
   tidy                  check the repository's own rules
   help                  print this

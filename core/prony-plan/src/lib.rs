@@ -3,6 +3,7 @@
 //! Deterministic: the same pipeline gives the same plan.
 
 use prony_config::{Arrival, Order, Pipeline};
+use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,7 @@ impl Plan {
     /// then the signs of the cycle differences of two equal engines are fair
     /// coins whatever the machine's drift, which is what the verdict rests on.
     pub fn new(pipeline: &Pipeline) -> Self {
-        let mut random = Pcg64Mcg::new(u128::from(pipeline.schedule.seed) | 1 << 64);
+        let mut random = Pcg64Mcg::seed_from_u64(pipeline.schedule.seed);
         let mut visits = Vec::new();
         for model in pipeline.enabled_models() {
             for cycle in 1..=pipeline.schedule.cycles {

@@ -57,6 +57,8 @@ fn the_same_seed_gives_the_same_order_and_the_coin_is_fair() {
     };
     assert_eq!(first(7), first(7));
     assert_ne!(first(7), first(8));
+    let orders: BTreeSet<Vec<String>> = (0..64).map(first).collect();
+    assert_eq!(orders.len(), 64, "every seed has an order of its own");
     for seed in 0..4 {
         let a_first = first(seed).iter().filter(|engine| *engine == "a").count();
         // 800 fair coins: outside 344..=456 once in 16,000.

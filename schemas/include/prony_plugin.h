@@ -65,7 +65,13 @@ typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
 /* Operations of `call`: JSON in, JSON out through `write`.
  *   DESCRIBE  {}                               -> manifest
  *   LAUNCH    {config, model, at}              -> launch plan
- *   ENCODE    {config, model, request}         -> HTTP request (body as text) */
+ *   ENCODE    {config, model, request}         -> HTTP request (body as text)
+ *
+ * A request is the record of plugin.wit with `_` for `-`. Its `images` are
+ * [{"media_type": "image/png", "data": "..."}, ...]: `data` is the file in base64
+ * (RFC 4648, section 4, padded, without line breaks), which is also how data
+ * URLs have it. The list is empty unless the manifest says "images": true; a
+ * plugin that says so sends every image or answers with an error. */
 enum { PRONY_DESCRIBE, PRONY_LAUNCH, PRONY_ENCODE };
 
 /* On PRONY_ERR the function has written {kind, message, path} as JSON. */

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell;
 use crate::workspace::{Workspace, create_folder};
+use crate::{python, shell};
 
 /// Installs the engines of these names, and says where their programs are.
 pub(crate) fn install(workspace: &Workspace, names: &[&str]) -> Result<()> {
@@ -72,23 +72,7 @@ fn mlx_lm(workspace: &Workspace) -> Result<PathBuf> {
     } else {
         &["mlx[cpu]", "mlx-lm"]
     };
-    create_folder(&engines(workspace))?;
-    // Without pip of its own, as Debian's python3 lacks what would put it there;
-    // the pip outside can install into it just as well.
-    shell::run(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear", "--without-pip"])
-            .arg(&venv),
-    )
-    .context("python3 cannot make a virtual environment")?;
-    shell::run(
-        pip()
-            .arg("--python")
-            .arg(&python)
-            .args(["install", "--quiet", "--no-input"])
-            .args(packages),
-    )
-    .context("mlx-lm could not be installed")?;
+    python::venv(&venv, packages).context("mlx-lm could not be installed")?;
     if !imports() {
         bail!(
             "mlx-lm is installed but does not start: `{} -m mlx_lm.server` shows why",
@@ -97,13 +81,6 @@ fn mlx_lm(workspace: &Workspace) -> Result<PathBuf> {
     }
     replace_link(&venv.join("bin/mlx_lm.server"), &link)?;
     Ok(link)
-}
-
-/// Python's installer, which is not always there under its own name.
-pub(crate) fn pip() -> Command {
-    let mut command = Command::new("python3");
-    command.args(["-m", "pip", "--disable-pip-version-check"]);
-    command
 }
 
 /// Points `link` to `program`, in one step.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::engines::pip;
+use crate::python::pip;
 use crate::shell;
 use crate::workspace::{Workspace, create_folder};
 

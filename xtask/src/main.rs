@@ -9,11 +9,15 @@
     reason = "a task runner talks to whoever started it"
 )]
 
+mod bench;
 mod build;
 mod codegen;
 mod engines;
+mod fuzz;
 mod macos;
 mod model;
+mod python;
+mod schemas;
 mod shell;
 mod test;
 mod tidy;
@@ -33,12 +37,21 @@ usage: cargo xtask COMMAND
   build                 build prony and the plugins that ship, ready to run
   quickstart [ARGS]     build, then run pipelines/quickstart.yaml (ARGS go to prony)
   test [--fast]         build everything and run every check that CI runs;
-                        --fast leaves out the real engines and the model
+                        --fast leaves out the real engines, the model, and what
+                        downloads tools: schemas and fuzz
   check-macos [-p NAME] type-check for macOS on Apple silicon, from any system
   engines [NAME...]     install real engines into prony's cache
                         (llama.cpp, mlx-lm; default: llama.cpp)
   model smollm2         download the model of pipelines/smollm2.yaml (93 MB)
   codegen [--check]     write (or only compare) the JSON Schemas in schemas/
+  schemas               try the published schemas and all pipelines with two
+                        validators that are not prony's (needs node and npm)
+  fuzz [--seconds N]    load texts that nobody would write (60 s unless given);
+                        needs a C++ compiler
+  fuzz FILE...          load what was found once more
+  bench [NAME] [--strict]
+                        measure prony itself; without a name, list the benches;
+                        --strict fails when a target is missed
   tidy                  check the repository's own rules
   help                  print this
 
@@ -78,8 +91,8 @@ fn run() -> Result<()> {
         ("setup", []) => wasm::ensure_target(&workspace),
         ("build", []) => build::build(&workspace),
         ("quickstart", extra) => build::quickstart(&workspace, extra),
-        ("test", []) => test::test(&workspace, test::Engines::Real),
-        ("test", ["--fast"]) => test::test(&workspace, test::Engines::None),
+        ("test", []) => test::test(&workspace, test::Extent::Full),
+        ("test", ["--fast"]) => test::test(&workspace, test::Extent::Fast),
         ("check-macos", []) => macos::check(&workspace, &["--workspace"]),
         ("check-macos", ["-p", package]) => macos::check(&workspace, &["-p", package]),
         ("engines", []) => engines::install(&workspace, &["llama.cpp"]),
@@ -93,6 +106,23 @@ fn run() -> Result<()> {
             build::prony(&workspace)?;
             codegen::codegen(&workspace, codegen::Mode::Check)
         }
+        ("schemas", []) => schemas::check(&workspace),
+        ("fuzz", []) => fuzz::fuzz(&workspace, fuzz::SECONDS),
+        ("fuzz", ["--seconds", seconds]) => {
+            let seconds = seconds
+                .parse()
+                .with_context(|| format!("`{seconds}` is not a number of seconds"))?;
+            fuzz::fuzz(&workspace, seconds)
+        }
+        ("fuzz", files) if !files.iter().any(|file| file.starts_with('-')) => {
+            fuzz::reproduce(&workspace, files)
+        }
+        ("bench", []) => {
+            bench::list();
+            Ok(())
+        }
+        ("bench", [name]) => bench::bench(&workspace, name, bench::Targets::Shown),
+        ("bench", [name, "--strict"]) => bench::bench(&workspace, name, bench::Targets::Strict),
         ("tidy", []) => tidy::tidy(&workspace),
         _ => bail!(
             "`{}` is not understood; `cargo xtask help` lists the commands",

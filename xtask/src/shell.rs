@@ -36,6 +36,26 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
+/// Runs a command that reports on stdout and may fail on purpose.
+pub(crate) fn report(command: &mut Command) -> Result<Vec<u8>> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{}`", line(command)))?;
+    if output.stdout.is_empty() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let errors: Vec<&str> = errors.lines().collect();
+        let last = &errors[errors.len().saturating_sub(10)..];
+        bail!(
+            "`{}` says nothing ({}):\n{}",
+            line(command),
+            output.status,
+            last.join("\n")
+        );
+    }
+    Ok(output.stdout)
+}
+
 /// Whether a command runs and succeeds, without a word.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command
@@ -55,7 +75,7 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 /// The command as one would type it, for messages.
-fn line(command: &Command) -> String {
+pub(crate) fn line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let words: Vec<_> = std::iter::once(program.file_name().unwrap_or_default())
         .chain(command.get_args())

@@ -5,28 +5,49 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{build, codegen, engines, model, shell, tidy};
+use crate::{build, codegen, engines, fuzz, model, schemas, shell, tidy};
 
-/// Whether the tests get a real engine and a real model.
+/// How long to fuzz: enough to find again what a change has broken.
+const FUZZ_SECONDS: u32 = 30;
+
+/// How much is tried.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Engines {
-    Real,
-    None,
+pub(crate) enum Extent {
+    /// Also what downloads something, or takes minutes: a real engine with a real
+    /// model, other validators, the fuzzer.
+    Full,
+    Fast,
 }
 
 /// Runs all checks, also after one has failed, and the tests last, so that
 /// their closing lines stand at the end of a log.
-pub(crate) fn test(workspace: &Workspace, engines: Engines) -> Result<()> {
+pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
+    let mut tried: Vec<&str> = Vec::new();
     let mut failed: Vec<&str> = Vec::new();
     let mut check = |name, result: Result<()>| {
+        if !tried.contains(&name) {
+            tried.push(name);
+        }
         if let Err(error) = result {
             eprintln!("error: {error:#}");
-            failed.push(name);
+            if !failed.contains(&name) {
+                failed.push(name);
+            }
         }
     };
 
     check("tidy", tidy::tidy(workspace));
     check("fmt", cargo(workspace, "fmt", &["--all", "--check"]));
+    // It is no member of the workspace, so `--all` does not know it.
+    let fuzz_crate = format!("{}/Cargo.toml", fuzz::FOLDER);
+    check(
+        "fmt",
+        cargo(
+            workspace,
+            "fmt",
+            &["--check", "--manifest-path", &fuzz_crate],
+        ),
+    );
     build::build_for_tests(workspace)?;
     check("codegen", codegen::codegen(workspace, codegen::Mode::Check));
     check(
@@ -48,7 +69,9 @@ pub(crate) fn test(workspace: &Workspace, engines: Engines) -> Result<()> {
     let mut tests = workspace.cargo("test");
     tests.args(["--workspace", "--release", "--locked", "--no-fail-fast"]);
     tests.env("PRONY_CACHE", &workspace.cache);
-    if engines == Engines::Real {
+    if extent == Extent::Full {
+        check("schemas", schemas::check(workspace));
+        check("fuzz", fuzz::fuzz(workspace, FUZZ_SECONDS));
         check("engines", engines::install(workspace, &["llama.cpp"]));
         check("model", model::smollm2(workspace));
         // A test that finds no engine must now fail, not pass by doing nothing.
@@ -61,7 +84,7 @@ pub(crate) fn test(workspace: &Workspace, engines: Engines) -> Result<()> {
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
-    shell::step("all checks passed: tidy, fmt, codegen, clippy, test");
+    shell::step(&format!("all checks passed: {}", tried.join(", ")));
     Ok(())
 }
 

@@ -8,8 +8,6 @@ mod layout;
 mod text;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Result, bail};
 
@@ -64,34 +62,14 @@ pub(crate) fn tidy(workspace: &Workspace) -> Result<()> {
     }
 }
 
-/// What git tracks or would track after `git add`, so that a rule is broken
-/// before the commit and not after it.
 fn source_files(workspace: &Workspace) -> Result<Vec<SourceFile>> {
-    let list = shell::output(
-        Command::new("git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-            ])
-            .current_dir(&workspace.root),
-    )?;
-    let list = String::from_utf8(list)?;
-    let mut paths: Vec<&str> = list.split_terminator('\0').collect();
-    paths.sort_unstable();
-    paths.dedup();
-    Ok(paths
+    Ok(workspace
+        .files()?
         .into_iter()
         .filter_map(|path| {
-            let file: PathBuf = workspace.root.join(path);
-            // Binaries are no text, and deleted files are still listed.
-            let text = fs::read_to_string(file).ok()?;
-            Some(SourceFile {
-                path: path.to_owned(),
-                text,
-            })
+            // Binaries are no text.
+            let text = fs::read_to_string(workspace.root.join(&path)).ok()?;
+            Some(SourceFile { path, text })
         })
         .collect())
 }

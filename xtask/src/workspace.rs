@@ -55,6 +55,32 @@ impl Workspace {
         cargo
     }
 
+    /// What git tracks or would track after `git add`, so that a rule is broken
+    /// before the commit and not after it; relative to the top folder, in order.
+    pub(crate) fn files(&self) -> Result<Vec<String>> {
+        let list = shell::output(
+            Command::new("git")
+                .args([
+                    "ls-files",
+                    "-z",
+                    "--cached",
+                    "--others",
+                    "--exclude-standard",
+                ])
+                .current_dir(&self.root),
+        )?;
+        let list = String::from_utf8(list)?;
+        let mut paths: Vec<String> = list
+            .split_terminator('\0')
+            // A file that was deleted, but not from git, is still listed.
+            .filter(|path| self.root.join(path).is_file())
+            .map(str::to_owned)
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        Ok(paths)
+    }
+
     /// One of the shell scripts, with what it needs to know in its environment.
     pub(crate) fn script(&self, name: &str) -> Command {
         let mut command = Command::new("sh");
@@ -78,7 +104,7 @@ impl Workspace {
 }
 
 /// The cargo that runs xtask, so that everything uses the same toolchain.
-fn cargo_program() -> PathBuf {
+pub(crate) fn cargo_program() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
@@ -101,6 +127,19 @@ fn cache_folder() -> Result<PathBuf> {
         home()?.join(".cache")
     };
     Ok(caches.join("prony"))
+}
+
+/// Whether a path is that of a YAML file.
+pub(crate) fn is_yaml(path: &str) -> bool {
+    let extension = Path::new(path).extension();
+    extension.is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+/// Whether a path is that of a pipeline on its own, and not of a part to lay over
+/// one (`*.overlay.yaml`) or to build one from (`_*.yaml`).
+pub(crate) fn is_pipeline(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    is_yaml(path) && !name.starts_with('_') && !name.ends_with(".overlay.yaml")
 }
 
 /// Creates a folder and those above it, naming it if that fails.

@@ -5,7 +5,8 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 ok, 1 run failed, 2 usage, 3 invalid pipeline, 5 plugin failure, 130 interrupted.
+Exit codes: 0 ok, 1 run failed, 2 usage, 3 invalid pipeline, 4 threshold missed,
+5 plugin failure, 130 interrupted.
 Start with: prony run pipelines/quickstart.yaml";
 
 /// Says which LLM inference engine is faster, and how sure that is.
@@ -73,6 +74,15 @@ pub(crate) enum Command {
     Run(Run),
     /// Check pipelines without running anything.
     Validate(Validate),
+    /// Write a commented pipeline to start from.
+    Init(Init),
+    /// Make a pipeline of another tool's configuration.
+    Import(Import),
+    /// Say what a code such as P0101 means, with an example.
+    Explain {
+        /// The code; all codes are listed without one.
+        code: Option<String>,
+    },
     /// Show what a pipeline would run, in order.
     Plan(Plan),
     /// Print a JSON Schema.
@@ -101,10 +111,43 @@ pub(crate) enum Command {
     },
 }
 
+/// A pipeline, and what is laid over it.
 #[derive(Debug, Args)]
-pub(crate) struct Run {
+pub(crate) struct Source {
     /// The pipeline.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
+}
+
+/// What is laid over pipelines.
+#[derive(Debug, Args)]
+pub(crate) struct Layers {
+    /// A file to lay over the pipeline: mappings are merged, other values replaced, `null`
+    /// removes. May be repeated.
+    #[arg(short = 'f', long = "overlay", value_name = "FILE")]
+    pub(crate) overlays: Vec<PathBuf>,
+    /// Set a value, for example `models.0.enabled=false`. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Give a variable of the pipeline another value. May be repeated.
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub(crate) var: Vec<String>,
+    /// Take warnings for errors.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) deny: Option<Deny>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Deny {
+    /// Every warning that the pipeline does not allow.
+    Warnings,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) source: Source,
     /// Folder that gets a new folder for the run.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
@@ -118,15 +161,80 @@ pub(crate) struct Validate {
     /// The pipelines.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// Print diagnostics as JSON.
+    #[command(flatten)]
+    pub(crate) layers: Layers,
+    /// How to print what is found.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs: one JSON object.
+    Json,
+    /// For code scanning: SARIF 2.1.0.
+    Sarif,
+    /// For GitHub Actions: one annotation a line.
+    Github,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// What to start from.
+    #[arg(value_enum, default_value_t)]
+    pub(crate) what: Starter,
+    /// The file to write; `-` is standard output.
+    #[arg(default_value = "pipeline.yaml")]
+    pub(crate) file: PathBuf,
+    /// Write over a file that is there.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Starter {
+    /// One engine, one model.
+    #[default]
+    Hello,
+    /// Two engines against each other.
+    Compare,
+    /// One engine under growing load.
+    Sweep,
+    /// Limits that a build has to keep.
+    CiGate,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The tool whose configuration it is.
+    #[arg(value_enum)]
+    pub(crate) from: ImportFrom,
+    /// The configuration.
+    pub(crate) file: PathBuf,
+    /// The file to write instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write over a file that is there.
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportFrom {
+    /// mlx-serving's benchmark: `benchmark`, `models`, `questions` or `prompts` and `test_images`.
+    MlxServing,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
-    /// The pipeline.
-    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Folder with earlier runs, to estimate the time from.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
     /// Print the plan as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -137,6 +245,9 @@ pub(crate) struct Schema {
     /// Which schema.
     #[arg(value_enum, default_value_t)]
     pub(crate) of: SchemaOf,
+    /// For `pipeline`: with the options of the installed plugins, for an editor.
+    #[arg(long)]
+    pub(crate) with_plugins: bool,
     /// For `plugin`: the plugin's name.
     #[arg(required_if_eq("of", "plugin"))]
     pub(crate) name: Option<String>,
@@ -231,6 +342,9 @@ pub(crate) struct TruthServer {
     /// The first request, from 0, with the fault.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) fault_from: u32,
+    /// Answer requests without an image with an error.
+    #[arg(long)]
+    pub(crate) require_image: bool,
     /// End at once with this exit code, as an engine that cannot start.
     #[arg(long, value_name = "CODE")]
     pub(crate) exit: Option<u8>,

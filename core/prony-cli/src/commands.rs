@@ -1,5 +1,8 @@
 //! The commands, one module each; the small ones are here.
 
+pub(crate) mod explain;
+pub(crate) mod import;
+pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod plan;
 pub(crate) mod plugin;
@@ -68,6 +71,7 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
         inter_token_latency: Duration::from_micros(server.inter_token_latency_us),
         fault,
         fault_from: server.fault_from,
+        require_image: server.require_image,
     };
     prony_truth_server::serve(&listener, config);
     Ok(Exit::Ok)
@@ -77,8 +81,12 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
 pub(crate) fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
-    // Unlike a report for people, this must not be lost unseen.
-    match writeln!(std::io::stdout(), "{json}").and_then(|()| std::io::stdout().flush()) {
+    print(&json)
+}
+
+/// A text that must not be lost unseen, unlike a report for people.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
             Exit::RunFailed,
             format!("standard output: {error}"),

@@ -46,6 +46,7 @@ pub(crate) enum Exit {
     RunFailed = 1,
     Usage = 2,
     InvalidPipeline = 3,
+    ThresholdFailed = 4,
     Plugin = 5,
     Interrupted = 130,
 }
@@ -85,6 +86,9 @@ fn main() -> ExitCode {
     let outcome = match &arguments.command {
         Command::Run(run) => commands::run::run(&arguments.global, run),
         Command::Validate(validate) => commands::validate::run(&arguments.global, validate),
+        Command::Init(init) => commands::init::run(&arguments.global, init),
+        Command::Import(import) => commands::import::run(&arguments.global, import),
+        Command::Explain { code } => commands::explain::run(code.as_deref()),
         Command::Plan(plan) => commands::plan::run(&arguments.global, plan),
         Command::Schema(schema) => commands::schema::run(&arguments.global, schema),
         Command::Plugin { command } => commands::plugin::run(&arguments.global, command),

@@ -4,26 +4,30 @@
 use crate::arguments::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prony_metrics::record::{Phase, Record};
-use prony_plan::Plan;
-use prony_runner::Event;
+use prony_metrics::summary;
+use prony_plan::{Part, Plan, Stage, Visit};
+use prony_runner::{Event, Visited};
+use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 /// Follows the events of a run.
-pub(crate) struct Progress {
+pub(crate) struct Progress<'a> {
     quiet: bool,
     bar: Option<ProgressBar>,
-    visits: usize,
+    plan: &'a Plan,
+    parts: HashMap<(&'a str, u32), &'a Part>,
+    /// The number of the current visit in the plan, from 1.
     visit: usize,
-    requests_per_visit: u64,
-    concurrency: u32,
+    /// Requests that are planned up to its end.
+    requests: u64,
     stage: String,
     /// Measured requests of the current visit.
     measured: Vec<Record>,
 }
 
-impl Progress {
-    pub(crate) fn new(global: &Global, plan: &Plan) -> Self {
+impl<'a> Progress<'a> {
+    pub(crate) fn new(global: &Global, plan: &'a Plan) -> Self {
         let bar = (!global.quiet && std::io::stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template(
                 "{bar:24} {pos}/{len} requests, {elapsed} so far, {eta} to go  {msg}",
@@ -34,50 +38,47 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        let requests_per_visit =
-            u64::from(plan.warmup_requests) + u64::from(plan.measured_requests);
         Self {
             quiet: global.quiet,
             bar,
-            visits: plan.visits.len(),
+            plan,
+            parts: plan.parts(),
             visit: 0,
-            requests_per_visit,
-            concurrency: plan.concurrency,
+            requests: 0,
             stage: String::new(),
             measured: Vec::new(),
         }
     }
 
     pub(crate) fn see(&mut self, event: &Event) {
-        if let Event::Stage { stage, .. } = event {
-            self.stage.clone_from(stage);
-        }
         match event {
             Event::Stage {
                 stage,
-                model: Some(model),
-                engine: Some(engine),
-                cycle: Some(cycle),
+                id,
+                visit,
+                skipped,
                 ..
             } => {
-                if stage == "load" {
-                    self.visit += 1;
-                    self.measured.clear();
+                if let ("load", Some(visit)) = (stage.as_str(), visit) {
+                    self.begin(visit);
                 }
-                if let Some(bar) = &self.bar {
-                    bar.set_message(format!("{model} on {engine}, cycle {cycle}: {stage}"));
+                self.stage.clone_from(id.as_ref().unwrap_or(stage));
+                let at = visit
+                    .as_ref()
+                    .map_or_else(String::new, |visit| format!("{visit}: "));
+                let line = format!("{at}{}", self.stage);
+                if *skipped {
+                    self.say(&format!("{line}: its `if` is false"));
+                } else if let Some(bar) = &self.bar {
+                    bar.set_message(line);
                 }
             }
-            Event::Stage { stage, .. } => {
-                if let Some(bar) = &self.bar {
-                    bar.set_message(stage.clone());
-                }
+            Event::Step { name, reason, .. } => {
+                let reason = reason
+                    .as_ref()
+                    .map_or_else(String::new, |reason| format!(" ({reason})"));
+                self.say(&format!("{}: {name}{reason}", self.stage));
             }
-            Event::Step { name, skipped } => self.say(&format!(
-                "{}: {name}{}",
-                self.stage,
-                if *skipped { " (done already)" } else { "" }
-            )),
             Event::Request(record) => {
                 if let Some(bar) = &self.bar {
                     bar.inc(1);
@@ -86,62 +87,94 @@ impl Progress {
                     self.measured.push((**record).clone());
                 }
             }
-            Event::Visit(visit) => {
+            Event::Visit(visited) => {
                 // Also when requests were left out.
                 if let Some(bar) = &self.bar {
-                    bar.set_position(self.visit as u64 * self.requests_per_visit);
+                    bar.set_position(self.requests);
                 }
-                let line = format!(
-                    "[{}/{}] {} on {}, cycle {}: {}",
+                self.say(&format!(
+                    "[{}/{}] {}: {}",
                     self.visit,
-                    self.visits,
-                    visit.model,
-                    visit.engine,
-                    visit.cycle,
-                    self.outcome(visit)
-                );
-                self.say(&line);
+                    self.plan.visits.len(),
+                    visited.visit,
+                    self.outcome(visited)
+                ));
             }
             Event::Failed {
-                model,
-                engine,
                 stage,
+                id,
+                visit,
                 message,
                 ..
             } => {
-                let subject: Vec<&str> = [model.as_deref().unwrap_or_default(), engine.as_str()]
-                    .into_iter()
-                    .filter(|part| !part.is_empty())
-                    .collect();
-                self.say(&format!(
-                    "failed: {} {stage}: {message}",
-                    subject.join(" on ")
-                ));
+                let subject = visit.as_ref().map_or_else(String::new, subject);
+                let stage = id.as_ref().unwrap_or(stage);
+                self.say(&format!("failed: {subject}{stage}: {message}"));
             }
-            Event::Skipped { model, engine } => {
+            Event::Skipped {
+                cell,
+                model,
+                engine,
+            } => {
+                let cell = match cell.as_str() {
+                    "" => String::new(),
+                    cell => format!(" · {cell}"),
+                };
                 let on = engine
                     .as_ref()
                     .map_or_else(String::new, |engine| format!(" on {engine}"));
-                self.say(&format!("skipping the rest of {model}{on}"));
+                self.say(&format!("skipping the rest of {model}{cell}{on}"));
             }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
-            Event::Started(_) | Event::Finished { .. } => {}
+            Event::Started(_)
+            | Event::Model { .. }
+            | Event::Image { .. }
+            | Event::Finished { .. } => {}
         }
     }
 
-    fn outcome(&self, visit: &prony_metrics::summary::Visit) -> String {
-        let good = self.measured.iter().filter(|record| record.ok()).count();
+    /// Visits come in the order of the plan; some may be left out.
+    fn begin(&mut self, visit: &Visit) {
+        self.measured.clear();
+        for planned in &self.plan.visits[self.visit..] {
+            self.visit += 1;
+            let part = self.parts.get(&planned.part());
+            self.requests += part.map_or(0, |part| part.requests());
+            if planned == visit {
+                return;
+            }
+        }
+    }
+
+    /// Loading, and what came of each `measure` stage.
+    fn outcome(&self, visited: &Visited) -> String {
         let mut parts = Vec::new();
-        if let Some(load) = visit.load_time_ns {
+        if let Some(load) = visited.load_time_ns {
             parts.push(format!("loaded in {:.2} s", load as f64 / 1e9));
         }
-        if !self.measured.is_empty() {
-            parts.push(format!("{good} of {} requests", self.measured.len()));
-        }
-        let records: Vec<&Record> = self.measured.iter().collect();
-        if let Some(rate) = prony_metrics::summary::throughput(&records, &[visit], self.concurrency)
-        {
-            parts.push(format!("{rate:.1} tok/s"));
+        let part = self.parts.get(&visited.visit.part());
+        let stages: Vec<&Stage> = part.map_or_else(Vec::new, |part| part.measures().collect());
+        for stage in &stages {
+            let of_it = |record: &&Record| record.place.stage == stage.id;
+            let records: Vec<&Record> = self.measured.iter().filter(of_it).collect();
+            if records.is_empty() {
+                continue;
+            }
+            let name = match stages.len() {
+                1 => String::new(),
+                _ => format!("{}: ", stage.id),
+            };
+            let good = records.iter().filter(|record| record.ok()).count();
+            parts.push(format!("{name}{good} of {} requests", records.len()));
+            let seen = summary::Visit {
+                cycle: visited.visit.cycle,
+                load_time_ns: visited.load_time_ns,
+                measure_ns: visited.measure_ns.get(&stage.id).copied(),
+                peak_memory_bytes: visited.peak_memory_bytes,
+            };
+            if let Some(rate) = summary::throughput(&records, &[seen], stage.concurrency) {
+                parts.push(format!("{rate:.1} tok/s"));
+            }
         }
         if parts.is_empty() {
             "nothing measured".to_owned()
@@ -163,5 +196,17 @@ impl Progress {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// What a failure is about; a model that cannot be had is on no engine.
+fn subject(visit: &Visit) -> String {
+    let cell = match visit.cell.as_str() {
+        "" => String::new(),
+        cell => format!(" · {cell}"),
+    };
+    match visit.engine.as_str() {
+        "" => format!("{}{cell} ", visit.model),
+        engine => format!("{}{cell} on {engine} ", visit.model),
     }
 }

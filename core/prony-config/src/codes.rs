@@ -5,8 +5,25 @@
 pub struct Code {
     /// For example `P0101`.
     pub code: &'static str,
-    /// What it means and why it matters.
+    /// What it means and why it matters, in a sentence or two.
     pub summary: &'static str,
+    /// A page about it in Markdown: what it means, the way out, and an example.
+    pub page: &'static str,
+}
+
+impl Code {
+    /// Whether it is a warning, which a pipeline can allow. Others are errors, or
+    /// notes on an import.
+    pub fn is_warning(&self) -> bool {
+        const WARNINGS: [&str; 5] = [
+            UNUSED_REPORTER,
+            UNUSED_VARIABLE,
+            UNREACHABLE,
+            NO_REPORT,
+            UNUSED_ALLOW,
+        ];
+        self.code.starts_with('F') || WARNINGS.contains(&self.code)
+    }
 }
 
 macro_rules! codes {
@@ -14,8 +31,12 @@ macro_rules! codes {
         $(pub(crate) const $name: &str = $code;)*
 
         /// All codes in order: `P00xx` syntax, `P01xx` schema, `P02xx`
-        /// templates, `P03xx` meaning, `F00xx` fairness.
-        pub const CODES: &[Code] = &[$(Code { code: $code, summary: $summary }),*];
+        /// templates, `P03xx` meaning, `P05xx` import, `F00xx` fairness.
+        pub const CODES: &[Code] = &[$(Code {
+            code: $code,
+            summary: $summary,
+            page: include_str!(concat!("../explain/", $code, ".md")),
+        }),*];
     };
 }
 
@@ -28,6 +49,28 @@ codes! {
         "A comparison in sequential order: whatever drifts during the run, such as temperature or clock speed, counts for one engine only."
     FAIRNESS_TEMPERATURE "F0004"
         "A comparison with a temperature above 0: engines draw different tokens, so outputs may differ in length, and with them the work done."
+    FAIRNESS_SAMPLING "F0005"
+        "Engines are compared with different sampling options, so they draw different tokens and may take different time for each."
+    FAIRNESS_CACHE "F0006"
+        "Engines are compared with different prefix-cache options: one that answers repeated prompts from its cache does less work."
+    FAIRNESS_CONTEXT "F0007"
+        "Engines are compared with different context lengths, on which memory and the time of a token depend."
+    FAIRNESS_QUANTISATION "F0008"
+        "Engines are compared with different quantisation: fewer bits are faster, and another model."
+    FAIRNESS_UNPINNED "F0009"
+        "A comparison of a model that nothing pins: its file has no `sha256` and no `revision`, so a later run may measure other weights."
+    FAIRNESS_BASELINE "F0010"
+        "A comparison that does not name its baseline: the first engine is taken, and moving a line changes how every difference reads."
+    FAIRNESS_CONDITION "F0011"
+        "A stage that sends requests runs for some engines only, so the engines do different work."
+    FAIRNESS_SAME "F0012"
+        "Two engines are the same plugin with the same options: nothing is compared."
+    FAIRNESS_RESOURCES "F0013"
+        "Engines are compared with different resources, such as threads: the one with more of the machine is faster for that reason."
+    FAIRNESS_MARGIN "F0014"
+        "The margin is too small for the number of cycles: even on a quiet machine the interval will be wider than it."
+    FAIRNESS_LENGTH "F0015"
+        "Engines are told different output lengths by options of their own, so they do different work."
     SYNTAX "P0001"
         "The text is not YAML."
     DUPLICATE_KEY "P0002"
@@ -46,6 +89,12 @@ codes! {
         "A key is not plain text, or `<<` does not merge a mapping."
     UNREADABLE "P0009"
         "The file can not be read, or is not UTF-8 text."
+    OPTION "P0010"
+        "A `--set` or `--var` argument is not `PATH=VALUE` or `NAME=VALUE`, or its path leads nowhere."
+    EXTENDS "P0011"
+        "A pipeline extends itself, directly or through other files."
+    OTHER_FORMAT "P0012"
+        "The file is a configuration of mlx-serving's benchmark. `prony import mlx-serving` makes a pipeline of it."
     UNKNOWN_KEY "P0101"
         "A key that the file format does not have. It is an error because a misspelt option would silently do nothing."
     MISSING_KEY "P0102"
@@ -63,13 +112,17 @@ codes! {
     PLUGIN_SCHEMA "P0108"
         "The JSON Schema that a plugin gives for its options is not a valid schema. This is a fault of the plugin."
     TEMPLATE_PLACE "P0201"
-        "A `${{ }}` template stands where none is evaluated. They work in an engine's `config`, a model's `path`, and the `run`, `env` and `creates` of steps."
+        "A `${{ }}` template stands where none is evaluated: in a key, or in what is read before any template, such as `version`, `env` or the `id` of a stage."
     TEMPLATE_SYNTAX "P0202"
         "The expression of a `${{ }}` template can not be parsed."
     TEMPLATE_NAME "P0203"
         "A template uses a variable, filter, test or method that does not exist."
     TEMPLATE_SCOPE "P0204"
-        "A template uses a variable that has no value yet at that point: engines and models are known from the `load` stage on."
+        "A template uses a variable that has no value at that place: `matrix` has one in each cell, engines and models from the `load` stage on, outputs after the step that gives them."
+    TEMPLATE_VALUE "P0205"
+        "A template has no value: an environment variable is not set, or the expression fails for the values it is given."
+    UNKNOWN_VARIABLE "P0206"
+        "`--var` names a variable that the pipeline does not declare under `vars`."
     ENGINE_CHOICE "P0301"
         "A pipeline has either `engine` or `engines`."
     MODEL_CHOICE "P0302"
@@ -83,16 +136,62 @@ codes! {
     UNKNOWN_BASELINE "P0306"
         "The baseline is not one of the engines."
     STAGE_ORDER "P0307"
-        "Stages stand in the order `setup`, `load`, `warmup`, `measure`, `unload`, `report`, each at most once; only `measure` is required."
+        "The order of stages is `setup`, then `load`, any number of `warmup` and `measure`, `unload`, and once more from `load` for a fresh start, then `report`. All but one `measure` may be left out."
     SYSTEM_PROMPT "P0308"
         "A system message needs `api: chat`; `completions` sends a prompt as it is."
     UNUSED_REPORTER "P0309"
         "A reporter has options but the `report` stage does not use it."
     DUPLICATE_REPORTER "P0310"
         "The `report` stage names the same reporter twice."
+    DUPLICATE_STAGE "P0311"
+        "Two stages have the same `id`, so neither results nor templates could tell them apart."
+    MATRIX_NAME "P0312"
+        "The matrix names an axis, value, engine or model that is not there, or an included point lacks a value."
+    MATRIX_VALUE "P0313"
+        "An axis of the matrix has the same value twice."
+    MATRIX_SIZE "P0314"
+        "The matrix has more cells than a pipeline may have, or none."
+    THRESHOLD "P0315"
+        "A threshold bounds nothing, or something that is not there."
+    UNUSED_VARIABLE "P0316"
+        "A variable, environment variable or axis of the matrix that no template uses: it does nothing."
+    UNREACHABLE "P0317"
+        "A stage that never does anything: its `if` is always false, or it warms up for a measurement that does not follow."
+    NO_REPORT "P0318"
+        "There is no `report` stage, so the pipeline does not say where its results go; the default reporters write them."
+    UNKNOWN_WARNING "P0319"
+        "`allow` names a code that is not a warning. Errors can not be allowed."
+    UNUSED_ALLOW "P0320"
+        "`allow` names a warning that does not come up, so the reason given for it may no longer be true."
+    IMAGES "P0321"
+        "Images need `api: chat`; `completions` sends a prompt as it is."
+    IMPORT_FORMAT "P0501"
+        "To import: the file is not a configuration of the tool that was named."
+    IMPORT_MISSING "P0502"
+        "To import: a key that the configuration must have is not there."
+    IMPORT_TYPE "P0503"
+        "To import: a value of one kind stands where another kind is needed. The tool itself does not check this, and fails later or measures something else."
+    IMPORT_RANGE "P0504"
+        "To import: a value is of the right kind but too small, too large or empty."
+    IMPORT_TEMPLATE "P0505"
+        "To import: a text has `${{` in it, which starts a template in a pipeline, so it can not be carried over."
+    IMPORT_NO_MODEL "P0506"
+        "To import: no model is enabled. A model without `enabled: true` is skipped by the tool."
+    IMPORT_UNKNOWN_KEY "P0511"
+        "A note on an import: the tool does not know this key and ignores it, so it is not carried over."
+    IMPORT_DEFAULT "P0512"
+        "A note on an import: a value is not given, and the default that the tool documents is taken."
+    IMPORT_SKIPPED "P0513"
+        "A note on an import: a model does not say whether it is enabled, which for the tool means that it is not."
+    IMPORT_DIFFERING "P0514"
+        "A note on an import: models have different numbers of questions or cycles. A pipeline has one number for all, so the largest is taken."
+    IMPORT_REPEATED "P0515"
+        "A note on an import: a model is listed twice. A pipeline lists it once."
+    IMPORT_PATH "P0516"
+        "A note on an import: a path is relative. The tool starts from the folder it was called in, a pipeline from its own folder."
 }
 
-/// What a code stands for.
+/// The page about a code.
 pub fn explain(code: &str) -> Option<&'static str> {
-    CODES.iter().find(|c| c.code == code).map(|c| c.summary)
+    CODES.iter().find(|c| c.code == code).map(|c| c.page)
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Arrival, Compare, Duration, Engine, Load, Measure, Model, OnFailure, Ordered, Pipeline, Report,
-    Reporter, Schedule, Setup, Stages, Step, Unload, Warmup, Workload,
+    Arrival, Condition, Duration, Load, Model, OnFailure, Ordered, Report, Schedule, Setup, Step,
+    Threshold, Unload, Warmup, Workload,
 };
 
 /// The most engines, and the most reporters, of a pipeline.
@@ -18,7 +18,7 @@ pub(crate) const MAX_PLUGINS: usize = 64;
 #[schemars(title = "prony pipeline")]
 pub(crate) struct File {
     /// The version of this file format: 1.
-    #[schemars(extend("const" = 1))]
+    #[schemars(extend("const" = 1, "x-literal" = true))]
     pub version: u32,
     /// What the pipeline is called: lower-case letters, digits, `.`, `_` and `-`.
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]*$"), length(max = 100))]
@@ -26,6 +26,22 @@ pub(crate) struct File {
     /// What the pipeline is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// A pipeline file that this one is laid over, relative to this file. Mappings are
+    /// merged, other values replaced; `null` removes a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), extend("x-literal" = true))]
+    pub extends: Option<String>,
+    /// Values by name, for `${{ vars.NAME }}`; `--var NAME=VALUE` changes one for a run.
+    #[serde(default, skip_serializing_if = "Ordered::is_empty")]
+    #[schemars(extend("propertyNames" = {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}))]
+    pub vars: Ordered<Value>,
+    /// Environment variables that the pipeline may read, for `${{ env.NAME }}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$")), extend("x-literal" = true))]
+    pub env: Vec<String>,
+    /// Warnings that do not apply to this pipeline, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Allow>,
     /// The engine under test, when there is one. The plugin's name is the engine's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<PluginUse>,
@@ -40,6 +56,9 @@ pub(crate) struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub models: Option<Vec<Model>>,
+    /// Everything is run once for every combination of values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Matrix>,
     /// What is sent.
     pub workload: Workload,
     /// Reporters with options, by a name that the `report` stage uses.
@@ -52,8 +71,13 @@ pub(crate) struct File {
     /// How often and in which order the engines are visited.
     #[serde(default)]
     pub schedule: Schedule,
-    /// The stages in order: `setup`, `load`, `warmup`, `measure`, `unload`, `report`.
-    /// All but `measure` may be left out.
+    /// What the results must reach: a run that misses one ends with exit code 4.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<Threshold>,
+    /// The stages in order: `setup`, then `load`, any number of `warmup` and `measure`,
+    /// `unload`, and once more from `load` for a fresh start, then `report`. All but one
+    /// `measure` may be left out.
+    #[schemars(length(min = 1, max = 1000))]
     pub stages: Vec<Stage>,
 }
 
@@ -67,6 +91,45 @@ pub(crate) struct PluginUse {
     #[serde(default)]
     pub config: Map<String, Value>,
 }
+
+/// A warning that does not apply.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Allow {
+    /// The warning's code, for example `F0004`; `prony explain CODE` says what it is about.
+    #[schemars(regex(pattern = "^[FP][0-9]{4}$"), extend("x-literal" = true))]
+    pub code: String,
+    /// Why it does not apply here. It is written into the results.
+    #[schemars(length(min = 1), extend("x-literal" = true))]
+    pub reason: String,
+}
+
+/// Values by axis; everything is run once for every combination.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Matrix {
+    /// The axes, for `${{ matrix.AXIS }}`: each a list of texts, numbers, `true` or `false`.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16,
+        "propertyNames" = {"pattern": "^[a-z][a-z0-9_]*$"}))]
+    pub axes: Ordered<Axis>,
+    /// Points beside the combinations: a value for every axis, and `engine` or `model`
+    /// to have it with that one only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<Ordered<Scalar>>,
+    /// Combinations to leave out: those with all of these values, of axes, `engine` or `model`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<Ordered<Scalar>>,
+}
+
+/// The values of an axis.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Axis(#[schemars(length(min = 1, max = 1000))] pub Vec<Scalar>);
+
+/// A text, a number, `true` or `false`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Scalar(#[schemars(extend("type" = ["string", "number", "boolean"]))] pub Value);
 
 /// What the engines are compared with.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -110,6 +173,13 @@ pub(crate) enum Stage {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Measure")]
 pub(crate) struct MeasureEntry {
+    /// Its name in results and templates: `measure` unless given, then `measure_2` and so on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
+    pub id: Option<String>,
+    /// Whether the stage runs: `true` unless given. Usually a template.
+    #[serde(rename = "if", skip_serializing_if = "Condition::is_always")]
+    pub condition: Condition,
     /// Steps that run before the first request, in order.
     pub before: Vec<Step>,
     /// Steps that run after the last request, in order.
@@ -130,84 +200,14 @@ pub(crate) struct MeasureEntry {
 impl Default for MeasureEntry {
     fn default() -> Self {
         Self {
+            id: None,
+            condition: Condition::default(),
             before: Vec::new(),
             after: Vec::new(),
             requests: None,
             arrival: Arrival::default(),
             timeout: None,
             on_failure: OnFailure::Continue,
-        }
-    }
-}
-
-impl MeasureEntry {
-    /// The stage with its default number of requests filled in.
-    pub(crate) fn resolve(self, prompts: usize) -> Measure {
-        Measure {
-            before: self.before,
-            after: self.after,
-            requests: self.requests.unwrap_or(prompts as u32),
-            arrival: self.arrival,
-            timeout: self.timeout,
-            on_failure: self.on_failure,
-        }
-    }
-}
-
-impl From<Measure> for MeasureEntry {
-    fn from(measure: Measure) -> Self {
-        Self {
-            before: measure.before,
-            after: measure.after,
-            requests: Some(measure.requests),
-            arrival: measure.arrival,
-            timeout: measure.timeout,
-            on_failure: measure.on_failure,
-        }
-    }
-}
-
-impl From<Pipeline> for File {
-    fn from(pipeline: Pipeline) -> Self {
-        let Stages {
-            setup,
-            load,
-            warmup,
-            measure,
-            unload,
-            report,
-        } = pipeline.stages;
-        let engine = |e: Engine| (e.name, PluginUse::new(e.plugin, e.config));
-        let reporter = |r: Reporter| (r.name, PluginUse::new(r.plugin, r.config));
-        Self {
-            version: 1,
-            name: pipeline.name,
-            description: pipeline.description,
-            engine: None,
-            engines: Some(pipeline.engines.into_iter().map(engine).collect()),
-            model: None,
-            models: Some(pipeline.models),
-            workload: pipeline.workload,
-            reporters: pipeline.reporters.into_iter().map(reporter).collect(),
-            compare: pipeline.compare.map(CompareEntry::from),
-            schedule: pipeline.schedule,
-            stages: vec![
-                Stage::Setup(setup),
-                Stage::Load(load),
-                Stage::Warmup(warmup),
-                Stage::Measure(measure.into()),
-                Stage::Unload(unload),
-                Stage::Report(report),
-            ],
-        }
-    }
-}
-
-impl From<Compare> for CompareEntry {
-    fn from(compare: Compare) -> Self {
-        Self {
-            baseline: Some(compare.baseline),
-            margin_percent: compare.margin_percent,
         }
     }
 }

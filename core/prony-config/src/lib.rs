@@ -7,9 +7,15 @@
 //! Nothing here does I/O or reads a clock or the environment.
 
 mod codes;
+mod condition;
 mod duration;
+mod fairness;
 mod file;
+mod import;
+mod inputs;
 mod load;
+mod meaning;
+mod merge;
 mod ordered;
 mod pipeline;
 mod plugins;
@@ -17,18 +23,29 @@ mod resolve;
 mod schema;
 mod stage;
 pub mod template;
+mod text;
+mod threshold;
 mod tree;
 mod wording;
 mod yaml;
 
 pub use codes::{CODES, Code, explain};
+pub use condition::Condition;
 pub use duration::Duration;
-pub use load::{load, unreadable};
+pub use import::{Imported, import_mlx_serving};
+pub use inputs::Inputs;
+pub use load::{Loaded, load, load_all, unreadable};
 pub use ordered::Ordered;
-pub use pipeline::{Api, Compare, Engine, Model, Order, Pipeline, Reporter, Schedule, Workload};
+pub use pipeline::{
+    Api, Cell, Compare, Engine, Model, Order, Pipeline, Reporter, Schedule, Workload,
+};
 pub use plugins::{PluginKind, Plugins};
-pub use schema::schema;
-pub use stage::{Arrival, Load, Measure, OnFailure, Report, Setup, Stages, Step, Unload, Warmup};
+pub use schema::{schema, schema_with_plugins};
+pub use stage::{
+    Arrival, Load, Measure, OnFailure, Part, Report, Setup, Step, Unload, Warmup, Work,
+};
+pub use threshold::{Metric, Statistic, Threshold};
+pub use yaml::MAX_BYTES;
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,36 @@
 //! The way from text to pipeline.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use prony_diagnostic::{Diagnostic, Source};
 use serde_json::Value;
 
-use crate::file::File;
-use crate::schema::{Checker, check_plugins, schema};
-use crate::tree::{Found, Span};
-use crate::{Pipeline, Plugins, codes, resolve, template, yaml};
+use crate::file::{Allow, File};
+use crate::inputs::Inputs;
+use crate::meaning::{self, Point};
+use crate::schema::{Checker, check_plugins, strict_schema};
+use crate::template::{self, Filled};
+use crate::text::Texts;
+use crate::tree::{Found, Node, Span};
+use crate::wording::literal;
+use crate::{Pipeline, Plugins, codes, fairness, merge, resolve};
 
 /// The most diagnostics of one run: a file with more is not the file meant.
 const MAX_DIAGNOSTICS: usize = 50;
 
-/// Checks the text of a pipeline file and reads it.
+/// A pipeline and what is to be said about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Warnings, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+    /// What the pipeline allows, in words: code, and the reason given.
+    pub allowed: Vec<(String, String)>,
+}
+
+/// Checks the text of a pipeline file that stands alone and reads it.
 ///
 /// `name` is what diagnostics call the file. On success the diagnostics are
 /// warnings; on failure at least one of them is an error. They come in the
@@ -23,14 +40,30 @@ pub fn load(
     text: &str,
     plugins: &dyn Plugins,
 ) -> Result<(Pipeline, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let source = Arc::new(Source::new(name, text));
-    let (pipeline, mut diagnostics) = check(text, plugins);
-    if pipeline.is_none() {
-        keep_sound_suggestions(text, plugins, &mut diagnostics);
+    load_all(&Inputs::one(name, text, plugins)).map(|loaded| (loaded.pipeline, loaded.warnings))
+}
+
+/// As [`load`], with overlays, settings, variables, and files that others extend.
+pub fn load_all(inputs: &Inputs<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut texts = Texts::default();
+    let mut secrets = Vec::new();
+    let mut checked = check(inputs, &mut texts, &mut secrets);
+    for diagnostic in &mut checked.problems {
+        hide(diagnostic, &secrets);
     }
-    let diagnostics = tidy(diagnostics, &source);
-    match pipeline {
-        Some(pipeline) => Ok((pipeline, diagnostics)),
+    for diagnostic in &mut checked.problems {
+        texts.place(diagnostic);
+    }
+    if checked.pipeline.is_none() {
+        keep_sound_suggestions(inputs, &mut checked.problems);
+    }
+    let diagnostics = tidy(checked.problems, &texts);
+    match checked.pipeline {
+        Some(pipeline) => Ok(Loaded {
+            pipeline,
+            warnings: diagnostics,
+            allowed: checked.allowed,
+        }),
         None => Err(diagnostics),
     }
 }
@@ -44,55 +77,283 @@ pub fn unreadable(name: &str, reason: impl std::fmt::Display) -> Diagnostic {
     .in_file(&Arc::new(Source::new(name, "")))
 }
 
-/// The pipeline, unless there are errors, and everything found.
-fn check(text: &str, plugins: &dyn Plugins) -> (Option<Pipeline>, Vec<Diagnostic>) {
-    static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
-    static CHECKER: LazyLock<Result<Checker<'static>, String>> =
-        LazyLock::new(|| Checker::new(&SCHEMA));
+/// What a check found: a pipeline, unless there are errors.
+#[derive(Default)]
+struct Checked {
+    pipeline: Option<Pipeline>,
+    problems: Vec<Diagnostic>,
+    allowed: Vec<(String, String)>,
+}
 
-    let root = match yaml::parse(text) {
+/// `secrets` gets what the environment said, which is nobody else's business.
+fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> Checked {
+    let failed = |problems| Checked {
+        problems,
+        ..Checked::default()
+    };
+    let root = match merge::merge(inputs, texts) {
         Ok(root) => root,
-        Err(problem) => return (None, vec![*problem]),
+        Err(problems) => return failed(problems),
     };
-    let document = Found {
-        key: None,
-        node: &root,
+    if let Some(problem) = other_format(&root) {
+        return failed(vec![problem]);
+    }
+    let checker = match &*CHECKER {
+        Ok(checker) => checker,
+        Err(reason) => return failed(vec![Diagnostic::error(codes::SCHEMA, reason)]),
     };
-    let mut problems = template::check(text, &root);
-    match &*CHECKER {
-        Ok(checker) => problems.extend(checker.check(&document, false)),
-        Err(reason) => problems.push(Diagnostic::error(codes::SCHEMA, reason)),
+    let mut filled = template::fill(texts, &root, inputs.env);
+    drop(root);
+    secrets.extend(filled.secrets());
+    let mut problems = std::mem::take(&mut filled.problems);
+    let document = |node| Found { key: None, node };
+    problems.extend(checker.check(&document(&filled.root)));
+    problems.extend(check_plugins(&filled.root, inputs.plugins));
+    let layered = inputs.is_layered() || texts.sources().count() > 1 + inputs.var.len();
+    problems.extend(meaning::check(&filled, inputs.plugins, layered));
+    for problem in &mut problems {
+        edit_no_template(problem, texts);
     }
-    problems.extend(check_plugins(&root, plugins));
-    if !problems.is_empty() {
-        return (None, problems);
+    // A name that is misspelt where it is used is not unused as well.
+    if problems
+        .iter()
+        .any(|problem| problem.code == codes::TEMPLATE_NAME)
+    {
+        problems.retain(|problem| problem.code != codes::UNUSED_VARIABLE);
     }
-    match serde_json::from_value::<File>(root.to_json()) {
-        Ok(file) => resolve::resolve(file, &root, plugins),
-        // The schema comes from the same types, so this is a fault of prony's.
-        Err(error) => {
-            let problem = Diagnostic::error(codes::SCHEMA, "the file can not be read");
-            (None, vec![problem.note(error.to_string())])
+    if problems.iter().any(Diagnostic::is_error) {
+        return failed(problems);
+    }
+    let cells = match cells(&filled, texts, checker, inputs.plugins) {
+        Ok(cells) => cells,
+        Err(found) => {
+            problems.extend(found);
+            return failed(problems);
+        }
+    };
+    let Some((_, written)) = cells.first().cloned() else {
+        return failed(problems);
+    };
+    let allow = written.allow.clone();
+    let pipeline = resolve::pipeline(written, cells, &filled);
+    problems.extend(fairness::lint(&pipeline, &filled.root, inputs.plugins));
+    let allowed = allowed(&allow, &filled.root, &mut problems);
+    Checked {
+        pipeline: Some(pipeline),
+        problems,
+        allowed,
+    }
+}
+
+static CHECKER: LazyLock<Result<Checker<'static>, String>> = LazyLock::new(|| {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(strict_schema);
+    Checker::new(&SCHEMA)
+});
+
+/// The documents of all cells, or what is wrong with the values of some.
+fn cells(
+    filled: &Filled,
+    texts: &Texts,
+    checker: &Checker<'_>,
+    plugins: &dyn Plugins,
+) -> Result<Vec<(Point, File)>, Vec<Diagnostic>> {
+    let points = meaning::points(&filled.root);
+    let mut cells = Vec::with_capacity(points.len());
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    for point in points {
+        let file = if filled.has_cells {
+            let (root, mut found) = filled.cell(texts, &point.values);
+            found.extend(checker.check(&Found {
+                key: None,
+                node: &root,
+            }));
+            found.extend(check_plugins(&root, plugins));
+            found.extend(meaning::check_cell(&root, plugins));
+            for mut problem in found {
+                edit_no_template(&mut problem, texts);
+                let place =
+                    |problem: &Diagnostic| problem.primary.as_ref().map(|label| label.span.clone());
+                let is_same = |other: &Diagnostic| {
+                    other.code == problem.code && place(other) == place(&problem)
+                };
+                // Each place once, with the first cell it is wrong in.
+                if !problems.iter().any(is_same) {
+                    problems.push(problem.note(format!("in the cell {}", literal(&point.id))));
+                }
+            }
+            if !problems.is_empty() {
+                continue;
+            }
+            read(&root)
+        } else {
+            cells.first().map_or_else(
+                || read(&filled.root),
+                |(_, first): &(Point, File)| Ok(first.clone()),
+            )
+        };
+        match file {
+            Ok(file) if !has_work(&point, &file) => {
+                let place = filled.root.at("/matrix").name_span();
+                problems.push(
+                    Diagnostic::error(codes::MATRIX_SIZE, "a cell in which nothing runs")
+                        .at(place, format!("nothing is left of {}", literal(&point.id)))
+                        .help("leave out the whole cell, or less of it"),
+                );
+            }
+            Ok(file) => cells.push((point, file)),
+            Err(problem) => return Err(vec![*problem]),
+        }
+    }
+    if problems.is_empty() {
+        Ok(cells)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Whether an engine runs with a model at a point.
+fn has_work(point: &Point, file: &File) -> bool {
+    let one = file.engine.iter().map(|engine| engine.plugin.as_str());
+    let several = file
+        .engines
+        .iter()
+        .flat_map(|engines| engines.iter().map(|(name, _)| name));
+    let engines: Vec<&str> = one.chain(several).collect();
+    let models = file.model.iter().chain(file.models.iter().flatten());
+    models
+        .filter(|model| model.enabled)
+        .any(|model| engines.iter().any(|engine| point.runs(engine, &model.id)))
+}
+
+/// A value that a template gives can not be edited where the template stands.
+fn edit_no_template(problem: &mut Diagnostic, texts: &Texts) {
+    let is_template = |suggestion: &mut prony_diagnostic::Suggestion| {
+        let text = texts.get(&suggestion.span);
+        text.contains("${{")
+    };
+    if let Some(suggestion) = problem.suggestion.take_if(is_template) {
+        problem.help.insert(0, suggestion.in_words());
+    }
+}
+
+fn read(root: &Node) -> Result<File, Box<Diagnostic>> {
+    // The schema comes from the same types, so this would be a fault of prony's.
+    serde_json::from_value(root.to_json()).map_err(|error| {
+        let problem = Diagnostic::error(codes::SCHEMA, "the file can not be read");
+        Box::new(problem.note(error.to_string()))
+    })
+}
+
+/// Blanks out what the environment said wherever a diagnostic quotes it.
+fn hide(diagnostic: &mut Diagnostic, secrets: &[String]) {
+    /// What is shorter is no secret and stands in many words.
+    const SHORTEST: usize = 4;
+    let labels = diagnostic
+        .primary
+        .iter_mut()
+        .chain(&mut diagnostic.secondary);
+    let texts = labels
+        .map(|label| &mut label.text)
+        .chain(&mut diagnostic.notes)
+        .chain(&mut diagnostic.help)
+        .chain([&mut diagnostic.message]);
+    for text in texts {
+        for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
+            if text.contains(secret.as_str()) {
+                *text = text.replace(secret.as_str(), "…");
+            }
         }
     }
 }
 
-/// A suggestion is offered only if the file is valid once all of them are
+/// A file of the benchmark that prony grew out of, which has to be converted.
+fn other_format(root: &Node) -> Option<Diagnostic> {
+    let benchmark = root.entry("benchmark")?;
+    let ours = root.entry("version").or_else(|| root.entry("stages"));
+    ours.is_none().then(|| {
+        Diagnostic::error(
+            codes::OTHER_FORMAT,
+            "this is a configuration of mlx-serving's benchmark, not a pipeline",
+        )
+        .at(benchmark.key_span.clone(), "not a key of pipelines")
+        .help("convert it: `prony import mlx-serving FILE > pipeline.yaml`")
+    })
+}
+
+/// Takes out the warnings that the pipeline allows, and says which it allows for nothing.
+fn allowed(allow: &[Allow], root: &Node, problems: &mut Vec<Diagnostic>) -> Vec<(String, String)> {
+    let mut allowed = Vec::new();
+    let mut unused = Vec::new();
+    for (index, entry) in allow.iter().enumerate() {
+        let earlier = allow[..index].iter().any(|other| other.code == entry.code);
+        if !earlier && problems.iter().any(|problem| problem.code == entry.code) {
+            allowed.push((entry.code.clone(), entry.reason.clone()));
+        } else {
+            let place = root.at(&format!("/allow/{index}/code")).node.span.clone();
+            let message = if earlier {
+                format!("the warning {} is allowed twice", literal(&entry.code))
+            } else {
+                format!(
+                    "the warning {} is allowed and does not come up",
+                    literal(&entry.code)
+                )
+            };
+            unused.push(
+                Diagnostic::warning(codes::UNUSED_ALLOW, message)
+                    .at(place, "nothing to allow")
+                    .help("remove the entry"),
+            );
+        }
+    }
+    problems.retain(|problem| !allow.iter().any(|entry| entry.code == problem.code));
+    problems.extend(unused);
+    allowed
+}
+
+/// A suggestion is offered only if the pipeline is valid once all of them are
 /// applied; otherwise it becomes a help in words.
-fn keep_sound_suggestions(text: &str, plugins: &dyn Plugins, diagnostics: &mut [Diagnostic]) {
-    let mut edits: Vec<(Span, &str)> = diagnostics
-        .iter()
-        .filter_map(|d| d.suggestion.as_ref())
-        .map(|s| (s.span.clone(), s.replacement.as_str()))
-        .collect();
+fn keep_sound_suggestions(inputs: &Inputs<'_>, diagnostics: &mut [Diagnostic]) {
+    let mut edits: HashMap<&str, Vec<(Span, &str)>> = HashMap::new();
+    for diagnostic in &*diagnostics {
+        if let Some(suggestion) = &diagnostic.suggestion
+            && let Some(source) = suggestion.source.as_ref().or(diagnostic.source.as_ref())
+        {
+            let edit = (suggestion.span.clone(), suggestion.replacement.as_str());
+            edits.entry(&source.name).or_default().push(edit);
+        }
+    }
     if edits.is_empty() {
         return;
     }
-    edits.sort_by_key(|(span, _)| span.start);
-    edits.dedup();
-    let apart = edits.is_sorted_by(|(a, _), (b, _)| a.end <= b.start);
-    if apart && check(&apply(text, &edits), plugins).0.is_some() {
-        return;
+    let mut sound = true;
+    for edits in edits.values_mut() {
+        edits.sort_by_key(|(span, _)| span.start);
+        edits.dedup();
+        sound &= edits.is_sorted_by(|(a, _), (b, _)| a.end <= b.start);
+    }
+    let edited = |name: &str, text: &str| {
+        edits
+            .get(name)
+            .map_or_else(|| text.to_owned(), |edits| apply(text, edits))
+    };
+    // Arguments share their names, so an edit of one can not be tried out.
+    sound &= !edits.keys().any(|name| name.starts_with("--"));
+    if sound {
+        let files = inputs
+            .files
+            .iter()
+            .map(|(name, text)| (name.clone(), edited(name, text)));
+        let tried = Inputs {
+            files: files.collect(),
+            read: &|name| (inputs.read)(name).map(|text| edited(name, &text)),
+            ..*inputs
+        };
+        if check(&tried, &mut Texts::default(), &mut Vec::new())
+            .pipeline
+            .is_some()
+        {
+            return;
+        }
     }
     for diagnostic in diagnostics {
         if let Some(suggestion) = diagnostic.suggestion.take() {
@@ -114,9 +375,21 @@ fn apply(text: &str, edits: &[(Span, &str)]) -> String {
     out
 }
 
-/// In the order of the file, each once, not too many, each pointing at one line.
-fn tidy(mut diagnostics: Vec<Diagnostic>, source: &Arc<Source>) -> Vec<Diagnostic> {
-    diagnostics.sort_by_key(|d| d.primary.as_ref().map(|label| label.span.start));
+/// In the order of the files, each once, not too many.
+pub(crate) fn tidy(mut diagnostics: Vec<Diagnostic>, texts: &Texts) -> Vec<Diagnostic> {
+    let order: HashMap<&str, usize> = texts
+        .sources()
+        .enumerate()
+        .map(|(index, source)| (source.name.as_str(), index))
+        .collect();
+    diagnostics.sort_by_key(|diagnostic| {
+        let file = diagnostic
+            .source
+            .as_ref()
+            .and_then(|source| order.get(source.name.as_str()));
+        let place = diagnostic.primary.as_ref().map(|label| label.span.start);
+        (file.copied(), place)
+    });
     diagnostics.dedup();
     let more = diagnostics.len().saturating_sub(MAX_DIAGNOSTICS);
     // An error must not give way to warnings that come before it.
@@ -128,24 +401,5 @@ fn tidy(mut diagnostics: Vec<Diagnostic>, source: &Arc<Source>) -> Vec<Diagnosti
         last.notes
             .push(format!("{more} more problems are not shown"));
     }
-    for diagnostic in &mut diagnostics {
-        diagnostic.source = Some(Arc::clone(source));
-        let labels = diagnostic
-            .primary
-            .iter_mut()
-            .chain(&mut diagnostic.secondary);
-        for label in labels {
-            label.span = first_line(&source.text, &label.span);
-        }
-    }
     diagnostics
-}
-
-/// The part of a range on its first line, without spaces at its end.
-fn first_line(text: &str, span: &Span) -> Span {
-    let Some(covered) = text.get(span.clone()) else {
-        return span.clone();
-    };
-    let line = covered.lines().next().unwrap_or_default().trim_end();
-    span.start..span.start + line.len()
 }

@@ -4,38 +4,91 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::file::File;
-use crate::{Duration, Stages};
+use crate::{Duration, Measure, Part, Report, Setup, Threshold, Work};
 
 /// A checked pipeline. It is written as a pipeline file in which every default
-/// is spelled out, and loading that file gives the same pipeline again.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(into = "File")]
+/// is spelled out, and loading that file gives the same pipeline again; what
+/// comes from `env` or `matrix` is written as the template that it is.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
     /// What the pipeline is called.
     pub name: String,
     /// What it is for.
     pub description: Option<String>,
-    /// The engines, in the order written; at least one, names unique.
+    /// The engines as written, in that order: for reports. At least one, names
+    /// unique. What runs is in the cells.
     pub engines: Vec<Engine>,
-    /// All models, enabled or not; at least one enabled, ids unique.
+    /// All models as written, enabled or not, ids unique: for reports.
     pub models: Vec<Model>,
-    /// What is sent.
-    pub workload: Workload,
     /// What the engines are compared with; always there when there are several engines.
     pub compare: Option<Compare>,
     /// How often and in which order the engines are visited.
     pub schedule: Schedule,
-    /// What happens.
-    pub stages: Stages,
+    /// Runs once, before the cells.
+    pub setup: Setup,
+    /// The points of the matrix, in order; one when there is no matrix.
+    pub cells: Vec<Cell>,
+    /// Runs once, at the end.
+    pub report: Report,
     /// What writes the results, in the order of the `report` stage.
     pub reporters: Vec<Reporter>,
+    /// What the results must reach.
+    pub thresholds: Vec<Threshold>,
+    /// The file that this comes from with every default spelled out.
+    pub(crate) resolved: Value,
 }
 
-impl Pipeline {
-    /// The models that are not switched off.
-    pub fn enabled_models(&self) -> impl Iterator<Item = &Model> {
-        self.models.iter().filter(|model| model.enabled)
+impl Serialize for Pipeline {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.resolved.serialize(serializer)
+    }
+}
+
+/// One point of the matrix: a pipeline in which every axis has a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// `axis=value,axis=value` in the order of the axes; empty without a matrix.
+    /// The same for the same point of every pipeline.
+    pub id: String,
+    /// The engines, as many and in the same order as the pipeline's; options may
+    /// hold templates of the run.
+    pub engines: Vec<Engine>,
+    /// The enabled models.
+    pub models: Vec<Model>,
+    /// Engine and model pairs that are left out, by name and id.
+    pub excluded: Vec<(String, String)>,
+    /// What is sent.
+    pub workload: Workload,
+    /// The visits of a turn of one engine, at least one.
+    pub parts: Vec<Part>,
+    /// What templates of the run can name beside what the run itself knows:
+    /// `vars`, `env` and `matrix`.
+    pub context: Value,
+}
+
+impl Cell {
+    /// Whether an engine is run with a model in this cell.
+    pub fn runs(&self, engine: &str, model: &str) -> bool {
+        !self.excluded.iter().any(|(e, m)| e == engine && m == model)
+    }
+
+    /// The measure stages of all parts, in order.
+    pub fn measures(&self) -> impl Iterator<Item = &Measure> {
+        let work = self.parts.iter().flat_map(|part| &part.work);
+        work.filter_map(|work| match work {
+            Work::Measure(measure) => Some(measure),
+            Work::Warmup(_) => None,
+        })
+    }
+
+    /// Unmeasured requests of a turn.
+    pub fn warmup_requests(&self) -> u32 {
+        let work = self.parts.iter().flat_map(|part| &part.work);
+        work.map(|work| match work {
+            Work::Warmup(warmup) => warmup.requests,
+            Work::Measure(_) => 0,
+        })
+        .sum()
     }
 }
 
@@ -83,6 +136,9 @@ pub struct Model {
     /// The file or folder with the weights, for engines that read them from disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The revision of the model that engines are to fetch; `model.revision` in templates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// The SHA-256 of the file at `path`, as 64 lower-case hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
@@ -99,6 +155,11 @@ pub struct Workload {
     /// The prompts; requests go through them in turn.
     #[schemars(length(min = 1))]
     pub prompts: Vec<String>,
+    /// Image files sent with the prompts, one each: PNG, JPEG, WebP or GIF, relative
+    /// to the pipeline file; for `api: chat` only. Each round of prompts starts with the
+    /// next image, so that every prompt meets every image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
     /// How a prompt is sent: `chat` unless given.
     #[serde(default)]
     pub api: Api,

@@ -4,30 +4,39 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::file::MAX_PLUGINS;
-use crate::{Duration, Ordered};
+use crate::{Condition, Duration, Ordered};
 
-/// All stages, each with its defaults filled in, in the order they run:
-/// `setup` once, `load` to `unload` once per visit, `report` once.
+/// One load-to-unload, with what happens in between: the stages of one visit.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stages {
-    /// Prepares the machine.
-    pub setup: Setup,
+pub struct Part {
     /// Starts an engine with a model.
     pub load: Load,
-    /// Requests that are not measured; none when `requests` is 0.
-    pub warmup: Warmup,
-    /// The requests that are measured.
-    pub measure: Measure,
+    /// Warm-ups and measurements in order.
+    pub work: Vec<Work>,
     /// Stops the engine.
     pub unload: Unload,
-    /// Writes the results.
-    pub report: Report,
+}
+
+/// A stage that sends requests.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// Requests that are not measured.
+    Warmup(Warmup),
+    /// Requests that are.
+    Measure(Measure),
 }
 
 /// Prepares the machine. Runs once, before any engine starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Setup {
+    /// The name for `stages.ID.outputs` in templates: the stage's kind unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
+    pub id: Option<String>,
+    /// Whether the stage runs: `true` unless given. Usually a template.
+    #[serde(rename = "if", skip_serializing_if = "Condition::is_always")]
+    pub condition: Condition,
     /// Steps that run first, in order.
     pub before: Vec<Step>,
     /// Steps that run last, in order.
@@ -42,6 +51,8 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            id: None,
+            condition: Condition::default(),
             before: Vec::new(),
             after: Vec::new(),
             timeout: None,
@@ -54,6 +65,10 @@ impl Default for Setup {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Load {
+    /// The name for `stages.ID.outputs` in templates: the stage's kind unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
+    pub id: Option<String>,
     /// Steps that run before the engine starts, in order.
     pub before: Vec<Step>,
     /// Steps that run once the engine is ready, in order.
@@ -67,6 +82,7 @@ pub struct Load {
 impl Default for Load {
     fn default() -> Self {
         Self {
+            id: None,
             before: Vec::new(),
             after: Vec::new(),
             timeout: Duration::from_secs(600),
@@ -79,6 +95,13 @@ impl Default for Load {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Warmup {
+    /// The name for `stages.ID.outputs` in templates: the stage's kind unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
+    pub id: Option<String>,
+    /// Whether the stage runs: `true` unless given. Usually a template.
+    #[serde(rename = "if", skip_serializing_if = "Condition::is_always")]
+    pub condition: Condition,
     /// Steps that run before the first request, in order.
     pub before: Vec<Step>,
     /// Steps that run after the last request, in order.
@@ -96,6 +119,8 @@ pub struct Warmup {
 impl Default for Warmup {
     fn default() -> Self {
         Self {
+            id: None,
+            condition: Condition::default(),
             before: Vec::new(),
             after: Vec::new(),
             requests: 3,
@@ -108,6 +133,10 @@ impl Default for Warmup {
 /// Sends the requests that are measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measure {
+    /// Its name in records and reports; unique in the pipeline.
+    pub id: String,
+    /// Whether it runs.
+    pub condition: Condition,
     /// Steps that run before the first request, in order.
     pub before: Vec<Step>,
     /// Steps that run after the last request, in order.
@@ -126,6 +155,10 @@ pub struct Measure {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Unload {
+    /// The name for `stages.ID.outputs` in templates: the stage's kind unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
+    pub id: Option<String>,
     /// Steps that run before the engine stops, in order.
     pub before: Vec<Step>,
     /// Steps that run once the engine has stopped, in order.
@@ -139,6 +172,7 @@ pub struct Unload {
 impl Default for Unload {
     fn default() -> Self {
         Self {
+            id: None,
             before: Vec::new(),
             after: Vec::new(),
             timeout: Duration::from_secs(30),
@@ -221,6 +255,14 @@ pub struct Step {
     /// A path that the step makes; the step is skipped when it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creates: Option<String>,
+    /// Whether the step runs: `true` unless given. Usually a template.
+    #[serde(default, rename = "if", skip_serializing_if = "Condition::is_always")]
+    pub condition: Condition,
+    /// Names of values that the step gives by appending lines `NAME=VALUE` to the
+    /// file `$PRONY_OUTPUT`; templates have them as `stages.ID.outputs.NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = "^[a-z][a-z0-9_]*$")), extend("x-literal" = true, "uniqueItems" = true), length(max = 64))]
+    pub outputs: Vec<String>,
 }
 
 fn step_timeout() -> Duration {

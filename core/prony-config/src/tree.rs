@@ -24,6 +24,12 @@ pub(crate) enum Kind {
     Map(Vec<Entry>),
 }
 
+impl Kind {
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+}
+
 /// A key, its place and its value.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
@@ -64,6 +70,30 @@ impl Node {
     /// The place of the value of a key.
     pub(crate) fn at_key(&self, key: &str) -> Option<Span> {
         self.entry(key).map(|entry| entry.value.span.clone())
+    }
+
+    /// A value without places of its own: it stands where the whole of it does.
+    pub(crate) fn from_json(value: &Value, span: &Span) -> Self {
+        let below = |value: &Value| Self::from_json(value, span);
+        let kind = match value {
+            Value::Null => Kind::Null,
+            Value::Bool(value) => Kind::Bool(*value),
+            Value::Number(value) => Kind::Number(value.clone()),
+            Value::String(value) => Kind::String(value.clone()),
+            Value::Array(items) => Kind::List(items.iter().map(below).collect()),
+            Value::Object(entries) => {
+                let entry = |(key, value): (&String, &Value)| Entry {
+                    key: key.clone(),
+                    key_span: span.clone(),
+                    value: below(value),
+                };
+                Kind::Map(entries.iter().map(entry).collect())
+            }
+        };
+        Self {
+            kind,
+            span: span.clone(),
+        }
     }
 
     /// The text of a string.

@@ -35,10 +35,32 @@ pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) 
     ranked.into_iter().map(|(_, name)| name).collect()
 }
 
-/// The name that was probably meant.
+/// The name that was probably meant: the same in another case, one that starts
+/// with the word, or one that differs in a few letters.
 pub(crate) fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name = nearest(word, names).into_iter().next()?;
-    let distance = strsim::damerau_levenshtein(&shorten(word), name);
+    /// A shorter word starts too much.
+    const LEAST: usize = 3;
+    let names: Vec<&str> = names.into_iter().collect();
+    let lower = shorten(word).to_lowercase();
+    if let Some(name) = names
+        .iter()
+        .copied()
+        .find(|name| name.to_lowercase() == lower)
+    {
+        return Some(name);
+    }
+    let name = nearest(&lower, names.iter().copied()).into_iter().next()?;
+    let distance = strsim::damerau_levenshtein(&lower, name);
+    let mut longer = names
+        .iter()
+        .copied()
+        .filter(|name| name.starts_with(&*lower));
+    if distance > 1
+        && lower.chars().count() >= LEAST
+        && let (Some(only), None) = (longer.next(), longer.next())
+    {
+        return Some(only);
+    }
     (distance <= 1 + name.chars().count() / 4 && distance < name.chars().count()).then_some(name)
 }
 
@@ -71,4 +93,14 @@ pub(crate) fn found(node: &Node) -> String {
         Kind::List(_) => "a list".into(),
         Kind::Map(_) => "a mapping".into(),
     }
+}
+
+/// A noun with `a` or `an` before it.
+pub(crate) fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u', 'A']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {noun}")
 }

@@ -24,18 +24,29 @@ impl Severity {
     }
 }
 
-/// A byte range of the source and what is to be said about it.
+/// A byte range of a source and what is to be said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
+    /// The file pointed into, if it is another than the diagnostic's.
+    pub source: Option<Arc<Source>>,
     /// The bytes meant.
     pub span: Range<usize>,
     /// What is the matter here; may be empty.
     pub text: String,
 }
 
+impl Label {
+    /// The file it points into: its own, else that of its diagnostic.
+    pub fn source_in<'a>(&'a self, diagnostic: &'a Diagnostic) -> Option<&'a Arc<Source>> {
+        self.source.as_ref().or(diagnostic.source.as_ref())
+    }
+}
+
 /// An edit that solves the problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suggestion {
+    /// The file to edit, if it is another than the diagnostic's.
+    pub source: Option<Arc<Source>>,
     /// What the edit does, for example `a key with a similar name exists`.
     pub message: String,
     /// The bytes to replace.
@@ -45,6 +56,11 @@ pub struct Suggestion {
 }
 
 impl Suggestion {
+    /// The file it edits: its own, else that of its diagnostic.
+    pub fn source_in<'a>(&'a self, diagnostic: &'a Diagnostic) -> Option<&'a Arc<Source>> {
+        self.source.as_ref().or(diagnostic.source.as_ref())
+    }
+
     /// The same for where an edit can not be shown.
     pub fn in_words(&self) -> String {
         format!("{}: `{}`", self.message, self.replacement)
@@ -106,20 +122,22 @@ impl Diagnostic {
         self
     }
 
-    /// Points at the place that is wrong.
+    /// Points at the place that is wrong, in the diagnostic's file.
     #[must_use]
     pub fn at(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
         self.primary = Some(Label {
+            source: None,
             span,
             text: label.into(),
         });
         self
     }
 
-    /// Points at a place that explains it.
+    /// Points at a place that explains it, in the diagnostic's file.
     #[must_use]
     pub fn and(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
         self.secondary.push(Label {
+            source: None,
             span,
             text: label.into(),
         });
@@ -140,7 +158,7 @@ impl Diagnostic {
         self
     }
 
-    /// Offers an edit.
+    /// Offers an edit of the diagnostic's file.
     #[must_use]
     pub fn suggest(
         mut self,
@@ -149,6 +167,7 @@ impl Diagnostic {
         replacement: impl Into<String>,
     ) -> Self {
         self.suggestion = Some(Suggestion {
+            source: None,
             message: message.into(),
             span,
             replacement: replacement.into(),

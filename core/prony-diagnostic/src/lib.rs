@@ -15,6 +15,8 @@ mod source;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Label, Severity, Suggestion};
+pub use render::github::github;
 pub use render::human::human;
 pub use render::json::json;
+pub use render::sarif::sarif;
 pub use source::{Place, Source};

@@ -39,6 +39,12 @@ impl Source {
         }
     }
 
+    /// The lines and columns of a range, whose end is exclusive.
+    pub(crate) fn places(&self, span: &Range<usize>) -> Range<Place> {
+        let span = self.clamp(span);
+        self.place(span.start)..self.place(span.end)
+    }
+
     /// The nearest character boundary at or before an offset.
     fn boundary(&self, offset: usize) -> usize {
         self.text.floor_char_boundary(offset)

@@ -5,6 +5,7 @@ use crate::Exchange;
 use crate::http::{Client, Prepared, Target};
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
@@ -14,8 +15,8 @@ use tokio::task::LocalSet;
 pub struct Plan {
     /// Where.
     pub target: Target,
-    /// The requests, in order.
-    pub requests: Vec<Prepared>,
+    /// The requests, in order; equal ones can share their bytes.
+    pub requests: Vec<Arc<Prepared>>,
     /// How many at a time.
     pub concurrency: u32,
     /// Limit of each.

@@ -186,3 +186,70 @@ pub fn serve<E: Engine>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prony_plugin_sdk::{Api, EventKind, Image};
+
+    /// Says what it was asked.
+    struct Echo;
+
+    impl Engine for Echo {
+        fn generate(
+            &mut self,
+            request: &Request,
+            clock: fn() -> u64,
+        ) -> Result<Vec<(u64, Event)>, Error> {
+            let event = Event {
+                chunk: 0,
+                kind: EventKind::Text,
+                tokens: 1,
+                text: format!("{request:?}"),
+            };
+            Ok(vec![(clock(), event)])
+        }
+    }
+
+    #[test]
+    fn an_order_reaches_the_engine_unchanged() {
+        let request = Request {
+            api: Api::Chat,
+            prompt: "a\nb".to_owned(),
+            system: None,
+            max_tokens: 1,
+            temperature: 0.1,
+            top_p: None,
+            seed: u64::MAX,
+            stop: Vec::new(),
+            ignore_eos: false,
+            images: vec![Image {
+                media_type: "image/png".to_owned(),
+                data: (0..=255).collect(),
+            }],
+        };
+        let load = Order::Load {
+            config: Value::Null,
+            model: Model {
+                id: "m".to_owned(),
+                path: None,
+            },
+        };
+        let orders: Vec<u8> = [load, Order::Generate(request.clone())]
+            .iter()
+            .flat_map(|order| {
+                let mut line = serde_json::to_vec(order).expect("serialises");
+                line.push(b'\n');
+                line
+            })
+            .collect();
+        let mut answers = Vec::new();
+        serve(&orders[..], &mut answers, |_, _| Ok(Echo)).expect("serves");
+        let answers = String::from_utf8(answers).expect("is text");
+        let last = answers.lines().last().expect("answers");
+        let Answer::Generated { events, .. } = serde_json::from_str(last).expect("parses") else {
+            panic!("{last}")
+        };
+        assert_eq!(events.expect("generated")[0].1.text, format!("{request:?}"));
+    }
+}

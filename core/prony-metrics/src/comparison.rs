@@ -5,7 +5,7 @@
 //! log ratio of the two throughputs; the verdict is the signed-rank interval of
 //! these numbers. Method and simulations behind it: ARCHITECTURE.md.
 
-use crate::record::{Phase, Record};
+use crate::record::Record;
 use crate::statistics::{SignedRank, smallest_sample};
 use crate::summary::{Visit, throughput};
 use prony_plugin_sdk::result::{Comparison, Interval, Verdict};
@@ -23,60 +23,56 @@ pub const MAX_DEGRADED: f64 = 0.1;
 /// Mean output lengths that differ by more than this share are flagged.
 const LENGTH_TOLERANCE: f64 = 0.01;
 
-/// Records and visits of one engine on one model.
+/// What is known of one engine in a group: one model, cell and `measure` stage.
 #[derive(Debug, Clone, Copy)]
 pub struct Side<'a> {
     /// Its name.
     pub name: &'a str,
-    /// All its records.
+    /// Its measured requests.
     pub records: &'a [&'a Record],
-    /// All its visits.
-    pub visits: &'a [&'a Visit],
-    /// Cycles in which a stage of it failed.
+    /// Its visits.
+    pub visits: &'a [Visit],
+    /// Cycles in which something failed that the measurement rests on.
     pub failed: &'a BTreeSet<u32>,
+    /// Cycles in which the stage's `if` left it out.
+    pub skipped: &'a BTreeSet<u32>,
 }
 
-impl Side<'_> {
-    fn measured(&self) -> Vec<&Record> {
-        self.records
-            .iter()
-            .copied()
-            .filter(|record| record.place.phase == Phase::Measure)
-            .collect()
+/// What there is of one cycle.
+#[derive(Default)]
+struct Cycle<'a> {
+    records: Vec<&'a Record>,
+    visits: Vec<Visit>,
+}
+
+impl<'a> Side<'a> {
+    fn cycles(&self) -> BTreeMap<u32, Cycle<'a>> {
+        let mut cycles = BTreeMap::<u32, Cycle<'a>>::new();
+        for record in self.records {
+            let cycle = cycles.entry(record.place.cycle).or_default();
+            cycle.records.push(record);
+        }
+        for visit in self.visits {
+            cycles.entry(visit.cycle).or_default().visits.push(*visit);
+        }
+        cycles
     }
 
-    fn cycle(&self, cycle: u32) -> (Vec<&Record>, Vec<&Visit>) {
-        let records = self
-            .measured()
-            .into_iter()
-            .filter(|record| record.place.cycle == cycle)
-            .collect();
-        let visits = self
-            .visits
-            .iter()
-            .copied()
-            .filter(|visit| visit.cycle == cycle)
-            .collect();
-        (records, visits)
+    fn good(&self) -> impl Iterator<Item = &'a Record> {
+        self.records.iter().copied().filter(|record| record.ok())
     }
 
     fn success_rate(&self) -> f64 {
-        let measured = self.measured();
-        measured.iter().filter(|record| record.ok()).count() as f64 / measured.len().max(1) as f64
+        self.good().count() as f64 / self.records.len().max(1) as f64
     }
 
     fn implausible(&self) -> bool {
-        let measured = self.measured();
-        measured
-            .iter()
-            .any(|record| record.ok() && !record.count_is_plausible())
+        self.good().any(|record| !record.count_is_plausible())
     }
 
     fn mean_tokens(&self) -> Option<f64> {
         let tokens: Vec<f64> = self
-            .measured()
-            .iter()
-            .filter(|record| record.ok())
+            .good()
             .filter_map(|record| record.output_tokens)
             .map(f64::from)
             .collect();
@@ -106,34 +102,30 @@ pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Compa
         concurrency,
         margin_percent,
     } = design;
-    let seen = |side: Side<'_>| {
-        let mut requests = BTreeMap::<u32, u32>::new();
-        for record in side.measured() {
-            *requests.entry(record.place.cycle).or_default() += 1;
-        }
-        requests.retain(|_, count| *count >= requests_per_visit);
-        requests.into_keys().collect::<BTreeSet<u32>>()
+    let (of_baseline, of_candidate) = (baseline.cycles(), candidate.cycles());
+    let whole = |cycles: &BTreeMap<u32, Cycle<'_>>| -> BTreeSet<u32> {
+        let whole = |cycle: &Cycle<'_>| cycle.records.len() >= requests_per_visit as usize;
+        let numbers = cycles.iter().filter(|(_, cycle)| whole(cycle));
+        numbers.map(|(number, _)| *number).collect()
     };
     let broken: BTreeSet<u32> = baseline.failed.union(candidate.failed).copied().collect();
-    let whole: BTreeSet<u32> = &seen(baseline) & &seen(candidate);
-    let cycles: BTreeSet<u32> = &whole | &broken;
+    let both: BTreeSet<u32> = &whole(&of_baseline) & &whole(&of_candidate);
+    let cycles: BTreeSet<u32> = &both | &broken;
     let mut ratios = Vec::new();
     let mut degraded = 0;
-    for cycle in &cycles {
-        let of = |side: Side<'_>| {
-            let (records, visits) = side.cycle(*cycle);
-            records
-                .iter()
-                .all(|record| record.ok())
-                .then(|| throughput(&records, &visits, concurrency))
+    for number in &cycles {
+        let of = |cycles: &BTreeMap<u32, Cycle<'_>>| {
+            let cycle = cycles.get(number)?;
+            let well = cycle.records.iter().all(|record| record.ok());
+            well.then(|| throughput(&cycle.records, &cycle.visits, concurrency))
                 .flatten()
         };
-        match (of(baseline), of(candidate)) {
-            (Some(a), Some(b)) if !broken.contains(cycle) => ratios.push((b / a).ln()),
+        match (of(&of_baseline), of(&of_candidate)) {
+            (Some(a), Some(b)) if !broken.contains(number) => ratios.push((b / a).ln()),
             _ => degraded += 1,
         }
     }
-    let pooled = |side: Side<'_>| throughput(&side.measured(), side.visits, concurrency);
+    let pooled = |side: Side<'_>| throughput(side.records, side.visits, concurrency);
     let pooled_difference_percent = pooled(baseline)
         .zip(pooled(candidate))
         .map(|(a, b)| percent((b / a).ln()));
@@ -153,7 +145,9 @@ pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Compa
 
     let ranks = SignedRank::new(&ratios);
     let interval = ranks.as_ref().and_then(|ranks| ranks.interval(ALPHA));
-    let obstacle = obstacle(baseline, candidate, cycles.len(), degraded, ratios.len());
+    let obstacle = uneven(baseline, candidate)
+        .or_else(|| uneven(candidate, baseline))
+        .or_else(|| obstacle(baseline, candidate, cycles.len(), degraded, ratios.len()));
     let margin = (1.0 + margin_percent / 100.0).ln();
     let inside = ranks
         .as_ref()
@@ -202,7 +196,20 @@ pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Compa
     }
 }
 
-/// What forbids a verdict, if anything.
+/// A stage that one engine went through and its `if` kept from the other: the
+/// two did not do the same work.
+fn uneven(measured: Side<'_>, skipped: Side<'_>) -> Option<String> {
+    let cycles: BTreeSet<u32> = measured.records.iter().map(|it| it.place.cycle).collect();
+    let uneven = skipped.skipped.intersection(&cycles).count();
+    (uneven > 0).then(|| {
+        format!(
+            "the `if` of the stage left out `{}` in {uneven} of the cycles in which `{}` was measured",
+            skipped.name, measured.name
+        )
+    })
+}
+
+/// What else forbids a verdict, if anything.
 fn obstacle(
     baseline: Side<'_>,
     candidate: Side<'_>,
@@ -211,7 +218,7 @@ fn obstacle(
     usable: usize,
 ) -> Option<String> {
     for side in [baseline, candidate] {
-        if side.measured().is_empty() {
+        if side.records.is_empty() {
             return Some(format!("`{}` was not measured", side.name));
         }
         let rate = side.success_rate();
@@ -223,11 +230,7 @@ fn obstacle(
                 MIN_SUCCESS_RATE * 100.0
             ));
         }
-        if side
-            .measured()
-            .iter()
-            .any(|record| record.ok() && record.output_tokens.is_none())
-        {
+        if side.good().any(|record| record.output_tokens.is_none()) {
             return Some(format!(
                 "`{}` does not say how many tokens it generated",
                 side.name

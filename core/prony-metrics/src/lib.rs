@@ -4,7 +4,8 @@
 //!   succeeded;
 //! - [`statistics`]: quantiles, the signed-rank interval;
 //! - [`summary`]: the metrics of one model on one engine;
-//! - [`comparison`]: a candidate against the baseline.
+//! - [`comparison`]: a candidate against the baseline;
+//! - [`threshold`]: results against what they must reach.
 //!
 //! Nothing here does I/O or reads a clock.
 
@@ -12,3 +13,4 @@ pub mod comparison;
 pub mod record;
 pub mod statistics;
 pub mod summary;
+pub mod threshold;

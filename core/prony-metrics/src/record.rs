@@ -119,6 +119,9 @@ pub struct Arrival(pub u64, pub u32);
 /// Which request of the plan this is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
+    /// Cell of the matrix; empty without a matrix.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cell: String,
     /// Model id.
     pub model: String,
     /// Engine name.
@@ -127,10 +130,15 @@ pub struct Place {
     pub cycle: u32,
     /// In the sample or not.
     pub phase: Phase,
+    /// Id of the stage: `warmup` or `measure` unless the pipeline says otherwise.
+    pub stage: String,
     /// Request within the stage, from 0.
     pub index: u32,
     /// Index of the prompt.
     pub prompt: u32,
+    /// Index of the image, if one was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<u32>,
 }
 
 /// What is kept of a request. One line of the journal.
@@ -406,12 +414,15 @@ mod tests {
 
     fn place() -> Place {
         Place {
+            cell: String::new(),
             model: "m".into(),
             engine: "e".into(),
             cycle: 1,
             phase: Phase::Measure,
+            stage: "measure".into(),
             index: 0,
             prompt: 0,
+            image: None,
         }
     }
 

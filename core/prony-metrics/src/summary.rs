@@ -1,24 +1,20 @@
-//! The metrics of one model on one engine.
+//! The metrics of one model on one engine: of one group of requests, which in a
+//! run are those of one cell and one `measure` stage.
 
-use crate::record::{Phase, Record};
+use crate::record::Record;
 use crate::statistics::distribution;
 use prony_plugin_sdk::result::{Distribution, EngineResult};
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What one visit says beside its requests. One line of the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What one visit says of a group beside its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Visit {
-    /// Model id.
-    pub model: String,
-    /// Engine name.
-    pub engine: String,
     /// Cycle, from 1.
     pub cycle: u32,
     /// From starting the engine to its being ready; `None` if it never was, or
     /// ran already.
     pub load_time_ns: Option<u64>,
-    /// Wall-clock time of the measure stage.
+    /// Wall-clock time of the group's `measure` stage; `None` if it never began.
     pub measure_ns: Option<u64>,
     /// Highest resident memory of the engine's processes, sampled.
     pub peak_memory_bytes: Option<u64>,
@@ -26,19 +22,14 @@ pub struct Visit {
 
 const MS: f64 = 1e6;
 
-/// Sums up the visits and records of one model on one engine. Warm-up requests
-/// are left out. `concurrency` is the number of requests in flight.
+/// Sums up a group's measured requests and its visits. `concurrency` is the
+/// number of requests in flight.
 pub fn engine(
     name: &str,
-    records: &[&Record],
-    visits: &[&Visit],
+    measured: &[&Record],
+    visits: &[Visit],
     concurrency: u32,
 ) -> EngineResult {
-    let measured: Vec<&Record> = records
-        .iter()
-        .copied()
-        .filter(|record| record.place.phase == Phase::Measure)
-        .collect();
     let good: Vec<&Record> = measured
         .iter()
         .copied()
@@ -65,7 +56,7 @@ pub fn engine(
         distribution(good.iter().filter_map(|record| of(record)).collect())
     };
     let distinct = |of: &dyn Fn(&Record) -> Option<String>| -> Vec<String> {
-        records
+        measured
             .iter()
             .filter_map(|record| of(record))
             .collect::<BTreeSet<_>>()
@@ -85,7 +76,7 @@ pub fn engine(
             .filter_map(|record| record.output_tokens)
             .map(u64::from)
             .sum(),
-        output_tokens_per_sec: throughput(&measured, visits, concurrency),
+        output_tokens_per_sec: throughput(measured, visits, concurrency),
         request_latency_ms: over(&|record| Some(record.latency_ns() as f64 / MS)),
         time_to_first_token_ms: over(&|record| {
             record.time_to_first_token_ns().map(|ns| ns as f64 / MS)
@@ -145,7 +136,7 @@ pub fn engine(
 /// in flight: over the wall-clock time of the measure stages.
 ///
 /// `None` when nothing succeeded or a successful request has no token count.
-pub fn throughput(measured: &[&Record], visits: &[&Visit], concurrency: u32) -> Option<f64> {
+pub fn throughput(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option<f64> {
     let mut tokens = 0;
     for record in measured.iter().filter(|record| record.ok()) {
         tokens += u64::from(record.output_tokens?);

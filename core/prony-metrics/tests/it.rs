@@ -7,7 +7,8 @@ use prony_metrics::statistics::{
     SignedRank, critical_value, distribution, quantile, smallest_sample,
 };
 use prony_metrics::summary::{Visit, engine, throughput};
-use prony_plugin_sdk::result::Verdict;
+use prony_metrics::threshold::{Threshold, judge};
+use prony_plugin_sdk::result::{ModelResult, Verdict};
 use prony_plugin_sdk::{Event, EventKind};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -87,12 +88,15 @@ fn few_differences_give_no_interval() {
 /// A record of a request that took `ms` and gave `tokens`.
 fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record {
     let place = Place {
+        cell: String::new(),
         model: "m".into(),
         engine: engine.into(),
         cycle,
         phase: Phase::Measure,
+        stage: "measure".into(),
         index,
         prompt: index,
+        image: None,
     };
     let stamps = Stamps {
         end_ns: (ms * 1e6) as u64,
@@ -164,8 +168,18 @@ fn a_failed_request_costs_time_and_brings_no_tokens() {
     );
 }
 
-/// No failed cycles.
+/// No failed cycles, none skipped.
 static NO_CYCLES: BTreeSet<u32> = BTreeSet::new();
+
+fn side<'a>(name: &'a str, records: &'a [&'a Record]) -> Side<'a> {
+    Side {
+        name,
+        records,
+        visits: &[],
+        failed: &NO_CYCLES,
+        skipped: &NO_CYCLES,
+    }
+}
 
 fn design(cycles: u32, requests_per_visit: u32) -> Design {
     Design {
@@ -189,22 +203,7 @@ fn verdict(times: &[(f64, f64)], break_cycle: Option<u32>) -> prony_plugin_sdk::
         });
     }
     let (a, b): (Vec<&Record>, Vec<&Record>) = (all.0.iter().collect(), all.1.iter().collect());
-    let none: Vec<&Visit> = Vec::new();
-    compare(
-        Side {
-            name: "a",
-            records: &a,
-            visits: &none,
-            failed: &NO_CYCLES,
-        },
-        Side {
-            name: "b",
-            records: &b,
-            visits: &none,
-            failed: &NO_CYCLES,
-        },
-        design(times.len() as u32, 1),
-    )
+    compare(side("a", &a), side("b", &b), design(times.len() as u32, 1))
 }
 
 #[test]
@@ -271,22 +270,7 @@ fn mean_of_rates_does_not_decide() {
 fn different_lengths_are_flagged() {
     let a = record("a", 1, 0, 1000.0, 100);
     let b = record("b", 1, 0, 1000.0, 120);
-    let none: Vec<&Visit> = Vec::new();
-    let comparison = compare(
-        Side {
-            name: "a",
-            records: &[&a],
-            visits: &none,
-            failed: &NO_CYCLES,
-        },
-        Side {
-            name: "b",
-            records: &[&b],
-            visits: &none,
-            failed: &NO_CYCLES,
-        },
-        design(6, 1),
-    );
+    let comparison = compare(side("a", &[&a]), side("b", &[&b]), design(6, 1));
     assert_eq!(comparison.flags, ["length_mismatch"]);
 }
 
@@ -304,22 +288,7 @@ fn a_cycle_that_was_cut_short_is_passed_over() {
     }
     let (a, b): (Vec<&Record>, Vec<&Record>) =
         (records.0.iter().collect(), records.1.iter().collect());
-    let none: Vec<&Visit> = Vec::new();
-    let comparison = compare(
-        Side {
-            name: "a",
-            records: &a,
-            visits: &none,
-            failed: &NO_CYCLES,
-        },
-        Side {
-            name: "b",
-            records: &b,
-            visits: &none,
-            failed: &NO_CYCLES,
-        },
-        design(8, 2),
-    );
+    let comparison = compare(side("a", &a), side("b", &b), design(8, 2));
     assert_eq!((comparison.cycles, comparison.degraded_cycles), (6, 0));
     assert_eq!(comparison.verdict, Verdict::Faster);
 }
@@ -333,14 +302,7 @@ fn cycles_in_which_an_engine_failed_to_start_count_against_a_verdict() {
     };
     let (a, b) = (records("a", 1000.0), records("b", 500.0));
     let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
-    let none: Vec<&Visit> = Vec::new();
     let verdict = |failed: &BTreeSet<u32>| {
-        let side = |name, records| Side {
-            name,
-            records,
-            visits: &none,
-            failed: &NO_CYCLES,
-        };
         let candidate = Side {
             failed,
             ..side("b", &b)
@@ -365,14 +327,171 @@ fn a_count_that_cannot_be_right_names_no_winner() {
         .map(|cycle| record("b", cycle, 0, 1000.0, 5000))
         .collect();
     let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
-    let none: Vec<&Visit> = Vec::new();
-    let side = |name, records| Side {
-        name,
-        records,
-        visits: &none,
-        failed: &NO_CYCLES,
-    };
     let comparison = compare(side("a", &a), side("b", &b), design(8, 1));
     assert_eq!(comparison.verdict, Verdict::Inconclusive);
     assert!(comparison.flags.contains(&"token_mismatch".to_owned()));
+}
+
+#[test]
+fn several_in_flight_count_by_the_wall_clock_of_their_own_cycle() {
+    let visit = |cycle, seconds: u64| Visit {
+        cycle,
+        load_time_ns: None,
+        measure_ns: Some(seconds * 1_000_000_000),
+        peak_memory_bytes: None,
+    };
+    // Two at a time, 1 s each: every cycle has 2 s of requests in 1 s.
+    let records = |name: &str, cycles: u32| -> Vec<Record> {
+        let pair = |cycle| [0, 1].map(|index| record(name, cycle, index, 1000.0, 50));
+        (1..=cycles).flat_map(pair).collect()
+    };
+    let (a, b) = (records("a", 8), records("b", 8));
+    let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
+    let fast: Vec<Visit> = (1..=8).map(|cycle| visit(cycle, 1)).collect();
+    let slow: Vec<Visit> = (1..=8).map(|cycle| visit(cycle, 2)).collect();
+    let comparison = compare(
+        Side {
+            visits: &slow,
+            ..side("a", &a)
+        },
+        Side {
+            visits: &fast,
+            ..side("b", &b)
+        },
+        Design {
+            concurrency: 2,
+            ..design(8, 2)
+        },
+    );
+    assert_eq!(comparison.verdict, Verdict::Faster);
+    assert!(
+        comparison
+            .cycle_log_ratios
+            .iter()
+            .all(|it| (it - 2_f64.ln()).abs() < 1e-12)
+    );
+}
+
+#[test]
+fn a_stage_that_one_engine_skipped_names_no_winner() {
+    let records = |name: &str, cycles: std::ops::RangeInclusive<u32>, ms: f64| -> Vec<Record> {
+        cycles
+            .map(|cycle| record(name, cycle, 0, ms, 100))
+            .collect()
+    };
+    let (a, b) = (records("a", 1..=8, 1000.0), records("b", 3..=8, 500.0));
+    let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
+    let skipped = BTreeSet::from([1, 2]);
+    let candidate = Side {
+        skipped: &skipped,
+        ..side("b", &b)
+    };
+    let comparison = compare(side("a", &a), candidate, design(8, 1));
+    assert_eq!(comparison.verdict, Verdict::Inconclusive);
+    assert_eq!(
+        comparison.reason,
+        "the `if` of the stage left out `b` in 2 of the cycles in which `a` was measured"
+    );
+    let turned = compare(candidate, side("a", &a), design(8, 1));
+    assert_eq!(turned.verdict, Verdict::Inconclusive);
+
+    // Both skipped the same cycles: the others count.
+    let both = Side {
+        skipped: &skipped,
+        ..side("a", &a[2..])
+    };
+    assert_eq!(
+        compare(both, candidate, design(8, 1)).verdict,
+        Verdict::Faster
+    );
+}
+
+/// A model with two engines: `a` was measured, `b` was not.
+fn measured_on_one() -> ModelResult {
+    let records: Vec<Record> = (0..4)
+        .map(|index| record("a", 1, index, 1000.0, 50))
+        .collect();
+    let records: Vec<&Record> = records.iter().collect();
+    ModelResult {
+        id: "m".into(),
+        size: None,
+        path: None,
+        sha256: None,
+        revision: None,
+        cell: Some("quant=q8".into()),
+        measure: None,
+        warmup_requests: 0,
+        requests_per_visit: 4,
+        concurrency: 1,
+        engines: vec![engine("a", &records, &[], 1), engine("b", &[], &[], 1)],
+        comparisons: Vec::new(),
+        failures: Vec::new(),
+    }
+}
+
+fn threshold(metric: &str, min: Option<f64>, max: Option<f64>) -> Threshold {
+    Threshold {
+        metric: metric.into(),
+        statistic: None,
+        min,
+        max,
+        engine: Some("a".into()),
+        model: None,
+    }
+}
+
+#[test]
+fn thresholds_bound_values_from_both_sides() {
+    let models = [measured_on_one()];
+    let passes = |threshold: Threshold| {
+        let results = judge(&[threshold], &models);
+        assert_eq!(results.len(), 1, "{results:?}");
+        (results[0].value, results[0].passed)
+    };
+    let speed = |min, max| passes(threshold("output_tokens_per_sec", min, max));
+    assert_eq!(
+        speed(Some(50.0), None),
+        (Some(50.0), true),
+        "a bound is allowed"
+    );
+    assert_eq!(speed(Some(50.1), None), (Some(50.0), false));
+    assert_eq!(speed(Some(10.0), Some(49.0)), (Some(50.0), false));
+    let latency = |statistic: &str, max| {
+        let latency = threshold("request_latency_ms", None, Some(max));
+        passes(Threshold {
+            statistic: Some(statistic.into()),
+            ..latency
+        })
+    };
+    assert_eq!(latency("p90", 1000.0), (Some(1000.0), true));
+    assert_eq!(latency("max", 999.0), (Some(1000.0), false));
+}
+
+#[test]
+fn what_has_no_value_misses_its_threshold() {
+    let models = [measured_on_one()];
+    let memory = judge(&[threshold("peak_memory_bytes", None, Some(1e9))], &models);
+    assert_eq!((memory[0].value, memory[0].passed), (None, false));
+    // Of an engine that was not measured even a time of 0 is no value.
+    let time = threshold("total_time_s", None, Some(60.0));
+    let times = judge(
+        &[Threshold {
+            engine: None,
+            ..time
+        }],
+        &models,
+    );
+    let passed: Vec<(&str, bool)> = times.iter().map(|it| (&*it.engine, it.passed)).collect();
+    assert_eq!(passed, [("a", true), ("b", false)]);
+    assert_eq!(times[0].cell.as_deref(), Some("quant=q8"));
+}
+
+#[test]
+fn thresholds_of_another_model_are_not_asked_for() {
+    let other = threshold("success_rate", Some(1.0), None);
+    let other = Threshold {
+        model: Some("other".into()),
+        ..other
+    };
+    assert_eq!(judge(&[other], &[measured_on_one()]), []);
 }

@@ -1,77 +1,139 @@
-//! From a checked pipeline to the ordered visits of a run.
+//! From a checked pipeline to the ordered visits of a run, and what they take.
 //!
 //! Deterministic: the same pipeline gives the same plan.
 
-use prony_config::{Arrival, Order, Pipeline};
+mod estimate;
+mod stages;
+
+pub use estimate::{Estimate, Past};
+pub use stages::{Ids, Part, Phase, Stage, ids};
+
+use prony_config::{Cell, Order, Pipeline};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fmt;
 
 /// What a run will do, in order. `setup` comes before the visits and `report`
 /// after them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// One load-to-unload of one engine each.
     pub visits: Vec<Visit>,
-    /// Unmeasured requests of each visit.
-    pub warmup_requests: u32,
-    /// Measured requests of each visit.
-    pub measured_requests: u32,
-    /// Requests in flight.
-    pub concurrency: u32,
+    /// What the visits consist of: the parts of every cell.
+    pub parts: Vec<Part>,
 }
 
 /// One load-to-unload of one engine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Visit {
+    /// Point of the matrix; empty without a matrix.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cell: String,
     /// Model id.
     pub model: String,
     /// Engine name.
     pub engine: String,
     /// Fresh start of all engines with this model, from 1.
     pub cycle: u32,
+    /// Which of the cell's parts, from 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub part: u32,
+}
+
+pub(crate) fn first() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+pub(crate) fn is_first(part: &u32) -> bool {
+    *part == 1
+}
+
+/// `model · cell on engine, cycle 2, part 2`; what there is only one of is left out.
+impl fmt::Display for Visit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.model)?;
+        if !self.cell.is_empty() {
+            write!(f, " · {}", self.cell)?;
+        }
+        write!(f, " on {}, cycle {}", self.engine, self.cycle)?;
+        if self.part > 1 {
+            write!(f, ", part {}", self.part)?;
+        }
+        Ok(())
+    }
 }
 
 impl Plan {
-    /// Plans `pipeline`: model by model, cycle by cycle; within a cycle every
-    /// engine once, in an order that is drawn anew for each cycle.
+    /// Plans `pipeline`: cell by cell, model by model, cycle by cycle. Within a
+    /// cycle every engine has one turn, in an order that is drawn anew for each
+    /// cycle; a turn is the visits of all parts of the cell.
     ///
     /// Two engines are ordered by a fair coin, independent of every other cycle:
     /// then the signs of the cycle differences of two equal engines are fair
     /// coins whatever the machine's drift, which is what the verdict rests on.
+    ///
+    /// A cell in which nothing can be measured, since every `measure` stage of it
+    /// is left out by its `if`, has no visits.
     pub fn new(pipeline: &Pipeline) -> Self {
         let mut random = Pcg64Mcg::seed_from_u64(pipeline.schedule.seed);
-        let mut visits = Vec::new();
-        for model in pipeline.enabled_models() {
-            for cycle in 1..=pipeline.schedule.cycles {
-                let mut engines: Vec<&str> = pipeline
-                    .engines
-                    .iter()
-                    .map(|engine| engine.name.as_str())
-                    .collect();
-                if pipeline.schedule.order == Order::Interleaved {
-                    engines.shuffle(&mut random);
-                }
-                visits.extend(engines.into_iter().map(|engine| Visit {
-                    model: model.id.clone(),
-                    engine: engine.to_owned(),
-                    cycle,
-                }));
+        let mut plan = Self::default();
+        for cell in &pipeline.cells {
+            let parts = Part::all(cell);
+            if !parts.iter().any(|part| part.measures().next().is_some()) {
+                continue;
             }
+            for model in &cell.models {
+                for cycle in 1..=pipeline.schedule.cycles {
+                    let mut engines = engines(cell, &model.id);
+                    if pipeline.schedule.order == Order::Interleaved {
+                        engines.shuffle(&mut random);
+                    }
+                    let turn = |engine: &str| {
+                        let visit = |part: &Part| Visit {
+                            cell: cell.id.clone(),
+                            model: model.id.clone(),
+                            engine: engine.to_owned(),
+                            cycle,
+                            part: part.part,
+                        };
+                        parts.iter().map(visit).collect::<Vec<_>>()
+                    };
+                    plan.visits.extend(engines.into_iter().flat_map(turn));
+                }
+            }
+            plan.parts.extend(parts);
         }
-        let Arrival::Concurrency(concurrency) = pipeline.stages.measure.arrival;
-        Self {
-            visits,
-            warmup_requests: pipeline.stages.warmup.requests,
-            measured_requests: pipeline.stages.measure.requests,
-            concurrency,
-        }
+        plan
     }
 
-    /// All requests, warm-up included.
-    pub fn requests(&self) -> u64 {
-        self.visits.len() as u64
-            * (u64::from(self.warmup_requests) + u64::from(self.measured_requests))
+    /// The parts by cell and number.
+    pub fn parts(&self) -> HashMap<(&str, u32), &Part> {
+        let parts = self.parts.iter();
+        parts
+            .map(|part| ((part.cell.as_str(), part.part), part))
+            .collect()
     }
+
+    /// All requests, warm-up included; of stages with an `if` as if they ran.
+    pub fn requests(&self) -> u64 {
+        let parts = self.parts();
+        let of = |visit: &Visit| parts.get(&visit.part()).map_or(0, |part| part.requests());
+        self.visits.iter().map(of).sum()
+    }
+}
+
+impl Visit {
+    /// The key of its part in [`Plan::parts`].
+    pub fn part(&self) -> (&str, u32) {
+        (&self.cell, self.part)
+    }
+}
+
+fn engines<'a>(cell: &'a Cell, model: &str) -> Vec<&'a str> {
+    let engines = cell.engines.iter().map(|engine| engine.name.as_str());
+    engines.filter(|engine| cell.runs(engine, model)).collect()
 }

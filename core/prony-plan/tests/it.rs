@@ -1,7 +1,7 @@
-//! Order and completeness of plans.
+//! Order and completeness of plans, and what they take.
 
 use prony_config::{Pipeline, PluginKind, Plugins, load};
-use prony_plan::Plan;
+use prony_plan::{Estimate, Past, Phase, Plan, Visit, ids};
 use std::collections::{BTreeMap, BTreeSet};
 
 struct AnyPlugin;
@@ -16,17 +16,20 @@ impl Plugins for AnyPlugin {
     }
 }
 
+fn loaded(text: &str) -> Pipeline {
+    match load("t.yaml", text, &AnyPlugin) {
+        Ok((pipeline, _)) => pipeline,
+        Err(problems) => panic!("{problems:?}"),
+    }
+}
+
 fn pipeline(order: &str, seed: u64, cycles: u32) -> Pipeline {
-    let text = format!(
+    loaded(&format!(
         "version: 1\nname: t\nengines: {{ a: {{ plugin: x }}, b: {{ plugin: x }} }}\n\
          models: [{{ id: m }}, {{ id: off, enabled: false }}, {{ id: n }}]\n\
          workload: {{ prompts: [hi], temperature: 0 }}\n\
          schedule: {{ cycles: {cycles}, seed: {seed}, order: {order} }}\nstages: [{{ measure: {{ requests: 2 }} }}]\n"
-    );
-    match load("t.yaml", &text, &AnyPlugin) {
-        Ok((pipeline, _)) => pipeline,
-        Err(problems) => panic!("{problems:?}"),
-    }
+    ))
 }
 
 #[test]
@@ -74,4 +77,183 @@ fn sequential_keeps_the_order_written() {
             .chunks(2)
             .all(|cycle| cycle[0].engine == "a" && cycle[1].engine == "b")
     );
+}
+
+/// Two engines; two cells, one of which leaves an engine out; two parts.
+const MATRIX: &str = "\
+version: 1
+name: t
+engines: { a: { plugin: x }, b: { plugin: x } }
+models: [{ id: m }, { id: n }]
+matrix:
+  axes: { length: [8, 32] }
+  exclude: [{ length: 32, engine: b, model: n }]
+workload: { prompts: [hi], temperature: 0, max_tokens: '${{ matrix.length }}' }
+schedule: { cycles: 2, seed: 3 }
+stages:
+  - warmup: { requests: 3 }
+  - measure: { requests: 10 }
+  - warmup: { requests: 0 }
+  - measure: { id: burst, requests: 20, arrival: { concurrency: 4 } }
+  - measure: { if: false, requests: 7 }
+  - unload: {}
+  - load: { id: again }
+  - warmup: { requests: 1 }
+  - measure: { if: \"${{ matrix.length == 8 }}\", requests: 5 }
+";
+
+#[test]
+fn a_turn_of_an_engine_is_all_parts_of_the_cell() {
+    let plan = Plan::new(&loaded(MATRIX));
+    let cells: Vec<&str> = plan
+        .visits
+        .iter()
+        .map(|visit| visit.cell.as_str())
+        .collect();
+    assert!(
+        cells.is_sorted_by_key(|cell| *cell == "length=32"),
+        "{cells:?}"
+    );
+    // Model by model, cycle by cycle, and the parts of a turn in a row.
+    for cell in ["length=8", "length=32"] {
+        let of_it: Vec<&Visit> = plan.visits.iter().filter(|it| it.cell == cell).collect();
+        assert!(of_it.is_sorted_by_key(|it| (&it.model, it.cycle)));
+        for turn in of_it.chunks(2) {
+            let [first, second] = turn else {
+                panic!("{turn:?}")
+            };
+            assert_eq!((first.part, second.part), (1, 2));
+            assert_eq!(
+                Visit {
+                    part: 2,
+                    ..(*first).clone()
+                },
+                **second
+            );
+        }
+    }
+    let turns = |cell: &str, engine: &str, model: &str| {
+        let of_it = plan
+            .visits
+            .iter()
+            .filter(|it| it.cell == cell && it.part == 1);
+        of_it
+            .filter(|it| it.engine == engine && it.model == model)
+            .count()
+    };
+    assert_eq!(turns("length=8", "b", "n"), 2);
+    assert_eq!(turns("length=32", "b", "m"), 2);
+    assert_eq!(turns("length=32", "b", "n"), 0, "left out");
+    assert_eq!(turns("length=32", "a", "n"), 2);
+}
+
+#[test]
+fn what_never_runs_is_not_planned() {
+    let plan = Plan::new(&loaded(MATRIX));
+    let stages = |cell: &str, part| -> Vec<(Phase, String, u32, u32)> {
+        let stages = plan.parts()[&(cell, part)].stages.iter();
+        let stage = stages.map(|it| (it.phase, it.id.clone(), it.requests, it.concurrency));
+        stage.collect()
+    };
+    let (warmup, measure) = (Phase::Warmup, Phase::Measure);
+    assert_eq!(
+        stages("length=8", 1),
+        [
+            (warmup, "warmup".into(), 3, 1),
+            (measure, "measure".into(), 10, 1),
+            (measure, "burst".into(), 20, 4),
+        ]
+    );
+    let last = [
+        (warmup, "warmup_3".into(), 1, 1),
+        (measure, "measure_4".into(), 5, 1),
+    ];
+    assert_eq!(stages("length=8", 2), last);
+    assert_eq!(
+        stages("length=32", 2),
+        last[..1],
+        "its `if` is false in this cell"
+    );
+    let (first, second) = (33, 1);
+    // Turns: 8 in the first cell, 6 in the second.
+    assert_eq!(plan.requests(), 14 * (first + second) + 8 * 5);
+}
+
+#[test]
+fn stages_are_called_by_their_kind_unless_the_pipeline_says_otherwise() {
+    let pipeline = loaded(MATRIX);
+    let ids = ids(&pipeline.cells[0].parts);
+    assert_eq!(ids[1].load, "again");
+    assert_eq!((&*ids[0].unload, &*ids[1].unload), ("unload", "unload_2"));
+    assert_eq!(
+        ids[0].work,
+        ["warmup", "measure", "warmup_2", "burst", "measure_3"]
+    );
+}
+
+#[test]
+fn a_visit_says_what_there_are_several_of() {
+    let visit = Visit {
+        cell: String::new(),
+        model: "m".into(),
+        engine: "e".into(),
+        cycle: 2,
+        part: 1,
+    };
+    assert_eq!(visit.to_string(), "m on e, cycle 2");
+    let json = serde_json::to_string(&visit).expect("serialises");
+    assert_eq!(json, r#"{"model":"m","engine":"e","cycle":2}"#);
+    assert_eq!(serde_json::from_str::<Visit>(&json).expect("reads"), visit);
+    let visit = Visit {
+        cell: "q=8".into(),
+        part: 2,
+        ..visit
+    };
+    assert_eq!(visit.to_string(), "m · q=8 on e, cycle 2, part 2");
+}
+
+#[test]
+fn a_cell_in_which_nothing_is_measured_has_no_visits() {
+    let only_in = "if: \"${{ matrix.length == 8 }}\"";
+    let text = MATRIX.replace(
+        "measure: { requests",
+        &format!("measure: {{ {only_in}, requests"),
+    );
+    let text = text.replace("id: burst", &format!("id: burst, {only_in}"));
+    let plan = Plan::new(&loaded(&text));
+    assert!(plan.visits.iter().all(|visit| visit.cell == "length=8"));
+    assert!(!plan.visits.is_empty());
+}
+
+#[test]
+fn the_most_tokens_are_those_of_each_cell() {
+    let pipeline = loaded(MATRIX);
+    let plan = Plan::new(&pipeline);
+    let estimate = Estimate::new(&pipeline, &plan, None);
+    assert_eq!(estimate.visits, 28);
+    assert_eq!(estimate.requests, plan.requests());
+    let (first, second) = (8 * (33 + 6), 6 * (33 + 1));
+    assert_eq!(estimate.most_output_tokens, first * 8 + second * 32);
+    assert_eq!(estimate.seconds, None, "nothing is known of the past");
+}
+
+#[test]
+fn time_is_estimated_from_earlier_visits() {
+    let pipeline = pipeline("sequential", 0, 10);
+    let plan = Plan::new(&pipeline);
+    let seconds = |past: &Past| Estimate::new(&pipeline, &plan, Some(past)).seconds;
+    let [a, b] = [&plan.visits[0], &plan.visits[1]];
+    let mut past = Past::default();
+    past.add(a, 2, 1.0, 3.0);
+    assert_eq!(seconds(&past), None, "of one engine nothing is known");
+    // As many requests as before: as long as before, on average.
+    past.add(b, 2, 4.0, 5.0);
+    past.add(b, 2, 6.0, 7.0);
+    // The second model was never visited: as with the first.
+    assert_eq!(seconds(&past), Some(20.0 * 3.0 + 20.0 * 6.0));
+    // More requests than before take longer, loading does not.
+    let mut past = Past::default();
+    past.add(a, 1, 0.5, 2.5);
+    past.add(b, 1, 0.5, 2.5);
+    assert_eq!(seconds(&past), Some(40.0 * 3.0));
 }

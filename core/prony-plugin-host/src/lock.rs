@@ -36,6 +36,9 @@ pub struct Entry {
     /// How prony talks to an engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
+    /// Whether requests to an engine may carry images; if not said, they may not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub images: bool,
     /// Version of the plugin contract, for example `0.1`.
     pub contract: String,
     /// The file, relative to the lock.

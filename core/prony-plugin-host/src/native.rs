@@ -21,6 +21,8 @@ type Entry = unsafe extern "C" fn() -> *const PluginTable;
 /// A native plugin.
 pub struct NativePlugin {
     name: String,
+    /// Whether it says that it takes images; one that does not is handed none.
+    images: bool,
     table: PluginTable,
 }
 
@@ -100,10 +102,24 @@ impl NativePlugin {
         let table = unsafe { table.read() };
         let mut plugin = Self {
             name: path.display().to_string(),
+            images: false,
             table,
         };
-        plugin.name = plugin.describe()?.name;
+        let manifest = plugin.describe()?;
+        plugin.name = manifest.name;
+        plugin.images = manifest.images;
         Ok(plugin)
+    }
+
+    /// A plugin that has never heard of images would drop them in silence.
+    fn check_images(&self, request: &Request) -> Result<()> {
+        if self.images {
+            return Ok(());
+        }
+        request.without_images().map_err(|error| Error::Reported {
+            plugin: self.name.clone(),
+            error,
+        })
     }
 
     /// JSON in, JSON out.
@@ -181,6 +197,7 @@ impl Plugin for NativePlugin {
     }
 
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest> {
+        self.check_images(request)?;
         self.call(
             "encode",
             op::ENCODE,
@@ -313,6 +330,7 @@ impl LocalEngine {
     /// Generates. `clock` is read in the first statement of each callback; the
     /// reading comes with the event, whose `chunk` is its index.
     pub fn generate(&mut self, request: &Request, clock: fn() -> u64) -> Result<Vec<(u64, Event)>> {
+        self.plugin.check_images(request)?;
         let generate = self
             .plugin
             .table

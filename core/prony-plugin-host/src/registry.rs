@@ -192,6 +192,7 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
         description: manifest.description,
         form,
         transport: manifest.transport,
+        images: manifest.images,
         contract: contract(),
         sha256: sha256_of(&bytes),
         grants: if form == Form::Native {

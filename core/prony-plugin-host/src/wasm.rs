@@ -27,7 +27,7 @@ use wasmtime::{Config, Engine, Store};
 /// What one call may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Linear memory, in bytes.
+    /// Linear memory, in bytes. A request's images add to it.
     pub memory: usize,
     /// Time.
     pub time: Duration,
@@ -42,6 +42,10 @@ impl Default for Limits {
         }
     }
 }
+
+/// Linear memory that each byte of an image adds: enough for the file, its
+/// base64 and a body that doubles as it grows.
+const MEMORY_PER_IMAGE_BYTE: usize = 8;
 
 /// Compiles components and keeps what all of them share.
 pub struct WasmHost {
@@ -125,6 +129,7 @@ impl WasmHost {
         };
         let mut plugin = WasmPlugin {
             name: path.display().to_string(),
+            images: false,
             engine: self.engine.clone(),
             ticker: self.ticker.clone(),
             limits: self.limits,
@@ -139,6 +144,7 @@ impl WasmHost {
             return Err(plugin.answer("describe", reason));
         }
         plugin.name = manifest.name;
+        plugin.images = manifest.images;
         Ok(plugin)
     }
 }
@@ -184,6 +190,8 @@ enum Guest {
 /// A compiled, checked component.
 pub struct WasmPlugin {
     name: String,
+    /// Whether it says that it takes images; one that does not is handed none.
+    images: bool,
     engine: Engine,
     ticker: Arc<Ticker>,
     limits: Limits,
@@ -244,10 +252,7 @@ impl WasmPlugin {
         outcome.map_err(|error| {
             let host = store.into_data();
             let reason = if host.memory_denied {
-                format!(
-                    "it needs more than its {} MiB of memory",
-                    self.limits.memory >> 20
-                )
+                format!("it needs more than its {} MiB of memory", host.memory >> 20)
             } else if matches!(
                 error.downcast_ref::<wasmtime::Trap>(),
                 Some(wasmtime::Trap::Interrupt)
@@ -313,8 +318,14 @@ impl Plugin for WasmPlugin {
     }
 
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest> {
+        if !self.images {
+            self.reported(request.without_images())?;
+        }
+        let images: usize = request.images.iter().map(|it| it.data.len()).sum();
         let (config, model, request) = (config.to_string(), model.into(), request.into());
         let made = self.with_engine("encode", |guest, store| {
+            let memory = &mut store.data_mut().memory;
+            *memory = memory.saturating_add(images.saturating_mul(MEMORY_PER_IMAGE_BYTE));
             guest.call_encode(store, &config, &model, &request)
         })?;
         let made = self.reported(made)?;

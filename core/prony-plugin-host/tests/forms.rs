@@ -5,7 +5,7 @@
 mod support;
 
 use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
-use prony_plugin_sdk::Api;
+use prony_plugin_sdk::{Api, Image, Request};
 use serde_json::{Value, json};
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
@@ -103,10 +103,16 @@ fn all_forms_ask_for_the_same() {
     ] {
         let asked = |plugin: &dyn Plugin| -> Value {
             let plan = plugin.launch(&config, &model(), &at());
-            let sent = [Api::Chat, Api::Completions].map(|api| {
-                let made = plugin.encode(&config, &model(), &request(api));
+            let text_only = [Api::Chat, Api::Completions].map(request);
+            let with_image = text_only.clone().map(|request| Request {
+                images: vec![image(300)],
+                ..request
+            });
+            let sent = [text_only, with_image].concat().into_iter().map(|request| {
+                let made = plugin.encode(&config, &model(), &request);
                 made.map_err(prony_plugin_host::Error::into_reported)
             });
+            let sent: Vec<_> = sent.collect();
             json!([plan.map_err(prony_plugin_host::Error::into_reported), sent])
         };
         let linked = asked(&forms.linked);
@@ -117,6 +123,39 @@ fn all_forms_ask_for_the_same() {
     let manifest = forms.linked.describe().unwrap();
     for (form, plugin) in &forms.others {
         assert_eq!(plugin.describe().unwrap(), manifest, "{form}");
+    }
+}
+
+#[test]
+fn a_large_image_arrives_whole_in_every_form() {
+    let forms = forms();
+    // It would not fit into the memory of a call without images.
+    let image = image(40 << 20);
+    let url = image.data_url();
+    let request = Request {
+        images: vec![image],
+        ..request(Api::Chat)
+    };
+    let config = json!({ "base_url": "http://h" });
+    let plugins = forms
+        .others
+        .iter()
+        .map(|(form, plugin)| (*form, &**plugin))
+        .chain([("linked", &forms.linked as &dyn Plugin)]);
+    for (form, plugin) in plugins {
+        let made = plugin.encode(&config, &model(), &request).unwrap();
+        let body: Value = serde_json::from_str(&made.body).unwrap();
+        let sent = &body["messages"][0]["content"][0]["image_url"]["url"];
+        assert!(sent.as_str() == Some(&url), "{form}");
+    }
+}
+
+fn image(length: u32) -> Image {
+    Image {
+        media_type: "image/png".to_owned(),
+        data: (0..length)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect(),
     }
 }
 

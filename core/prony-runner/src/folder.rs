@@ -10,8 +10,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder of a new run below `results` and lets `latest` point
-    /// to it.
+    /// Creates the folder of a new run below `results`.
     pub fn create(results: &Path, name: &str) -> Result<Self> {
         std::fs::create_dir_all(results).map_err(Error::io(results))?;
         let stamp = jiff::Timestamp::now()
@@ -38,8 +37,13 @@ impl RunFolder {
         };
         let logs = folder.logs();
         std::fs::create_dir(&logs).map_err(Error::io(logs))?;
-        point_latest(results, &id)?;
         Ok(folder)
+    }
+
+    /// Lets `latest` beside the folder point to it: the run has ended.
+    pub fn make_latest(&self) -> Result<()> {
+        let results = self.path.parent().unwrap_or(Path::new("."));
+        point_latest(results, &self.id())
     }
 
     /// An existing run's folder.
@@ -89,6 +93,20 @@ fn point_latest(results: &Path, id: &str) -> Result<()> {
     std::fs::rename(&new, &latest).map_err(Error::io(latest))
 }
 
+/// The runs below `results`, oldest first.
+pub fn runs(results: &Path) -> Vec<RunFolder> {
+    let entries = std::fs::read_dir(results).into_iter().flatten().flatten();
+    let mut runs: Vec<RunFolder> = entries
+        // Not `latest`, which is a link.
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| RunFolder::open(&entry.path()))
+        .filter(|folder| folder.journal().is_file())
+        .collect();
+    // Ids start with the time.
+    runs.sort_by_key(RunFolder::id);
+    runs
+}
+
 /// The run that a user names: a folder, its journal or result, or a name below
 /// `results` (`latest`, …).
 pub fn find_run(results: &Path, name: &str) -> Result<RunFolder> {
@@ -105,6 +123,10 @@ pub fn find_run(results: &Path, name: &str) -> Result<RunFolder> {
         if folder.journal().is_file() {
             return Ok(folder);
         }
+    }
+    // No run has ended yet, but one may have died or be going on.
+    if let ("latest", Some(newest)) = (name, runs(results).pop()) {
+        return Ok(newest);
     }
     Err(Error::NoRun {
         name: name.to_owned(),

@@ -5,12 +5,13 @@
 
 use crate::{Error, Result};
 use prony_metrics::record::Record;
-use prony_metrics::summary::Visit;
-use prony_plan::Plan;
-use prony_plugin_sdk::result::{EngineInfo, Environment, Outcome, PluginInfo, Workload};
+use prony_metrics::threshold::Threshold;
+use prony_plan::{Plan, Visit};
+use prony_plugin_sdk::result::{CellInfo, EngineInfo, Environment, Outcome, PluginInfo, Workload};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Value of [`Started::schema`].
@@ -22,50 +23,78 @@ pub(crate) const SCHEMA: &str = "prony-journal/1";
 pub enum Event {
     /// First line.
     Started(Box<Started>),
-    /// A stage begins. `model`, `engine` and `cycle` are absent for `setup` and
-    /// `report`.
-    Stage {
-        /// Which stage.
-        stage: String,
+    /// A model is there, and is the one that the pipeline means.
+    Model {
+        /// Point of the matrix; empty without a matrix.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        cell: String,
         /// Model id.
+        model: String,
+        /// Its file or folder.
+        path: String,
+        /// Digest of the file, if the pipeline states one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        model: Option<String>,
-        /// Engine name.
+        sha256: Option<String>,
+    },
+    /// An image that requests carry was read.
+    Image {
+        /// The file, as the pipeline names it.
+        path: String,
+        /// Its digest.
+        sha256: String,
+    },
+    /// A stage begins, or is left out.
+    Stage {
+        /// `setup`, `load`, `warmup`, `measure` or `unload`.
+        stage: String,
+        /// What the pipeline calls it, if not that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        engine: Option<String>,
-        /// Cycle, from 1.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        cycle: Option<u32>,
+        id: Option<String>,
+        /// The visit that it is part of; absent for `setup`.
+        #[serde(flatten)]
+        visit: Option<Visit>,
+        /// Whether its `if` leaves it out.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        skipped: bool,
         /// When.
         at_ns: u64,
     },
-    /// A step of the user's begins, or is skipped since what it creates exists.
+    /// A step of the user's begins, or is left out.
     Step {
         /// Its name.
         name: String,
-        /// Whether it was skipped.
+        /// Whether it is left out.
         skipped: bool,
+        /// Why it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A request ended.
     Request(Box<Record>),
     /// A visit ended.
-    Visit(Visit),
-    /// A stage failed. `model` is absent when it is not about one model.
+    Visit(Visited),
+    /// A stage failed.
     Failed {
-        /// Model id.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        model: Option<String>,
-        /// Engine name; empty when it is not about one.
-        engine: String,
-        /// Cycle, from 1; 0 outside cycles.
-        cycle: u32,
-        /// Which stage.
+        /// `setup`, `load`, `warmup`, `measure` or `unload`.
         stage: String,
+        /// What the pipeline calls it, if not that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// The visit that it is part of. Absent for `setup`, unless it is about
+        /// a model: then without an engine and in cycle 0.
+        #[serde(flatten)]
+        visit: Option<Visit>,
+        /// Whether it was a step of the user's that failed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        step: bool,
         /// What happened.
         message: String,
     },
     /// The rest of a model is left out, on one engine or on all.
     Skipped {
+        /// Point of the matrix; empty without a matrix.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        cell: String,
         /// Model id.
         model: String,
         /// Engine name; all engines when absent.
@@ -84,6 +113,65 @@ pub enum Event {
         /// When.
         at_ns: u64,
     },
+}
+
+/// What a visit says beside its requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Visited {
+    /// Which visit.
+    #[serde(flatten)]
+    pub visit: Visit,
+    /// From starting the engine to its being ready; `None` if it never was, or
+    /// ran already.
+    pub load_time_ns: Option<u64>,
+    /// Wall-clock time of each `measure` stage that began, by its id.
+    pub measure_ns: BTreeMap<String, u64>,
+    /// Highest resident memory of the engine's processes, sampled.
+    pub peak_memory_bytes: Option<u64>,
+    /// From its beginning to its end, steps included.
+    pub total_ns: u64,
+}
+
+/// A stage, and what it is a part of: makes its events.
+#[derive(Debug, Clone)]
+pub(crate) struct StageOf {
+    pub(crate) kind: &'static str,
+    pub(crate) id: String,
+    pub(crate) visit: Option<Visit>,
+}
+
+impl StageOf {
+    pub(crate) fn begins(&self, at_ns: u64) -> Event {
+        self.event(at_ns, false)
+    }
+
+    pub(crate) fn is_skipped(&self, at_ns: u64) -> Event {
+        self.event(at_ns, true)
+    }
+
+    fn event(&self, at_ns: u64, skipped: bool) -> Event {
+        Event::Stage {
+            stage: self.kind.to_owned(),
+            id: self.own_id(),
+            visit: self.visit.clone(),
+            skipped,
+            at_ns,
+        }
+    }
+
+    pub(crate) fn failed(&self, step: bool, message: String) -> Event {
+        Event::Failed {
+            stage: self.kind.to_owned(),
+            id: self.own_id(),
+            visit: self.visit.clone(),
+            step,
+            message,
+        }
+    }
+
+    fn own_id(&self) -> Option<String> {
+        (self.id != self.kind).then(|| self.id.clone())
+    }
 }
 
 /// What is known when a run starts.
@@ -107,6 +195,9 @@ pub struct Started {
     pub environment: Environment,
     /// With which plugins.
     pub plugins: Vec<PluginInfo>,
+    /// What there was to say about the pipeline file, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What is measured, as far as a result shows it.
@@ -123,31 +214,65 @@ pub struct Subject {
     pub order: String,
     /// Seed of the order.
     pub seed: u64,
-    /// What was asked of every engine.
+    /// What was asked of every engine, except in cells that say otherwise.
     pub workload: Workload,
-    /// The engines.
+    /// The points of the matrix; none without a matrix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<CellInfo>,
+    /// The engines, as the pipeline states them.
     pub engines: Vec<EngineInfo>,
-    /// Enabled models: id and size label.
-    pub models: Vec<(String, Option<String>)>,
+    /// The enabled models of every cell, in order.
+    pub models: Vec<ModelInfo>,
     /// Differences up to this count as none.
     pub margin_percent: f64,
+    /// What the results must reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<Threshold>,
 }
 
-/// An open journal.
-#[derive(Debug)]
+/// A model of a cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Point of the matrix; empty without a matrix.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cell: String,
+    /// Its id.
+    pub id: String,
+    /// Its size label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// The revision that engines are to fetch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+/// A journal that was read.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Journal {
+    /// The first event.
+    pub started: Box<Started>,
+    /// All that followed, in order.
+    pub events: Vec<Event>,
+}
+
+/// A journal that is being written. Nobody else can lock it until it is dropped,
+/// so that a run in progress can be told from one that died.
+#[derive(Debug)]
+pub(crate) struct Writer {
     path: PathBuf,
     file: File,
 }
 
-impl Journal {
+impl Writer {
     /// Creates it; it must not exist.
-    pub fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
         let file = File::options()
             .append(true)
             .create_new(true)
             .open(path)
             .map_err(Error::io(path))?;
+        // Where files cannot be locked, a run in progress looks interrupted.
+        let _ = file.lock();
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -155,48 +280,80 @@ impl Journal {
     }
 
     /// Appends an event.
-    pub fn append(&mut self, event: &Event) -> Result<()> {
-        let mut line = serde_json::to_vec(event).map_err(|error| Error::Journal {
-            path: self.path.clone(),
-            line: 0,
-            reason: error.to_string(),
-        })?;
+    pub(crate) fn append(&mut self, event: &Event) -> Result<()> {
+        let mut line =
+            serde_json::to_vec(event).map_err(|error| damaged(&self.path, 0, error.to_string()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(Error::io(&self.path))
     }
 
     /// Waits until everything is on the disk. Not during a measurement.
-    pub fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(Error::io(&self.path))
     }
 }
 
+/// Whether the run of this journal is still going on.
+pub fn is_running(path: &Path) -> bool {
+    let locked = |file: File| {
+        matches!(
+            file.try_lock_shared(),
+            Err(std::fs::TryLockError::WouldBlock)
+        )
+    };
+    File::open(path).is_ok_and(locked)
+}
+
 /// Reads a journal. A last line without its end, as a killed run leaves it, is
 /// passed over.
-pub fn read(path: &Path) -> Result<Vec<Event>> {
+pub fn read(path: &Path) -> Result<Journal> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-    let mut events = Vec::new();
-    for (line, json) in (1..).zip(complete.lines()) {
-        let damaged = |reason: String| Error::Journal {
-            path: path.to_owned(),
-            line,
-            reason,
-        };
-        let event = serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;
-        if line == 1 && !matches!(&event, Event::Started(started) if started.schema == SCHEMA) {
-            return Err(damaged(format!(
-                "a journal starts with an event `started` of schema `{SCHEMA}`"
-            )));
+    let mut lines = complete.lines();
+    let started = first(path, lines.next())?;
+    let events = (2..).zip(lines).map(|(line, json)| event(path, line, json));
+    Ok(Journal {
+        started,
+        events: events.collect::<Result<_>>()?,
+    })
+}
+
+/// What is known from the first line alone.
+pub(crate) fn started(path: &Path) -> Result<Box<Started>> {
+    let mut line = String::new();
+    let file = File::open(path).map_err(Error::io(path))?;
+    BufReader::new(file)
+        .read_line(&mut line)
+        .map_err(Error::io(path))?;
+    first(
+        path,
+        Some(&line)
+            .filter(|line| line.ends_with('\n'))
+            .map(|line| &**line),
+    )
+}
+
+fn first(path: &Path, line: Option<&str>) -> Result<Box<Started>> {
+    let Some(line) = line else {
+        return Err(damaged(path, 1, "the journal is empty".to_owned()));
+    };
+    match event(path, 1, line)? {
+        Event::Started(started) if started.schema == SCHEMA => Ok(started),
+        _ => {
+            let reason = format!("a journal starts with an event `started` of schema `{SCHEMA}`");
+            Err(damaged(path, 1, reason))
         }
-        events.push(event);
     }
-    if events.is_empty() {
-        return Err(Error::Journal {
-            path: path.to_owned(),
-            line: 1,
-            reason: "the journal is empty".to_owned(),
-        });
+}
+
+fn event(path: &Path, line: usize, json: &str) -> Result<Event> {
+    serde_json::from_str(json).map_err(|error| damaged(path, line, error.to_string()))
+}
+
+fn damaged(path: &Path, line: usize, reason: String) -> Error {
+    Error::Journal {
+        path: path.to_owned(),
+        line,
+        reason,
     }
-    Ok(events)
 }

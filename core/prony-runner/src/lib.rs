@@ -7,24 +7,32 @@
 //! Everything that a report shows is computed from the journal, right after a
 //! run and whenever it is asked for again.
 
+mod context;
 mod environment;
 mod folder;
+mod images;
 mod journal;
 mod memory;
+mod past;
 pub mod process;
 mod report;
 mod result;
 mod runner;
+mod samples;
 mod setup;
 mod step;
+mod subject;
 mod visit;
 pub mod worker;
 
-pub use folder::{RunFolder, find_run};
-pub use journal::{Event, Journal, Started, Subject, read};
+pub use folder::{RunFolder, find_run, runs};
+pub use journal::{Event, Journal, ModelInfo, Started, Subject, Visited, is_running, read};
+pub use past::past;
 pub use report::{Reported, report};
-pub use result::result;
-pub use runner::{Finished, Options, Runner, redacted};
+pub use result::{result, result_of};
+pub use runner::{Finished, Options, Runner};
+pub use step::name as step_name;
+pub use subject::redacted;
 
 /// Why a run could not go on at all. Failures of engines and models are no
 /// errors: they are part of the result.
@@ -70,3 +78,6 @@ impl Error {
         move |source| Self::Io { path, source }
     }
 }
+
+#[cfg(test)]
+mod tests;

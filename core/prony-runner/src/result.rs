@@ -1,18 +1,32 @@
 //! From a journal to a result.
 
-use crate::journal::{Event, Started};
+use crate::Result;
+use crate::folder::RunFolder;
+use crate::journal::{self, Event, Journal, ModelInfo, Started};
+use crate::samples::{Sample, Samples};
 use prony_metrics::comparison::{Design, Side, compare};
-use prony_metrics::record::{Phase, Record};
-use prony_metrics::summary::{self, Visit};
-use prony_plugin_sdk::result::{Failure, ModelResult, Outcome, Run, RunResult, SCHEMA};
-use std::collections::{BTreeMap, BTreeSet};
+use prony_metrics::{summary, threshold};
+use prony_plan::{Part, Stage};
+use prony_plugin_sdk::result::{ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA, Workload};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// The result of a run, from its journal alone. `None` when the journal does
-/// not start with `started`. A journal without an end is of an interrupted run.
-pub fn result(events: &[Event]) -> Option<RunResult> {
-    let Some(Event::Started(started)) = events.first() else {
-        return None;
-    };
+/// The result of the run in a folder, also of one that is still going on.
+pub fn result_of(folder: &RunFolder) -> Result<RunResult> {
+    // In this order: a run that ends in between has a last line.
+    let running = journal::is_running(&folder.journal());
+    let journal = journal::read(&folder.journal())?;
+    let mut result = result(&journal);
+    let ended = matches!(journal.events.last(), Some(Event::Finished { .. }));
+    if running && !ended {
+        result.run.outcome = Outcome::Running;
+    }
+    Ok(result)
+}
+
+/// The result of a run, from its journal alone. A journal without an end is of
+/// an interrupted run.
+pub fn result(journal: &Journal) -> RunResult {
+    let Journal { started, events } = journal;
     let subject = &started.subject;
     let (outcome, end_ns) = events
         .iter()
@@ -21,27 +35,24 @@ pub fn result(events: &[Event]) -> Option<RunResult> {
             _ => None,
         })
         .unwrap_or_else(|| (Outcome::Interrupted, last_ns(events)));
-    let models: Vec<ModelResult> = subject
-        .models
-        .iter()
-        .map(|(id, size)| model(events, started, id, size.clone()))
-        .collect();
-    let mut warnings: Vec<String> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Warning { message } => Some(message.clone()),
-            Event::Failed {
-                model: None,
-                stage,
-                message,
-                ..
-            } => Some(format!("{stage} failed: {message}")),
-            _ => None,
-        })
-        .collect();
+    let models = models(started, events);
+    let mut warnings = started.notes.clone();
+    warnings.extend(events.iter().filter_map(|event| match event {
+        Event::Warning { message } => Some(message.clone()),
+        Event::Failed {
+            visit: None,
+            stage,
+            message,
+            ..
+        } => Some(format!("{stage} failed: {message}")),
+        _ => None,
+    }));
     warnings.extend(observations(&models));
     warnings.extend(resent(events));
-    Some(RunResult {
+    // What happens in every visit is told once.
+    let mut told = HashSet::new();
+    warnings.retain(|warning| told.insert(warning.clone()));
+    let mut result = RunResult {
         schema: SCHEMA.to_owned(),
         prony_version: started.prony_version.clone(),
         run: Run {
@@ -57,159 +68,197 @@ pub fn result(events: &[Event]) -> Option<RunResult> {
             seed: subject.seed,
         },
         workload: subject.workload.clone(),
+        cells: subject.cells.clone(),
         environment: started.environment.clone(),
         engines: subject.engines.clone(),
         plugins: started.plugins.clone(),
+        thresholds: threshold::judge(&subject.thresholds, &models),
         models,
         warnings,
-    })
-}
-
-fn model(events: &[Event], started: &Started, id: &str, size: Option<String>) -> ModelResult {
-    let subject = &started.subject;
-    let concurrency = subject.workload.concurrency;
-    let records = |engine: &str| -> Vec<&Record> {
-        let of_it = |record: &Record| record.place.model == id && record.place.engine == engine;
-        events
-            .iter()
-            .filter_map(|event| match event {
-                Event::Request(record) if of_it(record) => Some(&**record),
-                _ => None,
-            })
-            .collect()
     };
-    let visits = |engine: &str| visits(events, id, engine, &records(engine));
-    let engines = subject.engines.iter().map(|engine| {
-        summary::engine(
-            &engine.name,
-            &records(&engine.name),
-            &visits(&engine.name).iter().collect::<Vec<_>>(),
-            concurrency,
-        )
-    });
-    let baseline = subject.engines.iter().find(|engine| engine.baseline);
-    let comparisons = baseline.into_iter().flat_map(|baseline| {
-        let (baseline_records, baseline_visits) = (records(&baseline.name), visits(&baseline.name));
-        subject
-            .engines
-            .iter()
-            .filter(|engine| !engine.baseline)
-            .map(move |candidate| {
-                let (candidate_records, candidate_visits) =
-                    (records(&candidate.name), visits(&candidate.name));
-                compare(
-                    Side {
-                        name: &baseline.name,
-                        records: &baseline_records,
-                        visits: &baseline_visits.iter().collect::<Vec<_>>(),
-                        failed: &failed_cycles(events, id, &baseline.name),
-                    },
-                    Side {
-                        name: &candidate.name,
-                        records: &candidate_records,
-                        visits: &candidate_visits.iter().collect::<Vec<_>>(),
-                        failed: &failed_cycles(events, id, &candidate.name),
-                    },
-                    Design {
-                        cycles: subject.cycles,
-                        requests_per_visit: subject.workload.requests_per_visit,
-                        concurrency,
-                        margin_percent: subject.margin_percent,
-                    },
-                )
-            })
-    });
-    let failures = events.iter().filter_map(|event| match event {
-        Event::Failed {
-            model: Some(model),
-            engine,
-            cycle,
-            stage,
-            message,
-        } if model == id => Some(Failure {
-            engine: engine.clone(),
-            cycle: *cycle,
-            stage: stage.clone(),
-            message: message.clone(),
-        }),
-        _ => None,
-    });
-    ModelResult {
-        id: id.to_owned(),
-        size,
-        engines: engines.collect(),
-        comparisons: comparisons.collect(),
-        failures: failures.collect(),
+    name_images(&mut result, events);
+    result
+}
+
+/// One result per cell, model and `measure` stage for which visits were planned.
+fn models(started: &Started, events: &[Event]) -> Vec<ModelResult> {
+    let samples = Samples::new(&started.plan, events);
+    let mut planned: HashMap<(&str, &str), HashSet<&str>> = HashMap::new();
+    for visit in &started.plan.visits {
+        let engines = planned.entry((&visit.cell, &visit.model)).or_default();
+        engines.insert(&visit.engine);
     }
-}
-
-/// Cycles in which a stage of one model on one engine failed. What fails after
-/// the measurement does not touch it.
-fn failed_cycles(events: &[Event], of_model: &str, of_engine: &str) -> BTreeSet<u32> {
-    let failed = events.iter().filter_map(|event| match event {
-        Event::Failed {
-            model: Some(model),
-            engine,
-            cycle,
-            stage,
-            ..
-        } if model == of_model && engine == of_engine && stage != "unload" => Some(*cycle),
-        _ => None,
-    });
-    failed.collect()
-}
-
-/// The visits of one model on one engine. A visit that a killed run left without
-/// its line lasted as long as its requests: tokens never come without their time.
-fn visits(events: &[Event], model: &str, engine: &str, records: &[&Record]) -> Vec<Visit> {
-    let mut visits: Vec<Visit> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Visit(visit) if visit.model == model && visit.engine == engine => {
-                Some(visit.clone())
-            }
-            _ => None,
-        })
-        .collect();
-    for record in records {
-        let cycle = record.place.cycle;
-        if record.place.phase != Phase::Measure || visits.iter().any(|it| it.cycle == cycle) {
-            continue;
+    let mut parts: HashMap<&str, Vec<&Part>> = HashMap::new();
+    for part in &started.plan.parts {
+        parts.entry(&part.cell).or_default().push(part);
+    }
+    let mut files: HashMap<(&str, &str), (&String, &Option<String>)> = HashMap::new();
+    for event in events {
+        if let Event::Model {
+            cell,
+            model,
+            path,
+            sha256,
+        } = event
+        {
+            files.insert((cell, model), (path, sha256));
         }
-        let of_it = || {
-            records
-                .iter()
-                .filter(|it| it.place.cycle == cycle && it.place.phase == Phase::Measure)
-        };
-        let start = of_it().map(|it| it.stamps.intended_ns).min();
-        let end = of_it().map(|it| it.stamps.end_ns).max();
-        visits.push(Visit {
-            model: model.to_owned(),
-            engine: engine.to_owned(),
-            cycle,
-            load_time_ns: None,
-            measure_ns: end.zip(start).map(|(end, start)| end.saturating_sub(start)),
-            peak_memory_bytes: None,
-        });
     }
-    visits
+    let mut models = Vec::new();
+    for model in &started.subject.models {
+        let key = (model.cell.as_str(), model.id.as_str());
+        let (Some(engines), Some(parts)) = (planned.get(&key), parts.get(key.0)) else {
+            continue;
+        };
+        let stages = || {
+            parts
+                .iter()
+                .flat_map(|part| part.measures().map(move |it| (part, it)))
+        };
+        let several = stages().nth(1).is_some();
+        for (part, stage) in stages() {
+            let group = Group {
+                started,
+                samples: &samples,
+                model,
+                file: files.get(&key).copied(),
+                engines,
+                part,
+                stage,
+                several,
+            };
+            models.push(group.result());
+        }
+    }
+    models
+}
+
+/// What is reported together.
+struct Group<'a> {
+    started: &'a Started,
+    samples: &'a Samples<'a>,
+    model: &'a ModelInfo,
+    /// Path and digest.
+    file: Option<(&'a String, &'a Option<String>)>,
+    /// Those that were to be visited.
+    engines: &'a HashSet<&'a str>,
+    part: &'a Part,
+    stage: &'a Stage,
+    /// Whether the cell has other `measure` stages.
+    several: bool,
+}
+
+impl<'a> Group<'a> {
+    fn result(&self) -> ModelResult {
+        let subject = &self.started.subject;
+        // In the pipeline's order.
+        let names = subject.engines.iter().map(|engine| engine.name.as_str());
+        let sides: Vec<(&str, &Sample<'_>)> = names
+            .filter(|name| self.engines.contains(name))
+            .map(|name| (name, self.sample(name)))
+            .collect();
+        let of_model = self.samples.of_model(&self.model.cell, &self.model.id);
+        let of_engines = sides.iter().flat_map(|(_, sample)| &sample.failures);
+        let baseline = subject.engines.iter().find(|engine| engine.baseline);
+        let baseline = baseline.and_then(|it| sides.iter().find(|(name, _)| *name == it.name));
+        let candidates = |baseline: &(&'a str, &'a Sample<'a>)| {
+            let candidates = sides.iter().filter(|(name, _)| *name != baseline.0);
+            candidates
+                .map(|candidate| compare(side(*baseline), side(*candidate), self.design()))
+                .collect()
+        };
+        let before = self
+            .part
+            .stages
+            .iter()
+            .take_while(|it| it.id != self.stage.id);
+        let warmups = before.filter(|it| it.phase == prony_plan::Phase::Warmup);
+        ModelResult {
+            id: self.model.id.clone(),
+            size: self.model.size.clone(),
+            path: self.file.map(|(path, _)| path.clone()),
+            sha256: self.file.and_then(|(_, sha256)| sha256.clone()),
+            revision: self.model.revision.clone(),
+            cell: (!self.model.cell.is_empty()).then(|| self.model.cell.clone()),
+            measure: self.several.then(|| self.stage.id.clone()),
+            warmup_requests: warmups.map(|it| it.requests).sum(),
+            requests_per_visit: self.stage.requests,
+            concurrency: self.stage.concurrency,
+            engines: sides
+                .iter()
+                .filter(|(_, sample)| !sample.is_left_out())
+                .map(|(name, sample)| {
+                    let Sample {
+                        records, visits, ..
+                    } = sample;
+                    summary::engine(name, records, visits, self.stage.concurrency)
+                })
+                .collect(),
+            comparisons: baseline.map_or_else(Vec::new, candidates),
+            failures: of_model.iter().chain(of_engines).cloned().collect(),
+        }
+    }
+
+    fn sample(&self, engine: &'a str) -> &'a Sample<'a> {
+        self.samples
+            .group(&self.model.cell, &self.model.id, engine, &self.stage.id)
+    }
+
+    fn design(&self) -> Design {
+        Design {
+            cycles: self.started.subject.cycles,
+            requests_per_visit: self.stage.requests,
+            concurrency: self.stage.concurrency,
+            margin_percent: self.started.subject.margin_percent,
+        }
+    }
+}
+
+fn side<'a>((name, sample): (&'a str, &'a Sample<'a>)) -> Side<'a> {
+    Side {
+        name,
+        records: &sample.records,
+        visits: &sample.visits,
+        failed: &sample.failed,
+        skipped: &sample.skipped,
+    }
+}
+
+/// Fills in the digests of the images, which were not known at the start.
+fn name_images(result: &mut RunResult, events: &[Event]) {
+    let mut digests: HashMap<&str, &String> = HashMap::new();
+    for event in events {
+        if let Event::Image { path, sha256 } = event {
+            digests.insert(path, sha256);
+        }
+    }
+    let own = result
+        .cells
+        .iter_mut()
+        .filter_map(|cell| cell.workload.as_mut());
+    let workloads = std::iter::once(&mut result.workload).chain(own);
+    let images = workloads.flat_map(|workload: &mut Workload| &mut workload.images);
+    for ImageInfo { path, sha256 } in images {
+        *sha256 = digests.get(path.as_str()).map(|digest| (*digest).clone());
+    }
 }
 
 /// What the numbers themselves give reason to warn about.
 fn observations(models: &[ModelResult]) -> Vec<String> {
     let mut warnings = Vec::new();
     for model in models {
+        let label = model.label();
         for engine in &model.engines {
             if engine.cached_tokens > 0 {
                 warnings.push(format!(
-                    "{}: `{}` answered {} prompt tokens from its prefix cache, so its time to first token is of a warm cache",
-                    model.id, engine.engine, engine.cached_tokens
+                    "{label}: `{}` answered {} prompt tokens from its prefix cache, so its time to first token is of a warm cache",
+                    engine.engine, engine.cached_tokens
                 ));
             }
             if engine.succeeded > 0 && engine.output_tokens_per_sec.is_none() {
                 warnings.push(format!(
-                    "{}: `{}` does not say how many tokens it generated, so it has no throughput",
-                    model.id, engine.engine
+                    "{label}: `{}` does not say how many tokens it generated, so it has no throughput",
+                    engine.engine
                 ));
             }
         }

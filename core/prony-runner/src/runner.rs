@@ -1,19 +1,22 @@
 //! The run: setup, visits, the end.
 
+use crate::context::{self, text};
 use crate::folder::RunFolder;
-use crate::journal::{Event, Journal, SCHEMA, Started, Subject};
+use crate::images::Images;
+use crate::journal::{Event, SCHEMA, StageOf, Started, Writer};
+use crate::setup::{self, ModelFiles};
 use crate::step::{self, Surroundings};
+use crate::subject::{plugins, subject, unsaid};
 use crate::visit::{Stop, VisitRun};
-use crate::{Error, Result, environment, setup};
-use prony_config::{Api, Arrival, Compare, Engine, Model, OnFailure, Order, Pipeline, Step};
+use crate::{Error, Result, environment};
+use prony_config::{Cell, Model, OnFailure, Pipeline, Step};
 use prony_loadgen::clock::now_ns;
-use prony_plan::Plan;
-use prony_plugin_host::{Entry, Registry, sha256_of};
-use prony_plugin_sdk::result::{EngineInfo, Outcome, PluginInfo, Workload};
-use prony_plugin_sdk::{self as sdk, Kind};
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use prony_plan::{Plan, Visit};
+use prony_plugin_host::{Registry, sha256_of};
+use prony_plugin_sdk::result::Outcome;
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use tokio::sync::watch;
 
 /// What a run needs beside its pipeline.
@@ -36,10 +39,14 @@ pub struct Runner<'a> {
     pub(crate) folder: &'a RunFolder,
     pub(crate) stop: watch::Receiver<bool>,
     observer: &'a mut dyn FnMut(&Event),
-    journal: Journal,
+    journal: Writer,
     /// Reading of the clock that all times of the journal start from.
     pub(crate) origin_ns: u64,
     failed: bool,
+    /// What the workloads' images are.
+    pub(crate) images: Images,
+    /// `stages` of templates: the outputs of `setup`, and of the current turn.
+    stages: Value,
 }
 
 /// How a run ended.
@@ -51,8 +58,9 @@ pub struct Finished {
 
 impl<'a> Runner<'a> {
     /// Writes the resolved pipeline and the journal's first line. `resolved` is
-    /// the pipeline with every default spelled out, as a pipeline file.
-    /// `observer` sees every event after the journal has it.
+    /// the pipeline with every default spelled out, as a pipeline file; `notes`
+    /// is what there is to say about it in the results, a line each. `observer`
+    /// sees every event after the journal has it.
     #[expect(
         clippy::too_many_arguments,
         reason = "the arrows that meet here; a struct would only rename them"
@@ -60,6 +68,7 @@ impl<'a> Runner<'a> {
     pub fn new(
         pipeline: &'a Pipeline,
         resolved: &str,
+        notes: Vec<String>,
         plan: &'a Plan,
         registry: &'a Registry,
         options: &'a Options,
@@ -76,12 +85,13 @@ impl<'a> Runner<'a> {
                 .strftime("%Y-%m-%dT%H:%M:%SZ")
                 .to_string(),
             pipeline_sha256: sha256_of(resolved.as_bytes()),
-            subject: subject(pipeline, plan),
+            subject: subject(pipeline),
             plan: plan.clone(),
             environment: environment::read(),
             plugins: plugins(pipeline, registry)?,
+            notes,
         };
-        let journal = Journal::create(&folder.journal())?;
+        let journal = Writer::create(&folder.journal())?;
         let mut runner = Self {
             pipeline,
             plan,
@@ -93,6 +103,8 @@ impl<'a> Runner<'a> {
             journal,
             origin_ns: now_ns(),
             failed: false,
+            images: Images::default(),
+            stages: Value::Null,
         };
         runner.tell(Event::Started(Box::new(started)))?;
         Ok(runner)
@@ -112,60 +124,21 @@ impl<'a> Runner<'a> {
     }
 
     pub(crate) fn surroundings(&self) -> Surroundings {
+        let logs = self.folder.logs();
         Surroundings {
             folder: self.options.folder.clone(),
             cache: self.options.cache.clone(),
-            logs: self.folder.logs(),
+            // Steps run in another folder.
+            logs: std::path::absolute(&logs).unwrap_or(logs),
         }
     }
 
     /// Runs to the end. Failures of engines and models are in the journal; an
     /// error means that the journal itself could not be kept.
     pub async fn run(mut self) -> Result<Finished> {
-        let mut stopped = !self.setup().await?;
-        let mut paths: BTreeMap<String, Option<PathBuf>> = BTreeMap::new();
-        if !stopped && !*self.stop.borrow() {
-            for model in self.pipeline.enabled_models() {
-                match self.prepare_model(model) {
-                    Ok(path) => {
-                        paths.insert(model.id.clone(), path);
-                    }
-                    Err(message) => {
-                        self.fail(Some(&model.id), "", 0, "setup", message)?;
-                        self.skip(&model.id, None)?;
-                    }
-                }
-            }
-        }
-        let (plan, pipeline) = (self.plan, self.pipeline);
-        // A model that fails on one engine is still measured on the others: what
-        // is measured must not depend on which came first.
-        let mut skipped = BTreeSet::new();
-        for visit in &plan.visits {
-            if stopped || *self.stop.borrow() {
-                break;
-            }
-            let Some(path) = paths.get(&visit.model).cloned() else {
-                continue;
-            };
-            let of_it = |engine: &&Engine| engine.name == visit.engine;
-            let Some(engine) = pipeline.engines.iter().find(of_it) else {
-                continue;
-            };
-            if skipped.contains(&(&visit.model, &visit.engine)) {
-                continue;
-            }
-            let policy = VisitRun::new(&mut self, visit, engine, path).run().await?;
-            self.journal.sync()?;
-            match policy {
-                None | Some(Stop::Policy(OnFailure::Continue)) => {}
-                Some(Stop::Policy(OnFailure::SkipModel)) => {
-                    self.skip(&visit.model, Some(&visit.engine))?;
-                    skipped.insert((&visit.model, &visit.engine));
-                }
-                Some(Stop::Policy(OnFailure::Stop)) => stopped = true,
-                Some(Stop::Interrupted) => break,
-            }
+        let may_go_on = self.setup().await?;
+        if may_go_on && !*self.stop.borrow() {
+            self.visits().await?;
         }
         let outcome = if *self.stop.borrow() {
             Outcome::Interrupted
@@ -180,115 +153,273 @@ impl<'a> Runner<'a> {
         Ok(Finished { outcome })
     }
 
-    fn skip(&mut self, model: &str, engine: Option<&str>) -> Result<()> {
+    async fn visits(&mut self) -> Result<()> {
+        let models = self.prepare_models()?;
+        let after_setup = self.stages.clone();
+        let (plan, cells) = (self.plan, cells(self.pipeline));
+        // A model that fails on one engine is still measured on the others: what
+        // is measured must not depend on which came first.
+        let mut skipped = HashSet::new();
+        for visit in &plan.visits {
+            if *self.stop.borrow() {
+                return Ok(());
+            }
+            let of_model = (visit.cell.as_str(), visit.model.as_str());
+            let (Some(cell), Some(path)) = (cells.get(of_model.0), models.get(&of_model)) else {
+                continue;
+            };
+            if skipped.contains(&(of_model, &visit.engine)) {
+                continue;
+            }
+            if visit.part == 1 {
+                self.begin_turn(cell, &after_setup);
+            }
+            let Some(run) = VisitRun::new(self, visit, cell, path.clone()) else {
+                continue;
+            };
+            let stop = run.run().await?;
+            self.journal.sync()?;
+            match stop {
+                None | Some(Stop::Continue) => {}
+                Some(Stop::SkipModel) => {
+                    self.skip(of_model, Some(&visit.engine))?;
+                    skipped.insert((of_model, &visit.engine));
+                }
+                Some(Stop::Run | Stop::Interrupted) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds and checks the models of all cells. Paths by cell and id, without
+    /// the models that cannot be had.
+    fn prepare_models(&mut self) -> Result<HashMap<(&'a str, &'a str), Option<PathBuf>>> {
+        let visits = self.plan.visits.iter();
+        let visited: HashSet<(&str, &str)> = visits
+            .map(|visit| (visit.cell.as_str(), visit.model.as_str()))
+            .collect();
+        let mut paths = HashMap::new();
+        let mut files = ModelFiles::default();
+        for cell in &self.pipeline.cells {
+            for model in &cell.models {
+                let of_model = (cell.id.as_str(), model.id.as_str());
+                if !visited.contains(&of_model) {
+                    continue;
+                }
+                let context = self.context(&cell.context);
+                match prepare(model, &context, &self.options.folder, &mut files) {
+                    Ok(path) => {
+                        if let Some(path) = &path {
+                            self.tell(Event::Model {
+                                cell: cell.id.clone(),
+                                model: model.id.clone(),
+                                path: unsaid(&text(path), cell),
+                                sha256: model.sha256.clone(),
+                            })?;
+                        }
+                        paths.insert(of_model, path);
+                    }
+                    Err(message) => {
+                        self.tell(self.of_setup(Some(of_model)).failed(false, message))?;
+                        self.skip(of_model, None)?;
+                    }
+                }
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Only outputs of `setup` last longer than a turn.
+    fn begin_turn(&mut self, cell: &Cell, after_setup: &Value) {
+        let ids = context::all_ids(&cell.parts);
+        self.stages = context::no_outputs(ids.iter().map(String::as_str));
+        if let (Some(stages), Some(known)) = (self.stages.as_object_mut(), after_setup.as_object())
+        {
+            stages.extend(known.clone());
+        }
+    }
+
+    fn skip(&mut self, (cell, model): (&str, &str), engine: Option<&str>) -> Result<()> {
         self.tell(Event::Skipped {
+            cell: cell.to_owned(),
             model: model.to_owned(),
             engine: engine.map(ToOwned::to_owned),
         })
     }
 
+    /// The stage `setup`, as far as it is about one model, or altogether.
+    fn of_setup(&self, model: Option<(&str, &str)>) -> StageOf {
+        let id = self.pipeline.setup.id.clone();
+        StageOf {
+            kind: "setup",
+            id: id.unwrap_or_else(|| "setup".to_owned()),
+            visit: model.map(|(cell, model)| Visit {
+                cell: cell.to_owned(),
+                model: model.to_owned(),
+                engine: String::new(),
+                cycle: 0,
+                part: 1,
+            }),
+        }
+    }
+
     /// Tells whether the run may go on.
     async fn setup(&mut self) -> Result<bool> {
+        let stage = self.pipeline.setup.clone();
+        let of_setup = self.of_setup(None);
+        self.stages = context::no_outputs([of_setup.id.as_str()]);
+        // The names that do not depend on the cell.
+        let first = self.pipeline.cells.first();
+        let mut base = first.map_or(Value::Null, |cell| cell.context.clone());
+        if let Some(base) = base.as_object_mut() {
+            base.shift_remove("matrix");
+        }
+        let wanted = context::holds(&stage.condition, &self.context(&base));
         let at_ns = self.now();
-        self.tell(Event::Stage {
-            stage: "setup".to_owned(),
-            model: None,
-            engine: None,
-            cycle: None,
-            at_ns,
+        self.tell(match wanted {
+            Ok(false) => of_setup.is_skipped(at_ns),
+            _ => of_setup.begins(at_ns),
         })?;
-        let stage = self.pipeline.stages.setup.clone();
         let limit = stage.timeout.map(prony_config::Duration::to_std);
         let work = async {
-            if let Err(message) = self.steps(&stage.before, &self.context(), "setup").await? {
-                return Ok(Err(message));
+            let wanted = match wanted {
+                Ok(wanted) => wanted,
+                Err(message) => return Ok(Err((false, message))),
+            };
+            let steps = |steps: Vec<Step>| if wanted { steps } else { Vec::new() };
+            let (before, after) = (steps(stage.before), steps(stage.after));
+            if let Err(message) = self.steps(&before, &base, &of_setup.id, "setup").await? {
+                return Ok(Err((true, message)));
             }
-            if let Err(message) =
-                setup::check_plugins(self.pipeline, self.registry, self.plan.concurrency)
-            {
-                return Ok(Err(message));
+            // Whatever the stage's `if` says, this must hold.
+            if let Err(message) = setup::check_plugins(self.pipeline, self.plan, self.registry) {
+                return Ok(Err((false, message)));
             }
-            self.steps(&stage.after, &self.context(), "setup").await
+            if let Err(message) = self.read_images()? {
+                return Ok(Err((false, message)));
+            }
+            let done = self.steps(&after, &base, &of_setup.id, "setup").await?;
+            Ok(done.map_err(|message| (true, message)))
         };
-        let done: Result<std::result::Result<(), String>> = match limit {
+        let done: Result<std::result::Result<(), (bool, String)>> = match limit {
             None => work.await,
-            Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(done) => done,
-                Err(_) => Ok(Err(format!("it took longer than its limit of {limit:?}"))),
-            },
+            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+                let message = format!("it took longer than its limit of {limit:?}");
+                Ok(Err((false, message)))
+            }),
         };
         match done? {
             Ok(()) => Ok(true),
             Err(_) if *self.stop.borrow() => Ok(false),
-            Err(message) => {
-                self.fail(None, "", 0, "setup", message)?;
+            Err((step, message)) => {
+                self.tell(of_setup.failed(step, message))?;
                 Ok(stage.on_failure != OnFailure::Stop)
             }
         }
     }
 
-    fn prepare_model(&self, model: &Model) -> std::result::Result<Option<PathBuf>, String> {
-        let path = setup::model_path(model, &self.context(), &self.options.folder)?;
-        setup::check_model(model, path.as_deref())?;
-        Ok(path)
-    }
-
-    pub(crate) fn fail(
-        &mut self,
-        model: Option<&str>,
-        engine: &str,
-        cycle: u32,
-        stage: &str,
-        message: String,
-    ) -> Result<()> {
-        self.tell(Event::Failed {
-            model: model.map(ToOwned::to_owned),
-            engine: engine.to_owned(),
-            cycle,
-            stage: stage.to_owned(),
-            message,
-        })
-    }
-
-    /// Runs steps in order, up to the first that fails.
-    pub(crate) async fn steps(
-        &mut self,
-        steps: &[Step],
-        context: &Value,
-        log: &str,
-    ) -> Result<std::result::Result<(), String>> {
-        let surroundings = self.surroundings();
-        let mut stop = self.stop.clone();
-        for step in steps {
-            let skipped = match step::is_done(step, context, &surroundings) {
-                Ok(skipped) => skipped,
+    /// Reads the images of all cells, each once, before anything is measured.
+    fn read_images(&mut self) -> Result<std::result::Result<(), String>> {
+        for path in self
+            .pipeline
+            .cells
+            .iter()
+            .flat_map(|cell| &cell.workload.images)
+        {
+            match self.images.read(path, &self.options.folder) {
+                Ok(None) => {}
+                Ok(Some(sha256)) => self.tell(Event::Image {
+                    path: path.clone(),
+                    sha256,
+                })?,
                 Err(message) => return Ok(Err(message)),
-            };
-            self.tell(Event::Step {
-                name: step::name(step),
-                skipped,
-            })?;
-            if skipped {
-                continue;
-            }
-            let done = tokio::select! {
-                done = step::run(step, context, &surroundings, log) => done,
-                () = stopped(&mut stop) => Err("interrupted".to_owned()),
-            };
-            if done.is_err() {
-                return Ok(done);
             }
         }
         Ok(Ok(()))
     }
 
-    /// What templates can name everywhere.
-    pub(crate) fn context(&self) -> Value {
-        json!({
-            "prony": { "cache": text(&self.options.cache) },
-            "pipeline": { "dir": text(&self.options.folder) },
-        })
+    /// Runs steps in order, up to the first that fails. What they give is in
+    /// `stages` of templates from the next one on. `base` is what templates can
+    /// name beside what is known everywhere; `stage` is the id of the stage.
+    pub(crate) async fn steps(
+        &mut self,
+        steps: &[Step],
+        base: &Value,
+        stage: &str,
+        log: &str,
+    ) -> Result<std::result::Result<(), String>> {
+        let surroundings = self.surroundings();
+        let mut stop = self.stop.clone();
+        for step in steps {
+            let context = self.context(base);
+            let name = step::name(step);
+            let reason = match left_out(step, &context, &surroundings) {
+                Ok(reason) => reason,
+                Err(message) => return Ok(Err(format!("step `{name}`: {message}"))),
+            };
+            let skipped = reason.is_some();
+            self.tell(Event::Step {
+                name: name.clone(),
+                skipped,
+                reason: reason.map(ToOwned::to_owned),
+            })?;
+            if skipped {
+                continue;
+            }
+            let done = tokio::select! {
+                done = step::run(step, &context, &surroundings, log) => done,
+                () = stopped(&mut stop) => Err("interrupted".to_owned()),
+            };
+            let outputs = match done {
+                Ok(outputs) => outputs,
+                Err(message) => return Ok(Err(message)),
+            };
+            for (output, value) in outputs.given {
+                self.stages[stage]["outputs"][output] = value.into();
+            }
+            for ignored in outputs.ignored {
+                let message = format!("step `{name}` {ignored}");
+                self.tell(Event::Warning { message })?;
+            }
+        }
+        Ok(Ok(()))
     }
+
+    /// What templates can name: `base`, and what is known everywhere.
+    pub(crate) fn context(&self, base: &Value) -> Value {
+        let Options { cache, folder, .. } = self.options;
+        context::context(base, cache, folder, &self.stages)
+    }
+}
+
+/// Why a step does not run, if it does not.
+fn left_out(
+    step: &Step,
+    context: &Value,
+    surroundings: &Surroundings,
+) -> std::result::Result<Option<&'static str>, String> {
+    if !context::holds(&step.condition, context)? {
+        return Ok(Some("its `if` is false"));
+    }
+    Ok(step::is_done(step, context, surroundings)?.then_some("done already"))
+}
+
+fn prepare(
+    model: &Model,
+    context: &Value,
+    folder: &std::path::Path,
+    files: &mut ModelFiles,
+) -> std::result::Result<Option<PathBuf>, String> {
+    let path = setup::model_path(model, context, folder)?;
+    if let Some(path) = &path {
+        files.check(model, path)?;
+    }
+    Ok(path)
+}
+
+fn cells(pipeline: &Pipeline) -> HashMap<&str, &Cell> {
+    let cells = pipeline.cells.iter();
+    cells.map(|cell| (cell.id.as_str(), cell)).collect()
 }
 
 /// Pending until the run is to stop.
@@ -297,159 +428,4 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
         // Nobody is left who could say stop.
         std::future::pending::<()>().await;
     }
-}
-
-pub(crate) fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
-fn subject(pipeline: &Pipeline, plan: &Plan) -> Subject {
-    let workload = &pipeline.workload;
-    let Arrival::Concurrency(concurrency) = pipeline.stages.measure.arrival;
-    let baseline = pipeline
-        .compare
-        .as_ref()
-        .map(|compare| compare.baseline.as_str());
-    Subject {
-        name: pipeline.name.clone(),
-        description: pipeline.description.clone(),
-        cycles: pipeline.schedule.cycles,
-        order: match pipeline.schedule.order {
-            Order::Interleaved => "interleaved".to_owned(),
-            Order::Sequential => "sequential".to_owned(),
-        },
-        seed: pipeline.schedule.seed,
-        workload: Workload {
-            api: api(workload.api),
-            prompts: workload.prompts.len() as u32,
-            max_tokens: workload.max_tokens,
-            temperature: workload.temperature,
-            seed: workload.seed,
-            ignore_eos: workload.ignore_eos,
-            request_timeout_ms: workload.request_timeout.to_std().as_millis() as u64,
-            requests_per_visit: plan.measured_requests,
-            warmup_requests: plan.warmup_requests,
-            concurrency,
-        },
-        engines: pipeline
-            .engines
-            .iter()
-            .map(|engine| engine_info(engine, baseline))
-            .collect(),
-        models: pipeline
-            .enabled_models()
-            .map(|model| (model.id.clone(), model.size.clone()))
-            .collect(),
-        margin_percent: pipeline
-            .compare
-            .as_ref()
-            .map_or(2.0, |Compare { margin_percent, .. }| *margin_percent),
-    }
-}
-
-fn engine_info(engine: &Engine, baseline: Option<&str>) -> EngineInfo {
-    EngineInfo {
-        name: engine.name.clone(),
-        plugin: engine.plugin.clone(),
-        baseline: baseline == Some(engine.name.as_str()),
-        config: redacted(&Value::Object(engine.config.clone())),
-    }
-}
-
-/// A config without what must not get into a report that is passed on.
-pub fn redacted(config: &Value) -> Value {
-    const SECRETS: [&str; 5] = ["api_key", "authorization", "password", "secret", "token"];
-    // Also `HF_TOKEN` and `X-Api-Key`; a number such as `eos_token: 2` stays.
-    let is_secret = |key: &str| {
-        let key = key.to_ascii_lowercase().replace('-', "_");
-        SECRETS.iter().any(|secret| {
-            key.strip_suffix(secret)
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
-        })
-    };
-    match config {
-        Value::Object(map) => {
-            let entry = |(key, value): (&String, &Value)| {
-                let secret = value.is_string() && is_secret(key);
-                (
-                    key.clone(),
-                    if secret {
-                        Value::from("(redacted)")
-                    } else {
-                        redacted(value)
-                    },
-                )
-            };
-            Value::Object(map.iter().map(entry).collect())
-        }
-        // `--api-key KEY` and `--api-key=KEY` of a command line.
-        Value::Array(items) => {
-            let option = |value: &Value| -> Option<String> {
-                let word = value.as_str()?.strip_prefix("--")?;
-                let name = word.split('=').next()?;
-                is_secret(name).then(|| name.to_owned())
-            };
-            let word = |(index, value): (usize, &Value)| {
-                let before = index.checked_sub(1).and_then(|index| items.get(index));
-                let named = |value: &Value| value.as_str().is_some_and(|word| word.contains('='));
-                match (
-                    before.filter(|it| !named(it)).and_then(option),
-                    option(value),
-                ) {
-                    (_, Some(name)) if named(value) => format!("--{name}=(redacted)").into(),
-                    (Some(_), None) if value.is_string() => Value::from("(redacted)"),
-                    _ => redacted(value),
-                }
-            };
-            Value::Array(items.iter().enumerate().map(word).collect())
-        }
-        other => other.clone(),
-    }
-}
-
-pub(crate) fn api(api: Api) -> sdk::Api {
-    match api {
-        Api::Chat => sdk::Api::Chat,
-        Api::Completions => sdk::Api::Completions,
-    }
-}
-
-/// The plugins of a pipeline, each once.
-fn plugins(pipeline: &Pipeline, registry: &Registry) -> Result<Vec<PluginInfo>> {
-    let engines = pipeline
-        .engines
-        .iter()
-        .map(|engine| (Kind::Engine, engine.plugin.as_str()));
-    let reporters = pipeline
-        .reporters
-        .iter()
-        .map(|reporter| (Kind::Reporter, reporter.plugin.as_str()));
-    let mut infos: Vec<PluginInfo> = Vec::new();
-    for (kind, name) in engines.chain(reporters) {
-        if infos
-            .iter()
-            .any(|info| info.kind == kind && info.name == name)
-        {
-            continue;
-        }
-        let (
-            Entry {
-                version,
-                form,
-                contract,
-                sha256,
-                ..
-            },
-            _,
-        ) = registry.find(kind, name)?;
-        infos.push(PluginInfo {
-            name: name.to_owned(),
-            kind,
-            version: version.clone(),
-            form: form.name().to_owned(),
-            contract: contract.clone(),
-            sha256: sha256.clone(),
-        });
-    }
-    Ok(infos)
 }

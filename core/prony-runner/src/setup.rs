@@ -1,18 +1,29 @@
 //! The built-in part of `setup`: what must hold before any engine starts.
 
-use prony_config::{Model, Pipeline, template};
-use prony_plugin_host::Registry;
+use prony_config::{Cell, Engine, Model, Pipeline, template};
+use prony_plan::Plan;
+use prony_plugin_host::{Entry, Registry};
 use prony_plugin_sdk::{Kind, Transport};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Loads every plugin once, so that compiling one is never part of a visit,
 /// and checks what only the machine can tell.
 pub(crate) fn check_plugins(
     pipeline: &Pipeline,
+    plan: &Plan,
     registry: &Registry,
-    concurrency: u32,
 ) -> Result<(), String> {
+    let mut concurrency: HashMap<&str, u32> = HashMap::new();
+    for stage in plan
+        .parts
+        .iter()
+        .flat_map(|part| part.stages.iter().map(move |it| (part, it)))
+    {
+        let most = concurrency.entry(&stage.0.cell).or_default();
+        *most = stage.1.concurrency.max(*most);
+    }
     for engine in &pipeline.engines {
         registry
             .load(Kind::Engine, &engine.plugin)
@@ -20,17 +31,39 @@ pub(crate) fn check_plugins(
         let (entry, _) = registry
             .find(Kind::Engine, &engine.plugin)
             .map_err(|error| error.to_string())?;
-        if entry.transport == Some(Transport::InProcess) && concurrency > 1 {
-            return Err(format!(
-                "engine `{}` runs inside a process and takes one request at a time; the pipeline asks for {concurrency}",
-                engine.name
-            ));
+        for cell in &pipeline.cells {
+            if runs(cell, engine) {
+                let most = concurrency.get(cell.id.as_str()).copied().unwrap_or(0);
+                suits(engine, entry, most, !cell.workload.images.is_empty())?;
+            }
         }
     }
     for reporter in &pipeline.reporters {
         registry
             .load(Kind::Reporter, &reporter.plugin)
             .map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn runs(cell: &Cell, engine: &Engine) -> bool {
+    let mut models = cell.models.iter();
+    models.any(|model| cell.runs(&engine.name, &model.id))
+}
+
+/// Whether an engine can be given what the pipeline asks of it.
+fn suits(engine: &Engine, entry: &Entry, concurrency: u32, images: bool) -> Result<(), String> {
+    if entry.transport == Some(Transport::InProcess) && concurrency > 1 {
+        return Err(format!(
+            "engine `{}` runs inside a process and takes one request at a time; the pipeline asks for {concurrency}",
+            engine.name
+        ));
+    }
+    if images && !entry.images {
+        return Err(format!(
+            "engine `{}` (plugin `{}`) takes no images, and the workload has some: leave them out, or the engine",
+            engine.name, engine.plugin
+        ));
     }
     Ok(())
 }
@@ -48,9 +81,20 @@ pub(crate) fn model_path(
         .transpose()
 }
 
-/// Whether the model's file is there and is the one that the pipeline means.
-pub(crate) fn check_model(model: &Model, path: Option<&Path>) -> Result<(), String> {
-    let Some(path) = path else { return Ok(()) };
+/// Checks model files, each once, however many cells have it.
+#[derive(Debug, Default)]
+pub(crate) struct ModelFiles(HashMap<(PathBuf, Option<String>), Result<(), String>>);
+
+impl ModelFiles {
+    /// Whether the model's file is there and is the one that the pipeline means.
+    pub(crate) fn check(&mut self, model: &Model, path: &Path) -> Result<(), String> {
+        let key = (path.to_owned(), model.sha256.clone());
+        let checked = self.0.entry(key);
+        checked.or_insert_with(|| check_model(model, path)).clone()
+    }
+}
+
+fn check_model(model: &Model, path: &Path) -> Result<(), String> {
     if !path.exists() {
         return Err(format!(
             "there is no `{}`; a step in `setup` can get it, or set the model's `path`",

@@ -3,8 +3,12 @@
 use crate::process::{Process, describe};
 use prony_config::{Step, template};
 use serde_json::Value;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
+
+/// The most that a step may write into its outputs, in bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// What steps need to know.
 #[derive(Debug, Clone)]
@@ -13,12 +17,12 @@ pub(crate) struct Surroundings {
     pub(crate) folder: PathBuf,
     /// prony's cache folder, `PRONY_CACHE` to steps.
     pub(crate) cache: PathBuf,
-    /// Folder for logs.
+    /// Folder for logs, absolute.
     pub(crate) logs: PathBuf,
 }
 
-/// The name to show: its own, or the first line of its text.
-pub(crate) fn name(step: &Step) -> String {
+/// The name of a step to show: its own, or the first line of its text.
+pub fn name(step: &Step) -> String {
     step.name.clone().unwrap_or_else(|| {
         step.run
             .trim()
@@ -42,24 +46,35 @@ pub(crate) fn is_done(
     Ok(surroundings.folder.join(path).exists())
 }
 
-/// Runs a step to its end.
+/// What a step gave.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outputs {
+    /// The declared outputs: name and value.
+    pub(crate) given: Vec<(String, String)>,
+    /// What else it wrote, in words. Never the text itself, which may be secret.
+    pub(crate) ignored: Vec<String>,
+}
+
+/// Runs a step to its end and reads what it gave.
 pub(crate) async fn run(
     step: &Step,
     context: &Value,
     surroundings: &Surroundings,
     log: &str,
-) -> Result<(), String> {
+) -> Result<Outputs, String> {
     let mut command = Command::new("sh");
     command
         .arg("-c")
         .arg(template::render_str(&step.run, context)?);
+    let file = OutputFile::create(&surroundings.logs.join(format!("{log}.outputs")))?;
     command
         .current_dir(&surroundings.folder)
-        .env("PRONY_CACHE", &surroundings.cache);
+        .env("PRONY_CACHE", &surroundings.cache)
+        .env("PRONY_OUTPUT", &file.0);
     for (key, value) in step.env.iter() {
         command.env(key, template::render_str(value, context)?);
     }
-    let log: PathBuf = Path::new(&surroundings.logs).join(format!("{log}.log"));
+    let log = surroundings.logs.join(format!("{log}.log"));
     let mut process =
         Process::start(command, &log).map_err(|error| format!("`sh` did not start: {error}"))?;
     let limit = step.timeout.to_std();
@@ -67,7 +82,9 @@ pub(crate) async fn run(
         Ok(Ok(status)) if status.success() => {
             // Whatever it left running in its group ends with it.
             process.stop(std::time::Duration::from_millis(200)).await;
-            Ok(())
+            file.read()
+                .and_then(|text| outputs(&text, &step.outputs))
+                .map_err(|reason| format!("step `{}`: {reason}", name(step)))
         }
         Ok(Ok(status)) => Err(format!(
             "step `{}` failed ({}); {}",
@@ -84,5 +101,163 @@ pub(crate) async fn run(
                 name(step)
             ))
         }
+    }
+}
+
+/// The file at `PRONY_OUTPUT`, removed when the step is over.
+struct OutputFile(PathBuf);
+
+impl OutputFile {
+    fn create(path: &Path) -> Result<Self, String> {
+        std::fs::write(path, "").map_err(|error| format!("`{}`: {error}", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    fn read(&self) -> Result<String, String> {
+        let failed = |error: std::io::Error| format!("`PRONY_OUTPUT`: {error}");
+        let mut bytes = Vec::new();
+        let file = match std::fs::File::open(&self.0) {
+            // The step removed it: it gave nothing.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+            file => file.map_err(failed)?,
+        };
+        file.take(LARGEST + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        if bytes.len() as u64 > LARGEST {
+            return Err(format!(
+                "`PRONY_OUTPUT` got more than {} MiB",
+                LARGEST >> 20
+            ));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+impl Drop for OutputFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The outputs in a text of lines `NAME=VALUE`, the last one of a name. Every
+/// declared one must be there.
+fn outputs(text: &str, declared: &[String]) -> Result<Outputs, String> {
+    let mut outputs = Outputs::default();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let (name, value) = line.split_once('=').unwrap_or_default();
+        let name = name.trim();
+        if declared.iter().any(|it| it == name) {
+            outputs.given.retain(|(known, _)| known != name);
+            outputs.given.push((name.to_owned(), value.to_owned()));
+        } else if is_name(name) {
+            let ignored = format!("gave `{name}`, which is no output that it declares");
+            outputs.ignored.push(ignored);
+        } else {
+            let ignored = "wrote a line that is not `NAME=VALUE` to its outputs";
+            outputs.ignored.push(ignored.to_owned());
+        }
+    }
+    let given = |name: &&String| outputs.given.iter().any(|(known, _)| known == *name);
+    match declared.iter().find(|name| !given(name)) {
+        Some(missing) => Err(format!(
+            "it declares the output `{missing}` and did not give it: `echo \"{missing}=…\" >> \"$PRONY_OUTPUT\"` does"
+        )),
+        None => Ok(outputs),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (1..=64).contains(&name.len()) && name.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn step(text: &str, outputs: &[&str]) -> Step {
+        serde_json::from_value(json!({ "run": text, "outputs": outputs })).expect("a step")
+    }
+
+    /// Runs a step in a folder of its own; what it gave, and what is left in the logs.
+    fn run_step(step: &Step) -> (Result<Outputs, String>, Vec<String>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).expect("a folder");
+            path
+        };
+        let surroundings = Surroundings {
+            folder: path("pipeline"),
+            cache: path("cache"),
+            logs: path("logs"),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let context = json!({ "matrix": { "x": "from a template" } });
+        let done = runtime
+            .expect("a runtime")
+            .block_on(run(step, &context, &surroundings, "step"));
+        let left = std::fs::read_dir(&surroundings.logs)
+            .expect("a folder")
+            .flatten();
+        let left = left.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        (done, left.collect())
+    }
+
+    #[test]
+    fn a_step_gives_what_it_writes() {
+        let text = r#"echo 'gpu=a=b c ' >> "$PRONY_OUTPUT"
+            echo "word=${{ matrix.x }}" >> "$PRONY_OUTPUT""#;
+        let (done, left) = run_step(&step(text, &["gpu", "word"]));
+        let given = [("gpu", "a=b c "), ("word", "from a template")];
+        assert_eq!(
+            done.expect("it succeeds").given,
+            given.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert_eq!(left, ["step.log"], "the file of outputs is gone");
+    }
+
+    #[test]
+    fn a_step_that_does_not_give_what_it_declares_has_failed() {
+        let (done, left) = run_step(&step(r#"echo gpu=x > "$PRONY_OUTPUT""#, &["gpu", "cards"]));
+        let problem = done.expect_err("an output is missing");
+        assert!(
+            problem.contains("it declares the output `cards` and did not give it"),
+            "{problem}"
+        );
+        assert!(problem.starts_with("step `echo gpu=x"), "{problem}");
+        assert_eq!(left, ["step.log"]);
+        let (done, _) = run_step(&step("rm \"$PRONY_OUTPUT\"", &[]));
+        assert_eq!(done, Ok(Outputs::default()), "nothing was asked for");
+    }
+
+    #[test]
+    fn what_is_not_declared_is_ignored_and_told() {
+        let text = "gpu=1\n\nother=2\nno output\r\nse cret=\ngpu=3\n";
+        let outputs = outputs(text, &["gpu".to_owned()]).expect("outputs");
+        assert_eq!(outputs.given, [("gpu".to_owned(), "3".to_owned())]);
+        let no_output = "wrote a line that is not `NAME=VALUE` to its outputs";
+        assert_eq!(
+            outputs.ignored,
+            [
+                "gave `other`, which is no output that it declares",
+                no_output,
+                no_output,
+            ]
+        );
+    }
+
+    #[test]
+    fn outputs_have_a_limit() {
+        let (done, _) = run_step(&step("head -c 1048577 /dev/zero > \"$PRONY_OUTPUT\"", &[]));
+        let problem = done.expect_err("too much");
+        assert!(
+            problem.ends_with("`PRONY_OUTPUT` got more than 1 MiB"),
+            "{problem}"
+        );
     }
 }

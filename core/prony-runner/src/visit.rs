@@ -1,37 +1,58 @@
-//! One visit: load, warmup, measure, unload of one engine with one model.
+//! One visit: load, warm-ups and measurements, unload of one engine with one
+//! model.
 
 mod load;
 mod requests;
+mod work;
 
-use crate::journal::Event;
+use crate::context::text;
+use crate::journal::{Event, StageOf, Visited};
 use crate::process::Process;
-use crate::runner::{Runner, text};
+use crate::runner::Runner;
 use crate::{Result, memory};
-use prony_config::{Engine, OnFailure, Step};
+use prony_config::{Cell, Engine, OnFailure, Part, Step};
 use prony_loadgen::http::Target;
 use prony_loadgen::local::Worker;
-use prony_metrics::record::{Failed, Phase};
-use prony_metrics::summary;
-use prony_plan::Visit;
+use prony_metrics::record::Failed;
+use prony_plan::{Ids, Visit};
 use prony_plugin_sdk::{Endpoint, Model};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use work::Stage;
 
 /// How long a broken connection may precede the end of the process behind it.
 const CRASH_GRACE: Duration = Duration::from_millis(300);
 
-/// Why a visit ends the ordinary course of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a visit means for the rest of the run; the last counts for most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
-    /// A stage failed; its policy.
-    Policy(OnFailure),
+    /// A stage failed, and the run goes on with the next one.
+    Continue,
+    /// The engine is not tried with this model again.
+    SkipModel,
+    /// The run ends.
+    Run,
     /// The user said stop.
     Interrupted,
 }
 
+impl From<OnFailure> for Stop {
+    fn from(policy: OnFailure) -> Self {
+        match policy {
+            OnFailure::Continue => Self::Continue,
+            OnFailure::SkipModel => Self::SkipModel,
+            OnFailure::Stop => Self::Run,
+        }
+    }
+}
+
 /// Why a stage ended early.
 enum Trouble {
+    /// A step of the user's failed.
+    Step(String),
+    /// Anything else did.
     Failed(String),
     Interrupted,
 }
@@ -72,11 +93,17 @@ enum Link {
 pub(crate) struct VisitRun<'v, 'a> {
     runner: &'v mut Runner<'a>,
     visit: &'v Visit,
+    cell: &'v Cell,
     engine: &'v Engine,
+    part: &'v Part,
+    ids: Ids,
     model: Model,
+    revision: Option<&'v str>,
+    /// Where the engine is to listen, once that is chosen.
+    at: Option<Endpoint>,
     /// The engine's config, once its templates are filled in.
     config: Value,
-    summary: summary::Visit,
+    summary: Visited,
     /// End of the request that ended last, since the run's origin.
     last_end_ns: u64,
     /// When the first request of the stage was sent, since the run's origin.
@@ -86,112 +113,110 @@ pub(crate) struct VisitRun<'v, 'a> {
 }
 
 impl<'v, 'a> VisitRun<'v, 'a> {
+    /// `path` is where the model is. `None` if the cell does not have what the
+    /// visit names, which a plan of the same pipeline rules out.
     pub(crate) fn new(
         runner: &'v mut Runner<'a>,
         visit: &'v Visit,
-        engine: &'v Engine,
+        cell: &'v Cell,
         path: Option<PathBuf>,
-    ) -> Self {
-        let summary = summary::Visit {
-            model: visit.model.clone(),
-            engine: visit.engine.clone(),
-            cycle: visit.cycle,
-            load_time_ns: None,
-            measure_ns: None,
-            peak_memory_bytes: None,
-        };
-        let model = Model {
-            id: visit.model.clone(),
-            path: path.as_deref().map(text),
-        };
-        Self {
+    ) -> Option<Self> {
+        let part = (visit.part as usize).checked_sub(1)?;
+        let model = cell.models.iter().find(|model| model.id == visit.model)?;
+        Some(Self {
             runner,
             visit,
-            engine,
-            model,
+            cell,
+            engine: cell.engines.iter().find(|it| it.name == visit.engine)?,
+            part: cell.parts.get(part)?,
+            ids: prony_plan::ids(&cell.parts).into_iter().nth(part)?,
+            model: Model {
+                id: visit.model.clone(),
+                path: path.as_deref().map(text),
+            },
+            revision: model.revision.as_deref(),
+            at: None,
             config: Value::Null,
-            summary,
+            summary: Visited {
+                visit: visit.clone(),
+                load_time_ns: None,
+                measure_ns: BTreeMap::new(),
+                peak_memory_bytes: None,
+                total_ns: 0,
+            },
             last_end_ns: 0,
             first_sent_ns: None,
             first_failure: None,
-        }
+        })
     }
 
     /// Runs the stages. Whatever happens, the engine is unloaded.
     pub(crate) async fn run(mut self) -> Result<Option<Stop>> {
-        let stages = &self.runner.pipeline.stages;
-        let (load, warmup, measure, unload) = (
-            &stages.load,
-            &stages.warmup,
-            &stages.measure,
-            &stages.unload,
-        );
+        let begin = self.runner.now();
+        let part = self.part;
         let mut running = None;
-        let loaded = self.load(&mut running).await?;
-        let mut end = self.settle("load", loaded, load.on_failure)?;
+        let load = self.stage("load", &self.ids.load);
+        let loaded = self.load(&load, &mut running).await?;
+        let mut end = self.settle(&load, loaded, part.load.on_failure)?;
         self.look_at_memory(running.as_ref());
         if let (Some(running), None) = (&mut running, end) {
-            if warmup.requests > 0 {
-                let warmed = self.requests("warmup", Phase::Warmup, running).await?;
-                end = self.settle("warmup", warmed, warmup.on_failure)?;
+            for (work, id) in part.work.iter().zip(self.ids.work.clone()) {
+                let stage = Stage::new(work, id);
+                let of_visit = self.stage(stage.phase.name(), &stage.id);
+                let done = self.work(&stage, &of_visit, running).await?;
+                end = end.max(self.settle(&of_visit, done, stage.on_failure)?);
                 self.look_at_memory(Some(running));
-            }
-            if matches!(end, None | Some(Stop::Policy(OnFailure::Continue))) {
-                let measured = self.requests("measure", Phase::Measure, running).await?;
-                end = self
-                    .settle("measure", measured, measure.on_failure)?
-                    .or(end);
-                self.look_at_memory(Some(running));
+                if end > Some(Stop::Continue) {
+                    break;
+                }
             }
         }
-        let unloaded = self.unload(running).await?;
-        end = end.or(self.settle("unload", unloaded, unload.on_failure)?);
+        let unload = self.stage("unload", &self.ids.unload);
+        let unloaded = self.unload(&unload, running).await?;
+        end = end.max(self.settle(&unload, unloaded, part.unload.on_failure)?);
+        self.summary.total_ns = self.runner.now().saturating_sub(begin);
         self.runner.tell(Event::Visit(self.summary.clone()))?;
         Ok(end)
+    }
+
+    fn stage(&self, kind: &'static str, id: &str) -> StageOf {
+        StageOf {
+            kind,
+            id: id.to_owned(),
+            visit: Some(self.visit.clone()),
+        }
     }
 
     /// Journals a stage's failure and says what follows from it.
     fn settle(
         &mut self,
-        stage: &str,
+        stage: &StageOf,
         outcome: std::result::Result<(), Trouble>,
         policy: OnFailure,
     ) -> Result<Option<Stop>> {
-        match outcome {
-            Ok(()) => Ok(None),
-            Err(Trouble::Interrupted) => Ok(Some(Stop::Interrupted)),
-            Err(Trouble::Failed(message)) => {
-                self.runner.fail(
-                    Some(&self.visit.model),
-                    &self.visit.engine,
-                    self.visit.cycle,
-                    stage,
-                    message,
-                )?;
-                Ok(Some(Stop::Policy(policy)))
-            }
-        }
+        let (step, message) = match outcome {
+            Ok(()) => return Ok(None),
+            Err(Trouble::Interrupted) => return Ok(Some(Stop::Interrupted)),
+            Err(Trouble::Step(message)) => (true, message),
+            Err(Trouble::Failed(message)) => (false, message),
+        };
+        self.runner.tell(stage.failed(step, message))?;
+        Ok(Some(policy.into()))
     }
 
-    fn begin(&mut self, stage: &str) -> Result<()> {
+    fn begin(&mut self, stage: &StageOf) -> Result<()> {
         let at_ns = self.runner.now();
-        self.runner.tell(Event::Stage {
-            stage: stage.to_owned(),
-            model: Some(self.visit.model.clone()),
-            engine: Some(self.visit.engine.clone()),
-            cycle: Some(self.visit.cycle),
-            at_ns,
-        })
+        self.runner.tell(stage.begins(at_ns))
     }
 
-    async fn steps(&mut self, steps: &[Step]) -> Staged<()> {
-        let (context, log) = (self.context(None), format!("{}-steps", self.label()));
-        let done = self.runner.steps(steps, &context, &log).await?;
+    async fn steps(&mut self, stage: &StageOf, steps: &[Step]) -> Staged<()> {
+        let (base, log) = (self.base(), format!("{}-steps", self.label()));
+        let done = self.runner.steps(steps, &base, &stage.id, &log).await?;
         Ok(done.map_err(|message| {
             if *self.runner.stop.borrow() {
                 Trouble::Interrupted
             } else {
-                Trouble::Failed(message)
+                Trouble::Step(message)
             }
         }))
     }
@@ -199,8 +224,19 @@ impl<'v, 'a> VisitRun<'v, 'a> {
     /// `model-engine-c1`, safe as a file name and short enough for one.
     fn label(&self) -> String {
         const LONGEST: usize = 200;
-        let name = format!("{}-{}", self.visit.model, self.visit.engine);
-        let name: String = name
+        let Visit {
+            cell,
+            model,
+            engine,
+            cycle,
+            part,
+        } = self.visit;
+        let cell = if cell.is_empty() {
+            String::new()
+        } else {
+            format!("-{cell}")
+        };
+        let name: String = format!("{model}-{engine}{cell}")
             .chars()
             .take(LONGEST)
             .map(|c| {
@@ -211,7 +247,10 @@ impl<'v, 'a> VisitRun<'v, 'a> {
                 }
             })
             .collect();
-        format!("{name}-c{}", self.visit.cycle)
+        match part {
+            1 => format!("{name}-c{cycle}"),
+            part => format!("{name}-c{cycle}-p{part}"),
+        }
     }
 
     fn log(&self) -> PathBuf {
@@ -221,15 +260,27 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             .join(format!("{}.log", self.label()))
     }
 
-    fn context(&self, at: Option<&Endpoint>) -> Value {
-        let mut context = self.runner.context();
-        context["model"] = json!({ "id": self.model.id, "path": self.model.path });
-        context["engine"] = json!({ "name": self.visit.engine });
-        if let Some(at) = at {
-            context["engine"]["host"] = json!(at.host);
-            context["engine"]["port"] = json!(at.port);
+    /// What templates can name beside what is known everywhere.
+    fn base(&self) -> Value {
+        let mut base = self.cell.context.clone();
+        base["model"] = json!({ "id": self.model.id });
+        // What is not given is not there: so it can have a default.
+        if let Some(path) = &self.model.path {
+            base["model"]["path"] = json!(path);
         }
-        context
+        if let Some(revision) = self.revision {
+            base["model"]["revision"] = json!(revision);
+        }
+        base["engine"] = json!({ "name": self.visit.engine });
+        if let Some(at) = &self.at {
+            base["engine"]["host"] = json!(at.host);
+            base["engine"]["port"] = json!(at.port);
+        }
+        base
+    }
+
+    fn context(&self) -> Value {
+        self.runner.context(&self.base())
     }
 
     fn look_at_memory(&mut self, running: Option<&Running>) {
@@ -239,27 +290,37 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         self.summary.peak_memory_bytes = self.summary.peak_memory_bytes.max(now);
     }
 
-    async fn unload(&mut self, running: Option<Running>) -> Staged<()> {
+    async fn unload(&mut self, stage: &StageOf, running: Option<Running>) -> Staged<()> {
         let Some(Running { process, link }) = running else {
             return Ok(Ok(()));
         };
-        self.begin("unload")?;
-        let stage = self.runner.pipeline.stages.unload.clone();
+        self.begin(stage)?;
+        let unload = &self.part.unload;
         // Steps that fail must not keep the engine alive.
-        let before = self.steps(&stage.before).await?;
+        let before = self.steps(stage, &unload.before).await?;
         // A worker ends when its orders do.
         drop(link);
         if let Some(process) = process {
-            let grace = stage.timeout.to_std();
+            let grace = unload.timeout.to_std();
             if process.stop(grace).await {
-                let message = format!(
-                    "{}: `{}` (cycle {}) or a process of its own did not end when asked and was killed",
-                    self.visit.model, self.visit.engine, self.visit.cycle
-                );
+                let message = killed(self.visit);
                 self.runner.tell(Event::Warning { message })?;
             }
         }
         attempt!(before);
-        self.steps(&stage.after).await
+        self.steps(stage, &unload.after).await
     }
+}
+
+fn killed(visit: &Visit) -> String {
+    let of_cell = match (visit.cell.as_str(), visit.part) {
+        ("", 1) => String::new(),
+        ("", part) => format!(", part {part}"),
+        (cell, 1) => format!(", {cell}"),
+        (cell, part) => format!(", {cell}, part {part}"),
+    };
+    format!(
+        "{}: `{}` (cycle {}{of_cell}) or a process of its own did not end when asked and was killed",
+        visit.model, visit.engine, visit.cycle
+    )
 }

@@ -2,7 +2,10 @@
 //! absolute schedule, and every fault that an engine can have.
 //!
 //! It is how prony is held to the truth: what a run reports about this server
-//! can be compared with what the server did.
+//! can be compared with what the server did. That includes images: the server
+//! looks at each one, counts it as [`IMAGE_TOKENS`] and refuses what is none.
+
+mod images;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,6 +14,12 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+/// Tokens of every prompt without its images, as the usage says.
+pub const PROMPT_TOKENS: u32 = 7;
+
+/// Tokens that each image adds to the prompt.
+pub const IMAGE_TOKENS: u32 = 256;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +87,9 @@ pub struct Config {
     pub fault: Option<Fault>,
     /// The first request (from 0) with the fault.
     pub fault_from: u32,
+    /// A request without an image is answered with HTTP 400, so that an answer
+    /// proves that an image arrived.
+    pub require_image: bool,
 }
 
 impl Default for Config {
@@ -88,6 +100,7 @@ impl Default for Config {
             inter_token_latency: Duration::from_millis(5),
             fault: None,
             fault_from: 0,
+            require_image: false,
         }
     }
 }
@@ -172,6 +185,17 @@ impl Answer<'_> {
             .as_u64()
             .map_or(u32::MAX, |tokens| tokens as u32);
         let tokens = self.config.tokens.min(asked);
+        let images = match images::count(request) {
+            Ok(0) if self.config.require_image => Err("an image is required".to_owned()),
+            counted => counted,
+        };
+        let images = match images {
+            Ok(images) => images,
+            Err(message) => {
+                let error = json!({ "message": message, "type": "invalid_request_error" });
+                return self.refuse("400 Bad Request", &json!({ "error": error }));
+            }
+        };
         match fault {
             Some(Fault::Http500) => {
                 return self.refuse(
@@ -218,8 +242,9 @@ impl Answer<'_> {
         if fault != Some(Fault::NoFinish) {
             self.message(&self.chunk(None, Some(reason)).to_string())?;
         }
+        let prompt = PROMPT_TOKENS + IMAGE_TOKENS * images;
         let usage = json!({
-            "prompt_tokens": 7, "completion_tokens": told, "total_tokens": 7 + told,
+            "prompt_tokens": prompt, "completion_tokens": told, "total_tokens": prompt + told,
         });
         self.message(&json!({ "model": "truth", "choices": [], "usage": usage }).to_string())?;
         self.message("[DONE]")?;

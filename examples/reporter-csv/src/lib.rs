@@ -46,7 +46,7 @@ impl Reporter for Csv {
             for engine in &model.engines {
                 let number = |value: Option<f64>| value.map_or_else(String::new, |x| x.to_string());
                 text += &self.line(&[
-                    &model.id,
+                    &model.label(),
                     &engine.engine,
                     &number(engine.output_tokens_per_sec),
                     &number(engine.request_latency_ms.map(|latency| latency.p50)),
@@ -54,11 +54,33 @@ impl Reporter for Csv {
                 ]);
             }
         }
-        Ok(vec![Artifact::text("report.csv", "text/csv", text)])
+        let mut artifacts = vec![Artifact::text("report.csv", "text/csv", text)];
+        if !result.thresholds.is_empty() {
+            let text = self.thresholds(result);
+            artifacts.push(Artifact::text("thresholds.csv", "text/csv", text));
+        }
+        Ok(artifacts)
     }
 }
 
 impl Csv {
+    fn thresholds(&self, result: &RunResult) -> String {
+        let mut text = self.line(&["model", "engine", "metric", "bound", "value", "result"]);
+        for threshold in &result.thresholds {
+            text += &self.line(&[
+                &threshold.label(),
+                &threshold.engine,
+                &threshold.what(),
+                &threshold.bound(),
+                &threshold
+                    .value
+                    .map_or_else(String::new, |value| value.to_string()),
+                threshold.word(),
+            ]);
+        }
+        text
+    }
+
     /// A line; a field with a separator, a quote or a line break in it is quoted.
     fn line(&self, fields: &[&str]) -> String {
         let quoted: Vec<String> = fields

@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seed: 1,
         stop: Vec::new(),
         ignore_eos: true,
+        images: Vec::new(),
     };
     for _ in 0..3 {
         let (mut text, mut prompt_tokens, mut arrivals) = (String::new(), 0, Vec::new());

@@ -13,16 +13,18 @@ pub struct Config {
     /// Where the weights come from. Default: the GGUF file at the model's `path`.
     pub weights: Option<Weights>,
     /// How the weight matrices are held in memory.
+    #[schemars(extend("x-prony-role" = "quantisation"))]
     pub dtype: Dtype,
     /// What computes.
+    #[schemars(extend("x-prony-role" = "resources"))]
     pub device: DeviceChoice,
     /// Compute threads on the CPU. Default: one per physical core, at most as
     /// many as this process may use. Fixed for the life of a process.
-    #[schemars(range(min = 1, max = 1024))]
+    #[schemars(range(min = 1, max = 1024), extend("x-prony-role" = "resources"))]
     pub threads: Option<usize>,
     /// Most tokens (prompt and answer) of one request. Default: what the model
     /// was made for; more than that is refused.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-prony-role" = "context"))]
     pub context: Option<usize>,
 }
 

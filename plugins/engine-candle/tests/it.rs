@@ -9,9 +9,13 @@ use engine_candle::config::{Config, Dtype, Synthetic};
 use engine_candle::model::Llama;
 use engine_candle::text::{StopFilter, Utf8Stream};
 use engine_candle::weights::{Hyper, Random, Source};
-use engine_candle::{Candle, ENGINE_VERSION};
-use prony_plugin_sdk::{Api, ErrorKind, EventKind, LocalEngine, Model, Request, Result};
+use engine_candle::{Candle, ENGINE_VERSION, PLUGIN};
+use prony_plugin_sdk::native::{RawEvent, Str, code};
+use prony_plugin_sdk::{
+    Api, Error, ErrorKind, EventKind, Image, LocalEngine, Model, Request, Result,
+};
 use serde_json::json;
+use std::ffi::c_void;
 use std::path::Path;
 
 fn config(value: serde_json::Value) -> Config {
@@ -41,6 +45,7 @@ fn request(prompt: &str, max_tokens: u32) -> Request {
         seed: 1,
         stop: Vec::new(),
         ignore_eos: false,
+        images: Vec::new(),
     }
 }
 
@@ -537,6 +542,56 @@ fn a_prompt_must_fit_the_context() {
         load(wide, None).err().unwrap().path.as_deref(),
         Some("/context")
     );
+}
+
+#[test]
+fn a_request_with_images_is_an_error() {
+    // Through the table, as the host calls the engine.
+    unsafe extern "C" fn write(ctx: *mut c_void, bytes: Str) {
+        // SAFETY: `ctx` is the text handed to the call; `bytes` is lent for it.
+        unsafe { (*ctx.cast::<Vec<u8>>()).extend_from_slice(bytes.get()) }
+    }
+    unsafe extern "C" fn emit(ctx: *mut c_void, _: *const RawEvent) {
+        // SAFETY: as above.
+        unsafe { (*ctx.cast::<Vec<u8>>()).push(b'!') }
+    }
+    let mut config = small();
+    config["threads"] = json!(1);
+    let input = json!({ "config": config, "model": { "id": "m", "path": null } }).to_string();
+    let mut said = Vec::<u8>::new();
+    let ctx = (&raw mut said).cast();
+    // SAFETY: the input outlives the call; `write` gets its context.
+    let engine = unsafe { PLUGIN.engine_open.unwrap()(Str::of(input.as_bytes()), write, ctx) };
+    assert!(!engine.is_null());
+    for images in 0..3 {
+        let request = Request {
+            images: vec![
+                Image {
+                    media_type: "image/png".to_owned(),
+                    data: b"png".to_vec(),
+                };
+                images
+            ],
+            ..request("p", 1)
+        };
+        let request = json!(request).to_string();
+        said.clear();
+        let generate = PLUGIN.engine_generate.unwrap();
+        // SAFETY: as above; `engine` is open.
+        let code = unsafe { generate(engine, Str::of(request.as_bytes()), emit, write, ctx) };
+        let said = String::from_utf8_lossy(&said);
+        if images == 0 {
+            assert_eq!(code, code::OK, "{said}");
+            assert!(said.starts_with('!'), "{said}");
+        } else {
+            assert_eq!(code, code::ERR, "{said}");
+            let error: Error = serde_json::from_str(&said).unwrap();
+            assert_eq!(error.kind, ErrorKind::Unsupported);
+            assert!(error.message.contains("takes no images"), "{error}");
+        }
+    }
+    // SAFETY: closed once.
+    unsafe { PLUGIN.engine_close.unwrap()(engine) }
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub struct Config {
     /// More fields for the request body, for example
     /// `{ cache_prompt: false }`. They win over prony's own.
     #[serde(default)]
+    #[schemars(extend("x-prony-role" = "request"))]
     pub body: serde_json::Map<String, serde_json::Value>,
     /// More request headers.
     #[serde(default)]

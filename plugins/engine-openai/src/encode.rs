@@ -1,10 +1,10 @@
 //! A request as an HTTP exchange.
 
 use crate::config::{self, Config};
-use prony_plugin_sdk::{Api, HttpRequest, Model, Pair, Request};
+use prony_plugin_sdk::{Api, Error, HttpRequest, Image, Model, Pair, Request, Result};
 use serde_json::{Map, Value, json};
 
-pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> HttpRequest {
+pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Result<HttpRequest> {
     let (_, prefix) = config::split_base_url(config.base_url.as_deref().unwrap_or_default());
     let name = config.model.as_deref().unwrap_or(&model.id);
     let mut body = Map::new();
@@ -18,11 +18,25 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Http
                 .system
                 .iter()
                 .map(|text| json!({ "role": "system", "content": text }));
-            let user = json!({ "role": "user", "content": request.prompt });
+            // What the config puts in place of the messages would leave the
+            // images out.
+            if !request.images.is_empty() && config.body.contains_key("messages") {
+                return Err(Error::config(
+                    "/body/messages",
+                    "`messages` would replace the message that carries the images: remove it, or ask without images",
+                ));
+            }
+            let mut user = json!({ "role": "user", "content": null });
+            user["content"] = content(request);
             set("messages", system.chain([user]).collect());
             "chat/completions"
         }
         Api::Completions => {
+            if !request.images.is_empty() {
+                return Err(Error::unsupported(
+                    "`api: completions` cannot carry images: use `api: chat`, or ask without images",
+                ));
+            }
             set("prompt", json!(request.prompt));
             "completions"
         }
@@ -56,5 +70,21 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Http
             .iter()
             .map(|(name, value)| Pair::new(name, value)),
     );
-    made
+    Ok(made)
+}
+
+/// A text; with images, a list of parts in which they come first.
+fn content(request: &Request) -> Value {
+    if request.images.is_empty() {
+        return json!(request.prompt);
+    }
+    let text = json!({ "type": "text", "text": request.prompt });
+    request.images.iter().map(part).chain([text]).collect()
+}
+
+fn part(image: &Image) -> Value {
+    let mut part = json!({ "type": "image_url", "image_url": { "url": null } });
+    // Moved, since `json!` copies and the sandbox's memory is small.
+    part["image_url"]["url"] = Value::String(image.data_url());
+    part
 }

@@ -25,6 +25,7 @@ impl Engine for OpenAi {
         "openai",
         "Any OpenAI-compatible HTTP server, attached or launched"
     );
+    const IMAGES: bool = true;
 
     fn new(config: Config) -> Result<Self> {
         match (&config.base_url, &config.launch) {
@@ -76,7 +77,7 @@ impl Engine for OpenAi {
     }
 
     fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest> {
-        Ok(encode::request(&self.config, model, request))
+        encode::request(&self.config, model, request)
     }
 
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {

@@ -4,8 +4,8 @@
 
 use engine_openai::{OpenAi, PLUGIN};
 use prony_plugin_sdk::{
-    Api, Endpoint, Engine, Error, ErrorKind, Event, EventKind, Events, HttpRequest, LaunchPlan,
-    Model, Pair, Ready, Request, Response, Result,
+    Api, Endpoint, Engine, Error, ErrorKind, Event, EventKind, Events, HttpRequest, Image,
+    LaunchPlan, Model, Pair, Ready, Request, Response, Result,
 };
 use prony_plugin_test::Subject as _;
 use serde_json::{Value, json};
@@ -289,6 +289,66 @@ fn every_field_of_a_request_has_its_place() {
     assert!(made.headers.iter().all(|it| it.name != "authorization"));
 }
 
+#[test]
+fn images_come_before_the_text() {
+    let request = Request {
+        system: Some("s".to_owned()),
+        images: vec![
+            image("image/png", b"\x89PNG\xff"),
+            image("image/jpeg", b"a"),
+        ],
+        ..request(Api::Chat)
+    };
+    assert_eq!(
+        encode(&attached(), &request).body,
+        concat!(
+            r#"{"model":"id","messages":[{"role":"system","content":"s"},{"role":"user","content":["#,
+            r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBOR/8="}},"#,
+            r#"{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,YQ=="}},"#,
+            r#"{"type":"text","text":"p"}]}],"max_tokens":8,"temperature":0.0,"seed":1,"#,
+            r#""stream":true,"stream_options":{"include_usage":true}}"#
+        )
+    );
+}
+
+#[test]
+fn an_image_comes_out_of_the_body_unchanged() {
+    let bytes: Vec<u8> = (0..100_003_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let request = Request {
+        images: vec![image("image/webp", &bytes)],
+        ..request(Api::Chat)
+    };
+    let body: Value = serde_json::from_str(&encode(&attached(), &request).body).unwrap();
+    let url = body["messages"][0]["content"][0]["image_url"]["url"].as_str();
+    let (media_type, data) = url.unwrap().split_once(";base64,").unwrap();
+    assert_eq!(media_type, "data:image/webp");
+    // How the contract has images in JSON is what the URL has.
+    let back: Image =
+        serde_json::from_value(json!({ "media_type": "image/webp", "data": data })).unwrap();
+    assert!(back.data == bytes);
+}
+
+#[test]
+fn images_that_cannot_be_sent_are_errors() {
+    let with_image = |api| Request {
+        images: vec![image("image/png", b"a")],
+        ..request(api)
+    };
+    let refused = |config: &Value, request: &Request| {
+        let adapter = adapter(config).unwrap();
+        adapter.encode(&model(), request).unwrap_err()
+    };
+    let error = refused(&attached(), &with_image(Api::Completions));
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+    assert!(error.message.contains("use `api: chat`"), "{error}");
+    let config = json!({ "base_url": "http://h:1", "body": { "messages": [] } });
+    let error = refused(&config, &with_image(Api::Chat));
+    assert_eq!(error.path.as_deref(), Some("/body/messages"));
+    encode(&config, &request(Api::Chat));
+}
+
 // What the config says.
 
 #[test]
@@ -379,6 +439,14 @@ fn request(api: Api) -> Request {
         seed: 1,
         stop: Vec::new(),
         ignore_eos: false,
+        images: Vec::new(),
+    }
+}
+
+fn image(media_type: &str, data: &[u8]) -> Image {
+    Image {
+        media_type: media_type.to_owned(),
+        data: data.to_vec(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The data of the contract, as Rust types. `schemas/wit/plugin.wit` says what
 //! each field means; here stands what Rust authors need on top.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,9 @@ pub struct Manifest {
     /// Engines only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
+    /// Whether requests may carry images; if not said, they may not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub images: bool,
     /// JSON Schema (2020-12) of the plugin's `config`.
     pub config_schema: serde_json::Value,
 }
@@ -57,6 +62,7 @@ impl Manifest {
         about: crate::About,
         kind: Kind,
         transport: Option<Transport>,
+        images: bool,
     ) -> Self {
         Self {
             name: about.name.to_owned(),
@@ -64,6 +70,7 @@ impl Manifest {
             version: about.version.to_owned(),
             description: about.description.to_owned(),
             transport,
+            images,
             config_schema: schemars::schema_for!(C).to_value(),
         }
     }
@@ -272,6 +279,67 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Generate exactly `max_tokens` where the engine can.
     pub ignore_eos: bool,
+    /// Part of the user's message, before the prompt. Empty unless the plugin
+    /// says that it takes images.
+    #[serde(default)]
+    pub images: Vec<Image>,
+}
+
+impl Request {
+    /// An error if there are images, for an engine that takes none: to leave
+    /// them out would be to measure other work than what was asked for.
+    pub fn without_images(&self) -> Result<()> {
+        let what = match self.images.len() {
+            0 => return Ok(()),
+            1 => "an image".to_owned(),
+            many => format!("{many} images"),
+        };
+        Err(Error::unsupported(format!(
+            "the request carries {what}, and this engine takes no images: ask without them, or use an engine that takes them"
+        )))
+    }
+}
+
+/// A file that goes with the prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// For example `image/png`.
+    pub media_type: String,
+    /// The bytes of the file, as they are; base64 in JSON.
+    #[serde(with = "in_base64")]
+    pub data: Vec<u8>,
+}
+
+impl Image {
+    /// The file in base64: RFC 4648, section 4, padded.
+    pub fn base64(&self) -> String {
+        STANDARD.encode(&self.data)
+    }
+
+    /// The file as a URL: `data:image/png;base64,…`.
+    pub fn data_url(&self) -> String {
+        let mut url = format!("data:{};base64,", self.media_type);
+        STANDARD.encode_string(&self.data, &mut url);
+        url
+    }
+}
+
+mod in_base64 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(data: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(data))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        STANDARD
+            .decode(text)
+            .map_err(|error| D::Error::custom(format!("not base64: {error}")))
+    }
 }
 
 /// An HTTP request, relative to the base URL.
@@ -467,6 +535,40 @@ impl Artifact {
             name: name.into(),
             media_type: media_type.into(),
             bytes: text.into().into_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(data: &[u8]) -> Image {
+        Image {
+            media_type: "image/png".to_owned(),
+            data: data.to_vec(),
+        }
+    }
+
+    #[test]
+    fn an_image_is_base64_in_json_and_comes_back_unchanged() {
+        let json = |image: &Image| serde_json::to_value(image).expect("serialises");
+        assert_eq!(
+            json(&image(b"\xff\xfe\0")),
+            serde_json::json!({ "media_type": "image/png", "data": "//4A" })
+        );
+        assert_eq!(image(b"a").base64(), "YQ==");
+        assert_eq!(image(b"a").data_url(), "data:image/png;base64,YQ==");
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in 0..=bytes.len() {
+            let image = image(&bytes[..length]);
+            let back: Image = serde_json::from_value(json(&image)).expect("reads");
+            assert_eq!(back, image);
+        }
+        for wrong in ["YQ", "YQ=", "Y Q==", "YQ==\n", "_-4A", "é"] {
+            let wrong = serde_json::json!({ "media_type": "image/png", "data": wrong });
+            let error = serde_json::from_value::<Image>(wrong).expect_err("refused");
+            assert!(error.to_string().contains("not base64"), "{error}");
         }
     }
 }

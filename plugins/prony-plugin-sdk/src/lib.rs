@@ -103,6 +103,10 @@ pub trait Engine: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// Name, version, description.
     const ABOUT: About;
+    /// Whether requests may carry images. If not, a request with images is an
+    /// error before it comes here. If so, [`encode`](Self::encode) must send
+    /// every one of them or return an error.
+    const IMAGES: bool = false;
 
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;
@@ -129,6 +133,9 @@ pub trait LocalEngine: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// Name, version, description.
     const ABOUT: About;
+    /// Whether requests may carry images. If not, a request with images is an
+    /// error before it comes here.
+    const IMAGES: bool = false;
 
     /// Loads the model.
     fn load(config: Self::Config, model: &Model) -> Result<Self>;

@@ -4,8 +4,8 @@
 //! of the host that copies. Every entry catches panics.
 
 use crate::data::{
-    Artifact, Endpoint, Error, ErrorKind, EventKind, Events, Kind, Manifest, Model, Request,
-    Response, Transport,
+    Artifact, Endpoint, Error, ErrorKind, EventKind, Events, HttpRequest, Kind, Manifest, Model,
+    Request, Response, Transport,
 };
 use crate::{CONTRACT, Engine, LocalEngine, Reporter, Result, result::RunResult};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -204,12 +204,25 @@ pub(crate) fn config<C: DeserializeOwned>(value: serde_json::Value) -> Result<C>
     serde_json::from_value(value).map_err(|error| Error::config("", error.to_string()))
 }
 
+/// What every form does for [`Engine::encode`].
+pub(crate) fn encode<E: Engine>(
+    config_json: serde_json::Value,
+    model: &Model,
+    request: &Request,
+) -> Result<HttpRequest> {
+    let engine = E::new(config(config_json)?)?;
+    if !E::IMAGES {
+        request.without_images()?;
+    }
+    engine.encode(model, request)
+}
+
 pub(crate) fn engine_manifest<E: Engine>() -> Manifest {
-    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Http))
+    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Http), E::IMAGES)
 }
 
 pub(crate) fn reporter_manifest<R: Reporter>() -> Manifest {
-    Manifest::of::<R::Config>(R::ABOUT, Kind::Reporter, None)
+    Manifest::of::<R::Config>(R::ABOUT, Kind::Reporter, None, false)
 }
 
 fn parse<T: DeserializeOwned>(input: Str) -> Result<T> {
@@ -272,7 +285,7 @@ unsafe extern "C" fn engine_call<E: Engine>(
                 put(
                     write,
                     ctx,
-                    &E::new(config(input.config)?)?.encode(&input.model, &input.request)?,
+                    &encode::<E>(input.config, &input.model, &input.request)?,
                 );
             }
             _ => return Err(Error::unsupported(format!("operation {operation}"))),
@@ -357,7 +370,12 @@ unsafe extern "C" fn local_call<E: LocalEngine>(
         put(
             write,
             ctx,
-            &Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::InProcess)),
+            &Manifest::of::<E::Config>(
+                E::ABOUT,
+                Kind::Engine,
+                Some(Transport::InProcess),
+                E::IMAGES,
+            ),
         );
         Ok(())
     })
@@ -386,6 +404,9 @@ unsafe extern "C" fn local_generate<E: LocalEngine>(
 ) -> i32 {
     guard(error, ctx, || {
         let request: Request = parse(request)?;
+        if !E::IMAGES {
+            request.without_images()?;
+        }
         // SAFETY: the host hands back what `local_open` returned, to one call at a time.
         let engine = unsafe { &mut *engine.cast::<E>() };
         engine.generate(&request, &mut |kind, tokens, text| {

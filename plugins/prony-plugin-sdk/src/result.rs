@@ -4,6 +4,7 @@
 //! here can be computed again from the run's journal.
 
 use crate::Api;
+use crate::words::{self, MISSING};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,16 +21,21 @@ pub struct RunResult {
     pub prony_version: String,
     /// The run itself.
     pub run: Run,
-    /// What was asked of every engine.
+    /// What was asked of every engine, except in cells that say otherwise.
     pub workload: Workload,
+    /// The points of the matrix, in order; none without a matrix.
+    pub cells: Vec<CellInfo>,
     /// The machine.
     pub environment: Environment,
     /// The engines under comparison, in the pipeline's order.
     pub engines: Vec<EngineInfo>,
     /// The plugins that took part.
     pub plugins: Vec<PluginInfo>,
-    /// One entry per enabled model, in the pipeline's order.
+    /// One entry per enabled model, in the pipeline's order; with a matrix or
+    /// several `measure` stages one per cell, model and `measure` stage.
     pub models: Vec<ModelResult>,
+    /// What the results had to reach, for every engine it was asked of.
+    pub thresholds: Vec<ThresholdResult>,
     /// What a reader must know before believing a number.
     pub warnings: Vec<String>,
 }
@@ -44,6 +50,8 @@ pub enum Outcome {
     Failed,
     /// It was interrupted; the numbers are of what had been measured by then.
     Interrupted,
+    /// It is not over; the numbers are of what has been measured so far.
+    Running,
 }
 
 /// The run itself.
@@ -77,24 +85,52 @@ pub struct Run {
 pub struct Workload {
     /// Chat or plain completions.
     pub api: Api,
-    /// Number of different prompts.
-    pub prompts: u32,
+    /// The prompts; request `i` of a stage has number `i` modulo their count.
+    pub prompts: Vec<String>,
+    /// The images that went with them; each round of prompts starts with the next one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageInfo>,
+    /// System message before every prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
     /// Upper limit of generated tokens per request.
     pub max_tokens: u32,
     /// Sampling temperature; 0 is greedy.
     pub temperature: f64,
+    /// Nucleus sampling, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
     /// Seed sent with every request.
     pub seed: u64,
+    /// Texts at which engines stop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
     /// Whether the output length was forced.
     pub ignore_eos: bool,
     /// Limit of one request.
     pub request_timeout_ms: u64,
-    /// Measured requests per visit.
-    pub requests_per_visit: u32,
-    /// Unmeasured requests before them.
-    pub warmup_requests: u32,
-    /// Requests in flight (closed loop).
-    pub concurrency: u32,
+}
+
+/// An image that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageInfo {
+    /// The file, as the pipeline names it.
+    pub path: String,
+    /// Its digest; absent if the run did not get as far as reading it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// A point of the matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CellInfo {
+    /// `axis=value,axis=value`; what [`ModelResult::cell`] refers to.
+    pub id: String,
+    /// The value of every axis.
+    pub matrix: serde_json::Map<String, serde_json::Value>,
+    /// What was asked here, if it is not what [`RunResult::workload`] says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
 }
 
 /// The machine, as far as it can be read.
@@ -146,7 +182,8 @@ pub struct PluginInfo {
     pub sha256: String,
 }
 
-/// What a run found out about one model.
+/// What a run found out about one model: in one cell and in one `measure`
+/// stage, where there are several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelResult {
     /// Its id.
@@ -154,12 +191,46 @@ pub struct ModelResult {
     /// Its size label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
-    /// One entry per engine, in the pipeline's order.
+    /// The file or folder with its weights, if the pipeline names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Digest of that file, where the pipeline pins it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The revision that engines were to fetch, if the pipeline names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The point of the matrix, as in [`CellInfo::id`]; absent without a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    /// Id of the `measure` stage; absent when the cell has only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<String>,
+    /// Unmeasured requests before the stage, since the engine was loaded.
+    pub warmup_requests: u32,
+    /// Measured requests of each visit.
+    pub requests_per_visit: u32,
+    /// Requests in flight (closed loop).
+    pub concurrency: u32,
+    /// One entry per engine that was to be measured, in the pipeline's order.
     pub engines: Vec<EngineResult>,
     /// The candidates against the baseline.
     pub comparisons: Vec<Comparison>,
     /// What went wrong, if anything.
     pub failures: Vec<Failure>,
+}
+
+impl ModelResult {
+    /// What reports call it, for example `SmolLM2-135M · concurrency=4 · burst`:
+    /// the model and, where there are several, the cell and the `measure` stage.
+    pub fn label(&self) -> String {
+        label(&self.id, self.cell.as_deref(), self.measure.as_deref())
+    }
+}
+
+fn label(model: &str, cell: Option<&str>, measure: Option<&str>) -> String {
+    let parts: Vec<&str> = [Some(model), cell, measure].into_iter().flatten().collect();
+    parts.join(" · ")
 }
 
 /// A stage that failed.
@@ -169,7 +240,8 @@ pub struct Failure {
     pub engine: String,
     /// The cycle, from 1.
     pub cycle: u32,
-    /// `setup`, `load`, `warmup`, `measure`, `unload` or `report`.
+    /// Id of the stage: `setup`, `load`, `warmup`, `measure` or `unload`, unless
+    /// the pipeline calls it something else.
     pub stage: String,
     /// What happened.
     pub message: String,
@@ -291,6 +363,96 @@ pub struct Comparison {
     pub flags: Vec<String>,
 }
 
+/// A bound on a metric, and whether one engine kept to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ThresholdResult {
+    /// What is bounded: the name of a field of [`EngineResult`].
+    pub metric: String,
+    /// Which field of its [`Distribution`], if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistic: Option<String>,
+    /// The least that is good enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// The most that is good enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// The engine.
+    pub engine: String,
+    /// The model.
+    pub model: String,
+    /// The point of the matrix; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    /// Id of the `measure` stage; absent when the cell has only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<String>,
+    /// What was measured, in the metric's unit.
+    pub value: Option<f64>,
+    /// Whether the value is there and within the bounds.
+    pub passed: bool,
+}
+
+impl ThresholdResult {
+    /// What reports call the measured thing, as [`ModelResult::label`].
+    pub fn label(&self) -> String {
+        label(&self.model, self.cell.as_deref(), self.measure.as_deref())
+    }
+
+    /// What is bounded, for example `request_latency_ms p90`.
+    pub fn what(&self) -> String {
+        match &self.statistic {
+            Some(statistic) => format!("{} {statistic}", self.metric),
+            None => self.metric.clone(),
+        }
+    }
+
+    /// The bound in words, for example `at least 50`.
+    pub fn bound(&self) -> String {
+        match (self.min, self.max) {
+            (Some(min), Some(max)) => format!("{min} to {max}"),
+            (Some(min), None) => format!("at least {min}"),
+            (None, Some(max)) => format!("at most {max}"),
+            (None, None) => MISSING.to_owned(),
+        }
+    }
+
+    /// The value as reports show it. One that misses its bound is never rounded
+    /// to it.
+    pub fn shown(&self) -> String {
+        let Some(value) = self.value else {
+            return MISSING.to_owned();
+        };
+        let rounded = words::number(value);
+        let mut bounds = [self.min, self.max].into_iter().flatten();
+        if !self.passed && bounds.any(|bound| words::number(bound) == rounded) {
+            return value.to_string();
+        }
+        rounded
+    }
+
+    /// `pass` or `FAIL`.
+    pub fn word(&self) -> &'static str {
+        if self.passed { "pass" } else { "FAIL" }
+    }
+
+    /// What came of it, as a sentence without a full stop.
+    pub fn sentence(&self) -> String {
+        let found = match self.value {
+            Some(_) => format!("is {}", self.shown()),
+            None => "has no value".to_owned(),
+        };
+        let sentence = format!(
+            "{} on {}: {} {found}, {} is asked for",
+            self.label(),
+            self.engine,
+            self.what(),
+            self.bound()
+        );
+        words::one_line(&sentence)
+    }
+}
+
 /// An interval, in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
@@ -300,4 +462,52 @@ pub struct Interval {
     pub high_percent: f64,
     /// Confidence level that it attains, 0 to 1.
     pub level: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn threshold(value: Option<f64>, passed: bool) -> ThresholdResult {
+        ThresholdResult {
+            metric: "request_latency_ms".to_owned(),
+            statistic: Some("p90".to_owned()),
+            min: None,
+            max: Some(500.0),
+            engine: "e".to_owned(),
+            model: "m".to_owned(),
+            cell: Some("quant=q8".to_owned()),
+            measure: Some("burst".to_owned()),
+            value,
+            passed,
+        }
+    }
+
+    #[test]
+    fn thresholds_are_sentences() {
+        assert_eq!(
+            threshold(Some(812.4), false).sentence(),
+            "m · quant=q8 · burst on e: request_latency_ms p90 is 812.4, at most 500 is asked for"
+        );
+        assert_eq!(
+            threshold(None, false).sentence(),
+            "m · quant=q8 · burst on e: request_latency_ms p90 has no value, at most 500 is asked for"
+        );
+    }
+
+    #[test]
+    fn what_misses_a_bound_does_not_look_as_if_it_met_it() {
+        assert_eq!(threshold(Some(499.96), true).shown(), "500.0");
+        assert_eq!(threshold(Some(500.04), false).shown(), "500.04");
+    }
+
+    #[test]
+    fn bounds_are_words() {
+        let bound = |min, max| {
+            let it = threshold(None, false);
+            ThresholdResult { min, max, ..it }.bound()
+        };
+        assert_eq!(bound(Some(0.99), None), "at least 0.99");
+        assert_eq!(bound(Some(1.0), Some(2.5)), "1 to 2.5");
+    }
 }

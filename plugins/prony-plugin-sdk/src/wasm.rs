@@ -1,7 +1,7 @@
 //! The WASM form: bindings of `schemas/wit/plugin.wit`, and what turns them into
 //! calls of the SDK's traits. Used through [`plugin!`](crate::plugin).
 
-use crate::native::{config, engine_manifest, reporter_manifest};
+use crate::native::{config, encode, engine_manifest, reporter_manifest};
 use crate::{Engine, Events, Reporter, data};
 use engine::prony::plugin::{log, types};
 
@@ -78,8 +78,8 @@ fn failed(error: data::Error) -> types::Error {
 mod engine_glue {
     use super::engine::exports::prony::plugin::engine::Guest;
     use super::{
-        Engine, EngineComponent, Events, config, data, engine_manifest, failed, json, log_panics,
-        types, value,
+        Engine, EngineComponent, Events, config, data, encode, engine_manifest, failed, json,
+        log_panics, types, value,
     };
 
     fn adapter<C: EngineComponent>(config_json: &str) -> data::Result<C::Engine> {
@@ -134,6 +134,14 @@ mod engine_glue {
             seed: request.seed,
             stop: request.stop,
             ignore_eos: request.ignore_eos,
+            images: request.images.into_iter().map(image).collect(),
+        }
+    }
+
+    fn image(image: types::Image) -> data::Image {
+        data::Image {
+            media_type: image.media_type,
+            data: image.data,
         }
     }
 
@@ -186,8 +194,9 @@ mod engine_glue {
             of: types::Model,
             what: types::Request,
         ) -> Result<types::HttpRequest, types::Error> {
-            let made = adapter::<C>(&config)
-                .and_then(|engine| engine.encode(&model(of), &request(what)))
+            log_panics();
+            let made = value(&config)
+                .and_then(|config| encode::<C::Engine>(config, &model(of), &request(what)))
                 .map_err(failed)?;
             Ok(types::HttpRequest {
                 method: made.method,

@@ -164,6 +164,7 @@ impl Outcome {
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
+            Self::Running => "running",
         }
     }
 }
@@ -623,6 +624,14 @@ mod tests {
         ModelResult {
             id: "m".to_owned(),
             size: None,
+            path: None,
+            sha256: None,
+            revision: None,
+            cell: None,
+            measure: None,
+            warmup_requests: 0,
+            requests_per_visit: 1,
+            concurrency: 1,
             engines: std::iter::once("A")
                 .chain(verdicts.iter().map(|(name, _)| *name))
                 .map(engine)

@@ -1,7 +1,7 @@
 //! Requests as HTTP exchanges.
 
 use crate::{Engine, Fault, fixture, model};
-use prony_plugin_sdk::{Api, ErrorKind, HttpRequest, Request};
+use prony_plugin_sdk::{Api, ErrorKind, HttpRequest, Image, Request};
 use serde_json::Value;
 
 const PROMPT: &str = "Say \"é\\n\" 🦀\tand {{ x }} </s>";
@@ -24,6 +24,7 @@ pub(crate) fn check(engine: &mut Engine<'_>) {
     if supported == 0 {
         engine.finding("encode", "neither chat nor completions are supported");
     }
+    with_images(engine);
     for extreme in extremes() {
         if let Err(fault @ Fault::Broken(_)) = encode(engine, &extreme) {
             let prompt: String = extreme.prompt.chars().take(20).collect();
@@ -49,6 +50,53 @@ fn fixtures(engine: &Engine<'_>) -> Vec<fixture::Fixture> {
 
 fn encode(engine: &Engine<'_>, request: &Request) -> crate::Answer<HttpRequest> {
     engine.subject.encode(&engine.config, &model(), request)
+}
+
+/// An image is sent or an error, and never left out.
+fn with_images(engine: &mut Engine<'_>) {
+    let says_so = engine.subject.describe().is_ok_and(|it| it.images);
+    let mut sent = 0;
+    for api in [Api::Chat, Api::Completions] {
+        for count in 1..=2 {
+            let images = images()[..count].to_vec();
+            let asked = Request {
+                images: images.clone(),
+                ..request(api)
+            };
+            let made = encode(engine, &asked);
+            let mut wrong =
+                |what: String| engine.finding("encode", format!("{api:?}, images: {what}"));
+            match made {
+                Ok(made) => {
+                    let body = Sent::of(&made.body);
+                    for image in images.iter().filter(|it| !body.holds(&it.base64())) {
+                        wrong(format!(
+                            "the {} is not in the body, in base64: send it, or return an error",
+                            image.media_type
+                        ));
+                    }
+                    sent += 1;
+                }
+                Err(Fault::Reported(_)) => {}
+                Err(fault) => wrong(fault.to_string()),
+            }
+        }
+    }
+    if says_so && sent == 0 {
+        let message = "the manifest says that it takes images, and it takes none";
+        engine.finding("encode", message);
+    }
+}
+
+/// One pixel each.
+fn images() -> [Image; 2] {
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\xdac\xfc\xcf\xc0P\x0f\0\x04\x85\x01\x80\x84\xa9\x8c!\0\0\0\0IEND\xaeB`\x82";
+    const GIF: &[u8] =
+        b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+    [("image/png", PNG), ("image/gif", GIF)].map(|(media_type, data)| Image {
+        media_type: media_type.to_owned(),
+        data: data.to_vec(),
+    })
 }
 
 fn exchange(engine: &mut Engine<'_>, api: Api, made: &HttpRequest) {
@@ -130,6 +178,7 @@ fn request(api: Api) -> Request {
         seed: SEED,
         stop: Vec::new(),
         ignore_eos: false,
+        images: Vec::new(),
     }
 }
 

@@ -38,6 +38,11 @@ const BAD_HEADER: u32 = 10;
 const ELSEWHERE: u32 = 11;
 const WRONG_TEXT: u32 = 12;
 const EARLY_READ: u32 = 13;
+// From here on images are taken.
+const SENDS_IMAGES: u32 = 20;
+const DROPS_IMAGES: u32 = 21;
+const DROPS_THE_SECOND: u32 = 22;
+const TAKES_NONE: u32 = 23;
 
 /// An adapter for a server of lines, with a defect.
 struct Lines<const DEFECT: u32>;
@@ -45,6 +50,7 @@ struct Lines<const DEFECT: u32>;
 impl<const DEFECT: u32> Engine for Lines<DEFECT> {
     type Config = Config;
     const ABOUT: About = prony_plugin_sdk::about!("lines", "One token a line");
+    const IMAGES: bool = DEFECT >= SENDS_IMAGES;
 
     fn new(_: Config) -> Result<Self> {
         Ok(Self)
@@ -71,7 +77,27 @@ impl<const DEFECT: u32> Engine for Lines<DEFECT> {
             RANDOM => request.seed * 10 + CALLS.fetch_add(1, Ordering::Relaxed) % 10,
             _ => request.seed,
         };
-        let body = (&request.system, &request.prompt, request.max_tokens, seed);
+        if DEFECT == TAKES_NONE {
+            request.without_images()?;
+        }
+        let sent = match DEFECT {
+            SENDS_IMAGES => usize::MAX,
+            DROPS_THE_SECOND => 1,
+            _ => 0,
+        };
+        let images: Vec<String> = request
+            .images
+            .iter()
+            .take(sent)
+            .map(prony_plugin_sdk::Image::data_url)
+            .collect();
+        let body = (
+            &request.system,
+            &request.prompt,
+            request.max_tokens,
+            seed,
+            images,
+        );
         let mut made = HttpRequest::post_json("/", &serde_json::json!(body));
         if DEFECT == BAD_HEADER {
             made.headers.push(Pair::new("Host", "h"));
@@ -236,6 +262,55 @@ fn lost_and_changing_requests_are_found() {
         .without_seed()
         .run();
     assert_eq!(found, []);
+}
+
+#[test]
+fn images_left_out_are_found() {
+    finds::<SENDS_IMAGES>(&[]);
+    finds::<DROPS_IMAGES>(&[
+        "encode: Chat, images: the image/png is not in the body",
+        "encode: Completions, images: the image/gif is not in the body",
+    ]);
+    let second = findings(&engine_table::<Lines<DROPS_THE_SECOND>>());
+    assert_eq!(second.len(), 2, "{second:#?}");
+    assert!(second.iter().all(|it| it.contains("image/gif")));
+    finds::<TAKES_NONE>(&["encode: the manifest says that it takes images, and it takes none"]);
+}
+
+#[test]
+fn an_adapter_that_says_nothing_of_images_is_not_handed_any() {
+    let table = engine_table::<Lines<GOOD>>();
+    let subject: &dyn prony_plugin_test::Subject = &table;
+    assert!(!subject.describe().unwrap().images);
+    let model = Model {
+        id: "m".to_owned(),
+        path: None,
+    };
+    let mut request = Request {
+        api: prony_plugin_sdk::Api::Chat,
+        prompt: "p".to_owned(),
+        system: None,
+        max_tokens: 1,
+        temperature: 0.0,
+        top_p: None,
+        seed: 1,
+        stop: Vec::new(),
+        ignore_eos: false,
+        images: Vec::new(),
+    };
+    let config = serde_json::json!({});
+    subject.encode(&config, &model, &request).unwrap();
+    request.images = vec![prony_plugin_sdk::Image {
+        media_type: "image/png".to_owned(),
+        data: b"png".to_vec(),
+    }];
+    let prony_plugin_test::Fault::Reported(error) =
+        subject.encode(&config, &model, &request).unwrap_err()
+    else {
+        panic!("broke down")
+    };
+    assert_eq!(error.kind, prony_plugin_sdk::ErrorKind::Unsupported);
+    assert!(error.message.contains("carries an image"), "{error}");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The report: a heading, the numbers, the comparisons, what went wrong.
 
-use crate::table::{Column, Kind, render};
+use crate::table::{Column, Kind, Section, render};
 use crate::text::{shorten, wrap};
-use prony_plugin_sdk::result::{Comparison, Distribution, EngineResult, ModelResult, RunResult};
+use prony_plugin_sdk::result::{
+    Comparison, Distribution, EngineResult, ModelResult, RunResult, ThresholdResult,
+};
 use prony_plugin_sdk::words::{self, MISSING, State, count, number, one_line};
 
 const GIB: f64 = 1_073_741_824.0;
@@ -30,7 +32,11 @@ pub(crate) fn report(result: &RunResult, width: usize) -> String {
         .collect();
     if !compared.is_empty() {
         text.push('\n');
-        text.push_str(&comparisons(&compared, width));
+        text.push_str(&comparisons(&compared, grouped(result), width));
+    }
+    if !result.thresholds.is_empty() {
+        text.push_str("\nThresholds\n");
+        text.push_str(&thresholds(&result.thresholds, width));
     }
     text.push_str(&failures(result, width));
     text.push_str(&list(
@@ -57,15 +63,59 @@ fn heading(result: &RunResult, width: usize) -> String {
         one_line(&machine.os),
         one_line(&machine.arch)
     );
+    let own = result
+        .cells
+        .iter()
+        .filter_map(|cell| cell.workload.as_ref());
+    let groups = || result.models.iter();
+    let cells = match result.cells.len() as u64 {
+        0 => String::new(),
+        cells => format!("{} × ", count(cells, "cell")),
+    };
     let requests = format!(
-        "{} × {} ({} first as warm-up), {} at a time, {} at most",
+        "{cells}{} × {} ({} first as warm-up), {} at a time, {} at most",
         count(run.cycles.into(), "cycle"),
-        count(work.requests_per_visit.into(), "request"),
-        work.warmup_requests,
-        work.concurrency,
-        count(work.max_tokens.into(), "token")
+        range(groups().map(|it| it.requests_per_visit), "request"),
+        range(groups().map(|it| it.warmup_requests), ""),
+        range(groups().map(|it| it.concurrency), ""),
+        range(
+            std::iter::once(work).chain(own).map(|it| it.max_tokens),
+            "token"
+        )
     );
     wrap("", &title, width) + &wrap("", &machine, width) + &wrap("", &requests, width)
+}
+
+/// `10 requests`, or `10 to 20 requests` if the numbers differ.
+fn range(numbers: impl Iterator<Item = u32> + Clone, noun: &str) -> String {
+    let (least, most) = (numbers.clone().min(), numbers.max());
+    let (Some(least), Some(most)) = (least, most) else {
+        return MISSING.to_owned();
+    };
+    let from = if least == most {
+        String::new()
+    } else {
+        format!("{least} to ")
+    };
+    if noun.is_empty() {
+        format!("{from}{most}")
+    } else {
+        format!("{from}{}", count(most.into(), noun))
+    }
+}
+
+/// Whether a model has several results. Then its name, which would have to be
+/// shortened where the results differ, stands on a line of its own.
+fn grouped(result: &RunResult) -> bool {
+    let grouped = |model: &ModelResult| model.cell.is_some() || model.measure.is_some();
+    result.models.iter().any(grouped)
+}
+
+/// A line before the first of every run of rows with the same title.
+fn sections(titles: impl Iterator<Item = String>) -> Vec<Section> {
+    let mut sections: Vec<Section> = titles.enumerate().collect();
+    sections.dedup_by(|next, first| next.1 == first.1);
+    sections
 }
 
 /// A row of the table of numbers; the engine may lack numbers altogether.
@@ -94,16 +144,15 @@ impl Row<'_> {
     }
 }
 
-/// The pipeline's engines in its order, also those that were never visited.
+/// The engines of a model; all of the pipeline's if nothing is known of any.
 fn rows_of<'a>(result: &'a RunResult, model: &'a ModelResult) -> Vec<Row<'a>> {
     let planned = result.engines.iter().map(|engine| engine.name.as_str());
-    let others = model.engines.iter().map(|engine| engine.engine.as_str());
-    let mut names: Vec<&str> = planned.collect();
-    for name in others {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
+    let visited = model.engines.iter().map(|engine| engine.engine.as_str());
+    let names: Vec<&str> = if model.engines.is_empty() {
+        planned.collect()
+    } else {
+        visited.collect()
+    };
     names
         .into_iter()
         .enumerate()
@@ -136,15 +185,18 @@ fn numbers(result: &RunResult, width: usize) -> String {
     let of = |distribution: Option<Distribution>, value: fn(&Distribution) -> f64| {
         distribution.map(|distribution| number(value(&distribution)))
     };
-    let mut columns = vec![
-        Column::new(
-            "Model",
-            "",
-            Kind::Name,
-            rows.iter()
-                .map(|row| model_cell(row.model, row.first))
-                .collect(),
-        ),
+    let (mut columns, sections) = if grouped(result) {
+        (
+            Vec::new(),
+            sections(rows.iter().map(|row| title(row.model))),
+        )
+    } else {
+        let first = |row: &Row<'_>| row.first.then(|| title(row.model));
+        let models = rows.iter().map(|row| first(row).unwrap_or_default());
+        let models = Column::new("Model", "", Kind::Name, models.collect());
+        (vec![models], Vec::new())
+    };
+    columns.extend([
         Column::new(
             "Engine",
             "",
@@ -191,24 +243,24 @@ fn numbers(result: &RunResult, width: usize) -> String {
             it.peak_memory_bytes.map(|bytes| number(bytes as f64 / GIB))
         })
         .spare(9),
-    ];
+    ]);
     let notes: Vec<String> = rows.iter().map(Row::note).collect();
     if notes.iter().any(|note| !note.is_empty()) {
         columns.push(Column::new("Note", "", Kind::Word, notes).spare(4));
     }
-    finish(columns, width)
+    finish(columns, &sections, width)
 }
 
-fn model_cell(model: &ModelResult, first: bool) -> String {
+fn title(model: &ModelResult) -> String {
+    let label = one_line(&model.label());
     match &model.size {
-        _ if !first => String::new(),
-        Some(size) => format!("{} ({})", one_line(&model.id), one_line(size)),
-        None => one_line(&model.id),
+        Some(size) => format!("{label} ({})", one_line(size)),
+        None => label,
     }
 }
 
-fn finish(columns: Vec<Column>, width: usize) -> String {
-    let (mut text, left_out) = render(columns, width);
+fn finish(columns: Vec<Column>, sections: &[Section], width: usize) -> String {
+    let (mut text, left_out) = render(columns, sections, width);
     if !left_out.is_empty() {
         text.push_str(&wrap(
             "",
@@ -219,7 +271,8 @@ fn finish(columns: Vec<Column>, width: usize) -> String {
     text
 }
 
-fn comparisons(compared: &[(&ModelResult, &Comparison)], width: usize) -> String {
+fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: usize) -> String {
+    let label = |model: &ModelResult| one_line(&model.label());
     let cells = |cell: &dyn Fn(&ModelResult, &Comparison) -> String| {
         compared
             .iter()
@@ -232,13 +285,14 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], width: usize) -> String
             .as_deref()
             .map_or_else(|| MISSING.to_owned(), one_line)
     };
-    let columns = vec![
-        Column::new(
-            "Model",
-            "",
-            Kind::Name,
-            cells(&|model, _| one_line(&model.id)),
-        ),
+    let (mut columns, sections) = if grouped {
+        let titles = compared.iter().map(|(model, _)| label(model));
+        (Vec::new(), sections(titles))
+    } else {
+        let models = Column::new("Model", "", Kind::Name, cells(&|model, _| label(model)));
+        (vec![models], Vec::new())
+    };
+    columns.extend([
         Column::new(
             "Baseline",
             "",
@@ -274,13 +328,13 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], width: usize) -> String
         )
         .spare(1),
         Column::new("Winner", "", Kind::Name, cells(&|_, it| winner(it))),
-    ];
-    let mut text = finish(columns, width);
+    ]);
+    let mut text = finish(columns, &sections, width);
     text.push('\n');
     for (model, comparison) in compared {
         text.push_str(&wrap(
             "",
-            &format!("{}: {}.", one_line(&model.id), comparison.sentence()),
+            &format!("{}: {}.", label(model), comparison.sentence()),
             width,
         ));
         for flag in &comparison.flags {
@@ -297,13 +351,37 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], width: usize) -> String
     text
 }
 
+/// The thresholds of one model after those of another.
+fn thresholds(results: &[ThresholdResult], width: usize) -> String {
+    let mut labels: Vec<String> = Vec::new();
+    for label in results.iter().map(ThresholdResult::label) {
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    let mut rows: Vec<&ThresholdResult> = results.iter().collect();
+    rows.sort_by_key(|row| labels.iter().position(|label| *label == row.label()));
+    let column = |title: &str, kind, cell: &dyn Fn(&ThresholdResult) -> String| {
+        Column::new(title, "", kind, rows.iter().map(|row| cell(row)).collect())
+    };
+    let columns = vec![
+        column("Engine", Kind::Name, &|it| one_line(&it.engine)),
+        column("Metric", Kind::Name, &|it| one_line(&it.what())),
+        column("Bound", Kind::Word, &ThresholdResult::bound).spare(1),
+        column("Value", Kind::Number, &ThresholdResult::shown),
+        column("Result", Kind::Word, &|it| it.word().to_owned()),
+    ];
+    let titles = rows.iter().map(|row| one_line(&row.label()));
+    finish(columns, &sections(titles), width)
+}
+
 fn failures(result: &RunResult, width: usize) -> String {
     let problems = result.models.iter().flat_map(|model| {
-        let id = one_line(&model.id);
+        let label = one_line(&model.label());
         model
             .problems()
             .into_iter()
-            .map(move |problem| format!("{id}: {problem}"))
+            .map(move |problem| format!("{label}: {problem}"))
     });
     list("Failures", problems, width)
 }

@@ -1,6 +1,6 @@
 //! A table that fits into a number of columns.
 
-use crate::text::{pad, shorten, width};
+use crate::text::{pad, shorten, width, wrap};
 
 /// Space between columns.
 const GAP: usize = 2;
@@ -78,8 +78,15 @@ impl Column {
     }
 }
 
+/// A line of its own before a row: the row's number, from 0, and the text.
+pub(crate) type Section = (usize, String);
+
 /// The table in at most `max` columns where possible, and what was left out.
-pub(crate) fn render(mut columns: Vec<Column>, max: usize) -> (String, Vec<String>) {
+pub(crate) fn render(
+    mut columns: Vec<Column>,
+    sections: &[Section],
+    max: usize,
+) -> (String, Vec<String>) {
     let mut left_out = Vec::new();
     while total(&columns, Column::min_width) > max {
         let spare = columns
@@ -99,6 +106,10 @@ pub(crate) fn render(mut columns: Vec<Column>, max: usize) -> (String, Vec<Strin
         .unwrap_or(0);
     let mut text = String::new();
     for line in 0..lines {
+        // Title and unit stand before the rows.
+        for (_, title) in sections.iter().filter(|(row, _)| row + 2 == line) {
+            text.push_str(&wrap("", title, max));
+        }
         let cells: Vec<String> = columns
             .iter()
             .zip(&widths)
@@ -166,7 +177,7 @@ mod tests {
 
     #[test]
     fn fits_by_shortening_names_first() {
-        let (text, left_out) = render(columns(), 34);
+        let (text, left_out) = render(columns(), &[], 34);
         assert!(left_out.is_empty());
         insta::assert_snapshot!(text, @r"
         Name            Speed  Mood  Noise
@@ -178,11 +189,26 @@ mod tests {
     }
 
     #[test]
+    fn sections_stand_before_their_rows() {
+        let sections = [(0, "first".to_owned()), (1, "second".to_owned())];
+        let (text, _) = render(columns(), &sections, 80);
+        insta::assert_snapshot!(text, @r"
+        Name                Speed  Mood  Noise
+                              m/s           dB
+        ──────────────────────────────────────
+        first
+        a-rather-long-name    1.5  good      1
+        second
+        b                   100.0  bad       2
+        ");
+    }
+
+    #[test]
     fn leaves_out_the_least_important_columns() {
-        let (text, left_out) = render(columns(), 28);
+        let (text, left_out) = render(columns(), &[], 28);
         assert_eq!(left_out, ["Noise (dB)"]);
         assert!(text.lines().all(|line| width(line) <= 28), "{text}");
-        let (_, left_out) = render(columns(), 1);
+        let (_, left_out) = render(columns(), &[], 1);
         assert_eq!(left_out, ["Noise (dB)", "Mood"]);
     }
 }

@@ -4,12 +4,18 @@
 //! `template` replaces it. A template sees `result.json` as `result`, to which
 //! these are added:
 //!
+//! - `result.models[].label`: the model and, where there are several, the cell
+//!   and the `measure` stage;
 //! - `result.models[].winner`: a name, `equivalent`, `inconclusive` or none;
 //! - `result.models[].problems`: what went wrong, in sentences;
 //! - `result.models[].comparisons[]`: `sentence`, `difference`, `range`,
 //!   `cycle_percents` and `notes` (the flags with their meaning);
 //! - `result.engines[].config_json`: the config as indented JSON;
-//! - `summary.header` and `summary.rows`: the table at the top.
+//! - `result.cells[].workload_json`: what a cell asks for instead, as indented
+//!   JSON, if it does;
+//! - `result.thresholds[]`: `label`, `what`, `bound`, `shown` and `word`;
+//! - `summary.header` and `summary.rows`: the table at the top;
+//! - `uniform`: whether the same was asked for every entry of `result.models`.
 //!
 //! Filters, next to those of minijinja:
 //!

@@ -1,6 +1,6 @@
 //! What a template sees.
 
-use prony_plugin_sdk::result::{Comparison, ModelResult, RunResult, Verdict};
+use prony_plugin_sdk::result::{Comparison, ModelResult, RunResult, Verdict, Workload};
 use prony_plugin_sdk::words::{self, MISSING, State};
 use prony_plugin_sdk::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 pub(crate) struct View {
     result: Value,
     summary: Summary,
+    /// Whether the same was asked for every entry of `result.models`.
+    uniform: bool,
 }
 
 /// The table at the top of the report.
@@ -28,8 +30,14 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             serde_json::to_string_pretty(&engine.config).map_err(|error| internal(&error))?;
         value["engines"][index]["config_json"] = config.into();
     }
+    for (index, cell) in result.cells.iter().enumerate() {
+        if let Some(own) = &cell.workload {
+            value["cells"][index]["workload_json"] = differences(own, &result.workload)?.into();
+        }
+    }
     for (index, model) in result.models.iter().enumerate() {
         let into = &mut value["models"][index];
+        into["label"] = model.label().into();
         into["winner"] = json!(model.winner());
         into["problems"] = json!(model.problems());
         for (index, comparison) in model.comparisons.iter().enumerate() {
@@ -41,10 +49,42 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             into["notes"] = comparison.flags.iter().map(|flag| note(flag)).collect();
         }
     }
+    for (index, threshold) in result.thresholds.iter().enumerate() {
+        let into = &mut value["thresholds"][index];
+        into["label"] = threshold.label().into();
+        into["what"] = threshold.what().into();
+        into["bound"] = threshold.bound().into();
+        into["shown"] = threshold.shown().into();
+        into["word"] = threshold.word().into();
+    }
     Ok(View {
         result: value,
         summary: summary(result),
+        uniform: is_uniform(result),
     })
+}
+
+/// What a cell asks for that is not what the run asks for, as indented JSON.
+fn differences(own: &Workload, common: &Workload) -> Result<String> {
+    let to_json = |workload| serde_json::to_value(workload).map_err(|error| internal(&error));
+    let (mut own, common) = (to_json(own)?, to_json(common)?);
+    if let Some(own) = own.as_object_mut() {
+        own.retain(|key, value| common.get(key) != Some(value));
+    }
+    serde_json::to_string_pretty(&own).map_err(|error| internal(&error))
+}
+
+fn is_uniform(result: &RunResult) -> bool {
+    let asked = |model: &ModelResult| {
+        (
+            model.warmup_requests,
+            model.requests_per_visit,
+            model.concurrency,
+        )
+    };
+    let first = result.models.first().map(asked);
+    let alike = |model| Some(asked(model)) == first;
+    result.models.iter().all(alike) && result.cells.iter().all(|cell| cell.workload.is_none())
 }
 
 fn internal(error: &serde_json::Error) -> Error {
@@ -92,7 +132,7 @@ fn summary(result: &RunResult) -> Summary {
 
     let row = |model: &ModelResult| {
         let mut row = vec![
-            model.id.clone(),
+            model.label(),
             model.size.clone().unwrap_or_else(|| text(MISSING)),
         ];
         row.extend(

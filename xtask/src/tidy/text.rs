@@ -15,6 +15,11 @@ const ENGINES: [&str; 7] = [
     "ollama",
 ];
 
+/// A file format that prony imports is called after the tool that has it.
+const FORMATS: [&str; 3] = ["mlx-serving", "mlx_serving", "mlxserving"];
+/// Where a format of another tool is read, which has engines in it.
+const IMPORT: &str = "core/prony-config/src/import";
+
 /// What prints; in core only the command-line program may.
 const PRINTING: [&str; 5] = ["println!(", "eprintln!(", "print!(", "eprint!(", "dbg!("];
 
@@ -37,7 +42,13 @@ pub(super) fn check(file: &SourceFile) -> Vec<Finding> {
 
     if path.starts_with("core/") && path.contains("/src/") && has_extension(path, "rs") {
         for (number, line) in code_lines(path, &file.text) {
-            let lower = line.to_lowercase();
+            let mut lower = line.to_lowercase();
+            for format in FORMATS {
+                lower = lower.replace(format, "");
+            }
+            if path.starts_with(IMPORT) {
+                lower.clear();
+            }
             for engine in ENGINES.iter().filter(|engine| lower.contains(*engine)) {
                 findings.push(Finding::new(
                     path,

@@ -3,26 +3,16 @@
 use crate::arguments::List;
 use crate::commands::print_json;
 use crate::{Exit, Outcome};
-use prony_plugin_sdk::result::RunResult;
-use prony_runner::RunFolder;
+use prony_plugin_sdk::result::{Comparison, RunResult};
 
 pub(crate) fn run(arguments: &List) -> Outcome {
     let mut runs: Vec<RunResult> = Vec::new();
-    let entries = std::fs::read_dir(&arguments.results)
-        .into_iter()
-        .flatten()
-        .flatten();
-    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        let journal = RunFolder::open(&entry.path()).journal();
-        if !journal.is_file() {
-            continue;
-        }
-        match prony_runner::read(&journal) {
-            Ok(events) => runs.extend(prony_runner::result(&events)),
+    for folder in prony_runner::runs(&arguments.results) {
+        match prony_runner::result_of(&folder) {
+            Ok(result) => runs.push(result),
             Err(error) => eprintln!("warning: {error}"),
         }
     }
-    runs.sort_by(|a, b| a.run.id.cmp(&b.run.id));
     if arguments.json {
         let rows: Vec<_> = runs.iter().map(|result| &result.run).collect();
         print_json(&rows)?;
@@ -30,23 +20,28 @@ pub(crate) fn run(arguments: &List) -> Outcome {
         println!("there are no runs in `{}`", arguments.results.display());
     } else {
         for result in &runs {
-            let verdicts: Vec<String> = result
-                .models
-                .iter()
-                .flat_map(|model| {
-                    model
-                        .comparisons
-                        .iter()
-                        .map(move |comparison| format!("{}: {}", model.id, comparison.sentence()))
-                })
-                .collect();
             println!(
                 "{}  {}  {}",
                 result.run.id,
                 result.run.outcome.word(),
-                verdicts.join("; ")
+                findings(result).join("; ")
             );
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The verdicts, and how many thresholds were missed.
+fn findings(result: &RunResult) -> Vec<String> {
+    let mut findings = Vec::new();
+    for model in &result.models {
+        let sentences = model.comparisons.iter().map(Comparison::sentence);
+        findings.extend(sentences.map(|it| format!("{}: {it}", model.label())));
+    }
+    let missed = result.thresholds.iter().filter(|it| !it.passed).count();
+    if missed > 0 {
+        let all = result.thresholds.len();
+        findings.push(format!("{missed} of {all} thresholds missed"));
+    }
+    findings
 }

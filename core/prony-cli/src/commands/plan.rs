@@ -1,43 +1,162 @@
 //! `prony plan`
 
-use crate::arguments::{Global, Plan};
+use crate::arguments::{Global, Plan as Arguments};
 use crate::commands::print_json;
 use crate::{Exit, Outcome, pipeline, plugins};
-use prony_config::Order;
+use prony_config::{Order, Pipeline};
+use prony_plan::{Estimate, Part, Plan, Stage, Visit};
+use prony_plugin_sdk::words::{count, seconds};
+use serde::Serialize;
+use std::collections::HashSet;
 
-pub(crate) fn run(global: &Global, arguments: &Plan) -> Outcome {
+/// Everything there is to say before a run.
+#[derive(Serialize)]
+struct Planned<'a> {
+    pipeline: &'a str,
+    setup: Vec<String>,
+    #[serde(flatten)]
+    plan: &'a Plan,
+    report: &'a [String],
+    estimate: Estimate,
+    /// The run that the time is estimated from.
+    estimated_from: Option<String>,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
-    let (pipeline, diagnostics) = pipeline::load(&arguments.file, &registry);
-    pipeline::show(global, &diagnostics);
-    let Some(pipeline) = pipeline else {
+    let Some(loaded) = pipeline::open(global, &arguments.source, &registry) else {
         return Ok(Exit::InvalidPipeline);
     };
-    let plan = prony_plan::Plan::new(&pipeline);
+    let pipeline = loaded.pipeline;
+    let plan = Plan::new(&pipeline);
+    let past = prony_runner::past(&arguments.results, &pipeline.name);
+    let estimate = Estimate::new(&pipeline, &plan, past.as_ref().map(|(_, past)| past));
+    let from = past.filter(|_| estimate.seconds.is_some());
+    let planned = Planned {
+        pipeline: &pipeline.name,
+        setup: steps(&pipeline),
+        plan: &plan,
+        report: &pipeline.report.reporters,
+        estimate,
+        estimated_from: from.map(|(folder, _)| folder.id()),
+    };
     if arguments.json {
-        print_json(&plan)?;
+        print_json(&planned)?;
         return Ok(Exit::Ok);
     }
     let order = match pipeline.schedule.order {
         Order::Interleaved => format!("a coin per cycle, seed {}", pipeline.schedule.seed),
         Order::Sequential => "as written".to_owned(),
     };
+    println!("{}: {}, order: {order}", pipeline.name, totals(&plan));
     println!(
-        "{}: {} visits, {} requests ({} warm-up + {} measured each), {} at a time, order: {order}",
-        pipeline.name,
-        plan.visits.len(),
-        plan.requests(),
-        plan.warmup_requests,
-        plan.measured_requests,
-        plan.concurrency,
+        "{}",
+        time(&planned, &arguments.results.display().to_string())
     );
     println!("   setup");
-    let width = plan.visits.len().to_string().len();
-    for (number, visit) in (1..).zip(&plan.visits) {
-        println!(
-            "{number:>width$}  {}  cycle {}  {}: load, warmup, measure, unload",
-            visit.model, visit.cycle, visit.engine
-        );
+    for step in &planned.setup {
+        println!("     {step}");
     }
-    println!("   report");
+    visits(&plan);
+    println!("   report: {}", planned.report.join(", "));
     Ok(Exit::Ok)
+}
+
+/// The steps of `setup`, in order.
+fn steps(pipeline: &Pipeline) -> Vec<String> {
+    let setup = &pipeline.setup;
+    let steps = setup.before.iter().chain(&setup.after);
+    steps.map(prony_runner::step_name).collect()
+}
+
+/// `24 visits, 96 requests (2 warm-up + 4 measured each)`.
+fn totals(plan: &Plan) -> String {
+    let requests = |part: &Part| (part.warmup_requests(), part.measured_requests());
+    let parts = plan.parts();
+    let visits = plan
+        .visits
+        .iter()
+        .filter_map(|visit| parts.get(&visit.part()));
+    let of_all = visits.fold((0, 0), |(warmup, measured), part| {
+        let (more_warmup, more_measured) = requests(part);
+        (warmup + more_warmup, measured + more_measured)
+    });
+    let alike: HashSet<(u64, u64)> = plan.parts.iter().map(requests).collect();
+    let ((warmup, measured), each) = match alike.iter().next() {
+        Some(of_each) if alike.len() == 1 => (*of_each, " each"),
+        _ => (of_all, ""),
+    };
+    format!(
+        "{}, {} ({warmup} warm-up + {measured} measured{each})",
+        count(plan.visits.len() as u64, "visit"),
+        count(plan.requests(), "request")
+    )
+}
+
+/// At most so many tokens, and how long that takes.
+fn time(planned: &Planned<'_>, results: &str) -> String {
+    let tokens = count(planned.estimate.most_output_tokens, "output token");
+    match (planned.estimate.seconds, &planned.estimated_from) {
+        (Some(time), Some(run)) => {
+            format!(
+                "at most {tokens}; about {} by what {run} took",
+                seconds(time)
+            )
+        }
+        _ => format!(
+            "at most {tokens}; how long that takes cannot be said: no finished run of `{}` with these engines is in `{results}`",
+            planned.pipeline
+        ),
+    }
+}
+
+fn visits(plan: &Plan) {
+    let parts = plan.parts();
+    let width = plan.visits.len().to_string().len();
+    let mut cell = "";
+    for (number, visit) in (1..).zip(&plan.visits) {
+        if visit.cell != cell {
+            cell = &visit.cell;
+            println!("   {cell}");
+        }
+        let stages = parts
+            .get(&visit.part())
+            .map_or(&[][..], |part| &part.stages);
+        println!("{number:>width$}  {}: {}", name(visit), sequence(stages));
+    }
+}
+
+fn name(visit: &Visit) -> String {
+    let again = match visit.part {
+        1 => String::new(),
+        part => format!(", part {part}"),
+    };
+    format!(
+        "{}  cycle {}  {}{again}",
+        visit.model, visit.cycle, visit.engine
+    )
+}
+
+/// `load, warmup 3, measure 10, measure burst 20×4, unload`.
+fn sequence(stages: &[Stage]) -> String {
+    let stage = |stage: &Stage| {
+        let kind = stage.phase.name();
+        let id = match stage.id.as_str() {
+            id if id == kind => String::new(),
+            id => format!(" {id}"),
+        };
+        let at_a_time = match stage.concurrency {
+            1 => String::new(),
+            concurrency => format!("×{concurrency}"),
+        };
+        let condition = match &stage.condition {
+            None => String::new(),
+            Some(condition) => format!(" if {condition}"),
+        };
+        format!("{kind}{id} {}{at_a_time}{condition}", stage.requests)
+    };
+    let sequence = std::iter::once("load".to_owned())
+        .chain(stages.iter().map(stage))
+        .chain(std::iter::once("unload".to_owned()));
+    sequence.collect::<Vec<_>>().join(", ")
 }

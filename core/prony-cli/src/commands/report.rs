@@ -2,19 +2,13 @@
 
 use crate::arguments::{Global, Report};
 use crate::commands::print_json;
-use crate::{Exit, Failure, Outcome, plugins};
+use crate::{Exit, Outcome, plugins};
 use prony_config::{OnFailure, Reporter};
 use std::io::Write as _;
 
 pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
     let folder = prony_runner::find_run(&arguments.results, &arguments.run)?;
-    let events = prony_runner::read(&folder.journal())?;
-    let result = prony_runner::result(&events).ok_or_else(|| {
-        Failure::new(
-            Exit::RunFailed,
-            format!("`{}` has no beginning", folder.journal().display()),
-        )
-    })?;
+    let result = prony_runner::result_of(&folder)?;
     if arguments.json {
         print_json(&result)?;
         return Ok(Exit::Ok);

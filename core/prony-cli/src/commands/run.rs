@@ -5,8 +5,8 @@ use crate::commands::print_json;
 use crate::progress::Progress;
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use prony_config::Pipeline;
-use prony_plan::Plan;
-use prony_plugin_sdk::result;
+use prony_plan::{Estimate, Plan};
+use prony_plugin_sdk::{result, words};
 use prony_runner::{Options, RunFolder, Runner};
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,13 +14,16 @@ use tokio::sync::watch;
 
 pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
     let registry = plugins::registry(global)?;
-    let (pipeline, diagnostics) = pipeline::load(&arguments.file, &registry);
-    pipeline::show(global, &diagnostics);
-    let Some(pipeline) = pipeline else {
+    let Some(loaded) = pipeline::open(global, &arguments.source, &registry) else {
         return Ok(Exit::InvalidPipeline);
     };
+    let notes = pipeline::notes(&loaded);
+    let pipeline = loaded.pipeline;
     let plan = Plan::new(&pipeline);
-    let options = options(global, &arguments.file)?;
+    if !global.quiet && !arguments.json {
+        announce(&pipeline, &plan, &arguments.results);
+    }
+    let options = options(global, &arguments.source.file)?;
     let folder = RunFolder::create(&arguments.results, &pipeline.name)?;
     let resolved = resolved(&pipeline)?;
     let mut progress = Progress::new(global, &plan);
@@ -31,6 +34,7 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
         let runner = Runner::new(
             &pipeline,
             &resolved,
+            notes,
             &plan,
             &registry,
             &options,
@@ -42,16 +46,15 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
     })?;
     progress.end();
 
-    let events = prony_runner::read(&folder.journal())?;
-    let result = prony_runner::result(&events)
-        .ok_or_else(|| Failure::new(Exit::RunFailed, "the journal has no beginning"))?;
+    let result = prony_runner::result_of(&folder)?;
     let mut reported = prony_runner::report(
         &result,
         &pipeline.reporters,
-        pipeline.stages.report.on_failure,
+        pipeline.report.on_failure,
         &registry,
         &folder,
     )?;
+    folder.make_latest()?;
     if arguments.json {
         print_json(&result)?;
         reported.stdout.clear();
@@ -61,10 +64,46 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
     }
     let reports = super::report::show(global, &reported);
     Ok(match finished.outcome {
+        result::Outcome::Completed if reports == Exit::Ok => thresholds(&result),
         result::Outcome::Completed => reports,
         result::Outcome::Failed => Exit::RunFailed,
-        result::Outcome::Interrupted => Exit::Interrupted,
+        result::Outcome::Interrupted | result::Outcome::Running => Exit::Interrupted,
     })
+}
+
+/// Says how long it will take, if an earlier run tells.
+fn announce(pipeline: &Pipeline, plan: &Plan, results: &Path) {
+    let Some((folder, past)) = prony_runner::past(results, &pipeline.name) else {
+        return;
+    };
+    let estimate = Estimate::new(pipeline, plan, Some(&past));
+    if let Some(seconds) = estimate.seconds {
+        eprintln!(
+            "{} and {}, about {} by what {} took",
+            words::count(estimate.visits, "visit"),
+            words::count(estimate.requests, "request"),
+            words::seconds(seconds),
+            folder.id()
+        );
+    }
+}
+
+/// Says which thresholds were missed.
+fn thresholds(result: &result::RunResult) -> Exit {
+    let missed: Vec<String> = result
+        .thresholds
+        .iter()
+        .filter(|threshold| !threshold.passed)
+        .map(result::ThresholdResult::sentence)
+        .collect();
+    for sentence in &missed {
+        eprintln!("error: threshold missed: {sentence}");
+    }
+    if missed.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::ThresholdFailed
+    }
 }
 
 fn options(global: &Global, file: &Path) -> Result<Options, Failure> {

@@ -7,7 +7,19 @@ use prony_plugin_sdk::Kind;
 use prony_plugin_sdk::result::RunResult;
 
 pub(crate) fn run(global: &Global, schema: &Schema) -> Outcome {
+    if schema.name.is_some() && schema.of != SchemaOf::Plugin {
+        let message = "only `prony schema plugin` takes a name";
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    if schema.with_plugins && schema.of != SchemaOf::Pipeline {
+        let message = "only `prony schema pipeline` goes with `--with-plugins`";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let json = match schema.of {
+        SchemaOf::Pipeline if schema.with_plugins => {
+            let registry = plugins::registry(global)?;
+            prony_config::schema_with_plugins(&plugins::Locked(&registry))
+        }
         SchemaOf::Pipeline => prony_config::schema(),
         SchemaOf::Lock => prony_plugin_host::lock_schema(),
         SchemaOf::Result => {

@@ -1,38 +1,49 @@
 //! `prony validate`
 
-use crate::arguments::{Global, Validate};
+use crate::arguments::{Format, Global, Validate};
+use crate::commands::print;
 use crate::{Exit, Outcome, pipeline, plugins};
+use prony_diagnostic::Diagnostic;
 
 pub(crate) fn run(global: &Global, validate: &Validate) -> Outcome {
     let registry = plugins::registry(global)?;
     let mut all = Vec::new();
-    let mut invalid = 0;
+    let mut invalid = false;
     for file in &validate.files {
-        let (pipeline, diagnostics) = pipeline::load(file, &registry);
-        invalid += usize::from(pipeline.is_none());
-        if !validate.json {
+        let (loaded, diagnostics) = pipeline::load(file, &validate.layers, &registry);
+        let denied = pipeline::is_denied(&validate.layers, &diagnostics);
+        invalid |= loaded.is_none() || denied;
+        if validate.format == Format::Human {
             pipeline::show(global, &diagnostics);
-            if pipeline.is_some() && !global.quiet {
-                let warnings = diagnostics.len();
-                let note = if warnings == 0 {
-                    String::new()
-                } else {
-                    format!(
-                        ", {warnings} warning{}",
-                        if warnings == 1 { "" } else { "s" }
-                    )
-                };
-                println!("{}: valid{note}", file.display());
+            if loaded.is_some() && !global.quiet {
+                let verdict = if denied { "not clean" } else { "valid" };
+                println!("{}: {verdict}{}", file.display(), warnings(&diagnostics));
             }
         }
         all.extend(diagnostics);
     }
-    if validate.json {
-        println!("{}", prony_diagnostic::json(&all));
+    match validate.format {
+        Format::Human => {}
+        Format::Json => print(&prony_diagnostic::json(&all))?,
+        Format::Sarif => print(&prony_diagnostic::sarif(&all, &summary))?,
+        Format::Github => print(prony_diagnostic::github(&all).trim_end())?,
     }
-    Ok(if invalid == 0 {
-        Exit::Ok
-    } else {
+    Ok(if invalid {
         Exit::InvalidPipeline
+    } else {
+        Exit::Ok
     })
+}
+
+fn warnings(diagnostics: &[Diagnostic]) -> String {
+    match diagnostics.len() {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        n => format!(", {n} warnings"),
+    }
+}
+
+fn summary(code: &str) -> Option<String> {
+    let code = prony_config::CODES.iter().find(|c| c.code == code)?;
+    Some(code.summary.to_owned())
 }

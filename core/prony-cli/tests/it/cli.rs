@@ -15,6 +15,7 @@ workload: { prompts: [hello], temperature: 0 }
 stages:
   - warmup: {}
   - measure: {}
+  - report: {}
 ";
 
 /// A scratch folder with a valid pipeline, and one changed by a replacement.
@@ -64,7 +65,7 @@ fn validate_names_the_place_of_an_unknown_plugin() {
 #[test]
 fn validate_tells_programs_in_json() {
     let scratch = with_changed("plugin: openai", "plugin: opneai");
-    let said = scratch.prony(&["validate", "--json", "good.yaml", "bad.yaml"]);
+    let said = scratch.prony(&["validate", "--format=json", "good.yaml", "bad.yaml"]);
     let json = said.exits(3).json();
     assert_eq!(json["schema"], "prony-diagnostics/1");
     let diagnostics = json["diagnostics"].as_array().expect("a list");
@@ -79,7 +80,9 @@ fn validate_tells_programs_in_json() {
         (&errors[0]["line"], &errors[0]["column"]),
         (&json!(4), &json!(11))
     );
-    let said = scratch.prony(&["validate", "--json", "good.yaml"]).exits(0);
+    let said = scratch
+        .prony(&["validate", "--format=json", "good.yaml"])
+        .exits(0);
     assert_eq!(said.json()["diagnostics"], json!([]));
 }
 
@@ -206,7 +209,7 @@ fn help_tells_every_option() {
     let scratch = Scratch::new();
     for (command, options) in [
         (&["run"][..], &["--results", "--json"][..]),
-        (&["validate"], &["--json"]),
+        (&["validate"], &["--format", "--set", "--deny"]),
         (&["plan"], &["--json"]),
         (&["schema"], &["pipeline", "result", "lock", "plugin"]),
         (&["plugin", "list"], &["--json"]),

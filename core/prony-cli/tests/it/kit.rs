@@ -153,9 +153,12 @@ impl Scratch {
 
     /// Waits until the newest run's journal has so many measured requests.
     pub(crate) fn wait_for_requests(&self, count: usize) {
-        let journal = self.path("results/latest/journal.jsonl");
         wait_for("requests in the journal", || {
-            let text = fs::read_to_string(&journal).ok()?;
+            // `latest` is not this run before its end.
+            let runs = fs::read_dir(self.path("results")).ok()?.flatten();
+            let folders = runs.map(|run| run.path()).filter(|path| !path.is_symlink());
+            let journal = folders.max()?.join("journal.jsonl");
+            let text = fs::read_to_string(journal).ok()?;
             (text.matches(r#""phase":"measure""#).count() >= count).then_some(())
         });
     }
@@ -221,11 +224,7 @@ impl Said {
     }
 
     pub(crate) fn prints(self, text: &str) -> Self {
-        assert!(
-            self.stdout.contains(text),
-            "no `{text}` in\n{}",
-            self.stdout
-        );
+        assert!(self.stdout.contains(text), "no `{text}` in\n{self:?}");
         self
     }
 

@@ -9,7 +9,10 @@
 mod kit;
 
 mod cli;
+mod config;
+mod custom_pipelines;
 mod failing_engines;
+mod import;
 mod in_process;
 mod journal;
 mod known_truth;

@@ -28,13 +28,12 @@ impl<'s> Checker<'s> {
         Ok(Self { schema, validator })
     }
 
-    /// Everything in a node that the schema does not allow. Scalars with a
-    /// template in them have no value yet: with `holes`, nothing is said about them.
-    pub(crate) fn check(&self, found: &Found<'_>, holes: bool) -> Vec<Diagnostic> {
+    /// Everything in a node that the schema does not allow. Nothing is said about
+    /// scalars with a template in them: they have no value yet.
+    pub(crate) fn check(&self, found: &Found<'_>) -> Vec<Diagnostic> {
         let check = Check {
             schema: self.schema,
             root: found,
-            holes,
         };
         let value = found.node.to_json();
         let mut problems = Vec::new();
@@ -49,13 +48,12 @@ impl<'s> Checker<'s> {
 struct Check<'a> {
     schema: &'a Value,
     root: &'a Found<'a>,
-    holes: bool,
 }
 
 impl<'a> Check<'a> {
     fn error(&self, error: &ValidationError<'_>, out: &mut Vec<Diagnostic>) {
         let found = self.at(error);
-        if self.is_hole(found.node) {
+        if is_hole(found.node) {
             return;
         }
         let rule = error.schema_path().as_str();
@@ -120,7 +118,7 @@ impl<'a> Check<'a> {
         context: &[Vec<ValidationError<'static>>],
         out: &mut Vec<Diagnostic>,
     ) {
-        let real = |error: &&ValidationError<'static>| !self.is_hole(self.at(error).node);
+        let real = |error: &&ValidationError<'static>| !is_hole(self.at(error).node);
         if context
             .iter()
             .any(|errors| !errors.iter().any(|e| real(&e)))
@@ -165,10 +163,10 @@ impl<'a> Check<'a> {
             below
         }
     }
+}
 
-    fn is_hole(&self, node: &Node) -> bool {
-        self.holes && node.text().is_some_and(template::is_template)
-    }
+fn is_hole(node: &Node) -> bool {
+    node.text().is_some_and(template::is_template)
 }
 
 /// What a function finds in every branch, or nothing.

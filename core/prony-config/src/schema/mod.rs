@@ -6,5 +6,6 @@ mod plugins;
 mod problem;
 
 pub(crate) use check::Checker;
-pub use generate::schema;
+pub(crate) use generate::{keys, strict_schema};
+pub use generate::{schema, schema_with_plugins};
 pub(crate) use plugins::{check_bare_plugin, check_plugins};

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::Checker;
 use crate::file::MAX_PLUGINS;
+use crate::template::is_template;
 use crate::tree::{Entry, Found, Kind, Node, Span};
-use crate::wording::{list, literal, nearest, similar};
+use crate::wording::{list, literal, nearest, similar, with_article};
 use crate::{PluginKind, Plugins, codes};
 
 /// Checks every place of a document that names a plugin and gives it options.
@@ -35,6 +36,9 @@ fn check_use(node: &Node, kind: PluginKind, plugins: &dyn Plugins) -> Vec<Diagno
     else {
         return Vec::new(); // what is wrong with that, the file's schema says
     };
+    if is_template(name) {
+        return Vec::new(); // known in a cell
+    }
     let span = &entry.value.span;
     let Some(schema) = plugins.config_schema(kind, name) else {
         return vec![unknown_plugin(kind, name, span, plugins)];
@@ -45,20 +49,15 @@ fn check_use(node: &Node, kind: PluginKind, plugins: &dyn Plugins) -> Vec<Diagno
                 key: Some(config),
                 node: &config.value,
             };
-            check_config(&schema, kind, name, span, &found)
+            check_config(&schema, name, span, &found)
         }
         Some(_) => Vec::new(),
-        None => check_bare_plugin(&schema, kind, name, span),
+        None => check_bare_plugin(&schema, name, span),
     }
 }
 
 /// Checks a plugin that is given no options, named at a place.
-pub(crate) fn check_bare_plugin(
-    schema: &Value,
-    kind: PluginKind,
-    name: &str,
-    span: &Span,
-) -> Vec<Diagnostic> {
+pub(crate) fn check_bare_plugin(schema: &Value, name: &str, span: &Span) -> Vec<Diagnostic> {
     let none = Entry {
         key: "config".into(),
         key_span: span.clone(),
@@ -71,18 +70,12 @@ pub(crate) fn check_bare_plugin(
         key: Some(&none),
         node: &none.value,
     };
-    check_config(schema, kind, name, span, &found)
+    check_config(schema, name, span, &found)
 }
 
-fn check_config(
-    schema: &Value,
-    kind: PluginKind,
-    name: &str,
-    span: &Span,
-    config: &Found<'_>,
-) -> Vec<Diagnostic> {
+fn check_config(schema: &Value, name: &str, span: &Span, config: &Found<'_>) -> Vec<Diagnostic> {
     match Checker::new(schema) {
-        Ok(checker) => checker.check(config, kind == PluginKind::Engine),
+        Ok(checker) => checker.check(config),
         Err(reason) => {
             let message = format!(
                 "the config schema of the plugin {} is not valid",
@@ -113,6 +106,14 @@ fn unknown_plugin(kind: PluginKind, name: &str, span: &Span, plugins: &dyn Plugi
     if let Some(meant) = similar(name, names.iter().copied()) {
         let message = "an installed plugin with a similar name exists";
         problem = problem.suggest(message, span.clone(), meant);
+    }
+    let (other, wanted) = match kind {
+        PluginKind::Engine => (PluginKind::Reporter, "an engine"),
+        PluginKind::Reporter => (PluginKind::Engine, "a reporter"),
+    };
+    if plugins.config_schema(other, name).is_some() {
+        let what = with_article(other.name());
+        return problem.note(format!("{} is {what} plugin, not {wanted}", literal(name)));
     }
     problem.help("see `prony plugin list`, or install it with `prony plugin add`")
 }

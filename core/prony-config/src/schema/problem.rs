@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::codes;
 use crate::tree::{Entry, Found, Kind};
-use crate::wording::{found as what, list, literal, nearest, similar};
+use crate::wording::{found as what, list, literal, nearest, similar, with_article};
 
 pub(super) fn unknown_key(entry: &Entry, known: &[&str]) -> Diagnostic {
     let key = literal(&entry.key);
@@ -155,10 +155,10 @@ pub(super) fn pattern(found: &Found<'_>, schema: &Value, pattern: &str) -> Diagn
         None => format!("{value} is not allowed as {}", name(found)),
     };
     let problem = Diagnostic::error(codes::OUT_OF_RANGE, message)
-        .at(value_span(found), format!("does not match `{pattern}`"));
+        .at(value_span(found), "not of the form that is needed");
     match schema.get("description").and_then(Value::as_str) {
         Some(text) => problem.note(sentence(text)),
-        None => problem,
+        None => problem.note(format!("the form as a regular expression: `{pattern}`")),
     }
 }
 
@@ -234,15 +234,6 @@ fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(char::to_lowercase);
     first.into_iter().flatten().chain(chars).collect()
-}
-
-fn with_article(noun: &str) -> String {
-    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u', 'A']) {
-        "an"
-    } else {
-        "a"
-    };
-    format!("{article} {noun}")
 }
 
 fn either<'a>(names: impl Iterator<Item = &'a str>) -> String {

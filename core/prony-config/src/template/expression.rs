@@ -1,6 +1,7 @@
 //! The expression language: minijinja's, with next to nothing built in.
 
 use minijinja::{Environment, Error, ErrorKind, Expression, UndefinedBehavior, filters};
+use serde_json::Value;
 
 /// Steps that one expression may take.
 const FUEL: u64 = 10_000;
@@ -24,6 +25,47 @@ pub(super) fn environment<'a>() -> Environment<'a> {
     environment.add_filter("trim", filters::trim);
     environment.add_filter("upper", filters::upper);
     environment
+}
+
+/// Whether an expression could repeat a list, which costs no fuel and takes all
+/// memory once it is written out. `*` is for numbers and short texts.
+pub(super) fn repeats(expression: &str, values: &Value, names: &[String]) -> bool {
+    let code = without_texts(expression);
+    let is_list = |name: &String| {
+        let pointer = format!("/{}", name.replace('.', "/"));
+        let value = values.pointer(&pointer);
+        value.is_some_and(|value| value.is_array() || value.is_object())
+    };
+    code.contains('*') && (code.contains(['[', '{']) || names.iter().any(is_list))
+}
+
+/// An expression of the same length with its texts blanked out.
+pub(super) fn without_texts(expression: &str) -> String {
+    let mut quote = None;
+    let mut escaped = false;
+    let blank = |c: char| " ".repeat(c.len_utf8());
+    let mut code = String::with_capacity(expression.len());
+    for c in expression.chars() {
+        match quote {
+            Some(_) if escaped => {
+                escaped = false;
+                code.push_str(&blank(c));
+            }
+            Some(open) => {
+                escaped = c == '\\';
+                if c == open {
+                    quote = None;
+                }
+                code.push_str(&blank(c));
+            }
+            None if c == '\'' || c == '"' => {
+                quote = Some(c);
+                code.push_str(&blank(c));
+            }
+            None => code.push(c),
+        }
+    }
+    code
 }
 
 pub(super) fn compile<'e, 'a>(

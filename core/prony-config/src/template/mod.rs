@@ -1,14 +1,17 @@
 //! `${{ expression }}` in values: what may stand in one and what it gives.
 //!
-//! An expression knows `model.id`, `model.path`, `engine.name`, `engine.host`,
-//! `engine.port`, `prony.cache` and `pipeline.dir`, and the filters `default`,
-//! `int`, `lower`, `replace`, `trim` and `upper`.
+//! `vars` and `env` have values when a file is loaded, `matrix` in each cell, and
+//! `model`, `engine`, `prony`, `pipeline` and the outputs of stages when the run
+//! has come to them. Filters are `default`, `int`, `lower`, `replace`, `trim` and
+//! `upper`.
 
-mod check;
 mod expression;
+mod fill;
+mod names;
 mod render;
 mod scan;
 
-pub(crate) use check::check;
+pub(crate) use fill::{Filled, fill};
+pub(crate) use names::default_id;
 pub use render::{render_str, render_value};
 pub(crate) use scan::is_template;

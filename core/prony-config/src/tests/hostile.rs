@@ -234,3 +234,135 @@ fn a_long_line_is_shown_in_part() {
         "{text}"
     );
 }
+
+/// A pipeline with lines in it, whose prompts are a template.
+fn with_vars(vars: &str, prompts: &str) -> String {
+    format!(
+        "version: 1\nname: a\nvars:\n{vars}engine: {{ plugin: mock }}\nmodel: {{ id: a }}\n\
+         workload: {{ prompts: {prompts} }}\nstages: [warmup: {{}}, measure: {{}}, report: {{}}]\n"
+    )
+}
+
+/// The codes of the errors in a text; also renders them.
+fn errors(text: &str) -> Vec<&'static str> {
+    let problems = load(text).expect_err("not a pipeline");
+    assert!(!human(&problems, false).is_empty() && !json(&problems).is_empty());
+    let errors = problems.iter().filter(|problem| problem.is_error());
+    errors.map(|problem| problem.code).collect()
+}
+
+/// Laughs that no alias is needed for.
+#[test]
+fn variables_are_bounded() {
+    let chain = |first: &str, next: &dyn Fn(&str) -> String| {
+        let mut vars = format!("  a: {first}\n");
+        let mut before = "a".to_owned();
+        for i in 0..200 {
+            let value = next(&format!("${{{{ vars.{before} }}}}"));
+            writeln!(vars, "  a{i}: {value}").expect("a string");
+            before = format!("a{i}");
+        }
+        with_vars(&vars, &format!("[\"${{{{ vars.{before} }}}}\"]"))
+    };
+    let lists = chain("[ha, ha]", &|v| format!("[\"{v}\", \"{v}\"]"));
+    assert_eq!(errors(&lists)[0], "P0006");
+    let maps = chain("{ a: ha }", &|v| format!("{{ a: \"{v}\", b: \"{v}\" }}"));
+    assert_eq!(errors(&maps)[0], "P0006");
+    let texts = chain("hahahaha", &|v| format!("\"{v}{v}\""));
+    assert!(["P0006", "P0205"].contains(&errors(&texts)[0]));
+    let joined = chain("hahahaha", &|v| {
+        let name = v.trim_start_matches("${{").trim_end_matches("}}").trim();
+        format!("${{{{ {name} ~ {name} }}}}")
+    });
+    assert!(["P0006", "P0205"].contains(&errors(&joined)[0]));
+    let replaced = chain("aaaa", &|v| {
+        let name = v.trim_start_matches("${{").trim_end_matches("}}").trim();
+        format!("\"${{{{ {name} | replace('a', 'aaaaaaaa') }}}}\"")
+    });
+    assert!(["P0006", "P0205"].contains(&errors(&replaced)[0]));
+}
+
+#[test]
+fn repetition_in_an_expression_is_bounded() {
+    for expression in [
+        "'ha' * 100000000",
+        "'ha' * 999999999999999999",
+        "('ha' * 1000) * 1000",
+        "[['a'] * 100] * 100",
+        "9 ** 999999999",
+        "'x' | replace('', 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx')",
+    ] {
+        let text = with_vars("  a: x\n", &format!("[\"${{{{ {expression} }}}}\"]"));
+        if let Err(problems) = load(&text) {
+            assert!(human(&problems, false).len() < 10_000, "{expression}");
+        }
+    }
+}
+
+/// It would take all memory.
+#[test]
+fn repetition_of_lists_is_bounded() {
+    for expression in [
+        "['ha'] * 100000000000",
+        "vars.a * 100000000000",
+        "(['ha'] * 100000000000) ~ ''",
+        "'x' in (['ha'] * 100000000000)",
+        "(['ha'] * 100000000000) | default('x')",
+    ] {
+        let text = with_vars("  a: [x]\n", &format!("[\"${{{{ {expression} }}}}\"]"));
+        assert!(load(&text).is_err(), "{expression}");
+    }
+}
+
+#[test]
+fn many_variables_take_little_time() {
+    let mut vars = String::new();
+    for i in 0..5_000 {
+        writeln!(vars, "  v{i}: {i}").expect("a string");
+    }
+    assert!(load(&with_vars(&vars, "[a]")).is_ok());
+    let mut chain = String::from("  v0: x\n");
+    for i in 1..3_000 {
+        writeln!(chain, "  v{i}: ${{{{ vars.v{} }}}}", i - 1).expect("a string");
+    }
+    assert!(load(&with_vars(&chain, "[\"${{ vars.v2999 }}\"]")).is_ok());
+}
+
+#[test]
+fn a_matrix_of_large_pipelines_takes_little_time() {
+    let axis: Vec<String> = (0..1000).map(|i| i.to_string()).collect();
+    let text = format!(
+        "version: 1\nname: a\nmatrix: {{ axes: {{ a: [{}] }} }}\n\
+         engine: {{ plugin: mock, config: {{ a: \"${{{{ matrix.a }}}}\" }} }}\nmodel: {{ id: a }}\n\
+         workload: {{ prompts: [{}], max_tokens: \"${{{{ matrix.a }}}}\" }}\n\
+         stages: [warmup: {{}}, measure: {{}}, report: {{}}]\n",
+        axis.join(", "),
+        vec!["a long prompt"; 500].join(", "),
+    );
+    assert_eq!(errors(&text), ["P0105"], "of the first cell, where it is 0");
+}
+
+/// Each layer of variables adds to the depth of the next.
+#[test]
+fn depth_by_variables_is_bounded() {
+    let (open, close) = ("[".repeat(60), "]".repeat(60));
+    let mut vars = format!("  a: {open}x{close}\n");
+    let mut before = "a".to_owned();
+    for i in 0..50 {
+        writeln!(vars, "  a{i}: {open}\"${{{{ vars.{before} }}}}\"{close}").expect("a string");
+        before = format!("a{i}");
+    }
+    assert_eq!(
+        errors(&with_vars(&vars, &format!("\"${{{{ vars.{before} }}}}\"")))[0],
+        "P0006"
+    );
+}
+
+#[test]
+fn a_very_deep_file_is_refused() {
+    for (open, close) in [("[", "]"), ("{ a: ", "}")] {
+        let value = format!("{}x{}", open.repeat(10_000), close.repeat(10_000));
+        let text = with_vars(&format!("  a: {value}\n"), "[a]");
+        assert_eq!(only_code(&text), "P0006");
+    }
+}

@@ -1,10 +1,15 @@
 //! Tests of loading, by what a user would notice.
 
 mod duration;
+mod explain;
 mod fairness;
 mod fixtures;
 mod hostile;
+mod import;
+mod inputs;
 mod invalid;
+mod matrix;
+mod merge;
 mod plugins;
 mod properties;
 mod schema;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{PluginKind, Plugins};
 
+/// Plugins made for tests: options of many shapes, with all roles.
 pub(super) struct Installed;
 
 impl Plugins for Installed {
@@ -31,6 +32,7 @@ impl Plugins for Installed {
                     },
                 ] } },
             })),
+            (PluginKind::Engine, "tuned") => Some(tuned()),
             (PluginKind::Engine, "mock") => Some(json!({ "type": "object" })),
             (PluginKind::Engine, "broken") => Some(json!({ "type": "objekt" })),
             (PluginKind::Reporter, "html") => Some(json!({
@@ -39,17 +41,106 @@ impl Plugins for Installed {
                 "additionalProperties": false,
                 "properties": { "title": { "type": "string" } },
             })),
-            (PluginKind::Reporter, "console" | "json" | "markdown") => {
-                Some(json!({ "type": "object", "additionalProperties": false }))
-            }
+            (PluginKind::Reporter, "console" | "json" | "markdown") => Some(no_options()),
             _ => None,
         }
     }
 
     fn names(&self, kind: PluginKind) -> Vec<String> {
         let names: &[&str] = match kind {
-            PluginKind::Engine => &["broken", "mock", "openai"],
+            PluginKind::Engine => &["broken", "mock", "openai", "tuned"],
             PluginKind::Reporter => &["console", "html", "json", "markdown"],
+        };
+        names.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// An engine whose options have roles: one beside the other, below another one,
+/// through a reference, and in a map of request options.
+fn tuned() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "base_url": { "type": "string" },
+            "threads": { "type": "integer", "minimum": 1, "x-prony-role": "resources" },
+            "context": { "type": "integer", "minimum": 1, "default": 2048, "x-prony-role": "context" },
+            "batch": { "type": "integer", "multipleOf": 8 },
+            "weights": { "$ref": "#/$defs/Weights" },
+            "prefix_cache": { "type": "boolean", "default": true, "x-prony-role": "cache" },
+            "body": { "type": "object", "x-prony-role": "request" },
+        },
+        "$defs": { "Weights": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "type": {
+                    "enum": ["f16", "q8_0", "q4_0"], "default": "f16",
+                    "x-prony-role": "quantisation",
+                },
+            },
+        } },
+    })
+}
+
+fn no_options() -> Value {
+    json!({ "type": "object", "additionalProperties": false })
+}
+
+/// The plugins that ship, with the options that matter here.
+pub(super) struct Shipped;
+
+impl Plugins for Shipped {
+    fn config_schema(&self, kind: PluginKind, name: &str) -> Option<Value> {
+        match (kind, name) {
+            (PluginKind::Engine, "openai") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "base_url": { "type": ["string", "null"] },
+                    "attach_ready": { "type": ["string", "null"] },
+                    "launch": { "anyOf": [{ "$ref": "#/$defs/Launch" }, { "type": "null" }] },
+                    "model": { "type": ["string", "null"] },
+                    "api_key": { "type": ["string", "null"] },
+                    "body": { "type": "object", "x-prony-role": "request" },
+                    "headers": { "type": "object", "additionalProperties": { "type": "string" } },
+                },
+                "$defs": { "Launch": {
+                    "type": "object",
+                    "required": ["command"],
+                    "additionalProperties": false,
+                    "properties": {
+                        "command": { "type": "array", "items": { "type": ["string", "number"] } },
+                        "env": { "type": "object", "additionalProperties": { "type": "string" } },
+                        "cwd": { "type": ["string", "null"] },
+                        "ready": { "type": "object" },
+                    },
+                } },
+            })),
+            (PluginKind::Engine, "candle") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "weights": { "type": "object" },
+                    "dtype": {
+                        "enum": ["native", "f32", "f16", "q8_0", "q4_1", "q4_0"],
+                        "default": "native",
+                        "x-prony-role": "quantisation",
+                    },
+                    "device": { "enum": ["auto", "cpu", "metal", "cuda"], "default": "cpu" },
+                    "threads": { "type": ["integer", "null"], "minimum": 1, "x-prony-role": "resources" },
+                    "context": { "type": ["integer", "null"], "minimum": 1, "x-prony-role": "context" },
+                },
+            })),
+            (PluginKind::Reporter, "console" | "json" | "markdown") => Some(no_options()),
+            _ => None,
+        }
+    }
+
+    fn names(&self, kind: PluginKind) -> Vec<String> {
+        let names: &[&str] = match kind {
+            PluginKind::Engine => &["candle", "openai"],
+            PluginKind::Reporter => &["console", "json", "markdown"],
         };
         names.iter().map(ToString::to_string).collect()
     }

@@ -1,8 +1,12 @@
 //! The generated JSON Schema and the table of codes.
 
-use serde_json::Value;
+use std::fs;
 
-use crate::{CODES, explain, schema};
+use serde_json::{Value, json};
+
+use super::fixtures::files;
+use super::plugins::Installed;
+use crate::{CODES, PluginKind, Plugins, explain, schema, schema_with_plugins};
 
 #[test]
 fn the_schema_names_itself() {
@@ -38,13 +42,157 @@ fn every_property_is_described() {
 }
 
 #[test]
-fn nothing_is_null() {
-    assert!(!schema().to_string().contains("null"));
+fn nothing_is_null_but_in_a_file_that_extends_another() {
+    let mut schema = schema();
+    let definitions = schema["$defs"].as_object_mut().expect("definitions");
+    definitions.retain(|name, _| !name.ends_with("Overlay"));
+    assert!(!schema.to_string().contains("\"null\""));
 }
 
 #[test]
 fn codes_are_in_order_and_explained() {
     assert!(CODES.is_sorted_by(|a, b| a.code < b.code));
-    assert!(explain("P0101").is_some_and(|text| text.ends_with('.')));
+    assert!(CODES.iter().all(|code| code.summary.ends_with('.')));
     assert_eq!(explain("P9999"), None);
+}
+
+/// Files that the published schema can not judge, and why.
+const NOT_BY_SCHEMA: [(&str, &str); 4] = [
+    ("P0101-everything-wrong.yaml", "has mistakes of all kinds"),
+    (
+        "P0201-everywhere.yaml",
+        "a template in a key makes it an unknown one",
+    ),
+    (
+        "P0201-template-place.yaml",
+        "a template where the schema wants the value itself",
+    ),
+    ("P0203-several-phases.yaml", "has mistakes of all kinds"),
+];
+
+/// The schema that editors and other validators use says the same as prony, as
+/// far as a schema can.
+#[test]
+fn the_published_schema_agrees_about_the_files() {
+    let schema = schema();
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let mut wrong = Vec::new();
+    for (folder, valid) in [
+        ("invalid/schema", false),
+        ("invalid/template", true),
+        ("invalid/meaning", true),
+        ("invalid/plugins", true),
+        ("invalid/fairness", true),
+        ("valid", true),
+    ] {
+        for path in files(folder) {
+            let name = path
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
+            let text = fs::read_to_string(&path).expect("text");
+            let options = serde_yaml::options! { strict_booleans: true };
+            let document: Value = match serde_yaml::from_str_with_options(&text, options) {
+                Ok(document) => document,
+                Err(error) => {
+                    wrong.push(format!("{folder}/{name}: {error}"));
+                    continue;
+                }
+            };
+            let known = NOT_BY_SCHEMA.iter().any(|(file, _)| *file == name);
+            if validator.is_valid(&document) != (valid != known) {
+                let errors: Vec<String> = validator
+                    .iter_errors(&document)
+                    .map(|error| format!("{}: {}", error.instance_path(), error.masked()))
+                    .collect();
+                wrong.push(format!("{folder}/{name}: {errors:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The plugins of which the schema is one.
+struct Sound;
+
+impl Plugins for Sound {
+    fn config_schema(&self, kind: PluginKind, name: &str) -> Option<Value> {
+        Installed.config_schema(kind, name)
+    }
+
+    fn names(&self, kind: PluginKind) -> Vec<String> {
+        let names = Installed.names(kind).into_iter();
+        names.filter(|name| name != "broken").collect()
+    }
+}
+
+#[test]
+fn a_plugin_with_a_broken_schema_does_not_break_the_schema_with_plugins() {
+    let schema = schema_with_plugins(&Installed);
+    assert!(jsonschema::meta::is_valid(&schema));
+}
+
+#[test]
+fn the_schema_with_plugins_knows_their_options() {
+    let schema = schema_with_plugins(&Sound);
+    assert!(jsonschema::meta::is_valid(&schema));
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let with = |engine: Value, reporter: Value| {
+        json!({
+            "version": 1, "name": "demo", "engine": engine, "model": { "id": "tiny" },
+            "workload": { "prompts": ["a"] }, "reporters": { "page": reporter },
+            "stages": [{ "measure": {} }],
+        })
+    };
+    let html = json!({ "plugin": "html", "config": { "title": "a" } });
+    let openai = |config: Value| json!({ "plugin": "openai", "config": config });
+    for engine in [
+        json!({ "plugin": "openai" }),
+        openai(json!({ "threads": 2, "base_url": "http://x" })),
+        openai(json!({ "mode": { "fast": { "level": 3 } } })),
+        json!({ "plugin": "tuned", "config": { "weights": { "type": "q8_0" } } }),
+        json!({ "plugin": "mock", "config": { "anything": [1] } }),
+    ] {
+        assert!(
+            validator.is_valid(&with(engine.clone(), html.clone())),
+            "{engine}"
+        );
+    }
+    for engine in [
+        json!({ "plugin": "opnai" }),
+        openai(json!({ "threads": 0 })),
+        openai(json!({ "thread": 1 })),
+        openai(json!({ "mode": { "fast": { "level": "high" } } })),
+        json!({ "plugin": "tuned", "config": { "weights": { "type": "q8" } } }),
+    ] {
+        assert!(
+            !validator.is_valid(&with(engine.clone(), html.clone())),
+            "{engine}"
+        );
+    }
+    let engine = json!({ "plugin": "openai" });
+    for reporter in [
+        json!({ "plugin": "html", "config": {} }),
+        json!({ "plugin": "html", "config": { "title": 1 } }),
+        json!({ "plugin": "openai" }),
+    ] {
+        assert!(
+            !validator.is_valid(&with(engine.clone(), reporter.clone())),
+            "{reporter}"
+        );
+    }
+}
+
+#[test]
+fn an_option_may_be_a_template_in_the_schema_with_plugins() {
+    let schema = schema_with_plugins(&Sound);
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let document = json!({
+        "version": 1, "name": "demo", "model": { "id": "tiny" },
+        "engines": { "a": { "plugin": "openai", "config": { "threads": "${{ vars.n }}" } } },
+        "workload": { "prompts": ["a"], "max_tokens": "${{ vars.n }}" },
+        "stages": [{ "measure": {} }],
+    });
+    assert!(validator.is_valid(&document));
 }

@@ -1,21 +1,34 @@
 //! Valid files load, and what is written back means the same.
 
-use std::fs;
+use prony_diagnostic::human;
 
-use super::fixtures::{files, load, pipeline, with};
+use super::fixtures::{again, files, load, load_file, load_layers, pipeline, with};
 use super::plugins::Installed;
-use crate::{Duration, Pipeline};
+use crate::{Duration, Pipeline, Work};
 
 #[test]
 fn valid_files_load_and_survive_a_round_trip() {
+    let mut wrong = Vec::new();
     for path in files("valid") {
-        let text = fs::read_to_string(&path).expect("a readable file");
-        let first = pipeline(&text);
+        let name = path.display();
+        let first = match load_file(&path, "test.yaml") {
+            Ok(loaded) => loaded.pipeline,
+            Err(problems) => {
+                wrong.push(format!("{name}:\n{}", human(&problems, false)));
+                continue;
+            }
+        };
         let yaml = serde_yaml::to_string(&first).expect("YAML");
-        assert_eq!(first, pipeline(&yaml), "{}:\n{yaml}", path.display());
         let json = serde_json::to_string_pretty(&first).expect("JSON");
-        assert_eq!(first, pipeline(&json), "{}:\n{json}", path.display());
+        for text in [&yaml, &json] {
+            if first != again(text) {
+                wrong.push(format!(
+                    "{name} is another pipeline when written as\n{text}"
+                ));
+            }
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -49,12 +62,17 @@ fn stages_left_out_have_defaults() {
     let text = "version: 1\nname: demo\nmodel: { id: tiny }\nengine: { plugin: mock }\n\
                 workload: { prompts: [a, b] }\nstages: [measure: {}]\n";
     let Pipeline {
-        stages, reporters, ..
+        cells, reporters, ..
     } = pipeline(text);
-    assert_eq!(stages.warmup.requests, 0);
-    assert_eq!(stages.measure.requests, 2);
-    assert_eq!(stages.load.timeout, Duration::from_secs(600));
-    assert_eq!(stages.unload.timeout, Duration::from_secs(30));
+    let [part] = cells[0].parts.as_slice() else {
+        panic!("one part")
+    };
+    let [Work::Measure(measure)] = part.work.as_slice() else {
+        panic!("one measure stage")
+    };
+    assert_eq!((measure.requests, measure.id.as_str()), (2, "measure"));
+    assert_eq!(part.load.timeout, Duration::from_secs(600));
+    assert_eq!(part.unload.timeout, Duration::from_secs(30));
     let names: Vec<_> = reporters.iter().map(|r| r.plugin.as_str()).collect();
     assert_eq!(names, ["console", "markdown", "json"]);
 }
@@ -81,4 +99,27 @@ fn warnings_do_not_stop_a_pipeline() {
     assert_eq!(warnings.len(), 1);
     assert_eq!(warnings[0].code, "P0309");
     assert!(load(&text).is_ok());
+}
+
+#[test]
+fn layers_of_the_repository_are_merged() {
+    let read = |name: &str| {
+        let found = files("valid")
+            .into_iter()
+            .find(|path| path.ends_with("overlay.yaml"));
+        let path = found.expect("the file is there").with_file_name(name);
+        std::fs::read_to_string(path).expect("a readable file")
+    };
+    let (base, top) = (read("overlay.yaml"), read("_overlay_top.yaml"));
+    let layers = [
+        ("overlay.yaml", base.as_str()),
+        ("_overlay_top.yaml", top.as_str()),
+    ];
+    let loaded = load_layers(&layers, &[], &["models="], &["host=10.0.0.2"]);
+    let pipeline = loaded
+        .unwrap_or_else(|p| panic!("{}", human(&p, false)))
+        .pipeline;
+    assert_eq!(pipeline.models[0].id, "other");
+    assert_eq!(pipeline.cells[0].workload.max_tokens, 4);
+    assert_eq!(pipeline.engines[0].config["base_url"], "http://10.0.0.2");
 }

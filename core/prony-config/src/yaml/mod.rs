@@ -12,8 +12,8 @@ use crate::tree::Node;
 pub(crate) const MAX_DEPTH: usize = 64;
 /// The most values once aliases are written out; a long text counts as several.
 pub(crate) const MAX_NODES: usize = 100_000;
-/// The largest text in bytes.
-pub(crate) const MAX_BYTES: usize = 4_000_000;
+/// The largest file in bytes.
+pub const MAX_BYTES: usize = 4_000_000;
 
 /// Reads the one document of a text.
 pub(crate) fn parse(text: &str) -> Result<Node, Box<Diagnostic>> {

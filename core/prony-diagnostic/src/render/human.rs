@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Patch, Renderer, Snippet};
+use annotate_snippets::{
+    Annotation, AnnotationKind, Element, Group, Level, Origin, Padding, Patch, Renderer, Snippet,
+};
 
-use crate::{Diagnostic, Label, Severity, Source};
+use crate::{Diagnostic, Label, Severity, Source, Suggestion};
 
 /// The longest line that is shown, in bytes. Laying out a line takes time that
 /// grows with its length, and nobody reads one this long.
@@ -37,82 +39,114 @@ fn report(diagnostic: &Diagnostic) -> Vec<Group<'_>> {
     let title = level
         .primary_title(diagnostic.message.as_str())
         .id(diagnostic.code);
-    let mut main = match (&diagnostic.source, &diagnostic.primary) {
-        (Some(source), Some(primary)) if fits(source, diagnostic) => {
-            title.element(annotated(source, primary, &diagnostic.secondary))
+    let mut elements = Vec::new();
+    if let (Some(source), None) = (&diagnostic.source, &diagnostic.primary) {
+        elements.push(Origin::path(source.name.as_str()).into());
+    }
+    for (source, labels) in by_source(diagnostic) {
+        if labels.iter().all(|(_, label)| fits(source, &label.span)) {
+            elements.push(annotated(source, &labels).into());
+        } else {
+            for (_, label) in labels {
+                name_place(&mut elements, source, label);
+            }
         }
-        (Some(source), Some(primary)) => title
-            .element(origin(source, primary))
-            .element(Level::NOTE.message(primary.text.as_str())),
-        (Some(source), None) => title.element(Origin::path(source.name.as_str())),
-        (None, _) => Group::with_title(title),
-    };
-    for note in &diagnostic.notes {
-        main = main.element(Level::NOTE.message(note.as_str()));
     }
-    for help in &diagnostic.help {
-        main = main.element(Level::HELP.message(help.as_str()));
+    elements.extend(diagnostic.notes.iter().map(|it| message(Level::NOTE, it)));
+    elements.extend(diagnostic.help.iter().map(|it| message(Level::HELP, it)));
+    let mut edit = None;
+    if let Some(suggestion) = &diagnostic.suggestion {
+        match suggestion.source_in(diagnostic) {
+            Some(source) if fits(source, &suggestion.span) => {
+                edit = Some(edited(source, suggestion));
+            }
+            _ => elements.push(Level::HELP.message(suggestion.in_words()).into()),
+        }
     }
-    let (Some(source), Some(suggestion)) = (&diagnostic.source, &diagnostic.suggestion) else {
-        return vec![main];
-    };
-    if !fits(source, diagnostic) {
-        return vec![main.element(Level::HELP.message(suggestion.in_words()))];
-    }
-    let span = source.clamp(&suggestion.span);
-    let window = source.lines(&span);
-    let patch = Patch::new(relative(&span, &window), suggestion.replacement.as_str());
-    let edit = Level::HELP
-        .secondary_title(suggestion.message.as_str())
-        .element(snippet(source, &window).patch(patch));
-    vec![main, edit]
+    let main = Group::with_title(title).elements(elements);
+    std::iter::once(main).chain(edit).collect()
 }
 
-/// Whether the lines pointed at are of a length that can be shown.
-fn fits(source: &Source, diagnostic: &Diagnostic) -> bool {
-    let labels = diagnostic.primary.iter().chain(&diagnostic.secondary);
-    let spans = labels.map(|label| &label.span);
-    spans
-        .chain(diagnostic.suggestion.iter().map(|s| &s.span))
-        .all(|span| source.lines(&source.clamp(span)).len() <= MAX_LINE)
+fn message<'a>(level: Level<'a>, text: &'a str) -> Element<'a> {
+    level.message(text).into()
+}
+
+type Labels<'a> = Vec<(AnnotationKind, &'a Label)>;
+
+/// The labels of each file, the file of the primary label first: a file is
+/// shown once.
+fn by_source(diagnostic: &Diagnostic) -> Vec<(&Source, Labels<'_>)> {
+    let primary = diagnostic.primary.iter();
+    let labels = primary.map(|label| (AnnotationKind::Primary, label)).chain(
+        diagnostic
+            .secondary
+            .iter()
+            .map(|label| (AnnotationKind::Context, label)),
+    );
+    let mut files: Vec<(&Source, Labels<'_>)> = Vec::new();
+    for (kind, label) in labels {
+        let Some(source) = label.source_in(diagnostic) else {
+            continue;
+        };
+        match files.iter_mut().find(|(known, _)| *known == &**source) {
+            Some((_, labels)) => labels.push((kind, label)),
+            None => files.push((source, vec![(kind, label)])),
+        }
+    }
+    files
+}
+
+/// Whether the lines of a range are of a length that can be shown.
+fn fits(source: &Source, span: &Range<usize>) -> bool {
+    source.lines(&source.clamp(span)).len() <= MAX_LINE
 }
 
 /// The place alone, for a line that is too long to show.
-fn origin<'a>(source: &'a Source, primary: &Label) -> Origin<'a> {
-    let place = source.place(primary.span.start);
-    Origin::path(source.name.as_str())
+fn name_place<'a>(elements: &mut Vec<Element<'a>>, source: &'a Source, label: &'a Label) {
+    if !elements.is_empty() {
+        elements.push(Padding.into());
+    }
+    let place = source.place(label.span.start);
+    let origin = Origin::path(source.name.as_str())
         .line(place.line)
-        .char_column(place.column)
+        .char_column(place.column);
+    elements.push(origin.into());
+    if !label.text.is_empty() {
+        elements.push(message(Level::NOTE, &label.text));
+    }
 }
 
-fn annotated<'a>(
-    source: &'a Source,
-    primary: &'a Label,
-    secondary: &'a [Label],
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let spans: Vec<_> = std::iter::once(primary)
-        .chain(secondary)
-        .map(|label| source.clamp(&label.span))
+fn annotated<'a>(source: &'a Source, labels: &Labels<'a>) -> Snippet<'a, Annotation<'a>> {
+    let spans: Vec<_> = labels
+        .iter()
+        .map(|(_, label)| source.clamp(&label.span))
         .collect();
     let window = spans
         .iter()
         .map(|span| source.lines(span))
         .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
         .unwrap_or_default();
-    let labels = std::iter::once((AnnotationKind::Primary, primary))
-        .chain(secondary.iter().map(|l| (AnnotationKind::Context, l)));
-    let annotations = labels.zip(&spans).map(|((kind, label), span)| {
+    let annotations = labels.iter().zip(&spans).map(|((kind, label), span)| {
         let text = (!label.text.is_empty()).then_some(label.text.as_str());
         kind.span(relative(span, &window)).label(text)
     });
-    snippet(source, &window)
-        .path(source.name.as_str())
-        .annotations(annotations)
+    snippet(source, &window).annotations(annotations)
+}
+
+fn edited<'a>(source: &'a Source, suggestion: &'a Suggestion) -> Group<'a> {
+    let span = source.clamp(&suggestion.span);
+    let window = source.lines(&span);
+    let patch = Patch::new(relative(&span, &window), suggestion.replacement.as_str());
+    Level::HELP
+        .secondary_title(suggestion.message.as_str())
+        .element(snippet(source, &window).patch(patch))
 }
 
 /// Only the lines needed: what is outside the window costs nothing.
 fn snippet<'a, T: Clone>(source: &'a Source, window: &Range<usize>) -> Snippet<'a, T> {
-    Snippet::source(&source.text[window.clone()]).line_start(source.place(window.start).line)
+    Snippet::source(&source.text[window.clone()])
+        .line_start(source.place(window.start).line)
+        .path(source.name.as_str())
 }
 
 fn relative(span: &Range<usize>, window: &Range<usize>) -> Range<usize> {

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::{Diagnostic, Place, Suggestion};
+use super::{Spot, pretty};
+use crate::Diagnostic;
 
 /// The version of the object below. It changes when a reader would have to.
 const SCHEMA: &str = "prony-diagnostics/1";
@@ -18,51 +19,81 @@ struct Entry<'a> {
     code: &'static str,
     severity: &'static str,
     message: &'a str,
+    #[serde(flatten)]
+    at: At<'a>,
+    label: Option<&'a str>,
+    secondary: Vec<Secondary<'a>>,
+    notes: &'a [String],
+    help: &'a [String],
+    suggestion: Option<Edit<'a>>,
+}
+
+#[derive(Serialize)]
+struct Secondary<'a> {
+    #[serde(flatten)]
+    at: At<'a>,
+    label: &'a str,
+}
+
+#[derive(Serialize)]
+struct Edit<'a> {
+    message: &'a str,
+    #[serde(flatten)]
+    at: At<'a>,
+    replacement: &'a str,
+}
+
+#[derive(Serialize)]
+struct At<'a> {
     file: Option<&'a str>,
     line: Option<usize>,
     column: Option<usize>,
     end_line: Option<usize>,
     end_column: Option<usize>,
-    label: Option<&'a str>,
-    notes: &'a [String],
-    help: Vec<String>,
 }
 
 /// Renders diagnostics as one JSON object. Lines and columns count from 1,
 /// columns in characters; the end is exclusive. They are null when a
 /// diagnostic has no place.
 pub fn json(diagnostics: &[Diagnostic]) -> String {
-    let report = Report {
+    pretty(&Report {
         schema: SCHEMA,
         diagnostics: diagnostics.iter().map(entry).collect(),
-    };
-    // Strings and numbers only: this can not fail.
-    serde_json::to_string_pretty(&report).unwrap_or_default()
+    })
 }
 
 fn entry(diagnostic: &Diagnostic) -> Entry<'_> {
-    let source = diagnostic.source.as_deref();
-    let span = diagnostic.primary.as_ref().map(|label| &label.span);
-    let places: Option<(Place, Place)> = source
-        .zip(span)
-        .map(|(source, span)| (source.place(span.start), source.place(span.end)));
-    let suggestion = diagnostic.suggestion.as_ref();
+    let secondary = diagnostic.secondary.iter().map(|label| Secondary {
+        at: at(Spot::of_label(diagnostic, label)),
+        label: &label.text,
+    });
+    let suggestion = diagnostic.suggestion.as_ref().map(|edit| Edit {
+        message: &edit.message,
+        at: at(Spot::of_edit(diagnostic, edit)),
+        replacement: &edit.replacement,
+    });
     Entry {
         code: diagnostic.code,
         severity: diagnostic.severity.name(),
         message: &diagnostic.message,
-        file: source.map(|source| source.name.as_str()),
-        line: places.map(|(start, _)| start.line),
-        column: places.map(|(start, _)| start.column),
-        end_line: places.map(|(_, end)| end.line),
-        end_column: places.map(|(_, end)| end.column),
+        at: at(Spot::of(diagnostic)),
         label: diagnostic.primary.as_ref().map(|l| l.text.as_str()),
+        secondary: secondary.collect(),
         notes: &diagnostic.notes,
-        help: diagnostic
-            .help
-            .iter()
-            .cloned()
-            .chain(suggestion.map(Suggestion::in_words))
-            .collect(),
+        help: &diagnostic.help,
+        suggestion,
+    }
+}
+
+fn at(spot: Option<Spot<'_>>) -> At<'_> {
+    let file = spot.as_ref().map(|spot| spot.file);
+    let range = spot.and_then(|spot| spot.range);
+    let (start, end) = range.map(|range| (range.start, range.end)).unzip();
+    At {
+        file,
+        line: start.map(|place| place.line),
+        column: start.map(|place| place.column),
+        end_line: end.map(|place| place.line),
+        end_column: end.map(|place| place.column),
     }
 }

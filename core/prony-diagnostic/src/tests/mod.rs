@@ -1,8 +1,9 @@
 //! What the renderers make of diagnostics.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{Diagnostic, Place, Source, human, json};
+use crate::{Diagnostic, Label, Place, Source, Suggestion, github, human, json, sarif};
 
 fn source() -> Arc<Source> {
     Arc::new(Source::new(
@@ -23,6 +24,56 @@ fn unknown_arrival() -> Diagnostic {
         .suggest("a similar name exists", at..at + 10, "concurrency")
 }
 
+fn find(source: &Source, text: &str) -> Range<usize> {
+    let at = source.text.find(text).expect("in the text");
+    at..at + text.len()
+}
+
+/// With every kind of text that some format has to escape, and a second file.
+fn two_files() -> Diagnostic {
+    let stage = Arc::new(Source::new(
+        "pipe lines/größe: 100%.yaml",
+        "stages:\n  - use: { größe: groß, warmup: {{ n }} }\n",
+    ));
+    let base = Arc::new(Source::new(
+        "base,1.yaml",
+        "# Größen\n".to_owned() + &"\n".repeat(98) + "klein: 8\n\n\ngrosz: 80\n",
+    ));
+    let mut diagnostic = Diagnostic::warning("P0301", "no size `groß`, 100% sure")
+        .in_file(&stage)
+        .at(find(&stage, "groß"), "`{{ n }}` needs one")
+        .and(find(&stage, "use"), "in this stage")
+        .note("a size is\r\na number")
+        .help("name one of: `klein`, `grosz`");
+    diagnostic.secondary.push(Label {
+        source: Some(Arc::clone(&base)),
+        span: find(&base, "klein"),
+        text: "sizes: {first}".to_owned(),
+    });
+    diagnostic.secondary.push(Label {
+        source: Some(Arc::clone(&base)),
+        span: find(&base, "grosz: 80"),
+        text: String::new(),
+    });
+    diagnostic.suggestion = Some(Suggestion {
+        source: Some(Arc::clone(&base)),
+        message: "a similar name exists: {rename} it".to_owned(),
+        span: find(&base, "grosz"),
+        replacement: "groß{}".to_owned(),
+    });
+    diagnostic
+}
+
+/// The SARIF log, in which the version changes with every release.
+fn log(diagnostics: &[Diagnostic]) -> String {
+    let describe =
+        |code: &str| (code != "X0001").then(|| format!("What {code} stands for, in {{braces}}."));
+    let log = sarif(diagnostics, &describe);
+    let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(log.contains(&version));
+    log.replace(&version, "\"version\": \"[crate]\"")
+}
+
 #[test]
 fn shows_the_line_the_labels_and_the_edit() {
     insta::assert_snapshot!(human(&[unknown_arrival()], false));
@@ -35,11 +86,95 @@ fn colour_is_optional() {
 }
 
 #[test]
+fn shows_both_files_and_the_edit_in_its_own() {
+    insta::assert_snapshot!(human(&[two_files()], false));
+}
+
+#[test]
+fn json_tells_the_other_places_and_the_edit() {
+    insta::assert_snapshot!(json(&[two_files()]));
+}
+
+#[test]
+fn sarif_tells_all_of_it() {
+    insta::assert_snapshot!(log(&[two_files(), unknown_arrival()]));
+}
+
+#[test]
+fn github_tells_all_of_it() {
+    insta::assert_snapshot!(github(&[two_files(), unknown_arrival()]));
+}
+
+#[test]
 fn a_diagnostic_needs_no_place() {
     let no_file = Diagnostic::error("X0001", "no engine answered").help("start one");
     let no_span = Diagnostic::error("P0009", "can not read the file").in_file(&source());
-    insta::assert_snapshot!(human(&[no_file.clone(), no_span.clone()], false));
-    insta::assert_snapshot!(json(&[no_file, no_span]));
+    let both = [no_file, no_span];
+    insta::assert_snapshot!(human(&both, false));
+    insta::assert_snapshot!(json(&both));
+    insta::assert_snapshot!(log(&both));
+    insta::assert_snapshot!(github(&both));
+}
+
+#[test]
+fn other_places_need_no_first_one() {
+    let mut diagnostic = two_files();
+    diagnostic.primary = None;
+    insta::assert_snapshot!(human(&[diagnostic], false));
+}
+
+#[test]
+fn no_diagnostics_are_an_empty_report() {
+    assert_eq!(human(&[], false), "");
+    assert_eq!(github(&[]), "");
+    insta::assert_snapshot!(json(&[]));
+    insta::assert_snapshot!(log(&[]));
+}
+
+#[test]
+fn sarif_numbers_the_rules_whatever_the_order() {
+    let of = |code| Diagnostic::error(code, "odd");
+    let log = |codes: &[&'static str]| {
+        let diagnostics: Vec<_> = codes.iter().map(|code| of(code)).collect();
+        let log = sarif(&diagnostics, &|_| None);
+        serde_json::from_str::<serde_json::Value>(&log).expect("JSON")
+    };
+    let (one, other) = (log(&["B", "A", "B"]), log(&["A", "B"]));
+    let rules = |log: &serde_json::Value| log["runs"][0]["tool"]["driver"]["rules"].clone();
+    assert_eq!(rules(&one), rules(&other));
+    for result in one["runs"][0]["results"].as_array().expect("a list") {
+        let index = result["ruleIndex"].as_u64().expect("a number") as usize;
+        assert_eq!(rules(&one)[index]["id"], result["ruleId"]);
+    }
+}
+
+#[test]
+fn sarif_lists_no_other_place_twice() {
+    let once = unknown_arrival();
+    let mut twice = once.clone();
+    twice.secondary.extend(once.secondary.clone());
+    assert_eq!(log(&[twice]), log(&[once]));
+}
+
+#[test]
+fn sarif_names_an_absolute_path_by_its_scheme() {
+    let path = std::env::temp_dir().join("p q.yaml");
+    let source = Arc::new(Source::new(path.display().to_string(), ""));
+    let log = log(&[Diagnostic::error("P0009", "odd").in_file(&source)]);
+    assert!(log.contains("\"file:///"), "{log}");
+    assert!(log.contains("/p%20q.yaml\""), "{log}");
+}
+
+#[test]
+fn github_gives_columns_within_one_line_only() {
+    let source = source();
+    let across = find(&source, "größe\nstages");
+    let diagnostic = Diagnostic::error("P0001", "odd").in_file(&source);
+    let said = github(&[diagnostic.at(across, "here")]);
+    assert_eq!(
+        said,
+        "::error file=p.yaml,line=1,endLine=2,title=P0001::odd: here\n"
+    );
 }
 
 #[test]
@@ -55,12 +190,24 @@ fn json_counts_characters_from_one() {
 #[test]
 fn spans_outside_the_text_do_not_panic() {
     let source = source();
+    let other = Arc::new(Source::new("q.yaml", "ß"));
     for (start, end) in [(0, usize::MAX), (9999, 9), (9, 3), (9, 10)] {
-        let diagnostic = Diagnostic::error("P0001", "odd")
+        let mut diagnostic = Diagnostic::error("P0001", "odd")
             .in_file(&source)
-            .at(start..end, "here");
-        assert!(human(std::slice::from_ref(&diagnostic), false).contains("odd"));
-        assert!(json(&[diagnostic]).contains("odd"));
+            .at(start..end, "here")
+            .and(start..end, "there")
+            .suggest("a similar name exists", start..end, "b");
+        diagnostic.secondary.extend(diagnostic.primary.clone());
+        diagnostic.secondary[1].source = Some(Arc::clone(&other));
+        let diagnostics = [diagnostic];
+        for said in [
+            human(&diagnostics, false),
+            json(&diagnostics),
+            log(&diagnostics),
+            github(&diagnostics),
+        ] {
+            assert!(said.contains("odd"), "{said}");
+        }
     }
 }
 
@@ -71,6 +218,16 @@ fn a_line_too_long_to_show_is_named() {
         .in_file(&source)
         .at(22..24, "here")
         .suggest("a similar name exists", 22..24, "b");
+    insta::assert_snapshot!(human(&[diagnostic], false));
+}
+
+#[test]
+fn a_long_line_hides_no_other_file() {
+    let long = Arc::new(Source::new("long.yaml", "ä".repeat(5_000)));
+    let mut diagnostic = unknown_arrival().and(0..4, "of this pipeline");
+    diagnostic.secondary[0].source = Some(Arc::clone(&long));
+    insta::assert_snapshot!(human(&[diagnostic.clone()], false));
+    diagnostic.primary.as_mut().expect("given").source = Some(long);
     insta::assert_snapshot!(human(&[diagnostic], false));
 }
 

@@ -31,7 +31,8 @@ use engine::{log, types};
 /// What belongs to one call: its limits and its log.
 pub(super) struct Host {
     plugin: String,
-    memory: usize,
+    /// What all of the guest's memories may have together.
+    pub(super) memory: usize,
     /// Linear memory in use, over all of the guest's memories.
     used: usize,
     /// Whether the guest asked for more memory than it may have.
@@ -142,6 +143,15 @@ impl From<&sdk::Endpoint> for types::Endpoint {
     }
 }
 
+impl From<&sdk::Image> for types::Image {
+    fn from(image: &sdk::Image) -> Self {
+        Self {
+            media_type: image.media_type.clone(),
+            data: image.data.clone(),
+        }
+    }
+}
+
 impl From<&sdk::Request> for types::Request {
     fn from(request: &sdk::Request) -> Self {
         Self {
@@ -157,6 +167,7 @@ impl From<&sdk::Request> for types::Request {
             seed: request.seed,
             stop: request.stop.clone(),
             ignore_eos: request.ignore_eos,
+            images: request.images.iter().map(Into::into).collect(),
         }
     }
 }

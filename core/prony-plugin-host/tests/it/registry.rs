@@ -1,9 +1,10 @@
 //! Locks, grants and digests.
 
 use crate::native::library;
-use crate::support::core_module;
+use crate::support::{core_module, model, request};
 use prony_plugin_host::{Entry, Error, Form, Grant, Lock, Registry};
-use prony_plugin_sdk::Kind;
+use prony_plugin_sdk::{Api, ErrorKind, Image, Kind, Request};
+use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -70,6 +71,46 @@ fn what_was_added_can_be_loaded() {
         let [a, b] = [0; 2].map(|_| registry.load(Kind::Engine, &installed.entry.name).unwrap());
         assert!(std::sync::Arc::ptr_eq(&a, &b), "loaded twice");
     }
+}
+
+#[test]
+fn only_what_says_so_is_handed_images() {
+    // Neither adapter looks at the images of a request, nor says that it does.
+    let with_image = Request {
+        images: vec![Image {
+            media_type: "image/png".to_owned(),
+            data: b"png".to_vec(),
+        }],
+        ..request(Api::Chat)
+    };
+    for installed in [native(), wasm()] {
+        assert!(!installed.entry.images);
+        let name = &installed.entry.name;
+        let plugin = installed.registry().load(Kind::Engine, name).unwrap();
+        plugin
+            .encode(&json!({}), &model(), &request(Api::Chat))
+            .unwrap();
+        let error = plugin
+            .encode(&json!({}), &model(), &with_image)
+            .unwrap_err();
+        let Error::Reported { error, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(error.kind, ErrorKind::Unsupported);
+        assert!(error.message.contains("takes no images"), "{error}");
+    }
+    // `engine-openai` does, and its lock says so.
+    let installed = install(
+        &core_module("engine-openai"),
+        &[],
+        tempfile::tempdir().unwrap(),
+    );
+    let registry = installed.registry();
+    assert!(registry.find(Kind::Engine, "openai").unwrap().0.images);
+    let plugin = registry.load(Kind::Engine, "openai").unwrap();
+    let config = json!({ "base_url": "http://h" });
+    let made = plugin.encode(&config, &model(), &with_image).unwrap();
+    assert!(made.body.contains("data:image/png;base64,cG5n"));
 }
 
 #[test]

@@ -92,5 +92,6 @@ pub(crate) fn request(api: Api) -> Request {
         seed: u64::MAX,
         stop: vec!["\n".to_owned()],
         ignore_eos: true,
+        images: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! `load`: from a config to an engine that is ready.
 
 use super::{CRASH_GRACE, Link, Running, Staged, Trouble, VisitRun, attempt};
+use crate::journal::StageOf;
 use crate::process::{Process, describe};
 use crate::runner::stopped;
 use prony_config::template;
@@ -18,18 +19,22 @@ const PROBE_EVERY: Duration = Duration::from_millis(50);
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 impl VisitRun<'_, '_> {
-    pub(super) async fn load(&mut self, running: &mut Option<Running>) -> Staged<()> {
-        self.begin("load")?;
-        let stage = self.runner.pipeline.stages.load.clone();
-        attempt!(self.steps(&stage.before).await?);
-        let limit = stage.timeout.to_std();
+    pub(super) async fn load(
+        &mut self,
+        stage: &StageOf,
+        running: &mut Option<Running>,
+    ) -> Staged<()> {
+        self.begin(stage)?;
+        let load = &self.part.load;
+        attempt!(self.steps(stage, &load.before).await?);
+        let limit = load.timeout.to_std();
         let mut stop = self.runner.stop.clone();
         let started = tokio::select! {
             started = self.start(running, limit) => started,
             () = stopped(&mut stop) => Err(Trouble::Interrupted),
         };
         attempt!(started);
-        self.steps(&stage.after).await
+        self.steps(stage, &load.after).await
     }
 
     /// Starts the engine and waits until it is ready. `running` is set as soon
@@ -43,8 +48,10 @@ impl VisitRun<'_, '_> {
             host: "127.0.0.1".to_owned(),
             port: free_port()?,
         };
+        // Steps may want to know, too.
+        self.at = Some(at.clone());
         let config = Value::Object(self.engine.config.clone());
-        self.config = template::render_value(&config, &self.context(Some(&at)))?;
+        self.config = template::render_value(&config, &self.context())?;
         let plugin = self.engine.plugin.as_str();
         let (entry, _) = self
             .runner

@@ -1,98 +1,40 @@
-//! `warmup` and `measure`: requests, and what is kept of them.
+//! Requests, and what is kept of them.
 
-use super::{CRASH_GRACE, Link, Running, Staged, Trouble, VisitRun, attempt};
+use super::{CRASH_GRACE, Staged, Trouble, VisitRun, attempt};
 use crate::Result;
+use crate::images;
 use crate::journal::Event;
 use crate::process::{Process, describe};
-use crate::runner::{api, stopped};
+use crate::runner::stopped;
+use crate::subject::api;
 use prony_loadgen::closed_loop::{self, Done};
 use prony_loadgen::http::{Prepared, Target};
 use prony_loadgen::local::Worker;
-use prony_metrics::record::{ErrorClass, Failed, Observation, Phase, Place, Record};
+use prony_metrics::record::{self, ErrorClass, Failed, Observation, Place, Record};
+use prony_plan::Phase;
 use prony_plugin_host::Plugin;
 use prony_plugin_sdk::{Event as Said, Kind, Request};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-impl VisitRun<'_, '_> {
-    pub(super) async fn requests(
-        &mut self,
-        stage: &str,
-        phase: Phase,
-        running: &mut Running,
-    ) -> Staged<()> {
-        self.begin(stage)?;
-        self.first_failure = None;
-        self.first_sent_ns = None;
-        let stages = &self.runner.pipeline.stages;
-        let (before, after, count, timeout, concurrency) = match phase {
-            Phase::Warmup => (
-                stages.warmup.before.clone(),
-                stages.warmup.after.clone(),
-                stages.warmup.requests,
-                stages.warmup.timeout,
-                1,
-            ),
-            Phase::Measure => (
-                stages.measure.before.clone(),
-                stages.measure.after.clone(),
-                stages.measure.requests,
-                stages.measure.timeout,
-                self.runner.plan.concurrency,
-            ),
-        };
-        attempt!(self.steps(&before).await?);
-        let limit = timeout.map(prony_config::Duration::to_std);
-        let begin = self.runner.now();
-        let succeeded = match &mut running.link {
-            Link::Http { target } => {
-                let target = target.clone();
-                self.over_http(
-                    phase,
-                    count,
-                    concurrency,
-                    &target,
-                    &mut running.process,
-                    limit,
-                )
-                .await?
-            }
-            Link::Worker(worker) => {
-                self.over_worker(phase, count, worker, &mut running.process, limit)
-                    .await?
-            }
-        };
-        // From the first sending, since encoding is prony's work, to the last
-        // answer: that prony then finds out whether the engine has
-        // crashed is no time of the engine's. When it was interrupted, to now:
-        // requests were under way.
-        if phase == Phase::Measure {
-            let end = match succeeded {
-                Ok(_) => self.last_end_ns,
-                Err(_) => self.runner.now(),
-            };
-            let begin = self.first_sent_ns.unwrap_or(begin);
-            self.summary.measure_ns = Some(end.saturating_sub(begin));
-        }
-        let succeeded = attempt!(succeeded);
-        if count > 0 && succeeded == 0 {
-            let why = self
-                .first_failure
-                .take()
-                .map_or_else(String::new, |failed| {
-                    format!("; the first: {}: {}", failed.class.name(), failed.message)
-                });
-            return Ok(Err(Trouble::Failed(format!(
-                "none of {count} requests succeeded{why}"
-            ))));
-        }
-        self.steps(&after).await
-    }
+/// The requests of a stage.
+pub(super) struct Batch<'s> {
+    pub(super) phase: Phase,
+    /// Id of the stage.
+    pub(super) stage: &'s str,
+    pub(super) count: u32,
+    /// How many are in flight at a time.
+    pub(super) concurrency: u32,
+    /// The longest that all of them may take.
+    pub(super) limit: Option<Duration>,
+}
 
-    /// Request `index` of a stage; the prompts go round.
-    fn request(&self, index: u32) -> Request {
-        let workload = &self.runner.pipeline.workload;
-        Request {
+impl VisitRun<'_, '_> {
+    /// Request `index` of a stage; the prompts and images go round.
+    fn request(&self, index: u32) -> std::result::Result<Request, String> {
+        let workload = &self.cell.workload;
+        Ok(Request {
             api: api(workload.api),
             prompt: workload.prompts[index as usize % workload.prompts.len()].clone(),
             system: workload.system.clone(),
@@ -102,29 +44,42 @@ impl VisitRun<'_, '_> {
             seed: workload.seed,
             stop: workload.stop.clone(),
             ignore_eos: workload.ignore_eos,
-        }
+            images: self.runner.images.of_request(workload, index)?,
+        })
     }
 
-    fn place(&self, phase: Phase, index: u32) -> Place {
+    fn place(&self, batch: &Batch<'_>, index: u32) -> Place {
+        let (prompt, image) = self.content(index);
         Place {
+            cell: self.visit.cell.clone(),
             model: self.visit.model.clone(),
             engine: self.visit.engine.clone(),
             cycle: self.visit.cycle,
-            phase,
+            phase: match batch.phase {
+                Phase::Warmup => record::Phase::Warmup,
+                Phase::Measure => record::Phase::Measure,
+            },
+            stage: batch.stage.to_owned(),
             index,
-            prompt: index % self.runner.pipeline.workload.prompts.len() as u32,
+            prompt,
+            image,
         }
     }
 
-    /// Sends `count` requests; returns how many succeeded.
-    async fn over_http(
+    /// The numbers of prompt and image of request `index`: all that one request
+    /// of a stage has not in common with another.
+    fn content(&self, index: u32) -> (u32, Option<u32>) {
+        let workload = &self.cell.workload;
+        let (prompts, images) = (workload.prompts.len() as u32, workload.images.len() as u32);
+        (index % prompts, images::number_for(index, prompts, images))
+    }
+
+    /// Sends requests to a server; returns how many succeeded.
+    pub(super) async fn over_http(
         &mut self,
-        phase: Phase,
-        count: u32,
-        concurrency: u32,
+        batch: &Batch<'_>,
         target: &Target,
         process: &mut Option<Process>,
-        limit: Option<Duration>,
     ) -> Staged<u32> {
         let plugin = attempt!(
             self.runner
@@ -132,22 +87,29 @@ impl VisitRun<'_, '_> {
                 .load(Kind::Engine, &self.engine.plugin)
                 .map_err(|error| error.to_string())
         );
-        let encode = |index| -> std::result::Result<Prepared, String> {
+        let encode = |index| -> std::result::Result<Arc<Prepared>, String> {
             let made = plugin
-                .encode(&self.config, &self.model, &self.request(index))
+                .encode(&self.config, &self.model, &self.request(index)?)
                 .map_err(|error| error.to_string())?;
-            target.prepare(&made)
+            target.prepare(&made).map(Arc::new)
         };
-        let requests: Vec<Prepared> = attempt!(
-            (0..count)
-                .map(encode)
-                .collect::<std::result::Result<_, _>>()
-        );
-        let timeout = self.runner.pipeline.workload.request_timeout.to_std();
+        // What is sent again is made once: images are large.
+        let mut made: HashMap<(u32, Option<u32>), Arc<Prepared>> = HashMap::new();
+        let mut requests = Vec::new();
+        for index in 0..batch.count {
+            let content = self.content(index);
+            let request = match made.get(&content) {
+                Some(request) => request.clone(),
+                None => attempt!(encode(index)),
+            };
+            requests.push(request.clone());
+            made.insert(content, request);
+        }
+        let timeout = self.cell.workload.request_timeout.to_std();
         let plan = closed_loop::Plan {
             target: target.clone(),
             requests,
-            concurrency,
+            concurrency: batch.concurrency,
             timeout,
         };
         // The loop stops when this end says so, or is gone.
@@ -160,10 +122,10 @@ impl VisitRun<'_, '_> {
                 ));
             }
         };
-        let mut answered = vec![false; count as usize];
+        let mut answered = vec![false; batch.count as usize];
         let mut succeeded = 0;
         let mut stop = self.runner.stop.clone();
-        let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+        let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
         let mut since = self.runner.now();
         let interrupted = loop {
             let next = tokio::select! {
@@ -185,7 +147,7 @@ impl VisitRun<'_, '_> {
                 blame_crash(failed, process).await;
             }
             let said = self.decode(&plugin, &seen, &exchange.body, &exchange.ends);
-            if self.keep(phase, index, seen, said)? {
+            if self.keep(batch, index, seen, said)? {
                 succeeded += 1;
             }
             since = self.runner.now();
@@ -196,7 +158,7 @@ impl VisitRun<'_, '_> {
             return Ok(Err(Trouble::Interrupted));
         }
         self.unsent(
-            phase,
+            batch,
             &answered,
             since,
             &Failed::new(ErrorClass::Timeout, "not finished within the stage's limit"),
@@ -219,24 +181,23 @@ impl VisitRun<'_, '_> {
         }
     }
 
-    /// Has a worker answer `count` requests; returns how many succeeded.
-    async fn over_worker(
+    /// Has a worker answer requests; returns how many succeeded.
+    pub(super) async fn over_worker(
         &mut self,
-        phase: Phase,
-        count: u32,
+        batch: &Batch<'_>,
         worker: &mut Worker,
         process: &mut Option<Process>,
-        limit: Option<Duration>,
     ) -> Staged<u32> {
-        let timeout = self.runner.pipeline.workload.request_timeout.to_std();
+        let timeout = self.cell.workload.request_timeout.to_std();
         let mut stop = self.runner.stop.clone();
+        let limit = batch.limit;
         let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
-        let mut answered = vec![false; count as usize];
+        let mut answered = vec![false; batch.count as usize];
         let mut succeeded = 0;
         let mut over = Failed::new(ErrorClass::Timeout, "not finished within the stage's limit");
         let mut since = self.runner.now();
-        for index in 0..count {
-            let request = self.request(index);
+        for index in 0..batch.count {
+            let request = attempt!(self.request(index));
             let (mut seen, said) = tokio::select! {
                 answer = worker.generate(&request, timeout) => answer,
                 () = stopped(&mut stop) => return Ok(Err(Trouble::Interrupted)),
@@ -248,7 +209,7 @@ impl VisitRun<'_, '_> {
                 blame_crash(failed, process).await;
                 lost = Some(failed.clone());
             }
-            if self.keep(phase, index, seen, said)? {
+            if self.keep(batch, index, seen, said)? {
                 succeeded += 1;
             }
             since = self.runner.now();
@@ -261,14 +222,14 @@ impl VisitRun<'_, '_> {
                 break;
             }
         }
-        self.unsent(phase, &answered, since, &over)?;
+        self.unsent(batch, &answered, since, &over)?;
         Ok(Ok(succeeded))
     }
 
     /// Journals a request; tells whether it succeeded.
     fn keep(
         &mut self,
-        phase: Phase,
+        batch: &Batch<'_>,
         index: u32,
         mut seen: Observation,
         said: std::result::Result<Vec<Said>, prony_plugin_sdk::Error>,
@@ -287,8 +248,8 @@ impl VisitRun<'_, '_> {
         {
             *stamp = stamp.saturating_sub(origin);
         }
-        let max_tokens = self.runner.pipeline.workload.max_tokens;
-        let record = Record::judge(self.place(phase, index), seen, said, max_tokens);
+        let max_tokens = self.cell.workload.max_tokens;
+        let record = Record::judge(self.place(batch, index), seen, said, max_tokens);
         self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
         let sent = record.stamps.sent_ns;
         self.first_sent_ns = Some(self.first_sent_ns.map_or(sent, |first| first.min(sent)));
@@ -302,11 +263,17 @@ impl VisitRun<'_, '_> {
 
     /// Requests that were due and never answered are failures too. The first of
     /// them takes the time since the last answer: it was waited for.
-    fn unsent(&mut self, phase: Phase, answered: &[bool], since: u64, why: &Failed) -> Result<()> {
+    fn unsent(
+        &mut self,
+        batch: &Batch<'_>,
+        answered: &[bool],
+        since: u64,
+        why: &Failed,
+    ) -> Result<()> {
         let mut waited_since = Some(since);
         for (index, answered) in (0..).zip(answered) {
             if !answered {
-                let place = self.place(phase, index);
+                let place = self.place(batch, index);
                 let mut record = Record::unsent(place, self.runner.now(), why.clone());
                 self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
                 if let Some(since) = waited_since.take() {

@@ -1,0 +1,79 @@
+//! `prony init`
+
+use crate::arguments::{Global, Init, Starter};
+use crate::commands::print;
+use crate::{Exit, Failure, Outcome};
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+pub(crate) fn run(global: &Global, arguments: &Init) -> Outcome {
+    let text = text(arguments.what);
+    if arguments.file == Path::new("-") {
+        print(text.trim_end())?;
+    } else {
+        write(&arguments.file, text, arguments.force)?;
+        say_next(global, &arguments.file);
+    }
+    Ok(Exit::Ok)
+}
+
+fn text(starter: Starter) -> &'static str {
+    match starter {
+        Starter::Hello => include_str!("../starters/hello.yaml"),
+        Starter::Compare => include_str!("../starters/compare.yaml"),
+        Starter::Sweep => include_str!("../starters/sweep.yaml"),
+        Starter::CiGate => include_str!("../starters/ci-gate.yaml"),
+    }
+}
+
+/// Writes a file that is not there yet, or is to be written over.
+pub(crate) fn write(file: &Path, text: &str, force: bool) -> Result<(), Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if force {
+        options.create(true).truncate(true);
+    } else {
+        options.create_new(true);
+    }
+    let written = options
+        .open(file)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        let name = file.display();
+        match error.kind() {
+            ErrorKind::AlreadyExists => {
+                let message = format!("`{name}` is there already: `--force` writes over it");
+                Failure::new(Exit::Usage, message)
+            }
+            _ => Failure::new(Exit::RunFailed, format!("`{name}`: {error}")),
+        }
+    })
+}
+
+/// Says what to do with a pipeline that has been written.
+pub(crate) fn say_next(global: &Global, file: &Path) {
+    if global.quiet {
+        return;
+    }
+    let name = file.display();
+    let word = quoted(&name.to_string());
+    println!("wrote {name}; next:");
+    for (command, what) in [
+        ("validate", "check it"),
+        ("plan", "see what it would run"),
+        ("run", "run it"),
+    ] {
+        println!("  {:<40}  # {what}", format!("prony {command} {word}"));
+    }
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

@@ -1,0 +1,615 @@
+//! Fairness: what makes numbers mean less than they seem to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use prony_diagnostic::Diagnostic;
+use serde_json::Value;
+
+use crate::tree::{Kind, Node, Span};
+use crate::wording::{list, literal};
+use crate::{Cell, Condition, Engine, Order, Pipeline, PluginKind, Plugins, Work, codes};
+
+/// The fewest cycles for which an interval of the difference exists.
+const MIN_CYCLES: u32 = 6;
+
+/// Cycles that show a difference of one percent when the cycles of a quiet
+/// machine scatter by one percent: n = 12 (scatter / difference)², for a power
+/// of 90 % at a two-sided level of 5 %.
+const CYCLES_FOR_ONE_PERCENT: f64 = 12.0;
+
+/// The annotation of a plugin's config schema that says what an option is about.
+const ROLE: &str = "x-prony-role";
+
+/// Request options that a map with the role `request` may hold, and what they are about.
+const REQUEST_OPTIONS: [(&str, &str); 13] = [
+    ("temperature", SAMPLING),
+    ("top_p", SAMPLING),
+    ("top_k", SAMPLING),
+    ("min_p", SAMPLING),
+    ("typical_p", SAMPLING),
+    ("seed", SAMPLING),
+    ("repeat_penalty", SAMPLING),
+    ("repetition_penalty", SAMPLING),
+    ("presence_penalty", SAMPLING),
+    ("frequency_penalty", SAMPLING),
+    ("cache_prompt", CACHE),
+    ("max_tokens", LENGTH),
+    ("ignore_eos", LENGTH),
+];
+
+const SAMPLING: &str = "sampling";
+const CACHE: &str = "cache";
+const LENGTH: &str = "length";
+
+/// Roles whose settings should be equal: code, what they are, why it matters.
+const ROLES: [(&str, &str, &str, &str); 6] = [
+    (
+        SAMPLING,
+        codes::FAIRNESS_SAMPLING,
+        "sampling",
+        "different sampling draws different tokens, and takes different time",
+    ),
+    (
+        CACHE,
+        codes::FAIRNESS_CACHE,
+        "prefix cache",
+        "an engine that answers repeated prompts from its cache does less work",
+    ),
+    (
+        "context",
+        codes::FAIRNESS_CONTEXT,
+        "context length",
+        "memory and the time of a token depend on it",
+    ),
+    (
+        "quantisation",
+        codes::FAIRNESS_QUANTISATION,
+        "quantisation",
+        "fewer bits are faster, and another model",
+    ),
+    (
+        "resources",
+        codes::FAIRNESS_RESOURCES,
+        "resource",
+        "an engine with more of the machine is faster for that reason",
+    ),
+    (
+        LENGTH,
+        codes::FAIRNESS_LENGTH,
+        "output length",
+        "outputs of different length are different work",
+    ),
+];
+
+/// Everything unfair about a pipeline. `root` has the places.
+pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
+    let Some(first) = pipeline.cells.first() else {
+        return Vec::new();
+    };
+    let lint = |cell| Lint {
+        pipeline,
+        cell,
+        root,
+    };
+    let several = pipeline.engines.len() > 1;
+    let mut out = Vec::new();
+    if several {
+        let lint = lint(first);
+        out.extend(
+            [
+                lint.few_cycles(),
+                lint.small_margin(),
+                lint.sequential(),
+                lint.no_baseline(),
+            ]
+            .into_iter()
+            .flatten(),
+        );
+        out.extend(lint.unpinned());
+        out.extend(lint.conditions());
+    }
+    // What differs from cell to cell: each place once, with the first cell it is unfair in.
+    let mut found: Vec<(Diagnostic, &Cell, usize)> = Vec::new();
+    for cell in &pipeline.cells {
+        let lint = lint(cell);
+        let mut problems: Vec<Diagnostic> = lint.no_warmup().into_iter().collect();
+        if several {
+            problems.extend(lint.temperature());
+            problems.extend(lint.same_engines());
+            problems.extend(lint.settings(plugins));
+        }
+        for problem in problems {
+            let place = |p: &Diagnostic| p.primary.as_ref().map(|label| label.span.clone());
+            let same = |(other, ..): &&mut (Diagnostic, &Cell, usize)| {
+                other.code == problem.code && place(other) == place(&problem)
+            };
+            match found.iter_mut().find(same) {
+                Some((.., cells)) => *cells += 1,
+                None => found.push((problem, cell, 1)),
+            }
+        }
+    }
+    out.extend(found.into_iter().map(|(problem, cell, cells)| {
+        if cells < pipeline.cells.len() {
+            problem.note(format!("in the cell {}", literal(&cell.id)))
+        } else {
+            problem
+        }
+    }));
+    out
+}
+
+struct Lint<'a> {
+    pipeline: &'a Pipeline,
+    cell: &'a Cell,
+    root: &'a Node,
+}
+
+impl Lint<'_> {
+    /// The place of the value at a JSON pointer if it is given, or else of the
+    /// key that stands for it.
+    fn place(&self, pointer: &str, otherwise: &str) -> Span {
+        let (parent, key) = pointer.rsplit_once('/').unwrap_or_default();
+        let given = self.root.at(parent).node.at_key(key);
+        given.unwrap_or_else(|| self.root.at(otherwise).name_span())
+    }
+
+    /// A measurement that no request has come before since the engine was loaded.
+    fn no_warmup(&self) -> Option<Diagnostic> {
+        let (measure, warmups) = self.cold()?;
+        let stages = self.root.at("/stages");
+        let entries = |kind: &'static str| {
+            let items = stages.node.items().iter();
+            items.filter_map(move |item| item.entry(kind))
+        };
+        let problem = Diagnostic::warning(codes::FAIRNESS_NO_WARMUP, "there is no warm-up");
+        let useless = entries("warmup")
+            .nth(warmups.start)
+            .filter(|_| !warmups.is_empty());
+        let condition = useless.and_then(|entry| entry.value.entry("if"));
+        let requests = useless.and_then(|entry| entry.value.entry("requests"));
+        let never = self.never(warmups.start);
+        let problem = if let Some(condition) = condition.filter(|_| never) {
+            problem
+                .at(condition.value.span.clone(), "it never runs")
+                .help("remove its `if`")
+        } else if let Some(requests) = requests {
+            problem
+                .at(requests.value.span.clone(), "no request is sent")
+                .help("let it send a few requests; 3 are the default")
+        } else if entries("warmup").next().is_some() {
+            let place = entries("measure").nth(measure);
+            let place = place.map_or_else(|| stages.name_span(), |entry| entry.key_span.clone());
+            problem
+                .at(place, "the first since the engine was loaded")
+                .help("put a `warmup` before it")
+        } else {
+            problem
+                .at(stages.name_span(), "no `warmup` stage")
+                .help("add `- warmup: {}` before `measure`, for 3 requests that are not measured")
+        };
+        Some(problem.note("the first measured requests pay for cold caches and lazy work"))
+    }
+
+    /// The first measurement without a warm-up before it, and the warm-ups before
+    /// it that send nothing, both counted over all stages.
+    fn cold(&self) -> Option<(usize, Range<usize>)> {
+        let never = Condition::Is(false);
+        let (mut measures, mut warmups) = (0, 0);
+        for part in &self.cell.parts {
+            let first = warmups;
+            let mut is_cold = true;
+            for work in &part.work {
+                match work {
+                    Work::Warmup(warmup) => {
+                        is_cold &= warmup.requests == 0 || warmup.condition == never;
+                        warmups += 1;
+                    }
+                    Work::Measure(measure) => {
+                        if is_cold && measure.condition != never {
+                            return Some((measures, first..warmups));
+                        }
+                        measures += 1;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a warm-up, counted over all stages, never runs.
+    fn never(&self, warmup: usize) -> bool {
+        let work = self.cell.parts.iter().flat_map(|part| &part.work);
+        let mut warmups = work.filter_map(|work| match work {
+            Work::Warmup(warmup) => Some(warmup),
+            Work::Measure(_) => None,
+        });
+        let found = warmups.nth(warmup);
+        found.is_some_and(|warmup| warmup.condition == Condition::Is(false))
+    }
+
+    fn few_cycles(&self) -> Option<Diagnostic> {
+        let cycles = self.pipeline.schedule.cycles;
+        (cycles < MIN_CYCLES).then(|| {
+            Diagnostic::warning(
+                codes::FAIRNESS_FEW_CYCLES,
+                "the comparison can not reach a verdict",
+            )
+            .at(self.place("/schedule/cycles", "/engines"), count(cycles))
+            .note(format!(
+                "the interval of the difference needs {MIN_CYCLES} cycles"
+            ))
+            .help(format!(
+                "set `cycles: {MIN_CYCLES}` or more under `schedule`"
+            ))
+        })
+    }
+
+    /// A margin that so few cycles can not resolve even on a quiet machine.
+    fn small_margin(&self) -> Option<Diagnostic> {
+        let cycles = self.pipeline.schedule.cycles;
+        let margin = self.pipeline.compare.as_ref()?.margin_percent;
+        let place = || self.place("/compare/margin_percent", "/engines");
+        let problem = |message| Diagnostic::warning(codes::FAIRNESS_MARGIN, message);
+        if margin == 0.0 {
+            return Some(
+                problem("a margin that nothing is equivalent within")
+                    .at(place(), "no difference at all")
+                    .note("equal engines are then never shown to be equivalent")
+                    .help("set the smallest difference that matters to you, such as 2"),
+            );
+        }
+        let needed = (CYCLES_FOR_ONE_PERCENT / (margin * margin)).ceil();
+        (cycles >= MIN_CYCLES && f64::from(cycles) < needed).then(|| {
+            problem("too few cycles for the margin")
+                .at(place(), format!("{margin} percent"))
+                .note(format!(
+                    "where cycles scatter by 1 percent, which is a quiet machine, that takes {needed} cycles; the schedule has {cycles}"
+                ))
+                .help("set more `cycles` under `schedule`, or a wider margin")
+        })
+    }
+
+    fn sequential(&self) -> Option<Diagnostic> {
+        (self.pipeline.schedule.order == Order::Sequential).then(|| {
+            Diagnostic::warning(
+                codes::FAIRNESS_SEQUENTIAL,
+                "engines are compared in sequential order",
+            )
+            .at(
+                self.place("/schedule/order", "/schedule"),
+                "the same engine always goes first",
+            )
+            .note("what drifts during a run, such as temperature, counts for one engine only")
+            .help("use `order: interleaved`")
+        })
+    }
+
+    fn temperature(&self) -> Option<Diagnostic> {
+        let workload = &self.cell.workload;
+        let temperature = workload.temperature;
+        (temperature > 0.0 && !workload.ignore_eos).then(|| {
+            Diagnostic::warning(
+                codes::FAIRNESS_TEMPERATURE,
+                "engines are compared with a temperature above 0",
+            )
+            .at(
+                self.place("/workload/temperature", "/workload"),
+                format!("the temperature is {temperature}"),
+            )
+            .note("outputs may differ in length between engines, and with them the work")
+            .help("set `temperature: 0`, or `ignore_eos: true` for outputs of one length")
+        })
+    }
+
+    fn no_baseline(&self) -> Option<Diagnostic> {
+        let compare = self.root.at("/compare");
+        let given = self
+            .root
+            .entry("compare")
+            .and_then(|compare| compare.value.entry("baseline"));
+        if given.is_some() {
+            return None;
+        }
+        let first = self.pipeline.engines.first()?;
+        let place = match self.root.entry("compare") {
+            Some(_) => compare.name_span(),
+            None => self.root.at("/engines").name_span(),
+        };
+        Some(
+            Diagnostic::warning(
+                codes::FAIRNESS_BASELINE,
+                "the comparison does not say what it compares with",
+            )
+            .at(
+                place,
+                format!("taken to be {}, the first", literal(&first.name)),
+            )
+            .note("which engine is the baseline decides how every difference reads")
+            .help(match self.root.entry("compare") {
+                Some(_) => format!("add `baseline: {}` to `compare`", first.name),
+                None => format!("add `compare: {{ baseline: {} }}`", first.name),
+            }),
+        )
+    }
+
+    /// Two engines that are the same plugin with the same options.
+    fn same_engines(&self) -> Option<Diagnostic> {
+        let engines = &self.cell.engines;
+        for (index, engine) in engines.iter().enumerate() {
+            let same =
+                |other: &&Engine| other.plugin == engine.plugin && other.config == engine.config;
+            if let Some(first) = engines[..index].iter().find(same) {
+                let key = |name: &str| self.engine(name).name_span();
+                return Some(
+                    Diagnostic::warning(codes::FAIRNESS_SAME, "an engine is compared with itself")
+                        .at(
+                            key(&engine.name),
+                            format!("the same as {}", literal(&first.name)),
+                        )
+                        .and(key(&first.name), "plugin and options are equal")
+                        .help("give one of them other options, or remove it"),
+                );
+            }
+        }
+        None
+    }
+
+    fn engine(&self, name: &str) -> crate::tree::Found<'_> {
+        let pointer = name.replace('~', "~0").replace('/', "~1");
+        self.root.at(&format!("/engines/{pointer}"))
+    }
+
+    /// Models that another day may be other models.
+    fn unpinned(&self) -> Option<Diagnostic> {
+        let several = self.root.entry("models").map(|models| models.value.items());
+        let one = self.root.entry("model").map(|model| &model.value);
+        let nodes: Vec<&Node> = several.unwrap_or_default().iter().chain(one).collect();
+        let loose: Vec<&&Node> = nodes
+            .iter()
+            .filter(|node| {
+                let off = node
+                    .entry("enabled")
+                    .is_some_and(|e| matches!(e.value.kind, Kind::Bool(false)));
+                node.entry("path").is_some()
+                    && !off
+                    && node.entry("sha256").is_none()
+                    && node.entry("revision").is_none()
+            })
+            .collect();
+        let first = loose.first()?;
+        let label = match loose.len() {
+            1 => "nothing says which weights these are".to_owned(),
+            n => format!(
+                "nothing says which weights these are, nor those of {} more",
+                n - 1
+            ),
+        };
+        Some(
+            Diagnostic::warning(codes::FAIRNESS_UNPINNED, "the model is not pinned")
+                .at(first.at_key("path").unwrap_or_else(|| first.span.clone()), label)
+                .note("a run on another day or machine may then measure another model")
+                .help("add its `sha256` (`sha256sum FILE` prints it), or the `revision` of the folder"),
+        )
+    }
+
+    /// Stages that run for some engines only.
+    fn conditions(&self) -> Vec<Diagnostic> {
+        let stages = self.root.at("/stages").node.items();
+        let conditions = stages.iter().filter_map(|item| match item.entries() {
+            [stage] if stage.key == "measure" || stage.key == "warmup" => {
+                Some((stage, stage.value.entry("if")?))
+            }
+            _ => None,
+        });
+        let of_engine =
+            conditions.filter(|(_, condition)| condition.value.text().is_some_and(names_engine));
+        of_engine
+            .map(|(stage, condition)| {
+                Diagnostic::warning(
+                    codes::FAIRNESS_CONDITION,
+                    "engines do not go through the same stages",
+                )
+                .at(condition.value.span.clone(), "depends on the engine")
+                .note(format!(
+                    "{} then runs for some engines only",
+                    literal(&stage.key)
+                ))
+                .help("let all engines do the same, or compare in two pipelines")
+            })
+            .collect()
+    }
+
+    /// Options of the same role that differ between engines.
+    fn settings(&self, plugins: &dyn Plugins) -> Vec<Diagnostic> {
+        let engines: Vec<(&Engine, Roles)> = self
+            .cell
+            .engines
+            .iter()
+            .filter_map(|engine| {
+                let schema = plugins.config_schema(PluginKind::Engine, &engine.plugin)?;
+                let mut roles = Roles::new();
+                gather(
+                    &schema,
+                    &schema,
+                    &Value::Object(engine.config.clone()),
+                    &mut String::new(),
+                    &mut roles,
+                    0,
+                );
+                Some((engine, roles))
+            })
+            .collect();
+        let mut out = Vec::new();
+        for (role, code, what, why) in ROLES {
+            let with: Vec<_> = engines
+                .iter()
+                .filter_map(|(engine, roles)| Some((*engine, roles.get(role)?)))
+                .collect();
+            let Some(((first, settings), others)) = with.split_first() else {
+                continue;
+            };
+            let different = others.iter().find_map(|(other, theirs)| {
+                let names = differing(settings, theirs);
+                (!names.is_empty()).then_some((*other, *theirs, names))
+            });
+            let Some((other, theirs, names)) = different else {
+                continue;
+            };
+            let place = |engine: &Engine, settings: &Settings| {
+                let found = self.engine(&engine.name);
+                let Some(config) = found.node.entry("config") else {
+                    return found.name_span();
+                };
+                let given = names.iter().find_map(|name| {
+                    let (pointer, _) = settings.get(*name)?;
+                    let (above, key) = pointer.rsplit_once('/')?;
+                    let above = config.value.at(above).node;
+                    above.entry(&key.replace("~1", "/").replace("~0", "~"))
+                });
+                given.map_or_else(|| config.key_span.clone(), |entry| entry.key_span.clone())
+            };
+            let label = |engine: &Engine, settings: &Settings| {
+                format!("{}: {}", literal(&engine.name), words(settings, &names))
+            };
+            out.push(
+                Diagnostic::warning(code, format!("engines are compared with different {what} settings"))
+                    .at(place(other, theirs), label(other, theirs))
+                    .and(place(first, settings), label(first, settings))
+                    .note(why)
+                    .help(format!("make them equal; if the difference is what you measure, say so: `allow: [{{ code: {code}, reason: … }}]`")),
+            );
+        }
+        out
+    }
+}
+
+/// Option name to where it stands in the config and its value.
+type Settings = BTreeMap<String, (String, Value)>;
+type Roles = BTreeMap<String, Settings>;
+
+/// Options that are not the same in both.
+fn differing<'s>(one: &'s Settings, other: &'s Settings) -> Vec<&'s str> {
+    let all: BTreeSet<&str> = one.keys().chain(other.keys()).map(String::as_str).collect();
+    let value = |settings: &'s Settings, name: &str| settings.get(name).map(|(_, value)| value);
+    let differs = |name: &&str| value(one, name) != value(other, name);
+    all.into_iter().filter(differs).collect()
+}
+
+/// What an engine has for some options.
+fn words(settings: &Settings, names: &[&str]) -> String {
+    let given = names
+        .iter()
+        .filter_map(|name| Some((name, &settings.get(*name)?.1)));
+    let given: Vec<_> = given.collect();
+    if given.is_empty() {
+        return "not set".to_owned();
+    }
+    if given.iter().all(|(_, value)| value.is_null()) {
+        return "as the engine has it".to_owned();
+    }
+    let said = given
+        .iter()
+        .map(|(name, value)| format!("{name} = {value}"));
+    let said: Vec<String> = said.collect();
+    let said: Vec<&str> = said.iter().map(String::as_str).collect();
+    list(&said)
+}
+
+/// Whether an expression names the engine that is visited, rather than
+/// something else whose name has `engine` in it.
+fn names_engine(text: &str) -> bool {
+    const NAME: &str = "engine";
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    text.match_indices(NAME).any(|(at, _)| {
+        !text[..at].ends_with(is_word) && text[at + NAME.len()..].trim_start().starts_with('.')
+    })
+}
+
+/// Options of a config that its schema gives a role. One that is not given has
+/// its default; without one, it is `null`: as the engine has it.
+fn gather(
+    root: &Value,
+    schema: &Value,
+    config: &Value,
+    pointer: &mut String,
+    roles: &mut Roles,
+    depth: usize,
+) {
+    const DEEPEST: usize = 16;
+    if depth > DEEPEST {
+        return;
+    }
+    let schema = match schema.get("$ref").and_then(Value::as_str) {
+        Some(reference) => match reference.strip_prefix('#').and_then(|at| root.pointer(at)) {
+            Some(target) => target,
+            None => return,
+        },
+        None => schema,
+    };
+    for branches in ["allOf", "anyOf", "oneOf"] {
+        for branch in schema
+            .get(branches)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            gather(root, branch, config, pointer, roles, depth + 1);
+        }
+    }
+    for (name, option) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+        let given = config.get(name);
+        match option.get(ROLE).and_then(Value::as_str) {
+            Some("request") => {
+                for role in [SAMPLING, CACHE, LENGTH] {
+                    roles.entry(role.to_owned()).or_default();
+                }
+                for (key, value) in given.and_then(Value::as_object).into_iter().flatten() {
+                    if let Some((_, role)) = REQUEST_OPTIONS.iter().find(|(name, _)| name == key) {
+                        let place = (format!("{pointer}/{key}"), value.clone());
+                        roles
+                            .entry((*role).to_owned())
+                            .or_default()
+                            .insert(key.clone(), place);
+                    }
+                }
+            }
+            Some(role) => {
+                let value = given
+                    .or_else(|| option.get("default"))
+                    .cloned()
+                    .unwrap_or(Value::Null);
+                roles
+                    .entry(role.to_owned())
+                    .or_default()
+                    .insert(name.clone(), (pointer.clone(), value));
+            }
+            None => {
+                // What is below an option that is not given has its default too,
+                // but a schema that holds itself must end.
+                let (below, depth) = match given.or_else(|| option.get("default")) {
+                    Some(given) => (given, depth + 1),
+                    None => (&Value::Null, depth + DEEPEST / 4),
+                };
+                gather(root, option, below, pointer, roles, depth);
+            }
+        }
+        pointer.truncate(length);
+    }
+}
+
+fn count(cycles: u32) -> String {
+    match cycles {
+        1 => "1 cycle".to_owned(),
+        n => format!("{n} cycles"),
+    }
+}

@@ -1,0 +1,190 @@
+//! What a schema can not say, checked on the tree: so everything that is wrong
+//! with a file is found at once, whatever else is wrong with it. What is not of
+//! the right shape is passed over here; the schema has said so.
+
+mod engines;
+mod matrix;
+mod models;
+mod reporters;
+mod stages;
+mod thresholds;
+mod variables;
+
+use prony_diagnostic::Diagnostic;
+
+use crate::template::{Filled, is_template};
+use crate::tree::{Entry, Kind, Node, Span};
+use crate::wording::literal;
+use crate::{Plugins, codes};
+
+pub(crate) use matrix::{Point, points};
+
+/// Everything found in a document.
+///
+/// `layered` says that the document is made of several files or settings: what
+/// one of them declares and another one no longer uses is no mistake then.
+pub(crate) fn check(filled: &Filled, plugins: &dyn Plugins, layered: bool) -> Vec<Diagnostic> {
+    let document = Document {
+        root: &filled.root,
+        plugins,
+    };
+    let mut out = Vec::new();
+    if !matches!(filled.root.kind, Kind::Map(_)) {
+        return out;
+    }
+    document.engines(&mut out);
+    document.models(&mut out);
+    document.workload(&mut out);
+    document.matrix(filled, &mut out);
+    document.stages(&mut out);
+    document.reporters(&mut out);
+    document.thresholds(&mut out);
+    if !layered {
+        document.variables(filled, &mut out);
+    }
+    document.allowed(&mut out);
+    out
+}
+
+/// What depends on values that only a cell has.
+pub(crate) fn check_cell(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
+    let document = Document { root, plugins };
+    let mut out = Vec::new();
+    document.models(&mut out);
+    document.workload(&mut out);
+    out
+}
+
+/// The document, with short ways into it.
+struct Document<'a> {
+    root: &'a Node,
+    plugins: &'a dyn Plugins,
+}
+
+impl<'a> Document<'a> {
+    /// The entry of a top-level key.
+    fn entry(&self, key: &str) -> Option<&'a Entry> {
+        self.root.entry(key)
+    }
+
+    /// The engines' names with the places of their keys.
+    fn engine_names(&self) -> Vec<(&'a str, Span)> {
+        if let Some(engines) = self.entry("engines") {
+            let entries = engines.value.entries().iter();
+            return entries
+                .map(|entry| (entry.key.as_str(), entry.key_span.clone()))
+                .collect();
+        }
+        let plugin = self
+            .entry("engine")
+            .and_then(|engine| engine.value.entry("plugin"));
+        let name =
+            plugin.and_then(|plugin| Some((plugin.value.text()?, plugin.value.span.clone())));
+        name.into_iter().collect()
+    }
+
+    /// The models, each a mapping.
+    fn model_nodes(&self) -> Vec<&'a Node> {
+        let several = self.entry("models").map(|models| models.value.items());
+        let one = self.entry("model").map(|model| &model.value);
+        one.into_iter().chain(several.unwrap_or_default()).collect()
+    }
+
+    /// The stages that are of the right shape: kind, place of the kind, content.
+    fn stage_entries(&self) -> Vec<&'a Entry> {
+        let stages = self.entry("stages").map(|stages| stages.value.items());
+        let one = |item: &'a Node| match item.entries() {
+            [entry] => Some(entry),
+            _ => None,
+        };
+        stages.unwrap_or_default().iter().filter_map(one).collect()
+    }
+
+    fn workload(&self, out: &mut Vec<Diagnostic>) {
+        let Some(workload) = self.entry("workload").map(|entry| &entry.value) else {
+            return;
+        };
+        let Some(api) = workload.entry("api") else {
+            return;
+        };
+        if api.value.text() != Some("completions") {
+            return;
+        }
+        for (key, code, help) in [
+            (
+                "system",
+                codes::SYSTEM_PROMPT,
+                "use `api: chat`, or put the text into the prompts",
+            ),
+            ("images", codes::IMAGES, "use `api: chat`"),
+        ] {
+            if let Some(entry) = workload.entry(key) {
+                let message = format!("{} does not go with `completions`", literal(key));
+                out.push(
+                    Diagnostic::error(code, message)
+                        .at(entry.key_span.clone(), "would not be sent")
+                        .and(api.value.span.clone(), "sends prompts as they are")
+                        .help(help),
+                );
+            }
+        }
+    }
+
+    /// Exactly one of two keys is given: an error otherwise.
+    fn one_of(&self, code: &'static str, one: &str, several: &str, out: &mut Vec<Diagnostic>) {
+        let entries = (self.entry(one), self.entry(several));
+        let names = (literal(one), literal(several));
+        match entries {
+            // One that is `null` has been told to be given a value.
+            (Some(first), Some(second))
+                if !first.value.kind.is_null() && !second.value.kind.is_null() =>
+            {
+                let message = format!("{} and {} are both given", names.0, names.1);
+                out.push(
+                    Diagnostic::error(code, message)
+                        .at(second.key_span.clone(), format!("{} here", names.1))
+                        .and(first.key_span.clone(), format!("{} here", names.0))
+                        .help(format!("move what {} says into {}", names.0, names.1)),
+                );
+            }
+            (None, None) if !self.misspells(one, several) => {
+                let message = format!("neither {} nor {} is given", names.0, names.1);
+                out.push(
+                    Diagnostic::error(code, message)
+                        .at(self.root.span.clone(), "in this pipeline")
+                        .help(format!(
+                            "add {} for one, or {} for several",
+                            names.0, names.1
+                        )),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether an unknown key is probably one of two, which has been said then.
+    fn misspells(&self, one: &str, several: &str) -> bool {
+        let words = [one, several];
+        let known = crate::schema::keys();
+        self.root.entries().iter().take(100).any(|entry| {
+            !known.contains(&entry.key.as_str())
+                && crate::wording::similar(&entry.key, known.iter().copied())
+                    .is_some_and(|meant| words.contains(&meant))
+        })
+    }
+}
+
+/// Whether a value is a template whose value is not known yet.
+fn is_hole(node: &Node) -> bool {
+    node.text().is_some_and(is_template)
+}
+
+/// The text of a value that is known.
+fn known(node: &Node) -> Option<&str> {
+    node.text().filter(|text| !is_template(text))
+}
+
+/// Whether a value is `false`.
+fn is_false(node: &Node) -> bool {
+    matches!(node.kind, Kind::Bool(false))
+}

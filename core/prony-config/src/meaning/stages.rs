@@ -1,0 +1,280 @@
+//! The stages and their legal order.
+
+use std::collections::HashMap;
+
+use prony_diagnostic::Diagnostic;
+
+use super::{Document, is_false};
+use crate::codes;
+use crate::template::default_id;
+use crate::tree::{Entry, Kind, Span};
+use crate::wording::literal;
+
+const LEGAL: &str = "the order is `setup`, then `load`, any number of `warmup` and `measure`, `unload`, \
+                     and once more from `load` for a fresh start, then `report`";
+const KINDS: [&str; 6] = ["setup", "load", "warmup", "measure", "unload", "report"];
+
+/// Whether there is an engine at a point of the sequence.
+enum Engine {
+    /// No stage has asked for one: the first that needs one loads it.
+    None,
+    /// Since this stage.
+    Loaded(Span),
+    /// Since this `warmup` or `measure`, which no `load` came before.
+    Needed(Span),
+    /// Since this `unload`.
+    Unloaded(Span),
+}
+
+impl Document<'_> {
+    pub(super) fn stages(&self, out: &mut Vec<Diagnostic>) {
+        let stages = self.stage_entries();
+        let Some(section) = self.entry("stages") else {
+            return;
+        };
+        if !matches!(section.value.kind, Kind::List(_)) {
+            return; // the schema says so
+        }
+        let unknown = section.value.items().len() > stages.len()
+            || stages
+                .iter()
+                .any(|stage| !KINDS.contains(&stage.key.as_str()));
+        let mut disordered = Vec::new();
+        in_order(&stages, &mut disordered);
+        ids(&stages, out);
+        if !unknown && !stages.iter().any(|stage| stage.key == "measure") {
+            out.push(
+                Diagnostic::error(codes::STAGE_ORDER, "there is no `measure` stage")
+                    .at(section.key_span.clone(), "nothing is measured")
+                    .note("all other stages may be left out")
+                    .help("add `- measure: {}`"),
+            );
+        }
+        let nothing = nothing_runs(&stages);
+        unreachable(&stages, &disordered, nothing.is_some(), out);
+        out.append(&mut disordered);
+        if !unknown {
+            out.extend(nothing);
+        }
+        if !unknown && !stages.iter().any(|stage| stage.key == "report") {
+            out.push(
+                Diagnostic::warning(codes::NO_REPORT, "there is no `report` stage")
+                    .at(section.key_span.clone(), "does not say where results go")
+                    .note("the reporters are then `console`, `markdown` and `json`")
+                    .help("add `- report: { reporters: [console, markdown, json] }`"),
+            );
+        }
+    }
+}
+
+fn in_order(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
+    let mut engine = Engine::None;
+    let mut setup: Option<&Entry> = None;
+    let mut report: Option<&Entry> = None;
+    let mut before: Option<&Entry> = None;
+    for (index, stage) in stages.iter().enumerate() {
+        let place = stage.key_span.clone();
+        let name = literal(&stage.key);
+        let wrong = |message: String, label: &str| {
+            Diagnostic::error(codes::STAGE_ORDER, message).at(place.clone(), label)
+        };
+        let twice = |first: &Entry| {
+            wrong(format!("the stage {name} is given twice"), "given again")
+                .and(first.key_span.clone(), "given here")
+                .note("it runs once")
+                .help("put the two into one")
+        };
+        let late = |other: &Entry| {
+            let other_name = literal(&other.key);
+            wrong(
+                format!("the stage {name} comes after {other_name}"),
+                "too late",
+            )
+            .and(other.key_span.clone(), format!("{name} comes before this"))
+            .note(LEGAL)
+            .help(format!("move {name} before {other_name}"))
+        };
+        match stage.key.as_str() {
+            "setup" => {
+                match (setup, before) {
+                    (Some(first), _) => out.push(twice(first)),
+                    (None, Some(other)) => out.push(late(other)),
+                    (None, None) => {}
+                }
+                setup = setup.or(Some(stage));
+            }
+            "load" => {
+                if let Engine::Loaded(since) = &engine {
+                    out.push(
+                        wrong(
+                            "an engine is loaded that is loaded already".into(),
+                            "loaded again",
+                        )
+                        .and(since.clone(), "loaded since here")
+                        .note("a `warmup` or `measure` without a `load` before it loads the engine")
+                        .help("put `- unload: {}` before it for a fresh start, or remove it"),
+                    );
+                } else if let Engine::Needed(since) = &engine {
+                    let earlier = stages[..index].iter().find(|s| s.key_span == *since);
+                    let earlier = earlier.map_or_else(String::new, |stage| literal(&stage.key));
+                    out.push(
+                        wrong(
+                            "an engine is loaded that is loaded already".into(),
+                            "loaded again",
+                        )
+                        .and(since.clone(), "loaded for this one")
+                        .note("a `warmup` or `measure` without a `load` before it loads the engine")
+                        .help(format!("move `load` before {earlier}")),
+                    );
+                }
+                engine = Engine::Loaded(place);
+            }
+            "warmup" | "measure" => match &engine {
+                Engine::Unloaded(since) => {
+                    out.push(
+                        wrong(
+                            format!("the stage {name} has no engine"),
+                            "nothing is loaded here",
+                        )
+                        .and(since.clone(), "unloaded here")
+                        .note(LEGAL)
+                        .help("put `- load: {}` before it"),
+                    );
+                    engine = Engine::Loaded(place);
+                }
+                Engine::None => engine = Engine::Needed(place),
+                Engine::Loaded(_) | Engine::Needed(_) => {}
+            },
+            "unload" => {
+                let since = match &engine {
+                    Engine::Loaded(_) | Engine::Needed(_) => None,
+                    Engine::None => Some(None),
+                    Engine::Unloaded(since) => Some(Some(since.clone())),
+                };
+                if let Some(since) = since {
+                    let mut problem = wrong(
+                        "the stage `unload` has no engine".into(),
+                        "nothing is loaded here",
+                    );
+                    if let Some(since) = since {
+                        problem = problem.and(since, "unloaded here already");
+                    }
+                    out.push(
+                        problem
+                            .note(LEGAL)
+                            .help("remove it, or put `load` and `measure` before it"),
+                    );
+                }
+                engine = Engine::Unloaded(place);
+            }
+            "report" => {
+                let is_other = |s: &&&Entry| s.key != "report" && KINDS.contains(&s.key.as_str());
+                if let Some(first) = report {
+                    out.push(twice(first));
+                } else if let Some(next) = stages[index + 1..].iter().find(is_other) {
+                    let label = format!("{} comes after it", literal(&next.key));
+                    out.push(
+                        wrong("the stage `report` is not the last".into(), "too early")
+                            .and(next.key_span.clone(), label)
+                            .help("move it to the end"),
+                    );
+                }
+                report = report.or(Some(stage));
+                continue;
+            }
+            _ => continue,
+        }
+        before = Some(stage);
+    }
+}
+
+/// Every stage has an id of its own.
+fn ids(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
+    let mut seen: HashMap<String, Span> = HashMap::new();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for stage in stages {
+        let same = counts.entry(stage.key.as_str()).or_default();
+        let given = stage.value.entry("id");
+        let (id, place) = match given.and_then(|id| Some((id.value.text()?, &id.value.span))) {
+            Some((id, span)) => (id.to_owned(), span.clone()),
+            None => (default_id(&stage.key, *same), stage.key_span.clone()),
+        };
+        *same += 1;
+        let Some(first) = seen.insert(id.clone(), place.clone()) else {
+            continue;
+        };
+        // That `setup` and `report` are given once is said elsewhere.
+        if given.is_none() && ["setup", "report"].contains(&stage.key.as_str()) {
+            continue;
+        }
+        out.push(
+            Diagnostic::error(
+                codes::DUPLICATE_STAGE,
+                format!("two stages are called {}", literal(&id)),
+            )
+            .at(place, "the second")
+            .and(first, "the first")
+            .help("give one of them another `id`"),
+        );
+    }
+}
+
+/// All measurements are switched off, so there would be no results.
+fn nothing_runs(stages: &[&Entry]) -> Option<Diagnostic> {
+    let off: Option<Vec<&Entry>> = stages
+        .iter()
+        .filter(|stage| stage.key == "measure")
+        .map(|stage| stage.value.entry("if").filter(|e| is_false(&e.value)))
+        .collect();
+    off?.first().map(|first| {
+        Diagnostic::error(codes::STAGE_ORDER, "no `measure` stage ever runs")
+            .at(first.value.span.clone(), "always false")
+            .help("remove its `if`, or add another `measure`")
+    })
+}
+
+/// Stages that never do anything. Nothing is said about one whose place is
+/// wrong, nor about measurements if `nothing` of them runs: that has been said.
+fn unreachable(
+    stages: &[&Entry],
+    disordered: &[Diagnostic],
+    nothing: bool,
+    out: &mut Vec<Diagnostic>,
+) {
+    let is_wrong = |stage: &Entry| {
+        let mut labels = disordered
+            .iter()
+            .flat_map(|problem| problem.primary.iter().chain(&problem.secondary));
+        labels.any(|label| label.span == stage.key_span)
+    };
+    for (index, stage) in stages.iter().enumerate() {
+        let name = literal(&stage.key);
+        let has_condition = match stage.key.as_str() {
+            "setup" | "warmup" => true,
+            "measure" => !nothing,
+            _ => false, // has no `if`, which the schema says
+        };
+        let condition = stage.value.entry("if").filter(|e| is_false(&e.value));
+        if let Some(condition) = condition {
+            if has_condition {
+                out.push(
+                    Diagnostic::warning(codes::UNREACHABLE, format!("the stage {name} never runs"))
+                        .at(condition.value.span.clone(), "always false")
+                        .help("remove the stage, or its `if`"),
+                );
+            }
+            continue;
+        }
+        let rest = stages[index + 1..].iter().map(|next| next.key.as_str());
+        let next = rest
+            .filter(|key| *key != "warmup" && *key != "report")
+            .find(|key| KINDS.contains(key));
+        if stage.key == "warmup" && !matches!(next, Some("measure")) && !is_wrong(stage) {
+            out.push(
+                Diagnostic::warning(codes::UNREACHABLE, "a warm-up that no measurement follows")
+                    .at(stage.key_span.clone(), "warms up for nothing")
+                    .help("put it before `measure`, or remove it"),
+            );
+        }
+    }
+}

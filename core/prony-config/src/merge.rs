@@ -1,0 +1,385 @@
+//! One tree out of several: `extends`, overlays, `--set` and `--var`.
+//!
+//! Mappings are merged, other values replaced and `null` removes, as in JSON
+//! Merge Patch (RFC 7396). Every key and value keeps the place it came from.
+
+use prony_diagnostic::Diagnostic;
+
+use crate::inputs::Inputs;
+use crate::template::is_template;
+use crate::text::{Texts, shift, shift_diagnostic};
+use crate::tree::{Entry, Kind, Node, Span};
+use crate::wording::{list, literal, nearest, similar};
+use crate::{codes, yaml};
+
+/// The most files that a pipeline may be laid over, one over the other.
+const MAX_EXTENDS: usize = 16;
+
+type Result<T> = std::result::Result<T, Box<Diagnostic>>;
+
+/// What the inputs say as one tree; all texts that were read are in `texts`.
+/// A file that can not be parsed ends it: nothing below it is known.
+pub(crate) fn merge(
+    inputs: &Inputs<'_>,
+    texts: &mut Texts,
+) -> std::result::Result<Node, Vec<Diagnostic>> {
+    let mut roots = Vec::new();
+    let mut problems = Vec::new();
+    for (name, text) in &inputs.files {
+        match parse(name, text, texts).and_then(|root| extended(name, root, inputs, texts)) {
+            Ok(root) => roots.push(root),
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut root = roots
+        .into_iter()
+        .reduce(over)
+        .ok_or_else(|| vec![Diagnostic::error(codes::DOCUMENT, "there is no file")])?;
+    let sets = inputs
+        .set
+        .iter()
+        .map(|text| set("--set", text, texts, &mut root));
+    let mut problems: Vec<Diagnostic> = sets.filter_map(|done| done.err().map(|p| *p)).collect();
+    for text in inputs.var {
+        problems.extend(var(text, texts, &mut root).err().map(|problem| *problem));
+    }
+    if problems.is_empty() {
+        Ok(root)
+    } else {
+        Err(problems)
+    }
+}
+
+fn parse(name: &str, text: &str, texts: &mut Texts) -> Result<Node> {
+    let start = texts.add(name, text);
+    match yaml::parse(text) {
+        Ok(mut root) => {
+            shift(&mut root, start);
+            Ok(root)
+        }
+        Err(mut problem) => {
+            shift_diagnostic(&mut problem, start);
+            problem.source = texts.sources().last().cloned();
+            Err(problem)
+        }
+    }
+}
+
+/// A file laid over those that it extends.
+fn extended(name: &str, root: Node, inputs: &Inputs<'_>, texts: &mut Texts) -> Result<Node> {
+    let mut layers = vec![root];
+    let mut names = vec![normal(name)];
+    let mut name = name.to_owned();
+    while let Some(entry) = layers.last_mut().and_then(|top| take(top, "extends")) {
+        let Some(path) = entry.value.text().filter(|path| !path.is_empty()) else {
+            let problem = Diagnostic::error(codes::WRONG_TYPE, "`extends` must be a path");
+            return Err(Box::new(
+                problem.at(entry.value.span, "not the path of a file"),
+            ));
+        };
+        let span = entry.value.span.clone();
+        if is_template(path) {
+            let problem =
+                Diagnostic::error(codes::TEMPLATE_PLACE, "a template is not evaluated here")
+                    .at(span, "holds a template")
+                    .note("`extends` is read before any template")
+                    .help("write the path itself");
+            return Err(Box::new(problem));
+        }
+        let base = beside(&name, path);
+        if names.contains(&normal(&base)) {
+            let problem = Diagnostic::error(codes::EXTENDS, "a pipeline extends itself")
+                .at(span, "already part of this pipeline")
+                .note(format!("the files: {}", names.join(", then ")))
+                .help("remove one `extends` of the circle");
+            return Err(Box::new(problem));
+        }
+        if names.len() > MAX_EXTENDS {
+            let problem = Diagnostic::error(codes::BUDGET, "too many files extend each other")
+                .at(span, "the limit is reached here")
+                .note(format!("{MAX_EXTENDS} are allowed"));
+            return Err(Box::new(problem));
+        }
+        let text = (inputs.read)(&base).map_err(|reason| {
+            Box::new(
+                Diagnostic::error(
+                    codes::UNREADABLE,
+                    format!("can not read {}: {reason}", literal(&base)),
+                )
+                .at(span, "named here")
+                .note("the path is relative to the file that names it"),
+            )
+        })?;
+        layers.push(parse(&base, &text, texts)?);
+        names.push(normal(&base));
+        name = base;
+    }
+    let base = layers.into_iter().rev().reduce(over);
+    base.ok_or_else(|| Box::new(Diagnostic::error(codes::DOCUMENT, "there is no file")))
+}
+
+/// A path that a file names, relative to that file.
+fn beside(file: &str, path: &str) -> String {
+    let folder = std::path::Path::new(file).parent();
+    let joined = folder.map_or_else(|| path.into(), |folder| folder.join(path));
+    joined.to_string_lossy().into_owned()
+}
+
+/// A path without `.` and, where that is plain, without `..`.
+fn normal(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            "" if !parts.is_empty() => {}
+            ".." if parts.last().is_some_and(|last| !["", ".."].contains(last)) => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Takes an entry out of a mapping.
+fn take(node: &mut Node, key: &str) -> Option<Entry> {
+    let Kind::Map(entries) = &mut node.kind else {
+        return None;
+    };
+    let at = entries.iter().position(|entry| entry.key == key)?;
+    Some(entries.remove(at))
+}
+
+/// A tree with another one laid over it.
+fn over(base: Node, top: Node) -> Node {
+    let (Kind::Map(_), Kind::Map(_)) = (&base.kind, &top.kind) else {
+        return without_null(top);
+    };
+    let span = top.span.clone();
+    let (Kind::Map(mut entries), Kind::Map(tops)) = (base.kind, top.kind) else {
+        unreachable!("both are mappings, as was just seen")
+    };
+    for entry in tops {
+        let at = entries.iter().position(|below| below.key == entry.key);
+        match (at, &entry.value.kind) {
+            (Some(at), Kind::Null) => {
+                entries.remove(at);
+            }
+            (Some(at), _) => {
+                let below = entries[at].clone();
+                entries[at] = Entry {
+                    value: over(below.value, entry.value),
+                    ..entry
+                };
+            }
+            (None, Kind::Null) => {}
+            (None, _) => entries.push(Entry {
+                value: without_null(entry.value),
+                ..entry
+            }),
+        }
+    }
+    Node {
+        kind: Kind::Map(entries),
+        span,
+    }
+}
+
+/// A value that is new: what it removes is not there.
+fn without_null(mut node: Node) -> Node {
+    if let Kind::Map(entries) = &mut node.kind {
+        let kept = std::mem::take(entries).into_iter();
+        *entries = kept
+            .filter(|entry| !entry.value.kind.is_null())
+            .map(|entry| Entry {
+                value: without_null(entry.value),
+                ..entry
+            })
+            .collect();
+    }
+    node
+}
+
+/// One `PATH=VALUE`.
+fn set(option: &str, text: &str, texts: &mut Texts, root: &mut Node) -> Result<()> {
+    let start = texts.add(option, text);
+    let wrong = |span: Span, label: String| {
+        Diagnostic::error(codes::OPTION, format!("{} can not be set", literal(text)))
+            .at(start + span.start..start + span.end, label)
+            .note("the form is `PATH=VALUE`, with keys and indices joined by `.`")
+            .help("for example `models.0.enabled=false`; a key with a dot needs quotes: `engines.\"a.b\".config`")
+    };
+    let (path, equals) = segments(text).map_err(|at| Box::new(wrong(at.clone(), "here".into())))?;
+    let value = value(&text[equals + 1..], start + equals + 1, texts)?;
+    let mut at = root;
+    let mut segments = path.into_iter().peekable();
+    while let Some((key, span)) = segments.next() {
+        let last = segments.peek().is_none();
+        match &mut at.kind {
+            Kind::List(items) => {
+                let count = items.len();
+                let index = key.parse::<usize>().ok().filter(|index| *index < count);
+                let Some(index) = index else {
+                    let label = format!("not an index from 0 to {}", count.saturating_sub(1));
+                    return Err(Box::new(wrong(span, label)));
+                };
+                at = &mut items[index];
+            }
+            Kind::Map(entries) => {
+                let found = entries.iter().position(|entry| entry.key == key);
+                let key_span = start + span.start..start + span.end;
+                if last && value.kind.is_null() {
+                    if let Some(found) = found {
+                        entries.remove(found);
+                    }
+                    return Ok(());
+                }
+                let index = found.unwrap_or_else(|| {
+                    entries.push(Entry {
+                        key,
+                        key_span: key_span.clone(),
+                        value: Node {
+                            kind: Kind::Map(Vec::new()),
+                            span: key_span.clone(),
+                        },
+                    });
+                    entries.len() - 1
+                });
+                if last {
+                    entries[index].key_span = key_span;
+                }
+                at = &mut entries[index].value;
+            }
+            _ => {
+                let label = "what stands before it is neither a mapping nor a list".to_owned();
+                return Err(Box::new(wrong(span, label)));
+            }
+        }
+    }
+    *at = value;
+    Ok(())
+}
+
+/// The keys of a path, and where its `=` is.
+fn segments(text: &str) -> std::result::Result<(Vec<(String, Span)>, usize), Span> {
+    let mut path = Vec::new();
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        let (key, end) = if let Some(quoted) = rest.strip_prefix('"') {
+            let length = quoted.find('"').ok_or(at..text.len())?;
+            (&quoted[..length], at + length + 2)
+        } else {
+            let length = rest.find(['.', '=']).ok_or(at..text.len())?;
+            (&rest[..length], at + length)
+        };
+        if key.is_empty() {
+            return Err(at..(at + 1).min(text.len()));
+        }
+        path.push((key.to_owned(), at..end));
+        match text.as_bytes().get(end) {
+            Some(b'=') => return Ok((path, end)),
+            Some(b'.') => at = end + 1,
+            _ => return Err(end.min(text.len())..text.len()),
+        }
+    }
+}
+
+/// A value as it would stand in a file.
+fn value(text: &str, start: usize, _texts: &Texts) -> Result<Node> {
+    if text.trim().is_empty() {
+        return Ok(Node {
+            kind: Kind::Null,
+            span: start..start + text.len(),
+        });
+    }
+    let moved = |mut problem: Box<Diagnostic>| {
+        shift_diagnostic(&mut problem, start);
+        problem
+    };
+    let mut node = yaml::parse(text).map_err(moved)?;
+    shift(&mut node, start);
+    Ok(node)
+}
+
+/// What a value is, without saying which.
+fn kind_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Null => "nothing",
+        Kind::Bool(_) => "`true` or `false`",
+        Kind::Number(_) => "a number",
+        Kind::String(_) => "a text",
+        Kind::List(_) => "a list",
+        Kind::Map(_) => "a mapping",
+    }
+}
+
+/// One `NAME=VALUE` of a declared variable.
+fn var(text: &str, texts: &mut Texts, root: &mut Node) -> Result<()> {
+    let start = texts.add("--var", text);
+    let Some((name, given)) = text.split_once('=') else {
+        let problem = Diagnostic::error(
+            codes::OPTION,
+            format!("{} is not a variable", literal(text)),
+        )
+        .at(start..start + text.len(), "no `=` in it")
+        .help("write `NAME=VALUE`");
+        return Err(Box::new(problem));
+    };
+    let name_span = start..start + name.len();
+    let vars = root
+        .entry("vars")
+        .map(|vars| vars.value.entries())
+        .unwrap_or_default();
+    let Some(declared) = vars.iter().find(|var| var.key == name) else {
+        let names: Vec<&str> = vars.iter().map(|var| var.key.as_str()).collect();
+        let mut problem = Diagnostic::error(
+            codes::UNKNOWN_VARIABLE,
+            format!("the pipeline has no variable {}", literal(name)),
+        )
+        .at(name_span.clone(), "not under `vars`");
+        problem = if names.is_empty() {
+            problem.help("declare it with a default value under `vars`")
+        } else {
+            problem.note(format!(
+                "its variables: {}",
+                list(&nearest(name, names.iter().copied()))
+            ))
+        };
+        if let Some(meant) = similar(name, names.iter().copied()) {
+            problem = problem.suggest("a variable with a similar name exists", name_span, meant);
+        }
+        return Err(Box::new(problem));
+    };
+    let at = start + name.len() + 1;
+    // A variable that is a text stays one: `--var tag=1.0` is the text `1.0`.
+    let node = if declared.value.text().is_some() {
+        Node {
+            kind: Kind::String(given.to_owned()),
+            span: at..at + given.len(),
+        }
+    } else {
+        let node = value(given, at, texts)?;
+        let kinds = (kind_name(&declared.value.kind), kind_name(&node.kind));
+        // One that is a template may give anything.
+        if declared.value.text().is_none() && kinds.0 != kinds.1 {
+            let message = format!("the variable {} is {}", literal(name), kinds.0);
+            let problem = Diagnostic::error(codes::WRONG_TYPE, message)
+                .at(at..at + given.len(), format!("found {}", kinds.1))
+                .and(declared.value.span.clone(), "its default value");
+            return Err(Box::new(problem.help("give a value of the same kind")));
+        }
+        node
+    };
+    if let Kind::Map(entries) = &mut root.kind
+        && let Some(vars) = entries.iter_mut().find(|entry| entry.key == "vars")
+        && let Kind::Map(vars) = &mut vars.value.kind
+        && let Some(var) = vars.iter_mut().find(|var| var.key == name)
+    {
+        var.value = node;
+    }
+    Ok(())
+}

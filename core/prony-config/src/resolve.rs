@@ -1,0 +1,326 @@
+//! From checked documents, one for each cell, to a [`Pipeline`]. Defaults that
+//! depend on other values are filled in; nothing can fail any more.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Value, json};
+
+use crate::file::{CompareEntry, File, MeasureEntry, PluginUse, Stage, margin_percent};
+use crate::meaning::Point;
+use crate::template::{Filled, default_id};
+use crate::{
+    Cell, Compare, Engine, Load, Measure, Model, Ordered, Part, Pipeline, Report, Reporter, Setup,
+    Unload, Work,
+};
+
+/// The pipeline of a document as written and of its cells, in their order.
+/// `written` has a value for everything but the matrix, taken from the first cell.
+pub(crate) fn pipeline(mut written: File, cells: Vec<(Point, File)>, filled: &Filled) -> Pipeline {
+    fill_in(&mut written);
+    // The types write what was read, so places stay what they were.
+    let mut resolved = serde_json::to_value(&written).unwrap_or(Value::Null);
+    filled.restore(&mut resolved);
+    let as_written = resolved.clone();
+    spell_out_stages(&mut resolved);
+    let shown = |engine: Engine| Engine {
+        config: written_config(&as_written, &engine.name).unwrap_or(engine.config),
+        ..engine
+    };
+    let cells: Vec<Cell> = cells
+        .into_iter()
+        .map(|(point, file)| cell(point, file, filled))
+        .collect();
+    let engines: Vec<Engine> = engines(written.engine, written.engines)
+        .into_iter()
+        .map(shown)
+        .collect();
+    let first = engines.first().map(|engine| engine.name.clone());
+    let compare = (engines.len() > 1 || written.compare.is_some()).then(|| {
+        let (baseline, margin_percent) = match written.compare {
+            Some(CompareEntry {
+                baseline,
+                margin_percent,
+            }) => (baseline, margin_percent),
+            None => (None, margin_percent()),
+        };
+        Compare {
+            baseline: baseline.or(first).unwrap_or_default(),
+            margin_percent,
+        }
+    });
+    let (mut setup, mut report) = (Setup::default(), Report::default());
+    for stage in written.stages {
+        match stage {
+            Stage::Setup(stage) => setup = stage,
+            Stage::Report(stage) => report = stage,
+            _ => {}
+        }
+    }
+    Pipeline {
+        name: written.name,
+        description: written.description,
+        engines,
+        models: models(written.model, written.models),
+        compare,
+        schedule: written.schedule,
+        setup,
+        cells,
+        reporters: reporters(&report, &written.reporters),
+        report,
+        thresholds: written.thresholds,
+        resolved,
+    }
+}
+
+/// Defaults that another value gives, so that the file written says them.
+fn fill_in(file: &mut File) {
+    let prompts = file.workload.prompts.len() as u32;
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for stage in &mut file.stages {
+        let (kind, id) = match stage {
+            Stage::Load(stage) => ("load", &mut stage.id),
+            Stage::Warmup(stage) => ("warmup", &mut stage.id),
+            Stage::Measure(stage) => {
+                stage.requests.get_or_insert(prompts);
+                ("measure", &mut stage.id)
+            }
+            Stage::Unload(stage) => ("unload", &mut stage.id),
+            // Given once each, so called by their kind.
+            Stage::Setup(_) | Stage::Report(_) => continue,
+        };
+        let same = counts.entry(kind).or_default();
+        id.get_or_insert_with(|| default_id(kind, *same));
+        *same += 1;
+    }
+    if let (Some(compare), Some(engines)) = (&mut file.compare, &file.engines) {
+        let first = engines.iter().next().map(|(name, _)| name.to_owned());
+        compare.baseline = compare.baseline.take().or(first);
+    } else if let (None, Some(engines)) = (&file.compare, &file.engines)
+        && engines.0.len() > 1
+    {
+        file.compare = Some(CompareEntry {
+            baseline: engines.iter().next().map(|(name, _)| name.to_owned()),
+            margin_percent: margin_percent(),
+        });
+    }
+}
+
+/// Adds the stages that are left out.
+fn spell_out_stages(file: &mut Value) {
+    let Some(Value::Array(stages)) = file.get_mut("stages") else {
+        return;
+    };
+    let stage = |kind: &str, default: Value| json!({ kind: default });
+    let load = || stage("load", json!(Load::default()));
+    let unload = || stage("unload", json!(Unload::default()));
+    let kind = |stage: &Value| stage.as_object().and_then(|s| s.keys().next().cloned());
+    let mut all = Vec::new();
+    let mut open = false;
+    for item in std::mem::take(stages) {
+        match kind(&item).as_deref() {
+            Some("load") => open = true,
+            Some("warmup" | "measure") if !open => {
+                all.push(load());
+                open = true;
+            }
+            Some("unload") => open = false,
+            Some("report") if open => {
+                all.push(unload());
+                open = false;
+            }
+            _ => {}
+        }
+        all.push(item);
+    }
+    if open {
+        all.push(unload());
+    }
+    if all.first().and_then(kind).as_deref() != Some("setup") {
+        all.insert(0, stage("setup", json!(Setup::default())));
+    }
+    if all.last().and_then(kind).as_deref() != Some("report") {
+        all.push(stage("report", json!(Report::default())));
+    }
+    // Those that were left out get ids of their own, as in `parts`.
+    let id = |stage: &Value| {
+        Some(
+            stage
+                .as_object()?
+                .values()
+                .next()?
+                .get("id")?
+                .as_str()?
+                .to_owned(),
+        )
+    };
+    let mut used: HashSet<String> = all.iter().filter_map(id).collect();
+    for item in &mut all {
+        let Some((kind, stage)) = item.as_object_mut().and_then(|item| item.iter_mut().next())
+        else {
+            continue;
+        };
+        if ["load", "unload"].contains(&kind.as_str())
+            && let Some(stage) = stage.as_object_mut()
+            && !stage.contains_key("id")
+        {
+            stage.insert("id".to_owned(), unused(kind, &mut used).into());
+        }
+    }
+    *stages = all;
+}
+
+/// The first default id of a kind of stage that no stage has.
+fn unused(kind: &str, used: &mut HashSet<String>) -> String {
+    let mut same = 0;
+    while !used.insert(default_id(kind, same)) {
+        same += 1;
+    }
+    default_id(kind, same)
+}
+
+/// An engine's options as the file says them, with its templates.
+fn written_config(file: &Value, name: &str) -> Option<serde_json::Map<String, Value>> {
+    let engines = file.get("engines").and_then(|engines| engines.get(name));
+    let engine = engines.or_else(|| file.get("engine"))?;
+    engine.get("config")?.as_object().cloned()
+}
+
+fn cell(point: Point, mut file: File, filled: &Filled) -> Cell {
+    fill_in(&mut file);
+    let engines = engines(file.engine, file.engines);
+    let models: Vec<Model> = models(file.model, file.models)
+        .into_iter()
+        .filter(|model| model.enabled)
+        .collect();
+    let pairs = engines
+        .iter()
+        .flat_map(|engine| models.iter().map(move |model| (&engine.name, &model.id)));
+    let excluded = pairs
+        .filter(|(engine, model)| !point.runs(engine, model))
+        .map(|(engine, model)| (engine.clone(), model.clone()))
+        .collect();
+    let mut context = filled.context.clone();
+    context["matrix"] = json!(point.values);
+    Cell {
+        id: point.id,
+        engines,
+        models,
+        excluded,
+        workload: file.workload,
+        parts: parts(file.stages),
+        context,
+    }
+}
+
+fn engines(one: Option<PluginUse>, several: Option<Ordered<PluginUse>>) -> Vec<Engine> {
+    let one = one.map(|engine| (engine.plugin.clone(), engine));
+    let several = several.map(|engines| engines.0).unwrap_or_default();
+    one.into_iter()
+        .chain(several)
+        .map(|(name, PluginUse { plugin, config })| Engine {
+            name,
+            plugin,
+            config,
+        })
+        .collect()
+}
+
+fn models(one: Option<Model>, several: Option<Vec<Model>>) -> Vec<Model> {
+    one.into_iter().chain(several.unwrap_or_default()).collect()
+}
+
+fn reporters(report: &Report, defined: &Ordered<PluginUse>) -> Vec<Reporter> {
+    let reporter = |name: &String| {
+        let PluginUse { plugin, config } = match defined.get(name) {
+            Some(reporter) => reporter.clone(),
+            None => PluginUse::bare(name),
+        };
+        Reporter {
+            name: name.clone(),
+            plugin,
+            config,
+        }
+    };
+    report.reporters.iter().map(reporter).collect()
+}
+
+/// The stages of a turn, from each load to its unload.
+fn parts(stages: Vec<Stage>) -> Vec<Part> {
+    let ids = stages.iter().filter_map(|stage| match stage {
+        Stage::Setup(stage) => stage.id.clone(),
+        Stage::Load(stage) => stage.id.clone(),
+        Stage::Warmup(stage) => stage.id.clone(),
+        Stage::Measure(stage) => stage.id.clone(),
+        Stage::Unload(stage) => stage.id.clone(),
+        Stage::Report(_) => None,
+    });
+    let mut used: HashSet<String> = ids.collect();
+    let mut parts = in_parts(stages);
+    for part in &mut parts {
+        part.load
+            .id
+            .get_or_insert_with(|| unused("load", &mut used));
+    }
+    for part in &mut parts {
+        part.unload
+            .id
+            .get_or_insert_with(|| unused("unload", &mut used));
+    }
+    parts
+}
+
+fn in_parts(stages: Vec<Stage>) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut open = false;
+    let begin = |parts: &mut Vec<Part>, load: Load| {
+        parts.push(Part {
+            load,
+            work: Vec::new(),
+            unload: Unload::default(),
+        });
+    };
+    for stage in stages {
+        match stage {
+            Stage::Setup(_) | Stage::Report(_) => {}
+            Stage::Load(load) => {
+                begin(&mut parts, load);
+                open = true;
+            }
+            Stage::Warmup(_) | Stage::Measure(_) => {
+                if !open {
+                    begin(&mut parts, Load::default());
+                    open = true;
+                }
+                let work = match stage {
+                    Stage::Measure(entry) => Work::Measure(measure(entry)),
+                    Stage::Warmup(warmup) => Work::Warmup(warmup),
+                    _ => continue,
+                };
+                if let Some(part) = parts.last_mut() {
+                    part.work.push(work);
+                }
+            }
+            Stage::Unload(unload) => {
+                if let Some(part) = parts.last_mut() {
+                    part.unload = unload;
+                }
+                open = false;
+            }
+        }
+    }
+    parts
+}
+
+/// A measure stage whose defaults have been filled in.
+fn measure(entry: MeasureEntry) -> Measure {
+    Measure {
+        id: entry.id.unwrap_or_default(),
+        condition: entry.condition,
+        before: entry.before,
+        after: entry.after,
+        requests: entry.requests.unwrap_or_default(),
+        arrival: entry.arrival,
+        timeout: entry.timeout,
+        on_failure: entry.on_failure,
+    }
+}

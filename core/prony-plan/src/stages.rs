@@ -1,0 +1,167 @@
+//! What happens between a load and its unload.
+
+use prony_config::{Arrival, Cell, Condition, Measure, Part as Written, Work};
+use serde::{Deserialize, Serialize};
+
+/// One load-to-unload of a cell, as far as requests go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Point of the matrix; empty without a matrix.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cell: String,
+    /// Its number within the cell, from 1.
+    #[serde(default = "crate::first", skip_serializing_if = "crate::is_first")]
+    pub part: u32,
+    /// The stages that send requests, in order; without those that never run.
+    pub stages: Vec<Stage>,
+}
+
+/// A stage that sends requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// What its requests are for.
+    pub phase: Phase,
+    /// Its name, unique in the pipeline.
+    pub id: String,
+    /// Number of requests.
+    pub requests: u32,
+    /// How many of them are in flight at a time.
+    pub concurrency: u32,
+    /// The template that decides whether it runs; absent if it always does.
+    #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+}
+
+/// What requests are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Before the measurement; never in a number.
+    Warmup,
+    /// In the sample.
+    Measure,
+}
+
+impl Phase {
+    /// The kind of stage.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warmup => "warmup",
+            Self::Measure => "measure",
+        }
+    }
+}
+
+impl Part {
+    /// The parts of a cell.
+    pub(crate) fn all(cell: &Cell) -> Vec<Self> {
+        let parts = (1..).zip(&cell.parts).zip(ids(&cell.parts));
+        parts
+            .map(|((part, written), ids)| Self {
+                cell: cell.id.clone(),
+                part,
+                stages: written
+                    .work
+                    .iter()
+                    .zip(ids.work)
+                    .filter_map(|(work, id)| Stage::new(work, id))
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// The stages that measure.
+    pub fn measures(&self) -> impl Iterator<Item = &Stage> {
+        let measures = |stage: &&Stage| stage.phase == Phase::Measure;
+        self.stages.iter().filter(measures)
+    }
+
+    /// Unmeasured and measured requests.
+    pub fn requests(&self) -> u64 {
+        self.warmup_requests() + self.measured_requests()
+    }
+
+    /// Unmeasured requests.
+    pub fn warmup_requests(&self) -> u64 {
+        self.requests_of(Phase::Warmup)
+    }
+
+    /// Measured requests.
+    pub fn measured_requests(&self) -> u64 {
+        self.requests_of(Phase::Measure)
+    }
+
+    fn requests_of(&self, phase: Phase) -> u64 {
+        let stages = self.stages.iter().filter(|stage| stage.phase == phase);
+        stages.map(|stage| u64::from(stage.requests)).sum()
+    }
+}
+
+impl Stage {
+    /// `None` if nothing is ever sent.
+    fn new(work: &Work, id: String) -> Option<Self> {
+        let (phase, condition, requests, concurrency) = match work {
+            Work::Warmup(stage) => (Phase::Warmup, &stage.condition, stage.requests, 1),
+            Work::Measure(stage) => {
+                let Arrival::Concurrency(concurrency) = stage.arrival;
+                (
+                    Phase::Measure,
+                    &stage.condition,
+                    stage.requests,
+                    concurrency,
+                )
+            }
+        };
+        let condition = match condition {
+            Condition::Is(false) => return None,
+            Condition::Is(true) => None,
+            Condition::When(template) => Some(template.clone()),
+        };
+        (requests > 0).then_some(Self {
+            phase,
+            id,
+            requests,
+            concurrency,
+            condition,
+        })
+    }
+}
+
+/// What the stages of a part are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ids {
+    /// The `load` stage.
+    pub load: String,
+    /// The stages between, in order.
+    pub work: Vec<String>,
+    /// The `unload` stage.
+    pub unload: String,
+}
+
+/// The ids of the stages of a cell: as given, or else the kind, from the second
+/// of its kind on with its number.
+pub fn ids(parts: &[Written]) -> Vec<Ids> {
+    let mut warmups = 0;
+    let id = |kind: &str, given: &Option<String>, same: usize| {
+        let numbered = || match same {
+            0 => kind.to_owned(),
+            same => format!("{kind}_{}", same + 1),
+        };
+        given.clone().unwrap_or_else(numbered)
+    };
+    let ids = |(part, written): (usize, &Written)| {
+        let work = written.work.iter().map(|work| match work {
+            Work::Measure(Measure { id, .. }) => id.clone(),
+            Work::Warmup(warmup) => {
+                warmups += 1;
+                id("warmup", &warmup.id, warmups - 1)
+            }
+        });
+        Ids {
+            work: work.collect(),
+            load: id("load", &written.load.id, part),
+            unload: id("unload", &written.unload.id, part),
+        }
+    };
+    parts.iter().enumerate().map(ids).collect()
+}

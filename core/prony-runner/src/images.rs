@@ -1,0 +1,188 @@
+//! Images that go with the prompts.
+
+use prony_config::Workload;
+use prony_plugin_host::sha256_of;
+use prony_plugin_sdk::Image;
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::Path;
+
+/// The largest image, in bytes.
+const LARGEST: u64 = 20_000_000;
+
+/// Images by the path that the pipeline gives them.
+#[derive(Debug, Default)]
+pub(crate) struct Images(HashMap<String, Image>);
+
+impl Images {
+    /// Reads an image, relative to `folder`, and returns its digest; `None` if it
+    /// has been read before.
+    pub(crate) fn read(&mut self, path: &str, folder: &Path) -> Result<Option<String>, String> {
+        if self.0.contains_key(path) {
+            return Ok(None);
+        }
+        let data =
+            bytes(&folder.join(path)).map_err(|reason| format!("image `{path}`: {reason}"))?;
+        let media_type = media_type(&data).ok_or_else(|| {
+            format!(
+                "image `{path}`: it is none of the kinds that can be sent: PNG, JPEG, WebP and GIF"
+            )
+        })?;
+        let digest = sha256_of(&data);
+        let media_type = media_type.to_owned();
+        self.0.insert(path.to_owned(), Image { media_type, data });
+        Ok(Some(digest))
+    }
+
+    /// The images of request `index`: one, if the workload has any. An error if
+    /// it has not been read, so that nothing is measured without it.
+    pub(crate) fn of_request(&self, workload: &Workload, index: u32) -> Result<Vec<Image>, String> {
+        let (prompts, images) = (workload.prompts.len(), workload.images.len());
+        let Some(number) = number_for(index, prompts as u32, images as u32) else {
+            return Ok(Vec::new());
+        };
+        let path = &workload.images[number as usize];
+        let image = self.0.get(path).cloned();
+        image
+            .map(|image| vec![image])
+            .ok_or_else(|| format!("image `{path}` was not read"))
+    }
+}
+
+/// Which of `images` goes with request `index`. Requests go through prompts and
+/// images in step, and each round of prompts starts with the next image: so every
+/// prompt meets every image, whatever their numbers.
+pub(crate) fn number_for(index: u32, prompts: u32, images: u32) -> Option<u32> {
+    let (prompt, round) = (index.checked_rem(prompts)?, index.checked_div(prompts)?);
+    (prompt + round).checked_rem(images)
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    let io = |error: std::io::Error| error.to_string();
+    let metadata = std::fs::metadata(path).map_err(io)?;
+    if !metadata.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    let mut data = Vec::new();
+    let file = std::fs::File::open(path).map_err(io)?;
+    file.take(LARGEST + 1).read_to_end(&mut data).map_err(io)?;
+    if data.len() as u64 > LARGEST {
+        return Err(format!("it is larger than {} MB", LARGEST / 1_000_000));
+    }
+    Ok(data)
+}
+
+/// What the first bytes say that it is.
+fn media_type(data: &[u8]) -> Option<&'static str> {
+    match data {
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
+        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => Some("image/webp"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_prompt_meets_every_image() {
+        for (prompts, images) in [(1, 1), (1, 3), (2, 2), (3, 2), (2, 3), (5, 7), (6, 4)] {
+            let pairs: HashSet<(u32, Option<u32>)> = (0..prompts * images)
+                .map(|index| (index % prompts, number_for(index, prompts, images)))
+                .collect();
+            assert_eq!(
+                pairs.len() as u32,
+                prompts * images,
+                "{prompts} and {images}"
+            );
+        }
+        assert_eq!(number_for(7, 2, 0), None);
+    }
+
+    #[test]
+    fn the_first_bytes_tell_what_an_image_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut images = Images::default();
+        let mut read = |name: &str, data: &[u8]| {
+            std::fs::write(folder.path().join(name), data).expect("a file");
+            images.read(name, folder.path())
+        };
+        let png = b"\x89PNG\r\n\x1a\nrest";
+        assert_eq!(read("a.dat", png), Ok(Some(sha256_of(png))));
+        assert_eq!(read("a.dat", b"changed"), Ok(None), "it is read once");
+        for (name, data) in [
+            ("b", &b"\xff\xd8\xff\xe0"[..]),
+            ("c", b"GIF89a"),
+            ("d", b"RIFF\0\0\0\0WEBPVP8 "),
+        ] {
+            assert!(read(name, data).is_ok(), "{name}");
+        }
+        let problem = read("e.png", b"BM no bitmap").expect_err("not accepted");
+        assert_eq!(
+            problem,
+            "image `e.png`: it is none of the kinds that can be sent: PNG, JPEG, WebP and GIF"
+        );
+        let types = ["a.dat", "b", "c", "d"].map(|name| images.0[name].media_type.clone());
+        assert_eq!(
+            types,
+            ["image/png", "image/jpeg", "image/gif", "image/webp"]
+        );
+    }
+
+    #[test]
+    fn no_request_goes_without_its_image() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let workload = |images: &[&str]| -> Workload {
+            let workload = json!({ "prompts": ["a", "b"], "images": images });
+            serde_json::from_value(workload).expect("a workload")
+        };
+        let mut images = Images::default();
+        for name in ["1", "2"] {
+            let data = format!("GIF89a{name}");
+            std::fs::write(folder.path().join(name), data).expect("a file");
+            images.read(name, folder.path()).expect("an image");
+        }
+        let sent = |index| -> Vec<u8> {
+            let of_it = images
+                .of_request(&workload(&["1", "2"]), index)
+                .expect("an image");
+            let last = |image: &Image| image.data.last().copied();
+            of_it.iter().filter_map(last).collect()
+        };
+        assert_eq!([0, 1, 2, 3, 4].map(sent), [b"1", b"2", b"2", b"1", b"1"]);
+        assert_eq!(images.of_request(&workload(&[]), 0), Ok(Vec::new()));
+        let missing = images.of_request(&workload(&["3"]), 0);
+        assert_eq!(missing, Err("image `3` was not read".to_owned()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let read = |name: &str| Images::default().read(name, folder.path());
+        assert!(read("none.png").is_err_and(|it| it.starts_with("image `none.png`: No such file")));
+        assert_eq!(read("."), Err("image `.`: it is not a file".to_owned()));
+        let large = std::fs::File::create(folder.path().join("large.png")).expect("a file");
+        large.set_len(LARGEST + 1).expect("a length");
+        let problem = read("large.png").expect_err("too large");
+        assert_eq!(problem, "image `large.png`: it is larger than 20 MB");
+    }
+}

@@ -1,0 +1,60 @@
+//! What earlier runs took, for estimating the next one.
+
+use crate::folder::{RunFolder, runs};
+use crate::journal::{self, Event};
+use prony_metrics::record::Phase;
+use prony_plan::Past;
+use prony_plugin_sdk::result::Outcome;
+use std::path::Path;
+
+/// What the visits of the newest finished run of the pipeline `name` took, and
+/// which run that was. `None` if there is none below `results`.
+pub fn past(results: &Path, name: &str) -> Option<(RunFolder, Past)> {
+    runs(results).into_iter().rev().find_map(|folder| {
+        // The first line says whether the rest is of interest.
+        let started = journal::started(&folder.journal()).ok()?;
+        if started.subject.name != name {
+            return None;
+        }
+        let past = took(&journal::read(&folder.journal()).ok()?.events)?;
+        Some((folder, past))
+    })
+}
+
+/// What the visits of a run took. `None` if it has not come to its end, or all
+/// have failed.
+fn took(events: &[Event]) -> Option<Past> {
+    let to_the_end = |event: &Event| matches!(event, Event::Finished { outcome, .. } if *outcome != Outcome::Interrupted);
+    if !events.last().is_some_and(to_the_end) {
+        return None;
+    }
+    let mut past = Past::default();
+    let (mut requests, mut warmup_ns, mut failed) = (0, 0, false);
+    for event in events {
+        match event {
+            Event::Stage { stage, .. } if stage == "load" => {
+                (requests, warmup_ns, failed) = (0, 0, false);
+            }
+            Event::Request(record) => {
+                requests += 1;
+                if record.place.phase == Phase::Warmup {
+                    warmup_ns += record.latency_ns();
+                }
+            }
+            Event::Failed { .. } => failed = true,
+            // One that ended early says nothing about those that do not.
+            Event::Visit(visited) if !failed => {
+                let request_ns = warmup_ns + visited.measure_ns.values().sum::<u64>();
+                let seconds = |ns: u64| ns as f64 / 1e9;
+                past.add(
+                    &visited.visit,
+                    requests,
+                    seconds(request_ns),
+                    seconds(visited.total_ns),
+                );
+            }
+            _ => {}
+        }
+    }
+    (!past.is_empty()).then_some(past)
+}

@@ -1,0 +1,202 @@
+//! A journal sorted by what is reported together: the requests of one cell,
+//! model, engine and `measure` stage.
+
+use crate::journal::{Event, Visited};
+use prony_metrics::record::{Phase, Record};
+use prony_metrics::summary;
+use prony_plan::{Plan, Stage, Visit};
+use prony_plugin_sdk::result::Failure;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Cell, model, engine, and id of the `measure` stage.
+type Key<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+/// What a journal says of one group.
+#[derive(Debug, Default)]
+pub(crate) struct Sample<'a> {
+    /// The measured requests.
+    pub(crate) records: Vec<&'a Record>,
+    /// The visits that were to measure it.
+    pub(crate) visits: Vec<summary::Visit>,
+    /// Cycles in which something failed that the measurement rests on.
+    pub(crate) failed: BTreeSet<u32>,
+    /// Cycles in which its `if` left the stage out.
+    pub(crate) skipped: BTreeSet<u32>,
+    /// What went wrong, also where it did not touch the measurement.
+    pub(crate) failures: Vec<Failure>,
+}
+
+impl Sample<'_> {
+    /// Whether the stage's `if` has always left it out.
+    pub(crate) fn is_left_out(&self) -> bool {
+        !self.skipped.is_empty() && self.records.is_empty() && self.failures.is_empty()
+    }
+}
+
+/// A sorted journal.
+#[derive(Debug, Default)]
+pub(crate) struct Samples<'a> {
+    groups: HashMap<Key<'a>, Sample<'a>>,
+    nothing: Sample<'a>,
+    /// By cell and model.
+    models: HashMap<(&'a str, &'a str), Vec<Failure>>,
+}
+
+impl<'a> Samples<'a> {
+    /// Goes through the events once.
+    pub(crate) fn new(plan: &'a Plan, events: &'a [Event]) -> Self {
+        let parts = plan.parts();
+        let measures = |visit: &'a Visit| -> Vec<&'a Stage> {
+            let part = parts.get(&visit.part());
+            part.map_or_else(Vec::new, |part| part.measures().collect())
+        };
+        let mut samples = Self::default();
+        // The `measure` stages of the current visit that have begun.
+        let mut begun: HashSet<&str> = HashSet::new();
+        for event in events {
+            match event {
+                Event::Stage {
+                    stage,
+                    id,
+                    visit: Some(visit),
+                    skipped,
+                    ..
+                } => match (stage.as_str(), skipped) {
+                    ("load", _) => begun.clear(),
+                    ("measure", false) => {
+                        begun.insert(id.as_deref().unwrap_or(stage));
+                    }
+                    ("measure", true) => {
+                        let sample = samples.of(visit, id.as_deref().unwrap_or(stage));
+                        sample.skipped.insert(visit.cycle);
+                    }
+                    _ => {}
+                },
+                Event::Request(record) if record.place.phase == Phase::Measure => {
+                    samples.request(record);
+                }
+                Event::Visit(visited) => {
+                    for stage in measures(&visited.visit) {
+                        let sample = samples.of(&visited.visit, &stage.id);
+                        sample.visits.push(seen_by(stage, visited));
+                    }
+                }
+                Event::Failed {
+                    stage,
+                    id,
+                    visit: Some(visit),
+                    step,
+                    message,
+                } => {
+                    let failure = Failure {
+                        engine: visit.engine.clone(),
+                        cycle: visit.cycle,
+                        stage: id.as_ref().unwrap_or(stage).clone(),
+                        message: message.clone(),
+                    };
+                    if visit.engine.is_empty() {
+                        let key = (visit.cell.as_str(), visit.model.as_str());
+                        samples.models.entry(key).or_default().push(failure);
+                    } else {
+                        let measures = measures(visit);
+                        samples.failed(visit, stage, *step, failure, &measures, &begun);
+                    }
+                }
+                _ => {}
+            }
+        }
+        samples.groups.values_mut().for_each(make_up_visits);
+        samples
+    }
+
+    /// What is known of a group; nothing if it was never come to.
+    pub(crate) fn group(
+        &'a self,
+        cell: &'a str,
+        model: &'a str,
+        engine: &'a str,
+        measure: &'a str,
+    ) -> &'a Sample<'a> {
+        let known = self.groups.get(&(cell, model, engine, measure));
+        known.unwrap_or(&self.nothing)
+    }
+
+    /// Failures of a model before any engine.
+    pub(crate) fn of_model(&'a self, cell: &'a str, model: &'a str) -> &'a [Failure] {
+        self.models.get(&(cell, model)).map_or(&[], Vec::as_slice)
+    }
+
+    fn of(&mut self, visit: &'a Visit, measure: &'a str) -> &mut Sample<'a> {
+        let key = (&*visit.cell, &*visit.model, &*visit.engine, measure);
+        self.groups.entry(key).or_default()
+    }
+
+    fn request(&mut self, record: &'a Record) {
+        let at = &record.place;
+        let key = (&*at.cell, &*at.model, &*at.engine, &*at.stage);
+        self.groups.entry(key).or_default().records.push(record);
+    }
+
+    /// A failure counts for what it touches: requests for their own stage; all
+    /// else, which leaves the engine in doubt, also for those that have not begun.
+    /// What was measured before it is as good as ever. One that touches nothing
+    /// is told with the last stage.
+    fn failed(
+        &mut self,
+        visit: &'a Visit,
+        kind: &str,
+        step: bool,
+        failure: Failure,
+        measures: &[&'a Stage],
+        begun: &HashSet<&str>,
+    ) {
+        let own = |stage: &Stage| kind == "measure" && stage.id == failure.stage;
+        let later = |stage: &Stage| {
+            kind != "unload" && (kind != "measure" || step) && !begun.contains(stage.id.as_str())
+        };
+        let mut touched: Vec<&Stage> = measures.to_vec();
+        touched.retain(|stage| own(stage) || later(stage));
+        for stage in &touched {
+            let sample = self.of(visit, &stage.id);
+            sample.failed.insert(visit.cycle);
+        }
+        if touched.is_empty() {
+            touched.extend(measures.last());
+        }
+        for stage in touched {
+            self.of(visit, &stage.id).failures.push(failure.clone());
+        }
+    }
+}
+
+fn seen_by(stage: &Stage, visited: &Visited) -> summary::Visit {
+    summary::Visit {
+        cycle: visited.visit.cycle,
+        load_time_ns: visited.load_time_ns,
+        measure_ns: visited.measure_ns.get(&stage.id).copied(),
+        peak_memory_bytes: visited.peak_memory_bytes,
+    }
+}
+
+/// A visit that a killed run left without its line lasted as long as its
+/// requests: tokens never come without their time.
+fn make_up_visits(sample: &mut Sample<'_>) {
+    let known: BTreeSet<u32> = sample.visits.iter().map(|visit| visit.cycle).collect();
+    let mut times = BTreeMap::<u32, (u64, u64)>::new();
+    for record in &sample.records {
+        let (start, end) = (record.stamps.intended_ns, record.stamps.end_ns);
+        let time = times.entry(record.place.cycle).or_insert((start, end));
+        *time = (time.0.min(start), time.1.max(end));
+    }
+    let unknown = times
+        .into_iter()
+        .filter(|(cycle, _)| !known.contains(cycle));
+    sample
+        .visits
+        .extend(unknown.map(|(cycle, (start, end))| summary::Visit {
+            cycle,
+            load_time_ns: None,
+            measure_ns: Some(end.saturating_sub(start)),
+            peak_memory_bytes: None,
+        }));
+}

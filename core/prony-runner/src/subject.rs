@@ -1,0 +1,234 @@
+//! What a run is about, as its journal and its result say it.
+
+use crate::Result;
+use crate::journal::{ModelInfo, Subject};
+use prony_config::{self as config, Api, Cell, Compare, Engine, Order, Pipeline};
+use prony_metrics::threshold::Threshold;
+use prony_plugin_host::{Entry, Registry};
+use prony_plugin_sdk::result::{CellInfo, EngineInfo, ImageInfo, PluginInfo, Workload};
+use prony_plugin_sdk::{self as sdk, Kind};
+use serde_json::Value;
+
+/// What is measured.
+pub(crate) fn subject(pipeline: &Pipeline) -> Subject {
+    let compare = pipeline.compare.as_ref();
+    let baseline = compare.map(|compare| compare.baseline.as_str());
+    let first = pipeline.cells.first().expect("a pipeline has a cell");
+    let common = workload(first);
+    let cells = pipeline.cells.iter().filter(|cell| !cell.id.is_empty());
+    let cells = cells.map(|cell| {
+        let own = workload(cell);
+        let matrix = cell.context.get("matrix").and_then(Value::as_object);
+        CellInfo {
+            id: cell.id.clone(),
+            matrix: matrix.cloned().unwrap_or_default(),
+            workload: (own != common).then_some(own),
+        }
+    });
+    let cells: Vec<CellInfo> = cells.collect();
+    let models = pipeline.cells.iter().flat_map(|cell| {
+        cell.models.iter().map(|model| ModelInfo {
+            cell: cell.id.clone(),
+            id: model.id.clone(),
+            size: model.size.clone(),
+            revision: model.revision.as_ref().map(|it| unsaid(it, cell)),
+        })
+    });
+    Subject {
+        name: pipeline.name.clone(),
+        description: pipeline.description.clone(),
+        cycles: pipeline.schedule.cycles,
+        order: match pipeline.schedule.order {
+            Order::Interleaved => "interleaved".to_owned(),
+            Order::Sequential => "sequential".to_owned(),
+        },
+        seed: pipeline.schedule.seed,
+        workload: common,
+        cells,
+        engines: pipeline
+            .engines
+            .iter()
+            .map(|engine| engine_info(engine, baseline))
+            .collect(),
+        models: models.collect(),
+        margin_percent: compare.map_or(2.0, |Compare { margin_percent, .. }| *margin_percent),
+        thresholds: pipeline.thresholds.iter().map(threshold).collect(),
+    }
+}
+
+/// A text without what the environment says, which is nobody else's business:
+/// with the template for it, as the pipeline has it.
+pub(crate) fn unsaid(text: &str, cell: &Cell) -> String {
+    /// What is shorter is no secret and stands in many words.
+    const SHORTEST: usize = 4;
+    let env = cell.context.get("env").and_then(Value::as_object);
+    let said = env.into_iter().flatten().filter_map(|(name, value)| {
+        let value = value.as_str().filter(|value| value.len() >= SHORTEST)?;
+        Some((name, value))
+    });
+    said.fold(text.to_owned(), |text, (name, value)| {
+        text.replace(value, &format!("${{{{ env.{name} }}}}"))
+    })
+}
+
+fn workload(cell: &Cell) -> Workload {
+    let workload = &cell.workload;
+    let texts = |texts: &[String]| texts.iter().map(|text| unsaid(text, cell)).collect();
+    let image = |path: &String| ImageInfo {
+        path: path.clone(),
+        // Read later: a step of `setup` may make it.
+        sha256: None,
+    };
+    Workload {
+        api: api(workload.api),
+        prompts: texts(&workload.prompts),
+        images: workload.images.iter().map(image).collect(),
+        system: workload.system.as_ref().map(|text| unsaid(text, cell)),
+        max_tokens: workload.max_tokens,
+        temperature: workload.temperature,
+        top_p: workload.top_p,
+        seed: workload.seed,
+        stop: texts(&workload.stop),
+        ignore_eos: workload.ignore_eos,
+        request_timeout_ms: workload.request_timeout.to_std().as_millis() as u64,
+    }
+}
+
+fn threshold(threshold: &config::Threshold) -> Threshold {
+    let statistic = threshold.statistic.unwrap_or_default().name();
+    let is_distribution = threshold.metric.is_distribution();
+    Threshold {
+        metric: threshold.metric.name().to_owned(),
+        statistic: is_distribution.then(|| statistic.to_owned()),
+        min: threshold.min,
+        max: threshold.max,
+        engine: threshold.engine.clone(),
+        model: threshold.model.clone(),
+    }
+}
+
+fn engine_info(engine: &Engine, baseline: Option<&str>) -> EngineInfo {
+    EngineInfo {
+        name: engine.name.clone(),
+        plugin: engine.plugin.clone(),
+        baseline: baseline == Some(engine.name.as_str()),
+        config: redacted(&Value::Object(engine.config.clone())),
+    }
+}
+
+/// A config without what must not get into a report that is passed on.
+pub fn redacted(config: &Value) -> Value {
+    const SECRETS: [&str; 5] = ["api_key", "authorization", "password", "secret", "token"];
+    // Also `HF_TOKEN` and `X-Api-Key`; a number such as `eos_token: 2` stays.
+    let is_secret = |key: &str| {
+        let key = key.to_ascii_lowercase().replace('-', "_");
+        SECRETS.iter().any(|secret| {
+            key.strip_suffix(secret)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+        })
+    };
+    match config {
+        Value::Object(map) => {
+            let entry = |(key, value): (&String, &Value)| {
+                let secret = value.is_string() && is_secret(key);
+                (
+                    key.clone(),
+                    if secret {
+                        Value::from("(redacted)")
+                    } else {
+                        redacted(value)
+                    },
+                )
+            };
+            Value::Object(map.iter().map(entry).collect())
+        }
+        // `--api-key KEY` and `--api-key=KEY` of a command line.
+        Value::Array(items) => {
+            let option = |value: &Value| -> Option<String> {
+                let word = value.as_str()?.strip_prefix("--")?;
+                let name = word.split('=').next()?;
+                is_secret(name).then(|| name.to_owned())
+            };
+            let word = |(index, value): (usize, &Value)| {
+                let before = index.checked_sub(1).and_then(|index| items.get(index));
+                let named = |value: &Value| value.as_str().is_some_and(|word| word.contains('='));
+                match (
+                    before.filter(|it| !named(it)).and_then(option),
+                    option(value),
+                ) {
+                    (_, Some(name)) if named(value) => format!("--{name}=(redacted)").into(),
+                    (Some(_), None) if value.is_string() => Value::from("(redacted)"),
+                    _ => redacted(value),
+                }
+            };
+            Value::Array(items.iter().enumerate().map(word).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+pub(crate) fn api(api: Api) -> sdk::Api {
+    match api {
+        Api::Chat => sdk::Api::Chat,
+        Api::Completions => sdk::Api::Completions,
+    }
+}
+
+/// The plugins of a pipeline, each once.
+pub(crate) fn plugins(pipeline: &Pipeline, registry: &Registry) -> Result<Vec<PluginInfo>> {
+    let engines = pipeline
+        .engines
+        .iter()
+        .map(|engine| (Kind::Engine, engine.plugin.as_str()));
+    let reporters = pipeline
+        .reporters
+        .iter()
+        .map(|reporter| (Kind::Reporter, reporter.plugin.as_str()));
+    let mut infos: Vec<PluginInfo> = Vec::new();
+    for (kind, name) in engines.chain(reporters) {
+        if infos
+            .iter()
+            .any(|info| info.kind == kind && info.name == name)
+        {
+            continue;
+        }
+        let (
+            Entry {
+                version,
+                form,
+                contract,
+                sha256,
+                ..
+            },
+            _,
+        ) = registry.find(kind, name)?;
+        infos.push(PluginInfo {
+            name: name.to_owned(),
+            kind,
+            version: version.clone(),
+            form: form.name().to_owned(),
+            contract: contract.clone(),
+            sha256: sha256.clone(),
+        });
+    }
+    Ok(infos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::pipeline;
+    use serde_json::json;
+
+    #[test]
+    fn what_the_environment_says_is_not_told() {
+        let mut pipeline = pipeline("workload: { prompts: [hi] }\nstages: [{ measure: {} }]\n");
+        let cell = &mut pipeline.cells[0];
+        cell.context["env"] = json!({ "TOKEN": "do-not-tell", "N": "8" });
+        cell.workload.prompts = vec!["say do-not-tell 8 times".to_owned()];
+        cell.workload.system = Some("do-not-tell".to_owned());
+        let workload = subject(&pipeline).workload;
+        assert_eq!(workload.prompts, ["say ${{ env.TOKEN }} 8 times"]);
+        assert_eq!(workload.system.as_deref(), Some("${{ env.TOKEN }}"));
+    }
+}

@@ -1,0 +1,728 @@
+//! From journals to results: journals written by hand, of pipelines read from text.
+
+use crate::journal::{self, Event, Journal, SCHEMA, StageOf, Started, Visited, Writer};
+use crate::subject::subject;
+use crate::{RunFolder, find_run, past, result, result_of, runs};
+use prony_config::{Pipeline, PluginKind, Plugins};
+use prony_metrics::record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
+use prony_plan::{Estimate, Plan, Visit};
+use prony_plugin_sdk::result::{
+    Environment, ModelResult, Outcome, RunResult, ThresholdResult, Verdict,
+};
+use prony_plugin_sdk::{Event as Said, EventKind};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+struct AnyPlugin;
+
+impl Plugins for AnyPlugin {
+    fn config_schema(&self, _: PluginKind, _: &str) -> Option<serde_json::Value> {
+        Some(serde_json::json!({}))
+    }
+
+    fn names(&self, _: PluginKind) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+pub(crate) fn pipeline(text: &str) -> Pipeline {
+    let head = "version: 1\nname: t\nengines: { a: { plugin: x }, b: { plugin: x } }\n\
+                compare: { baseline: a }\nmodels: [{ id: m, size: 1B, revision: main }]\n";
+    match prony_config::load("t.yaml", &format!("{head}{text}"), &AnyPlugin) {
+        Ok((pipeline, _)) => pipeline,
+        Err(problems) => panic!("{problems:?}"),
+    }
+}
+
+const SIMPLE: &str = "\
+workload: { prompts: [hi, ho], temperature: 0 }
+schedule: { cycles: 8 }
+stages: [{ warmup: { requests: 1 } }, { measure: {} }]
+";
+
+const SEVERAL: &str = "\
+matrix: { axes: { length: [8, 32] }, exclude: [{ length: 32, engine: b }] }
+workload: { prompts: [hi], images: [cat.png], temperature: 0, max_tokens: '${{ matrix.length }}' }
+schedule: { cycles: 8 }
+stages:
+  - warmup: { requests: 3 }
+  - measure: { requests: 1 }
+  - measure: { id: burst, requests: 2, arrival: { concurrency: 2 } }
+  - unload: {}
+  - load: {}
+  - measure: { id: again, requests: 1 }
+thresholds:
+  - { metric: output_tokens_per_sec, min: 60 }
+";
+
+/// What happens in a visit.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Well,
+    /// This stage fails, by a step of the user's or not.
+    Fails(&'static str, bool),
+    /// The `if` of this stage leaves it out.
+    Skips(&'static str),
+    /// The run is killed in the middle.
+    Killed,
+}
+
+/// A journal of a pipeline in which requests to `a` take 1 s and to `b` 0.5 s,
+/// for 50 tokens.
+fn journal(pipeline: &Pipeline, fate: impl Fn(&Visit) -> Fate) -> Journal {
+    let plan = Plan::new(pipeline);
+    let mut events = Vec::new();
+    for visit in &plan.visits {
+        visit_events(&plan, visit, fate(visit), &mut events);
+    }
+    events.push(Event::Finished {
+        outcome: Outcome::Completed,
+        at_ns: 60_000_000_000,
+    });
+    let started = Started {
+        schema: SCHEMA.to_owned(),
+        prony_version: "0".to_owned(),
+        run: "run".to_owned(),
+        started_at: "2026-01-02T03:04:05Z".to_owned(),
+        pipeline_sha256: String::new(),
+        subject: subject(pipeline),
+        plan,
+        environment: Environment {
+            os: String::new(),
+            kernel: String::new(),
+            arch: String::new(),
+            cpu: String::new(),
+            cpus: 1,
+            memory_bytes: 1,
+            load_average: 0.0,
+        },
+        plugins: Vec::new(),
+        notes: vec!["[F0001] a note".to_owned()],
+    };
+    Journal {
+        started: Box::new(started),
+        events,
+    }
+}
+
+fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>) {
+    let of = |kind, id: &str| StageOf {
+        kind,
+        id: id.to_owned(),
+        visit: Some(visit.clone()),
+    };
+    let mut visited = Visited {
+        visit: visit.clone(),
+        load_time_ns: Some(1_000_000_000),
+        measure_ns: BTreeMap::new(),
+        peak_memory_bytes: Some(visit.part.into()),
+        total_ns: 5_000_000_000,
+    };
+    let load = of("load", "load");
+    events.push(load.begins(0));
+    let mut goes_on = true;
+    if let Fate::Fails("load", step) = fate {
+        events.push(load.failed(step, "boom".to_owned()));
+        goes_on = false;
+    }
+    for stage in plan.parts()[&visit.part()]
+        .stages
+        .iter()
+        .filter(|_| goes_on)
+    {
+        let of_visit = of(stage.phase.name(), &stage.id);
+        if fate == Fate::Skips(of_visit_id(&stage.id)) {
+            events.push(of_visit.is_skipped(0));
+            continue;
+        }
+        events.push(of_visit.begins(0));
+        let failed = matches!(fate, Fate::Fails(id, _) if id == stage.id);
+        for index in 0..stage.requests {
+            let phase = match stage.phase {
+                prony_plan::Phase::Warmup => Phase::Warmup,
+                prony_plan::Phase::Measure => Phase::Measure,
+            };
+            events.push(Event::Request(Box::new(record(
+                visit, phase, &stage.id, index,
+            ))));
+            if fate == Fate::Killed && phase == Phase::Measure {
+                return;
+            }
+        }
+        if stage.phase == prony_plan::Phase::Measure {
+            visited.measure_ns.insert(stage.id.clone(), time_of(visit));
+        }
+        if failed {
+            let step = matches!(fate, Fate::Fails(_, true));
+            events.push(of_visit.failed(step, "boom".to_owned()));
+        }
+    }
+    let unload = of("unload", "unload");
+    events.push(unload.begins(0));
+    if let Fate::Fails("unload", step) = fate {
+        events.push(unload.failed(step, "boom".to_owned()));
+    }
+    events.push(Event::Visit(visited));
+}
+
+/// The same text for as long as a fate needs it.
+fn of_visit_id(id: &str) -> &'static str {
+    ["measure", "burst", "again", "warmup"]
+        .into_iter()
+        .find(|it| *it == id)
+        .unwrap_or("")
+}
+
+fn time_of(visit: &Visit) -> u64 {
+    if visit.engine == "a" {
+        1_000_000_000
+    } else {
+        500_000_000
+    }
+}
+
+fn record(visit: &Visit, phase: Phase, stage: &str, index: u32) -> Record {
+    let place = Place {
+        cell: visit.cell.clone(),
+        model: visit.model.clone(),
+        engine: visit.engine.clone(),
+        cycle: visit.cycle,
+        phase,
+        stage: stage.to_owned(),
+        index,
+        prompt: index,
+        image: None,
+    };
+    let said = |kind, tokens, text: &str| Said {
+        chunk: 0,
+        kind,
+        tokens,
+        text: text.to_owned(),
+    };
+    let events = vec![
+        said(EventKind::Text, 0, &"x".repeat(50)),
+        said(EventKind::Finish, 0, "length"),
+        said(EventKind::OutputTokens, 50, ""),
+        said(EventKind::End, 0, ""),
+    ];
+    let stamps = Stamps {
+        end_ns: time_of(visit),
+        ..Stamps::default()
+    };
+    let seen = Observation {
+        stamps,
+        reads_ns: vec![0],
+        ..Observation::default()
+    };
+    Record::judge(place, seen, Ok(events), 100)
+}
+
+fn group<'a>(result: &'a RunResult, label: &str) -> &'a ModelResult {
+    let found = result.models.iter().find(|model| model.label() == label);
+    found.unwrap_or_else(|| panic!("no `{label}`"))
+}
+
+fn degraded(result: &RunResult, label: &str) -> u32 {
+    group(result, label).comparisons[0].degraded_cycles
+}
+
+// ---- groups
+
+#[test]
+fn without_matrix_there_is_one_result_per_model() {
+    let result = result(&journal(&pipeline(SIMPLE), |_| Fate::Well));
+    let [model] = &result.models[..] else {
+        panic!("{:?}", result.models)
+    };
+    assert_eq!((model.cell.as_ref(), model.measure.as_ref()), (None, None));
+    assert_eq!(model.label(), "m");
+    assert_eq!(
+        (
+            model.warmup_requests,
+            model.requests_per_visit,
+            model.concurrency
+        ),
+        (1, 2, 1)
+    );
+    assert_eq!(model.revision.as_deref(), Some("main"));
+    assert_eq!(model.comparisons[0].verdict, Verdict::Faster);
+    assert_eq!(model.engines[1].requests, 16, "warm-up does not count");
+    assert_eq!(result.workload.prompts, ["hi", "ho"]);
+    assert_eq!(result.warnings, ["[F0001] a note"]);
+    assert!(result.cells.is_empty() && result.thresholds.is_empty());
+}
+
+#[test]
+fn there_is_a_result_for_every_cell_and_measure_stage() {
+    let result = result(&journal(&pipeline(SEVERAL), |_| Fate::Well));
+    let labels: Vec<String> = result.models.iter().map(ModelResult::label).collect();
+    let stages = ["measure", "burst", "again"];
+    let expected = ["length=8", "length=32"]
+        .into_iter()
+        .flat_map(|cell| stages.map(|stage| format!("m · {cell} · {stage}")));
+    assert_eq!(labels, expected.collect::<Vec<_>>());
+
+    let asked = |label: &str| {
+        let model = group(&result, label);
+        (
+            model.warmup_requests,
+            model.requests_per_visit,
+            model.concurrency,
+        )
+    };
+    assert_eq!(asked("m · length=8 · measure"), (3, 1, 1));
+    assert_eq!(asked("m · length=8 · burst"), (3, 2, 2));
+    assert_eq!(asked("m · length=8 · again"), (0, 1, 1), "of a fresh start");
+
+    // Two in flight: by the stage's own wall-clock time.
+    let speed = |label: &str| group(&result, label).engines[0].output_tokens_per_sec;
+    assert_eq!(speed("m · length=8 · measure"), Some(50.0));
+    assert_eq!(speed("m · length=8 · burst"), Some(100.0));
+    let memory = |label: &str| group(&result, label).engines[0].peak_memory_bytes;
+    assert_eq!(memory("m · length=8 · measure"), Some(1));
+    assert_eq!(memory("m · length=8 · again"), Some(2), "of its own part");
+}
+
+#[test]
+fn an_engine_that_a_cell_leaves_out_is_not_in_its_results() {
+    let result = result(&journal(&pipeline(SEVERAL), |_| Fate::Well));
+    let engines = |label: &str| -> Vec<&str> {
+        let engines = group(&result, label).engines.iter();
+        engines.map(|engine| engine.engine.as_str()).collect()
+    };
+    assert_eq!(engines("m · length=8 · burst"), ["a", "b"]);
+    assert_eq!(engines("m · length=32 · burst"), ["a"]);
+    assert!(
+        group(&result, "m · length=32 · burst")
+            .comparisons
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_cell_says_what_it_asks_for_if_that_is_something_else() {
+    let mut journal = journal(&pipeline(SEVERAL), |_| Fate::Well);
+    journal.events.insert(
+        0,
+        Event::Image {
+            path: "cat.png".to_owned(),
+            sha256: "ab".to_owned(),
+        },
+    );
+    let result = result(&journal);
+    assert_eq!(result.workload.max_tokens, 8);
+    let [first, second] = &result.cells[..] else {
+        panic!("{:?}", result.cells)
+    };
+    assert_eq!((first.id.as_str(), &first.workload), ("length=8", &None));
+    assert_eq!(second.matrix["length"], 32);
+    let own = second.workload.as_ref().expect("a workload of its own");
+    assert_eq!(own.max_tokens, 32);
+    for workload in [&result.workload, own] {
+        assert_eq!(workload.images[0].sha256.as_deref(), Some("ab"));
+    }
+}
+
+#[test]
+fn models_say_which_file_they_are() {
+    let mut journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
+    journal.events.insert(
+        0,
+        Event::Model {
+            cell: String::new(),
+            model: "m".to_owned(),
+            path: "/models/m.gguf".to_owned(),
+            sha256: Some("cd".to_owned()),
+        },
+    );
+    let result = result(&journal);
+    assert_eq!(result.models[0].path.as_deref(), Some("/models/m.gguf"));
+    assert_eq!(result.models[0].sha256.as_deref(), Some("cd"));
+}
+
+// ---- failures
+
+/// Something happens to `b` in the first cell's first cycle, in one of its parts.
+fn once(part: u32, fate: Fate) -> RunResult {
+    let journal = journal(&pipeline(SEVERAL), |visit| {
+        let it = visit.cell == "length=8" && visit.engine == "b" && visit.cycle == 1;
+        if it && visit.part == part {
+            fate
+        } else {
+            Fate::Well
+        }
+    });
+    result(&journal)
+}
+
+/// Degraded cycles and failures of the three measure stages of the first cell.
+fn touched(result: &RunResult) -> [(u32, usize); 3] {
+    ["measure", "burst", "again"].map(|stage| {
+        let label = format!("m · length=8 · {stage}");
+        (
+            degraded(result, &label),
+            group(result, &label).failures.len(),
+        )
+    })
+}
+
+#[test]
+fn a_failure_touches_what_comes_after_it_in_its_part() {
+    let (hit, well) = ((1, 1), (0, 0));
+    assert_eq!(
+        touched(&once(1, Fate::Fails("load", false))),
+        [hit, hit, well]
+    );
+    assert_eq!(
+        touched(&once(2, Fate::Fails("load", false))),
+        [well, well, hit]
+    );
+    assert_eq!(
+        touched(&once(1, Fate::Fails("warmup", false))),
+        [hit, hit, well]
+    );
+    // The requests of a stage say nothing about those of the next.
+    assert_eq!(
+        touched(&once(1, Fate::Fails("measure", false))),
+        [hit, well, well]
+    );
+    assert_eq!(
+        touched(&once(1, Fate::Fails("burst", false))),
+        [well, hit, well]
+    );
+    // A step may have left anything behind, but not before it ran.
+    assert_eq!(
+        touched(&once(1, Fate::Fails("measure", true))),
+        [hit, hit, well]
+    );
+    assert_eq!(
+        touched(&once(1, Fate::Fails("burst", true))),
+        [well, hit, well]
+    );
+    // It is told, though nothing depends on it.
+    let told = (0, 1);
+    assert_eq!(
+        touched(&once(1, Fate::Fails("unload", false))),
+        [well, told, well]
+    );
+    for result in [
+        once(1, Fate::Fails("load", false)),
+        once(1, Fate::Fails("warmup", true)),
+    ] {
+        assert!(
+            group(&result, "m · length=32 · measure")
+                .failures
+                .is_empty(),
+            "another cell"
+        );
+    }
+}
+
+#[test]
+fn a_failure_is_told_by_the_name_of_its_stage() {
+    let result = once(1, Fate::Fails("burst", false));
+    let failure = &group(&result, "m · length=8 · burst").failures[0];
+    assert_eq!(
+        (failure.stage.as_str(), failure.cycle, &*failure.engine),
+        ("burst", 1, "b")
+    );
+}
+
+#[test]
+fn a_model_that_cannot_be_had_has_failed_in_every_stage_of_its_cell() {
+    let pipeline = pipeline(SEVERAL);
+    let mut journal = journal(&pipeline, |_| Fate::Well);
+    let of_model = Visit {
+        cell: "length=8".to_owned(),
+        model: "m".to_owned(),
+        engine: String::new(),
+        cycle: 0,
+        part: 1,
+    };
+    let setup = StageOf {
+        kind: "setup",
+        id: "setup".to_owned(),
+        visit: Some(of_model),
+    };
+    journal.events = vec![setup.failed(false, "no file".to_owned())];
+    let result = result(&journal);
+    assert_eq!(
+        result.run.outcome,
+        Outcome::Interrupted,
+        "there is no last line"
+    );
+    for (cell, failures) in [("length=8", 1), ("length=32", 0)] {
+        for stage in ["measure", "burst", "again"] {
+            let model = group(&result, &format!("m · {cell} · {stage}"));
+            assert_eq!(model.failures.len(), failures);
+            assert_eq!(model.engines[0].requests, 0);
+        }
+    }
+    assert_eq!(
+        result.warnings,
+        ["[F0001] a note"],
+        "it is no warning of the run"
+    );
+}
+
+#[test]
+fn requests_without_the_end_of_their_visit_have_a_time() {
+    let pipeline = pipeline(SIMPLE);
+    let journal = journal(&pipeline, |visit| match visit.cycle {
+        8 => Fate::Killed,
+        _ => Fate::Well,
+    });
+    let result = result(&journal);
+    let b = &result.models[0].engines[1];
+    assert_eq!((b.requests, b.output_tokens_per_sec), (15, Some(100.0)));
+    assert!((b.total_time_s - 8.0 * 0.5).abs() < 1e-9);
+    assert_eq!(
+        result.models[0].comparisons[0].cycles, 7,
+        "the last one is not whole"
+    );
+}
+
+// ---- conditions
+
+#[test]
+fn a_stage_that_is_left_out_on_one_engine_gives_no_verdict() {
+    let skips = |engine: &'static str, cycles: std::ops::RangeInclusive<u32>| {
+        let journal = journal(&pipeline(SEVERAL), move |visit| {
+            let it = engine.contains(&visit.engine) && cycles.contains(&visit.cycle);
+            if it && visit.part == 1 {
+                Fate::Skips("burst")
+            } else {
+                Fate::Well
+            }
+        });
+        result(&journal)
+    };
+    let burst = "m · length=8 · burst";
+    let result = skips("b", 1..=8);
+    let model = group(&result, burst);
+    assert_eq!(model.comparisons[0].verdict, Verdict::Inconclusive);
+    let reason = &model.comparisons[0].reason;
+    assert!(
+        reason.starts_with("the `if` of the stage left out `b` in 8"),
+        "{reason}"
+    );
+    assert_eq!(model.engines.len(), 1, "it was not to be measured");
+    assert_eq!(degraded(&result, "m · length=8 · measure"), 0);
+    let thresholds = |engine: &str| -> Vec<&ThresholdResult> {
+        let thresholds = result.thresholds.iter();
+        let of_it = thresholds.filter(|it| it.engine == engine && it.label() == burst);
+        of_it.collect()
+    };
+    assert_eq!(
+        thresholds("b"),
+        [] as [&ThresholdResult; 0],
+        "nothing was asked of it"
+    );
+    assert_eq!(thresholds("a").len(), 1);
+
+    // One cycle is enough, and where both left it out nothing is lost.
+    let once = skips("a", 3..=3);
+    assert_eq!(
+        group(&once, burst).comparisons[0].verdict,
+        Verdict::Inconclusive
+    );
+    let both = skips("a b", 1..=2);
+    assert_eq!(group(&both, burst).comparisons[0].verdict, Verdict::Faster);
+}
+
+// ---- thresholds
+
+#[test]
+fn thresholds_are_held_against_every_group() {
+    let result = result(&journal(&pipeline(SEVERAL), |_| Fate::Well));
+    let missed: Vec<String> = result
+        .thresholds
+        .iter()
+        .filter(|it| !it.passed)
+        .map(ThresholdResult::sentence)
+        .collect();
+    let of = |cell: &str, stage: &str| {
+        format!(
+            "m · {cell} · {stage} on a: output_tokens_per_sec is 50.0, at least 60 is asked for"
+        )
+    };
+    let stages = ["measure", "again"];
+    let expected = ["length=8", "length=32"].map(|cell| stages.map(|stage| of(cell, stage)));
+    assert_eq!(missed, expected.concat());
+    assert_eq!(result.thresholds.len(), 3 * 2 + 3);
+}
+
+#[test]
+fn a_distribution_is_bounded_by_its_median_unless_given() {
+    let text = format!(
+        "{SIMPLE}thresholds: [{{ metric: request_latency_ms, max: 600, engine: b, model: m }}]\n"
+    );
+    let result = result(&journal(&pipeline(&text), |_| Fate::Well));
+    let [threshold] = &result.thresholds[..] else {
+        panic!("{:?}", result.thresholds)
+    };
+    assert_eq!(threshold.what(), "request_latency_ms p50");
+    assert_eq!((threshold.value, threshold.passed), (Some(500.0), true));
+}
+
+// ---- the file
+
+fn write(folder: &RunFolder, journal: &Journal) -> Writer {
+    let mut writer = Writer::create(&folder.journal()).expect("a journal");
+    let started = Event::Started(journal.started.clone());
+    for event in std::iter::once(&started).chain(&journal.events) {
+        writer.append(event).expect("a line");
+    }
+    writer
+}
+
+fn results() -> (tempfile::TempDir, impl Fn(&str) -> RunFolder) {
+    let results = tempfile::tempdir().expect("a folder");
+    let path = results.path().to_owned();
+    (results, move |name: &str| {
+        RunFolder::create(&path, name).expect("a folder")
+    })
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let (_results, create) = results();
+    let folder = create("t");
+    let mut journal = journal(&pipeline(SEVERAL), |visit| match visit.cycle {
+        1 => Fate::Skips("burst"),
+        2 => Fate::Fails("load", true),
+        _ => Fate::Well,
+    });
+    let step = |reason: Option<&str>| Event::Step {
+        name: "step".to_owned(),
+        skipped: reason.is_some(),
+        reason: reason.map(str::to_owned),
+    };
+    let setup = StageOf {
+        kind: "setup",
+        id: "prepare".to_owned(),
+        visit: None,
+    };
+    journal.events.extend([
+        setup.begins(7),
+        setup.failed(true, "boom".to_owned()),
+        step(None),
+        step(Some("its `if` is false")),
+    ]);
+    drop(write(&folder, &journal));
+    assert_eq!(
+        journal::read(&folder.journal()).expect("it is whole"),
+        journal
+    );
+}
+
+#[test]
+fn a_simple_run_has_a_simple_journal() {
+    let journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
+    let line = |event: &Event| serde_json::to_string(event).expect("serialises");
+    assert_eq!(
+        line(&journal.events[0]),
+        format!(
+            r#"{{"event":"stage","stage":"load","model":"m","engine":"{}","cycle":1,"at_ns":0}}"#,
+            journal.started.plan.visits[0].engine
+        )
+    );
+    let visit = journal
+        .events
+        .iter()
+        .find(|event| matches!(event, Event::Visit(_)));
+    let visit: serde_json::Value = serde_json::to_value(visit).expect("serialises");
+    assert_eq!(visit.get("cell"), None);
+    assert_eq!(visit.get("part"), None);
+    assert!(visit["measure_ns"]["measure"].is_u64());
+}
+
+#[test]
+fn a_run_in_progress_is_not_interrupted() {
+    let (_results, create) = results();
+    let folder = create("t");
+    let mut journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
+    journal.events.pop();
+    let writer = write(&folder, &journal);
+    let outcome = || result_of(&folder).expect("a result").run.outcome;
+    assert_eq!(outcome(), Outcome::Running);
+    drop(writer);
+    assert_eq!(outcome(), Outcome::Interrupted);
+}
+
+#[test]
+fn latest_is_the_run_that_has_ended_last() {
+    let (results, create) = results();
+    let results = results.path();
+    let journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
+    let latest = || find_run(results, "latest").map(|folder| folder.id());
+    let first = create("first");
+    drop(write(&first, &journal));
+    assert_eq!(
+        latest().expect("the only one"),
+        first.id(),
+        "though it has not ended"
+    );
+    first.make_latest().expect("a link");
+    let second = create("second");
+    drop(write(&second, &journal));
+    assert_eq!(latest().expect("a link"), first.id());
+    second.make_latest().expect("a link");
+    assert_eq!(latest().expect("a link"), second.id());
+    let ids: Vec<String> = runs(results).iter().map(RunFolder::id).collect();
+    assert_eq!(ids, [first.id(), second.id()], "the link is no run");
+    assert!(find_run(Path::new("nowhere"), "latest").is_err());
+}
+
+// ---- the past
+
+#[test]
+fn the_newest_finished_run_of_the_pipeline_tells_what_it_takes() {
+    let (results, create) = results();
+    let pipeline = pipeline(SIMPLE);
+    let whole = journal(&pipeline, |visit| match visit.cycle {
+        1 => Fate::Fails("load", false),
+        _ => Fate::Well,
+    });
+    let known = || past(results.path(), "t").map(|(folder, past)| (folder.id(), past));
+    assert!(known().is_none());
+    let finished = create("1");
+    drop(write(&finished, &whole));
+    let mut other = whole.clone();
+    other.started.subject.name = "other".to_owned();
+    drop(write(&create("2"), &other));
+    let mut interrupted = whole;
+    interrupted.events.pop();
+    drop(write(&create("3"), &interrupted));
+    create("4");
+
+    let (folder, past) = known().expect("a run");
+    assert_eq!(folder, finished.id());
+    // A visit takes 5 s, of which 3 or 1.5 s for its requests, as the journal says.
+    let estimate = Estimate::new(&pipeline, &Plan::new(&pipeline), Some(&past));
+    assert_eq!(
+        estimate.seconds,
+        Some(16.0 * 5.0),
+        "failed visits say nothing"
+    );
+}
+
+// ---- what can be asked for
+
+#[test]
+fn a_failed_request_is_no_failure_of_its_stage() {
+    let pipeline = pipeline(SIMPLE);
+    let mut journal = journal(&pipeline, |_| Fate::Well);
+    let request = journal.events.iter_mut().find_map(|event| match event {
+        Event::Request(record) if record.place.phase == Phase::Measure => Some(record),
+        _ => None,
+    });
+    let request = request.expect("a request");
+    request.failed = Some(Failed::new(ErrorClass::Timeout, "after 5m"));
+    let engine = request.place.engine.clone();
+    let result = result(&journal);
+    let model = &result.models[0];
+    assert!(model.failures.is_empty());
+    assert_eq!(model.engine(&engine).map(|it| it.succeeded), Some(15));
+    assert_eq!(model.comparisons[0].degraded_cycles, 1);
+}

@@ -1,0 +1,121 @@
+//! The stages that send requests: `warmup` and `measure`.
+
+use super::requests::Batch;
+use super::{Link, Running, Staged, Trouble, VisitRun, attempt};
+use crate::context::holds;
+use crate::journal::StageOf;
+use prony_config::{Arrival, Condition, OnFailure, Step, Work};
+use prony_plan::Phase;
+use std::time::Duration;
+
+/// What the two kinds have in common.
+pub(super) struct Stage<'v> {
+    pub(super) phase: Phase,
+    pub(super) id: String,
+    pub(super) on_failure: OnFailure,
+    condition: &'v Condition,
+    before: &'v [Step],
+    after: &'v [Step],
+    requests: u32,
+    concurrency: u32,
+    timeout: Option<Duration>,
+}
+
+impl<'v> Stage<'v> {
+    pub(super) fn new(work: &'v Work, id: String) -> Self {
+        let std = prony_config::Duration::to_std;
+        match work {
+            Work::Warmup(stage) => Self {
+                phase: Phase::Warmup,
+                id,
+                on_failure: stage.on_failure,
+                condition: &stage.condition,
+                before: &stage.before,
+                after: &stage.after,
+                requests: stage.requests,
+                concurrency: 1,
+                timeout: stage.timeout.map(std),
+            },
+            Work::Measure(stage) => {
+                let Arrival::Concurrency(concurrency) = stage.arrival;
+                Self {
+                    phase: Phase::Measure,
+                    id,
+                    on_failure: stage.on_failure,
+                    condition: &stage.condition,
+                    before: &stage.before,
+                    after: &stage.after,
+                    requests: stage.requests,
+                    concurrency,
+                    timeout: stage.timeout.map(std),
+                }
+            }
+        }
+    }
+}
+
+impl VisitRun<'_, '_> {
+    pub(super) async fn work(
+        &mut self,
+        stage: &Stage<'_>,
+        of_visit: &StageOf,
+        running: &mut Running,
+    ) -> Staged<()> {
+        if stage.requests == 0 {
+            return Ok(Ok(()));
+        }
+        let wanted = holds(stage.condition, &self.context());
+        if wanted == Ok(false) {
+            let at_ns = self.runner.now();
+            self.runner.tell(of_visit.is_skipped(at_ns))?;
+            return Ok(Ok(()));
+        }
+        self.begin(of_visit)?;
+        attempt!(wanted);
+        attempt!(self.steps(of_visit, stage.before).await?);
+        attempt!(self.send(stage, running).await?);
+        self.steps(of_visit, stage.after).await
+    }
+
+    async fn send(&mut self, stage: &Stage<'_>, running: &mut Running) -> Staged<()> {
+        self.first_failure = None;
+        self.first_sent_ns = None;
+        let batch = Batch {
+            phase: stage.phase,
+            stage: &stage.id,
+            count: stage.requests,
+            concurrency: stage.concurrency,
+            limit: stage.timeout,
+        };
+        let begin = self.runner.now();
+        let process = &mut running.process;
+        let succeeded = match &mut running.link {
+            Link::Http { target } => self.over_http(&batch, target, process).await?,
+            Link::Worker(worker) => self.over_worker(&batch, worker, process).await?,
+        };
+        // From the first sending, since encoding is prony's work, to the last
+        // answer: that prony then finds out whether the engine has
+        // crashed is no time of the engine's. When it was interrupted, to now:
+        // requests were under way.
+        if stage.phase == Phase::Measure {
+            let end = match succeeded {
+                Ok(_) => self.last_end_ns,
+                Err(_) => self.runner.now(),
+            };
+            let begin = self.first_sent_ns.unwrap_or(begin);
+            let time = end.saturating_sub(begin);
+            self.summary.measure_ns.insert(stage.id.clone(), time);
+        }
+        if attempt!(succeeded) > 0 {
+            return Ok(Ok(()));
+        }
+        let why = self.first_failure.take();
+        let why = why.map_or_else(String::new, |failed| {
+            format!("; the first: {}: {}", failed.class.name(), failed.message)
+        });
+        Ok(Err(Trouble::Failed(format!(
+            "none of {} requests succeeded{why}",
+            stage.requests
+        ))))
+    }
+}

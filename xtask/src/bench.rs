@@ -1,0 +1,194 @@
+//! Benchmarks of prony itself.  No check depends on a time; who changes what is
+//! measured looks at the numbers.
+
+mod config;
+mod generate;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell;
+use crate::workspace::Workspace;
+
+/// How often each command is measured.
+const RUNS: usize = 30;
+
+/// Runs before those, which fill the caches of the disk and the processor.
+const UNMEASURED: usize = 3;
+
+const BENCHES: [(&str, &str); 1] = [(
+    "config",
+    "`prony validate` of a long pipeline and of those that ship, and `prony --help`",
+)];
+
+/// Whether a time above its target makes the command fail.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Targets {
+    Shown,
+    Strict,
+}
+
+pub(crate) fn list() {
+    for (name, what) in BENCHES {
+        println!("{name:<10}{what}");
+    }
+}
+
+pub(crate) fn bench(workspace: &Workspace, name: &str, targets: Targets) -> Result<()> {
+    match name {
+        "config" => config::config(workspace, targets),
+        _ => bail!("there is no bench `{name}`; `cargo xtask bench` lists them"),
+    }
+}
+
+/// A command whose whole life is measured, from before its process is made.
+struct Case {
+    name: String,
+    command: Command,
+    target: Option<Duration>,
+}
+
+/// What was measured of a case, sorted.
+struct Measured {
+    name: String,
+    times: Vec<Duration>,
+    target: Option<Duration>,
+}
+
+impl Measured {
+    fn median(&self) -> Duration {
+        let upper = self.times.len() / 2;
+        let lower = (self.times.len() - 1) / 2;
+        (self.times[lower] + self.times[upper]) / 2
+    }
+
+    fn is_missed(&self) -> bool {
+        self.target.is_some_and(|target| self.median() > target)
+    }
+}
+
+/// Runs all cases in turn, so that what else the machine does meets all alike.
+/// The first one is to be a program that does nothing: what is left to be had.
+fn measure(mut cases: Vec<Case>) -> Result<Vec<Measured>> {
+    for case in &mut cases {
+        // What does not work would be measured as very fast.
+        let name = &case.name;
+        let output = case
+            .command
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot start `{name}`"))?;
+        if !output.status.success() {
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            bail!("`{name}` failed: {}", output.status);
+        }
+        case.command.stdout(Stdio::null()).stderr(Stdio::null());
+    }
+    let mut times = vec![Vec::with_capacity(RUNS); cases.len()];
+    for run in 0..UNMEASURED + RUNS {
+        for (case, times) in cases.iter_mut().zip(&mut times) {
+            let started = Instant::now();
+            let status = case.command.status();
+            let took = started.elapsed();
+            if !status.is_ok_and(|status| status.success()) {
+                bail!("`{}` failed in run {run}", case.name);
+            }
+            if run >= UNMEASURED {
+                times.push(took);
+            }
+        }
+    }
+    let sorted = |mut times: Vec<Duration>| {
+        times.sort_unstable();
+        times
+    };
+    Ok(cases
+        .into_iter()
+        .zip(times)
+        .map(|(case, times)| Measured {
+            name: case.name,
+            times: sorted(times),
+            target: case.target,
+        })
+        .collect())
+}
+
+/// Keeps this process and those that it starts on one core; says which.
+fn pin() -> Option<String> {
+    shell::on_path("taskset")?;
+    let process = std::process::id().to_string();
+    let taskset = |arguments: &[&str]| shell::output(Command::new("taskset").args(arguments)).ok();
+    let allowed = String::from_utf8(taskset(&["-c", "-p", &process])?).ok()?;
+    // `pid 1's current affinity list: 0,2-3`: the last core is the least busy one.
+    let core = allowed.trim().rsplit([' ', ',', '-']).next()?.to_owned();
+    taskset(&["-c", "-p", &core, &process])?;
+    Some(core)
+}
+
+/// A program that does nothing, as it takes its time too.
+fn nothing() -> Result<Case> {
+    let program = shell::on_path("true").context("there is no program `true` on PATH")?;
+    Ok(Case {
+        name: program.display().to_string(),
+        command: Command::new(program),
+        target: None,
+    })
+}
+
+/// Prints a table, and fails if a target was missed and must not be.
+fn show(table: &[Measured], targets: Targets) -> Result<()> {
+    let width = table.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    println!(
+        "{:<width$}  {:>8}  {:>8}  {:>8}  {:>8}",
+        "ms", "min", "median", "max", "target"
+    );
+    for row in table {
+        let [min, max] = [0, row.times.len() - 1].map(|at| milliseconds(row.times[at]));
+        let verdict = match (row.target, row.is_missed()) {
+            (None, _) => String::new(),
+            (Some(target), missed) => format!(
+                "  {:>8.0}  {}",
+                milliseconds(target),
+                if missed { "missed" } else { "ok" }
+            ),
+        };
+        println!(
+            "{:<width$}  {min:>8.2}  {:>8.2}  {max:>8.2}{verdict}",
+            row.name,
+            milliseconds(row.median()),
+        );
+    }
+    let missed: Vec<&str> = table
+        .iter()
+        .filter(|row| row.is_missed())
+        .map(|row| row.name.as_str())
+        .collect();
+    if targets == Targets::Strict && !missed.is_empty() {
+        bail!("above the target by the median: {}", missed.join(", "));
+    }
+    Ok(())
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_decides() {
+        let times = |times: &[u64]| Measured {
+            name: String::new(),
+            times: times.iter().copied().map(Duration::from_millis).collect(),
+            target: Some(Duration::from_millis(3)),
+        };
+        assert_eq!(times(&[1, 2, 9]).median(), Duration::from_millis(2));
+        assert_eq!(times(&[1, 2, 3, 9]).median(), Duration::from_micros(2500));
+        assert!(!times(&[1, 3, 9]).is_missed());
+        assert!(times(&[1, 4, 9]).is_missed());
+    }
+}

@@ -1,0 +1,310 @@
+//! The published schemas, tried with validators that are not ours.
+//!
+//! prony checks pipelines with its own reading of its own schema, so a mistake
+//! in both would go unseen.  Two other implementations, in two other languages,
+//! must agree that the schemas are valid, and on which files are valid by them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::workspace::{Workspace, create_folder, is_pipeline};
+use crate::{python, shell};
+
+const SCHEMAS: [&str; 3] = [
+    "schemas/pipeline.v1.json",
+    "schemas/result.v1.json",
+    "schemas/lock.v1.json",
+];
+
+/// The schema that all pipelines are checked by.
+const PIPELINE: &str = SCHEMAS[0];
+
+/// Files here are invalid by the schema alone.
+const INVALID: &str = "schemas/tests/invalid/schema/";
+
+/// Where to find the versions that are installed, and ajv's caller.
+const FOLDER: &str = "xtask/validators";
+
+/// In an installed folder, a copy of the list that was installed.
+const STAMP: &str = ".installed";
+
+/// The most that is said about one file.
+const MAX_REASONS: usize = 3;
+
+const WITHOUT: &str = "`cargo xtask test --fast` leaves this check out";
+
+/// Tries the schemas and all pipelines of the repository with both validators.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let files = workspace.files()?;
+    let mut wanted: BTreeMap<&str, Wanted> = BTreeMap::new();
+    for path in &files {
+        if let Some(verdict) = Wanted::of(workspace, path)? {
+            wanted.insert(path, verdict);
+        }
+    }
+    for verdict in [Wanted::Valid, Wanted::Invalid] {
+        if !wanted.values().any(|found| *found == verdict) {
+            bail!("no {verdict:?} pipeline to check was found; {INVALID} has the invalid ones");
+        }
+    }
+
+    let mut disagreements = Vec::new();
+    for validator in [check_jsonschema(workspace)?, ajv(workspace)?] {
+        shell::step(&format!(
+            "checking {} schemas and {} pipelines with {}",
+            SCHEMAS.len(),
+            wanted.len(),
+            validator.name
+        ));
+        let schemas: BTreeMap<&str, Wanted> = SCHEMAS.map(|path| (path, Wanted::Valid)).into();
+        let found = validator.run(workspace, &["--check-metaschema"], &schemas)?;
+        disagreements.extend(disagree(validator.name, &schemas, &found));
+        // A schema that is none would be blamed on every pipeline.
+        if !found.contains_key(PIPELINE) {
+            let found = validator.run(workspace, &["--schemafile", PIPELINE], &wanted)?;
+            disagreements.extend(disagree(validator.name, &wanted, &found));
+        }
+    }
+    for line in &disagreements {
+        eprintln!("{line}");
+    }
+    match disagreements.len() {
+        0 => Ok(()),
+        1 => bail!("a validator does not say what it should (above)"),
+        count => bail!("the validators do not say what they should ({count} times, above)"),
+    }
+}
+
+/// What a validator must say about a file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Wanted {
+    Valid,
+    Invalid,
+}
+
+impl Wanted {
+    /// For a path of the repository; nothing for what is no pipeline.
+    fn of(workspace: &Workspace, path: &str) -> Result<Option<Self>> {
+        if !is_pipeline(path) {
+            return Ok(None);
+        }
+        if path.starts_with(INVALID) {
+            return Ok(Some(Self::Invalid));
+        }
+        let valid = path.starts_with("pipelines/")
+            || path.starts_with("schemas/tests/valid/")
+            // An example may well bring YAML of another kind.
+            || (path.starts_with("examples/") && names_stages(workspace, path)?);
+        Ok(valid.then_some(Self::Valid))
+    }
+}
+
+/// Whether a file looks like a pipeline, complete or on top of another.
+fn names_stages(workspace: &Workspace, path: &str) -> Result<bool> {
+    let text = fs::read_to_string(workspace.root.join(path))
+        .with_context(|| format!("cannot read {path}"))?;
+    Ok(text
+        .lines()
+        .any(|line| line.starts_with("stages:") || line.starts_with("extends:")))
+}
+
+/// What a validator has against a file.
+enum Verdict {
+    /// It is no YAML, or no JSON, to this validator.
+    Unreadable(String),
+    /// Place and reason of each.
+    Invalid(Vec<String>),
+}
+
+/// A program that checks files, and says what is wrong in JSON.
+struct Validator {
+    name: &'static str,
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Validator {
+    /// What it has against some of the files, by file.
+    fn run(
+        &self,
+        workspace: &Workspace,
+        mode: &[&str],
+        files: &BTreeMap<&str, Wanted>,
+    ) -> Result<BTreeMap<String, Verdict>> {
+        let report = shell::report(
+            Command::new(&self.program)
+                .args(&self.arguments)
+                .args(mode)
+                .args(files.keys())
+                .current_dir(&workspace.root),
+        )?;
+        let report: Value = serde_json::from_slice(&report)
+            .with_context(|| format!("{} says nothing that can be read", self.name))?;
+        let entries = |key: &str| report[key].as_array().cloned().unwrap_or_default();
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+
+        let mut verdicts = BTreeMap::new();
+        for entry in entries("errors") {
+            let reason = format!("{}: {}", text(&entry, "path"), text(&entry, "message"));
+            let verdict = verdicts
+                .entry(text(&entry, "filename"))
+                .or_insert_with(|| Verdict::Invalid(Vec::new()));
+            if let Verdict::Invalid(reasons) = verdict {
+                reasons.push(reason);
+            }
+        }
+        for entry in entries("parse_errors") {
+            let verdict = Verdict::Unreadable(text(&entry, "message"));
+            verdicts.insert(text(&entry, "filename"), verdict);
+        }
+        Ok(verdicts)
+    }
+}
+
+/// A line for each file about which a validator says what it should not.
+fn disagree(
+    validator: &str,
+    wanted: &BTreeMap<&str, Wanted>,
+    found: &BTreeMap<String, Verdict>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (&path, wanted) in wanted {
+        match (wanted, found.get(path)) {
+            (Wanted::Valid, None) | (Wanted::Invalid, Some(Verdict::Invalid(_))) => {}
+            (Wanted::Valid, Some(Verdict::Invalid(reasons))) => {
+                for reason in reasons.iter().take(MAX_REASONS) {
+                    lines.push(format!("{path}: valid, but {validator} says: {reason}"));
+                }
+            }
+            (_, Some(Verdict::Unreadable(reason))) => {
+                lines.push(format!("{path}: {validator} cannot parse it: {reason}"));
+            }
+            (Wanted::Invalid, None) => {
+                lines.push(format!("{path}: invalid, but {validator} accepts it"));
+            }
+        }
+    }
+    lines
+}
+
+/// Installs check-jsonschema, which is written in Python.
+fn check_jsonschema(workspace: &Workspace) -> Result<Validator> {
+    let requirements = workspace.root.join(FOLDER).join("requirements.txt");
+    let venv = workspace.cache.join("validators/python");
+    let python = venv.join("bin/python");
+    // An environment is of use only as long as the Python that it was made with.
+    let starts = || shell::succeeds(Command::new(&python).args(["-c", "import check_jsonschema"]));
+    if !(is_installed(&venv, &requirements) && starts()) {
+        shell::step("installing check-jsonschema");
+        let packages = [OsStr::new("--requirement"), requirements.as_os_str()];
+        python::venv(&venv, &packages).with_context(|| {
+            format!(
+                "check-jsonschema could not be installed: \
+                 it needs python3 with pip, and a package index; {WITHOUT}"
+            )
+        })?;
+        mark_installed(&venv, &requirements)?;
+    }
+    Ok(Validator {
+        name: "check-jsonschema",
+        program: python,
+        arguments: ["-m", "check_jsonschema", "--output-format", "json"]
+            .map(str::to_owned)
+            .into(),
+    })
+}
+
+/// Installs ajv, which is written in JavaScript.
+fn ajv(workspace: &Workspace) -> Result<Validator> {
+    for program in ["node", "npm"] {
+        if shell::on_path(program).is_none() {
+            bail!(
+                "{program} is missing, and ajv needs it: install Node.js with npm \
+                 (Debian: `apt-get install nodejs npm`, macOS: `brew install node`); {WITHOUT}"
+            );
+        }
+    }
+    let source = workspace.root.join(FOLDER);
+    let folder = workspace.cache.join("validators/node");
+    create_folder(&folder)?;
+    // Node looks for packages beside the script that asks for them.
+    for file in ["check.mjs", "package.json", "package-lock.json"] {
+        fs::copy(source.join(file), folder.join(file))
+            .with_context(|| format!("cannot copy {file} to {}", folder.display()))?;
+    }
+    let lock = source.join("package-lock.json");
+    if !is_installed(&folder, &lock) {
+        shell::step("installing ajv");
+        let options = [
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ];
+        shell::run(
+            Command::new("npm")
+                .arg("ci")
+                .args(options)
+                .current_dir(&folder),
+        )
+        .with_context(|| {
+            format!("ajv could not be installed: is npm's registry reachable? {WITHOUT}")
+        })?;
+        mark_installed(&folder, &lock)?;
+    }
+    Ok(Validator {
+        name: "ajv",
+        program: "node".into(),
+        arguments: vec![folder.join("check.mjs").to_string_lossy().into_owned()],
+    })
+}
+
+/// Whether a folder holds what this very list says.
+fn is_installed(folder: &Path, list: &Path) -> bool {
+    let now = fs::read(list);
+    now.is_ok_and(|now| fs::read(folder.join(STAMP)).is_ok_and(|then| then == now))
+}
+
+fn mark_installed(folder: &Path, list: &Path) -> Result<()> {
+    fs::copy(list, folder.join(STAMP))
+        .with_context(|| format!("cannot write into {}", folder.display()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_told() {
+        let wanted = BTreeMap::from([
+            ("good", Wanted::Valid),
+            ("bad", Wanted::Invalid),
+            ("good?", Wanted::Valid),
+            ("bad?", Wanted::Invalid),
+            ("torn", Wanted::Invalid),
+        ]);
+        let found = BTreeMap::from([
+            ("bad".to_owned(), Verdict::Invalid(vec!["a".to_owned()])),
+            (
+                "good?".to_owned(),
+                Verdict::Invalid(vec!["$.b: c".to_owned()]),
+            ),
+            ("torn".to_owned(), Verdict::Unreadable("d".to_owned())),
+        ]);
+        assert_eq!(
+            disagree("ajv", &wanted, &found),
+            [
+                "bad?: invalid, but ajv accepts it",
+                "good?: valid, but ajv says: $.b: c",
+                "torn: ajv cannot parse it: d",
+            ]
+        );
+    }
+}

@@ -770,10 +770,15 @@ impl Place<'_> {
         };
         let trimmed = self.expression.trim_end().len();
         let leading = self.expression.len() - self.expression.trim_start().len();
+        // The parser's ranges may end inside a character.
         let from = range.start.max(leading).min(trimmed);
+        let from = self.expression.floor_char_boundary(from);
         let to = range.end.min(trimmed).max(from);
+        let to = self.expression.ceil_char_boundary(to);
         if from == to {
-            return start + from..(start + from + 1).min(self.scalar.end);
+            let next = self.expression[from..].chars().next();
+            let end = start + from + next.map_or(1, char::len_utf8);
+            return start + from..end.min(self.scalar.end);
         }
         start + from..start + to
     }

@@ -3,6 +3,8 @@
 //! Mappings are merged, other values replaced and `null` removes, as in JSON
 //! Merge Patch (RFC 7396). Every key and value keeps the place it came from.
 
+use std::collections::HashMap;
+
 use prony_diagnostic::Diagnostic;
 
 use crate::inputs::Inputs;
@@ -155,35 +157,38 @@ fn take(node: &mut Node, key: &str) -> Option<Entry> {
 
 /// A tree with another one laid over it.
 fn over(base: Node, top: Node) -> Node {
-    let (Kind::Map(_), Kind::Map(_)) = (&base.kind, &top.kind) else {
-        return without_null(top);
+    let span = top.span;
+    let (base, tops) = match (base.kind, top.kind) {
+        (Kind::Map(base), Kind::Map(tops)) => (base, tops),
+        (_, kind) => return without_null(Node { kind, span }),
     };
-    let span = top.span.clone();
-    let (Kind::Map(mut entries), Kind::Map(tops)) = (base.kind, top.kind) else {
-        unreachable!("both are mappings, as was just seen")
-    };
+    let mut places: HashMap<String, usize> = base
+        .iter()
+        .map(|entry| entry.key.clone())
+        .zip(0..)
+        .collect();
+    let mut entries: Vec<Option<Entry>> = base.into_iter().map(Some).collect();
     for entry in tops {
-        let at = entries.iter().position(|below| below.key == entry.key);
-        match (at, &entry.value.kind) {
-            (Some(at), Kind::Null) => {
-                entries.remove(at);
-            }
-            (Some(at), _) => {
-                let below = entries[at].clone();
-                entries[at] = Entry {
-                    value: over(below.value, entry.value),
-                    ..entry
+        let removes = entry.value.kind.is_null();
+        match places.get(&entry.key) {
+            Some(at) if removes => entries[*at] = None,
+            Some(at) => {
+                let value = match entries[*at].take() {
+                    Some(below) => over(below.value, entry.value),
+                    None => without_null(entry.value),
                 };
+                entries[*at] = Some(Entry { value, ..entry });
             }
-            (None, Kind::Null) => {}
-            (None, _) => entries.push(Entry {
-                value: without_null(entry.value),
-                ..entry
-            }),
+            None if removes => {}
+            None => {
+                places.insert(entry.key.clone(), entries.len());
+                let value = without_null(entry.value);
+                entries.push(Some(Entry { value, ..entry }));
+            }
         }
     }
     Node {
-        kind: Kind::Map(entries),
+        kind: Kind::Map(entries.into_iter().flatten().collect()),
         span,
     }
 }

@@ -40,7 +40,8 @@ pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) 
 pub(crate) fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// A shorter word starts too much.
     const LEAST: usize = 3;
-    let names: Vec<&str> = names.into_iter().collect();
+    // The word itself is no help where it is wrong.
+    let names: Vec<&str> = names.into_iter().filter(|name| *name != word).collect();
     let lower = shorten(word).to_lowercase();
     if let Some(name) = names
         .iter()
@@ -51,10 +52,11 @@ pub(crate) fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) 
     }
     let name = nearest(&lower, names.iter().copied()).into_iter().next()?;
     let distance = strsim::damerau_levenshtein(&lower, name);
-    let mut longer = names
-        .iter()
-        .copied()
-        .filter(|name| name.starts_with(&*lower));
+    let mut longer = names.iter().copied().filter(|name| {
+        // One more part of a path is another name.
+        let rest = name.strip_prefix(&*lower);
+        rest.is_some_and(|rest| !rest.contains('.'))
+    });
     if distance > 1
         && lower.chars().count() >= LEAST
         && let (Some(only), None) = (longer.next(), longer.next())

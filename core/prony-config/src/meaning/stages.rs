@@ -124,7 +124,11 @@ fn in_order(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
                         )
                         .and(since.clone(), "loaded for this one")
                         .note("a `warmup` or `measure` without a `load` before it loads the engine")
-                        .help(format!("move `load` before {earlier}")),
+                        .help(if stages[..index].iter().any(|s| s.key == "measure") {
+                            format!("move `load` before {earlier}, or put `- unload: {{}}` before it for a fresh start")
+                        } else {
+                            format!("move `load` before {earlier}")
+                        }),
                     );
                 }
                 engine = Engine::Loaded(place);

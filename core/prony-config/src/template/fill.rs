@@ -3,23 +3,26 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind};
+use minijinja::Environment;
 use prony_diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 
-use super::expression::{FILTERS, compile, environment, repeats, without_texts};
-use super::names::{Names, Phase, Scope, Step, root};
+use super::expression::environment;
+use super::names::{Names, Phase, Scope, Step, only, root};
+use super::place::{Place, misplaced, unclosed};
 use super::render::{NO_VALUE, evaluate, render_scalar};
-use super::scan::{MAX_EXPRESSION, Part, Unclosed, is_template, parts, starts};
+use super::scan::{Part, Unclosed, is_template, parts, starts};
 use crate::codes;
 use crate::text::Texts;
 use crate::tree::{Entry, Kind, Node, Span};
-use crate::wording::{list, literal, nearest, similar};
+use crate::wording::literal;
 use crate::yaml::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 
 /// More are not looked for: they would not be shown.
 const MAX_PROBLEMS: usize = 100;
+
+/// The most values that all templates together may look at.
+const MAX_LOOKED_AT: usize = 100 * MAX_NODES;
 
 /// A document with the values that are known when it is loaded.
 pub(crate) struct Filled {
@@ -68,22 +71,12 @@ pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<Stri
     let set: Map<String, Value> = set
         .map(|(name, value)| (name.clone(), value.into()))
         .collect();
-    let mut walk = Walk {
-        environment: environment(),
+    let mut walk = Walk::new(
         texts,
-        names: &names,
-        values: json!({ "vars": {}, "env": set }),
-        phase: Phase::Load,
-        path: Vec::new(),
-        problems: Vec::new(),
-        kept: Vec::new(),
-        used: BTreeSet::new(),
-        broken: HashSet::new(),
-        private: HashSet::new(),
-        has_cells: false,
-        spent: 0,
-        stuck: false,
-    };
+        &names,
+        Phase::Load,
+        json!({ "vars": {}, "env": set }),
+    );
     walk.sample();
     // Variables first, wherever they stand: all else may use them.
     let vars = root.entry("vars").map(|vars| walk.vars(vars));
@@ -124,22 +117,7 @@ impl Filled {
     ) -> (Node, Vec<Diagnostic>) {
         let mut values = self.values.clone();
         values["matrix"] = Value::Object(matrix.clone());
-        let mut walk = Walk {
-            environment: environment(),
-            texts,
-            names: &self.names,
-            values,
-            phase: Phase::Cell,
-            path: Vec::new(),
-            problems: Vec::new(),
-            kept: Vec::new(),
-            used: BTreeSet::new(),
-            broken: HashSet::new(),
-            private: HashSet::new(),
-            has_cells: false,
-            spent: 0,
-            stuck: false,
-        };
+        let mut walk = Walk::new(texts, &self.names, Phase::Cell, values);
         let root = walk.node(&self.root);
         (root, walk.problems)
     }
@@ -246,11 +224,33 @@ struct Walk<'a> {
     has_cells: bool,
     /// Values that templates have made, counted as the parser counts.
     spent: usize,
+    /// Values that templates have looked at, counted in the same way.
+    looked_at: usize,
     /// Whether a value could not be filled in, for a reason that is told.
     stuck: bool,
 }
 
 impl<'a> Walk<'a> {
+    fn new(texts: &'a Texts, names: &'a Names, phase: Phase, values: Value) -> Self {
+        Self {
+            environment: environment(),
+            texts,
+            names,
+            values,
+            phase,
+            path: Vec::new(),
+            problems: Vec::new(),
+            kept: Vec::new(),
+            used: BTreeSet::new(),
+            broken: HashSet::new(),
+            private: HashSet::new(),
+            has_cells: false,
+            spent: 0,
+            looked_at: 0,
+            stuck: false,
+        }
+    }
+
     fn document(&mut self, root: &'a Node) -> Node {
         let Kind::Map(entries) = &root.kind else {
             return root.clone();
@@ -374,6 +374,7 @@ impl<'a> Walk<'a> {
             .iter()
             .filter_map(|name| self.names.phase(name, &scope));
         let phase = phases.max().unwrap_or(Phase::Load);
+        let values = only(&self.values, &used);
         if self.phase == Phase::Load {
             self.has_cells |= phase == Phase::Cell;
             if phase > Phase::Load || used.iter().any(|name| self.is_private(name)) {
@@ -387,7 +388,7 @@ impl<'a> Walk<'a> {
         if phase > self.phase {
             return Some(node.clone());
         }
-        match self.value(node, text, &places) {
+        match self.value(node, text, &places, &values) {
             Ok(value) => Some(value),
             Err(problem) => {
                 self.problems.push(*problem);
@@ -476,16 +477,35 @@ impl<'a> Walk<'a> {
         node: &Node,
         text: &str,
         places: &[Option<Span>],
+        values: &Value,
     ) -> Result<Node, Box<Diagnostic>> {
         let at = |span: &Span, code, message: &str, label: &str| {
             Diagnostic::error(code, message).at(span.clone(), label)
         };
+        let too_large = |limit: &str| {
+            let message = "the templates make too many values";
+            let problem = at(
+                &node.span,
+                codes::BUDGET,
+                message,
+                "the limit is reached here",
+            );
+            Box::new(problem.note(limit.to_owned()))
+        };
+        // Each use copies what it looks at, so that is bounded too. A template among
+        // the values, which only what has been told can be, counts as nothing.
+        let mut looked_at = 0;
+        let _ = weigh(values, 0, &mut looked_at);
+        self.looked_at += looked_at;
+        if self.looked_at > MAX_LOOKED_AT {
+            return Err(too_large("they look at large variables too often"));
+        }
         let expressions = parts(text).filter_map(|part| match part {
             Ok(Part::Expression(expression)) => Some(expression),
             _ => None,
         });
         for (expression, place) in expressions.zip(places) {
-            let reason = match evaluate(expression, &self.values) {
+            let reason = match evaluate(expression, values) {
                 Ok(Value::Null) if !is_alone(text) => NO_VALUE.to_owned(),
                 Ok(_) => continue,
                 Err(reason) => reason,
@@ -505,17 +525,7 @@ impl<'a> Walk<'a> {
                 None => problem,
             }));
         }
-        let too_large = |limit: &str| {
-            let message = "the templates make too many values";
-            let problem = at(
-                &node.span,
-                codes::BUDGET,
-                message,
-                "the limit is reached here",
-            );
-            Box::new(problem.note(limit.to_owned()))
-        };
-        let value = render_scalar(text, &self.values)
+        let value = render_scalar(text, values)
             .map_err(|_| too_large(&format!("a text may have {MAX_TEXT} bytes")))?;
         let mut weight = 0;
         match weigh(&value, self.path.len(), &mut weight) {
@@ -610,180 +620,6 @@ fn weigh(value: &Value, depth: usize, weight: &mut usize) -> Result<(), Unfit> {
     }
 }
 
-/// A template that is not closed, with so many bytes after it.
-fn unclosed(opened: Option<&usize>, scalar: &Span, rest: usize) -> Diagnostic {
-    let span = opened.map_or_else(|| scalar.clone(), |at| *at..at + 3);
-    let problem = Diagnostic::error(codes::TEMPLATE_SYNTAX, "a template is not closed")
-        .at(span, "opened here")
-        .help("close it with `}}`");
-    if rest > MAX_EXPRESSION {
-        problem.note(format!("an expression has at most {MAX_EXPRESSION} bytes"))
-    } else {
-        problem
-    }
-}
-
-fn misplaced(span: &Span) -> Diagnostic {
-    Diagnostic::error(codes::TEMPLATE_PLACE, "a template is not evaluated here")
-        .at(span.clone(), "holds a template")
-        .note("`version`, `extends`, `env`, `allow`, and the `id` and `outputs` of stages are read before any template")
-        .help("write the value itself")
-}
-
-/// An expression and where it stands.
-struct Place<'p> {
-    environment: &'p Environment<'p>,
-    names: &'p Names,
-    scope: &'p Scope,
-    values: &'p Value,
-    expression: &'p str,
-    /// Its offset in the texts, unless escapes or an alias hide it.
-    start: Option<usize>,
-    scalar: &'p Span,
-}
-
-impl Place<'_> {
-    fn check(&self, used: &mut Vec<String>) -> Vec<Diagnostic> {
-        let compiled = match compile(self.environment, self.expression) {
-            Ok(compiled) => compiled,
-            Err(error) => {
-                let reason = error.detail().unwrap_or("not an expression");
-                let range = error.range().unwrap_or(0..self.expression.len());
-                let problem =
-                    Diagnostic::error(codes::TEMPLATE_SYNTAX, "the template can not be parsed")
-                        .at(self.span(range), reason);
-                return vec![problem];
-            }
-        };
-        let mut names: Vec<_> = compiled.undeclared_variables(true).into_iter().collect();
-        names.sort();
-        let problems: Vec<_> = names
-            .iter()
-            .filter_map(|name| self.variable(name))
-            .collect();
-        let repeated = repeats(self.expression, self.values, &names);
-        let problem = if repeated {
-            let problem = Diagnostic::error(codes::TEMPLATE_VALUE, "a template repeats a list");
-            let span = self.span(0..self.expression.len());
-            Some(
-                problem
-                    .at(span, "`*` is for numbers")
-                    .help("write the list out"),
-            )
-        } else if problems.is_empty() {
-            // A dry run finds names that only come up when they are used.
-            let tried = compiled.eval(minijinja::Value::from(Serde(self.values)));
-            tried.err().and_then(|error| self.function(&error))
-        } else {
-            None
-        };
-        used.extend(names);
-        problems.into_iter().chain(problem).collect()
-    }
-
-    fn variable(&self, name: &str) -> Option<Diagnostic> {
-        if self.names.phase(name, self.scope).is_some() {
-            return None;
-        }
-        let at = find_name(self.expression, name);
-        let span = self.span(at.map_or(0..self.expression.len(), |at| at..at + name.len()));
-        let known = self.names.all(self.scope);
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        let names = nearest(name, known.iter().copied());
-        let quoted = literal(name);
-        let note = if known.is_empty() {
-            "no variable is known here".to_owned()
-        } else {
-            format!("known here: {}", list(&names))
-        };
-        if self.names.elsewhere(name) {
-            let message = format!("the variable {quoted} has no value here");
-            let problem = Diagnostic::error(codes::TEMPLATE_SCOPE, message);
-            let problem = problem.at(span, "not known here").note(note);
-            return Some(problem.help(where_known(name)));
-        }
-        if at.is_some_and(|at| {
-            self.expression[at + name.len()..]
-                .trim_start()
-                .starts_with('(')
-        }) {
-            let message = format!("unknown function {quoted} in a template");
-            let problem = Diagnostic::error(codes::TEMPLATE_NAME, message);
-            let filters = format!("there are no functions; filters are {}", list(&FILTERS));
-            return Some(problem.at(span, "not a function").note(filters));
-        }
-        let mut problem = Diagnostic::error(
-            codes::TEMPLATE_NAME,
-            format!("unknown variable {quoted} in a template"),
-        )
-        .at(span.clone(), "not a variable")
-        .note(note);
-        problem = match name.split_once('.') {
-            Some(("env", variable)) => problem.help(format!(
-                "to read it from the environment, list it: `env: [{variable}]`"
-            )),
-            Some(("vars", variable)) => problem.help(format!(
-                "to have it, give it a value under `vars`: `{variable}: …`"
-            )),
-            _ if ["vars", "env", "matrix", "stages"].contains(&name) => {
-                problem.help(format!("name what is in it: `{name}.NAME`"))
-            }
-            _ => problem,
-        };
-        Some(match similar(name, known.iter().copied()) {
-            Some(meant) if at.is_some() && self.start.is_some() => {
-                problem.suggest("a variable with a similar name exists", span, meant)
-            }
-            _ => problem,
-        })
-    }
-
-    fn function(&self, error: &minijinja::Error) -> Option<Diagnostic> {
-        let unknown = matches!(
-            error.kind(),
-            ErrorKind::UnknownFilter
-                | ErrorKind::UnknownTest
-                | ErrorKind::UnknownFunction
-                | ErrorKind::UnknownMethod
-        );
-        let reason = error.detail().unwrap_or("unknown name");
-        let span = self.span(error.range().unwrap_or(0..self.expression.len()));
-        unknown.then(|| {
-            let message = "a template uses a name that does not exist";
-            let problem = Diagnostic::error(codes::TEMPLATE_NAME, message).at(span, reason);
-            match error.kind() {
-                ErrorKind::UnknownFilter => {
-                    problem.note(format!("known filters: {}", list(&FILTERS)))
-                }
-                ErrorKind::UnknownTest => {
-                    problem.help("compare with `==` or `!=`; there are no tests")
-                }
-                _ => problem.help(format!("use a filter: {}", list(&FILTERS))),
-            }
-        })
-    }
-
-    /// A range of the expression in the texts, at least one character long.
-    fn span(&self, range: Span) -> Span {
-        let Some(start) = self.start else {
-            return self.scalar.clone();
-        };
-        let trimmed = self.expression.trim_end().len();
-        let leading = self.expression.len() - self.expression.trim_start().len();
-        // The parser's ranges may end inside a character.
-        let from = range.start.max(leading).min(trimmed);
-        let from = self.expression.floor_char_boundary(from);
-        let to = range.end.min(trimmed).max(from);
-        let to = self.expression.ceil_char_boundary(to);
-        if from == to {
-            let next = self.expression[from..].chars().next();
-            let end = start + from + next.map_or(1, char::len_utf8);
-            return start + from..end.min(self.scalar.end);
-        }
-        start + from..start + to
-    }
-}
-
 /// Whether a text is one template and nothing else.
 fn is_alone(text: &str) -> bool {
     let mut all = parts(text);
@@ -791,35 +627,6 @@ fn is_alone(text: &str) -> bool {
         (all.next(), all.next()),
         (Some(Ok(Part::Expression(_))), None)
     )
-}
-
-/// Where a name has a value.
-fn where_known(name: &str) -> &'static str {
-    match name.split('.').next().unwrap_or_default() {
-        "vars" => "a variable knows those above it: move its definition up",
-        "matrix" => {
-            "the matrix is known in engines' `config`, in models but their `id`, in `workload`, and in stages between `setup` and `report`"
-        }
-        "stages" => {
-            "outputs are known after the step that gives them, in steps, `if` and engines' `config`"
-        }
-        "prony" | "pipeline" => {
-            "it is known in engines' `config`, a model's `path`, steps and `if`"
-        }
-        _ => "it is known in engines' `config`, and in steps and `if` from the `load` stage on",
-    }
-}
-
-/// Where a name stands in an expression, as a whole word and not in a text.
-fn find_name(expression: &str, name: &str) -> Option<usize> {
-    let code = without_texts(expression);
-    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-    let whole = |at: &usize| {
-        !code[..*at].ends_with(is_word)
-            && !code[at + name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
-    };
-    let mut found = code.match_indices(name).map(|(at, _)| at);
-    found.find(whole)
 }
 
 /// The longest text that a template may give.

@@ -8,6 +8,7 @@
 mod expression;
 mod fill;
 mod names;
+mod place;
 mod render;
 mod scan;
 

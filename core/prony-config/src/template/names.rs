@@ -1,6 +1,6 @@
 //! Which names an expression may use, by where it stands.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
@@ -28,17 +28,14 @@ pub(super) struct Names {
     order: HashMap<String, usize>,
     pub(super) env: Vec<String>,
     pub(super) axes: Vec<String>,
-    stages: Vec<Stage>,
+    /// The kinds of the stages in order; empty for what is no stage.
+    stages: Vec<String>,
+    /// When each output, such as `stages.setup.outputs.x`, is first given.
+    outputs: HashMap<String, Moment>,
 }
 
-/// What a stage gives to those that come after it.
-#[derive(Debug)]
-struct Stage {
-    id: String,
-    kind: String,
-    /// Outputs with the place of their step: `after` or `before`, and its index.
-    outputs: Vec<(bool, usize, String)>,
-}
+/// A step of a run: the stage it is in, whether after it, and its own index.
+type Moment = (usize, bool, usize);
 
 /// When a name has a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +54,30 @@ pub(super) struct Scope {
     /// So many of the variables, in the order of the file.
     vars: usize,
     matrix: bool,
-    run: Vec<String>,
+    run: Option<Run>,
+}
+
+/// What may be used of a run.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    /// A model and an engine are there.
+    visit: bool,
+    /// The engine has an address.
+    endpoint: bool,
+    /// Outputs given before then are there.
+    until: Moment,
+}
+
+impl Run {
+    /// The names but those of outputs.
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        let visit = MODEL
+            .iter()
+            .chain(&["engine.name"])
+            .filter(move |_| self.visit);
+        let endpoint = ENDPOINT.iter().filter(move |_| self.endpoint);
+        RUN.iter().chain(visit).chain(endpoint).copied()
+    }
 }
 
 impl Names {
@@ -71,7 +91,9 @@ impl Names {
         // Axes that do not stand under `axes` are told so, once.
         let matrix = section("matrix");
         let axes = matrix.and_then(|matrix| matrix.entry("axes"));
-        let mut stages: Vec<Stage> = Vec::new();
+        let mut stages: Vec<String> = Vec::new();
+        let mut outputs = HashMap::new();
+        let mut counts: HashMap<&str, usize> = HashMap::new();
         for item in section("stages").map(Node::items).unwrap_or_default() {
             // An item that is no stage keeps its place.
             let (kind, stage) = match item.entries() {
@@ -79,12 +101,14 @@ impl Names {
                 _ => ("", None),
             };
             let given = stage.and_then(|stage| stage.entry("id")?.value.text());
-            let same = stages.iter().filter(|stage| stage.kind == kind).count();
-            stages.push(Stage {
-                id: given.map_or_else(|| default_id(kind, same), str::to_owned),
-                kind: kind.to_owned(),
-                outputs: stage.map(outputs).unwrap_or_default(),
-            });
+            let same = counts.entry(kind).or_default();
+            let id = given.map_or_else(|| default_id(kind, *same), str::to_owned);
+            *same += 1;
+            for (after, step, output) in stage.map(outputs_of).unwrap_or_default() {
+                let name = format!("stages.{id}.outputs.{output}");
+                outputs.entry(name).or_insert((stages.len(), after, step));
+            }
+            stages.push(kind.to_owned());
         }
         let vars = keys(section("vars"));
         let order = vars.iter().cloned().zip(0..).collect();
@@ -98,6 +122,7 @@ impl Names {
                 .collect(),
             axes: keys(axes.map(|entry| &entry.value).or(matrix)),
             stages,
+            outputs,
         }
     }
 
@@ -110,8 +135,15 @@ impl Names {
                 run,
             })
         };
-        let common = || scope(false, Vec::new());
-        let cell = || scope(true, Vec::new());
+        let run = |visit, endpoint, until| {
+            Some(Run {
+                visit,
+                endpoint,
+                until,
+            })
+        };
+        let common = || scope(false, None);
+        let cell = || scope(true, None);
         match path {
             [Key("version" | "extends" | "env" | "allow"), ..] => None,
             [Key("vars"), Key(name), ..] => Some(Scope {
@@ -119,20 +151,17 @@ impl Names {
                 ..Scope::default()
             }),
             [Key("engine"), Key("config"), ..] | [Key("engines"), _, Key("config"), ..] => {
-                let load = self.stages.iter().position(|stage| stage.kind == "load");
-                let first = load.or_else(|| self.stages.iter().position(|s| s.kind != "setup"));
-                let outputs = match load {
-                    Some(load) => self.outputs(load, false, usize::MAX),
-                    None => self.outputs(first.unwrap_or(0), false, 0),
+                let position =
+                    |is: &dyn Fn(&str) -> bool| self.stages.iter().position(|kind| is(kind));
+                let until = match position(&|kind| kind == "load") {
+                    Some(load) => (load, false, usize::MAX),
+                    None => (position(&|kind| kind != "setup").unwrap_or(0), false, 0),
                 };
-                scope(true, Self::run(true, true, outputs))
+                scope(true, run(true, true, until))
             }
             [Key("model"), Key("path")] | [Key("models"), _, Key("path")] => {
-                let setup = self.stages.iter().take_while(|stage| stage.kind == "setup");
-                scope(
-                    true,
-                    Self::run(false, false, self.outputs(setup.count(), false, 0)),
-                )
+                let setup = self.stages.iter().take_while(|kind| *kind == "setup");
+                scope(true, run(false, false, (setup.count(), false, 0)))
             }
             [Key("models"), _, Key("id")] | [Key("model"), Key("id")] => common(),
             [Key("model" | "models" | "workload"), ..] => cell(),
@@ -143,8 +172,8 @@ impl Names {
                         None
                     }
                     [Key("if")] => {
-                        let outputs = self.outputs(*stage, false, 0);
-                        scope(visit, Self::run(visit, visit && *kind != "load", outputs))
+                        let started = visit && *kind != "load";
+                        scope(visit, run(visit, started, (*stage, false, 0)))
                     }
                     [
                         Key(when @ ("before" | "after")),
@@ -153,9 +182,8 @@ impl Names {
                         ..,
                     ] => {
                         let after = *when == "after";
-                        let outputs = self.outputs(*stage, after, *step);
                         let started = visit && (*kind != "load" || after);
-                        scope(visit, Self::run(visit, started, outputs))
+                        scope(visit, run(visit, started, (*stage, after, *step)))
                     }
                     _ if visit => cell(),
                     _ => common(),
@@ -165,58 +193,15 @@ impl Names {
         }
     }
 
-    fn run(visit: bool, endpoint: bool, outputs: Vec<String>) -> Vec<String> {
-        let mut names: Vec<&str> = RUN.to_vec();
-        if visit {
-            names.extend(MODEL);
-            names.push("engine.name");
-        }
-        if endpoint {
-            names.extend(ENDPOINT);
-        }
-        names
-            .into_iter()
-            .map(str::to_owned)
-            .chain(outputs)
-            .collect()
-    }
-
-    /// The outputs of the stages before one, and of its own steps before one.
-    fn outputs(&self, stage: usize, after: bool, step: usize) -> Vec<String> {
-        let name = |stage: &Stage, output: &str| format!("stages.{}.outputs.{output}", stage.id);
-        let mut names = Vec::new();
-        for (index, at) in self.stages.iter().enumerate().take(stage.saturating_add(1)) {
-            let own = at
-                .outputs
-                .iter()
-                .filter(|(is_after, at_step, _)| {
-                    index < stage || (*is_after, *at_step) < (after, step)
-                })
-                .map(|(_, _, output)| name(at, output));
-            names.extend(own);
-        }
-        names
-    }
-
     /// A value for every output of every stage.
     pub(super) fn sample_outputs(&self) -> Value {
-        let mut stages = Map::new();
-        for stage in &self.stages {
-            let outputs = stage
-                .outputs
-                .iter()
-                .map(|(.., name)| (name.clone(), "1".into()));
-            stages.insert(
-                stage.id.clone(),
-                json!({ "outputs": outputs.collect::<Map<String, Value>>() }),
-            );
+        let mut stages = json!({});
+        for name in self.outputs.keys() {
+            if let [_, id, _, output] = name.split('.').collect::<Vec<_>>()[..] {
+                stages[id]["outputs"][output] = "1".into();
+            }
         }
-        Value::Object(stages)
-    }
-
-    /// Everything that has a value somewhere.
-    fn anywhere(&self) -> Vec<String> {
-        Self::run(true, true, self.outputs(self.stages.len(), false, 0))
+        stages
     }
 
     /// What a name is known in, if it is known at this place.
@@ -233,9 +218,16 @@ impl Names {
                 .then_some(Phase::Load);
         }
         if let Some(axis) = name.strip_prefix("matrix.") {
-            return (scope.matrix && first(&self.axes, axis)).then_some(Phase::Cell);
+            let is_axis = self.axes.iter().any(|known| is_below(known, axis));
+            return (scope.matrix && is_axis).then_some(Phase::Cell);
         }
-        first(&scope.run, name).then_some(Phase::Run)
+        let run = scope.run?;
+        let given = || {
+            self.outputs
+                .get(output(name))
+                .is_some_and(|at| *at < run.until)
+        };
+        (run.names().any(|known| is_below(known, name)) || given()).then_some(Phase::Run)
     }
 
     /// Whether a name has a value at another place.
@@ -243,7 +235,11 @@ impl Names {
         let everywhere = Scope {
             vars: self.vars.len(),
             matrix: true,
-            run: self.anywhere(),
+            run: Some(Run {
+                visit: true,
+                endpoint: true,
+                until: (usize::MAX, true, usize::MAX),
+            }),
         };
         self.phase(name, &everywhere).is_some()
     }
@@ -259,11 +255,52 @@ impl Names {
             &[]
         };
         let axes = axes.iter().map(named("matrix"));
-        let run = scope.run.iter().cloned();
-        let mut seen = HashSet::new();
-        let all = vars.chain(env).chain(axes).chain(run);
-        all.filter(|name| seen.insert(name.clone())).collect()
+        let of_run = scope
+            .run
+            .into_iter()
+            .flat_map(Run::names)
+            .map(str::to_owned);
+        let until = scope.run.map(|run| run.until);
+        let given = self
+            .outputs
+            .iter()
+            .filter(|(_, at)| until.is_some_and(|until| **at < until));
+        // In their order, since a map has none.
+        let mut given: Vec<_> = given.map(|(name, at)| (*at, name.clone())).collect();
+        given.sort();
+        let outputs = given.into_iter().map(|(_, name)| name);
+        vars.chain(env)
+            .chain(axes)
+            .chain(of_run)
+            .chain(outputs)
+            .collect()
     }
+}
+
+/// Of all values, those that an expression names: `vars.size` of `vars.size.x`.
+/// Its context must not grow with what else there is.
+pub(super) fn only(values: &Value, names: &[String]) -> Value {
+    let mut picked = Value::Object(Map::new());
+    for name in names {
+        let depth = if root(name) == "stages" { 4 } else { 2 };
+        let path: Vec<&str> = name.split('.').take(depth).collect();
+        let mut from = Some(values);
+        let mut into = &mut picked;
+        for (index, key) in path.iter().enumerate() {
+            from = from.and_then(|value| value.get(key));
+            let Some(entries) = into.as_object_mut() else {
+                break;
+            };
+            let last = index + 1 == depth;
+            let value = match from {
+                Some(value) if last => value.clone(),
+                Some(_) if !last => Value::Object(Map::new()),
+                _ => break,
+            };
+            into = entries.entry(*key).or_insert(value);
+        }
+    }
+    picked
 }
 
 /// The first part of a path.
@@ -271,12 +308,16 @@ pub(super) fn root(path: &str) -> &str {
     path.split('.').next().unwrap_or_default()
 }
 
-/// Whether a path starts with one of the names: what is below a name is its value's.
-fn first(names: &[String], path: &str) -> bool {
-    names.iter().any(|name| {
-        path.strip_prefix(name.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
+/// Whether a path is a name or something in its value.
+fn is_below(name: &str, path: &str) -> bool {
+    path.strip_prefix(name)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// `stages.ID.outputs.NAME` of a path that goes on below it.
+fn output(path: &str) -> &str {
+    let end = path.match_indices('.').nth(3).map(|(at, _)| at);
+    &path[..end.unwrap_or(path.len())]
 }
 
 /// What a stage is called that has no `id`, after so many of its kind.
@@ -287,7 +328,8 @@ pub(crate) fn default_id(kind: &str, same: usize) -> String {
     }
 }
 
-fn outputs(stage: &Node) -> Vec<(bool, usize, String)> {
+/// The outputs of a stage: whether after it, the index of the step, and the name.
+fn outputs_of(stage: &Node) -> Vec<(bool, usize, String)> {
     let mut found = Vec::new();
     for (after, key) in [(false, "before"), (true, "after")] {
         let steps = stage.entry(key).map(|entry| entry.value.items());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use prony_diagnostic::{human, json};
 
-use super::fixtures::load;
+use super::fixtures::{codes, load, pipeline, with};
 
 /// The code of the only diagnostic; also renders it, which must not fail either.
 fn only_code(text: &str) -> &'static str {
@@ -365,4 +365,47 @@ fn a_very_deep_file_is_refused() {
         let text = with_vars(&format!("  a: {value}\n"), "[a]");
         assert_eq!(only_code(&text), "P0006");
     }
+}
+
+/// `count` lines made by a function of their number.
+fn many(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn many_variables_take_little_time_each() {
+    let vars = many(20_000, |i| format!("  v{i}: {i}"));
+    let prompts = many(20_000, |i| format!("    - p ${{{{ vars.v{i} }}}}"));
+    let engine = "engine: { plugin: openai }";
+    let text = with(&format!(
+        "{engine}\nvars:\n{vars}\nworkload:\n  prompts:\n{prompts}"
+    ));
+    let pipeline = pipeline(&text);
+    assert_eq!(pipeline.cells[0].workload.prompts[19_999], "p 19999");
+}
+
+#[test]
+fn many_outputs_take_little_time_each() {
+    let steps = many(5_000, |i| {
+        let before = i.saturating_sub(1);
+        format!(
+            "        - {{ run: 'echo ${{{{ stages.setup.outputs.o{before} }}}}', outputs: [o{i}] }}"
+        )
+    });
+    let steps = steps.replacen("${{ stages.setup.outputs.o0 }}", "first", 1);
+    let text = with("engine: { plugin: openai }\nworkload: { prompts: [a] }").replace(
+        "stages:\n",
+        &format!("stages:\n  - setup:\n      before:\n{steps}\n"),
+    );
+    assert_eq!(pipeline(&text).setup.before.len(), 5_000);
+}
+
+#[test]
+fn looking_at_large_variables_is_bounded() {
+    let list = many(20_000, |i| format!("    - {i}"));
+    let prompts = many(5_000, |i| format!("    - p ${{{{ vars.l[{i}] }}}}"));
+    let text = with(&format!(
+        "engine: {{ plugin: openai }}\nvars:\n  l:\n{list}\nworkload:\n  prompts:\n{prompts}"
+    ));
+    assert!(codes(&text).iter().all(|code| *code == "P0006"));
 }

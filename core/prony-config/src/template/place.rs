@@ -1,0 +1,218 @@
+//! One expression at its place in a file, and what can be wrong with it.
+
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind};
+use prony_diagnostic::Diagnostic;
+use serde_json::Value;
+
+use super::expression::{FILTERS, compile, repeats, without_texts};
+use super::names::{Names, Scope, only};
+use super::scan::MAX_EXPRESSION;
+use crate::codes;
+use crate::tree::Span;
+use crate::wording::{list, literal, nearest, similar};
+
+/// A template that is not closed, with so many bytes after it.
+pub(super) fn unclosed(opened: Option<&usize>, scalar: &Span, rest: usize) -> Diagnostic {
+    let span = opened.map_or_else(|| scalar.clone(), |at| *at..at + 3);
+    let problem = Diagnostic::error(codes::TEMPLATE_SYNTAX, "a template is not closed")
+        .at(span, "opened here")
+        .help("close it with `}}`");
+    if rest > MAX_EXPRESSION {
+        problem.note(format!("an expression has at most {MAX_EXPRESSION} bytes"))
+    } else {
+        problem
+    }
+}
+
+pub(super) fn misplaced(span: &Span) -> Diagnostic {
+    Diagnostic::error(codes::TEMPLATE_PLACE, "a template is not evaluated here")
+        .at(span.clone(), "holds a template")
+        .note("`version`, `extends`, `env`, `allow`, and the `id` and `outputs` of stages are read before any template")
+        .help("write the value itself")
+}
+
+/// An expression and where it stands.
+pub(super) struct Place<'p> {
+    pub(super) environment: &'p Environment<'p>,
+    pub(super) names: &'p Names,
+    pub(super) scope: &'p Scope,
+    pub(super) values: &'p Value,
+    pub(super) expression: &'p str,
+    /// Its offset in the texts, unless escapes or an alias hide it.
+    pub(super) start: Option<usize>,
+    pub(super) scalar: &'p Span,
+}
+
+impl Place<'_> {
+    /// What is wrong with it; adds the names it uses.
+    pub(super) fn check(&self, used: &mut Vec<String>) -> Vec<Diagnostic> {
+        let compiled = match compile(self.environment, self.expression) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                let reason = error.detail().unwrap_or("not an expression");
+                let range = error.range().unwrap_or(0..self.expression.len());
+                let problem =
+                    Diagnostic::error(codes::TEMPLATE_SYNTAX, "the template can not be parsed")
+                        .at(self.span(range), reason);
+                return vec![problem];
+            }
+        };
+        let mut names: Vec<_> = compiled.undeclared_variables(true).into_iter().collect();
+        names.sort();
+        let problems: Vec<_> = names
+            .iter()
+            .filter_map(|name| self.variable(name))
+            .collect();
+        let values = only(self.values, &names);
+        let repeated = repeats(self.expression, &values, &names);
+        let problem = if repeated {
+            let problem = Diagnostic::error(codes::TEMPLATE_VALUE, "a template repeats a list");
+            let span = self.span(0..self.expression.len());
+            Some(
+                problem
+                    .at(span, "`*` is for numbers")
+                    .help("write the list out"),
+            )
+        } else if problems.is_empty() {
+            // A dry run finds names that only come up when they are used.
+            let tried = compiled.eval(minijinja::Value::from(Serde(&values)));
+            tried.err().and_then(|error| self.function(&error))
+        } else {
+            None
+        };
+        used.extend(names);
+        problems.into_iter().chain(problem).collect()
+    }
+
+    fn variable(&self, name: &str) -> Option<Diagnostic> {
+        if self.names.phase(name, self.scope).is_some() {
+            return None;
+        }
+        let at = find_name(self.expression, name);
+        let span = self.span(at.map_or(0..self.expression.len(), |at| at..at + name.len()));
+        let known = self.names.all(self.scope);
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let names = nearest(name, known.iter().copied());
+        let quoted = literal(name);
+        let note = if known.is_empty() {
+            "no variable is known here".to_owned()
+        } else {
+            format!("known here: {}", list(&names))
+        };
+        if self.names.elsewhere(name) {
+            let message = format!("the variable {quoted} has no value here");
+            let problem = Diagnostic::error(codes::TEMPLATE_SCOPE, message);
+            let problem = problem.at(span, "not known here").note(note);
+            return Some(problem.help(where_known(name)));
+        }
+        if at.is_some_and(|at| {
+            self.expression[at + name.len()..]
+                .trim_start()
+                .starts_with('(')
+        }) {
+            let message = format!("unknown function {quoted} in a template");
+            let problem = Diagnostic::error(codes::TEMPLATE_NAME, message);
+            let filters = format!("there are no functions; filters are {}", list(&FILTERS));
+            return Some(problem.at(span, "not a function").note(filters));
+        }
+        let mut problem = Diagnostic::error(
+            codes::TEMPLATE_NAME,
+            format!("unknown variable {quoted} in a template"),
+        )
+        .at(span.clone(), "not a variable")
+        .note(note);
+        problem = match name.split_once('.') {
+            Some(("env", variable)) => problem.help(format!(
+                "to read it from the environment, list it: `env: [{variable}]`"
+            )),
+            Some(("vars", variable)) => problem.help(format!(
+                "to have it, give it a value under `vars`: `{variable}: …`"
+            )),
+            _ if ["vars", "env", "matrix", "stages"].contains(&name) => {
+                problem.help(format!("name what is in it: `{name}.NAME`"))
+            }
+            _ => problem,
+        };
+        Some(match similar(name, known.iter().copied()) {
+            Some(meant) if at.is_some() && self.start.is_some() => {
+                problem.suggest("a variable with a similar name exists", span, meant)
+            }
+            _ => problem,
+        })
+    }
+
+    fn function(&self, error: &minijinja::Error) -> Option<Diagnostic> {
+        let unknown = matches!(
+            error.kind(),
+            ErrorKind::UnknownFilter
+                | ErrorKind::UnknownTest
+                | ErrorKind::UnknownFunction
+                | ErrorKind::UnknownMethod
+        );
+        let reason = error.detail().unwrap_or("unknown name");
+        let span = self.span(error.range().unwrap_or(0..self.expression.len()));
+        unknown.then(|| {
+            let message = "a template uses a name that does not exist";
+            let problem = Diagnostic::error(codes::TEMPLATE_NAME, message).at(span, reason);
+            match error.kind() {
+                ErrorKind::UnknownFilter => {
+                    problem.note(format!("known filters: {}", list(&FILTERS)))
+                }
+                ErrorKind::UnknownTest => {
+                    problem.help("compare with `==` or `!=`; there are no tests")
+                }
+                _ => problem.help(format!("use a filter: {}", list(&FILTERS))),
+            }
+        })
+    }
+
+    /// A range of the expression in the texts, at least one character long.
+    pub(super) fn span(&self, range: Span) -> Span {
+        let Some(start) = self.start else {
+            return self.scalar.clone();
+        };
+        let trimmed = self.expression.trim_end().len();
+        let leading = self.expression.len() - self.expression.trim_start().len();
+        // The parser's ranges may end inside a character.
+        let from = range.start.max(leading).min(trimmed);
+        let from = self.expression.floor_char_boundary(from);
+        let to = range.end.min(trimmed).max(from);
+        let to = self.expression.ceil_char_boundary(to);
+        if from == to {
+            let next = self.expression[from..].chars().next();
+            let end = start + from + next.map_or(1, char::len_utf8);
+            return start + from..end.min(self.scalar.end);
+        }
+        start + from..start + to
+    }
+}
+
+/// Where a name has a value.
+fn where_known(name: &str) -> &'static str {
+    match name.split('.').next().unwrap_or_default() {
+        "vars" => "a variable knows those above it: move its definition up",
+        "matrix" => {
+            "the matrix is known in engines' `config`, in models but their `id`, in `workload`, and in stages between `setup` and `report`"
+        }
+        "stages" => {
+            "outputs are known after the step that gives them, in steps, `if` and engines' `config`"
+        }
+        "prony" | "pipeline" => {
+            "it is known in engines' `config`, a model's `path`, steps and `if`"
+        }
+        _ => "it is known in engines' `config`, and in steps and `if` from the `load` stage on",
+    }
+}
+
+/// Where a name stands in an expression, as a whole word and not in a text.
+fn find_name(expression: &str, name: &str) -> Option<usize> {
+    let code = without_texts(expression);
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let whole = |at: &usize| {
+        !code[..*at].ends_with(is_word)
+            && !code[at + name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
+    };
+    let mut found = code.match_indices(name).map(|(at, _)| at);
+    found.find(whole)
+}

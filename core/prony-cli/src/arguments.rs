@@ -201,7 +201,7 @@ pub(crate) enum Starter {
     Hello,
     /// Two engines against each other.
     Compare,
-    /// One engine under growing load.
+    /// One engine with every combination of some settings.
     Sweep,
     /// Limits that a build has to keep.
     CiGate,

@@ -30,6 +30,7 @@ pub(crate) struct File {
     /// merged, other values replaced; `null` removes a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), extend("x-literal" = true))]
+    // Here for the schema: `merge` takes it out before a file is read into types.
     pub extends: Option<String>,
     /// Values by name, for `${{ vars.NAME }}`; `--var NAME=VALUE` changes one for a run.
     #[serde(default, skip_serializing_if = "Ordered::is_empty")]

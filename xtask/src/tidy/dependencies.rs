@@ -6,14 +6,15 @@ use super::{Finding, SourceFile, line_of};
 use crate::workspace::Workspace;
 
 /// The prony crates that each core crate may use.
-const CORE: [(&str, &[&str]); 9] = [
+const CORE: [(&str, &[&str]); 10] = [
     ("prony-diagnostic", &[]),
+    ("prony-poll", &[]),
     ("prony-config", &["prony-diagnostic"]),
     ("prony-plan", &["prony-diagnostic", "prony-config"]),
     ("prony-metrics", &["prony-plugin-sdk"]),
     ("prony-plugin-host", &["prony-plugin-sdk"]),
     ("prony-loadgen", &["prony-plugin-sdk", "prony-metrics"]),
-    ("prony-truth-server", &[]),
+    ("prony-truth-server", &["prony-poll"]),
     (
         "prony-runner",
         &[

@@ -1,0 +1,251 @@
+//! What a request is answered with.
+
+use crate::body::Framing;
+use crate::log::Entry;
+use crate::prompt::{PrefixCache, cost};
+use crate::request::Request;
+use crate::schedule::Schedule;
+use crate::stream::{Stream, Then, Told};
+use crate::{Config, Fault};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// An answer that is being sent.
+pub(crate) struct Answer {
+    received: u64,
+    head: Vec<u8>,
+    /// The bytes of the head that were rendered.
+    head_sent: usize,
+    /// What follows the head: events, or what is to happen then.
+    rest: Result<Stream, Then>,
+    /// With [`Fault::SlowHeaders`].
+    slow: Option<Schedule>,
+    /// Pieces due at the same time go together.
+    burst: bool,
+    /// What is to be logged of it.
+    pub(crate) entry: Option<Entry>,
+}
+
+/// A write of this size is not made larger.
+const FULL: usize = 64 << 10;
+
+/// How much more [`Fault::WrongLength`] promises.
+const MISSING: usize = 64;
+
+impl Answer {
+    /// Of anything that is not asked of the model.
+    pub(crate) fn plain(status: &str, body: &str, close: bool, received: u64) -> Self {
+        let kind = if body.starts_with('{') {
+            "application/json"
+        } else {
+            "text/plain"
+        };
+        let connection = connection(close);
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n{connection}\r\n{body}",
+            body.len()
+        );
+        let then = if close { Then::Close } else { Then::Next };
+        Self {
+            received,
+            head: head.into_bytes(),
+            head_sent: 0,
+            rest: Err(then),
+            slow: None,
+            burst: true,
+            entry: None,
+        }
+    }
+
+    /// Of request `number` to the model.
+    pub(crate) fn of_model(
+        request: &Request,
+        number: u32,
+        received: u64,
+        config: &Config,
+        cache: &PrefixCache,
+    ) -> Self {
+        let mut answer = Self::unlogged(request, number, received, config, cache);
+        answer.entry = config.log.is_kept().then(|| Entry {
+            request: number,
+            id: request.id.clone(),
+            received_ns: received,
+            writes_ns: Vec::new(),
+            intended_ns: Vec::new(),
+            tokens_per_write: Vec::new(),
+            complete: false,
+        });
+        answer
+    }
+
+    fn unlogged(
+        request: &Request,
+        number: u32,
+        received: u64,
+        config: &Config,
+        cache: &PrefixCache,
+    ) -> Self {
+        let close = request.close;
+        let plain =
+            |status: &str, body: Value| Self::plain(status, &body.to_string(), close, received);
+        let prompt = match cost(&request.body, config, cache) {
+            Ok(prompt) => prompt,
+            Err(message) => {
+                let error = json!({ "message": message, "type": "invalid_request_error" });
+                return plain("400 Bad Request", json!({ "error": error }));
+            }
+        };
+        let fault = config.fault.filter(|_| number >= config.fault_from);
+        let then = if close { Then::Close } else { Then::Next };
+        let bare = |head: &[u8], then| {
+            let mut answer = Self::plain("", "", false, received);
+            answer.head = head.to_vec();
+            answer.rest = Err(then);
+            answer
+        };
+        match fault {
+            Some(Fault::Http500) => {
+                let error = json!({ "message": "broken on purpose" });
+                return plain("500 Internal Server Error", json!({ "error": error }));
+            }
+            Some(Fault::Http404) => {
+                return plain("404 Not Found", json!({ "error": "no such model" }));
+            }
+            Some(Fault::NotHttp) => return bare(b"220 ready to serve mail\r\n", Then::Close),
+            Some(Fault::Empty) => {
+                return bare(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 0\r\n\r\n", then);
+            }
+            Some(Fault::Redirect) => {
+                return bare(
+                    b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n",
+                    then,
+                );
+            }
+            _ => {}
+        }
+
+        let framing = match fault {
+            Some(Fault::WrongLength) => Framing::Length,
+            Some(Fault::BadChunk) => Framing::Chunked,
+            _ => config.framing,
+        };
+        let close = close || framing == Framing::Close || fault == Some(Fault::WrongLength);
+        let (tokens, finish) = length(&request.body, config);
+        let told = Told {
+            chat: request.path.ends_with("/chat/completions"),
+            fault,
+            tokens,
+            finish,
+            prompt,
+            framing,
+            gzip: config.gzip && request.gzip,
+            end: match fault {
+                Some(Fault::WrongLength) => Then::Cut,
+                _ if close => Then::Close,
+                _ => Then::Next,
+            },
+        };
+        let schedule = Schedule::new(config, fault, tokens / 2, number, received);
+        let head = head(&told, &schedule, close, config);
+        Self {
+            received,
+            head,
+            head_sent: 0,
+            slow: (fault == Some(Fault::SlowHeaders)).then(|| schedule.clone()),
+            rest: Ok(Stream::new(told, schedule, config)),
+            burst: Schedule::is_burst(config),
+            entry: None,
+        }
+    }
+
+    /// When the next piece is due.
+    pub(crate) fn due(&self) -> u64 {
+        match (&self.slow, &self.rest) {
+            (Some(slow), _) if self.head_sent < self.head.len() => {
+                slow.head_byte(self.head_sent, self.head.len())
+            }
+            (_, Ok(stream)) if self.head_sent == self.head.len() => stream.due(),
+            _ => self.received,
+        }
+    }
+
+    /// Renders what is to be written next, at once: how many tokens it has, and what
+    /// follows.
+    pub(crate) fn render(&mut self, out: &mut Vec<u8>) -> (u32, Then) {
+        let due = self.due();
+        let mut tokens = 0;
+        loop {
+            let (more, then) = self.piece(out);
+            tokens += more;
+            let goes_on = self.burst && then == Then::More && self.due() <= due;
+            if !goes_on || out.len() >= FULL {
+                return (tokens, then);
+            }
+        }
+    }
+
+    fn piece(&mut self, out: &mut Vec<u8>) -> (u32, Then) {
+        if self.head_sent < self.head.len() {
+            let end = match self.slow {
+                Some(_) => self.head_sent + 1,
+                None => self.head.len(),
+            };
+            out.extend_from_slice(&self.head[self.head_sent..end]);
+            self.head_sent = end;
+            let whole = end == self.head.len();
+            let then = self.rest.as_ref().err().filter(|_| whole);
+            return (0, then.copied().unwrap_or(Then::More));
+        }
+        match &mut self.rest {
+            Ok(stream) => stream.piece(out),
+            Err(then) => (0, *then),
+        }
+    }
+}
+
+/// How many tokens are told, and the finish reason.
+fn length(request: &Value, config: &Config) -> (u32, &'static str) {
+    let asked = ["max_completion_tokens", "max_tokens"]
+        .iter()
+        .find_map(|name| request[name].as_u64())
+        .map_or(u32::MAX, |asked| asked.min(u64::from(u32::MAX)) as u32);
+    let tokens = config.tokens.min(asked);
+    let to_the_end = request["ignore_eos"].as_bool() == Some(true);
+    match config.eos_after.filter(|_| !to_the_end) {
+        Some(eos) if eos < tokens => (eos, "stop"),
+        _ if tokens == asked => (tokens, "length"),
+        _ => (tokens, "stop"),
+    }
+}
+
+fn head(told: &Told, schedule: &Schedule, close: bool, config: &Config) -> Vec<u8> {
+    let mut head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n".to_owned();
+    if told.gzip {
+        head += "content-encoding: gzip\r\n";
+    }
+    match told.framing {
+        Framing::Chunked => head += "transfer-encoding: chunked\r\n",
+        Framing::Close => {}
+        Framing::Length => {
+            let missing = match told.fault {
+                Some(Fault::WrongLength) => MISSING,
+                _ => 0,
+            };
+            let length = Stream::length(told, schedule, config) + missing;
+            let _ = write!(head, "content-length: {length}\r\n");
+        }
+    }
+    if told.fault == Some(Fault::HugeHead) {
+        let padding = "x".repeat(1000);
+        for number in 0..80 {
+            let _ = write!(head, "x-padding-{number:02}: {padding}\r\n");
+        }
+    }
+    head += connection(close);
+    head += "\r\n";
+    head.into_bytes()
+}
+
+fn connection(close: bool) -> &'static str {
+    if close { "connection: close\r\n" } else { "" }
+}

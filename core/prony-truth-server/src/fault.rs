@@ -1,0 +1,80 @@
+//! What can go wrong.
+
+use serde::{Deserialize, Serialize};
+
+/// What goes wrong. *Half* is before token `tokens / 2`, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// An error object inside a stream that began with HTTP 200.
+    ErrorFrame,
+    /// HTTP 200 and no body.
+    Empty,
+    /// The connection is closed after half of the tokens.
+    Cut,
+    /// HTTP 500 with an error object.
+    Http500,
+    /// HTTP 404 with an error text.
+    Http404,
+    /// Nothing comes after the first token.
+    Hang,
+    /// The process ends after half of the tokens.
+    Crash,
+    /// A `data` line that is not JSON.
+    Garbage,
+    /// A well-formed stream without a token.
+    ZeroTokens,
+    /// The stream ends by its rule but tells no finish reason.
+    NoFinish,
+    /// An answer that is not HTTP.
+    NotHttp,
+    /// A pause ([`Config::stall`](crate::Config)) after half of the tokens; then all goes
+    /// on, later by that pause. Nothing is wrong with the answer but its times.
+    Stall,
+    /// The head comes byte by byte, spread evenly over [`Config::stall`](crate::Config);
+    /// the tokens are due later by that time.
+    SlowHeaders,
+    /// The connection is reset (RST instead of FIN) after half of the tokens.
+    Reset,
+    /// The head promises 64 bytes more than come before the connection is closed.
+    WrongLength,
+    /// After half of the tokens a chunk's size is no number. All else is as it should
+    /// be, so that only who checks sizes finds it.
+    BadChunk,
+    /// HTTP 302 to `/elsewhere`, where `ok` is answered.
+    Redirect,
+    /// 80 KiB of headers before an answer that is as it should be.
+    HugeHead,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::ErrorFrame,
+        Self::Empty,
+        Self::Cut,
+        Self::Http500,
+        Self::Http404,
+        Self::Hang,
+        Self::Crash,
+        Self::Garbage,
+        Self::ZeroTokens,
+        Self::NoFinish,
+        Self::NotHttp,
+        Self::Stall,
+        Self::SlowHeaders,
+        Self::Reset,
+        Self::WrongLength,
+        Self::BadChunk,
+        Self::Redirect,
+        Self::HugeHead,
+    ];
+
+    /// Its name, as on the command line.
+    pub fn name(self) -> String {
+        serde_json::to_value(self)
+            .ok()
+            .and_then(|name| name.as_str().map(ToOwned::to_owned))
+            .unwrap_or_default()
+    }
+}

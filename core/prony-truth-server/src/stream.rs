@@ -1,0 +1,281 @@
+//! The events of an answer, piece by piece.
+
+use crate::body::{Body, Framing};
+use crate::prompt::Cost;
+use crate::schedule::Schedule;
+use crate::{Config, Fault};
+use serde_json::json;
+
+/// What follows once a piece is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The next piece.
+    More,
+    /// The next request.
+    Next,
+    /// The end of the connection, which belongs to the answer.
+    Close,
+    /// The end of the connection, too early.
+    Cut,
+    /// The same, by a reset.
+    Reset,
+    /// Nothing.
+    Hang,
+    /// The end of the process.
+    Crash,
+}
+
+/// What an answer says, and how.
+#[derive(Clone)]
+pub(crate) struct Told {
+    pub(crate) chat: bool,
+    pub(crate) fault: Option<Fault>,
+    /// Of these, half are sent before a fault.
+    pub(crate) tokens: u32,
+    pub(crate) finish: &'static str,
+    pub(crate) prompt: Cost,
+    pub(crate) framing: Framing,
+    pub(crate) gzip: bool,
+    pub(crate) end: Then,
+}
+
+impl Told {
+    fn sent(&self) -> u32 {
+        match self.fault {
+            Some(Fault::ZeroTokens) => 0,
+            _ => self.tokens,
+        }
+    }
+}
+
+/// A stream that is being sent.
+pub(crate) struct Stream {
+    told: Told,
+    schedule: Schedule,
+    /// Tokens of a piece.
+    at_once: u32,
+    body: Body,
+    /// The next token.
+    next: u32,
+    /// The token before which `fault` shows.
+    fault_at: u32,
+    fault: Option<Fault>,
+    /// When the piece before was due, and so what comes later is, at the earliest.
+    last: u64,
+}
+
+/// Tokens of a piece where all are due at the same time: some 48 KiB, so that nothing
+/// large is built for an answer that is.
+const BURST: u32 = 256;
+
+impl Stream {
+    pub(crate) fn new(told: Told, schedule: Schedule, config: &Config) -> Self {
+        let at_once = if Schedule::is_burst(config) {
+            BURST
+        } else {
+            config.coalesce.max(1)
+        };
+        Self {
+            last: schedule.begin(),
+            schedule,
+            at_once,
+            body: Body::new(told.framing, told.gzip),
+            next: 0,
+            fault_at: match told.fault {
+                Some(Fault::Hang) => 1,
+                _ => told.tokens / 2,
+            },
+            fault: told.fault,
+            told,
+        }
+    }
+
+    /// The length of the whole body. It is found by rendering it, which cannot err.
+    pub(crate) fn length(told: &Told, schedule: &Schedule, config: &Config) -> usize {
+        let mut told = told.clone();
+        if let Some(Fault::Cut | Fault::Reset | Fault::Hang | Fault::Crash) = told.fault {
+            told.fault = None;
+        }
+        let mut stream = Self::new(told, schedule.clone(), config);
+        let mut out = Vec::new();
+        let mut length = 0;
+        loop {
+            out.clear();
+            let (_, then) = stream.piece(&mut out);
+            length += out.len();
+            if then != Then::More {
+                return length;
+            }
+        }
+    }
+
+    /// When the next piece is due.
+    pub(crate) fn due(&self) -> u64 {
+        match self.piece_end() {
+            // The end comes with the last token.
+            None => self.last,
+            Some(end) => self.schedule.token(end - 1).max(self.last),
+        }
+    }
+
+    /// The token after the next piece; `None` if that is the end of the stream. Tokens
+    /// that are sent together are due with the last of them, as if the engine kept them
+    /// back until then.
+    fn piece_end(&self) -> Option<u32> {
+        let sent = self.told.sent();
+        if self.next >= sent {
+            return None;
+        }
+        let end = self.next.saturating_add(self.at_once).min(sent);
+        // What is before a fault is on its way when it shows.
+        let before_fault = self.fault.is_some() && (self.next + 1..end).contains(&self.fault_at);
+        Some(if before_fault { self.fault_at } else { end })
+    }
+
+    /// Renders the next piece: how many tokens it has, and what follows.
+    pub(crate) fn piece(&mut self, out: &mut Vec<u8>) -> (u32, Then) {
+        self.last = self.due();
+        let (tokens, then) = match self.piece_end() {
+            None => (0, self.end(out)),
+            Some(end) => {
+                if self.next == self.fault_at
+                    && let Some(then) = self.fault.and_then(|fault| self.show(fault, out))
+                {
+                    return (0, then);
+                }
+                let (before, after) = around(self.told.chat);
+                let tokens = end - self.next;
+                for token in self.next..end {
+                    let mut digits = [0; 10];
+                    let text = decimal(token, &mut digits);
+                    self.body.add([before, text, after], out);
+                }
+                self.next = end;
+                (tokens, Then::More)
+            }
+        };
+        self.body.flush(out);
+        (tokens, then)
+    }
+
+    /// Shows the fault; tells what follows if the stream does not go on.
+    fn show(&mut self, fault: Fault, out: &mut Vec<u8>) -> Option<Then> {
+        self.fault = None;
+        match fault {
+            Fault::Cut => return Some(Then::Cut),
+            Fault::Reset => return Some(Then::Reset),
+            Fault::Crash => return Some(Then::Crash),
+            Fault::Hang => return Some(Then::Hang),
+            Fault::ErrorFrame => {
+                let error = json!({ "message": "broken on purpose", "type": "server_error" });
+                self.event(&json!({ "error": error }).to_string(), out);
+            }
+            Fault::Garbage => self.event("{\"choices\": [oops", out),
+            // In the place of a chunk of one event that otherwise is as it should be.
+            Fault::BadChunk => out.extend_from_slice(b"zz\r\ndata: {}\n\n\r\n"),
+            _ => {}
+        }
+        None
+    }
+
+    /// The finish reason, the usage and the end.
+    fn end(&mut self, out: &mut Vec<u8>) -> Then {
+        if self.told.fault != Some(Fault::NoFinish) {
+            let empty = if self.told.chat {
+                json!({ "index": 0, "delta": {}, "logprobs": null, "finish_reason": self.told.finish })
+            } else {
+                json!({ "index": 0, "text": "", "logprobs": null, "finish_reason": self.told.finish })
+            };
+            self.frame(json!({ "choices": [empty] }), out);
+        }
+        let (prompt, sent) = (self.told.prompt, self.told.sent());
+        let mut usage = json!({
+            "prompt_tokens": prompt.tokens,
+            "completion_tokens": sent,
+            "total_tokens": prompt.tokens + sent,
+        });
+        if let Some(cached) = prompt.cached {
+            usage["prompt_tokens_details"] = json!({ "cached_tokens": cached });
+        }
+        self.frame(json!({ "choices": [], "usage": usage }), out);
+        self.event("[DONE]", out);
+        self.body.end(out);
+        self.told.end
+    }
+
+    /// An event with what all of them have in common and `rest`.
+    fn frame(&mut self, rest: serde_json::Value, out: &mut Vec<u8>) {
+        let common = common(self.told.chat);
+        let rest = rest.to_string();
+        // Both are objects, of which neither is empty.
+        self.event(&format!("{{{common},{}", &rest[1..]), out);
+    }
+
+    fn event(&mut self, data: &str, out: &mut Vec<u8>) {
+        self.body.add([b"data: ", data.as_bytes(), b"\n\n"], out);
+    }
+}
+
+macro_rules! common {
+    (chat) => {
+        r#""id":"chatcmpl-truth","object":"chat.completion.chunk","created":0,"model":"truth","system_fingerprint":"truth-1""#
+    };
+    (plain) => {
+        r#""id":"cmpl-truth","object":"text_completion","created":0,"model":"truth","system_fingerprint":"truth-1""#
+    };
+}
+
+fn common(chat: bool) -> &'static str {
+    if chat { common!(chat) } else { common!(plain) }
+}
+
+/// The event of a token, but for its number. Nothing else differs between tokens and
+/// requests, so it takes three copies and no formatting to render one.
+fn around(chat: bool) -> (&'static [u8], &'static [u8]) {
+    if chat {
+        (
+            concat!(
+                "data: {",
+                common!(chat),
+                r#","choices":[{"index":0,"delta":{"content":" t"#
+            )
+            .as_bytes(),
+            b"\"},\"logprobs\":null,\"finish_reason\":null}]}\n\n",
+        )
+    } else {
+        (
+            concat!(
+                "data: {",
+                common!(plain),
+                r#","choices":[{"index":0,"text":" t"#
+            )
+            .as_bytes(),
+            b"\",\"logprobs\":null,\"finish_reason\":null}]}\n\n",
+        )
+    }
+}
+
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut begin = digits.len();
+    loop {
+        begin -= 1;
+        digits[begin] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[begin..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 7, 10, 99, 12_345, u32::MAX] {
+            let mut digits = [0; 10];
+            assert_eq!(decimal(number, &mut digits), number.to_string().as_bytes());
+        }
+    }
+}

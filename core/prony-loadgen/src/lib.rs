@@ -5,24 +5,17 @@
 //! stamp of its last byte, except what HTTP needs to know where the body ends.
 //!
 //! - [`clock`]: the only clock that is read during a measurement;
-//! - [`http`]: exchanges with a server;
-//! - [`closed_loop`]: a fixed number of requests in flight;
+//! - [`target`]: where requests go, and their bytes;
+//! - [`arrivals`]: when requests are sent;
+//! - [`client`]: sends them to a server;
 //! - [`local`]: engines inside a worker process, which stamps for itself.
 
+pub mod arrivals;
+pub mod client;
 pub mod clock;
-pub mod closed_loop;
-pub mod http;
+mod exchange;
+mod framing;
 pub mod local;
+pub mod target;
 
-use prony_metrics::record::Observation;
-
-/// What came back for one request: what the transport saw, and the bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Exchange {
-    /// Stamps are absolute readings of [`clock::now_ns`].
-    pub seen: Observation,
-    /// The body, transfer coding removed.
-    pub body: Vec<u8>,
-    /// End offset in `body` of each read; same length as `seen.reads_ns`.
-    pub ends: Vec<u32>,
-}
+pub use exchange::Exchange;

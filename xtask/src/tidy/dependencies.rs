@@ -13,7 +13,7 @@ const CORE: [(&str, &[&str]); 10] = [
     ("prony-plan", &["prony-diagnostic", "prony-config"]),
     ("prony-metrics", &["prony-plugin-sdk"]),
     ("prony-plugin-host", &["prony-plugin-sdk"]),
-    ("prony-loadgen", &["prony-plugin-sdk", "prony-metrics"]),
+    ("prony-loadgen", &["prony-plugin-sdk", "prony-metrics", "prony-poll"]),
     ("prony-truth-server", &["prony-poll"]),
     (
         "prony-runner",

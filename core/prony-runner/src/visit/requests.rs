@@ -7,9 +7,10 @@ use crate::journal::Event;
 use crate::process::{Process, describe};
 use crate::runner::stopped;
 use crate::subject::api;
-use prony_loadgen::closed_loop::{self, Done};
-use prony_loadgen::http::{Prepared, Target};
+use prony_loadgen::Exchange;
+use prony_loadgen::client::{self, Arrival, Done, Load, Message};
 use prony_loadgen::local::Worker;
+use prony_loadgen::target::{Prepared, Target};
 use prony_metrics::record::{self, ErrorClass, Failed, Observation, Place, Record};
 use prony_plan::Phase;
 use prony_plugin_host::Plugin;
@@ -17,6 +18,9 @@ use prony_plugin_sdk::{Event as Said, Kind, Request};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Most bytes of answers that are kept unread while a stage runs.
+const MOST_UNREAD: usize = 512 << 20;
 
 /// The requests of a stage.
 pub(super) struct Batch<'s> {
@@ -105,17 +109,22 @@ impl VisitRun<'_, '_> {
             requests.push(request.clone());
             made.insert(content, request);
         }
-        let timeout = self.cell.workload.request_timeout.to_std();
-        let plan = closed_loop::Plan {
+        let load = Load {
             target: target.clone(),
             requests,
-            concurrency: batch.concurrency,
-            timeout,
+            sessions: client::alone(batch.count),
+            think: Duration::ZERO,
+            arrival: Arrival::Closed {
+                concurrency: batch.concurrency,
+                ramp: Duration::ZERO,
+            },
+            timeout: self.cell.workload.request_timeout.to_std(),
+            until: None,
+            shards: 1,
+            look_every: Duration::ZERO,
         };
-        // The loop stops when this end says so, or is gone.
-        let (end, ended) = tokio::sync::watch::channel(false);
-        let mut done = match closed_loop::start(plan, ended) {
-            Ok(done) => done,
+        let mut running = match client::start(load) {
+            Ok(running) => running,
             Err(error) => {
                 return Ok(Err(
                     format!("the load generator did not start: {error}").into()
@@ -127,33 +136,44 @@ impl VisitRun<'_, '_> {
         let mut stop = self.runner.stop.clone();
         let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
         let mut since = self.runner.now();
+        // What came back while others were in flight is read when none are, so that
+        // reading takes no processor time from the engine.
+        let mut later: Vec<(u32, Exchange)> = Vec::new();
+        let mut bytes = 0;
         let interrupted = loop {
             let next = tokio::select! {
-                next = done.recv() => next,
+                next = running.messages.recv() => next,
                 () = stopped(&mut stop) => break true,
                 () = passed(deadline) => break false,
             };
-            let Some(Done {
+            let Some(message) = next else { break false };
+            let Message::Done(Done {
                 index,
-                exchange,
+                mut exchange,
                 resume,
-            }) = next
+            }) = message
             else {
-                break false;
+                continue;
             };
             answered[index as usize] = true;
-            let mut seen = exchange.seen;
-            if let Some(failed) = &mut seen.failed {
+            since = self.runner.now();
+            if let Some(failed) = &mut exchange.seen.failed {
                 blame_crash(failed, process).await;
             }
-            let said = self.decode(&plugin, &seen, &exchange.body, &exchange.ends);
-            if self.keep(batch, index, seen, said)? {
-                succeeded += 1;
+            bytes += exchange.body.len();
+            later.push((index, exchange));
+            if resume.is_some() || bytes > MOST_UNREAD {
+                bytes = 0;
+                for (index, exchange) in later.drain(..) {
+                    succeeded += u32::from(self.read(batch, &plugin, index, exchange)?);
+                }
             }
-            since = self.runner.now();
             drop(resume);
         };
-        let _ = end.send(true);
+        running.stop();
+        for (index, exchange) in later {
+            succeeded += u32::from(self.read(batch, &plugin, index, exchange)?);
+        }
         if interrupted {
             return Ok(Err(Trouble::Interrupted));
         }
@@ -164,6 +184,20 @@ impl VisitRun<'_, '_> {
             &Failed::new(ErrorClass::Timeout, "not finished within the stage's limit"),
         )?;
         Ok(Ok(succeeded))
+    }
+
+    /// Has the plugin read what came back, and journals it; tells whether the request
+    /// succeeded.
+    fn read(
+        &mut self,
+        batch: &Batch<'_>,
+        plugin: &Arc<dyn Plugin>,
+        index: u32,
+        mut exchange: Exchange,
+    ) -> Result<bool> {
+        exchange.unpack();
+        let said = self.decode(plugin, &exchange.seen, &exchange.body, &exchange.ends);
+        self.keep(batch, index, exchange.seen, said)
     }
 
     fn decode(

@@ -3,6 +3,7 @@
 //! Works on bytes as they come; how they were split into reads cannot change
 //! what comes out.
 
+use crate::exchange::Coding;
 use prony_metrics::record::{ErrorClass, Failed};
 
 /// Most headers that a response may have.
@@ -10,16 +11,17 @@ const MAX_HEADERS: usize = 128;
 
 /// What the head says.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) status: u16,
-    pub(super) framing: Framing,
-    pub(super) keep_alive: bool,
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
+    pub(crate) coding: Coding,
 }
 
 impl Head {
     /// Parses a head that `bytes` start with, and its length; `None` while it
     /// is incomplete. Interim (1xx) responses are passed over.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Failed> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Failed> {
         let protocol = |message: String| Failed::new(ErrorClass::Protocol, message);
         let mut at = 0;
         loop {
@@ -41,6 +43,7 @@ impl Head {
                 status,
                 framing: Framing::UntilClose,
                 keep_alive: response.version == Some(1),
+                coding: Coding::Identity,
             };
             if matches!(status, 204 | 304) {
                 head.framing = Framing::Length(0);
@@ -63,10 +66,17 @@ impl Head {
                             .map_err(|_| protocol(format!("content-length `{value}`")))?;
                         head.framing = Framing::Length(length);
                     }
-                    "content-encoding" if !value.eq_ignore_ascii_case("identity") => {
-                        return Err(protocol(format!(
-                            "content coding `{value}`, which was not asked for"
-                        )));
+                    "content-encoding" => {
+                        head.coding = match value.to_ascii_lowercase().as_str() {
+                            "identity" => Coding::Identity,
+                            "gzip" | "x-gzip" => Coding::Gzip,
+                            "deflate" => Coding::Deflate,
+                            _ => {
+                                return Err(protocol(format!(
+                                    "content coding `{value}`; prony reads gzip and deflate"
+                                )));
+                            }
+                        };
                     }
                     "connection" if value.eq_ignore_ascii_case("close") => head.keep_alive = false,
                     _ => {}
@@ -79,7 +89,7 @@ impl Head {
 
 /// How the end of the body is marked.
 #[derive(Debug)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// So many bytes are still to come.
     Length(u64),
     /// The chunked transfer coding.
@@ -90,7 +100,7 @@ pub(super) enum Framing {
 
 /// Place within the chunked coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub(crate) enum Chunk {
     /// In a size line: the digits so far, and whether there was one.
     Size(u64, bool),
     /// In a size line, behind the size.
@@ -104,12 +114,12 @@ pub(super) enum Chunk {
 }
 
 impl Framing {
-    pub(super) fn chunked() -> Self {
+    pub(crate) fn chunked() -> Self {
         Self::Chunked(Chunk::Size(0, false))
     }
 
     /// Appends what `bytes` hold of the body, and tells whether it is complete.
-    pub(super) fn feed(
+    pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
         body: &mut Vec<u8>,
@@ -239,7 +249,7 @@ mod tests {
             .expect("a head")
             .expect("complete");
         assert!(matches!(head.framing, Framing::UntilClose) && !head.keep_alive);
-        assert!(parse("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n").is_err());
+        assert!(parse("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n").is_err());
     }
 
     proptest! {

@@ -1,0 +1,291 @@
+//! Sends requests to a server.
+//!
+//! Our own socket loop, because the point is to stamp as close to the network as
+//! possible and to do nothing else there: general clients parse, allocate and hop
+//! between tasks before the caller learns that bytes arrived. Each shard is a thread
+//! with its own connections, so that nothing crosses threads before a request has ended.
+
+mod flight;
+mod link;
+mod shard;
+mod socket;
+
+use crate::Exchange;
+use crate::target::{Prepared, Target};
+use hdrhistogram::Histogram;
+use link::Encryption;
+use prony_metrics::record::{ErrorClass, Failed};
+use prony_poll::{Poller, Waker};
+use prony_plugin_sdk::HttpRequest;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, OnceLock};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// What to send, where and when.
+#[derive(Debug)]
+pub struct Load {
+    /// Where.
+    pub target: Target,
+    /// The requests; equal ones can share their bytes.
+    pub requests: Vec<Arc<Prepared>>,
+    /// Which of them follow one another, each when the one before has ended: the turns of
+    /// a conversation. A range of one is a request on its own. Begun in this order.
+    pub sessions: Vec<Range<u32>>,
+    /// Between the end of a session's request and the next.
+    pub think: Duration,
+    /// When sessions begin.
+    pub arrival: Arrival,
+    /// Limit of each request, from its sending.
+    pub timeout: Duration,
+    /// No request is sent later than this after the start.
+    pub until: Option<Duration>,
+    /// Threads that send; at least 1.
+    pub shards: u32,
+    /// The least time between two looks at the sockets. With the kernel's stamps it costs
+    /// no accuracy and saves much processor time; without them it is not used.
+    pub look_every: Duration,
+}
+
+/// Sessions of one request each, for so many requests.
+pub fn alone(requests: u32) -> Vec<Range<u32>> {
+    (0..requests).map(|index| index..index + 1).collect()
+}
+
+/// When sessions begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrival {
+    /// The next begins when one has ended.
+    Closed {
+        /// Sessions in progress.
+        concurrency: u32,
+        /// Over how long the first of them begin.
+        ramp: Duration,
+    },
+    /// At set times.
+    Open {
+        /// Nanoseconds since the start, one for each session, ascending.
+        offsets_ns: Vec<u64>,
+        /// The most requests in flight; those that are due beyond wait for their turn,
+        /// and their latency counts from when they were due.
+        max_in_flight: u32,
+    },
+}
+
+/// What the client tells.
+#[derive(Debug)]
+pub enum Message {
+    /// A request has ended.
+    Done(Done),
+    /// A shard has nothing more to do. The last message of each.
+    Ended(Usage),
+}
+
+/// A request that ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Its index in [`Load::requests`].
+    pub index: u32,
+    /// What came back.
+    pub exchange: Exchange,
+    /// With one request in flight: the next is sent when this is dropped, so
+    /// that nothing the receiver does overlaps a measurement.
+    pub resume: Option<oneshot::Sender<()>>,
+}
+
+/// What the client itself did and needed.
+#[derive(Debug, Clone)]
+pub struct Usage {
+    /// From the start to the end, in nanoseconds; of several shards the longest.
+    pub wall_ns: u64,
+    /// Processor time of the shards, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Reads that brought bytes.
+    pub reads: u64,
+    /// Those of them that the kernel stamped.
+    pub stamped_by_kernel: u64,
+    /// From the stamp to the end of the read, in nanoseconds: how far behind the client was.
+    pub behind_ns: Histogram<u64>,
+    /// Requests that were due and never sent, because the load ended.
+    pub dropped: Vec<u32>,
+}
+
+impl Usage {
+    fn new() -> Self {
+        Self {
+            wall_ns: 0,
+            cpu_ns: 0,
+            reads: 0,
+            stamped_by_kernel: 0,
+            behind_ns: Histogram::new_with_bounds(1, 100_000_000_000, 3)
+                .unwrap_or_else(|_| unreachable!("the bounds are good")),
+            dropped: Vec::new(),
+        }
+    }
+
+    /// Adds another shard's.
+    pub fn add(&mut self, other: &Self) {
+        self.wall_ns = self.wall_ns.max(other.wall_ns);
+        self.cpu_ns += other.cpu_ns;
+        self.reads += other.reads;
+        self.stamped_by_kernel += other.stamped_by_kernel;
+        // Both have the same bounds.
+        let _ = self.behind_ns.add(&other.behind_ns);
+        self.dropped.extend(&other.dropped);
+    }
+}
+
+/// A load in progress. It ends when all requests are done or when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// What the shards tell; ends after their last message.
+    pub messages: mpsc::UnboundedReceiver<Message>,
+    stop: Stop,
+}
+
+impl Running {
+    /// Ends it now, whatever is in flight.
+    pub fn stop(&self) {
+        self.stop.now();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.now();
+    }
+}
+
+struct Stop {
+    shared: Arc<Shared>,
+    wakers: Vec<Waker>,
+}
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stop")
+    }
+}
+
+impl Stop {
+    fn now(&self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        for waker in &self.wakers {
+            // A shard that has ended cannot be woken.
+            let _ = waker.wake();
+        }
+    }
+}
+
+/// What all shards share.
+struct Shared {
+    load: Load,
+    addresses: Vec<SocketAddr>,
+    /// Why there is no address.
+    unknown: Option<Failed>,
+    encryption: Option<Encryption>,
+    /// The next session of a closed loop.
+    next: AtomicUsize,
+    stopped: AtomicBool,
+    /// All are ready to start.
+    ready: Barrier,
+    start_ns: OnceLock<u64>,
+}
+
+/// Starts a load on threads of its own. Connections are made before the first request is
+/// sent: what is measured is the engine, not the handshake.
+pub fn start(load: Load) -> io::Result<Running> {
+    let streams = match &load.arrival {
+        Arrival::Closed { concurrency, .. } => *concurrency,
+        Arrival::Open { max_in_flight, .. } => *max_in_flight,
+    };
+    if let Some(limit) = prony_poll::raise_open_files()
+        && u64::from(streams) + BESIDE > limit
+    {
+        return Err(io::Error::other(format!(
+            "{streams} requests in flight need as many open files, and the system allows this \
+             process {limit}; `ulimit -n` raises that"
+        )));
+    }
+    let (addresses, unknown) = match load.target.address.to_socket_addrs() {
+        Ok(addresses) => (addresses.collect(), None),
+        Err(error) => {
+            let message = format!("no connection to {}: {error}", load.target.address);
+            (Vec::new(), Some(Failed::new(ErrorClass::Connect, message)))
+        }
+    };
+    let encryption = match &load.target.encrypted_for {
+        Some(name) => Some(Encryption::new(name).map_err(io::Error::other)?),
+        None => None,
+    };
+    let shards = load.shards.max(1).min(streams.max(1)) as usize;
+    let shared = Arc::new(Shared {
+        load,
+        addresses,
+        unknown,
+        encryption,
+        next: AtomicUsize::new(0),
+        stopped: AtomicBool::new(false),
+        ready: Barrier::new(shards),
+        start_ns: OnceLock::new(),
+    });
+    let (sender, messages) = mpsc::unbounded_channel();
+    let mut pollers = (0..shards)
+        .map(|_| Poller::new())
+        .collect::<io::Result<Vec<_>>>()?;
+    let wakers = pollers.iter().map(Poller::waker).collect();
+    for (number, poller) in pollers.drain(..).enumerate() {
+        let (shared, sender) = (shared.clone(), sender.clone());
+        std::thread::Builder::new()
+            .name(format!("loadgen-{number}"))
+            .spawn(move || shard::run(shared, number, shards, poller, sender))?;
+    }
+    Ok(Running {
+        messages,
+        stop: Stop { shared, wakers },
+    })
+}
+
+/// Files that are open beside connections, and some for the runner.
+const BESIDE: u64 = 64;
+
+/// Sends one request over a connection of its own.
+pub async fn once(target: &Target, request: Arc<Prepared>, timeout: Duration) -> io::Result<Exchange> {
+    let mut running = start(Load {
+        target: target.clone(),
+        requests: vec![request],
+        sessions: alone(1),
+        think: Duration::ZERO,
+        arrival: Arrival::Closed {
+            concurrency: 1,
+            ramp: Duration::ZERO,
+        },
+        timeout,
+        until: None,
+        shards: 1,
+        look_every: Duration::ZERO,
+    })?;
+    match running.messages.recv().await {
+        Some(Message::Done(done)) => Ok(done.exchange),
+        _ => Err(io::Error::other("the load generator ended without an answer")),
+    }
+}
+
+/// Whether `GET path` answers 200 within `limit`. For readiness probes.
+pub async fn answers_200(target: &Target, path: &str, limit: Duration) -> bool {
+    let request = HttpRequest {
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        headers: Vec::new(),
+        body: String::new(),
+    };
+    let Ok(request) = target.prepare(&request) else {
+        return false;
+    };
+    once(target, Arc::new(request), limit)
+        .await
+        .is_ok_and(|exchange| exchange.seen.failed.is_none() && exchange.seen.status == Some(200))
+}

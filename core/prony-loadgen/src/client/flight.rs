@@ -1,0 +1,154 @@
+//! A request in flight: what it has brought so far, and when that is all.
+
+use super::socket::Arrived;
+use crate::Exchange;
+use crate::exchange::MAX_BODY;
+use crate::framing::{Framing, Head};
+use prony_metrics::record::{ErrorClass, Failed, Stamps};
+use std::io;
+
+/// Longest response head.
+const MAX_HEAD: usize = 64 << 10;
+
+/// A request that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) session: u32,
+    pub(super) index: u32,
+    /// When it was due; `None`: whenever there is a connection.
+    pub(super) intended_ns: Option<u64>,
+    /// It was sent before, over a connection that was closed already.
+    pub(super) first: Option<Stamps>,
+}
+
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) job: Job,
+    /// Bytes of the request that are written.
+    pub(super) written: usize,
+    /// There was no room for all of the request.
+    pub(super) stalled: bool,
+    pub(super) exchange: Exchange,
+    head_bytes: Vec<u8>,
+    head: Option<Head>,
+}
+
+impl Flight {
+    /// One that is sent now.
+    pub(super) fn new(job: Job, now: u64) -> Self {
+        let mut exchange = Exchange::default();
+        let stamps = &mut exchange.seen.stamps;
+        (stamps.intended_ns, stamps.sent_ns) = (job.intended_ns.unwrap_or(now), now);
+        Self {
+            job,
+            written: 0,
+            stalled: false,
+            exchange,
+            head_bytes: Vec::new(),
+            head: None,
+        }
+    }
+
+    /// Takes what a read brought. When that ends the response: whether the connection can
+    /// be used again.
+    pub(super) fn receive(
+        &mut self,
+        arrived: Arrived,
+        mut bytes: &[u8],
+    ) -> Result<Option<bool>, Failed> {
+        let protocol = |message: &str| Failed::new(ErrorClass::Protocol, message);
+        let Exchange {
+            seen,
+            body,
+            ends,
+            coding,
+        } = &mut self.exchange;
+        let head = if let Some(head) = &mut self.head {
+            head
+        } else {
+            self.head_bytes.extend_from_slice(bytes);
+            let parsed = Head::parse(&self.head_bytes)?;
+            let so_far = parsed.as_ref().map_or(self.head_bytes.len(), |head| head.1);
+            if so_far > MAX_HEAD {
+                let limit = MAX_HEAD >> 10;
+                return Err(protocol(&format!(
+                    "the response's head is longer than {limit} KiB"
+                )));
+            }
+            match parsed {
+                None => return Ok(None),
+                Some((parsed, length)) => {
+                    seen.stamps.head_ns = Some(arrived.at_ns);
+                    seen.status = Some(parsed.status);
+                    *coding = parsed.coding;
+                    bytes = &bytes[bytes.len() - (self.head_bytes.len() - length)..];
+                    self.head_bytes = Vec::new();
+                    self.head.insert(parsed)
+                }
+            }
+        };
+        let before = body.len();
+        let complete = head.framing.feed(bytes, body).map_err(protocol)?;
+        if body.len() > before {
+            seen.reads_ns.push(arrived.at_ns);
+            ends.push(body.len() as u32);
+        }
+        if complete || matches!(head.framing, Framing::Length(0)) {
+            seen.stamps.end_ns = arrived.at_ns;
+            return Ok(Some(head.keep_alive));
+        }
+        if body.len() > MAX_BODY {
+            return Err(protocol(&format!(
+                "the body is longer than {} MiB",
+                MAX_BODY >> 20
+            )));
+        }
+        Ok(None)
+    }
+
+    /// The server closed the connection: the end of a close-delimited body, and a
+    /// cut otherwise.
+    pub(super) fn end_of_file(&mut self, at_ns: u64) -> Result<(), Failed> {
+        self.exchange.seen.stamps.end_ns = at_ns;
+        let failed = |class, message: &str| Err(Failed::new(class, message));
+        match &self.head {
+            Some(Head {
+                framing: Framing::UntilClose,
+                ..
+            }) => Ok(()),
+            Some(_) => failed(
+                ErrorClass::Truncated,
+                "the connection was closed within the body",
+            ),
+            None if !self.head_bytes.is_empty() => failed(
+                ErrorClass::Protocol,
+                "the connection was closed within the response's head",
+            ),
+            None => failed(
+                ErrorClass::Truncated,
+                "the connection was closed before an answer",
+            ),
+        }
+    }
+
+    /// Reading or writing failed.
+    pub(super) fn broken(&self, error: &io::Error) -> Failed {
+        let class = match error.kind() {
+            // What is not TLS.
+            io::ErrorKind::InvalidData => ErrorClass::Protocol,
+            _ if self.head.is_none() && !self.head_bytes.is_empty() => ErrorClass::Protocol,
+            _ => ErrorClass::Truncated,
+        };
+        let place = if class == ErrorClass::Protocol {
+            " within the response's head"
+        } else {
+            ""
+        };
+        Failed::new(class, format!("the connection broke{place}: {error}"))
+    }
+
+    /// Nothing of the response has come.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.head.is_none() && self.head_bytes.is_empty()
+    }
+}

@@ -1,0 +1,160 @@
+//! A connection, plain or encrypted.
+
+use super::socket::{Arrived, Socket, Stamper};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// What makes connections encrypted.
+#[derive(Debug, Clone)]
+pub(super) struct Encryption {
+    pub(super) config: Arc<rustls::ClientConfig>,
+    pub(super) name: ServerName<'static>,
+}
+
+impl Encryption {
+    /// For a server called `name`, whose certificate the system has to trust.
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name other authorities.
+    pub(super) fn new(name: &str) -> Result<Self, String> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| format!("`{name}` can have no certificate: {error}"))?;
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = rustls::RootCertStore::empty();
+        let (trusted, _) = roots.add_parsable_certificates(found.certs);
+        if trusted == 0 {
+            let why = found.errors.first().map(ToString::to_string);
+            return Err(format!(
+                "no trusted certificate authority was found ({}); `SSL_CERT_FILE` can name a file",
+                why.as_deref().unwrap_or("the system has none")
+            ));
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            config: Arc::new(config),
+            name,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    socket: Socket,
+    tls: Option<Box<ClientConnection>>,
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Link {
+    pub(super) fn new(socket: Socket, encryption: Option<&Encryption>) -> io::Result<Self> {
+        let tls = match encryption {
+            None => None,
+            Some(Encryption { config, name }) => {
+                let mut tls = ClientConnection::new(config.clone(), name.clone())
+                    .map_err(io::Error::other)?;
+                // A request is written whole.
+                tls.set_buffer_limit(None);
+                Some(Box::new(tls))
+            }
+        };
+        Ok(Self { socket, tls })
+    }
+
+    pub(super) fn connected(&self) -> io::Result<()> {
+        self.socket.connected()
+    }
+
+    /// Whether it is being agreed how to encrypt.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+    }
+
+    /// Takes some of `bytes`, at least one, or `WouldBlock`. Encrypted bytes may still
+    /// be on their way afterwards: see [`Link::flush`].
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.socket.write(bytes),
+            Some(tls) => tls.writer().write(bytes),
+        }
+    }
+
+    /// Writes what is encrypted; `false` if there was not room for all.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(true);
+        };
+        while tls.wants_write() {
+            match tls.write_tls(&mut Writer(&self.socket)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads what has arrived. The bytes are in `into`, or, if they were encrypted, in
+    /// `plain`. Encrypted bytes can be none for the application: `None`.
+    pub(super) fn read(
+        &mut self,
+        stamper: &mut Stamper,
+        into: &mut [u8],
+        plain: &mut Vec<u8>,
+    ) -> io::Result<Option<Arrived>> {
+        let mut arrived = self.socket.read(into, stamper)?;
+        let Some(tls) = &mut self.tls else {
+            return Ok(Some(arrived));
+        };
+        plain.clear();
+        let mut cipher = &into[..arrived.count];
+        if cipher.is_empty() {
+            // Tells TLS that the connection has ended.
+            tls.read_tls(&mut io::empty())?;
+        }
+        let mut closed = cipher.is_empty();
+        loop {
+            if !cipher.is_empty() {
+                tls.read_tls(&mut cipher)?;
+            }
+            let state = tls
+                .process_new_packets()
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            closed |= state.peer_has_closed();
+            let ready = state.plaintext_bytes_to_read();
+            let before = plain.len();
+            plain.resize(before + ready, 0);
+            tls.reader().read_exact(&mut plain[before..])?;
+            if cipher.is_empty() {
+                break;
+            }
+        }
+        arrived.count = plain.len();
+        Ok((closed || !plain.is_empty()).then_some(arrived))
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+struct Writer<'a>(&'a Socket);
+
+impl io::Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,713 @@
+//! One thread of the client: its connections, and the loop that serves them.
+
+use super::flight::{Flight, Job};
+use super::link::Link;
+use super::socket::{Socket, Stamper};
+use super::{Arrival, Done, Message, Shared, Usage};
+use crate::clock::{now_ns, thread_cpu_ns};
+use crate::Exchange;
+use prony_metrics::record::{ErrorClass, Failed};
+use prony_poll::{Event, Events, Interest, Poller};
+use slab::Slab;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Time to get a connection; a local server answers in microseconds.
+const CONNECT_LIMIT_NS: u64 = 10_000_000_000;
+/// A kept connection that ends sooner than this after a request was sent had
+/// been closed before the server saw the request.
+const STALE_WITHIN_NS: u64 = 10_000_000;
+/// Connections that an open loop keeps ready for what comes next.
+const SPARE: usize = 8;
+/// Room for a read.
+const READ: usize = 64 << 10;
+
+struct Connection {
+    link: Link,
+    phase: Phase,
+    /// Tells this use of the connection from others, for limits.
+    r#use: u64,
+    /// It was idle before its present use.
+    kept: bool,
+}
+
+enum Phase {
+    /// Connecting to the address with this number; then what to send.
+    Opening(usize, Option<Job>),
+    Idle,
+    Busy(Box<Flight>),
+}
+
+struct Shard {
+    shared: Arc<Shared>,
+    sender: mpsc::UnboundedSender<Message>,
+    poller: Poller,
+    stamper: Stamper,
+    scratch: Vec<u8>,
+    plain: Vec<u8>,
+    connections: Slab<Connection>,
+    /// Idle connections, oldest first: a server that serves one connection at a time
+    /// serves the oldest.
+    idle: VecDeque<usize>,
+    /// How many are opening with nothing to send yet.
+    warming: usize,
+    uses: u64,
+    /// Limits of openings and requests: when, of which connection, in which use.
+    limits: BinaryHeap<Reverse<(u64, usize, u64)>>,
+    /// Later jobs of sessions, by time.
+    later: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// Jobs for now.
+    ready: VecDeque<Job>,
+    /// Requests that are being sent or answered.
+    in_flight: u32,
+    /// Sessions of an open loop still to begin: number and time, in order.
+    arrivals: VecDeque<(u32, u64)>,
+    /// The last address that worked.
+    address: usize,
+    /// The last time for sending.
+    until_ns: u64,
+    usage: Usage,
+}
+
+/// Runs shard `number` of `shards`.
+pub(super) fn run(
+    shared: Arc<Shared>,
+    number: usize,
+    shards: usize,
+    poller: Poller,
+    sender: mpsc::UnboundedSender<Message>,
+) {
+    prony_poll::exact_timers();
+    let mut this = Shard {
+        shared,
+        sender,
+        poller,
+        stamper: Stamper::new(),
+        scratch: vec![0; READ],
+        plain: Vec::new(),
+        connections: Slab::new(),
+        idle: VecDeque::new(),
+        warming: 0,
+        uses: 0,
+        limits: BinaryHeap::new(),
+        later: BinaryHeap::new(),
+        ready: VecDeque::new(),
+        in_flight: 0,
+        arrivals: VecDeque::new(),
+        address: 0,
+        until_ns: u64::MAX,
+        usage: Usage::new(),
+    };
+    this.run(number, shards);
+}
+
+impl Shard {
+    fn run(&mut self, number: usize, shards: usize) {
+        let lanes = self.lanes(number, shards);
+        self.warm(lanes);
+        self.shared.ready.wait();
+        let start = *self.shared.start_ns.get_or_init(now_ns);
+        let cpu = thread_cpu_ns();
+        if let Some(until) = self.shared.load.until {
+            self.until_ns = start.saturating_add(until.as_nanos() as u64);
+        }
+        let shared = self.shared.clone();
+        match &shared.load.arrival {
+            Arrival::Closed { concurrency, ramp } => {
+                for lane in 0..lanes {
+                    let nth = (lane * shards + number) as u64;
+                    let after = ramp.as_nanos() as u64 * nth / u64::from(*concurrency);
+                    match self.next_session() {
+                        Some(first) => self.later.push(Reverse((start + after, first.0, first.1))),
+                        None => break,
+                    }
+                }
+            }
+            Arrival::Open { offsets_ns, .. } => {
+                let all = (0..).zip(offsets_ns).skip(number).step_by(shards);
+                self.arrivals = all.map(|(session, at)| (session, start + at)).collect();
+            }
+        }
+        self.serve();
+        self.usage.cpu_ns = thread_cpu_ns() - cpu;
+        self.usage.wall_ns = now_ns() - start;
+        let usage = std::mem::replace(&mut self.usage, Usage::new());
+        // Nobody may be listening any more.
+        let _ = self.sender.send(Message::Ended(usage));
+    }
+
+    /// How many sessions of a closed loop this shard has in progress, or connections an
+    /// open loop begins with.
+    fn lanes(&self, number: usize, shards: usize) -> usize {
+        let load = &self.shared.load;
+        let all = match &load.arrival {
+            Arrival::Closed { concurrency, .. } => (*concurrency as usize).min(load.sessions.len()),
+            Arrival::Open { max_in_flight, .. } => (*max_in_flight as usize)
+                .min(load.sessions.len())
+                .min(SPARE * shards),
+        };
+        (number..all).step_by(shards).count()
+    }
+
+    /// The most requests of an open loop that this shard has in flight.
+    fn most_in_flight(&self) -> u32 {
+        match &self.shared.load.arrival {
+            Arrival::Closed { .. } => u32::MAX,
+            Arrival::Open { max_in_flight, .. } => {
+                let shards = self.shared.load.shards.max(1).min(*max_in_flight);
+                max_in_flight / shards.max(1)
+            }
+        }
+    }
+
+    /// Opens connections and waits until they are open, or cannot be.
+    fn warm(&mut self, count: usize) {
+        for _ in 0..count {
+            self.open(None);
+        }
+        let mut events = Events::with_capacity(256);
+        while self.warming > 0 && !self.stopped() {
+            self.wait(&mut events);
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::Relaxed) || self.sender.is_closed()
+    }
+
+    fn serve(&mut self) {
+        let mut events = Events::with_capacity(1024);
+        let look_every = self.shared.load.look_every;
+        let mut looked = 0;
+        loop {
+            if self.stopped() {
+                return;
+            }
+            self.begin_due(now_ns());
+            while let Some(job) = self.ready.pop_front() {
+                self.launch(job);
+            }
+            self.keep_spares();
+            if self.in_flight == 0
+                && self.later.is_empty()
+                && self.arrivals.is_empty()
+                && self.ready.is_empty()
+            {
+                return;
+            }
+            if !look_every.is_zero() && self.usage.stamped_by_kernel == self.usage.reads {
+                // What comes meanwhile is stamped without us.
+                let next_look = looked + look_every.as_nanos() as u64;
+                let now = now_ns();
+                let rest = self.next_due().min(next_look).saturating_sub(now);
+                if rest > 0 {
+                    std::thread::sleep(Duration::from_nanos(rest));
+                }
+            }
+            self.wait(&mut events);
+            looked = now_ns();
+        }
+    }
+
+    /// Waits for the sockets, deals with what they bring, and with limits that have passed.
+    fn wait(&mut self, events: &mut Events) {
+        let limit = self.limits.peek().map_or(u64::MAX, |limit| limit.0.0);
+        let next = self.next_due().min(limit);
+        let timeout =
+            (next < u64::MAX).then(|| Duration::from_nanos(next.saturating_sub(now_ns())));
+        if let Err(error) = self.poller.wait(events, timeout) {
+            tracing::error!("waiting for sockets: {error}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.stamper.refresh();
+        for event in events.iter() {
+            self.happened(event);
+        }
+        self.expire();
+    }
+
+    fn next_due(&self) -> u64 {
+        let later = self.later.peek().map_or(u64::MAX, |next| next.0.0);
+        let full = self.in_flight >= self.most_in_flight();
+        let arrival = self.arrivals.front().filter(|_| !full);
+        later.min(arrival.map_or(u64::MAX, |arrival| arrival.1))
+    }
+
+    /// Makes jobs of what is due.
+    fn begin_due(&mut self, now: u64) {
+        let open = matches!(self.shared.load.arrival, Arrival::Open { .. });
+        while let Some(Reverse((at, session, index))) = self.later.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.later.pop();
+            self.ready.push_back(Job {
+                session,
+                index,
+                intended_ns: open.then_some(at),
+                first: None,
+            });
+            self.in_flight += 1;
+        }
+        let most = self.most_in_flight();
+        while let Some((session, at)) = self.arrivals.front().copied() {
+            if now > self.until_ns {
+                // They would have been sent if there had been room.
+                let sessions = &self.shared.load.sessions;
+                let indices = self.arrivals.drain(..);
+                let indices = indices.map(|(session, _)| sessions[session as usize].start);
+                self.usage.dropped.extend(indices);
+                break;
+            }
+            if at > now || self.in_flight >= most {
+                break;
+            }
+            self.arrivals.pop_front();
+            self.ready.push_back(Job {
+                session,
+                index: self.shared.load.sessions[session as usize].start,
+                intended_ns: Some(at),
+                first: None,
+            });
+            self.in_flight += 1;
+        }
+    }
+
+    /// The first request of the next session of a closed loop, with the session's number.
+    fn next_session(&mut self) -> Option<(u32, u32)> {
+        let sessions = &self.shared.load.sessions;
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let session = sessions.get(number)?;
+        Some((number as u32, session.start))
+    }
+
+    /// Sends over an idle connection, or opens one.
+    fn launch(&mut self, job: Job) {
+        match self.idle.pop_front() {
+            Some(token) => {
+                self.connections[token].kept = true;
+                self.send(token, job);
+            }
+            None => self.open(Some(job)),
+        }
+    }
+
+    /// Keeps some connections ready, so that an open loop need not wait for them.
+    fn keep_spares(&mut self) {
+        let Arrival::Open { max_in_flight, .. } = self.shared.load.arrival else {
+            return;
+        };
+        while !self.arrivals.is_empty()
+            && self.idle.len() + self.warming < SPARE
+            && self.connections.len() < max_in_flight as usize
+        {
+            let before = self.warming;
+            self.open(None);
+            if self.warming == before {
+                // It failed at once, and will again.
+                break;
+            }
+        }
+    }
+
+    fn open(&mut self, job: Option<Job>) {
+        self.open_at(self.address, 0, job);
+    }
+
+    /// Opens a connection to an address; `tried` others did not work.
+    fn open_at(&mut self, first: usize, tried: usize, job: Option<Job>) {
+        let addresses = &self.shared.addresses;
+        let mut why = self.shared.unknown.clone();
+        for tried in tried..addresses.len() {
+            let address = addresses[(first + tried) % addresses.len()];
+            let opened = Socket::connect(&address)
+                .and_then(|socket| Link::new(socket, self.shared.encryption.as_ref()));
+            match opened {
+                Ok(link) => {
+                    if job.is_none() {
+                        self.warming += 1;
+                    }
+                    self.uses += 1;
+                    let token = self.connections.insert(Connection {
+                        link,
+                        phase: Phase::Opening(tried, job),
+                        r#use: self.uses,
+                        kept: false,
+                    });
+                    let limit = now_ns() + CONNECT_LIMIT_NS;
+                    self.limits.push(Reverse((limit, token, self.uses)));
+                    let link = &self.connections[token].link;
+                    let registered =
+                        self.poller
+                            .register(link.as_fd(), token as u64, Interest::WRITE);
+                    if let Err(error) = registered {
+                        self.not_opened(token, &error);
+                    }
+                    return;
+                }
+                Err(error) => why = Some(self.unreachable(&error)),
+            }
+        }
+        if let Some(job) = job {
+            let why = why.unwrap_or_else(|| self.unreachable(&io::Error::other("no address")));
+            self.give_up(job, why);
+        }
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failed {
+        let address = &self.shared.load.target.address;
+        Failed::new(
+            ErrorClass::Connect,
+            format!("no connection to {address}: {error}"),
+        )
+    }
+
+    /// Tries the next address, or gives up.
+    fn not_opened(&mut self, token: usize, error: &io::Error) {
+        let Connection {
+            phase: Phase::Opening(tried, job),
+            ..
+        } = self.connections.remove(token)
+        else {
+            return;
+        };
+        if job.is_none() {
+            self.warming -= 1;
+        }
+        if tried + 1 < self.shared.addresses.len() {
+            self.open_at(self.address, tried + 1, job);
+        } else if let Some(job) = job {
+            let why = self.unreachable(error);
+            self.give_up(job, why);
+        }
+    }
+
+    /// A request that could not be sent.
+    fn give_up(&mut self, job: Job, why: Failed) {
+        let now = now_ns();
+        let mut flight = Flight::new(job, now);
+        flight.exchange.seen.stamps.end_ns = now;
+        flight.exchange.seen.failed = Some(why);
+        self.landed(flight);
+    }
+
+    fn happened(&mut self, event: Event) {
+        let token = event.token as usize;
+        let Some(connection) = self.connections.get_mut(token) else {
+            return;
+        };
+        match &mut connection.phase {
+            Phase::Opening(..) => self.opening(token, event),
+            Phase::Idle => {
+                let read =
+                    connection
+                        .link
+                        .read(&mut self.stamper, &mut self.scratch, &mut self.plain);
+                let alive = match read {
+                    Ok(None) => true,
+                    Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+                    // The server closed it, or says what nobody asked for.
+                    Ok(Some(_)) => false,
+                };
+                if !alive {
+                    self.idle.retain(|idle| *idle != token);
+                    self.connections.remove(token);
+                }
+            }
+            Phase::Busy(flight) => {
+                let whole = self.shared.load.requests[flight.job.index as usize].0.len();
+                if event.writable && (flight.written < whole || connection.link.is_encrypted()) {
+                    self.write(token);
+                }
+                if event.readable || event.closed {
+                    self.read(token);
+                }
+            }
+        }
+    }
+
+    fn opening(&mut self, token: usize, event: Event) {
+        let connection = &mut self.connections[token];
+        let link = &mut connection.link;
+        let mut step = || -> io::Result<Option<Interest>> {
+            if event.writable || event.closed {
+                link.connected()?;
+            }
+            if event.readable {
+                match link.read(&mut self.stamper, &mut self.scratch, &mut self.plain) {
+                    Ok(Some(arrived)) if arrived.count == 0 => {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    _ => {}
+                }
+            }
+            let flushed = link.flush()?;
+            Ok((link.is_handshaking() || !flushed).then_some(Interest {
+                read: true,
+                write: !flushed,
+            }))
+        };
+        let stepped = step().and_then(|interest| {
+            let wanted = interest.unwrap_or(Interest::READ);
+            self.poller.modify(link.as_fd(), token as u64, wanted)?;
+            Ok(interest.is_none())
+        });
+        match stepped {
+            Ok(false) => {}
+            Err(error) => self.not_opened(token, &error),
+            Ok(true) => {
+                let opening = std::mem::replace(&mut connection.phase, Phase::Idle);
+                if let Phase::Opening(tried, job) = opening {
+                    let addresses = self.shared.addresses.len();
+                    self.address = (self.address + tried) % addresses;
+                    if let Some(job) = job {
+                        self.send(token, job);
+                    } else {
+                        self.warming -= 1;
+                        self.uses += 1;
+                        connection.r#use = self.uses;
+                        self.idle.push_back(token);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends over an open connection.
+    fn send(&mut self, token: usize, job: Job) {
+        self.uses += 1;
+        let connection = &mut self.connections[token];
+        connection.r#use = self.uses;
+        let now = now_ns();
+        connection.phase = Phase::Busy(Box::new(Flight::new(job, now)));
+        let limit = now.saturating_add(self.shared.load.timeout.as_nanos() as u64);
+        self.limits.push(Reverse((limit, token, self.uses)));
+        self.write(token);
+    }
+
+    fn write(&mut self, token: usize) {
+        let connection = &mut self.connections[token];
+        let Phase::Busy(flight) = &mut connection.phase else {
+            return;
+        };
+        let link = &mut connection.link;
+        let request = self.shared.load.requests[flight.job.index as usize].clone();
+        let mut write = || -> io::Result<bool> {
+            while flight.written < request.0.len() {
+                match link.write(&request.0[flight.written..]) {
+                    Ok(count) => flight.written += count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+            link.flush()
+        };
+        let stamps = &mut flight.exchange.seen.stamps;
+        let wanted = match write() {
+            Ok(true) if stamps.written_ns.is_none() => {
+                stamps.written_ns = Some(now_ns());
+                Interest::READ
+            }
+            Ok(true) => Interest::READ,
+            Ok(false) => Interest {
+                read: true,
+                write: true,
+            },
+            Err(error) => {
+                let failed = flight.broken(&error);
+                self.landing(token, Err(failed));
+                return;
+            }
+        };
+        let first = flight.written == request.0.len() && wanted == Interest::READ;
+        // Waiting for reading only is what it does already, unless it could not write.
+        if (!first || flight.stalled)
+            && let Err(error) = self.poller.modify(link.as_fd(), token as u64, wanted)
+        {
+            let failed = flight.broken(&error);
+            self.landing(token, Err(failed));
+            return;
+        }
+        if let Phase::Busy(flight) = &mut self.connections[token].phase {
+            flight.stalled = !first;
+        }
+    }
+
+    fn read(&mut self, token: usize) {
+        let connection = &mut self.connections[token];
+        let Phase::Busy(flight) = &mut connection.phase else {
+            return;
+        };
+        let outcome = loop {
+            let read = connection
+                .link
+                .read(&mut self.stamper, &mut self.scratch, &mut self.plain);
+            let arrived = match read {
+                Ok(Some(arrived)) => arrived,
+                Ok(None) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break None,
+                Err(error) => break Some(Err(flight.broken(&error))),
+            };
+            if arrived.count == 0 {
+                break Some(flight.end_of_file(arrived.at_ns).map(|()| false));
+            }
+            self.usage.reads += 1;
+            self.usage.stamped_by_kernel += u64::from(arrived.by_kernel);
+            self.usage
+                .behind_ns
+                .saturating_record(arrived.read_ns - arrived.at_ns);
+            let bytes = if connection.link.is_encrypted() {
+                &self.plain[..]
+            } else {
+                &self.scratch[..arrived.count]
+            };
+            match flight.receive(arrived, bytes) {
+                Ok(Some(keep)) => break Some(Ok(keep)),
+                Err(failed) => break Some(Err(failed)),
+                // Most of the time that was all; another read would only say so.
+                Ok(None) if arrived.count < READ => break None,
+                Ok(None) => {}
+            }
+        };
+        if let Some(outcome) = outcome {
+            self.landing(token, outcome);
+        }
+    }
+
+    /// A request has ended: `true` if its connection can be used again.
+    fn landing(&mut self, token: usize, outcome: Result<bool, Failed>) {
+        let connection = &mut self.connections[token];
+        let Phase::Busy(mut flight) = std::mem::replace(&mut connection.phase, Phase::Idle) else {
+            return;
+        };
+        let kept = connection.kept;
+        if outcome == Ok(true) {
+            self.uses += 1;
+            connection.r#use = self.uses;
+            self.idle.push_back(token);
+        } else {
+            self.connections.remove(token);
+        }
+        let stamps = &mut flight.exchange.seen.stamps;
+        if let Err(failed) = outcome {
+            if stamps.end_ns == 0 {
+                stamps.end_ns = now_ns();
+            }
+            // A server may close a kept connection at any time, also while a request is
+            // on its way there. If it is found closed at once, that says nothing about
+            // the engine, and the request is sent once more on a new connection. If the
+            // server took its time before it closed, it had the request, and failed.
+            let stale = kept
+                && failed.class == ErrorClass::Truncated
+                && flight.is_unanswered()
+                && flight.job.first.is_none()
+                && flight.exchange.seen.stamps.end_ns < flight.exchange.seen.stamps.sent_ns + STALE_WITHIN_NS;
+            if stale {
+                let mut job = flight.job;
+                job.first = Some(flight.exchange.seen.stamps);
+                self.open(Some(job));
+                return;
+            }
+            flight.exchange.seen.failed = Some(failed);
+        }
+        self.landed(*flight);
+    }
+
+    /// Tells that a request has ended, and goes on with what follows it.
+    fn landed(&mut self, flight: Flight) {
+        let Flight {
+            job, mut exchange, ..
+        } = flight;
+        self.in_flight -= 1;
+        if let Some(first) = job.first {
+            // The wait is the user's, so time goes on from the first sending.
+            let stamps = &mut exchange.seen.stamps;
+            (stamps.intended_ns, stamps.sent_ns) = (first.intended_ns, first.sent_ns);
+            exchange.seen.resent = true;
+        }
+        exchange.seen.body_bytes = exchange.body.len() as u64;
+        exchange.shrink();
+        let end_ns = exchange.seen.stamps.end_ns;
+        self.tell(job.index, exchange);
+        let shared = self.shared.clone();
+        let load = &shared.load;
+        let (session, think) = (&load.sessions[job.session as usize], load.think);
+        let closed = matches!(load.arrival, Arrival::Closed { .. });
+        let next = if job.index + 1 < session.end {
+            Some((job.session, job.index + 1, think.as_nanos() as u64))
+        } else if closed {
+            self.next_session().map(|(session, index)| (session, index, 0))
+        } else {
+            None
+        };
+        let Some((session, index, think_ns)) = next else {
+            return;
+        };
+        let at = end_ns + think_ns;
+        if now_ns().max(at) > self.until_ns {
+            // The load is over. What a closed loop has not begun was not due.
+            if !closed {
+                self.usage.dropped.push(index);
+            }
+            return;
+        }
+        self.later.push(Reverse((at, session, index)));
+    }
+
+    fn tell(&mut self, index: u32, exchange: Exchange) {
+        let alone = matches!(self.shared.load.arrival, Arrival::Closed { concurrency: 1, .. });
+        let (resume, resumed) = oneshot::channel();
+        let done = Done {
+            index,
+            exchange,
+            resume: alone.then_some(resume),
+        };
+        if self.sender.send(Message::Done(done)).is_ok() && alone {
+            // The sender is dropped, never used.
+            let _ = resumed.blocking_recv();
+        }
+    }
+
+    /// Ends what has taken too long.
+    fn expire(&mut self) {
+        let now = now_ns();
+        while let Some(Reverse((at, token, r#use))) = self.limits.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.limits.pop();
+            let Some(connection) = self.connections.get(token) else {
+                continue;
+            };
+            if connection.r#use != r#use {
+                continue;
+            }
+            match connection.phase {
+                Phase::Idle => {}
+                Phase::Opening(..) => {
+                    let limit = Duration::from_nanos(CONNECT_LIMIT_NS);
+                    let error = io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!("not within {limit:?}"),
+                    );
+                    self.not_opened(token, &error);
+                }
+                Phase::Busy(_) => {
+                    let limit = self.shared.load.timeout;
+                    let failed = Failed::new(
+                        ErrorClass::Timeout,
+                        format!("no complete answer within {limit:?}"),
+                    );
+                    self.landing(token, Err(failed));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What came back for a request.
+
+use flate2::write::{GzDecoder, ZlibDecoder};
+use prony_metrics::record::{ErrorClass, Failed, Observation};
+use std::io::{self, Write};
+
+/// Longest body, once it is unpacked.
+pub(crate) const MAX_BODY: usize = 256 << 20;
+
+/// Bytes that are unpacked at a time.
+const PIECE: usize = 64 << 10;
+
+/// How the body is packed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Coding {
+    #[default]
+    Identity,
+    Gzip,
+    Deflate,
+}
+
+/// What came back for one request: what the transport saw, and the bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exchange {
+    /// Stamps are absolute readings of [`crate::clock::now_ns`].
+    pub seen: Observation,
+    /// The body, transfer coding removed.
+    pub body: Vec<u8>,
+    /// End offset in `body` of each read; same length as `seen.reads_ns`.
+    pub ends: Vec<u32>,
+    pub(crate) coding: Coding,
+}
+
+impl Exchange {
+    /// Frees the memory that was kept ready for more.
+    pub(crate) fn shrink(&mut self) {
+        self.body.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.seen.reads_ns.shrink_to_fit();
+    }
+
+    /// Unpacks a compressed body. What a read brought stays what it brought, so the
+    /// stamps stay true; it is done here so that it costs no time while measuring.
+    pub fn unpack(&mut self) {
+        let unpacked = match std::mem::take(&mut self.coding) {
+            Coding::Identity => return,
+            Coding::Gzip => self.unpack_by(GzDecoder::new(Vec::new()), GzDecoder::get_ref),
+            Coding::Deflate => self.unpack_by(ZlibDecoder::new(Vec::new()), ZlibDecoder::get_ref),
+        };
+        match unpacked {
+            Ok((body, ends)) => (self.body, self.ends) = (body, ends),
+            Err(error) => {
+                (self.body, self.ends) = (Vec::new(), Vec::new());
+                self.seen.reads_ns.clear();
+                // An error of the transport explains more.
+                self.seen.failed.get_or_insert_with(|| {
+                    let message = format!("the compressed body is broken: {error}");
+                    Failed::new(ErrorClass::Protocol, message)
+                });
+            }
+        }
+    }
+
+    /// Body and ends, unpacked by `decoder`, whose output `plain` shows.
+    fn unpack_by<W: Write>(
+        &self,
+        mut decoder: W,
+        plain: impl Fn(&W) -> &Vec<u8>,
+    ) -> io::Result<(Vec<u8>, Vec<u32>)> {
+        let (mut from, mut ends) = (0, Vec::with_capacity(self.ends.len()));
+        for end in &self.ends {
+            // In small pieces, since few packed bytes can hold very many.
+            for piece in self.body[from..*end as usize].chunks(PIECE) {
+                decoder.write_all(piece)?;
+                if plain(&decoder).len() > MAX_BODY {
+                    let message = format!("it is longer than {} MiB", MAX_BODY >> 20);
+                    return Err(io::Error::other(message));
+                }
+            }
+            decoder.flush()?;
+            from = *end as usize;
+            ends.push(plain(&decoder).len() as u32);
+        }
+        Ok((plain(&decoder).clone(), ends))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    #[test]
+    fn what_a_read_brought_stays_what_it_brought() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut exchange = Exchange {
+            coding: Coding::Gzip,
+            ..Exchange::default()
+        };
+        let mut plain_ends = Vec::new();
+        let mut plain = String::new();
+        for text in ["data: one\n\n", "data: two\n\n", "data: three\n\n"] {
+            encoder.write_all(text.as_bytes()).expect("packs");
+            encoder.flush().expect("packs");
+            exchange.ends.push(encoder.get_ref().len() as u32);
+            exchange.seen.reads_ns.push(0);
+            plain += text;
+            plain_ends.push(plain.len() as u32);
+        }
+        exchange.body = encoder.get_ref().clone();
+        let packed = exchange.clone();
+        exchange.unpack();
+        assert_eq!(exchange.body, plain.as_bytes());
+        assert_eq!(exchange.ends, plain_ends);
+        assert_eq!(exchange.seen.failed, None);
+
+        let mut broken = packed;
+        broken.body[0] ^= 0xff;
+        broken.unpack();
+        let failed = broken.seen.failed.expect("a failure");
+        assert_eq!(failed.class, ErrorClass::Protocol);
+    }
+
+    #[test]
+    fn a_bomb_is_not_unpacked() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..300 {
+            encoder.write_all(&zeros).expect("packs");
+        }
+        let body = encoder.finish().expect("packs");
+        let mut exchange = Exchange {
+            coding: Coding::Gzip,
+            ends: vec![body.len() as u32],
+            body,
+            ..Exchange::default()
+        };
+        exchange.unpack();
+        assert!(exchange.seen.failed.is_some());
+    }
+}

@@ -1,0 +1,367 @@
+//! The client against the server with a known schedule: what the one saw is what the
+//! other did.
+
+use prony_loadgen::Exchange;
+use prony_loadgen::client::{Arrival, Load, Message, Usage, alone, start};
+use prony_loadgen::target::Target;
+use prony_metrics::record::ErrorClass;
+use prony_plugin_sdk::{HttpRequest, Pair};
+use prony_truth_server::{Config, Entry, Fault, Framing, Log, Server};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// By how much the two clocks that a kernel's stamp goes through may be apart.
+const APART_NS: u64 = 100_000;
+
+fn load(server: &Server, requests: u32, max_tokens: u32) -> Load {
+    let target = Target::new(&server.url).expect("a URL");
+    let request = |index: u32| HttpRequest {
+        method: "POST".into(),
+        path: "/v1/chat/completions".into(),
+        headers: vec![
+            Pair {
+                name: "x-request-id".into(),
+                value: index.to_string(),
+            },
+            Pair {
+                name: "accept-encoding".into(),
+                value: "gzip".into(),
+            },
+        ],
+        body: format!(r#"{{"messages":[{{"role":"user","content":"{index}"}}],"max_tokens":{max_tokens}}}"#),
+    };
+    Load {
+        requests: (0..requests)
+            .map(|index| Arc::new(target.prepare(&request(index)).expect("a request")))
+            .collect(),
+        target,
+        sessions: alone(requests),
+        think: Duration::ZERO,
+        arrival: closed(1),
+        timeout: Duration::from_secs(20),
+        until: None,
+        shards: 1,
+        look_every: Duration::ZERO,
+    }
+}
+
+fn closed(concurrency: u32) -> Arrival {
+    Arrival::Closed {
+        concurrency,
+        ramp: Duration::ZERO,
+    }
+}
+
+fn config() -> Config {
+    Config {
+        time_to_first_token: Duration::from_millis(2),
+        inter_token_latency: Duration::from_millis(1),
+        log: Log::in_memory(),
+        ..Config::default()
+    }
+}
+
+/// Runs a load to its end.
+fn run(load: Load) -> (BTreeMap<u32, Exchange>, Usage) {
+    let mut running = start(load).expect("starts");
+    let (mut exchanges, mut usage) = (BTreeMap::new(), None::<Usage>);
+    while let Some(message) = running.messages.blocking_recv() {
+        match message {
+            Message::Done(done) => {
+                let twice = exchanges.insert(done.index, done.exchange);
+                assert!(twice.is_none(), "{} ended twice", done.index);
+            }
+            Message::Ended(ended) => match &mut usage {
+                Some(usage) => usage.add(&ended),
+                None => usage = Some(ended),
+            },
+        }
+    }
+    (exchanges, usage.expect("a shard"))
+}
+
+fn bodies(exchanges: BTreeMap<u32, Exchange>) -> Vec<String> {
+    exchanges
+        .into_values()
+        .map(|mut exchange| {
+            exchange.unpack();
+            assert_eq!(exchange.seen.failed, None);
+            assert_eq!(exchange.ends.len(), exchange.seen.reads_ns.len());
+            assert_eq!(exchange.ends.last(), Some(&(exchange.body.len() as u32)));
+            String::from_utf8(exchange.body).expect("text")
+        })
+        .collect()
+}
+
+fn entry<'l>(log: &'l [Entry], index: u32) -> &'l Entry {
+    let id = Some(index.to_string());
+    log.iter().find(|entry| entry.id == id).expect("an entry")
+}
+
+#[test]
+fn what_the_server_did_is_what_the_client_saw() {
+    let server = Server::spawn(config()).expect("a server");
+    let (exchanges, usage) = run(Load {
+        arrival: closed(4),
+        ..load(&server, 20, 16)
+    });
+    let log = server.stop().expect("stops");
+    assert_eq!(exchanges.len(), 20);
+    assert!(usage.dropped.is_empty());
+    if cfg!(target_os = "linux") {
+        assert_eq!(usage.stamped_by_kernel, usage.reads);
+    }
+    for (index, exchange) in exchanges {
+        let (truth, stamps) = (entry(&log, index), exchange.seen.stamps);
+        let written = stamps.written_ns.expect("written");
+        assert!(stamps.sent_ns <= written && stamps.intended_ns == stamps.sent_ns);
+        assert!(stamps.sent_ns <= truth.received_ns);
+        // No byte is seen before it was written, and what was written is seen in order.
+        let reads = &exchange.seen.reads_ns;
+        assert!(reads.is_sorted());
+        let body = String::from_utf8_lossy(&exchange.body);
+        let mut tokens = 0..16;
+        for (count, write) in truth.tokens_per_write.iter().zip(&truth.writes_ns) {
+            for token in tokens.by_ref().take(*count as usize) {
+                let at = body.find(&format!("\" t{token}\"")).expect("a token") as u32;
+                let read = exchange.ends.partition_point(|end| *end <= at);
+                assert!(reads[read] + APART_NS >= *write, "{token}");
+            }
+        }
+        assert_eq!(tokens.next(), None);
+        assert!(stamps.end_ns + APART_NS >= *truth.writes_ns.last().expect("writes"));
+    }
+}
+
+#[test]
+fn shards_see_together_what_one_sees() {
+    let server = Server::spawn(config()).expect("a server");
+    let seen = |shards, arrival| {
+        bodies(
+            run(Load {
+                shards,
+                arrival,
+                ..load(&server, 50, 8)
+            })
+            .0,
+        )
+    };
+    let one = seen(1, closed(10));
+    assert_eq!(one.len(), 50);
+    assert_eq!(one, seen(3, closed(10)));
+    let open = || Arrival::Open {
+        offsets_ns: (0..50).map(|k| k * 500_000).collect(),
+        max_in_flight: 7,
+    };
+    assert_eq!(one, seen(1, open()));
+    assert_eq!(one, seen(3, open()));
+}
+
+#[test]
+fn every_framing_brings_the_same_body() {
+    let seen = |framing, gzip, coalesce| {
+        let config = Config {
+            framing,
+            gzip,
+            coalesce,
+            ..config()
+        };
+        let server = Server::spawn(config).expect("a server");
+        bodies(
+            run(Load {
+                arrival: closed(2),
+                ..load(&server, 6, 16)
+            })
+            .0,
+        )
+    };
+    let plain = seen(Framing::Chunked, false, 1);
+    assert!(plain[0].contains("[DONE]"));
+    for framing in [Framing::Chunked, Framing::Close, Framing::Length] {
+        for gzip in [false, true] {
+            assert_eq!(plain, seen(framing, gzip, 5), "{framing:?} {gzip}");
+        }
+    }
+}
+
+#[test]
+fn an_open_loop_sends_when_it_should_and_never_more_than_it_may() {
+    let server = Server::spawn(config()).expect("a server");
+    let offsets_ns: Vec<u64> = (0..40).map(|k| k * 400_000).collect();
+    let (exchanges, _) = run(Load {
+        arrival: Arrival::Open {
+            offsets_ns: offsets_ns.clone(),
+            max_in_flight: 3,
+        },
+        ..load(&server, 40, 16)
+    });
+    assert_eq!(exchanges.len(), 40);
+    let stamps: Vec<_> = exchanges.values().map(|it| it.seen.stamps).collect();
+    let start = stamps[0].intended_ns - offsets_ns[0];
+    for (stamps, offset) in stamps.iter().zip(&offsets_ns) {
+        assert_eq!(stamps.intended_ns, start + offset);
+        assert!(stamps.sent_ns >= stamps.intended_ns);
+        let meanwhile = exchanges.values().filter(|other| {
+            let other = other.seen.stamps;
+            // The kernel stamps an end before the client acts on it.
+            other.sent_ns <= stamps.sent_ns && other.end_ns > stamps.sent_ns + APART_NS
+        });
+        assert!(meanwhile.count() <= 3);
+    }
+    // 18 ms each, at most 3 at a time: most had to wait, and that is seen.
+    let late = |stamps: &prony_metrics::record::Stamps| stamps.sent_ns - stamps.intended_ns;
+    assert!(late(stamps.last().expect("40")) > 100_000_000);
+}
+
+#[test]
+fn what_a_load_had_no_time_for_is_told() {
+    let server = Server::spawn(config()).expect("a server");
+    let (exchanges, usage) = run(Load {
+        arrival: Arrival::Open {
+            offsets_ns: (0..40).map(|k| k * 1_000_000).collect(),
+            max_in_flight: 1,
+        },
+        until: Some(Duration::from_millis(50)),
+        ..load(&server, 40, 16)
+    });
+    let mut all: Vec<u32> = exchanges.into_keys().chain(usage.dropped.clone()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..40).collect::<Vec<_>>());
+    assert!(usage.dropped.len() > 30);
+    let (closed, usage) = run(Load {
+        until: Some(Duration::from_millis(50)),
+        ..load(&server, 40, 16)
+    });
+    assert!(!closed.is_empty() && closed.len() < 10);
+    assert!(usage.dropped.is_empty(), "a closed loop owes nothing");
+}
+
+#[test]
+fn turns_of_a_session_follow_one_another() {
+    let server = Server::spawn(config()).expect("a server");
+    let think = Duration::from_millis(3);
+    for arrival in [
+        closed(2),
+        Arrival::Open {
+            offsets_ns: vec![0, 0, 1_000_000, 2_000_000],
+            max_in_flight: 4,
+        },
+    ] {
+        let (exchanges, _) = run(Load {
+            sessions: vec![0..3, 3..4, 4..9, 9..12],
+            think,
+            arrival,
+            ..load(&server, 12, 4)
+        });
+        assert_eq!(exchanges.len(), 12);
+        for next in [1, 2, 5, 6, 7, 8, 10, 11] {
+            let before = exchanges[&(next - 1)].seen.stamps.end_ns;
+            let gap = exchanges[&next].seen.stamps.sent_ns - before;
+            assert!(u128::from(gap) >= think.as_nanos(), "{next}: {gap}");
+        }
+    }
+}
+
+#[test]
+fn a_ramp_begins_lane_by_lane() {
+    let server = Server::spawn(config()).expect("a server");
+    let (exchanges, _) = run(Load {
+        arrival: Arrival::Closed {
+            concurrency: 4,
+            ramp: Duration::from_millis(40),
+        },
+        ..load(&server, 4, 32)
+    });
+    let mut sent: Vec<u64> = exchanges.values().map(|it| it.seen.stamps.sent_ns).collect();
+    sent.sort_unstable();
+    assert!(sent.windows(2).all(|pair| pair[1] - pair[0] > 5_000_000), "{sent:?}");
+}
+
+#[test]
+fn faults_of_the_transport_have_their_class() {
+    for (fault, class) in [
+        (Fault::Cut, Some(ErrorClass::Truncated)),
+        (Fault::Reset, Some(ErrorClass::Truncated)),
+        (Fault::WrongLength, Some(ErrorClass::Truncated)),
+        (Fault::NotHttp, Some(ErrorClass::Protocol)),
+        (Fault::BadChunk, Some(ErrorClass::Protocol)),
+        (Fault::HugeHead, Some(ErrorClass::Protocol)),
+        (Fault::Hang, Some(ErrorClass::Timeout)),
+        (Fault::Stall, None),
+        (Fault::SlowHeaders, None),
+        (Fault::Redirect, None),
+    ] {
+        let server = Server::spawn(Config {
+            fault: Some(fault),
+            fault_from: 2,
+            stall: Duration::from_millis(20),
+            ..config()
+        });
+        let server = server.expect("a server");
+        let (exchanges, _) = run(Load {
+            timeout: Duration::from_millis(400),
+            ..load(&server, 4, 8)
+        });
+        for (index, exchange) in exchanges {
+            let failed = exchange.seen.failed.map(|failed| failed.class);
+            let expected = class.filter(|_| index >= 2);
+            assert_eq!(failed, expected, "{fault:?} {index}");
+            if fault == Fault::Redirect && index >= 2 {
+                assert_eq!(exchange.seen.status, Some(302), "it is not followed");
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_listening_is_told_of_every_request() {
+    let server = Server::spawn(config()).expect("a server");
+    let load = load(&server, 300, 8);
+    server.stop().expect("stops");
+    let (exchanges, _) = run(load);
+    assert_eq!(exchanges.len(), 300);
+    for exchange in exchanges.into_values() {
+        let failed = exchange.seen.failed.expect("a failure");
+        assert_eq!(failed.class, ErrorClass::Connect, "{}", failed.message);
+        assert!(exchange.seen.stamps.end_ns > 0);
+    }
+}
+
+#[test]
+fn a_load_ends_when_it_is_told_to() {
+    let server = Server::spawn(Config {
+        time_to_first_token: Duration::from_secs(3600),
+        ..config()
+    });
+    let server = server.expect("a server");
+    let mut running = start(Load {
+        arrival: closed(3),
+        timeout: Duration::from_secs(3600),
+        shards: 3,
+        ..load(&server, 9, 8)
+    })
+    .expect("starts");
+    running.stop();
+    let mut ended = 0;
+    while let Some(message) = running.messages.blocking_recv() {
+        assert!(matches!(message, Message::Ended(_)), "{message:?}");
+        ended += 1;
+    }
+    assert_eq!(ended, 3);
+}
+
+#[test]
+fn rare_looks_lose_nothing() {
+    let server = Server::spawn(config()).expect("a server");
+    let (exchanges, usage) = run(Load {
+        arrival: closed(20),
+        look_every: Duration::from_millis(5),
+        ..load(&server, 60, 16)
+    });
+    assert_eq!(bodies(exchanges).len(), 60);
+    if cfg!(target_os = "linux") {
+        // Stamps are those of the arrivals all the same.
+        assert!(usage.behind_ns.max() > 1_000_000);
+    }
+}

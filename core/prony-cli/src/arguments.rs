@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use prony_truth_server::{Framing, PromptTokens};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
@@ -322,29 +323,75 @@ pub(crate) struct Report {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(crate) struct TruthServer {
     /// Port on 127.0.0.1; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
-    /// Tokens per answer.
+    /// Threads, to which connections are given in turn.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) threads: usize,
+    /// Tokens per answer, unless the request asks for fewer.
     #[arg(long, default_value_t = 16)]
     pub(crate) tokens: u32,
+    /// End after this many tokens with the finish reason `stop`, unless the request has
+    /// `ignore_eos`.
+    #[arg(long, value_name = "N")]
+    pub(crate) eos_after: Option<u32>,
     /// From the request to the first token, in milliseconds.
     #[arg(long, default_value_t = 20, value_name = "MS")]
     pub(crate) time_to_first_token_ms: u64,
-    /// From token to token, in microseconds.
+    /// From token to token, in microseconds. With 0, tokens are written together, as fast
+    /// as the connection takes them.
     #[arg(long, default_value_t = 5000, value_name = "US")]
     pub(crate) inter_token_latency_us: u64,
+    /// Move each token by up to this, earlier or later, in microseconds.
+    #[arg(long, default_value_t = 0, value_name = "US")]
+    pub(crate) jitter_us: u64,
+    /// Decides the jitter, with the numbers of request and token.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Tokens per write, which is due with the last of them.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) coalesce: u32,
+    /// How the end of a body is told: `chunked`, `close` or `length`.
+    #[arg(long, default_value = "chunked", value_name = "HOW")]
+    pub(crate) framing: Framing,
+    /// Compress for clients that accept it, so that each write can be read at once.
+    #[arg(long)]
+    pub(crate) gzip: bool,
+    /// Speak TLS, with a certificate that is made at the start and signed by itself.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Write the certificate to this file, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// How prompts are counted: `constant` is 7 tokens for each, `words` a token for each
+    /// word and 7 for each message. An image is 256 more.
+    #[arg(long, default_value = "constant", value_name = "HOW")]
+    pub(crate) prompt_tokens: PromptTokens,
+    /// Tell how many words each prompt has in common with the beginning of an earlier one,
+    /// as `cached_tokens`. Counts prompts by words.
+    #[arg(long)]
+    pub(crate) prefix_cache: bool,
     /// What goes wrong: `error_frame`, `empty`, `cut`, `http500`, `http404`, `hang`, `crash`,
-    /// `garbage`, `zero_tokens`, `no_finish` or `not_http`.
+    /// `garbage`, `zero_tokens`, `no_finish`, `not_http`, `stall`, `slow_headers`, `reset`,
+    /// `wrong_length`, `bad_chunk`, `redirect` or `huge_head`.
     #[arg(long)]
     pub(crate) fault: Option<String>,
     /// The first request, from 0, with the fault.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) fault_from: u32,
+    /// How long the faults `stall` and `slow_headers` take, in milliseconds.
+    #[arg(long, default_value_t = 3000, value_name = "MS")]
+    pub(crate) stall_ms: u64,
     /// Answer requests without an image with an error.
     #[arg(long)]
     pub(crate) require_image: bool,
+    /// Write a line of JSON about each answer to this file: when its request had come, and
+    /// when each write was made and was due, in nanoseconds of the monotonic clock.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
     /// End at once with this exit code, as an engine that cannot start.
     #[arg(long, value_name = "CODE")]
     pub(crate) exit: Option<u8>,

@@ -14,9 +14,10 @@ pub(crate) mod validate;
 use crate::arguments::{Arguments, Global, TruthServer};
 use crate::{Exit, Failure, Outcome, plugins};
 use clap::CommandFactory as _;
-use prony_truth_server::{Config, Fault};
+use prony_truth_server::{Config, Fault, Identity, Log};
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 /// `prony completions`
@@ -62,18 +63,44 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
         .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
         .map_err(|error| Failure::new(Exit::RunFailed, format!("port {}: {error}", server.port)));
     let (fault, (listener, address)) = (fault.transpose()?, listener?);
-    println!("listening on http://{address}");
+    let failed = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());
+    let at = |path: &Path, error: std::io::Error| {
+        Failure::new(Exit::RunFailed, format!("{}: {error}", path.display()))
+    };
+    let tls = server.tls.then(Identity::self_signed);
+    let tls = tls.transpose().map_err(failed)?;
+    if let (Some(identity), Some(path)) = (&tls, &server.tls_certificate) {
+        std::fs::write(path, identity.certificate_pem()).map_err(|error| at(path, error))?;
+    }
+    let log = match &server.log {
+        Some(path) => Log::to_file(path).map_err(|error| at(path, error))?,
+        None => Log::none(),
+    };
+    let scheme = if server.tls { "https" } else { "http" };
+    println!("listening on {scheme}://{address}");
     // The line must be seen even when standard output is a file.
     let _ = std::io::stdout().flush();
     let config = Config {
         tokens: server.tokens,
+        eos_after: server.eos_after,
         time_to_first_token: Duration::from_millis(server.time_to_first_token_ms),
         inter_token_latency: Duration::from_micros(server.inter_token_latency_us),
+        jitter: Duration::from_micros(server.jitter_us),
+        seed: server.seed,
+        coalesce: server.coalesce,
+        framing: server.framing,
+        gzip: server.gzip,
+        tls,
+        prompt_tokens: server.prompt_tokens,
+        prefix_cache: server.prefix_cache,
         fault,
         fault_from: server.fault_from,
+        stall: Duration::from_millis(server.stall_ms),
         require_image: server.require_image,
+        threads: server.threads,
+        log,
     };
-    prony_truth_server::serve(&listener, config);
+    prony_truth_server::serve(&listener, config).map_err(failed)?;
     Ok(Exit::Ok)
 }
 

@@ -75,9 +75,8 @@ impl Body {
 
     /// Ends the body.
     pub(crate) fn end(&mut self, out: &mut Vec<u8>) {
-        if let Some(gzip) = &mut self.gzip {
-            let _ = gzip.try_finish();
-            frame(self.chunked, gzip.get_mut(), out);
+        if let Some(mut bytes) = self.gzip.take().and_then(|gzip| gzip.finish().ok()) {
+            frame(self.chunked, &mut bytes, out);
         }
         if self.chunked {
             out.extend_from_slice(b"0\r\n\r\n");

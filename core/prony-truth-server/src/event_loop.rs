@@ -36,6 +36,8 @@ pub(crate) struct Thread {
 
 /// The token of the listener; those of connections are below.
 const LISTENER: u64 = u64::MAX - 1;
+/// Clients that may wait to be accepted.
+const BACKLOG: i32 = 4096;
 /// Times dealt with before sockets are looked at again.
 const TIMES: usize = 64;
 /// How long accepting pauses when there are too many connections.
@@ -76,6 +78,9 @@ impl<'a> EventLoop<'a> {
     ) -> io::Result<Self> {
         if let Some(listener) = &listener {
             listener.set_nonblocking(true)?;
+            // The standard library lets no more than 128 clients wait, which many that
+            // start at once exceed; a second call changes that, where it is allowed.
+            let _ = rustix::net::listen(listener, BACKLOG);
             poller.register(listener.as_fd(), LISTENER, Interest::READ)?;
         }
         Ok(Self {

@@ -1,5 +1,4 @@
 //! What the server answers to requests with images, over HTTP.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use prony_truth_server::{Config, IMAGE_TOKENS, PROMPT_TOKENS, serve};
 use serde_json::{Value, json};

@@ -78,7 +78,7 @@ codes! {
     TAG "P0003"
         "A value has a tag. Only `!!str` is supported; types follow from the value itself."
     ALIAS "P0004"
-        "An alias has no anchor, or stands inside the value it repeats."
+        "An alias has no anchor before it, or stands inside the value it repeats."
     CHARACTER "P0005"
         "The text holds a control character, which YAML does not allow and editors do not show."
     BUDGET "P0006"

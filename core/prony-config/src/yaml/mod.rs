@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod scalar;
+mod syntax;
 
 use prony_diagnostic::Diagnostic;
 

@@ -107,7 +107,9 @@ pub(crate) fn found(node: &Node) -> String {
         Kind::Bool(value) => format!("the boolean `{value}`"),
         Kind::Number(value) => format!("the number `{value}`"),
         Kind::String(value) => format!("the string {}", literal(value)),
+        Kind::List(items) if items.is_empty() => "an empty list".into(),
         Kind::List(_) => "a list".into(),
+        Kind::Map(entries) if entries.is_empty() => "an empty mapping".into(),
         Kind::Map(_) => "a mapping".into(),
     }
 }

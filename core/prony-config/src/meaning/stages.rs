@@ -7,7 +7,7 @@ use prony_diagnostic::Diagnostic;
 use super::{Document, is_false};
 use crate::codes;
 use crate::template::default_id;
-use crate::tree::{Entry, Kind, Span};
+use crate::tree::{Entry, Span};
 use crate::wording::literal;
 
 const LEGAL: &str = "the order is `setup`, then `load`, any number of `warmup` and `measure`, `unload`, \
@@ -32,8 +32,9 @@ impl Document<'_> {
         let Some(section) = self.entry("stages") else {
             return;
         };
-        if !matches!(section.value.kind, Kind::List(_)) {
-            return; // the schema says so
+        // The schema says so of what is no list or an empty one.
+        if section.value.items().is_empty() {
+            return;
         }
         let unknown = section.value.items().len() > stages.len()
             || stages

@@ -2,7 +2,7 @@
 
 mod build;
 mod check;
-mod scalar;
+pub(crate) mod scalar;
 mod syntax;
 
 use prony_diagnostic::Diagnostic;

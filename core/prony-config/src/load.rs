@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use prony_diagnostic::{Diagnostic, Source};
 use serde_json::Value;
 
-use crate::file::{Allow, File};
+use crate::file::{Allow, File, Stage};
 use crate::inputs::Inputs;
 use crate::meaning::{self, Point};
 use crate::schema::{Checker, check_plugins, strict_schema};
@@ -136,12 +136,29 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
             return failed(problems);
         }
     };
+    if filled.has_cells {
+        let stages: Vec<&[Stage]> = cells.iter().map(|(_, file)| &*file.stages).collect();
+        problems.extend(meaning::unreachable_in_cells(&filled.root, &stages));
+        if problems.iter().any(Diagnostic::is_error) {
+            return failed(problems);
+        }
+    }
     let Some((_, written)) = cells.first().cloned() else {
         return failed(problems);
     };
     let allow = written.allow.clone();
     let pipeline = resolve::pipeline(written, cells, &filled);
-    problems.extend(fairness::lint(&pipeline, &filled.root, inputs.plugins));
+    let unfair = fairness::lint(&pipeline, &filled.root, inputs.plugins);
+    // A warm-up that never runs is told once, by what comes of it.
+    let place = |problem: &Diagnostic| problem.primary.as_ref().map(|label| label.span.clone());
+    let is_told = |problem: &Diagnostic| {
+        let cold = |other: &Diagnostic| {
+            other.code == codes::FAIRNESS_NO_WARMUP && place(other) == place(problem)
+        };
+        problem.code == codes::UNREACHABLE && unfair.iter().any(cold)
+    };
+    problems.retain(|problem| !is_told(problem));
+    problems.extend(unfair);
     let allowed = allowed(&allow, &filled.root, &mut problems);
     Checked {
         pipeline: Some(pipeline),

@@ -71,6 +71,8 @@ codes! {
         "The margin is too small for the number of cycles: even on a quiet machine the interval will be wider than it."
     FAIRNESS_LENGTH "F0015"
         "Engines are told different output lengths by options of their own, so they do different work."
+    FAIRNESS_ENGINE_VERSION "F0016"
+        "A comparison with an engine that could be pinned to a version and is not, so a later run may measure another build of it."
     SYNTAX "P0001"
         "The text is not YAML."
     DUPLICATE_KEY "P0002"

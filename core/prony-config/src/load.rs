@@ -433,8 +433,10 @@ pub(crate) fn tidy(mut diagnostics: Vec<Diagnostic>, texts: &Texts) -> Vec<Diagn
     }
     diagnostics.truncate(MAX_DIAGNOSTICS);
     if let (Some(last), 1..) = (diagnostics.last_mut(), more) {
-        last.notes
-            .push(format!("{more} more problems are not shown"));
+        last.notes.push(match more {
+            1 => "1 more problem is not shown".to_owned(),
+            more => format!("{more} more problems are not shown"),
+        });
     }
     diagnostics
 }

@@ -3,7 +3,7 @@
 use prony_diagnostic::{Diagnostic, human};
 use serde_json::json;
 
-use super::fixtures::load_layers;
+use super::fixtures::{load_layers, with};
 use crate::{Loaded, Pipeline};
 
 const BASE: &str = "\
@@ -351,4 +351,20 @@ stages:
         assert!(!written.to_lowercase().contains("/data/test"), "{written}");
         assert!(written.contains("env.PRONY_TEST_HOME") || written.starts_with('['));
     }
+}
+
+#[test]
+fn an_allow_over_another_one_replaces_it() {
+    let base = with(
+        "allow: [{ code: F0001, reason: cold on purpose }]\nengine: { plugin: mock }\nworkload: { prompts: [a] }",
+    )
+    .replace("  - warmup: {}\n", "");
+    let found = |over: &str| {
+        let layers = [("base.yaml", &*base), ("over.yaml", over)];
+        let loaded = load_layers(&layers, &[], &[], &[]).expect("a pipeline");
+        let codes = loaded.warnings.iter().map(|warning| warning.code);
+        codes.collect::<Vec<_>>()
+    };
+    assert_eq!(found("{}"), [""; 0]);
+    assert_eq!(found("allow: []"), ["F0001"]);
 }

@@ -87,6 +87,9 @@ pub(super) fn unknown_key(
             .note("`load`, `unload` and `report` have no condition: what is loaded is unloaded, and there is always a result")
             .help("put the `if` on `warmup`, `measure` or a step; `exclude` in the matrix leaves out an engine or a model, and `enabled: false` a model");
     }
+    if entry.key.bytes().all(|b| b.is_ascii_digit()) && entry.value.kind.is_null() {
+        return problem.help("write a number without `,`, which ends it here");
+    }
     if entry.key == "retry" && known.contains(&"on_failure") {
         return problem
             .note("a stage is not tried again: a start or a request that failed counts")

@@ -18,6 +18,11 @@ pub(super) fn syntax(text: &str, info: &str, place: Span) -> Diagnostic {
     if info.contains("unknown anchor") {
         return unknown_anchor(text, &place);
     }
+    if info.contains("trailing content") {
+        return error("a text goes on after its closing quote")
+            .at(place, "after the quote")
+            .help("for a quote in the text, write `''` between single quotes, `\\\"` between double ones");
+    }
     let line = Line::at(text, place.start);
     line.template()
         .or_else(|| line.escape(info))
@@ -32,14 +37,12 @@ pub(super) fn syntax(text: &str, info: &str, place: Span) -> Diagnostic {
 
 fn general(info: &str) -> &'static str {
     let says = |word: &str| info.contains(word);
-    if says("flow") || says("bracket") {
+    if says("flow") || says("bracket") || says("illegal placement") {
         "close every `[` and `{` that is opened before this place"
     } else if says("tab") {
         "indent with spaces"
     } else if says("quoted scalar") || says("end of stream") {
         "close every quote; inside of double quotes write `\\\"`, inside of single ones `''`"
-    } else if says("trailing content") {
-        "put all of the text into the quotes, or the rest on a line of its own"
     } else if says("'-' indicator") || says("sequence entries") {
         "start this line with `-` for one more item, or indent it as the key that holds the list for one more key"
     } else if says("expected key") || says("indentation") || says("simple key") {
@@ -57,15 +60,22 @@ fn unknown_anchor(text: &str, place: &Span) -> Diagnostic {
     let length = rest.find(is_end).unwrap_or(rest.len());
     let alias = &rest[..length];
     let anchor = alias.replacen('*', "&", 1);
-    Diagnostic::error(
+    let problem = Diagnostic::error(
         codes::ALIAS,
         format!("the alias {} has no anchor", literal(alias)),
     )
     .at(
         place.start..place.start + length,
         format!("no {} stands before it", literal(&anchor)),
-    )
-    .help(format!(
+    );
+    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    if !alias.chars().skip(1).all(is_name) {
+        // Such as `*.txt`, which is meant as it stands.
+        let line = Line::at(text, place.start);
+        let scalar = line.scalar(place.start, line.in_flow());
+        return line.in_quotes(problem, scalar);
+    }
+    problem.help(format!(
         "mark the value that it repeats with {}; a text that starts with `*` needs quotes",
         literal(&anchor)
     ))

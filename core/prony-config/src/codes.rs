@@ -106,7 +106,7 @@ codes! {
     UNKNOWN_VALUE "P0104"
         "A value is not one of the alternatives."
     OUT_OF_RANGE "P0105"
-        "A value is of the right kind but too small, too large, empty or not of the required form."
+        "A value or a key is of the right kind but too small, too large, empty or not of the required form."
     SCHEMA "P0106"
         "A value breaks another rule of the JSON Schema."
     UNKNOWN_PLUGIN "P0107"

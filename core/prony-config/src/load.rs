@@ -259,7 +259,8 @@ fn follow_no_errors(problems: &mut Vec<Diagnostic>) {
 fn edit_no_template(problem: &mut Diagnostic, texts: &Texts, has_secrets: bool) {
     let is_template = |suggestion: &mut prony_diagnostic::Suggestion| {
         let text = texts.get(&suggestion.span);
-        text.contains("${{")
+        // An alias may stand for one.
+        template::is_template(text) || text.starts_with('*')
     };
     if let Some(suggestion) = problem.suggestion.take_if(is_template) {
         let words = if has_secrets {

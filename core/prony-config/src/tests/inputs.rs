@@ -368,3 +368,20 @@ fn an_allow_over_another_one_replaces_it() {
     assert_eq!(found("{}"), [""; 0]);
     assert_eq!(found("allow: []"), ["F0001"]);
 }
+
+#[test]
+fn no_edit_tells_what_the_environment_says() {
+    for place in [
+        "model: { id: a, size: &home \"${{ env.PRONY_TEST_HOME }}\" }\nworkload: { prompts: *home }",
+        "model: { id: a }\nworkload: { prompts: \"${{ env.PRONY_TEST_HOME }}\" }",
+    ] {
+        let text = with(&format!(
+            "env: [PRONY_TEST_HOME]\nengine: {{ plugin: mock }}\n{place}"
+        ))
+        .replace("model: { id: tiny }\n", "");
+        let problems = load_layers(&[("a.yaml", &text)], &[], &[], &[]).expect_err("errors");
+        let shown = human(&problems, false) + &prony_diagnostic::json(&problems);
+        assert!(shown.contains("P0103"), "{shown}");
+        assert!(!shown.contains("/data/test"), "{shown}");
+    }
+}

@@ -35,6 +35,37 @@ impl Duration {
     }
 }
 
+/// The span that was probably meant by a number without a unit, which is taken for
+/// seconds, or with one by another name: `30`, `10 min`, `1.5h`, `1h30m`.
+pub(crate) fn meant(text: &str) -> Option<Duration> {
+    /// Nine digits of milliseconds, as in the schema.
+    const MOST: f64 = 1e9;
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let mut rest = text.trim();
+    let mut millis = 0.0;
+    loop {
+        let digits = rest.find(|c| !is_number(c)).unwrap_or(rest.len());
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..].trim_start();
+        let end = unit.find(is_number).unwrap_or(unit.len());
+        let length = match unit[..end].trim_end().to_lowercase().as_str() {
+            "" | "s" | "sec" | "secs" | "second" | "seconds" => 1_000.0,
+            "ms" | "msec" | "millisecond" | "milliseconds" => 1.0,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60_000.0,
+            "h" | "hr" | "hrs" | "hour" | "hours" => 3_600_000.0,
+            "d" | "day" | "days" => 86_400_000.0,
+            _ => return None,
+        };
+        millis += number * length;
+        rest = &unit[end..];
+        if rest.is_empty() {
+            break;
+        }
+    }
+    (millis > 0.0 && millis.fract() == 0.0 && millis < MOST)
+        .then(|| Duration::from_millis(millis as u64))
+}
+
 impl From<Duration> for std::time::Duration {
     fn from(duration: Duration) -> Self {
         duration.to_std()

@@ -42,6 +42,9 @@ const SAMPLING: &str = "sampling";
 const CACHE: &str = "cache";
 const LENGTH: &str = "length";
 
+/// Options that say which build of an engine is meant.
+const VERSION: &str = "version";
+
 /// Roles whose settings should be equal: code, what they are, why it matters.
 const ROLES: [(&str, &str, &str, &str); 6] = [
     (
@@ -117,7 +120,9 @@ pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> V
         if several {
             problems.extend(lint.temperature());
             problems.extend(lint.same_engines());
-            problems.extend(lint.settings(plugins));
+            let engines = lint.roles(plugins);
+            problems.extend(lint.settings(&engines));
+            problems.extend(lint.unpinned_engines(&engines));
         }
         for problem in problems {
             let place = |p: &Diagnostic| p.primary.as_ref().map(|label| label.span.clone());
@@ -421,10 +426,9 @@ impl Lint<'_> {
             .collect()
     }
 
-    /// Options of the same role that differ between engines.
-    fn settings(&self, plugins: &dyn Plugins) -> Vec<Diagnostic> {
-        let engines: Vec<(&Engine, Roles)> = self
-            .cell
+    /// The engines with their options by role.
+    fn roles(&self, plugins: &dyn Plugins) -> Vec<(&Engine, Roles)> {
+        self.cell
             .engines
             .iter()
             .filter_map(|engine| {
@@ -440,7 +444,37 @@ impl Lint<'_> {
                 );
                 Some((engine, roles))
             })
-            .collect();
+            .collect()
+    }
+
+    /// Engines that on another day may be other builds, although their plugins can
+    /// be told which one is meant.
+    fn unpinned_engines(&self, engines: &[(&Engine, Roles)]) -> Vec<Diagnostic> {
+        let unpinned = |(engine, roles): &(&Engine, Roles)| {
+            let versions = roles.get(VERSION)?;
+            let option = versions.keys().next()?;
+            if versions.values().any(|(_, value)| !value.is_null()) {
+                return None;
+            }
+            let message = format!("the engine {} is not pinned", literal(&engine.name));
+            Some(
+                Diagnostic::warning(codes::FAIRNESS_ENGINE_VERSION, message)
+                    .at(
+                        self.engine(&engine.name).name_span(),
+                        "nothing says which version this is",
+                    )
+                    .note("a run on another day or machine may then measure another build")
+                    .help(format!(
+                        "set {} in its `config` to the version that you mean",
+                        literal(option)
+                    )),
+            )
+        };
+        engines.iter().filter_map(unpinned).collect()
+    }
+
+    /// Options of the same role that differ between engines.
+    fn settings(&self, engines: &[(&Engine, Roles)]) -> Vec<Diagnostic> {
         let mut out = Vec::new();
         for (role, code, what, why) in ROLES {
             let with: Vec<_> = engines

@@ -169,6 +169,18 @@ pub(crate) enum Stage {
     Report(Report),
 }
 
+impl Stage {
+    /// Whether it runs, of those that have an `if`.
+    pub(crate) fn condition(&self) -> Option<&Condition> {
+        match self {
+            Self::Setup(stage) => Some(&stage.condition),
+            Self::Warmup(stage) => Some(&stage.condition),
+            Self::Measure(stage) => Some(&stage.condition),
+            Self::Load(_) | Self::Unload(_) | Self::Report(_) => None,
+        }
+    }
+}
+
 /// Sends the requests that are measured.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -51,7 +51,8 @@ pub fn import_mlx_serving(name: &str, text: &str) -> Result<Imported, Vec<Diagno
 fn pipeline(name: &str, config: &read::Config) -> Result<String, Box<Diagnostic>> {
     let too_large = |reason: String| {
         let message = "the file can not be made into a pipeline";
-        Box::new(Diagnostic::error(codes::BUDGET, message).note(reason))
+        let problem = Diagnostic::error(codes::BUDGET, message).note(reason);
+        Box::new(problem.help("split the configuration into several"))
     };
     let pipeline = write::write(name, config).map_err(|error| too_large(error.to_string()))?;
     match yaml::parse(&pipeline) {

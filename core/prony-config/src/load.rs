@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use prony_diagnostic::{Diagnostic, Source};
 use serde_json::Value;
 
-use crate::file::{Allow, File};
+use crate::file::{Allow, File, Stage};
 use crate::inputs::Inputs;
 use crate::meaning::{self, Point};
 use crate::schema::{Checker, check_plugins, strict_schema};
@@ -74,6 +74,7 @@ pub fn unreadable(name: &str, reason: impl std::fmt::Display) -> Diagnostic {
         codes::UNREADABLE,
         format!("can not read the file: {reason}"),
     )
+    .help("name a file that is there and can be read, with UTF-8 text in it")
     .in_file(&Arc::new(Source::new(name, "")))
 }
 
@@ -106,22 +107,26 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
     drop(root);
     secrets.extend(filled.secrets());
     let mut problems = std::mem::take(&mut filled.problems);
-    let document = |node| Found { key: None, node };
-    problems.extend(checker.check(&document(&filled.root)));
+    problems.extend(checker.check(&Found::root(&filled.root)));
     problems.extend(check_plugins(&filled.root, inputs.plugins));
     let layered = inputs.is_layered() || texts.sources().count() > 1 + inputs.var.len();
     problems.extend(meaning::check(&filled, inputs.plugins, layered));
+    let has_secrets = filled.secrets().next().is_some();
     for problem in &mut problems {
-        edit_no_template(problem, texts);
+        edit_no_template(problem, texts, has_secrets);
     }
-    // A name that is misspelt where it is used is not unused as well.
-    if problems
-        .iter()
-        .any(|problem| problem.code == codes::TEMPLATE_NAME)
-    {
+    // A name that is misspelt where it is used, or stands outside of a template, is
+    // not unused as well.
+    let names_nothing = |problem: &Diagnostic| {
+        let suggested = problem.suggestion.as_ref();
+        problem.code == codes::TEMPLATE_NAME
+            || suggested.is_some_and(|s| template::is_template(&s.replacement))
+    };
+    if problems.iter().any(names_nothing) {
         problems.retain(|problem| problem.code != codes::UNUSED_VARIABLE);
     }
     if problems.iter().any(Diagnostic::is_error) {
+        follow_no_errors(&mut problems);
         return failed(problems);
     }
     let cells = match cells(&filled, texts, checker, inputs.plugins) {
@@ -131,12 +136,29 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
             return failed(problems);
         }
     };
+    if filled.has_cells {
+        let stages: Vec<&[Stage]> = cells.iter().map(|(_, file)| &*file.stages).collect();
+        problems.extend(meaning::unreachable_in_cells(&filled.root, &stages));
+        if problems.iter().any(Diagnostic::is_error) {
+            return failed(problems);
+        }
+    }
     let Some((_, written)) = cells.first().cloned() else {
         return failed(problems);
     };
     let allow = written.allow.clone();
     let pipeline = resolve::pipeline(written, cells, &filled);
-    problems.extend(fairness::lint(&pipeline, &filled.root, inputs.plugins));
+    let unfair = fairness::lint(&pipeline, &filled.root, inputs.plugins);
+    // A warm-up that never runs is told once, by what comes of it.
+    let place = |problem: &Diagnostic| problem.primary.as_ref().map(|label| label.span.clone());
+    let is_told = |problem: &Diagnostic| {
+        let cold = |other: &Diagnostic| {
+            other.code == codes::FAIRNESS_NO_WARMUP && place(other) == place(problem)
+        };
+        problem.code == codes::UNREACHABLE && unfair.iter().any(cold)
+    };
+    problems.retain(|problem| !is_told(problem));
+    problems.extend(unfair);
     let allowed = allowed(&allow, &filled.root, &mut problems);
     Checked {
         pipeline: Some(pipeline),
@@ -158,19 +180,17 @@ fn cells(
     plugins: &dyn Plugins,
 ) -> Result<Vec<(Point, File)>, Vec<Diagnostic>> {
     let points = meaning::points(&filled.root);
+    let has_secrets = filled.secrets().next().is_some();
     let mut cells = Vec::with_capacity(points.len());
     let mut problems: Vec<Diagnostic> = Vec::new();
     for point in points {
         let file = if filled.has_cells {
             let (root, mut found) = filled.cell(texts, &point.values);
-            found.extend(checker.check(&Found {
-                key: None,
-                node: &root,
-            }));
+            found.extend(checker.check(&Found::root(&root)));
             found.extend(check_plugins(&root, plugins));
             found.extend(meaning::check_cell(&root, plugins));
             for mut problem in found {
-                edit_no_template(&mut problem, texts);
+                edit_no_template(&mut problem, texts, has_secrets);
                 let place =
                     |problem: &Diagnostic| problem.primary.as_ref().map(|label| label.span.clone());
                 let is_same = |other: &Diagnostic| {
@@ -225,14 +245,30 @@ fn has_work(point: &Point, file: &File) -> bool {
         .any(|model| engines.iter().any(|engine| point.runs(engine, &model.id)))
 }
 
+/// Takes out the warnings about what an error is about: that comes first.
+fn follow_no_errors(problems: &mut Vec<Diagnostic>) {
+    let place = |problem: &Diagnostic| problem.primary.as_ref().map(|label| label.span.clone());
+    let errors = problems.iter().filter(|problem| problem.is_error());
+    let wrong: Vec<Span> = errors.filter_map(place).collect();
+    let follows = |problem: &Diagnostic| place(problem).is_some_and(|span| wrong.contains(&span));
+    problems.retain(|problem| problem.is_error() || !follows(problem));
+}
+
 /// A value that a template gives can not be edited where the template stands.
-fn edit_no_template(problem: &mut Diagnostic, texts: &Texts) {
+/// What it should be is not said either where that may tell a secret.
+fn edit_no_template(problem: &mut Diagnostic, texts: &Texts, has_secrets: bool) {
     let is_template = |suggestion: &mut prony_diagnostic::Suggestion| {
         let text = texts.get(&suggestion.span);
-        text.contains("${{")
+        // An alias may stand for one.
+        template::is_template(text) || text.starts_with('*')
     };
     if let Some(suggestion) = problem.suggestion.take_if(is_template) {
-        problem.help.insert(0, suggestion.in_words());
+        let words = if has_secrets {
+            suggestion.message
+        } else {
+            suggestion.in_words()
+        };
+        problem.help.insert(0, words);
     }
 }
 
@@ -398,8 +434,10 @@ pub(crate) fn tidy(mut diagnostics: Vec<Diagnostic>, texts: &Texts) -> Vec<Diagn
     }
     diagnostics.truncate(MAX_DIAGNOSTICS);
     if let (Some(last), 1..) = (diagnostics.last_mut(), more) {
-        last.notes
-            .push(format!("{more} more problems are not shown"));
+        last.notes.push(match more {
+            1 => "1 more problem is not shown".to_owned(),
+            more => format!("{more} more problems are not shown"),
+        });
     }
     diagnostics
 }

@@ -79,7 +79,9 @@ fn extended(name: &str, root: Node, inputs: &Inputs<'_>, texts: &mut Texts) -> R
         let Some(path) = entry.value.text().filter(|path| !path.is_empty()) else {
             let problem = Diagnostic::error(codes::WRONG_TYPE, "`extends` must be a path");
             return Err(Box::new(
-                problem.at(entry.value.span, "not the path of a file"),
+                problem
+                    .at(entry.value.span, "not the path of a file")
+                    .help("write one path, such as `extends: base.yaml`"),
             ));
         };
         let span = entry.value.span.clone();
@@ -102,7 +104,8 @@ fn extended(name: &str, root: Node, inputs: &Inputs<'_>, texts: &mut Texts) -> R
         if names.len() > MAX_EXTENDS {
             let problem = Diagnostic::error(codes::BUDGET, "too many files extend each other")
                 .at(span, "the limit is reached here")
-                .note(format!("{MAX_EXTENDS} are allowed"));
+                .note(format!("{MAX_EXTENDS} are allowed"))
+                .help("put some of the files into one");
             return Err(Box::new(problem));
         }
         let text = (inputs.read)(&base).map_err(|reason| {
@@ -112,7 +115,8 @@ fn extended(name: &str, root: Node, inputs: &Inputs<'_>, texts: &mut Texts) -> R
                     format!("can not read {}: {reason}", literal(&base)),
                 )
                 .at(span, "named here")
-                .note("the path is relative to the file that names it"),
+                .note("the path is relative to the file that names it")
+                .help("name a file that is there and can be read, with UTF-8 text in it"),
             )
         })?;
         layers.push(parse(&base, &text, texts)?);

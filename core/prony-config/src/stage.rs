@@ -249,6 +249,11 @@ pub struct Step {
     /// The longest that the step may take: `10m` unless given.
     #[serde(default = "step_timeout")]
     pub timeout: Duration,
+    /// How many more times the step is tried when it fails: 0 unless given. Each time it
+    /// has all of its `timeout`; what an attempt gave that failed is dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(max = 100))]
+    pub retry: u32,
     /// Environment variables to set for the step.
     #[serde(default)]
     pub env: Ordered<String>,
@@ -263,6 +268,11 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(regex(pattern = "^[a-z][a-z0-9_]*$")), extend("x-literal" = true, "uniqueItems" = true), length(max = 64))]
     pub outputs: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(retry: &u32) -> bool {
+    *retry == 0
 }
 
 fn step_timeout() -> Duration {

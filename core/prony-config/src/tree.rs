@@ -42,6 +42,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone)]
 pub(crate) struct Found<'a> {
     pub key: Option<&'a Entry>,
+    /// The key of the list that it is an item of.
+    pub item_of: Option<&'a Entry>,
     pub node: &'a Node,
 }
 
@@ -106,25 +108,23 @@ impl Node {
 
     /// The node at a JSON pointer, or the deepest one on the way that exists.
     pub(crate) fn at(&self, pointer: &str) -> Found<'_> {
-        let mut found = Found {
-            key: None,
-            node: self,
-        };
+        let mut found = Found::root(self);
         for segment in pointer.split('/').skip(1) {
             let segment = segment.replace("~1", "/").replace("~0", "~");
             match &found.node.kind {
                 Kind::Map(_) => match found.node.entry(&segment) {
-                    Some(entry) => {
-                        found = Found {
-                            key: Some(entry),
-                            node: &entry.value,
-                        }
-                    }
+                    Some(entry) => found = Found::value_of(entry),
                     None => break,
                 },
                 Kind::List(items) => {
                     match segment.parse::<usize>().ok().and_then(|i| items.get(i)) {
-                        Some(node) => found = Found { key: None, node },
+                        Some(node) => {
+                            found = Found {
+                                key: None,
+                                item_of: found.key.or(found.item_of),
+                                node,
+                            }
+                        }
                         None => break,
                     }
                 }
@@ -150,7 +150,25 @@ impl Node {
     }
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    /// The whole document.
+    pub(crate) fn root(node: &'a Node) -> Self {
+        Self {
+            key: None,
+            item_of: None,
+            node,
+        }
+    }
+
+    /// The value of a key.
+    pub(crate) fn value_of(entry: &'a Entry) -> Self {
+        Self {
+            key: Some(entry),
+            item_of: None,
+            node: &entry.value,
+        }
+    }
+
     /// Where to point when the thing as a whole is meant: its key if it has one.
     pub(crate) fn name_span(&self) -> Span {
         self.key

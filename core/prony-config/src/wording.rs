@@ -25,6 +25,17 @@ pub(crate) fn literal(text: &str) -> String {
     out
 }
 
+/// A text as YAML has it in quotes, which stands for itself wherever it is put.
+pub(crate) fn quoted(text: &str) -> String {
+    if text.contains(|c: char| c.is_control()) {
+        serde_json::Value::from(text).to_string()
+    } else if text.contains(['"', '\\']) {
+        format!("'{}'", text.replace('\'', "''"))
+    } else {
+        format!("\"{text}\"")
+    }
+}
+
 /// Names, nearest to a word first.
 pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut ranked: Vec<_> = names
@@ -63,7 +74,11 @@ pub(crate) fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) 
     {
         return Some(only);
     }
-    (distance <= 1 + name.chars().count() / 4 && distance < name.chars().count()).then_some(name)
+    let length = name.chars().count();
+    // One of two letters is no slip: `if` is not meant to be `id`.
+    let is_word = length.max(lower.chars().count()) > 2;
+    let is_slip = is_word && distance <= 1 + length / 4 && distance < length;
+    is_slip.then_some(name)
 }
 
 /// Distances cost the product of both lengths.
@@ -92,7 +107,9 @@ pub(crate) fn found(node: &Node) -> String {
         Kind::Bool(value) => format!("the boolean `{value}`"),
         Kind::Number(value) => format!("the number `{value}`"),
         Kind::String(value) => format!("the string {}", literal(value)),
+        Kind::List(items) if items.is_empty() => "an empty list".into(),
         Kind::List(_) => "a list".into(),
+        Kind::Map(entries) if entries.is_empty() => "an empty mapping".into(),
         Kind::Map(_) => "a mapping".into(),
     }
 }

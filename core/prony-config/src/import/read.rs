@@ -83,7 +83,8 @@ pub(super) fn read(root: &Node) -> (Option<Config>, Vec<Diagnostic>) {
             "this is not a configuration of mlx-serving's benchmark",
         )
         .at(root.span.clone(), "no `benchmark`, or no `models`")
-        .note("it has `benchmark`, `models`, and `questions` or `prompts` with `test_images`");
+        .note("it has `benchmark`, `models`, and `questions` or `prompts` with `test_images`")
+        .help("name such a configuration; a pipeline needs no import");
         return (None, vec![problem]);
     }
     let mut reader = Reader::default();
@@ -205,7 +206,7 @@ impl Reader {
             self.problems.push(
                 Diagnostic::error(codes::IMPORT_RANGE, format!("{name} is out of range"))
                     .at(node.span.clone(), found(node))
-                    .note(format!("expected a whole number from {least} to {most}")),
+                    .help(format!("write a whole number from {least} to {most}")),
             );
             return default(&node.span);
         };
@@ -430,7 +431,8 @@ impl Reader {
             let problem = Diagnostic::error(
                 codes::IMPORT_MISSING,
                 format!("{} is missing", literal(key)),
-            );
+            )
+            .help(format!("add {} to the configuration", literal(key)));
             self.problems.push(match section.entry(key) {
                 Some(entry) => problem.at(entry.key_span.clone(), "has no value"),
                 None => problem.at(section.span.clone(), "in this mapping"),
@@ -453,7 +455,7 @@ impl Reader {
             self.problems
                 .push(match similar(&entry.key, known.iter().copied()) {
                     Some(meant) => problem.help(format!("perhaps {} is meant", literal(meant))),
-                    None => problem,
+                    None => problem.help("remove it, or say it in the pipeline"),
                 });
         }
     }
@@ -466,7 +468,8 @@ impl Reader {
         self.problems.push(
             problem
                 .at(place.clone(), "not here")
-                .note(format!("the documented default, {default}, is taken")),
+                .note(format!("the documented default, {default}, is taken"))
+                .help("change it in the pipeline if another value is meant"),
         );
     }
 
@@ -482,14 +485,18 @@ impl Reader {
     fn wrong_kind(&mut self, node: &Node, what: &str, wanted: &str) {
         self.problems.push(
             Diagnostic::error(codes::IMPORT_TYPE, format!("{what} must be {wanted}"))
-                .at(node.span.clone(), format!("found {}", found(node))),
+                .at(node.span.clone(), format!("found {}", found(node)))
+                .help(format!("write {wanted}")),
         );
     }
 
     fn empty(&mut self, place: &Span, what: &str) {
         let problem = Diagnostic::error(codes::IMPORT_RANGE, format!("{what} is empty"));
-        self.problems
-            .push(problem.at(place.clone(), "nothing in it"));
+        self.problems.push(
+            problem
+                .at(place.clone(), "nothing in it")
+                .help("put something into it"),
+        );
     }
 }
 

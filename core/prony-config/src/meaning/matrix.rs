@@ -133,6 +133,8 @@ impl Document<'_> {
                                 entry.key_span.clone(),
                                 meant,
                             );
+                        } else {
+                            problem = problem.help("name an axis, or add one under `axes`");
                         }
                         out.push(problem);
                         continue;
@@ -171,6 +173,8 @@ impl Document<'_> {
                     entry.value.span.clone(),
                     meant,
                 );
+            } else {
+                problem = problem.help("name one that is there, or remove the entry");
             }
             out.push(problem);
         }

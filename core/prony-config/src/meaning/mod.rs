@@ -18,6 +18,7 @@ use crate::wording::literal;
 use crate::{Plugins, codes};
 
 pub(crate) use matrix::{Point, points};
+pub(crate) use stages::unreachable_in_cells;
 
 /// Everything found in a document.
 ///

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use prony_diagnostic::Diagnostic;
 
-use super::{Document, is_false};
-use crate::codes;
+use super::{Document, is_false, is_hole};
+use crate::file::Stage;
 use crate::template::default_id;
-use crate::tree::{Entry, Kind, Span};
+use crate::tree::{Entry, Node, Span};
 use crate::wording::literal;
+use crate::{Condition, codes};
 
 const LEGAL: &str = "the order is `setup`, then `load`, any number of `warmup` and `measure`, `unload`, \
                      and once more from `load` for a fresh start, then `report`";
@@ -32,8 +33,9 @@ impl Document<'_> {
         let Some(section) = self.entry("stages") else {
             return;
         };
-        if !matches!(section.value.kind, Kind::List(_)) {
-            return; // the schema says so
+        // The schema says so of what is no list or an empty one.
+        if section.value.items().is_empty() {
+            return;
         }
         let unknown = section.value.items().len() > stages.len()
             || stages
@@ -235,6 +237,46 @@ fn nothing_runs(stages: &[&Entry]) -> Option<Diagnostic> {
             .at(first.value.span.clone(), "always false")
             .help("remove its `if`, or add another `measure`")
     })
+}
+
+/// Stages whose condition the matrix makes false, in every cell. `cells` has their
+/// stages, in the order of the file.
+pub(crate) fn unreachable_in_cells(root: &Node, cells: &[&[Stage]]) -> Vec<Diagnostic> {
+    let never = Condition::Is(false);
+    let is_off = |index: usize| {
+        let stage =
+            |stages: &&[Stage]| stages.get(index).and_then(Stage::condition) == Some(&never);
+        cells.iter().all(stage)
+    };
+    let items = root.at("/stages").node.items().iter().enumerate();
+    let off = items.filter_map(|(index, item)| {
+        let [stage] = item.entries() else {
+            return None;
+        };
+        let condition = stage.value.entry("if")?;
+        (is_hole(&condition.value) && is_off(index)).then_some((stage, condition))
+    });
+    let off: Vec<(&Entry, &Entry)> = off.collect();
+    let measures = |stages: &&[Stage]| {
+        let mut stages = stages.iter();
+        stages.any(|s| matches!(s, Stage::Measure(measure) if measure.condition != never))
+    };
+    if !cells.iter().any(measures) {
+        let first = off.iter().find(|(stage, _)| stage.key == "measure");
+        let problem = first.map(|(_, condition)| {
+            Diagnostic::error(codes::STAGE_ORDER, "no `measure` stage ever runs")
+                .at(condition.value.span.clone(), "false in every cell")
+                .help("change its `if`, or add another `measure`")
+        });
+        return problem.into_iter().collect();
+    }
+    let problem = |(stage, condition): &(&Entry, &Entry)| {
+        let message = format!("the stage {} never runs", literal(&stage.key));
+        Diagnostic::warning(codes::UNREACHABLE, message)
+            .at(condition.value.span.clone(), "false in every cell")
+            .help("remove the stage, or change its `if`")
+    };
+    off.iter().map(problem).collect()
 }
 
 /// Stages that never do anything. Nothing is said about one whose place is

@@ -131,6 +131,6 @@ fn named(threshold: &Node, key: &str, names: &[&str]) -> Option<Diagnostic> {
             entry.value.span.clone(),
             meant,
         ),
-        None => problem,
+        None => problem.help(format!("name one of the {key}s, or remove `{key}` for all")),
     })
 }

@@ -100,6 +100,8 @@ impl Document<'_> {
                     code.value.span.clone(),
                     meant,
                 );
+            } else {
+                problem = problem.help("remove the entry: only warnings can be allowed");
             }
             out.push(problem);
         }

@@ -64,27 +64,37 @@ impl<'a> Check<'a> {
             | Kind::UnevaluatedProperties { unexpected } => {
                 let known = properties(schema);
                 let entries = unexpected.iter().filter_map(|key| found.node.entry(key));
+                // That a key can not be a template has been said.
+                let entries = entries.filter(|entry| !template::is_template(&entry.key));
+                let is_only = unexpected.len() == 1;
                 out.extend(
                     entries
                         .take(MAX_ERRORS)
-                        .map(|entry| problem::unknown_key(entry, &known)),
+                        .map(|entry| problem::unknown_key(entry, &found, &known, is_only)),
                 );
             }
             Kind::Required { property } => {
                 let property = property.as_str().unwrap_or_default();
                 // A misspelt key is reported as unknown; that it is missing follows from that.
                 if !is_misspelt(property, found.node.entries(), &properties(schema)) {
-                    out.push(problem::missing_key(property, &found));
+                    let place = format!("{owner}/properties/{property}");
+                    let schema = follow(self.schema, &place);
+                    out.push(problem::missing_key(property, &found, schema));
                 }
             }
             Kind::OneOfNotValid { context } | Kind::AnyOf { context } => {
                 let branches = follow(self.schema, rule).and_then(Value::as_array);
                 let branches = branches.map(Vec::as_slice).unwrap_or_default();
-                self.alternatives(&found, schema, branches, context, out);
+                self.alternatives(&found, schema, rule, branches, context, out);
             }
-            Kind::Type { .. } => out.push(problem::wrong_type(&found, schema)),
+            // A value that must be one and the same is told that, whatever it is.
+            Kind::Type { .. } if schema.get("const").is_some() => {}
+            Kind::Type { .. } => {
+                let item = follow(self.schema, &format!("{owner}/items"));
+                out.push(problem::wrong_type(&found, schema, item));
+            }
             // A value of the wrong type is reported as that alone.
-            Kind::Enum { .. } | Kind::Constant { .. } if !has_type(&found.node.kind, schema) => {}
+            Kind::Enum { .. } if !has_type(&found.node.kind, schema) => {}
             Kind::Enum { options } => {
                 let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
                 let options: Vec<_> = options.iter().collect();
@@ -101,8 +111,26 @@ impl<'a> Check<'a> {
             Kind::MinItems { limit: 1 }
             | Kind::MinLength { limit: 1 }
             | Kind::MinProperties { limit: 1 } => out.push(problem::empty(&found)),
-            Kind::MaxItems { limit } | Kind::MaxProperties { limit } => {
-                out.push(problem::too_many(&found, *limit));
+            Kind::MinItems { limit }
+            | Kind::MinProperties { limit }
+            | Kind::MinLength { limit } => {
+                out.push(problem::size(&found, "at least", *limit));
+            }
+            Kind::MaxItems { limit }
+            | Kind::MaxProperties { limit }
+            | Kind::MaxLength { limit } => {
+                out.push(problem::size(&found, "at most", *limit));
+            }
+            Kind::UniqueItems => out.extend(problem::repeated(&found)),
+            Kind::PropertyNames { error } => {
+                let key = error.instance().as_str().unwrap_or_default();
+                match (found.node.entry(key), error.kind()) {
+                    (Some(entry), _) if template::is_template(&entry.key) => {}
+                    (Some(entry), Kind::Pattern { pattern }) => {
+                        out.push(problem::key_pattern(entry, &found, pattern));
+                    }
+                    _ => out.push(problem::other(&found, &error.to_string())),
+                }
             }
             _ => out.push(problem::other(&found, &error.masked().to_string())),
         }
@@ -114,7 +142,8 @@ impl<'a> Check<'a> {
         &self,
         found: &Found<'_>,
         schema: &Value,
-        branches: &[Value],
+        rule: &str,
+        branches: &'a [Value],
         context: &[Vec<ValidationError<'static>>],
         out: &mut Vec<Diagnostic>,
     ) {
@@ -130,13 +159,19 @@ impl<'a> Check<'a> {
             return;
         }
         if let Some(tags) = all(branches, tag) {
+            let form = |(index, tag): (usize, &&'a str)| {
+                let place = format!("{rule}/{index}/properties/{tag}");
+                let value = follow(self.schema, &place).unwrap_or(&Value::Null);
+                problem::Form { tag, value }
+            };
+            let forms: Vec<_> = tags.iter().enumerate().map(form).collect();
             match found.node.entries() {
-                [] => out.push(problem::no_tag(found, schema, &tags)),
+                [] => out.push(problem::no_tag(found, schema, &forms)),
                 [entry] => match tags.iter().position(|tag| *tag == entry.key) {
                     Some(meant) => context[meant].iter().for_each(|e| self.error(e, out)),
                     None => out.push(problem::unknown_tag(entry, schema, &tags)),
                 },
-                entries => out.push(problem::several_tags(entries, schema, &tags)),
+                entries => out.push(problem::several_tags(found, entries, schema, &forms)),
             }
             return;
         }
@@ -187,19 +222,21 @@ fn tag(branch: &Value) -> Option<&str> {
 }
 
 /// Whether a value is of the type that a schema asks for, if it asks for one.
-fn has_type(kind: &node::Kind, schema: &Value) -> bool {
+pub(super) fn has_type(kind: &node::Kind, schema: &Value) -> bool {
     let json = match kind {
         node::Kind::Null => "null",
         node::Kind::Bool(_) => "boolean",
-        node::Kind::Number(_) => return !matches!(schema.get("type"), Some(t) if t == "string"),
+        node::Kind::Number(number) if number.is_f64() => "number",
+        node::Kind::Number(_) => "integer",
         node::Kind::String(_) => "string",
         node::Kind::List(_) => "array",
         node::Kind::Map(_) => "object",
     };
+    let fits = |name: &Value| name == json || json == "integer" && name == "number";
     match schema.get("type") {
-        Some(Value::String(only)) => only == json,
-        Some(Value::Array(types)) => types.iter().any(|t| t == json),
-        _ => true,
+        Some(Value::Array(types)) => types.iter().any(fits),
+        Some(only) => fits(only),
+        None => true,
     }
 }
 

@@ -4,6 +4,7 @@ use prony_diagnostic::Diagnostic;
 use serde_json::Value;
 
 use super::Checker;
+use super::problem::missing_message;
 use crate::file::MAX_PLUGINS;
 use crate::template::is_template;
 use crate::tree::{Entry, Found, Kind, Node, Span};
@@ -43,17 +44,20 @@ fn check_use(node: &Node, kind: PluginKind, plugins: &dyn Plugins) -> Vec<Diagno
     let Some(schema) = plugins.config_schema(kind, name) else {
         return vec![unknown_plugin(kind, name, span, plugins)];
     };
-    match node.entry("config") {
+    let mut problems = match node.entry("config") {
         Some(config) if matches!(config.value.kind, Kind::Map(_)) => {
-            let found = Found {
-                key: Some(config),
-                node: &config.value,
-            };
-            check_config(&schema, name, span, &found)
+            check_config(&schema, name, span, &Found::value_of(config))
         }
         Some(_) => Vec::new(),
         None => check_bare_plugin(&schema, name, span),
-    }
+    };
+    // An option beside `config` is told to go there; that it is missing follows from that.
+    let is_beside = |problem: &Diagnostic| {
+        let missing = |entry: &Entry| problem.message == missing_message(&entry.key);
+        problem.code == codes::MISSING_KEY && node.entries().iter().any(missing)
+    };
+    problems.retain(|problem| !is_beside(problem));
+    problems
 }
 
 /// Checks a plugin that is given no options, named at a place.
@@ -66,11 +70,7 @@ pub(crate) fn check_bare_plugin(schema: &Value, name: &str, span: &Span) -> Vec<
             span: span.clone(),
         },
     };
-    let found = Found {
-        key: Some(&none),
-        node: &none.value,
-    };
-    check_config(schema, name, span, &found)
+    check_config(schema, name, span, &Found::value_of(&none))
 }
 
 fn check_config(schema: &Value, name: &str, span: &Span, config: &Found<'_>) -> Vec<Diagnostic> {
@@ -113,7 +113,9 @@ fn unknown_plugin(kind: PluginKind, name: &str, span: &Span, plugins: &dyn Plugi
     };
     if plugins.config_schema(other, name).is_some() {
         let what = with_article(other.name());
-        return problem.note(format!("{} is {what} plugin, not {wanted}", literal(name)));
+        return problem
+            .note(format!("{} is {what} plugin, not {wanted}", literal(name)))
+            .help(format!("name {wanted} plugin here"));
     }
     problem.help("see `prony plugin list`, or install it with `prony plugin add`")
 }

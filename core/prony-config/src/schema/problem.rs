@@ -3,59 +3,285 @@
 use prony_diagnostic::Diagnostic;
 use serde_json::Value;
 
-use crate::codes;
-use crate::tree::{Entry, Found, Kind};
-use crate::wording::{found as what, list, literal, nearest, similar, with_article};
+use super::check::has_type;
+use crate::tree::{Entry, Found, Kind, Node};
+use crate::wording::{found as what, list, literal, nearest, quoted, similar, with_article};
+use crate::yaml::scalar;
+use crate::{codes, duration};
 
-pub(super) fn unknown_key(entry: &Entry, known: &[&str]) -> Diagnostic {
+/// What the names under a section, and those of stages and variables, look like.
+const FORMS: [(&str, &str); 5] = [
+    (
+        "^[a-z][a-z0-9_]*$",
+        "lower-case letters, digits and `_`, with a letter first",
+    ),
+    (
+        "^[A-Za-z_][A-Za-z0-9_]*$",
+        "letters, digits and `_`, with no digit first",
+    ),
+    (
+        "^[a-z0-9][a-z0-9._-]*$",
+        "lower-case letters, digits, `.`, `_` and `-`, with a letter or digit first",
+    ),
+    ("^[0-9a-f]{64}$", "64 lower-case hexadecimal digits"),
+    ("^[FP][0-9]{4}$", "`F` or `P` and four digits"),
+];
+
+/// What a template can name: a text with one of them in it is an expression.
+const ROOTS: [&str; 8] = [
+    "vars.",
+    "env.",
+    "matrix.",
+    "stages.",
+    "model.",
+    "engine.",
+    "prony.",
+    "pipeline.",
+];
+
+/// A key that tells an alternative from the others, and what it holds.
+pub(super) struct Form<'s> {
+    pub(super) tag: &'s str,
+    pub(super) value: &'s Value,
+}
+
+impl Form<'_> {
+    fn is(&self, kind: &str) -> bool {
+        self.value.get("type").is_some_and(|one| one == kind)
+    }
+
+    /// For example `measure: {}`.
+    fn example(&self) -> String {
+        format!("{}: {}", self.tag, placeholder(self.value))
+    }
+}
+
+/// Says that a key is not known. `is_only` says that no other one beside it is unknown.
+pub(super) fn unknown_key(
+    entry: &Entry,
+    found: &Found<'_>,
+    known: &[&str],
+    is_only: bool,
+) -> Diagnostic {
     let key = literal(&entry.key);
     let problem = Diagnostic::error(codes::UNKNOWN_KEY, format!("unknown key {key}"))
         .at(entry.key_span.clone(), "not a known key");
+    let guess = similar(&entry.key, known.iter().copied());
+    if guess.is_none() && known.contains(&"config") {
+        let problem = problem.note("the options of a plugin stand under `config`");
+        let message = "put it under `config`";
+        let is_single = is_only && found.node.entry("config").is_none();
+        let span = entry.key_span.start..entry.value.span.end;
+        if !is_single || span.start >= span.end {
+            return problem.help(message);
+        }
+        let value = inline(&entry.value);
+        return problem.suggest(
+            message,
+            span,
+            format!("config: {{ {}: {value} }}", entry.key),
+        );
+    }
+    if entry.key == "if" && known.contains(&"on_failure") {
+        return problem
+            .note("`load`, `unload` and `report` have no condition: what is loaded is unloaded, and there is always a result")
+            .help("put the `if` on `warmup`, `measure` or a step; `exclude` in the matrix leaves out an engine or a model, and `enabled: false` a model");
+    }
+    if entry.key.bytes().all(|b| b.is_ascii_digit()) && entry.value.kind.is_null() {
+        return problem.help("write a number without `,`, which ends it here");
+    }
+    if entry.key == "retry" && known.contains(&"on_failure") {
+        return problem
+            .note("a stage is not tried again: a start or a request that failed counts")
+            .help("put `retry` on a step in `before` or `after`");
+    }
     misspelt(problem, entry, known, "key")
 }
 
-pub(super) fn missing_key(property: &str, found: &Found<'_>) -> Diagnostic {
-    let property = literal(property);
-    let label = match found.key {
-        Some(entry) => format!("{} needs {property}", literal(&entry.key)),
-        None => format!("{property} must be given here"),
-    };
-    Diagnostic::error(codes::MISSING_KEY, format!("missing key {property}"))
-        .at(found.name_span(), label)
+/// The message for a key that must be given and is not.
+pub(super) fn missing_message(property: &str) -> String {
+    format!("missing key {}", literal(property))
 }
 
-pub(super) fn wrong_type(found: &Found<'_>, schema: &Value) -> Diagnostic {
-    let types = match schema.get("type") {
-        Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
-        Some(Value::String(one)) => vec![one.as_str()],
-        _ => Vec::new(),
+pub(super) fn missing_key(property: &str, found: &Found<'_>, schema: Option<&Value>) -> Diagnostic {
+    let name = literal(property);
+    let label = match found.key {
+        Some(entry) => format!("{} needs {name}", literal(&entry.key)),
+        None => format!("{name} must be given here"),
     };
-    let expected = either(types.iter().map(|t| type_name(t)));
+    let value = placeholder(schema.unwrap_or(&Value::Null));
+    Diagnostic::error(codes::MISSING_KEY, missing_message(property))
+        .at(found.name_span(), label)
+        .help(format!("add `{property}: {value}`"))
+}
+
+/// Says that a value is of the wrong type. `item` is the schema of a list's items.
+pub(super) fn wrong_type(found: &Found<'_>, schema: &Value, item: Option<&Value>) -> Diagnostic {
+    let types = types(schema);
+    let expected = match title(schema) {
+        Some(title) if types == ["string"] => with_article(title),
+        _ => either(types.iter().map(|t| type_name(t))),
+    };
     let problem = Diagnostic::error(
         codes::WRONG_TYPE,
         format!("{} must be {expected}", name(found)),
     )
     .at(value_span(found), format!("found {}", what(found.node)));
-    let wants = |name| types.contains(&name);
-    match &found.node.kind {
-        Kind::Bool(_) | Kind::Number(_) if wants("string") => {
-            problem.help("put it in quotes to make it a string")
-        }
-        Kind::String(text) if wants("integer") && text.parse::<i64>().is_ok() => {
-            problem.help("remove the quotes to make it a number")
-        }
-        Kind::Null if wants("object") => {
-            problem.help("write `{}` for a mapping without entries, or indent its keys below it")
-        }
-        Kind::Null => problem.help("give a value, or leave the key out"),
-        _ => problem,
+    let span = found.node.span.clone();
+    match conversion(found, schema, item) {
+        Some((message, text)) if !span.is_empty() => problem.suggest(message, span, text),
+        _ => problem.help(conversion_in_words(found, &types, &expected)),
     }
 }
 
+/// What was probably meant by a value of the wrong type: why, and the text of it.
+fn conversion(
+    found: &Found<'_>,
+    schema: &Value,
+    item: Option<&Value>,
+) -> Option<(&'static str, String)> {
+    let types = types(schema);
+    let wants = |name| types.contains(&name);
+    let node = found.node;
+    if let Kind::Number(number) = &node.kind
+        && title(schema) == Some("duration")
+    {
+        let meant = duration::meant(&number.to_string())?;
+        let text = match number.as_u64() {
+            Some(seconds) => format!("{seconds}s"),
+            None => meant.to_string(),
+        };
+        return Some(("give a unit: `ms`, `s`, `m` or `h`", text));
+    }
+    if let Some(text) = node.text() {
+        let quotes = "remove the quotes";
+        if wants("boolean")
+            && let Some(value) = truth(text)
+        {
+            let value = value.to_string();
+            let message = if value == text {
+                quotes
+            } else {
+                "in YAML 1.2 it is a text; write the boolean"
+            };
+            return Some((message, value));
+        }
+        if (wants("integer") || wants("number"))
+            && let Some(number) = number(text, wants("number"))
+        {
+            let message = if number == text {
+                quotes
+            } else {
+                "in YAML 1.2 it is a text; write the number"
+            };
+            return Some((message, number));
+        }
+        if is_expression(text) {
+            let template = format!("${{{{ {} }}}}", text.trim());
+            return Some(("make it a template", quoted(&template)));
+        }
+    }
+    let is_scalar = !matches!(node.kind, Kind::Null | Kind::List(_) | Kind::Map(_));
+    let takes = |schema: &Value| schema.get("type").is_some() && has_type(&node.kind, schema);
+    if is_scalar && wants("array") && item.is_some_and(takes) {
+        return Some(("make it a list", format!("[{}]", inline(node))));
+    }
+    if let Some(text) = node.text()
+        && wants("object")
+        && let Some([Value::String(key)]) = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+        && schema["properties"][key]["type"] == "string"
+    {
+        return Some((
+            "make it a mapping that says what it is",
+            format!("{{ {key}: {} }}", quoted(text)),
+        ));
+    }
+    None
+}
+
+fn conversion_in_words(found: &Found<'_>, types: &[&str], expected: &str) -> String {
+    let wants = |name| types.contains(&name);
+    let is_root = found.key.is_none() && found.item_of.is_none();
+    let text = match &found.node.kind {
+        Kind::Null if wants("object") => {
+            "write `{}` for a mapping without entries, or indent its keys below it"
+        }
+        Kind::Null if found.item_of.is_some() => "give a value, or remove the item",
+        Kind::Null => "give a value, or leave the key out",
+        Kind::Bool(_) | Kind::Number(_) if wants("string") => {
+            "put it in quotes to make it a string"
+        }
+        Kind::Number(_) if wants("integer") => "round it to a whole number",
+        _ if is_root => "start with `version: 1` and the other keys, without `-` before them",
+        Kind::List(_) if wants("object") => {
+            "write `NAME: VALUE` for each entry, without `-` or `[` and `]`"
+        }
+        Kind::Map(_) if wants("array") => "put `-` before each item, or all into `[` and `]`",
+        Kind::List(_) | Kind::Map(_) => "write a single value",
+        _ if wants("boolean") => {
+            "write `true`, `false` or a template that gives one, such as `\"${{ vars.NAME }}\"`"
+        }
+        _ if wants("object") => "write `NAME: VALUE` for each entry",
+        _ => return format!("write {expected}"),
+    };
+    text.to_owned()
+}
+
+/// What a text means as `true` or `false` in other versions of YAML, or in quotes.
+fn truth(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "yes" | "on" | "y" | "true" => Some(true),
+        "no" | "off" | "n" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// The number that a text is in quotes, or once what separates its digits is gone.
+fn number(text: &str, fraction: bool) -> Option<String> {
+    let groups: Vec<&str> = text.trim().split(['_', ',', ' ']).collect();
+    let in_thousands = groups[1..].iter().all(|group| group.len() == 3);
+    if !in_thousands && text.contains([',', ' ']) {
+        return None;
+    }
+    let number = groups.concat();
+    match scalar::resolve(&number) {
+        Kind::Number(value) => (fraction || !value.is_f64()).then_some(number),
+        _ => None,
+    }
+}
+
+fn is_expression(text: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let mut words = text.split(|c| !is_word(c));
+    words.any(|word| {
+        ROOTS
+            .iter()
+            .any(|root| word.len() > root.len() && word.starts_with(root))
+    })
+}
+
 pub(super) fn unknown_value(found: &Found<'_>, schema: &Value, options: &[&Value]) -> Diagnostic {
+    let given = found.node.to_json();
+    let kind = std::mem::discriminant(&given);
+    let is_other = options.iter().all(|o| std::mem::discriminant(*o) != kind);
     let options: Vec<String> = options.iter().map(|option| plain(option)).collect();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    let given = plain(&found.node.to_json());
+    if is_other {
+        let expected = title(schema).map_or_else(|| "one of several".into(), with_article);
+        let message = format!("{} must be {expected}", name(found));
+        let help = match found.node.kind {
+            Kind::Null if found.key.is_some() => "write one of them, or leave the key out",
+            _ => "write one of them",
+        };
+        return Diagnostic::error(codes::WRONG_TYPE, message)
+            .at(value_span(found), format!("found {}", what(found.node)))
+            .note(format!("known: {}", list(&options)))
+            .help(help);
+    }
+    let given = plain(&given);
     let thing = match title(schema) {
         Some(title) => title.to_owned(),
         None => name(found),
@@ -73,15 +299,21 @@ pub(super) fn unknown_value(found: &Found<'_>, schema: &Value, options: &[&Value
             found.node.span.clone(),
             meant,
         ),
-        None => problem,
+        None => problem.help("write one of them"),
     }
 }
 
 pub(super) fn not_constant(found: &Found<'_>, expected: &Value) -> Diagnostic {
-    let expected = literal(&plain(expected));
-    let message = format!("{} must be {expected}", name(found));
-    Diagnostic::error(codes::UNKNOWN_VALUE, message)
-        .at(value_span(found), format!("found {}", what(found.node)))
+    let expected = plain(expected);
+    let message = format!("{} must be {}", name(found), literal(&expected));
+    let problem = Diagnostic::error(codes::UNKNOWN_VALUE, message)
+        .at(value_span(found), format!("found {}", what(found.node)));
+    let span = found.node.span.clone();
+    if span.is_empty() {
+        problem.help(format!("write {}", literal(&expected)))
+    } else {
+        problem.suggest("write the one value there is", span, expected)
+    }
 }
 
 pub(super) fn unknown_tag(entry: &Entry, schema: &Value, tags: &[&str]) -> Diagnostic {
@@ -94,41 +326,78 @@ pub(super) fn unknown_tag(entry: &Entry, schema: &Value, tags: &[&str]) -> Diagn
     misspelt(problem, entry, tags, thing)
 }
 
-pub(super) fn no_tag(found: &Found<'_>, schema: &Value, tags: &[&str]) -> Diagnostic {
-    let thing = title(schema).unwrap_or("alternative");
+pub(super) fn no_tag(found: &Found<'_>, schema: &Value, forms: &[Form<'_>]) -> Diagnostic {
+    let thing = title(schema).map_or_else(|| name(found), with_article);
+    let known: Vec<&str> = forms.iter().map(|form| form.tag).collect();
     let problem = Diagnostic::error(
         codes::WRONG_TYPE,
-        format!("{} must be a mapping with one key", with_article(thing)),
+        format!("{thing} must be a mapping with one key"),
     )
     .at(value_span(found), format!("found {}", what(found.node)))
-    .note(format!("known: {}", list(tags)));
-    match found.node.text() {
-        Some(tag) if tags.contains(&tag) => problem.help(format!("write `{tag}: {{}}`")),
-        _ => problem,
+    .note(format!("known: {}", list(&known)));
+    let message = "write it as a mapping with one key";
+    // A name alone in a list needs no braces.
+    let edit = |form: String| match found.item_of {
+        Some(_) => form,
+        None => format!("{{ {form} }}"),
+    };
+    let span = found.node.span.clone();
+    if let Some(text) = found.node.text()
+        && let Some(form) = forms.iter().find(|form| form.tag == text)
+    {
+        return problem.suggest(message, span, edit(form.example()));
+    }
+    let is_scalar = !matches!(found.node.kind, Kind::Null | Kind::List(_) | Kind::Map(_));
+    let takes = |form: &&Form<'_>| {
+        form.value.get("type").is_some() && has_type(&found.node.kind, form.value)
+    };
+    let mut taking = forms.iter().filter(takes);
+    if is_scalar && let (Some(form), None) = (taking.next(), taking.next()) {
+        let text = format!("{}: {}", form.tag, inline(found.node));
+        return problem.suggest(message, span, edit(text));
+    }
+    match forms.first() {
+        Some(form) => problem.help(format!("{message}, such as `{}`", form.example())),
+        None => problem.help(message),
     }
 }
 
-pub(super) fn several_tags(entries: &[Entry], schema: &Value, tags: &[&str]) -> Diagnostic {
+pub(super) fn several_tags(
+    found: &Found<'_>,
+    entries: &[Entry],
+    schema: &Value,
+    forms: &[Form<'_>],
+) -> Diagnostic {
     let thing = title(schema).unwrap_or("alternative");
-    let is_tag = |entry: &&Entry| tags.contains(&entry.key.as_str());
-    let first = entries.iter().find(is_tag).unwrap_or(&entries[0]);
+    let whole = title(schema).map_or_else(|| name(found), with_article);
+    let form = |entry: &Entry| forms.iter().find(|form| form.tag == entry.key);
+    let first = entries.iter().find(|entry| form(entry).is_some());
+    let first = first.unwrap_or(&entries[0]);
     let is_other = |entry: &&Entry| entry.key != first.key;
     let other = entries.iter().find(is_other).unwrap_or(first);
     let (first_name, other_name) = (literal(&first.key), literal(&other.key));
     let problem = Diagnostic::error(
         codes::WRONG_TYPE,
-        format!("{} must be a mapping with one key", with_article(thing)),
+        format!("{whole} must be a mapping with one key"),
     )
     .at(other.key_span.clone(), format!("a key beside {first_name}"))
     .and(first.key_span.clone(), format!("the {thing}"));
-    if tags.contains(&other.key.as_str()) {
-        problem.help(format!(
+    match (form(first), form(other)) {
+        (None, _) => {
+            let known: Vec<&str> = forms.iter().map(|form| form.tag).collect();
+            problem.help(format!("write one of {}", list(&known)))
+        }
+        (_, Some(_)) if found.item_of.is_some() => problem.help(format!(
             "give {other_name} an item of its own, starting with `-`"
-        ))
-    } else {
-        problem.help(format!(
+        )),
+        (_, Some(_)) => problem.help(format!("keep {first_name} or {other_name}")),
+        (Some(form), None) if form.is("object") => problem.help(format!(
             "indent {other_name} further to put it into {first_name}"
-        ))
+        )),
+        (Some(form), None) => problem.help(format!(
+            "remove {other_name}: all of it is `{}`",
+            form.example()
+        )),
     }
 }
 
@@ -137,49 +406,157 @@ pub(super) fn no_alternative(found: &Found<'_>, branches: &[Value]) -> Diagnosti
         .iter()
         .map(|branch| branch.get("type").and_then(Value::as_str))
         .collect();
-    let message = match types {
+    let (message, help) = match types {
         Some(types) => {
             let expected = either(types.iter().map(|t| type_name(t)));
-            format!("{} must be {expected}", name(found))
+            let message = format!("{} must be {expected}", name(found));
+            (message, format!("write {expected}"))
         }
-        None => format!("{} fits none of its alternatives", name(found)),
+        None => (
+            format!("{} fits none of its alternatives", name(found)),
+            WHERE_RULES_ARE.to_owned(),
+        ),
     };
     Diagnostic::error(codes::WRONG_TYPE, message)
         .at(value_span(found), format!("found {}", what(found.node)))
+        .help(help)
 }
 
 pub(super) fn pattern(found: &Found<'_>, schema: &Value, pattern: &str) -> Diagnostic {
-    let value = literal(found.node.text().unwrap_or_default());
+    let text = found.node.text().unwrap_or_default();
     let message = match title(schema) {
-        Some(title) => format!("{value} is not {}", with_article(title)),
-        None => format!("{value} is not allowed as {}", name(found)),
+        Some(title) => format!("{} is not {}", literal(text), with_article(title)),
+        None => format!("{} is not allowed as {}", literal(text), name(found)),
     };
     let problem = Diagnostic::error(codes::OUT_OF_RANGE, message)
         .at(value_span(found), "not of the form that is needed");
-    match schema.get("description").and_then(Value::as_str) {
+    let span = found.node.span.clone();
+    if let Some((_, form)) = FORMS.iter().find(|(known, _)| *known == pattern) {
+        // The name of something elsewhere, which a list holds, is not for us to choose.
+        let meant = identifier(text, pattern).filter(|_| found.item_of.is_none());
+        return match meant {
+            Some(meant) => problem.suggest(format!("use {form}"), span, meant),
+            None => problem.help(format!("use {form}")),
+        };
+    }
+    let problem = match schema.get("description").and_then(Value::as_str) {
         Some(text) => problem.note(sentence(text)),
         None => problem.note(format!("the form as a regular expression: `{pattern}`")),
+    };
+    match duration::meant(text).filter(|_| title(schema) == Some("duration")) {
+        Some(meant) => problem.suggest("write one number and one unit", span, meant.to_string()),
+        None => problem.help("write it in that form"),
     }
+}
+
+/// A key that is not of the form that the keys of its mapping have.
+pub(super) fn key_pattern(entry: &Entry, found: &Found<'_>, pattern: &str) -> Diagnostic {
+    let message = format!(
+        "{} is not allowed as a key of {}",
+        literal(&entry.key),
+        name(found)
+    );
+    let problem = Diagnostic::error(codes::OUT_OF_RANGE, message)
+        .at(entry.key_span.clone(), "not of the form that is needed");
+    let form = FORMS.iter().find(|(known, _)| *known == pattern);
+    match (form, identifier(&entry.key, pattern)) {
+        (Some((_, form)), Some(meant)) => {
+            problem.suggest(format!("use {form}"), entry.key_span.clone(), meant)
+        }
+        (Some((_, form)), None) => problem.help(format!("use {form}")),
+        (None, _) => problem
+            .note(format!("the form as a regular expression: `{pattern}`"))
+            .help("write it in that form"),
+    }
+}
+
+/// The nearest name that one of the patterns for names allows.
+fn identifier(text: &str, pattern: &str) -> Option<String> {
+    let (upper, others, filler) = match FORMS.iter().position(|(known, _)| *known == pattern)? {
+        0 => (false, "_", '_'),
+        1 => (true, "_", '_'),
+        2 => (false, "._-", '-'),
+        _ => return None,
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
+    let mapped = text.trim().chars().map(|c| match c {
+        c if !allowed(c) => filler,
+        c if upper => c,
+        c => c.to_ascii_lowercase(),
+    });
+    let mapped: String = mapped.collect();
+    let is_first = |c: char| c.is_ascii_alphabetic() || filler == '-' && c.is_ascii_digit();
+    let name = &mapped[mapped.find(is_first)?..];
+    Some(name.trim_end_matches(filler).to_owned())
 }
 
 pub(super) fn bound(found: &Found<'_>, relation: &str, limit: &Value) -> Diagnostic {
     let message = format!("{} must be {relation} {limit}", name(found));
+    let help = match relation {
+        "at least" => format!("use {limit} or more"),
+        "at most" => format!("use {limit} or less"),
+        _ => format!("use a number {relation} {limit}"),
+    };
     Diagnostic::error(codes::OUT_OF_RANGE, message)
         .at(value_span(found), format!("found {}", what(found.node)))
+        .help(help)
 }
 
 pub(super) fn empty(found: &Found<'_>) -> Diagnostic {
+    let help = match found.node.kind {
+        Kind::List(_) => "put an item into it",
+        Kind::Map(_) => "put an entry into it",
+        _ => "give it a text",
+    };
     Diagnostic::error(
         codes::OUT_OF_RANGE,
         format!("{} must not be empty", name(found)),
     )
     .at(value_span(found), "empty")
+    .help(help)
 }
 
-pub(super) fn too_many(found: &Found<'_>, limit: u64) -> Diagnostic {
-    let message = format!("{} must have at most {limit} entries", name(found));
-    let count = found.node.items().len() + found.node.entries().len();
-    Diagnostic::error(codes::OUT_OF_RANGE, message).at(value_span(found), format!("found {count}"))
+/// Too many or too few of what a value consists of.
+pub(super) fn size(found: &Found<'_>, relation: &str, limit: u64) -> Diagnostic {
+    let (count, one, several) = match &found.node.kind {
+        Kind::List(items) => (items.len(), "item", "items"),
+        Kind::Map(entries) => (entries.len(), "entry", "entries"),
+        _ => {
+            let text = found.node.text().unwrap_or_default();
+            (text.chars().count(), "character", "characters")
+        }
+    };
+    let counted = |count: u64| {
+        let noun = if count == 1 { one } else { several };
+        format!("{count} {noun}")
+    };
+    let message = format!("{} must have {relation} {}", name(found), counted(limit));
+    let verb = if relation == "at most" {
+        "take out"
+    } else {
+        "add"
+    };
+    let difference = limit.abs_diff(count as u64);
+    Diagnostic::error(codes::OUT_OF_RANGE, message)
+        .at(value_span(found), counted(count as u64))
+        .help(format!("{verb} {}", counted(difference)))
+}
+
+/// Items of a list that are there already.
+pub(super) fn repeated(found: &Found<'_>) -> Option<Diagnostic> {
+    let items = found.node.items();
+    let values: Vec<Value> = items.iter().map(Node::to_json).collect();
+    let (second, first) = values.iter().enumerate().find_map(|(index, value)| {
+        let first = values[..index].iter().position(|other| other == value)?;
+        Some((index, first))
+    })?;
+    let message = format!("{} must not have an item twice", name(found));
+    Some(
+        Diagnostic::error(codes::OUT_OF_RANGE, message)
+            .at(items[second].span.clone(), "given again")
+            .and(items[first].span.clone(), "first given here")
+            .help("keep one of the two"),
+    )
 }
 
 pub(super) fn other(found: &Found<'_>, reason: &str) -> Diagnostic {
@@ -188,7 +565,10 @@ pub(super) fn other(found: &Found<'_>, reason: &str) -> Diagnostic {
         format!("{} is not allowed: {reason}", name(found)),
     )
     .at(value_span(found), format!("found {}", what(found.node)))
+    .help(WHERE_RULES_ARE)
 }
+
+const WHERE_RULES_ARE: &str = "see the rule in `prony schema plugin NAME` for a plugin's options, or else in `prony schema pipeline`";
 
 /// Adds the known names, and the one that was probably meant.
 fn misspelt(problem: Diagnostic, entry: &Entry, known: &[&str], thing: &str) -> Diagnostic {
@@ -203,15 +583,49 @@ fn misspelt(problem: Diagnostic, entry: &Entry, known: &[&str], thing: &str) -> 
             entry.key_span.clone(),
             meant,
         ),
-        None => problem,
+        None => problem.help("write one of the known ones, or remove it"),
     }
 }
 
-/// The key that a value belongs to, or `this value` in a list.
+/// What to call a value: by its key or that of the list it is in.
 fn name(found: &Found<'_>) -> String {
-    found
-        .key
-        .map_or_else(|| "this value".into(), |entry| literal(&entry.key))
+    match (found.key, found.item_of) {
+        (Some(entry), _) => literal(&entry.key),
+        (None, Some(list)) => format!("an item of {}", literal(&list.key)),
+        (None, None) => "a pipeline".into(),
+    }
+}
+
+/// A value on one line.
+fn inline(node: &Node) -> String {
+    match node.text() {
+        Some(text) => quoted(text),
+        None => node.to_json().to_string(),
+    }
+}
+
+fn types(schema: &Value) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(one)) => vec![one.as_str()],
+        _ => Vec::new(),
+    }
+}
+
+/// A value that shows what is to be written.
+fn placeholder(schema: &Value) -> String {
+    if let Some(value) = schema.get("const") {
+        return value.to_string();
+    }
+    match types(schema)[..] {
+        ["object"] if schema.get("properties").is_some() && schema.get("required").is_none() => {
+            "{}".into()
+        }
+        ["object"] => "{ … }".into(),
+        ["array"] => "[…]".into(),
+        ["integer"] => "1".into(),
+        _ => "…".into(),
+    }
 }
 
 /// The value, or its key when there is nothing to see of the value.
@@ -236,8 +650,13 @@ fn sentence(text: &str) -> String {
     first.into_iter().flatten().chain(chars).collect()
 }
 
+/// `a`, `a or b`, `a, b or c`.
 fn either<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.collect::<Vec<_>>().join(" or ")
+    let names: Vec<&str> = names.collect();
+    match names.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        all => all.concat(),
+    }
 }
 
 fn plain(value: &Value) -> String {

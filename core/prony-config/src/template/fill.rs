@@ -360,10 +360,10 @@ impl<'a> Walk<'a> {
         let before = self.problems.len();
         let places = self.check(node, text, &scope, &mut used);
         self.condition(node, text);
-        if self.problems.len() > before {
+        let Some(places) = places.filter(|_| self.problems.len() == before) else {
             self.mention(text);
             return None;
-        }
+        };
         if self.phase == Phase::Load {
             self.used.extend(used.iter().cloned());
         }
@@ -427,20 +427,22 @@ impl<'a> Walk<'a> {
     }
 
     /// Everything wrong with the expressions of a scalar; the names they use.
-    /// The places of the expressions in order, unless escapes or an alias hide them.
+    /// The places of the expressions in order, unless escapes or an alias hide them;
+    /// nothing if one of them can have no value, for a reason told elsewhere.
     fn check(
         &mut self,
         node: &'a Node,
         text: &'a str,
         scope: &Scope,
         used: &mut Vec<String>,
-    ) -> Vec<Option<Span>> {
+    ) -> Option<Vec<Option<Span>>> {
         let written = self.texts.get(&node.span);
         let opened: Vec<usize> = starts(written).map(|at| node.span.start + at).collect();
         // A template may hold `${{` in a string, and escapes may hide one in
         // the file: the place is taken only if the expression stands there.
         let mut index = 0;
         let mut places = Vec::new();
+        let mut unusable = false;
         for part in parts(text) {
             match part {
                 Ok(Part::Text(_)) => {}
@@ -458,8 +460,12 @@ impl<'a> Walk<'a> {
                         scalar: &node.span,
                     };
                     places.push(place.start.map(|_| place.span(0..expression.len())));
-                    let found = place.check(used);
-                    self.problems.extend(found);
+                    if place.is_unusable() {
+                        unusable = true;
+                    } else {
+                        let found = place.check(used);
+                        self.problems.extend(found);
+                    }
                     index += 1 + starts(expression).count();
                 }
                 Err(Unclosed(at)) => {
@@ -469,7 +475,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        places
+        (!unusable).then_some(places)
     }
 
     fn value(
@@ -490,7 +496,8 @@ impl<'a> Walk<'a> {
                 message,
                 "the limit is reached here",
             );
-            Box::new(problem.note(limit.to_owned()))
+            let problem = problem.note(limit.to_owned());
+            Box::new(problem.help("use shorter texts and smaller lists, or several pipelines"))
         };
         // Each use copies what it looks at, so that is bounded too. A template among
         // the values, which only what has been told can be, counts as nothing.
@@ -522,7 +529,13 @@ impl<'a> Walk<'a> {
                     .help(format!(
                         "set it, or give a default: `${{{{ env.{name} | default(\"…\") }}}}`"
                     )),
-                None => problem,
+                None => problem.help(if reason == NO_VALUE {
+                    "name a value that is there, or give one with `| default(…)`"
+                } else if reason.contains("unsupported types") {
+                    "`~` joins texts, and `| int` makes a number of one"
+                } else {
+                    "change the expression, or the values that it is given"
+                }),
             }));
         }
         let value = render_scalar(text, values)
@@ -533,12 +546,10 @@ impl<'a> Walk<'a> {
             Err(Unfit::Template) => {
                 let message = "a template gives a template";
                 let label = "the value has `${{` in it";
-                return Err(Box::new(at(
-                    &node.span,
-                    codes::TEMPLATE_VALUE,
-                    message,
-                    label,
-                )));
+                let problem = at(&node.span, codes::TEMPLATE_VALUE, message, label);
+                return Err(Box::new(
+                    problem.help("take `${{` out of the values that it is given"),
+                ));
             }
             Err(Unfit::Deep) => {
                 return Err(too_large(&format!("{MAX_DEPTH} levels are allowed")));

@@ -28,6 +28,8 @@ pub(super) struct Names {
     order: HashMap<String, usize>,
     pub(super) env: Vec<String>,
     pub(super) axes: Vec<String>,
+    /// Variables and axes that no expression can name, such as `vars.a-b`.
+    pub(super) unusable: Vec<String>,
     /// The kinds of the stages in order; empty for what is no stage.
     stages: Vec<String>,
     /// When each output, such as `stages.setup.outputs.x`, is first given.
@@ -112,7 +114,15 @@ impl Names {
         }
         let vars = keys(section("vars"));
         let order = vars.iter().cloned().zip(0..).collect();
+        let axes = keys(axes.map(|entry| &entry.value).or(matrix));
+        let is_word = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let sections = [("vars", &vars), ("matrix", &axes)];
+        let unusable = sections.iter().flat_map(|(section, names)| {
+            let unnamed = names.iter().filter(|name| !is_word(name));
+            unnamed.map(move |name| format!("{section}.{name}"))
+        });
         Self {
+            unusable: unusable.collect(),
             vars,
             order,
             env: env
@@ -120,7 +130,7 @@ impl Names {
                 .filter_map(Node::text)
                 .map(str::to_owned)
                 .collect(),
-            axes: keys(axes.map(|entry| &entry.value).or(matrix)),
+            axes,
             stages,
             outputs,
         }

@@ -45,6 +45,12 @@ pub(super) struct Place<'p> {
 }
 
 impl Place<'_> {
+    /// Whether it uses a name that none can have, which is told so where it is given.
+    pub(super) fn is_unusable(&self) -> bool {
+        let mut names = self.names.unusable.iter();
+        names.any(|name| self.expression.contains(name.as_str()))
+    }
+
     /// What is wrong with it; adds the names it uses.
     pub(super) fn check(&self, used: &mut Vec<String>) -> Vec<Diagnostic> {
         let compiled = match compile(self.environment, self.expression) {
@@ -52,9 +58,17 @@ impl Place<'_> {
             Err(error) => {
                 let reason = error.detail().unwrap_or("not an expression");
                 let range = error.range().unwrap_or(0..self.expression.len());
+                let help = if reason.contains("end of string") {
+                    "close the quote"
+                } else if reason.contains("after expression") {
+                    "put an operator between the two: `~` joins texts, `==` compares"
+                } else {
+                    "write a whole expression, such as `vars.NAME` or `matrix.AXIS + 1`"
+                };
                 let problem =
                     Diagnostic::error(codes::TEMPLATE_SYNTAX, "the template can not be parsed")
-                        .at(self.span(range), reason);
+                        .at(self.span(range), reason)
+                        .help(help);
                 return vec![problem];
             }
         };
@@ -113,8 +127,9 @@ impl Place<'_> {
         }) {
             let message = format!("unknown function {quoted} in a template");
             let problem = Diagnostic::error(codes::TEMPLATE_NAME, message);
-            let filters = format!("there are no functions; filters are {}", list(&FILTERS));
-            return Some(problem.at(span, "not a function").note(filters));
+            let filters = format!("use a filter: {}", list(&FILTERS));
+            let problem = problem.at(span, "not a function");
+            return Some(problem.note("there are no functions").help(filters));
         }
         let mut problem = Diagnostic::error(
             codes::TEMPLATE_NAME,
@@ -122,6 +137,7 @@ impl Place<'_> {
         )
         .at(span.clone(), "not a variable")
         .note(note);
+        let guess = similar(name, known.iter().copied());
         problem = match name.split_once('.') {
             Some(("env", variable)) => problem.help(format!(
                 "to read it from the environment, list it: `env: [{variable}]`"
@@ -132,9 +148,14 @@ impl Place<'_> {
             _ if ["vars", "env", "matrix", "stages"].contains(&name) => {
                 problem.help(format!("name what is in it: `{name}.NAME`"))
             }
+            Some(("stages", _)) if guess.is_none() => problem.help(
+                "a value of a step is called `stages.ID.outputs.NAME` and listed in its `outputs`",
+            ),
+            _ if guess.is_none() => problem
+                .help("write `vars.NAME`, `env.NAME` or `matrix.AXIS`, or put a text in quotes"),
             _ => problem,
         };
-        Some(match similar(name, known.iter().copied()) {
+        Some(match guess {
             Some(meant) if at.is_some() && self.start.is_some() => {
                 problem.suggest("a variable with a similar name exists", span, meant)
             }
@@ -143,27 +164,31 @@ impl Place<'_> {
     }
 
     fn function(&self, error: &minijinja::Error) -> Option<Diagnostic> {
-        let unknown = matches!(
-            error.kind(),
-            ErrorKind::UnknownFilter
-                | ErrorKind::UnknownTest
-                | ErrorKind::UnknownFunction
-                | ErrorKind::UnknownMethod
-        );
+        let range = error.range().unwrap_or(0..self.expression.len());
+        let span = self.span(range.clone());
+        let filters = list(&FILTERS);
+        let is_unknown = |message: String, label: &str| {
+            Diagnostic::error(codes::TEMPLATE_NAME, message).at(span.clone(), label)
+        };
         let reason = error.detail().unwrap_or("unknown name");
-        let span = self.span(error.range().unwrap_or(0..self.expression.len()));
-        unknown.then(|| {
-            let message = "a template uses a name that does not exist";
-            let problem = Diagnostic::error(codes::TEMPLATE_NAME, message).at(span, reason);
-            match error.kind() {
-                ErrorKind::UnknownFilter => {
-                    problem.note(format!("known filters: {}", list(&FILTERS)))
+        let other = || is_unknown("a template uses a name that does not exist".into(), reason);
+        Some(match error.kind() {
+            ErrorKind::UnknownFilter => {
+                let name = self.expression.get(range).unwrap_or_default();
+                let message = format!("unknown filter {} in a template", literal(name));
+                let problem = is_unknown(message, "not a filter").note(format!("known: {filters}"));
+                match similar(name, FILTERS) {
+                    Some(meant) if self.start.is_some() => {
+                        problem.suggest("a filter with a similar name exists", span, meant)
+                    }
+                    _ => problem.help("use one of them, or compute the value in a step"),
                 }
-                ErrorKind::UnknownTest => {
-                    problem.help("compare with `==` or `!=`; there are no tests")
-                }
-                _ => problem.help(format!("use a filter: {}", list(&FILTERS))),
             }
+            ErrorKind::UnknownTest => other().help("compare with `==` or `!=`; there are no tests"),
+            ErrorKind::UnknownFunction | ErrorKind::UnknownMethod => {
+                other().help(format!("use a filter: {filters}"))
+            }
+            _ => return None,
         })
     }
 

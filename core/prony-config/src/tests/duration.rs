@@ -1,6 +1,7 @@
 //! Durations.
 
 use crate::Duration;
+use crate::duration::meant;
 
 #[test]
 fn durations_read_and_write() {
@@ -28,5 +29,34 @@ fn durations_read_and_write() {
         "99999999999999999999h",
     ] {
         assert!(text.parse::<Duration>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_was_meant_is_found() {
+    for (text, span) in [
+        ("30", "30s"),
+        ("1.5", "1500ms"),
+        ("10 min", "10m"),
+        ("1h30m", "90m"),
+        ("1 hour 30 minutes", "90m"),
+        ("1d", "24h"),
+        ("250 MS", "250ms"),
+    ] {
+        let meant = meant(text).map(|span| span.to_string());
+        assert_eq!(meant.as_deref(), Some(span), "{text}");
+    }
+    for text in [
+        "",
+        "soon",
+        "-5s",
+        "0",
+        "1.2.3",
+        "0.1ms",
+        "1e3",
+        "99999999h",
+        "s",
+    ] {
+        assert_eq!(meant(text), None, "{text}");
     }
 }

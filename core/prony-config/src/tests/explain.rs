@@ -6,7 +6,8 @@ use super::plugins::Shipped;
 use crate::{CODES, explain, load};
 
 /// Codes whose pages show a command, and why no file alone shows them.
-const NO_FILE: [(&str, &str); 7] = [
+const NO_FILE: [(&str, &str); 8] = [
+    ("F0016", "no plugin that ships has such an option"),
     ("P0005", "the character could not be seen on the page"),
     ("P0009", "the file is not there"),
     ("P0010", "it is about an argument"),

@@ -43,7 +43,6 @@ fn syntax_errors() {
     for text in [
         "a: [1",
         "a:\n\tb: 1\n",
-        "a: *nowhere",
         "a: &",
         "a: *",
         "a: \"open",
@@ -75,6 +74,7 @@ fn tags_keys_and_merges() {
     }
     assert_eq!(only_code("a: 1\n\"a\": 2"), "P0002");
     assert_eq!(only_code("{a: 1, a: 2}"), "P0002");
+    assert_eq!(only_code("a: *nowhere"), "P0004");
     assert_eq!(only_code("a: &x [*x]"), "P0004");
 }
 

@@ -3,7 +3,7 @@
 use prony_diagnostic::{Diagnostic, human};
 use serde_json::json;
 
-use super::fixtures::load_layers;
+use super::fixtures::{load_layers, with};
 use crate::{Loaded, Pipeline};
 
 const BASE: &str = "\
@@ -350,5 +350,38 @@ stages:
     ] {
         assert!(!written.to_lowercase().contains("/data/test"), "{written}");
         assert!(written.contains("env.PRONY_TEST_HOME") || written.starts_with('['));
+    }
+}
+
+#[test]
+fn an_allow_over_another_one_replaces_it() {
+    let base = with(
+        "allow: [{ code: F0001, reason: cold on purpose }]\nengine: { plugin: mock }\nworkload: { prompts: [a] }",
+    )
+    .replace("  - warmup: {}\n", "");
+    let found = |over: &str| {
+        let layers = [("base.yaml", &*base), ("over.yaml", over)];
+        let loaded = load_layers(&layers, &[], &[], &[]).expect("a pipeline");
+        let codes = loaded.warnings.iter().map(|warning| warning.code);
+        codes.collect::<Vec<_>>()
+    };
+    assert_eq!(found("{}"), [""; 0]);
+    assert_eq!(found("allow: []"), ["F0001"]);
+}
+
+#[test]
+fn no_edit_tells_what_the_environment_says() {
+    for place in [
+        "model: { id: a, size: &home \"${{ env.PRONY_TEST_HOME }}\" }\nworkload: { prompts: *home }",
+        "model: { id: a }\nworkload: { prompts: \"${{ env.PRONY_TEST_HOME }}\" }",
+    ] {
+        let text = with(&format!(
+            "env: [PRONY_TEST_HOME]\nengine: {{ plugin: mock }}\n{place}"
+        ))
+        .replace("model: { id: tiny }\n", "");
+        let problems = load_layers(&[("a.yaml", &text)], &[], &[], &[]).expect_err("errors");
+        let shown = human(&problems, false) + &prony_diagnostic::json(&problems);
+        assert!(shown.contains("P0103"), "{shown}");
+        assert!(!shown.contains("/data/test"), "{shown}");
     }
 }

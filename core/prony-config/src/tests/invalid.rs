@@ -14,6 +14,9 @@ use crate::CODES;
 /// Files that lack their code for now.
 const NOT_YET: [&str; 0] = [];
 
+/// Codes that need no way out, and why.
+const NO_HELP: [(&str, &str); 0] = [];
+
 /// Codes that a file can not cause, and what does.
 const NO_FILE: [(&str, &str); 2] = [
     ("P0010", "an argument of `--set` or `--var`"),
@@ -73,6 +76,22 @@ fn invalid_files_are_explained() {
         "(BLESS=1 accepts texts):\n{}",
         wrong.join("\n")
     );
+}
+
+#[test]
+fn every_problem_has_a_way_out() {
+    let mut without = Vec::new();
+    for path in files("invalid") {
+        let mut problems = problems(&path, &file_name(&path));
+        problems.retain(|problem| {
+            let needs_none = NO_HELP.iter().any(|(code, _)| *code == problem.code);
+            problem.help.is_empty() && problem.suggestion.is_none() && !needs_none
+        });
+        if !problems.is_empty() {
+            without.push(human(&problems, false));
+        }
+    }
+    assert!(without.is_empty(), "{}", without.join("\n"));
 }
 
 #[test]

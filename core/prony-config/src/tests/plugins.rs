@@ -33,6 +33,11 @@ impl Plugins for Installed {
                 ] } },
             })),
             (PluginKind::Engine, "tuned") => Some(tuned()),
+            (PluginKind::Engine, "versioned") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": { "release": { "type": "string", "x-prony-role": "version" } },
+            })),
             (PluginKind::Engine, "mock") => Some(json!({ "type": "object" })),
             (PluginKind::Engine, "broken") => Some(json!({ "type": "objekt" })),
             (PluginKind::Reporter, "html") => Some(json!({
@@ -48,7 +53,7 @@ impl Plugins for Installed {
 
     fn names(&self, kind: PluginKind) -> Vec<String> {
         let names: &[&str] = match kind {
-            PluginKind::Engine => &["broken", "mock", "openai", "tuned"],
+            PluginKind::Engine => &["broken", "mock", "openai", "tuned", "versioned"],
             PluginKind::Reporter => &["console", "html", "json", "markdown"],
         };
         names.iter().map(ToString::to_string).collect()

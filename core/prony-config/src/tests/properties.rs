@@ -54,6 +54,10 @@ fn yaml_like() -> impl Strategy<Value = String> {
         "\t",
         "\u{feff}",
         "%",
+        "@",
+        "`",
+        "$",
+        "\\m",
     ]);
     prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use prony_diagnostic::Diagnostic;
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 
+use super::syntax::syntax;
 use super::{MAX_DEPTH, MAX_NODES, scalar};
 use crate::codes;
 use crate::tree::{Entry, Kind, Node, Span};
@@ -88,7 +89,7 @@ impl<'a> Builder<'a> {
             Some(Err(error)) => {
                 let at = error.marker().index();
                 let span = self.offset(at)..self.offset(at + 1);
-                Err(Box::new(syntax(error.info(), span)))
+                Err(Box::new(syntax(self.text, error.info(), span)))
             }
         }
     }
@@ -146,7 +147,11 @@ impl<'a> Builder<'a> {
             }
             _ => {
                 let problem = Diagnostic::error(codes::SYNTAX, "the file is not valid YAML");
-                return Err(Box::new(problem.at(span, "a value is missing here")));
+                return Err(Box::new(
+                    problem
+                        .at(span, "a value is missing here")
+                        .help("give a value, or remove the key"),
+                ));
             }
         };
         if anchor > 0 {
@@ -158,7 +163,11 @@ impl<'a> Builder<'a> {
     fn alias(&mut self, id: usize, span: Span, depth: usize) -> Result<Built> {
         let Some(target) = self.anchors.get(&id) else {
             let problem = Diagnostic::error(codes::ALIAS, "an alias repeats a value it is part of");
-            return Err(Box::new(problem.at(span, "inside its own anchor")));
+            return Err(Box::new(
+                problem
+                    .at(span, "inside its own anchor")
+                    .help("write the value out, or repeat one that is complete"),
+            ));
         };
         check_depth(depth + target.height, &span)?;
         spend(&mut self.weight, target.weight, &span)?;
@@ -244,8 +253,12 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         let Some(key) = key else {
-            let problem = Diagnostic::error(codes::MAPPING, "a key must be plain text");
-            return Err(Box::new(problem.at(span, "not plain text")));
+            let problem = Diagnostic::error(codes::MAPPING, "a key must be plain text")
+                .at(span, "not plain text")
+                .help(
+                    "write a name and a `:`; a text that starts with `[`, `{` or `?` needs quotes",
+                );
+            return Err(Box::new(problem));
         };
         self.node(event, span.clone(), 0)?;
         let is_merge = plain && key == "<<";
@@ -283,7 +296,8 @@ fn spend(spent: &mut usize, weight: usize, span: &Span) -> Result<()> {
     Err(Box::new(
         Diagnostic::error(codes::BUDGET, "the file holds too many values")
             .at(span.clone(), "the limit is reached here")
-            .note(format!("{MAX_NODES} are allowed, with aliases written out")),
+            .note(format!("{MAX_NODES} are allowed, with aliases written out"))
+            .help("use fewer aliases, or several pipelines"),
     ))
 }
 
@@ -294,12 +308,13 @@ fn check_depth(depth: usize, span: &Span) -> Result<()> {
     Err(Box::new(too_deep(span.clone())))
 }
 
-fn too_deep(span: Span) -> Diagnostic {
+pub(super) fn too_deep(span: Span) -> Diagnostic {
     Diagnostic::error(codes::BUDGET, "the file is nested too deeply")
         .at(span, "the limit is reached here")
         .note(format!(
             "{MAX_DEPTH} levels are allowed, with aliases written out"
         ))
+        .help("put less into each other")
 }
 
 /// The place of a collection. In block style the parser's own marks are empty
@@ -332,21 +347,6 @@ fn closing(written: &str, quote: char, escape: Option<char>) -> Option<usize> {
     None
 }
 
-/// What the parser says, with the action that most often helps.
-fn syntax(info: &str, span: Span) -> Diagnostic {
-    if info.contains("recursion limit") {
-        return too_deep(span);
-    }
-    let problem = Diagnostic::error(codes::SYNTAX, "the file is not valid YAML").at(span, info);
-    if info.contains("flow") {
-        problem.help("close every `[` and `{` that is opened before this place")
-    } else if info.contains("tab") {
-        problem.help("indent with spaces")
-    } else {
-        problem
-    }
-}
-
 fn duplicate(key: &str, span: Span, first: Span) -> Diagnostic {
     let key = literal(key);
     Diagnostic::error(
@@ -368,8 +368,10 @@ fn merge(value: Node, into: &mut Vec<Entry>) -> Result<()> {
             }
         }
         _ => {
-            let problem = Diagnostic::error(codes::MAPPING, "`<<` merges mappings only");
-            return Err(Box::new(problem.at(span, "not a mapping")));
+            let problem = Diagnostic::error(codes::MAPPING, "`<<` merges mappings only")
+                .at(span, "not a mapping")
+                .help("give it an alias of a mapping, such as `<<: *common`");
+            return Err(Box::new(problem));
         }
     }
     Ok(())

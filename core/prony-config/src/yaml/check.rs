@@ -8,10 +8,12 @@ use crate::codes;
 pub(crate) fn check(text: &str) -> Result<(), Box<Diagnostic>> {
     if text.len() > MAX_BYTES {
         return Err(Box::new(
-            Diagnostic::error(codes::BUDGET, "the file is too large for a pipeline").note(format!(
-                "it has {} bytes, {MAX_BYTES} are allowed",
-                text.len()
-            )),
+            Diagnostic::error(codes::BUDGET, "the file is too large for a pipeline")
+                .note(format!(
+                    "it has {} bytes, {MAX_BYTES} are allowed",
+                    text.len()
+                ))
+                .help("use several pipelines"),
         ));
     }
     match text.char_indices().find(|(_, c)| is_forbidden(*c)) {

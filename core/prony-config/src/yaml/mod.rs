@@ -2,7 +2,8 @@
 
 mod build;
 mod check;
-mod scalar;
+pub(crate) mod scalar;
+mod syntax;
 
 use prony_diagnostic::Diagnostic;
 

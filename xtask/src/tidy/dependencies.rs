@@ -6,7 +6,7 @@ use super::{Finding, SourceFile, line_of};
 use crate::workspace::Workspace;
 
 /// The prony crates that each core crate may use.
-const CORE: [(&str, &[&str]); 9] = [
+const CORE: [(&str, &[&str]); 10] = [
     ("prony-diagnostic", &[]),
     ("prony-config", &["prony-diagnostic"]),
     ("prony-plan", &["prony-diagnostic", "prony-config"]),
@@ -14,11 +14,13 @@ const CORE: [(&str, &[&str]); 9] = [
     ("prony-plugin-host", &["prony-plugin-sdk"]),
     ("prony-loadgen", &["prony-plugin-sdk", "prony-metrics"]),
     ("prony-truth-server", &[]),
+    ("prony-machine", &[]),
     (
         "prony-runner",
         &[
             "prony-diagnostic",
             "prony-config",
+            "prony-machine",
             "prony-plan",
             "prony-metrics",
             "prony-plugin-host",
@@ -31,6 +33,7 @@ const CORE: [(&str, &[&str]); 9] = [
         &[
             "prony-diagnostic",
             "prony-config",
+            "prony-machine",
             "prony-plan",
             "prony-metrics",
             "prony-plugin-host",

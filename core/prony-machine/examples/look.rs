@@ -21,7 +21,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(program) => Some(std::process::Command::new(program).args(words).spawn()?),
         None => None,
     };
-    let root = child.as_ref().map_or(std::process::id(), |it| it.id());
+    let root = child
+        .as_ref()
+        .map_or(std::process::id(), std::process::Child::id);
     let mut sampler = Sampler::start(root, Options::default())?;
     match &mut child {
         Some(child) => {

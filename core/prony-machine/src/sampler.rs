@@ -57,7 +57,8 @@ impl Sampler {
                     // The next full period, so that samples that came late do not
                     // come in a bunch.
                     let into = begin.elapsed().as_nanos() % PERIOD.as_nanos();
-                    let wait = PERIOD - Duration::from_nanos(u64::try_from(into).unwrap_or(0));
+                    let into = Duration::from_nanos(u64::try_from(into).unwrap_or(0));
+                    let wait = PERIOD.saturating_sub(into);
                     if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
                         break;
                     }

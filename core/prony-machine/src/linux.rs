@@ -1,5 +1,6 @@
 //! Linux: `/proc` and `/sys`.
 
+use crate::client;
 use crate::fingerprint::Fingerprint;
 use crate::linux_text as text;
 use crate::state::{Power, ProcessTime, State};
@@ -277,6 +278,13 @@ pub(crate) fn keep_out_of_the_way(avoid: &[usize]) {
     }
 }
 
+/// How long to wait after a search that began when the thread had used `spent`.
+/// Its own time counts, and not how long it was kept waiting.
+fn pause(spent: u64) -> Duration {
+    let spent = Duration::from_nanos(client::thread_cpu_ns().saturating_sub(spent));
+    SEARCH.max(spent * SEARCH_SHARE)
+}
+
 /// What is seen of a tree at one moment.
 pub(crate) struct Seen {
     /// `None` when no process is left.
@@ -314,8 +322,9 @@ impl Tree {
         let begin = Instant::now();
         let search = begin >= self.search_at;
         if search {
+            let spent = client::thread_cpu_ns();
             self.search();
-            self.search_at = begin + SEARCH.max(begin.elapsed() * SEARCH_SHARE);
+            self.search_at = begin + pause(spent);
         }
         let (mut rss_bytes, mut high_water) = (None, None);
         let members = &mut self.members;

@@ -1,5 +1,6 @@
 //! macOS: its commands, and for a sampler its library.
 
+use crate::client;
 use crate::fingerprint::Fingerprint;
 use crate::gpu::Gpu;
 use crate::macos_text as text;
@@ -94,6 +95,13 @@ pub(crate) fn keep_out_of_the_way(_: &[usize]) {
     }
 }
 
+/// How long to wait after a search that began when the thread had used `spent`.
+/// Its own time counts, and not how long it was kept waiting.
+fn pause(spent: u64) -> Duration {
+    let spent = Duration::from_nanos(client::thread_cpu_ns().saturating_sub(spent));
+    SEARCH.max(spent * SEARCH_SHARE)
+}
+
 /// What is seen of a tree at one moment.
 pub(crate) struct Seen {
     /// `None` when no process is left.
@@ -141,10 +149,11 @@ impl Tree {
             } else {
                 ProcessesToUpdate::Some(&pids)
             };
+            let spent = client::thread_cpu_ns();
             system.refresh_processes_specifics(which, true, what);
             if search {
                 search_in(system, self.root, &mut self.alive);
-                self.search_at = begin + SEARCH.max(begin.elapsed() * SEARCH_SHARE);
+                self.search_at = begin + pause(spent);
             }
             let members = &mut self.members;
             self.alive.retain(|&(pid, started)| {

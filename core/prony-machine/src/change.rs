@@ -110,11 +110,11 @@ impl Change {
             .ended_children_cpu_ns
             .saturating_sub(before.ended_children_cpu_ns) as f64;
         let spent = own + children.max(engine_cpu_seconds.unwrap_or(0.0) * 1e9);
-        let busiest = busiest(before, after, engine, wall);
+        let (all, busiest) = others(before, after, engine, wall);
         let others_cpus = busy
             .map(|busy| ((busy as f64 - spent) / wall).max(0.0))
             // Where nobody counts all CPU time, the processes have to do.
-            .or_else(|| busiest.as_ref().map(|group| group.cpus));
+            .or(all);
         let of_gpus = |of: &dyn Fn(usize) -> Option<f64>| (0..after.gpus.len()).map(of).collect();
         let gpu = |index: usize| Some((before.gpus.get(index)?, after.gpus.get(index)?));
         Self {
@@ -305,8 +305,17 @@ impl GpuUsage {
     }
 }
 
-/// The process group, neither of prony nor of the engine, that used most.
-fn busiest(before: &State, after: &State, engine: &[u32], wall_ns: f64) -> Option<BusyGroup> {
+/// How many CPUs processes kept busy that are neither prony's nor the engine's, and
+/// the group of them that used most. `None` if no processes are known.
+fn others(
+    before: &State,
+    after: &State,
+    engine: &[u32],
+    wall_ns: f64,
+) -> (Option<f64>, Option<BusyGroup>) {
+    if after.processes.is_empty() {
+        return (None, None);
+    }
     let own = std::process::id();
     let key = |process: &ProcessTime| (process.pid, process.started);
     let earlier: HashMap<_, _> = before
@@ -337,14 +346,17 @@ fn busiest(before: &State, after: &State, engine: &[u32], wall_ns: f64) -> Optio
             (*most, *name) = (used, &process.name);
         }
     }
+    let all = groups.values().map(|(sum, ..)| *sum).sum::<u64>() as f64 / wall_ns;
     // By name, too, so that equals do not take turns.
-    let (used, _, name) = groups
+    let most = groups
         .into_values()
-        .max_by_key(|(sum, _, name)| (*sum, *name))?;
-    (used > 0).then(|| BusyGroup {
-        name: name.to_owned(),
-        cpus: used as f64 / wall_ns,
-    })
+        .max_by_key(|(sum, _, name)| (*sum, *name))
+        .filter(|(sum, ..)| *sum > 0)
+        .map(|(sum, _, name)| BusyGroup {
+            name: name.to_owned(),
+            cpus: sum as f64 / wall_ns,
+        });
+    (Some(all), most)
 }
 
 #[cfg(test)]
@@ -402,6 +414,13 @@ mod tests {
         let busiest = change.busiest.clone().expect("there is one");
         assert_eq!(busiest.name, "indexer");
         assert!((busiest.cpus - 0.3).abs() < 1e-9);
+        let uncounted = State {
+            busy_ns: None,
+            ..after.clone()
+        };
+        let change_of_processes = Change::between(&before, &uncounted, &[pid(3)], None);
+        assert_eq!(change_of_processes.busy_cpus, None);
+        assert!((change_of_processes.others_cpus.expect("it is known") - 0.3).abs() < 1e-9);
         let warnings = change.warnings(&machine(), &after);
         assert_eq!(codes(&warnings), ["busy_machine"]);
         assert_eq!(

@@ -6,7 +6,7 @@ use super::{Finding, SourceFile, line_of};
 use crate::workspace::Workspace;
 
 /// The prony crates that each core crate may use.
-const CORE: [(&str, &[&str]); 10] = [
+const CORE: [(&str, &[&str]); 11] = [
     ("prony-diagnostic", &[]),
     ("prony-poll", &[]),
     ("prony-config", &["prony-diagnostic"]),
@@ -15,11 +15,13 @@ const CORE: [(&str, &[&str]); 10] = [
     ("prony-plugin-host", &["prony-plugin-sdk"]),
     ("prony-loadgen", &["prony-plugin-sdk", "prony-metrics", "prony-poll"]),
     ("prony-truth-server", &["prony-poll"]),
+    ("prony-machine", &[]),
     (
         "prony-runner",
         &[
             "prony-diagnostic",
             "prony-config",
+            "prony-machine",
             "prony-plan",
             "prony-metrics",
             "prony-plugin-host",
@@ -32,6 +34,7 @@ const CORE: [(&str, &[&str]); 10] = [
         &[
             "prony-diagnostic",
             "prony-config",
+            "prony-machine",
             "prony-plan",
             "prony-metrics",
             "prony-plugin-host",

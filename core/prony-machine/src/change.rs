@@ -1,0 +1,521 @@
+//! What two states say about the time between them.
+
+use crate::fingerprint::Fingerprint;
+use crate::gpu::{GpuUsage, SLOWING};
+use crate::state::{Power, ProcessTime, State};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// CPU time of others, in CPUs, above which a machine counts as busy: a quarter
+/// of one core, more than a desktop uses when nobody touches it.
+const BUSY_CPUS: f64 = 0.25;
+/// The same as a share of all CPUs; whichever is more counts.
+const BUSY_SHARE: f64 = 0.01;
+/// Share of the CPU time asked for that went to other guests of the host.
+const STEAL: f64 = 0.01;
+/// Share of the time in which some task waited for memory.
+const MEMORY_STALL: f64 = 0.01;
+/// Share of memory that has to be available.
+const MEMORY_AVAILABLE: f64 = 0.05;
+/// Bytes to and from swap space.
+const SWAPPED: u64 = 8 << 20;
+/// Share of the time in which a GPU was kept down by heat.
+const GPU_HEAT: f64 = 0.001;
+/// Share of the time in which a GPU was kept down by its power limit.
+const GPU_POWER: f64 = 0.1;
+
+/// Something that a reader must know before believing a number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// `on_battery`, `low_power_mode`, `governor_not_performance`,
+    /// `thermal_throttled`, `busy_machine`, `steal`, `memory_pressure`, `swapping`
+    /// or `gpu_throttled`.
+    pub code: Cow<'static, str>,
+    /// What was seen, with its value. No capital, no full stop.
+    pub message: String,
+}
+
+impl Warning {
+    fn new(code: &'static str, message: String) -> Self {
+        let code = Cow::Borrowed(code);
+        Self { code, message }
+    }
+}
+
+/// A process group that used CPU time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BusyGroup {
+    /// Name of its program that used most, without its path.
+    pub name: String,
+    /// How many CPUs it kept busy, on average.
+    pub cpus: f64,
+}
+
+/// What happened between two states.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Change {
+    /// Time between them in seconds.
+    pub wall_s: f64,
+    /// How many CPUs were busy, on average, whoever used them.
+    pub busy_cpus: Option<f64>,
+    /// How many of those were neither prony's nor the engine's.
+    pub others_cpus: Option<f64>,
+    /// The process group among the others that used most; what lived only in
+    /// between is not seen.
+    pub busiest: Option<BusyGroup>,
+    /// Of the CPU time asked for, the share that other guests of the host got.
+    pub steal_share: Option<f64>,
+    /// Share of the time in which some task waited for a CPU.
+    pub cpu_stall_share: Option<f64>,
+    /// Share of the time in which some task waited for memory.
+    pub memory_stall_share: Option<f64>,
+    /// Bytes to and from swap space.
+    pub swapped_bytes: Option<u64>,
+    /// How often a processor lowered its clock for heat.
+    pub throttle_count: Option<u64>,
+    /// For every GPU, the share of the time in which heat kept it down.
+    pub gpu_thermal_share: Vec<Option<f64>>,
+    /// For every GPU, the share of the time in which its power limit did.
+    pub gpu_power_share: Vec<Option<f64>>,
+    /// For every GPU, the joules it used.
+    pub gpu_energy_j: Vec<Option<f64>>,
+}
+
+impl Change {
+    /// From `before` to `after`. `engine` are the processes of an engine, as they
+    /// are by now, and `engine_cpu_seconds` is what they used in between; where
+    /// prony started them and they have ended, the system's account of that is used
+    /// if it is more.
+    pub fn between(
+        before: &State,
+        after: &State,
+        engine: &[u32],
+        engine_cpu_seconds: Option<f64>,
+    ) -> Self {
+        let wall_ns = after.at_ns.saturating_sub(before.at_ns);
+        if wall_ns == 0 {
+            return Self::default();
+        }
+        let wall = wall_ns as f64;
+        let since = |of: fn(&State) -> Option<u64>| Some(of(after)?.saturating_sub(of(before)?));
+        let share = |ns: Option<u64>| ns.map(|ns| ns as f64 / wall);
+        let busy = since(|state| state.busy_ns);
+        let steal = since(|state| state.steal_ns);
+        let own = after.own_cpu_ns.saturating_sub(before.own_cpu_ns) as f64;
+        // An engine that has ended is among the children, and must not be taken
+        // away twice; one that runs, or ran under a process that left, is not.
+        let children = after
+            .ended_children_cpu_ns
+            .saturating_sub(before.ended_children_cpu_ns) as f64;
+        let spent = own + children.max(engine_cpu_seconds.unwrap_or(0.0) * 1e9);
+        let (all, busiest) = others(before, after, engine, wall);
+        let others_cpus = busy
+            .map(|busy| ((busy as f64 - spent) / wall).max(0.0))
+            // Where nobody counts all CPU time, the processes have to do.
+            .or(all);
+        let of_gpus = |of: &dyn Fn(usize) -> Option<f64>| (0..after.gpus.len()).map(of).collect();
+        let gpu = |index: usize| Some((before.gpus.get(index)?, after.gpus.get(index)?));
+        Self {
+            wall_s: wall / 1e9,
+            busy_cpus: share(busy),
+            others_cpus,
+            busiest,
+            steal_share: steal.zip(busy).map(|(steal, busy)| {
+                let asked = (steal + busy) as f64;
+                if asked > 0.0 {
+                    steal as f64 / asked
+                } else {
+                    0.0
+                }
+            }),
+            cpu_stall_share: share(since(|state| state.cpu_stall_ns)),
+            memory_stall_share: share(since(|state| state.memory_stall_ns)),
+            swapped_bytes: since(|state| state.swapped_bytes),
+            throttle_count: since(|state| state.throttle_count),
+            gpu_thermal_share: of_gpus(&|index| {
+                let (first, last) = gpu(index)?;
+                let ns = last.thermal_violation_ns?;
+                share(Some(ns.saturating_sub(first.thermal_violation_ns?)))
+            }),
+            gpu_power_share: of_gpus(&|index| {
+                let (first, last) = gpu(index)?;
+                let ns = last.power_violation_ns?;
+                share(Some(ns.saturating_sub(first.power_violation_ns?)))
+            }),
+            gpu_energy_j: of_gpus(&|index| {
+                let (first, last) = gpu(index)?;
+                Some((last.energy_j? - first.energy_j?).max(0.0))
+            }),
+        }
+    }
+
+    /// What a reader must know of this time: of what happened in it, and of how the
+    /// machine was at its end.
+    ///
+    /// The limits: others used more than a quarter of a core and 1 % of all CPUs;
+    /// 1 % of the CPU time was stolen; some task waited for memory in 1 % of the
+    /// time, or less than 5 % of memory is available; 8 MiB were swapped; any
+    /// throttling for heat; a GPU's power limit held it down in 10 % of the time.
+    pub fn warnings(&self, machine: &Fingerprint, after: &State) -> Vec<Warning> {
+        let mut warnings = after.warnings(machine);
+        let mut warn = |code, message| warnings.push(Warning::new(code, message));
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        let limit = BUSY_CPUS.max(BUSY_SHARE * f64::from(machine.logical_cpus));
+        if let Some(cpus) = self.others_cpus.filter(|cpus| *cpus > limit) {
+            let most = self.busiest.as_ref().map_or_else(String::new, |group| {
+                let share = group.cpus * 100.0;
+                format!(", `{}` {share:.0} %", group.name)
+            });
+            let share = cpus * 100.0;
+            warn(
+                "busy_machine",
+                format!("other processes used {share:.0} % of a core{most}"),
+            );
+        }
+        if let Some(share) = self.steal_share.filter(|share| *share > STEAL) {
+            let share = percent(share);
+            warn(
+                "steal",
+                format!("{share} of the CPU time went to other guests of the host"),
+            );
+        }
+        if let Some(share) = self
+            .memory_stall_share
+            .filter(|share| *share > MEMORY_STALL)
+        {
+            let share = percent(share);
+            warn(
+                "memory_pressure",
+                format!("tasks waited for memory in {share} of the time"),
+            );
+        }
+        if let Some(bytes) = self.swapped_bytes.filter(|bytes| *bytes > SWAPPED) {
+            let mib = bytes >> 20;
+            warn(
+                "swapping",
+                format!("{mib} MiB went to or came from swap space"),
+            );
+        }
+        if let Some(count) = self.throttle_count.filter(|count| *count > 0) {
+            warn(
+                "thermal_throttled",
+                format!("the processor lowered its clock for heat, {count} times"),
+            );
+        }
+        let of_gpus = |shares: &[Option<f64>], limit: f64| -> Vec<(usize, f64)> {
+            shares
+                .iter()
+                .enumerate()
+                .filter_map(|(index, share)| Some((index, (*share)?)))
+                .filter(|(_, share)| *share > limit)
+                .collect()
+        };
+        for (index, share) in of_gpus(&self.gpu_thermal_share, GPU_HEAT) {
+            let share = percent(share);
+            warn(
+                "gpu_throttled",
+                format!("heat kept GPU {index} down in {share} of the time"),
+            );
+        }
+        for (index, share) in of_gpus(&self.gpu_power_share, GPU_POWER) {
+            let share = percent(share);
+            warn(
+                "gpu_throttled",
+                format!("its power limit kept GPU {index} down in {share} of the time"),
+            );
+        }
+        warnings
+    }
+}
+
+impl State {
+    /// What a reader must know of this moment, of a run's first state above all:
+    /// it runs on a battery or saves energy, the governor is not `performance`,
+    /// clocks are kept down, or less than 5 % of memory is available.
+    pub fn warnings(&self, machine: &Fingerprint) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |code, message| warnings.push(Warning::new(code, message));
+        if self.power == Some(Power::Battery) {
+            let charge = self
+                .battery_percent
+                .map_or_else(String::new, |percent| format!(", charged to {percent} %"));
+            warn("on_battery", format!("power comes from a battery{charge}"));
+        }
+        if self.low_power_mode == Some(true) {
+            warn(
+                "low_power_mode",
+                "the system is set to save energy".to_owned(),
+            );
+        }
+        if let Some(governor) = machine.governor.as_ref().filter(|it| *it != "performance") {
+            // Drivers that choose clocks by themselves go by the preference, and
+            // call everything but the extreme `powersave`.
+            if machine.energy_preference.as_deref() != Some("performance") {
+                warn(
+                    "governor_not_performance",
+                    format!("the CPU governor is `{governor}`"),
+                );
+            }
+        }
+        if let Some(limit) = self.speed_limit_percent.filter(|limit| *limit < 100) {
+            warn(
+                "thermal_throttled",
+                format!("CPUs are limited to {limit} % of their speed"),
+            );
+        }
+        let available = self
+            .memory_available_bytes
+            .map(|bytes| bytes as f64 / machine.memory_bytes.max(1) as f64)
+            .filter(|share| *share < MEMORY_AVAILABLE);
+        if let Some(share) = available {
+            let share = share * 100.0;
+            warn(
+                "memory_pressure",
+                format!("{share:.1} % of memory is available"),
+            );
+        } else if self.memory_short == Some(true) {
+            warn(
+                "memory_pressure",
+                "the system says that memory is short".to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+impl GpuUsage {
+    /// What a reader must know of GPU number `index`: heat or a failing supply
+    /// kept it down in any sample, or its power limit in 10 % of them.
+    pub fn warnings(&self, index: usize) -> Vec<Warning> {
+        self.throttled
+            .iter()
+            .filter(|(reason, share)| {
+                SLOWING.contains(&reason.as_str())
+                    || (*reason == "sw_power_cap" && **share > GPU_POWER)
+            })
+            .map(|(reason, share)| {
+                let share = share * 100.0;
+                let message =
+                    format!("GPU {index} was kept down in {share:.0} % of samples: `{reason}`");
+                Warning::new("gpu_throttled", message)
+            })
+            .collect()
+    }
+}
+
+/// How many CPUs processes kept busy that are neither prony's nor the engine's, and
+/// the group of them that used most. `None` if no processes are known.
+fn others(
+    before: &State,
+    after: &State,
+    engine: &[u32],
+    wall_ns: f64,
+) -> (Option<f64>, Option<BusyGroup>) {
+    if after.processes.is_empty() {
+        return (None, None);
+    }
+    let own = std::process::id();
+    let key = |process: &ProcessTime| (process.pid, process.started);
+    let earlier: HashMap<_, _> = before
+        .processes
+        .iter()
+        .map(|process| (key(process), process.cpu_ns))
+        .collect();
+    let group_of = |pid: &u32| {
+        let mut processes = after.processes.iter();
+        processes.find(|process| process.pid == *pid)
+    };
+    let engines: Vec<u32> = engine
+        .iter()
+        .filter_map(group_of)
+        .map(|p| p.group)
+        .collect();
+    let mut groups: HashMap<u32, (u64, u64, &str)> = HashMap::new();
+    for process in &after.processes {
+        // Not prony's whole group: a script that started it may do other things.
+        if process.pid == own || engine.contains(&process.pid) || engines.contains(&process.group) {
+            continue;
+        }
+        let since = earlier.get(&key(process)).copied().unwrap_or(0);
+        let used = process.cpu_ns.saturating_sub(since);
+        let (sum, most, name) = groups.entry(process.group).or_default();
+        *sum += used;
+        if used > *most || name.is_empty() {
+            (*most, *name) = (used, &process.name);
+        }
+    }
+    let all = groups.values().map(|(sum, ..)| *sum).sum::<u64>() as f64 / wall_ns;
+    // By name, too, so that equals do not take turns.
+    let most = groups
+        .into_values()
+        .max_by_key(|(sum, _, name)| (*sum, *name))
+        .filter(|(sum, ..)| *sum > 0)
+        .map(|(sum, _, name)| BusyGroup {
+            name: name.to_owned(),
+            cpus: sum as f64 / wall_ns,
+        });
+    (Some(all), most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuState;
+
+    fn process(pid: u32, group: u32, name: &str, cpu_ns: u64) -> ProcessTime {
+        ProcessTime {
+            pid,
+            group,
+            started: 5,
+            name: name.to_owned(),
+            cpu_ns,
+        }
+    }
+
+    fn codes(warnings: &[Warning]) -> Vec<&str> {
+        warnings.iter().map(|warning| &*warning.code).collect()
+    }
+
+    fn machine() -> Fingerprint {
+        Fingerprint {
+            logical_cpus: 8,
+            memory_bytes: 1 << 34,
+            ..Fingerprint::default()
+        }
+    }
+
+    #[test]
+    fn others_are_what_is_left() {
+        const SECOND: u64 = 1_000_000_000;
+        // As they cannot be prony's own.
+        let pid = |offset: u32| u32::MAX - offset;
+        let before = State {
+            at_ns: SECOND,
+            busy_ns: Some(0),
+            processes: vec![process(pid(1), pid(1), "indexer", 7 * SECOND)],
+            ..State::default()
+        };
+        let after = State {
+            at_ns: 11 * SECOND,
+            busy_ns: Some(50 * SECOND),
+            own_cpu_ns: 2 * SECOND,
+            processes: vec![
+                process(pid(1), pid(1), "indexer", 9 * SECOND),
+                process(pid(2), pid(1), "helper", SECOND),
+                process(pid(3), pid(3), "engine", 40 * SECOND),
+            ],
+            ..State::default()
+        };
+        let change = Change::between(&before, &after, &[pid(3)], Some(42.0));
+        assert!((change.busy_cpus.expect("it is known") - 5.0).abs() < 1e-9);
+        assert!((change.others_cpus.expect("it is known") - 0.6).abs() < 1e-9);
+        let busiest = change.busiest.clone().expect("there is one");
+        assert_eq!(busiest.name, "indexer");
+        assert!((busiest.cpus - 0.3).abs() < 1e-9);
+        let uncounted = State {
+            busy_ns: None,
+            ..after.clone()
+        };
+        let change_of_processes = Change::between(&before, &uncounted, &[pid(3)], None);
+        assert_eq!(change_of_processes.busy_cpus, None);
+        assert!((change_of_processes.others_cpus.expect("it is known") - 0.3).abs() < 1e-9);
+        let warnings = change.warnings(&machine(), &after);
+        assert_eq!(codes(&warnings), ["busy_machine"]);
+        assert_eq!(
+            warnings[0].message,
+            "other processes used 60 % of a core, `indexer` 30 %"
+        );
+    }
+
+    #[test]
+    fn every_warning_has_its_code_and_value() {
+        let before = State {
+            at_ns: 1,
+            busy_ns: Some(0),
+            steal_ns: Some(0),
+            memory_stall_ns: Some(0),
+            swapped_bytes: Some(0),
+            throttle_count: Some(3),
+            gpus: vec![GpuState {
+                thermal_violation_ns: Some(0),
+                power_violation_ns: Some(0),
+                ..GpuState::default()
+            }],
+            ..State::default()
+        };
+        let after = State {
+            at_ns: 1_000_000_001,
+            power: Some(Power::Battery),
+            battery_percent: Some(81),
+            low_power_mode: Some(true),
+            speed_limit_percent: Some(70),
+            memory_available_bytes: Some(1 << 28),
+            busy_ns: Some(97_000_000),
+            steal_ns: Some(3_000_000),
+            memory_stall_ns: Some(50_000_000),
+            swapped_bytes: Some(64 << 20),
+            throttle_count: Some(5),
+            gpus: vec![GpuState {
+                thermal_violation_ns: Some(20_000_000),
+                power_violation_ns: Some(500_000_000),
+                ..GpuState::default()
+            }],
+            ..State::default()
+        };
+        let mut machine = machine();
+        machine.governor = Some("powersave".to_owned());
+        let warnings = Change::between(&before, &after, &[], None).warnings(&machine, &after);
+        let lines: Vec<String> = warnings
+            .iter()
+            .map(|warning| format!("{}: {}", warning.code, warning.message))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "on_battery: power comes from a battery, charged to 81 %",
+                "low_power_mode: the system is set to save energy",
+                "governor_not_performance: the CPU governor is `powersave`",
+                "thermal_throttled: CPUs are limited to 70 % of their speed",
+                "memory_pressure: 1.6 % of memory is available",
+                "steal: 3.0 % of the CPU time went to other guests of the host",
+                "memory_pressure: tasks waited for memory in 5.0 % of the time",
+                "swapping: 64 MiB went to or came from swap space",
+                "thermal_throttled: the processor lowered its clock for heat, 2 times",
+                "gpu_throttled: heat kept GPU 0 down in 2.0 % of the time",
+                "gpu_throttled: its power limit kept GPU 0 down in 50.0 % of the time",
+            ]
+        );
+        machine.energy_preference = Some("performance".to_owned());
+        assert!(!codes(&after.warnings(&machine)).contains(&"governor_not_performance"));
+    }
+
+    #[test]
+    fn a_quiet_machine_gives_no_warning() {
+        let state = State::read();
+        let change = Change::between(&state, &state, &[], None);
+        assert_eq!(change, Change::default());
+        assert_eq!(change.warnings(&machine(), &State::default()), []);
+    }
+
+    #[test]
+    fn reasons_of_settings_are_no_warning() {
+        let usage = GpuUsage {
+            throttled: [
+                ("gpu_idle", 1.0),
+                ("sw_power_cap", 0.05),
+                ("hw_slowdown", 0.01),
+            ]
+            .map(|(name, share)| (name.to_owned(), share))
+            .into(),
+            ..GpuUsage::default()
+        };
+        let warnings = usage.warnings(1);
+        assert_eq!(codes(&warnings), ["gpu_throttled"]);
+        assert_eq!(
+            warnings[0].message,
+            "GPU 1 was kept down in 1 % of samples: `hw_slowdown`"
+        );
+    }
+}

@@ -1,0 +1,44 @@
+//! What this machine is, what state it is in, and what an engine's processes
+//! use of it.
+//!
+//! - [`Fingerprint`]: what makes numbers of two runs comparable;
+//! - [`State`] and [`Change`]: how the machine was before and after a visit, and
+//!   what of that a reader must know ([`Warning`]);
+//! - [`Sampler`]: memory, CPU time and energy of a process tree, every 100 ms;
+//! - [`client`]: CPU time of prony itself.
+//!
+//! What cannot be read is `None` and never an error: a machine in a container
+//! has less to say than a laptop. Nothing here holds the name of a host or a
+//! user, or the serial number of anything.
+//!
+//! Everything about one operating system is in the module of its name; what
+//! parses text is beside it, as pure functions that are tested on every system.
+
+mod change;
+pub mod client;
+mod clock;
+mod fingerprint;
+mod gpu;
+mod sampler;
+mod series;
+mod state;
+
+#[cfg_attr(not(target_os = "linux"), path = "gpu/none.rs")]
+#[cfg_attr(target_os = "linux", path = "gpu/nvml.rs")]
+mod nvml;
+
+#[cfg(any(test, target_os = "linux"))]
+mod linux_text;
+#[cfg(any(test, target_os = "macos"))]
+mod macos_text;
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(target_os = "macos", path = "macos.rs")]
+mod os;
+
+pub use change::{BusyGroup, Change, Warning};
+pub use clock::now_ns;
+pub use fingerprint::{Difference, Fingerprint};
+pub use gpu::{Gpu, GpuState, GpuUsage};
+pub use sampler::{Options, PERIOD, Sampler};
+pub use series::{Usage, Window};
+pub use state::{Power, ProcessTime, State};

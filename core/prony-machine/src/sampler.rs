@@ -1,0 +1,233 @@
+//! Samples a process tree.
+
+use crate::series::{Sample, Series, Slow, Usage, Window};
+use crate::{now_ns, nvml, os};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Time between two samples.
+pub const PERIOD: Duration = Duration::from_millis(100);
+/// Every how many samples the GPUs and the counters of energy are read.
+const SLOW: u32 = 5;
+
+/// How to sample.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// CPUs to stay away from, by number: those that measure. Only on Linux, and
+    /// not if no other is left. On macOS the thread's class of service keeps it
+    /// out of the way.
+    pub avoid_cpus: Vec<usize>,
+}
+
+/// Samples memory, CPU time and energy of a process and its descendants, on a
+/// thread of its own with low priority.
+///
+/// The tree is the process, those that descend from it and those of its process
+/// group; who was once seen in it stays in it. New members are looked for every
+/// second, so what lives shorter may be missed. Memory is the resident set and not
+/// the proportional one: that has the kernel walk all pages of a process while it
+/// wants to run, for gigabytes a matter of milliseconds.
+#[derive(Debug)]
+pub struct Sampler {
+    series: Arc<Mutex<Series>>,
+    stop: Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sampler {
+    /// Starts with the process `root`.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn start(root: u32, options: Options) -> std::io::Result<Self> {
+        let series = Arc::new(Mutex::new(Series::default()));
+        let (stop, stopped) = mpsc::channel();
+        let kept = Arc::clone(&series);
+        let thread = std::thread::Builder::new()
+            .name("prony-sampler".to_owned())
+            .spawn(move || {
+                os::keep_out_of_the_way(&options.avoid_cpus);
+                let mut watcher = Watcher::new(root);
+                let begin = Instant::now();
+                loop {
+                    watcher.look(&kept);
+                    // The next full period, so that samples that came late do not
+                    // come in a bunch.
+                    let into = begin.elapsed().as_nanos() % PERIOD.as_nanos();
+                    let into = Duration::from_nanos(u64::try_from(into).unwrap_or(0));
+                    let wait = PERIOD.saturating_sub(into);
+                    if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                        break;
+                    }
+                }
+                watcher.count = 0;
+                watcher.look(&kept);
+            })?;
+        Ok(Self {
+            series,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// What was used from `begin_ns` to `end_ns`, as [`now_ns`] counts, as far as
+    /// is known by now: the last sample may be 100 ms old, and what came after it
+    /// does not count. So ask after [`Self::finish`], or a moment later.
+    pub fn window(&self, begin_ns: u64, end_ns: u64) -> Window {
+        self.lock().window(begin_ns, end_ns)
+    }
+
+    /// What was used up to now.
+    pub fn usage(&self) -> Usage {
+        self.lock().usage()
+    }
+
+    /// Takes a last sample and samples no more; best before the processes are
+    /// asked to end. The samples stay, for [`Self::window`].
+    pub fn finish(&mut self) {
+        let _ = self.stop.send(());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// [`Self::finish`], then [`Self::usage`].
+    pub fn stop(mut self) -> Usage {
+        self.finish();
+        self.usage()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Series> {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// What the thread has.
+struct Watcher {
+    tree: os::Tree,
+    packages: os::Packages,
+    count: u32,
+    /// Memory of all GPUs in use when it started.
+    gpu_memory_before: Option<u64>,
+    gpu_energy_before: Option<f64>,
+    /// Whether the driver has ever told memory of these processes.
+    told_apart: bool,
+}
+
+impl Watcher {
+    fn new(root: u32) -> Self {
+        let gpus = nvml::states();
+        Self {
+            tree: os::Tree::new(root),
+            packages: os::Packages::new(),
+            count: 0,
+            gpu_memory_before: gpus.iter().map(|gpu| gpu.memory_used_bytes).sum(),
+            gpu_energy_before: gpus.iter().map(|gpu| gpu.energy_j).sum(),
+            told_apart: false,
+        }
+    }
+
+    fn look(&mut self, series: &Mutex<Series>) {
+        let seen = self.tree.look();
+        let at_ns = now_ns();
+        let slow = self.count.is_multiple_of(SLOW).then(|| self.slow());
+        self.count += 1;
+        let mut series = series.lock().unwrap_or_else(PoisonError::into_inner);
+        // A tree that is gone uses no memory, which is no sample of what it used.
+        if let Some(rss_bytes) = seen.rss_bytes {
+            series.samples.push(Sample {
+                at_ns,
+                rss_bytes,
+                cpu_ns: seen.cpu_ns,
+            });
+        }
+        series.high_water_bytes = series.high_water_bytes.max(seen.high_water_bytes);
+        series.slow.extend(slow);
+    }
+
+    fn slow(&mut self) -> Slow {
+        let gpus = nvml::states();
+        let mut slow = Slow {
+            cpu_energy_j: self.packages.joules(),
+            ..Slow::default()
+        };
+        if !gpus.is_empty() {
+            let own = nvml::memory_of(&self.tree.pids());
+            self.told_apart |= own.is_some();
+            let used: Option<u64> = gpus.iter().map(|gpu| gpu.memory_used_bytes).sum();
+            let more = used
+                .zip(self.gpu_memory_before)
+                .map(|(used, before)| used.saturating_sub(before));
+            slow.gpu_memory_bytes = if self.told_apart { own } else { more };
+            let energy: Option<f64> = gpus.iter().map(|gpu| gpu.energy_j).sum();
+            slow.gpu_energy_j = energy
+                .zip(self.gpu_energy_before)
+                .map(|(now, before)| now - before);
+        }
+        slow.gpus = gpus
+            .into_iter()
+            .map(|gpu| (gpu.temperature_c, gpu.sm_clock_mhz, gpu.throttle_reasons))
+            .collect();
+        slow.at_ns = now_ns();
+        slow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, Signal, kill_process_group};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command};
+
+    fn shell(script: &str) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).process_group(0);
+        command.spawn().expect("there is a shell")
+    }
+
+    #[test]
+    fn a_tree_is_sampled() {
+        // The child of a child works; the shell itself does not.
+        let mut child = shell("(while :; do :; done) & wait");
+        let begin = now_ns();
+        let mut sampler = Sampler::start(child.id(), Options::default()).expect("it starts");
+        std::thread::sleep(Duration::from_millis(2500));
+        sampler.finish();
+        let (usage, window) = (sampler.usage(), sampler.window(begin, now_ns()));
+        let group = Pid::from_child(&child);
+        let _ = kill_process_group(group, Signal::KILL);
+        let _ = child.wait();
+        assert!(usage.total.samples >= 5, "{usage:?}");
+        assert!(usage.total.peak_rss_bytes > Some(4096), "{usage:?}");
+        assert!(usage.total.peak_rss_bytes >= usage.total.mean_rss_bytes);
+        // However busy the machine is, it gets something.
+        assert!(usage.total.cpu_seconds > Some(0.05), "{usage:?}");
+        assert_eq!(window.samples, usage.total.samples);
+    }
+
+    #[test]
+    fn a_tree_that_is_not_there_has_no_samples() {
+        let mut child = shell("exit 0");
+        let _ = child.wait();
+        let sampler = Sampler::start(
+            child.id(),
+            Options {
+                avoid_cpus: (0..4096).collect(),
+            },
+        );
+        let usage = sampler.expect("it starts").stop();
+        assert_eq!(usage.total.samples, 0);
+        assert_eq!(usage.total.peak_rss_bytes, None);
+        assert_eq!(usage.total.cpu_seconds, None);
+    }
+}

@@ -131,12 +131,13 @@ pub fn serve(listener: &TcpListener, config: Config) -> io::Result<()> {
     run(&shared, pollers, listener.try_clone()?)
 }
 
-/// A server in this process.
+/// A server in this process. It ends when this is dropped, or soon after.
 pub struct Server {
     /// `http://127.0.0.1:PORT`, or with `https`.
     pub url: String,
     shared: Arc<Shared>,
-    thread: JoinHandle<io::Result<()>>,
+    /// Until it is waited for.
+    thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Server {
@@ -158,7 +159,7 @@ impl Server {
         Ok(Self {
             url,
             shared,
-            thread,
+            thread: Some(thread),
         })
     }
 
@@ -170,13 +171,20 @@ impl Server {
 
     /// Ends all connections and the server. What was logged in memory is complete then,
     /// and returned.
-    pub fn stop(self) -> io::Result<Vec<Entry>> {
+    pub fn stop(mut self) -> io::Result<Vec<Entry>> {
         stop(&self.shared);
-        match self.thread.join() {
-            Ok(ended) => ended?,
-            Err(panic) => std::panic::resume_unwind(panic),
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(ended)) => ended?,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => {}
         }
         Ok(self.shared.config.log.entries())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        stop(&self.shared);
     }
 }
 

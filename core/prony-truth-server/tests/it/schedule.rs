@@ -238,6 +238,15 @@ fn a_connection_serves_many_requests_in_their_order() {
     assert_eq!(log.len(), 3);
 }
 
+#[test]
+fn a_server_ends_with_its_handle() {
+    let server = Server::spawn(at_once()).unwrap();
+    let mut stream = connect(&server);
+    drop(server);
+    // It would be open until the process ends.
+    assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+}
+
 /// Opens them all, asks on all, then reads from all: the sockets hold what comes.
 fn many(connections: usize, config: Config) -> Vec<Entry> {
     let count = config.tokens;

@@ -121,7 +121,10 @@ mod tests {
         ] {
             let (mean, seen) = mean_and_cv2(&gaps(process, 100_000));
             assert!((mean * 40.0 - 1.0).abs() < 0.03, "{process:?}: {mean}");
-            assert!((seen - cv2).abs() < 0.05 * cv2 + 1e-6, "{process:?}: {seen}");
+            assert!(
+                (seen - cv2).abs() < 0.05 * cv2 + 1e-6,
+                "{process:?}: {seen}"
+            );
         }
     }
 

@@ -15,8 +15,8 @@ use crate::target::{Prepared, Target};
 use hdrhistogram::Histogram;
 use link::Encryption;
 use prony_metrics::record::{ErrorClass, Failed};
-use prony_poll::{Poller, Waker};
 use prony_plugin_sdk::HttpRequest;
+use prony_poll::{Poller, Waker};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::ops::Range;
@@ -253,7 +253,11 @@ pub fn start(load: Load) -> io::Result<Running> {
 const BESIDE: u64 = 64;
 
 /// Sends one request over a connection of its own.
-pub async fn once(target: &Target, request: Arc<Prepared>, timeout: Duration) -> io::Result<Exchange> {
+pub async fn once(
+    target: &Target,
+    request: Arc<Prepared>,
+    timeout: Duration,
+) -> io::Result<Exchange> {
     let mut running = start(Load {
         target: target.clone(),
         requests: vec![request],
@@ -270,7 +274,9 @@ pub async fn once(target: &Target, request: Arc<Prepared>, timeout: Duration) ->
     })?;
     match running.messages.recv().await {
         Some(Message::Done(done)) => Ok(done.exchange),
-        _ => Err(io::Error::other("the load generator ended without an answer")),
+        _ => Err(io::Error::other(
+            "the load generator ended without an answer",
+        )),
     }
 }
 

@@ -29,7 +29,9 @@ fn load(server: &Server, requests: u32, max_tokens: u32) -> Load {
                 value: "gzip".into(),
             },
         ],
-        body: format!(r#"{{"messages":[{{"role":"user","content":"{index}"}}],"max_tokens":{max_tokens}}}"#),
+        body: format!(
+            r#"{{"messages":[{{"role":"user","content":"{index}"}}],"max_tokens":{max_tokens}}}"#
+        ),
     };
     Load {
         requests: (0..requests)
@@ -94,7 +96,7 @@ fn bodies(exchanges: BTreeMap<u32, Exchange>) -> Vec<String> {
         .collect()
 }
 
-fn entry<'l>(log: &'l [Entry], index: u32) -> &'l Entry {
+fn entry(log: &[Entry], index: u32) -> &Entry {
     let id = Some(index.to_string());
     log.iter().find(|entry| entry.id == id).expect("an entry")
 }
@@ -273,9 +275,15 @@ fn a_ramp_begins_lane_by_lane() {
         },
         ..load(&server, 4, 32)
     });
-    let mut sent: Vec<u64> = exchanges.values().map(|it| it.seen.stamps.sent_ns).collect();
+    let mut sent: Vec<u64> = exchanges
+        .values()
+        .map(|it| it.seen.stamps.sent_ns)
+        .collect();
     sent.sort_unstable();
-    assert!(sent.windows(2).all(|pair| pair[1] - pair[0] > 5_000_000), "{sent:?}");
+    assert!(
+        sent.windows(2).all(|pair| pair[1] - pair[0] > 5_000_000),
+        "{sent:?}"
+    );
 }
 
 #[test]
@@ -331,13 +339,13 @@ fn nobody_listening_is_told_of_every_request() {
 #[test]
 fn a_load_ends_when_it_is_told_to() {
     let server = Server::spawn(Config {
-        time_to_first_token: Duration::from_secs(3600),
+        time_to_first_token: Duration::from_hours(1),
         ..config()
     });
     let server = server.expect("a server");
     let mut running = start(Load {
         arrival: closed(3),
-        timeout: Duration::from_secs(3600),
+        timeout: Duration::from_hours(1),
         shards: 3,
         ..load(&server, 9, 8)
     })

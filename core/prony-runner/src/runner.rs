@@ -366,13 +366,26 @@ impl<'a> Runner<'a> {
             if skipped {
                 continue;
             }
-            let done = tokio::select! {
-                done = step::run(step, &context, &surroundings, log) => done,
-                () = stopped(&mut stop) => Err("interrupted".to_owned()),
-            };
-            let outputs = match done {
-                Ok(outputs) => outputs,
-                Err(message) => return Ok(Err(message)),
+            let mut attempt = 0;
+            let outputs = loop {
+                let command = match step::command(step, &context, &surroundings) {
+                    Ok(command) => command,
+                    Err(message) => return Ok(Err(format!("step `{name}`: {message}"))),
+                };
+                let done = tokio::select! {
+                    done = step::run(step, command, &surroundings, log) => done,
+                    () = stopped(&mut stop) => return Ok(Err("interrupted".to_owned())),
+                };
+                match done {
+                    Ok(outputs) => break outputs,
+                    Err(message) if attempt == step.retry => return Ok(Err(message)),
+                    Err(message) => {
+                        attempt += 1;
+                        let of = step.retry;
+                        let message = format!("{message}; trying again ({attempt} of {of})");
+                        self.tell(Event::Warning { message })?;
+                    }
+                }
             };
             for (output, value) in outputs.given {
                 self.stages[stage]["outputs"][output] = value.into();

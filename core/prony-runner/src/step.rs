@@ -55,25 +55,33 @@ pub(crate) struct Outputs {
     pub(crate) ignored: Vec<String>,
 }
 
-/// Runs a step to its end and reads what it gave.
-pub(crate) async fn run(
+/// A step's command, without the file for its outputs.
+pub(crate) fn command(
     step: &Step,
     context: &Value,
     surroundings: &Surroundings,
-    log: &str,
-) -> Result<Outputs, String> {
+) -> Result<Command, String> {
     let mut command = Command::new("sh");
     command
         .arg("-c")
-        .arg(template::render_str(&step.run, context)?);
-    let file = OutputFile::create(&surroundings.logs.join(format!("{log}.outputs")))?;
-    command
+        .arg(template::render_str(&step.run, context)?)
         .current_dir(&surroundings.folder)
-        .env("PRONY_CACHE", &surroundings.cache)
-        .env("PRONY_OUTPUT", &file.0);
+        .env("PRONY_CACHE", &surroundings.cache);
     for (key, value) in step.env.iter() {
         command.env(key, template::render_str(value, context)?);
     }
+    Ok(command)
+}
+
+/// Runs a step to its end and reads what it gave.
+pub(crate) async fn run(
+    step: &Step,
+    mut command: Command,
+    surroundings: &Surroundings,
+    log: &str,
+) -> Result<Outputs, String> {
+    let file = OutputFile::create(&surroundings.logs.join(format!("{log}.outputs")))?;
+    command.env("PRONY_OUTPUT", &file.0);
     let log = surroundings.logs.join(format!("{log}.log"));
     let mut process =
         Process::start(command, &log).map_err(|error| format!("`sh` did not start: {error}"))?;
@@ -198,9 +206,10 @@ mod tests {
             .enable_all()
             .build();
         let context = json!({ "matrix": { "x": "from a template" } });
+        let command = command(step, &context, &surroundings).expect("a command");
         let done = runtime
             .expect("a runtime")
-            .block_on(run(step, &context, &surroundings, "step"));
+            .block_on(run(step, command, &surroundings, "step"));
         let left = std::fs::read_dir(&surroundings.logs)
             .expect("a folder")
             .flatten();

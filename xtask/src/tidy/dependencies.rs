@@ -13,7 +13,10 @@ const CORE: [(&str, &[&str]); 11] = [
     ("prony-plan", &["prony-diagnostic", "prony-config"]),
     ("prony-metrics", &["prony-plugin-sdk"]),
     ("prony-plugin-host", &["prony-plugin-sdk"]),
-    ("prony-loadgen", &["prony-plugin-sdk", "prony-metrics", "prony-poll"]),
+    (
+        "prony-loadgen",
+        &["prony-plugin-sdk", "prony-metrics", "prony-poll"],
+    ),
     ("prony-truth-server", &["prony-poll"]),
     ("prony-machine", &[]),
     (

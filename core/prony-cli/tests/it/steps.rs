@@ -118,3 +118,27 @@ fn that_fail_before_the_measurement_leave_the_rest_of_the_model_out() {
     assert_eq!(run.model("bad")["engines"][0]["requests"], 0);
     assert_eq!(run.model("good")["engines"][0]["success_rate"], 1.0);
 }
+
+#[test]
+fn that_fail_are_tried_again_as_often_as_they_say() {
+    let scratch = Scratch::new();
+    // Succeeds the third time; what the first attempts gave is dropped.
+    let text = r#"echo x >> tries
+        echo "word=try $(wc -l < tries)" >> "$PRONY_OUTPUT"
+        test $(wc -l < tries) = 3"#;
+    let step = json!({ "run": text, "name": "shaky", "retry": 2, "outputs": ["word"] });
+    let after = json!({ "run": "echo '${{ stages.setup.outputs.word }}' > said" });
+    let run = scratch.run(&with_setup(json!([step, after]))).exits(0);
+    run.complains("step `shaky` failed (exit status: 1)");
+    run.complains("trying again (1 of 2)");
+    run.complains("trying again (2 of 2)");
+    assert_eq!(
+        scratch.read("said").split_whitespace().collect::<Vec<_>>(),
+        ["try", "3"]
+    );
+
+    let scratch = Scratch::new();
+    let step = json!({ "run": "echo x >> tries; exit 7", "retry": 1 });
+    scratch.run(&with_setup(json!([step]))).exits(1);
+    assert_eq!(scratch.read("tries").lines().count(), 2);
+}

@@ -79,6 +79,9 @@ impl Flight {
                 None => return Ok(None),
                 Some((parsed, length)) => {
                     seen.stamps.head_ns = Some(arrived.at_ns);
+                    // The kernel may stamp the answer before we stamp that we asked.
+                    let written = &mut seen.stamps.written_ns;
+                    *written = written.map(|written| written.min(arrived.at_ns));
                     seen.status = Some(parsed.status);
                     *coding = parsed.coding;
                     bytes = &bytes[bytes.len() - (self.head_bytes.len() - length)..];

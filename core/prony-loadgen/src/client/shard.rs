@@ -4,8 +4,8 @@ use super::flight::{Flight, Job};
 use super::link::Link;
 use super::socket::{Socket, Stamper};
 use super::{Arrival, Done, Message, Shared, Usage};
-use crate::clock::{now_ns, thread_cpu_ns};
 use crate::Exchange;
+use crate::clock::{now_ns, thread_cpu_ns};
 use prony_metrics::record::{ErrorClass, Failed};
 use prony_poll::{Event, Events, Interest, Poller};
 use slab::Slab;
@@ -608,7 +608,8 @@ impl Shard {
                 && failed.class == ErrorClass::Truncated
                 && flight.is_unanswered()
                 && flight.job.first.is_none()
-                && flight.exchange.seen.stamps.end_ns < flight.exchange.seen.stamps.sent_ns + STALE_WITHIN_NS;
+                && flight.exchange.seen.stamps.end_ns
+                    < flight.exchange.seen.stamps.sent_ns + STALE_WITHIN_NS;
             if stale {
                 let mut job = flight.job;
                 job.first = Some(flight.exchange.seen.stamps);
@@ -643,7 +644,8 @@ impl Shard {
         let next = if job.index + 1 < session.end {
             Some((job.session, job.index + 1, think.as_nanos() as u64))
         } else if closed {
-            self.next_session().map(|(session, index)| (session, index, 0))
+            self.next_session()
+                .map(|(session, index)| (session, index, 0))
         } else {
             None
         };
@@ -662,7 +664,10 @@ impl Shard {
     }
 
     fn tell(&mut self, index: u32, exchange: Exchange) {
-        let alone = matches!(self.shared.load.arrival, Arrival::Closed { concurrency: 1, .. });
+        let alone = matches!(
+            self.shared.load.arrival,
+            Arrival::Closed { concurrency: 1, .. }
+        );
         let (resume, resumed) = oneshot::channel();
         let done = Done {
             index,
@@ -693,10 +698,8 @@ impl Shard {
                 Phase::Idle => {}
                 Phase::Opening(..) => {
                     let limit = Duration::from_nanos(CONNECT_LIMIT_NS);
-                    let error = io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        format!("not within {limit:?}"),
-                    );
+                    let error =
+                        io::Error::new(io::ErrorKind::TimedOut, format!("not within {limit:?}"));
                     self.not_opened(token, &error);
                 }
                 Phase::Busy(_) => {

@@ -5,9 +5,9 @@
 //! client gets round to reading. Elsewhere, and where the stamp makes no sense, the
 //! stamp is taken right after the read.
 
-use crate::clock::now_ns;
 #[cfg(target_os = "linux")]
 use crate::clock::WallClock;
+use crate::clock::now_ns;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use std::io;

@@ -1,0 +1,170 @@
+//! A plain client to compare with: one thread, sockets without anything around them, the
+//! kernel's stamps where there are any, bytes kept, and the lightest decoding there is,
+//! looking for the ends of events. It knows nothing of HTTP but how these answers end.
+
+use crate::case::{Case, cpu_ns};
+use prony_loadgen::clock::now_ns;
+use prony_poll::{Events, Interest, Poller};
+use std::io::{ErrorKind, Write as _};
+use std::net::TcpStream;
+use std::os::fd::AsFd as _;
+
+struct Stream {
+    socket: TcpStream,
+    sent_ns: u64,
+    left: u32,
+    bytes: Vec<u8>,
+    reads_ns: Vec<u64>,
+    events: u64,
+}
+
+/// For each answer when it was asked for and when each read of its body arrived; wall and
+/// processor time.
+pub(crate) fn run(case: &Case, url: &str) -> (Vec<(u64, Vec<u64>)>, u64, u64) {
+    let address = url.trim_start_matches("http://");
+    let request = case.request();
+    let mut head = format!("POST {} HTTP/1.1\r\nhost: {address}\r\n", request.path);
+    for header in &request.headers {
+        head += &format!("{}: {}\r\n", header.name, header.value);
+    }
+    let request = format!("{head}content-length: {}\r\n\r\n{}", request.body.len(), request.body);
+    prony_poll::raise_open_files();
+    prony_poll::exact_timers();
+    let poller = Poller::new().unwrap();
+    let mut streams: Vec<Stream> = (0..case.streams)
+        .map(|index| {
+            let socket = TcpStream::connect(address).unwrap();
+            socket.set_nodelay(true).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            stamp(&socket);
+            poller
+                .register(socket.as_fd(), u64::from(index), Interest::READ)
+                .unwrap();
+            Stream {
+                socket,
+                sent_ns: 0,
+                left: case.answers,
+                bytes: Vec::new(),
+                reads_ns: Vec::new(),
+                events: 0,
+            }
+        })
+        .collect();
+    let (began, cpu) = (now_ns(), cpu_ns());
+    for stream in &mut streams {
+        stream.sent_ns = now_ns();
+        stream.socket.write_all(request.as_bytes()).unwrap();
+    }
+    let mut events = Events::with_capacity(1024);
+    let mut room = vec![0; 64 << 10];
+    let mut control = control();
+    let (mut seen, mut kept) = (Vec::new(), Vec::new());
+    let mut open = streams.len();
+    while open > 0 {
+        poller.wait(&mut events, None).unwrap();
+        let ahead = ahead();
+        for event in events.iter() {
+            let stream = &mut streams[event.token as usize];
+            let (count, at_ns) = match read(&stream.socket, &mut room, &mut control, ahead) {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => panic!("{error}"),
+            };
+            assert!(count > 0);
+            let bytes = &room[..count];
+            stream.bytes.extend_from_slice(bytes);
+            // A head comes alone, or with the first token.
+            if stream.bytes.len() > count || !bytes.ends_with(b"\r\n\r\n") || count > 400 {
+                stream.reads_ns.push(at_ns);
+            }
+            stream.events += memchr::memmem::find_iter(bytes, b"\n\n").count() as u64;
+            if bytes.ends_with(b"\r\n0\r\n\r\n") {
+                seen.push((stream.sent_ns, std::mem::take(&mut stream.reads_ns)));
+                kept.push(std::mem::take(&mut stream.bytes));
+                assert!(stream.events >= u64::from(case.tokens) || case.gzip);
+                stream.left -= 1;
+                if stream.left == 0 {
+                    open -= 1;
+                } else {
+                    stream.sent_ns = now_ns();
+                    stream.socket.write_all(request.as_bytes()).unwrap();
+                }
+            }
+        }
+    }
+    (seen, now_ns() - began, cpu_ns() - cpu)
+}
+
+#[cfg(target_os = "linux")]
+mod kernel {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+    use prony_loadgen::clock::now_ns;
+    use rustix::time::{ClockId, clock_gettime};
+    use std::io;
+    use std::net::TcpStream;
+    use std::os::fd::AsRawFd as _;
+
+    pub(super) fn stamp(socket: &TcpStream) {
+        setsockopt(socket, sockopt::ReceiveTimestampns, &true).unwrap();
+    }
+
+    pub(super) fn control() -> Vec<u8> {
+        nix::cmsg_space!(nix::sys::time::TimeSpec)
+    }
+
+    /// What the wall clock is ahead of the monotonic one.
+    pub(super) fn ahead() -> u64 {
+        let wall = clock_gettime(ClockId::Realtime);
+        (wall.tv_sec as u64 * 1_000_000_000 + wall.tv_nsec as u64) - now_ns()
+    }
+
+    pub(super) fn read(
+        socket: &TcpStream,
+        room: &mut [u8],
+        control: &mut [u8],
+        ahead: u64,
+    ) -> io::Result<(usize, u64)> {
+        let mut parts = [io::IoSliceMut::new(room)];
+        let message = recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(control),
+            MsgFlags::empty(),
+        )?;
+        let stamp = message.cmsgs()?.find_map(|control| match control {
+            ControlMessageOwned::ScmTimestampns(at) => {
+                Some(at.tv_sec() as u64 * 1_000_000_000 + at.tv_nsec() as u64 - ahead)
+            }
+            _ => None,
+        });
+        Ok((message.bytes, stamp.unwrap_or_else(now_ns)))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod kernel {
+    use prony_loadgen::clock::now_ns;
+    use std::io::{self, Read as _};
+    use std::net::TcpStream;
+
+    pub(super) fn stamp(_: &TcpStream) {}
+
+    pub(super) fn control() -> Vec<u8> {
+        Vec::new()
+    }
+
+    pub(super) fn ahead() -> u64 {
+        0
+    }
+
+    pub(super) fn read(
+        mut socket: &TcpStream,
+        room: &mut [u8],
+        _: &mut [u8],
+        _: u64,
+    ) -> io::Result<(usize, u64)> {
+        Ok((socket.read(room)?, now_ns()))
+    }
+}
+
+use kernel::{ahead, control, read, stamp};

@@ -48,6 +48,8 @@ pub(crate) enum Exit {
     InvalidPipeline = 3,
     ThresholdFailed = 4,
     Plugin = 5,
+    /// It finished, and its numbers are not valid.
+    NotValid = 6,
     Interrupted = 130,
 }
 

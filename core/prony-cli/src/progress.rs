@@ -22,6 +22,8 @@ pub(crate) struct Progress<'a> {
     /// Requests that are planned up to its end.
     requests: u64,
     stage: String,
+    /// Requests that were answered and not read yet.
+    unread: u64,
     /// Measured requests of the current visit.
     measured: Vec<Record>,
 }
@@ -45,6 +47,7 @@ impl<'a> Progress<'a> {
             parts: plan.parts(),
             visit: 0,
             requests: 0,
+            unread: 0,
             stage: String::new(),
             measured: Vec::new(),
         }
@@ -79,8 +82,17 @@ impl<'a> Progress<'a> {
                     .map_or_else(String::new, |reason| format!(" ({reason})"));
                 self.say(&format!("{}: {name}{reason}", self.stage));
             }
-            Event::Request(record) => {
+            Event::Answered => {
+                self.unread += 1;
                 if let Some(bar) = &self.bar {
+                    bar.inc(1);
+                }
+            }
+            Event::Request(record) => {
+                // Those that were answered before have been counted then.
+                if self.unread > 0 {
+                    self.unread -= 1;
+                } else if let Some(bar) = &self.bar {
                     bar.inc(1);
                 }
                 if record.place.phase == Phase::Measure {
@@ -127,6 +139,7 @@ impl<'a> Progress<'a> {
             }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
             Event::Started(_)
+            | Event::Client { .. }
             | Event::Model { .. }
             | Event::Image { .. }
             | Event::Finished { .. } => {}
@@ -171,6 +184,7 @@ impl<'a> Progress<'a> {
                 load_time_ns: visited.load_time_ns,
                 measure_ns: visited.measure_ns.get(&stage.id).copied(),
                 peak_memory_bytes: visited.peak_memory_bytes,
+                measure_cpu_s: None,
             };
             if let Some(rate) = summary::throughput(&records, &[seen], stage.concurrency) {
                 parts.push(format!("{rate:.1} tok/s"));

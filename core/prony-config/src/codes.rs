@@ -167,6 +167,8 @@ codes! {
         "`allow` names a warning that does not come up, so the reason given for it may no longer be true."
     IMAGES "P0321"
         "Images need `api: chat`; `completions` sends a prompt as it is."
+    HOW_MANY "P0322"
+        "A closed loop has a `duration` and no `requests`, so it is not known how many requests to prepare."
     IMPORT_FORMAT "P0501"
         "To import: the file is not a configuration of the tool that was named."
     IMPORT_MISSING "P0502"

@@ -197,12 +197,17 @@ pub(crate) struct MeasureEntry {
     pub before: Vec<Step>,
     /// Steps that run after the last request, in order.
     pub after: Vec<Step>,
-    /// Number of requests: the number of prompts unless given.
+    /// Number of requests: the number of prompts unless given, or with a rate and a
+    /// `duration`, what comes in that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: Option<u32>,
     /// When requests are sent: `concurrency: 1` unless given.
     pub arrival: Arrival,
+    /// For how long requests are sent; those in flight then are waited for. Without it
+    /// all `requests` are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Duration>,
     /// The longest that the whole stage may take. Without it only the requests' own timeouts hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
@@ -219,6 +224,7 @@ impl Default for MeasureEntry {
             after: Vec::new(),
             requests: None,
             arrival: Arrival::default(),
+            duration: None,
             timeout: None,
             on_failure: OnFailure::Continue,
         }

@@ -81,7 +81,12 @@ fn fill_in(file: &mut File) {
             Stage::Load(stage) => ("load", &mut stage.id),
             Stage::Warmup(stage) => ("warmup", &mut stage.id),
             Stage::Measure(stage) => {
-                stage.requests.get_or_insert(prompts);
+                let in_time = |duration: crate::Duration| {
+                    let rate = stage.arrival.rate()?;
+                    Some((rate * duration.to_std().as_secs_f64()).ceil().max(1.0) as u32)
+                };
+                let expected = stage.duration.and_then(in_time).unwrap_or(prompts);
+                stage.requests.get_or_insert(expected);
                 ("measure", &mut stage.id)
             }
             Stage::Unload(stage) => ("unload", &mut stage.id),
@@ -320,6 +325,7 @@ fn measure(entry: MeasureEntry) -> Measure {
         after: entry.after,
         requests: entry.requests.unwrap_or_default(),
         arrival: entry.arrival,
+        duration: entry.duration,
         timeout: entry.timeout,
         on_failure: entry.on_failure,
     }

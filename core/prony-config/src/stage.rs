@@ -145,6 +145,8 @@ pub struct Measure {
     pub requests: u32,
     /// When requests are sent.
     pub arrival: Arrival,
+    /// No request is sent later than this after the first.
+    pub duration: Option<Duration>,
     /// The longest that the whole stage may take.
     pub timeout: Option<Duration>,
     /// What happens when the stage fails.
@@ -216,7 +218,7 @@ pub enum OnFailure {
 }
 
 /// When requests are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "arrival process")]
 pub enum Arrival {
@@ -228,12 +230,90 @@ pub enum Arrival {
         )]
         u32,
     ),
+    /// Closed loop whose lanes begin one after the other.
+    Ramp(Ramp),
+    /// Open loop with equal gaps.
+    Constant(Rate),
+    /// Open loop with exponential gaps: requests come as from many users who know
+    /// nothing of each other.
+    Poisson(Rate),
+    /// Open loop with gamma distributed gaps: in bursts, or more regular than `poisson`.
+    Gamma(Bursts),
 }
 
 impl Default for Arrival {
     fn default() -> Self {
         Self::Concurrency(1)
     }
+}
+
+impl Arrival {
+    /// The most requests in flight.
+    pub fn most_in_flight(self) -> u32 {
+        match self {
+            Self::Concurrency(concurrency) | Self::Ramp(Ramp { concurrency, .. }) => concurrency,
+            Self::Constant(Rate { max_in_flight, .. })
+            | Self::Poisson(Rate { max_in_flight, .. })
+            | Self::Gamma(Bursts { max_in_flight, .. }) => max_in_flight,
+        }
+    }
+
+    /// Requests per second of an open loop.
+    pub fn rate(self) -> Option<f64> {
+        match self {
+            Self::Concurrency(_) | Self::Ramp(_) => None,
+            Self::Constant(Rate { rate, .. })
+            | Self::Poisson(Rate { rate, .. })
+            | Self::Gamma(Bursts { rate, .. }) => Some(rate),
+        }
+    }
+}
+
+/// A closed loop that does not begin all at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ramp {
+    /// Number of requests in flight.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub concurrency: u32,
+    /// Over how long the first ones are sent, so that they do not stay in step.
+    pub over: Duration,
+}
+
+/// An open loop: requests are sent whether or not earlier ones have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Requests per second, in the mean.
+    #[schemars(range(min = 0.001, max = 1_000_000))]
+    pub rate: f64,
+    /// The most requests in flight: 1024 unless given. What is due beyond waits, and its
+    /// latency counts from when it was due.
+    #[serde(default = "max_in_flight")]
+    #[schemars(range(min = 2, max = 65_536))]
+    pub max_in_flight: u32,
+}
+
+/// An open loop whose requests come in bursts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bursts {
+    /// Requests per second, in the mean.
+    #[schemars(range(min = 0.001, max = 1_000_000))]
+    pub rate: f64,
+    /// The shape of the gaps' gamma distribution: below 1 requests come in bursts, 1 is
+    /// `poisson`, above 1 they become regular.
+    #[schemars(range(min = 0.01, max = 1000))]
+    pub burstiness: f64,
+    /// The most requests in flight: 1024 unless given. What is due beyond waits, and its
+    /// latency counts from when it was due.
+    #[serde(default = "max_in_flight")]
+    #[schemars(range(min = 2, max = 65_536))]
+    pub max_in_flight: u32,
+}
+
+fn max_in_flight() -> u32 {
+    1024
 }
 
 /// A command of the user's, run by the shell in the folder of the pipeline file.

@@ -103,25 +103,35 @@ pub struct Usage {
     pub wall_ns: u64,
     /// Processor time of the shards, in nanoseconds.
     pub cpu_ns: u64,
+    /// How many shards there are.
+    pub shards: u32,
     /// Reads that brought bytes.
     pub reads: u64,
     /// Those of them that the kernel stamped.
     pub stamped_by_kernel: u64,
     /// From the stamp to the end of the read, in nanoseconds: how far behind the client was.
     pub behind_ns: Histogram<u64>,
+    /// From when a request could have been sent, being due and there being room for it, to
+    /// its sending, in nanoseconds: how late the client was.
+    pub late_ns: Histogram<u64>,
     /// Requests that were due and never sent, because the load ended.
     pub dropped: Vec<u32>,
 }
 
 impl Usage {
     fn new() -> Self {
+        let empty = || {
+            Histogram::new_with_bounds(1, 100_000_000_000, 3)
+                .unwrap_or_else(|_| unreachable!("the bounds are good"))
+        };
         Self {
             wall_ns: 0,
             cpu_ns: 0,
+            shards: 1,
             reads: 0,
             stamped_by_kernel: 0,
-            behind_ns: Histogram::new_with_bounds(1, 100_000_000_000, 3)
-                .unwrap_or_else(|_| unreachable!("the bounds are good")),
+            behind_ns: empty(),
+            late_ns: empty(),
             dropped: Vec::new(),
         }
     }
@@ -134,6 +144,8 @@ impl Usage {
         self.stamped_by_kernel += other.stamped_by_kernel;
         // Both have the same bounds.
         let _ = self.behind_ns.add(&other.behind_ns);
+        let _ = self.late_ns.add(&other.late_ns);
+        self.shards += other.shards;
         self.dropped.extend(&other.dropped);
     }
 }

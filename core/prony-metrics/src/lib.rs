@@ -14,3 +14,4 @@ pub mod record;
 pub mod statistics;
 pub mod summary;
 pub mod threshold;
+pub mod validity;

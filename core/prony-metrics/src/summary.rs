@@ -7,7 +7,7 @@ use prony_plugin_sdk::result::{Distribution, EngineResult};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one visit says of a group beside its requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Visit {
     /// Cycle, from 1.
     pub cycle: u32,
@@ -18,6 +18,8 @@ pub struct Visit {
     pub measure_ns: Option<u64>,
     /// Highest resident memory of the engine's processes, sampled.
     pub peak_memory_bytes: Option<u64>,
+    /// Processor time of the engine's processes in the group's `measure` stage, in seconds.
+    pub measure_cpu_s: Option<f64>,
 }
 
 const MS: f64 = 1e6;
@@ -119,6 +121,8 @@ pub fn engine(
             .iter()
             .filter_map(|visit| visit.peak_memory_bytes)
             .max(),
+        cpu_percent: cpu_percent(visits),
+        client: None,
         finish_reasons,
         served_models: distinct(&|record| record.served_model.clone()),
         engine_versions: distinct(&|record| record.engine_version.clone()),
@@ -127,6 +131,18 @@ pub fn engine(
             .find(|record| record.place.prompt == 0)
             .map(|record| record.text.clone()),
     }
+}
+
+/// Processor time over wall-clock time of the measured stages, in percent of one core.
+fn cpu_percent(visits: &[Visit]) -> Option<f64> {
+    let (mut cpu_s, mut wall_ns) = (0.0, 0);
+    for visit in visits {
+        if let (Some(cpu), Some(wall)) = (visit.measure_cpu_s, visit.measure_ns) {
+            cpu_s += cpu;
+            wall_ns += wall;
+        }
+    }
+    (wall_ns > 0).then(|| cpu_s * 100.0 * 1e9 / wall_ns as f64)
 }
 
 /// Output tokens per second, as a ratio of sums.

@@ -339,6 +339,7 @@ fn several_in_flight_count_by_the_wall_clock_of_their_own_cycle() {
         load_time_ns: None,
         measure_ns: Some(seconds * 1_000_000_000),
         peak_memory_bytes: None,
+        measure_cpu_s: None,
     };
     // Two at a time, 1 s each: every cycle has 2 s of requests in 1 s.
     let records = |name: &str, cycles: u32| -> Vec<Record> {
@@ -423,6 +424,8 @@ fn measured_on_one() -> ModelResult {
         warmup_requests: 0,
         requests_per_visit: 4,
         concurrency: 1,
+        arrival: None,
+        seconds: None,
         engines: vec![engine("a", &records, &[], 1), engine("b", &[], &[], 1)],
         comparisons: Vec::new(),
         failures: Vec::new(),

@@ -18,7 +18,7 @@ use std::fmt;
 
 /// What a run will do, in order. `setup` comes before the visits and `report`
 /// after them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// One load-to-unload of one engine each.
     pub visits: Vec<Visit>,

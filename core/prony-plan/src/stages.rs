@@ -1,10 +1,10 @@
 //! What happens between a load and its unload.
 
-use prony_config::{Arrival, Cell, Condition, Measure, Part as Written, Work};
+use prony_config::{Arrival, Bursts, Cell, Condition, Measure, Part as Written, Work};
 use serde::{Deserialize, Serialize};
 
 /// One load-to-unload of a cell, as far as requests go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
     /// Point of the matrix; empty without a matrix.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -17,7 +17,7 @@ pub struct Part {
 }
 
 /// A stage that sends requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     /// What its requests are for.
     pub phase: Phase,
@@ -25,8 +25,14 @@ pub struct Stage {
     pub id: String,
     /// Number of requests.
     pub requests: u32,
-    /// How many of them are in flight at a time.
+    /// How many of them are in flight at a time; in an open loop, at most.
     pub concurrency: u32,
+    /// How an open loop sends them, in words: `poisson, 4 a second`. Absent in a closed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<String>,
+    /// For how long they are sent at most, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// The template that decides whether it runs; absent if it always does.
     #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
@@ -100,17 +106,13 @@ impl Part {
 impl Stage {
     /// `None` if nothing is ever sent.
     fn new(work: &Work, id: String) -> Option<Self> {
-        let (phase, condition, requests, concurrency) = match work {
-            Work::Warmup(stage) => (Phase::Warmup, &stage.condition, stage.requests, 1),
-            Work::Measure(stage) => {
-                let Arrival::Concurrency(concurrency) = stage.arrival;
-                (
-                    Phase::Measure,
-                    &stage.condition,
-                    stage.requests,
-                    concurrency,
-                )
-            }
+        let (phase, condition, requests) = match work {
+            Work::Warmup(stage) => (Phase::Warmup, &stage.condition, stage.requests),
+            Work::Measure(stage) => (Phase::Measure, &stage.condition, stage.requests),
+        };
+        let measure = match work {
+            Work::Warmup(_) => None,
+            Work::Measure(stage) => Some(stage),
         };
         let condition = match condition {
             Condition::Is(false) => return None,
@@ -121,10 +123,27 @@ impl Stage {
             phase,
             id,
             requests,
-            concurrency,
+            concurrency: measure.map_or(1, |stage| stage.arrival.most_in_flight()),
+            arrival: measure.and_then(|stage| words(stage.arrival)),
+            seconds: measure
+                .and_then(|stage| stage.duration)
+                .map(|duration| duration.to_std().as_secs_f64()),
             condition,
         })
     }
+}
+
+/// An open loop in words.
+fn words(arrival: Arrival) -> Option<String> {
+    let rate = arrival.rate()?;
+    Some(match arrival {
+        Arrival::Concurrency(_) | Arrival::Ramp(_) => return None,
+        Arrival::Constant(_) => format!("constant, {rate} a second"),
+        Arrival::Poisson(_) => format!("poisson, {rate} a second"),
+        Arrival::Gamma(Bursts { burstiness, .. }) => {
+            format!("gamma with burstiness {burstiness}, {rate} a second")
+        }
+    })
 }
 
 /// What the stages of a part are called.

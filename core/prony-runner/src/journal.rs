@@ -4,10 +4,13 @@
 //! that dies loses at most the request in flight.
 
 use crate::{Error, Result};
+use prony_machine::Warning;
 use prony_metrics::record::Record;
 use prony_metrics::threshold::Threshold;
 use prony_plan::{Plan, Visit};
-use prony_plugin_sdk::result::{CellInfo, EngineInfo, Environment, Outcome, PluginInfo, Workload};
+use prony_plugin_sdk::result::{
+    CellInfo, Client, EngineInfo, Environment, Outcome, PluginInfo, Workload,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -69,8 +72,21 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A request has been answered, and is read when the stage has ended. Only for who
+    /// watches: it is not in the journal.
+    Answered,
     /// A request ended.
     Request(Box<Record>),
+    /// The load client has ended a `measure` stage.
+    Client {
+        /// The visit that it is part of.
+        #[serde(flatten)]
+        visit: Visit,
+        /// The stage's id.
+        stage: String,
+        /// What the client did.
+        client: Client,
+    },
     /// A visit ended.
     Visit(Visited),
     /// A stage failed.
@@ -128,6 +144,13 @@ pub struct Visited {
     pub measure_ns: BTreeMap<String, u64>,
     /// Highest resident memory of the engine's processes, sampled.
     pub peak_memory_bytes: Option<u64>,
+    /// Processor time of the engine's processes in each `measure` stage, in seconds, by
+    /// its id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measure_cpu_s: BTreeMap<String, f64>,
+    /// What was not as it should be with the machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machine: Vec<Warning>,
     /// From its beginning to its end, steps included.
     pub total_ns: u64,
 }

@@ -12,7 +12,6 @@ mod environment;
 mod folder;
 mod images;
 mod journal;
-mod memory;
 mod past;
 pub mod process;
 mod report;

@@ -5,6 +5,7 @@ use crate::folder::RunFolder;
 use crate::journal::{self, Event, Journal, ModelInfo, Started};
 use crate::samples::{Sample, Samples};
 use prony_metrics::comparison::{Design, Side, compare};
+use prony_metrics::validity;
 use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
 use prony_plugin_sdk::result::{ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA, Workload};
@@ -48,6 +49,7 @@ pub fn result(journal: &Journal) -> RunResult {
         _ => None,
     }));
     warnings.extend(observations(&models));
+    warnings.extend(machine(events));
     warnings.extend(resent(events));
     // What happens in every visit is told once.
     let mut told = HashSet::new();
@@ -73,6 +75,7 @@ pub fn result(journal: &Journal) -> RunResult {
         engines: subject.engines.clone(),
         plugins: started.plugins.clone(),
         thresholds: threshold::judge(&subject.thresholds, &models),
+        invalid: invalid(&models),
         models,
         warnings,
     };
@@ -184,14 +187,22 @@ impl<'a> Group<'a> {
             warmup_requests: warmups.map(|it| it.requests).sum(),
             requests_per_visit: self.stage.requests,
             concurrency: self.stage.concurrency,
+            arrival: self.stage.arrival.clone(),
+            seconds: self.stage.seconds,
             engines: sides
                 .iter()
                 .filter(|(_, sample)| !sample.is_left_out())
                 .map(|(name, sample)| {
                     let Sample {
-                        records, visits, ..
+                        records,
+                        visits,
+                        clients,
+                        ..
                     } = sample;
-                    summary::engine(name, records, visits, self.stage.concurrency)
+                    let mut engine = summary::engine(name, records, visits, self.stage.concurrency);
+                    let clients = clients.iter().copied().cloned();
+                    engine.client = clients.reduce(|one, other| one.and(&other));
+                    engine
                 })
                 .collect(),
             comparisons: baseline.map_or_else(Vec::new, candidates),
@@ -264,6 +275,45 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Why numbers are not valid.
+fn invalid(models: &[ModelResult]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for model in models {
+        for engine in &model.engines {
+            let of_engine = validity::reasons(engine).into_iter();
+            let label = format!("{}: `{}`", model.label(), engine.engine);
+            reasons.extend(of_engine.map(|reason| format!("{label}: {reason}")));
+        }
+    }
+    reasons
+}
+
+/// What was not as it should be with the machine: each kind once, with the visits that saw
+/// it counted.
+fn machine(events: &[Event]) -> Vec<String> {
+    let (mut visits, mut kinds) = (0, Vec::<(&str, &str, u64)>::new());
+    for event in events {
+        if let Event::Visit(visited) = event {
+            visits += 1;
+            for warning in &visited.machine {
+                let known = kinds.iter_mut().find(|(code, ..)| *code == warning.code);
+                match known {
+                    Some((_, _, count)) => *count += 1,
+                    None => kinds.push((&warning.code, &warning.message, 1)),
+                }
+            }
+        }
+    }
+    let told = |(_, message, count): (&str, &str, u64)| {
+        if count == 1 && visits == 1 {
+            message.to_owned()
+        } else {
+            format!("in {count} of {visits} visits the machine was not quiet: {message}")
+        }
+    };
+    kinds.into_iter().map(told).collect()
 }
 
 /// Requests that were sent twice, per model and engine.

@@ -11,6 +11,7 @@ use crate::visit::{Stop, VisitRun};
 use crate::{Error, Result, environment};
 use prony_config::{Cell, Model, OnFailure, Pipeline, Step};
 use prony_loadgen::clock::now_ns;
+use prony_machine::{Fingerprint, State};
 use prony_plan::{Plan, Visit};
 use prony_plugin_host::{Registry, sha256_of};
 use prony_plugin_sdk::result::Outcome;
@@ -42,6 +43,8 @@ pub struct Runner<'a> {
     journal: Writer,
     /// Reading of the clock that all times of the journal start from.
     pub(crate) origin_ns: u64,
+    /// What the machine is.
+    pub(crate) machine: Fingerprint,
     failed: bool,
     /// What the workloads' images are.
     pub(crate) images: Images,
@@ -77,6 +80,9 @@ impl<'a> Runner<'a> {
         observer: &'a mut dyn FnMut(&Event),
     ) -> Result<Self> {
         std::fs::write(folder.pipeline(), resolved).map_err(Error::io(folder.pipeline()))?;
+        let (machine, state) = (Fingerprint::read(), State::read());
+        let mut notes = notes;
+        notes.extend(state.warnings(&machine).into_iter().map(|it| it.message));
         let started = Started {
             schema: SCHEMA.to_owned(),
             prony_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -87,7 +93,7 @@ impl<'a> Runner<'a> {
             pipeline_sha256: sha256_of(resolved.as_bytes()),
             subject: subject(pipeline),
             plan: plan.clone(),
-            environment: environment::read(),
+            environment: environment::of(&machine, &state),
             plugins: plugins(pipeline, registry)?,
             notes,
         };
@@ -102,6 +108,7 @@ impl<'a> Runner<'a> {
             observer,
             journal,
             origin_ns: now_ns(),
+            machine,
             failed: false,
             images: Images::default(),
             stages: Value::Null,
@@ -116,6 +123,11 @@ impl<'a> Runner<'a> {
         self.journal.append(&event)?;
         (self.observer)(&event);
         Ok(())
+    }
+
+    /// Tells the observer alone.
+    pub(crate) fn show(&mut self, event: &Event) {
+        (self.observer)(event);
     }
 
     /// Nanoseconds since the run's origin.

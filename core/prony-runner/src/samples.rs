@@ -5,7 +5,7 @@ use crate::journal::{Event, Visited};
 use prony_metrics::record::{Phase, Record};
 use prony_metrics::summary;
 use prony_plan::{Plan, Stage, Visit};
-use prony_plugin_sdk::result::Failure;
+use prony_plugin_sdk::result::{Client, Failure};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Cell, model, engine, and id of the `measure` stage.
@@ -22,6 +22,8 @@ pub(crate) struct Sample<'a> {
     pub(crate) failed: BTreeSet<u32>,
     /// Cycles in which its `if` left the stage out.
     pub(crate) skipped: BTreeSet<u32>,
+    /// What the load client did in each visit.
+    pub(crate) clients: Vec<&'a Client>,
     /// What went wrong, also where it did not touch the measurement.
     pub(crate) failures: Vec<Failure>,
 }
@@ -75,6 +77,11 @@ impl<'a> Samples<'a> {
                 Event::Request(record) if record.place.phase == Phase::Measure => {
                     samples.request(record);
                 }
+                Event::Client {
+                    visit,
+                    stage,
+                    client,
+                } => samples.of(visit, stage).clients.push(client),
                 Event::Visit(visited) => {
                     for stage in measures(&visited.visit) {
                         let sample = samples.of(&visited.visit, &stage.id);
@@ -175,6 +182,7 @@ fn seen_by(stage: &Stage, visited: &Visited) -> summary::Visit {
         load_time_ns: visited.load_time_ns,
         measure_ns: visited.measure_ns.get(&stage.id).copied(),
         peak_memory_bytes: visited.peak_memory_bytes,
+        measure_cpu_s: visited.measure_cpu_s.get(&stage.id).copied(),
     }
 }
 
@@ -198,5 +206,6 @@ fn make_up_visits(sample: &mut Sample<'_>) {
             load_time_ns: None,
             measure_ns: Some(end.saturating_sub(start)),
             peak_memory_bytes: None,
+            measure_cpu_s: None,
         }));
 }

@@ -95,6 +95,10 @@ fn journal(pipeline: &Pipeline, fate: impl Fn(&Visit) -> Fate) -> Journal {
             cpus: 1,
             memory_bytes: 1,
             load_average: 0.0,
+            machine: String::new(),
+            virtual_machine: None,
+            governor: None,
+            gpus: Vec::new(),
         },
         plugins: Vec::new(),
         notes: vec!["[F0001] a note".to_owned()],
@@ -116,6 +120,8 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
         load_time_ns: Some(1_000_000_000),
         measure_ns: BTreeMap::new(),
         peak_memory_bytes: Some(visit.part.into()),
+        measure_cpu_s: BTreeMap::new(),
+        machine: Vec::new(),
         total_ns: 5_000_000_000,
     };
     let load = of("load", "load");

@@ -5,14 +5,15 @@ mod load;
 mod requests;
 mod work;
 
+use crate::Result;
 use crate::context::text;
 use crate::journal::{Event, StageOf, Visited};
 use crate::process::Process;
 use crate::runner::Runner;
-use crate::{Result, memory};
 use prony_config::{Cell, Engine, OnFailure, Part, Step};
 use prony_loadgen::local::Worker;
 use prony_loadgen::target::Target;
+use prony_machine::{Change, Sampler, State};
 use prony_metrics::record::Failed;
 use prony_plan::{Ids, Visit};
 use prony_plugin_sdk::{Endpoint, Model};
@@ -81,7 +82,16 @@ use attempt;
 struct Running {
     /// Its process; `None` when attached.
     process: Option<Process>,
+    /// Watches it.
+    sampler: Option<Sampler>,
     link: Link,
+}
+
+/// Watches the processes of an engine. A machine that does not let itself be watched is
+/// no reason not to measure.
+fn watch(process: &Process) -> Option<Sampler> {
+    let options = prony_machine::Options::default();
+    Sampler::start(process.id(), options).ok()
 }
 
 /// How requests reach it.
@@ -110,6 +120,11 @@ pub(crate) struct VisitRun<'v, 'a> {
     first_sent_ns: Option<u64>,
     /// Why the first request of the stage that failed did so.
     first_failure: Option<Failed>,
+    /// When each `measure` stage sent its first request and had its last answer, since the
+    /// run's origin.
+    windows: Vec<(String, (u64, u64))>,
+    /// Processor time of the engine in the visit, in seconds.
+    engine_cpu_s: Option<f64>,
 }
 
 impl<'v, 'a> VisitRun<'v, 'a> {
@@ -142,30 +157,33 @@ impl<'v, 'a> VisitRun<'v, 'a> {
                 load_time_ns: None,
                 measure_ns: BTreeMap::new(),
                 peak_memory_bytes: None,
+                measure_cpu_s: BTreeMap::new(),
+                machine: Vec::new(),
                 total_ns: 0,
             },
             last_end_ns: 0,
             first_sent_ns: None,
             first_failure: None,
+            windows: Vec::new(),
+            engine_cpu_s: None,
         })
     }
 
     /// Runs the stages. Whatever happens, the engine is unloaded.
     pub(crate) async fn run(mut self) -> Result<Option<Stop>> {
+        let before = State::read();
         let begin = self.runner.now();
         let part = self.part;
         let mut running = None;
         let load = self.stage("load", &self.ids.load);
         let loaded = self.load(&load, &mut running).await?;
         let mut end = self.settle(&load, loaded, part.load.on_failure)?;
-        self.look_at_memory(running.as_ref());
         if let (Some(running), None) = (&mut running, end) {
             for (work, id) in part.work.iter().zip(self.ids.work.clone()) {
                 let stage = Stage::new(work, id);
                 let of_visit = self.stage(stage.phase.name(), &stage.id);
                 let done = self.work(&stage, &of_visit, running).await?;
                 end = end.max(self.settle(&of_visit, done, stage.on_failure)?);
-                self.look_at_memory(Some(running));
                 if end > Some(Stop::Continue) {
                     break;
                 }
@@ -175,6 +193,14 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         let unloaded = self.unload(&unload, running).await?;
         end = end.max(self.settle(&unload, unloaded, part.unload.on_failure)?);
         self.summary.total_ns = self.runner.now().saturating_sub(begin);
+        let after = State::read();
+        let change = Change::between(&before, &after, &[], self.engine_cpu_s);
+        let mut warnings = change.warnings(&self.runner.machine, &after);
+        if self.engine_cpu_s.is_none() {
+            // What a server that was there before uses cannot be told from the rest.
+            warnings.retain(|warning| warning.code != "busy_machine");
+        }
+        self.summary.machine.extend(warnings);
         self.runner.tell(Event::Visit(self.summary.clone()))?;
         Ok(end)
     }
@@ -283,17 +309,37 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         self.runner.context(&self.base())
     }
 
-    fn look_at_memory(&mut self, running: Option<&Running>) {
-        let now = running
-            .and_then(|running| running.process.as_ref())
-            .and_then(|process| memory::peak_bytes(process.id()));
-        self.summary.peak_memory_bytes = self.summary.peak_memory_bytes.max(now);
+    /// Ends watching, and keeps what was seen.
+    fn look_back(&mut self, mut sampler: Sampler) {
+        sampler.finish();
+        let origin = self.runner.origin_ns;
+        for (stage, (from, to)) in &self.windows {
+            let window = sampler.window(origin + from, origin + to);
+            if let Some(cpu_s) = window.cpu_seconds {
+                self.summary.measure_cpu_s.insert(stage.clone(), cpu_s);
+            }
+        }
+        let total = sampler.stop().total;
+        self.summary.peak_memory_bytes = total.peak_rss_bytes;
+        self.engine_cpu_s = total.cpu_seconds;
+        for (index, gpu) in total.gpus.iter().enumerate() {
+            self.summary.machine.extend(gpu.warnings(index));
+        }
     }
 
     async fn unload(&mut self, stage: &StageOf, running: Option<Running>) -> Staged<()> {
-        let Some(Running { process, link }) = running else {
+        let Some(Running {
+            process,
+            sampler,
+            link,
+        }) = running
+        else {
             return Ok(Ok(()));
         };
+        // While the processes can still be asked.
+        if let Some(sampler) = sampler {
+            self.look_back(sampler);
+        }
         self.begin(stage)?;
         let unload = &self.part.unload;
         // Steps that fail must not keep the engine alive.

@@ -10,12 +10,27 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
 
+/// A string that is borrowed if it can be. `Option<Cow<str>>` never is: only a field
+/// that is itself a `Cow` has what it takes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Text<'_> {
+    /// The text, if there is one.
+    fn of<'t>(text: &'t Option<Text<'_>>) -> Option<&'t str> {
+        text.as_ref()
+            .map(|text| &*text.0)
+            .filter(|text| !text.is_empty())
+    }
+}
+
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    model: Option<Cow<'a, str>>,
+    model: Option<Text<'a>>,
     #[serde(borrow)]
-    system_fingerprint: Option<Cow<'a, str>>,
+    system_fingerprint: Option<Text<'a>>,
     #[serde(borrow)]
     choices: Option<Vec<Choice<'a>>>,
     usage: Option<Usage>,
@@ -29,19 +44,19 @@ struct Choice<'a> {
     delta: Option<Delta<'a>>,
     /// Plain completions.
     #[serde(borrow)]
-    text: Option<Cow<'a, str>>,
+    text: Option<Text<'a>>,
     #[serde(borrow)]
-    finish_reason: Option<Cow<'a, str>>,
+    finish_reason: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Delta<'a> {
     #[serde(borrow)]
-    content: Option<Cow<'a, str>>,
+    content: Option<Text<'a>>,
     #[serde(borrow)]
-    reasoning_content: Option<Cow<'a, str>>,
+    reasoning_content: Option<Text<'a>>,
     #[serde(borrow)]
-    reasoning: Option<Cow<'a, str>>,
+    reasoning: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -125,9 +140,8 @@ struct Identity {
 
 impl Identity {
     fn tell(&mut self, chunk: u32, message: &Message<'_>, events: &mut Events) {
-        let mut once = |told: &mut bool, kind, text: &Option<Cow<'_, str>>| {
-            let text = text.as_ref().filter(|text| !text.is_empty());
-            if let (false, Some(text)) = (*told, text) {
+        let mut once = |told: &mut bool, kind, text| {
+            if let (false, Some(text)) = (*told, Text::of(text)) {
                 *told = true;
                 events.push(chunk, kind, 0, text);
             }
@@ -148,22 +162,19 @@ fn tell(chunk: u32, message: Message<'_>, events: &mut Events) {
     for choice in message.choices.into_iter().flatten() {
         if let Some(delta) = choice.delta {
             // The same text under the old name and the new one, or one of them.
-            let thought = [delta.reasoning, delta.reasoning_content]
-                .into_iter()
-                .flatten()
-                .find(|thought| !thought.is_empty());
+            let thought = Text::of(&delta.reasoning).or(Text::of(&delta.reasoning_content));
             if let Some(thought) = thought {
-                events.push(chunk, EventKind::Reasoning, 0, &thought);
+                events.push(chunk, EventKind::Reasoning, 0, thought);
             }
-            if let Some(content) = delta.content.filter(|content| !content.is_empty()) {
-                events.text(chunk, 0, &content);
+            if let Some(content) = Text::of(&delta.content) {
+                events.text(chunk, 0, content);
             }
         }
-        if let Some(text) = choice.text.filter(|text| !text.is_empty()) {
-            events.text(chunk, 0, &text);
+        if let Some(text) = Text::of(&choice.text) {
+            events.text(chunk, 0, text);
         }
-        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
-            events.finish(chunk, &reason);
+        if let Some(reason) = Text::of(&choice.finish_reason) {
+            events.finish(chunk, reason);
         }
     }
     if let Some(usage) = message.usage {

@@ -393,17 +393,26 @@ impl<'a> Response<'a> {
     /// Lines that ended (`\n`, `\r\n` or `\r`), each with the read that
     /// completed it. An unfinished last line is left out.
     pub fn lines(&self) -> impl Iterator<Item = (u32, &'a [u8])> {
-        let (response, mut at) = (*self, 0);
+        let (response, mut at, mut chunk) = (*self, 0, 0);
         std::iter::from_fn(move || {
             let rest = &response.body[at..];
-            let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+            let length = memchr::memchr2(b'\n', b'\r', rest)?;
             let mut end = at + length;
             if rest[length] == b'\r' && rest.get(length + 1) == Some(&b'\n') {
                 end += 1;
             }
             let line = &rest[..length];
             at = end + 1;
-            Some((response.chunk_of(end), line))
+            // Lines go up, and so do reads.
+            while response
+                .ends
+                .get(chunk)
+                .is_some_and(|read| *read as usize <= end)
+            {
+                chunk += 1;
+            }
+            let chunk = chunk.min(response.ends.len().saturating_sub(1));
+            Some((chunk as u32, line))
         })
     }
 }

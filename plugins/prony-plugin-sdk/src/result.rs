@@ -36,6 +36,10 @@ pub struct RunResult {
     pub models: Vec<ModelResult>,
     /// What the results had to reach, for every engine it was asked of.
     pub thresholds: Vec<ThresholdResult>,
+    /// Why the numbers are not valid, for example because the load client could not keep
+    /// up; empty if they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invalid: Vec<String>,
     /// What a reader must know before believing a number.
     pub warnings: Vec<String>,
 }
@@ -150,6 +154,19 @@ pub struct Environment {
     pub memory_bytes: u64,
     /// One-minute load average when the run started.
     pub load_average: f64,
+    /// Digest over what makes numbers comparable: the processor, memory, system, GPUs and
+    /// their settings. Equal on the same machine; it names nobody.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub machine: String,
+    /// Whether it is a virtual machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_machine: Option<bool>,
+    /// What sets the processor's clock, for example `performance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governor: Option<String>,
+    /// The GPUs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
 }
 
 /// An engine under comparison.
@@ -210,8 +227,14 @@ pub struct ModelResult {
     pub warmup_requests: u32,
     /// Measured requests of each visit.
     pub requests_per_visit: u32,
-    /// Requests in flight (closed loop).
+    /// Requests in flight; in an open loop, at most.
     pub concurrency: u32,
+    /// How an open loop sent them, in words: `poisson, 4 a second`. Absent in a closed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<String>,
+    /// For how long requests were sent at most, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// One entry per engine that was to be measured, in the pipeline's order.
     pub engines: Vec<EngineResult>,
     /// The candidates against the baseline.
@@ -290,6 +313,12 @@ pub struct EngineResult {
     pub load_time_ms: Option<Distribution>,
     /// Highest resident memory of its processes, sampled.
     pub peak_memory_bytes: Option<u64>,
+    /// Processor time of its processes while measuring, in percent of one core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<f64>,
+    /// What the load client itself did; absent for engines inside a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
     /// Why generation stopped, counted.
     pub finish_reasons: BTreeMap<String, u64>,
     /// Models that the engine says it served.
@@ -298,6 +327,47 @@ pub struct EngineResult {
     pub engine_versions: Vec<String>,
     /// The answer to the first prompt, as a check that it is an answer.
     pub sample_output: Option<String>,
+}
+
+/// What the load client did and needed: the proof that it is not what was measured. Of
+/// several visits the worst.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Client {
+    /// Who stamped arrivals: `kernel`, when a segment came from the network, or `read`,
+    /// right after reading it, which is later the busier the client is.
+    pub stamps: String,
+    /// Reads that brought bytes.
+    pub reads: u64,
+    /// From the stamp to the end of the read, 99th percentile.
+    pub read_delay_p99_ms: f64,
+    /// From when a request could have been sent to its sending, 90th percentile.
+    pub send_delay_p90_ms: f64,
+    /// The same, 99th percentile.
+    pub send_delay_p99_ms: f64,
+    /// Processor time in percent of the cores that it may use, one for each of its threads.
+    pub cpu_percent: f64,
+    /// Requests of an open loop that were due and never sent, because the stage ended.
+    pub dropped: u64,
+}
+
+impl Client {
+    /// The worse of both in everything.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        Self {
+            stamps: if self.stamps == other.stamps {
+                self.stamps
+            } else {
+                "read".to_owned()
+            },
+            reads: self.reads + other.reads,
+            read_delay_p99_ms: self.read_delay_p99_ms.max(other.read_delay_p99_ms),
+            send_delay_p90_ms: self.send_delay_p90_ms.max(other.send_delay_p90_ms),
+            send_delay_p99_ms: self.send_delay_p99_ms.max(other.send_delay_p99_ms),
+            cpu_percent: self.cpu_percent.max(other.cpu_percent),
+            dropped: self.dropped + other.dropped,
+        }
+    }
 }
 
 /// A distribution. Percentiles are of type 7.

@@ -616,6 +616,8 @@ mod tests {
             total_time_s: 1.0,
             load_time_ms: None,
             peak_memory_bytes: None,
+            cpu_percent: None,
+            client: None,
             finish_reasons: [].into(),
             served_models: Vec::new(),
             engine_versions: Vec::new(),
@@ -632,6 +634,8 @@ mod tests {
             warmup_requests: 0,
             requests_per_visit: 1,
             concurrency: 1,
+            arrival: None,
+            seconds: None,
             engines: std::iter::once("A")
                 .chain(verdicts.iter().map(|(name, _)| *name))
                 .map(engine)

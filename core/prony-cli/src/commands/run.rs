@@ -64,7 +64,7 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
     }
     let reports = super::report::show(global, &reported);
     Ok(match finished.outcome {
-        result::Outcome::Completed if reports == Exit::Ok => thresholds(&result),
+        result::Outcome::Completed if reports == Exit::Ok => valid(&result),
         result::Outcome::Completed => reports,
         result::Outcome::Failed => Exit::RunFailed,
         result::Outcome::Interrupted | result::Outcome::Running => Exit::Interrupted,
@@ -85,6 +85,18 @@ fn announce(pipeline: &Pipeline, plan: &Plan, results: &Path) {
             words::seconds(seconds),
             folder.id()
         );
+    }
+}
+
+/// Says why numbers are not valid; those that are may still miss a threshold.
+fn valid(result: &result::RunResult) -> Exit {
+    for reason in &result.invalid {
+        eprintln!("error: not valid: {reason}");
+    }
+    if result.invalid.is_empty() {
+        thresholds(result)
+    } else {
+        Exit::NotValid
     }
 }
 

@@ -44,6 +44,7 @@ impl Document<'_> {
         let mut disordered = Vec::new();
         in_order(&stages, &mut disordered);
         ids(&stages, out);
+        how_many(&stages, out);
         if !unknown && !stages.iter().any(|stage| stage.key == "measure") {
             out.push(
                 Diagnostic::error(codes::STAGE_ORDER, "there is no `measure` stage")
@@ -64,6 +65,31 @@ impl Document<'_> {
                     .at(section.key_span.clone(), "does not say where results go")
                     .note("the reporters are then `console`, `markdown` and `json`")
                     .help("add `- report: { reporters: [console, markdown, json] }`"),
+            );
+        }
+    }
+}
+
+/// A closed loop with a duration says how many requests there are at most.
+fn how_many(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
+    const OPEN: [&str; 3] = ["constant", "poisson", "gamma"];
+    for stage in stages.iter().filter(|stage| stage.key == "measure") {
+        let Some(duration) = stage.value.entry("duration") else {
+            continue;
+        };
+        let arrival = stage.value.entry("arrival");
+        let is_open = arrival.is_some_and(|arrival| {
+            is_hole(&arrival.value) || OPEN.iter().any(|kind| arrival.value.entry(kind).is_some())
+        });
+        if !is_open && stage.value.entry("requests").is_none() {
+            out.push(
+                Diagnostic::error(
+                    codes::HOW_MANY,
+                    "a closed loop with a `duration` needs `requests`",
+                )
+                .at(duration.key_span.clone(), "ends the stage, and does not say how many requests to prepare")
+                .note("a stage with both ends when all requests are sent or the time is over, whichever is first")
+                .help("add the most that can be sent in that time, for example `requests: 10000`"),
             );
         }
     }

@@ -18,13 +18,15 @@ pub(crate) fn run(options: &Options, table: &mut Table) {
     let mut rows = Firehose::default();
     for repeat in 0..options.repeats {
         eprintln!("{}: {} of {}", case.name, repeat + 1, options.repeats);
-        rows.reference.push(Client::Reference.run(case, &server.url));
+        rows.reference
+            .push(Client::Reference.run(case, &server.url));
         let (exchanges, wall_ns, cpu) = record(case, &server.url, Duration::ZERO);
         let events = u64::from(case.streams * case.answers * case.tokens);
         rows.recording.push((events, wall_ns, cpu));
         rows.memory.push(memory(&exchanges));
         rows.wasm.push((events, decode(&wasm, &exchanges, events)));
-        rows.native.push((events, decode(&native, &exchanges, events)));
+        rows.native
+            .push((events, decode(&native, &exchanges, events)));
     }
     table.firehose(case, &rows);
 }

@@ -113,7 +113,10 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
-        let (url, path) = (lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap());
+        let (url, path) = (
+            lines.next().unwrap().unwrap(),
+            lines.next().unwrap().unwrap(),
+        );
         if case.tls {
             // The client reads it when it connects.
             // SAFETY: no other thread runs.

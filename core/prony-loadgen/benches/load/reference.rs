@@ -27,7 +27,11 @@ pub(crate) fn run(case: &Case, url: &str) -> (Vec<(u64, Vec<u64>)>, u64, u64) {
     for header in &request.headers {
         head += &format!("{}: {}\r\n", header.name, header.value);
     }
-    let request = format!("{head}content-length: {}\r\n\r\n{}", request.body.len(), request.body);
+    let request = format!(
+        "{head}content-length: {}\r\n\r\n{}",
+        request.body.len(),
+        request.body
+    );
     prony_poll::raise_open_files();
     prony_poll::exact_timers();
     let poller = Poller::new().unwrap();

@@ -42,7 +42,11 @@ impl Table {
         let rate = |events: u64, wall_ns: u64| events as f64 / (wall_ns as f64 / 1e9) / 1e6;
         let reference = median(rows.reference.iter().map(|it| rate(it.events, it.wall_ns)));
         let recording = median(rows.recording.iter().map(|it| rate(it.0, it.1)));
-        let cpu_reference = median(rows.reference.iter().map(|it| per_million(it.events, it.cpu_ns)));
+        let cpu_reference = median(
+            rows.reference
+                .iter()
+                .map(|it| per_million(it.events, it.cpu_ns)),
+        );
         let cpu = median(rows.recording.iter().map(|it| per_million(it.0, it.2)));
         let wasm = median(rows.wasm.iter().map(|it| per_million(it.0, it.1)));
         let native = median(rows.native.iter().map(|it| per_million(it.0, it.1)));

@@ -17,6 +17,8 @@ pub(super) struct Job {
     pub(super) index: u32,
     /// When it was due; `None`: whenever there is a connection.
     pub(super) intended_ns: Option<u64>,
+    /// When it could have been sent: when it was due and there was room for it.
+    pub(super) could_ns: u64,
     /// It was sent before, over a connection that was closed already.
     pub(super) first: Option<Stamps>,
 }

@@ -68,6 +68,10 @@ struct Shard {
     in_flight: u32,
     /// Sessions of an open loop still to begin: number and time, in order.
     arrivals: VecDeque<(u32, u64)>,
+    /// Something that was due had to wait for room.
+    was_full: bool,
+    /// When a request ended last, which made room for another.
+    freed_ns: u64,
     /// The last address that worked.
     address: usize,
     /// The last time for sending.
@@ -100,6 +104,8 @@ pub(super) fn run(
         ready: VecDeque::new(),
         in_flight: 0,
         arrivals: VecDeque::new(),
+        was_full: false,
+        freed_ns: 0,
         address: 0,
         until_ns: u64::MAX,
         usage: Usage::new(),
@@ -251,6 +257,7 @@ impl Shard {
                 session,
                 index,
                 intended_ns: open.then_some(at),
+                could_ns: at,
                 first: None,
             });
             self.in_flight += 1;
@@ -265,6 +272,7 @@ impl Shard {
                 self.usage.dropped.extend(indices);
                 break;
             }
+            self.was_full |= at <= now && self.in_flight >= most;
             if at > now || self.in_flight >= most {
                 break;
             }
@@ -273,6 +281,11 @@ impl Shard {
                 session,
                 index: self.shared.load.sessions[session as usize].start,
                 intended_ns: Some(at),
+                could_ns: if self.was_full {
+                    at.max(self.freed_ns)
+                } else {
+                    at
+                },
                 first: None,
             });
             self.in_flight += 1;
@@ -486,6 +499,10 @@ impl Shard {
         let connection = &mut self.connections[token];
         connection.r#use = self.uses;
         let now = now_ns();
+        if job.first.is_none() {
+            let late = now.saturating_sub(job.could_ns);
+            self.usage.late_ns.saturating_record(late);
+        }
         connection.phase = Phase::Busy(Box::new(Flight::new(job, now)));
         let limit = now.saturating_add(self.shared.load.timeout.as_nanos() as u64);
         self.limits.push(Reverse((limit, token, self.uses)));
@@ -635,8 +652,12 @@ impl Shard {
         }
         exchange.seen.body_bytes = exchange.body.len() as u64;
         exchange.shrink();
-        let end_ns = exchange.seen.stamps.end_ns;
-        self.tell(job.index, exchange);
+        let mut end_ns = exchange.seen.stamps.end_ns;
+        self.freed_ns = end_ns;
+        if self.tell(job.index, exchange) {
+            // That it waited was asked for.
+            end_ns = now_ns();
+        }
         let shared = self.shared.clone();
         let load = &shared.load;
         let (session, think) = (&load.sessions[job.session as usize], load.think);
@@ -663,7 +684,8 @@ impl Shard {
         self.later.push(Reverse((at, session, index)));
     }
 
-    fn tell(&mut self, index: u32, exchange: Exchange) {
+    /// Hands over what came back; whether it has waited for the receiver.
+    fn tell(&mut self, index: u32, exchange: Exchange) -> bool {
         let alone = matches!(
             self.shared.load.arrival,
             Arrival::Closed { concurrency: 1, .. }
@@ -678,6 +700,7 @@ impl Shard {
             // The sender is dropped, never used.
             let _ = resumed.blocking_recv();
         }
+        alone
     }
 
     /// Ends what has taken too long.

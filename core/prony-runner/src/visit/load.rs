@@ -1,6 +1,6 @@
 //! `load`: from a config to an engine that is ready.
 
-use super::{CRASH_GRACE, Link, Running, Staged, Trouble, VisitRun, attempt};
+use super::{CRASH_GRACE, Link, Running, Staged, Trouble, VisitRun, attempt, watch};
 use crate::journal::StageOf;
 use crate::process::{Process, describe};
 use crate::runner::stopped;
@@ -91,12 +91,14 @@ impl VisitRun<'_, '_> {
         let (process, orders, answers) = Process::start_piped(command, &self.log())
             .map_err(|error| format!("`{program}` did not start: {error}"))?;
         let running = running.insert(Running {
+            sampler: watch(&process),
             process: Some(process),
             link: Link::Worker(Worker::new(orders, answers)),
         });
         let Running {
             process: Some(process),
             link: Link::Worker(worker),
+            ..
         } = running
         else {
             return Err("a worker has a process".to_owned().into());
@@ -158,6 +160,7 @@ impl VisitRun<'_, '_> {
             }
         };
         let running = running.insert(Running {
+            sampler: process.as_ref().and_then(watch),
             process,
             link: Link::Http {
                 target: target.clone(),

@@ -8,16 +8,24 @@ use crate::process::{Process, describe};
 use crate::runner::stopped;
 use crate::subject::api;
 use prony_loadgen::Exchange;
-use prony_loadgen::client::{self, Arrival, Done, Load, Message};
+use prony_loadgen::arrivals::{self, Process as Gaps};
+use prony_loadgen::client::{self, Arrival, Done, Load, Message, Usage};
 use prony_loadgen::local::Worker;
 use prony_loadgen::target::{Prepared, Target};
 use prony_metrics::record::{self, ErrorClass, Failed, Observation, Place, Record};
 use prony_plan::Phase;
 use prony_plugin_host::Plugin;
+use prony_plugin_sdk::result::Client;
 use prony_plugin_sdk::{Event as Said, Kind, Request};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// From so many requests in flight on, the client looks at its sockets less often, ...
+const MANY: u32 = 256;
+
+/// ... every so often. The kernel stamps what comes meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Most bytes of answers that are kept unread while a stage runs.
 const MOST_UNREAD: usize = 512 << 20;
@@ -28,8 +36,10 @@ pub(super) struct Batch<'s> {
     /// Id of the stage.
     pub(super) stage: &'s str,
     pub(super) count: u32,
-    /// How many are in flight at a time.
-    pub(super) concurrency: u32,
+    /// When they are sent.
+    pub(super) arrival: prony_config::Arrival,
+    /// For how long.
+    pub(super) duration: Option<Duration>,
     /// The longest that all of them may take.
     pub(super) limit: Option<Duration>,
 }
@@ -109,19 +119,26 @@ impl VisitRun<'_, '_> {
             requests.push(request.clone());
             made.insert(content, request);
         }
+        let arrival = attempt!(self.arrival(batch));
+        if let Arrival::Open { offsets_ns, .. } = &arrival {
+            // What a duration leaves no time for is not due.
+            requests.truncate(offsets_ns.len());
+        }
+        let due = requests.len() as u32;
         let load = Load {
             target: target.clone(),
             requests,
-            sessions: client::alone(batch.count),
+            sessions: client::alone(due),
             think: Duration::ZERO,
-            arrival: Arrival::Closed {
-                concurrency: batch.concurrency,
-                ramp: Duration::ZERO,
-            },
+            arrival,
             timeout: self.cell.workload.request_timeout.to_std(),
-            until: None,
+            until: batch.duration,
             shards: 1,
-            look_every: Duration::ZERO,
+            look_every: if batch.arrival.most_in_flight() < MANY {
+                Duration::ZERO
+            } else {
+                LOOK_EVERY
+            },
         };
         let mut running = match client::start(load) {
             Ok(running) => running,
@@ -131,7 +148,8 @@ impl VisitRun<'_, '_> {
                 ));
             }
         };
-        let mut answered = vec![false; batch.count as usize];
+        let mut answered = vec![false; due as usize];
+        let mut usage: Option<Usage> = None;
         let mut succeeded = 0;
         let mut stop = self.runner.stop.clone();
         let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
@@ -147,13 +165,19 @@ impl VisitRun<'_, '_> {
                 () = passed(deadline) => break false,
             };
             let Some(message) = next else { break false };
-            let Message::Done(Done {
+            let Done {
                 index,
                 mut exchange,
                 resume,
-            }) = message
-            else {
-                continue;
+            } = match message {
+                Message::Done(done) => done,
+                Message::Ended(ended) => {
+                    match &mut usage {
+                        Some(usage) => usage.add(&ended),
+                        None => usage = Some(ended),
+                    }
+                    continue;
+                }
             };
             answered[index as usize] = true;
             since = self.runner.now();
@@ -162,6 +186,9 @@ impl VisitRun<'_, '_> {
             }
             bytes += exchange.body.len();
             later.push((index, exchange));
+            if resume.is_none() {
+                self.runner.show(&Event::Answered);
+            }
             if resume.is_some() || bytes > MOST_UNREAD {
                 bytes = 0;
                 for (index, exchange) in later.drain(..) {
@@ -174,8 +201,34 @@ impl VisitRun<'_, '_> {
         for (index, exchange) in later {
             succeeded += u32::from(self.read(batch, &plugin, index, exchange)?);
         }
+        if let (Phase::Measure, Some(usage)) = (batch.phase, &usage) {
+            self.runner.tell(Event::Client {
+                visit: self.visit.clone(),
+                stage: batch.stage.to_owned(),
+                client: of_client(usage),
+            })?;
+        }
         if interrupted {
             return Ok(Err(Trouble::Interrupted));
+        }
+        if let (Some(usage), Some(duration)) = (usage, batch.duration) {
+            // What a closed loop has not begun was never due; what an open loop had to
+            // leave out was.
+            let dropped: HashSet<u32> = usage.dropped.into_iter().collect();
+            for (index, answered) in (0..).zip(&mut answered) {
+                *answered |= !dropped.contains(&index);
+            }
+            let message = format!(
+                "not sent within {duration:?}: {} requests in flight are the most",
+                batch.arrival.most_in_flight()
+            );
+            self.unsent(
+                batch,
+                &answered,
+                since,
+                &Failed::new(ErrorClass::Timeout, message),
+            )?;
+            return Ok(Ok(succeeded));
         }
         self.unsent(
             batch,
@@ -184,6 +237,42 @@ impl VisitRun<'_, '_> {
             &Failed::new(ErrorClass::Timeout, "not finished within the stage's limit"),
         )?;
         Ok(Ok(succeeded))
+    }
+
+    /// When requests are sent. The same for all engines of a cycle.
+    fn arrival(&self, batch: &Batch<'_>) -> std::result::Result<Arrival, String> {
+        use prony_config::{Arrival as Said, Bursts, Ramp, Rate};
+        let (process, max_in_flight) = match batch.arrival {
+            Said::Concurrency(concurrency) => {
+                let ramp = Duration::ZERO;
+                return Ok(Arrival::Closed { concurrency, ramp });
+            }
+            Said::Ramp(Ramp { concurrency, over }) => {
+                let ramp = over.to_std();
+                return Ok(Arrival::Closed { concurrency, ramp });
+            }
+            Said::Constant(Rate {
+                rate,
+                max_in_flight,
+            }) => (Gaps::Constant { rate }, max_in_flight),
+            Said::Poisson(Rate {
+                rate,
+                max_in_flight,
+            }) => (Gaps::Poisson { rate }, max_in_flight),
+            Said::Gamma(Bursts {
+                rate,
+                burstiness,
+                max_in_flight,
+            }) => (Gaps::Gamma { rate, burstiness }, max_in_flight),
+        };
+        let schedule = &self.runner.pipeline.schedule;
+        let seed = schedule.seed ^ (u64::from(self.visit.cycle) << 32);
+        let offsets_ns = arrivals::offsets_ns(process, seed, batch.count, batch.duration)
+            .map_err(|error| error.to_string())?;
+        Ok(Arrival::Open {
+            offsets_ns,
+            max_in_flight,
+        })
     }
 
     /// Has the plugin read what came back, and journals it; tells whether the request
@@ -317,6 +406,21 @@ impl VisitRun<'_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+fn of_client(usage: &Usage) -> Client {
+    let ms = |ns: u64| ns as f64 / 1e6;
+    let all_by_kernel = usage.stamped_by_kernel == usage.reads;
+    let cores = u64::from(usage.shards) * usage.wall_ns.max(1);
+    Client {
+        stamps: if all_by_kernel { "kernel" } else { "read" }.to_owned(),
+        reads: usage.reads,
+        read_delay_p99_ms: ms(usage.behind_ns.value_at_quantile(0.99)),
+        send_delay_p90_ms: ms(usage.late_ns.value_at_quantile(0.9)),
+        send_delay_p99_ms: ms(usage.late_ns.value_at_quantile(0.99)),
+        cpu_percent: usage.cpu_ns as f64 * 100.0 / cores as f64,
+        dropped: usage.dropped.len() as u64,
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) struct Stage<'v> {
     before: &'v [Step],
     after: &'v [Step],
     requests: u32,
-    concurrency: u32,
+    arrival: Arrival,
+    duration: Option<Duration>,
     timeout: Option<Duration>,
 }
 
@@ -33,23 +34,22 @@ impl<'v> Stage<'v> {
                 before: &stage.before,
                 after: &stage.after,
                 requests: stage.requests,
-                concurrency: 1,
+                arrival: Arrival::Concurrency(1),
+                duration: None,
                 timeout: stage.timeout.map(std),
             },
-            Work::Measure(stage) => {
-                let Arrival::Concurrency(concurrency) = stage.arrival;
-                Self {
-                    phase: Phase::Measure,
-                    id,
-                    on_failure: stage.on_failure,
-                    condition: &stage.condition,
-                    before: &stage.before,
-                    after: &stage.after,
-                    requests: stage.requests,
-                    concurrency,
-                    timeout: stage.timeout.map(std),
-                }
-            }
+            Work::Measure(stage) => Self {
+                phase: Phase::Measure,
+                id,
+                on_failure: stage.on_failure,
+                condition: &stage.condition,
+                before: &stage.before,
+                after: &stage.after,
+                requests: stage.requests,
+                arrival: stage.arrival,
+                duration: stage.duration.map(std),
+                timeout: stage.timeout.map(std),
+            },
         }
     }
 }
@@ -84,7 +84,8 @@ impl VisitRun<'_, '_> {
             phase: stage.phase,
             stage: &stage.id,
             count: stage.requests,
-            concurrency: stage.concurrency,
+            arrival: stage.arrival,
+            duration: stage.duration,
             limit: stage.timeout,
         };
         let begin = self.runner.now();
@@ -104,6 +105,7 @@ impl VisitRun<'_, '_> {
             };
             let begin = self.first_sent_ns.unwrap_or(begin);
             let time = end.saturating_sub(begin);
+            self.windows.push((stage.id.clone(), (begin, end)));
             self.summary.measure_ns.insert(stage.id.clone(), time);
         }
         if attempt!(succeeded) > 0 {

@@ -225,7 +225,7 @@ proptest! {
         if let (Some(there), Some(back)) = (there, back) {
             prop_assert_eq!(there.u + back.u, (x.len() * y.len()) as f64);
             prop_assert!((there.p_normal - back.p_normal).abs() < 1e-12);
-            let exact = there.p_exact.zip(back.p_exact);
+            let exact = there.p_exact().zip(back.p_exact());
             prop_assert!(exact.is_none_or(|(a, b)| (a - b).abs() < 1e-12 && a <= 1.0));
         }
     }

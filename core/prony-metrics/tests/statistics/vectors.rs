@@ -85,8 +85,8 @@ fn compute(kind: &str, input: &Value) -> Value {
                 "u1": test.u,
                 "p_asymptotic": test.p_normal,
                 "p_asymptotic_cc": test.p_corrected,
-                "p_exact": test.p_exact,
-                "ties": test.p_exact.is_none(),
+                "p_exact": test.p_exact(),
+                "ties": test.ties,
             })
         }
         "order_stat_quantile_ci" => {

@@ -21,7 +21,7 @@ const COLD: f64 = 0.3;
 const WARMUP: usize = 3;
 /// Standard deviation between questions.
 const QUESTIONS: f64 = 0.1;
-/// Of an outlier: `1 + scale * Pareto(2)` times slower.
+/// Of an outlier: `1 + scale * x` times slower, `P(x > t) = 1 / t^2` from 1 on.
 const OUTLIER: f64 = 0.2;
 /// In which a machine heats up, in seconds.
 const HEAT_S: f64 = 600.0;
@@ -205,9 +205,7 @@ impl Machine {
         }
         let mut latency = REQUEST_S * log.exp();
         if self.random.chance(self.scenario.outliers) {
-            // Of Pareto's second kind, which begins at zero.
-            let pareto = self.random.uniform().powf(-0.5) - 1.0;
-            latency *= 1.0 + OUTLIER * pareto;
+            latency *= 1.0 + OUTLIER * self.random.uniform().powf(-0.5);
         }
         self.engines[engine].requests += 1;
         self.advance(latency + GAP_S);

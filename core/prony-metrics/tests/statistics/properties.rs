@@ -6,14 +6,16 @@
 
 use prony_metrics::statistics::comparators::{mann_whitney, sign_flip};
 use prony_metrics::statistics::drift::{kendall, split, theil_sen};
+use prony_metrics::statistics::holm::{Holm, adjust};
 use prony_metrics::statistics::label_swap::{Cycle, label_swap};
 use prony_metrics::statistics::quantile::{fewest_within, harrell_davis, quantile_interval};
 use prony_metrics::statistics::warmup::mser;
-use prony_metrics::statistics::{Decision, Look, Rule, Sequential, SignedRank, holm, quantile};
+use prony_metrics::statistics::{Decision, Look, Rule, Sequential, SignedRank, quantile};
 use proptest::collection::vec;
 use proptest::prelude::{
     ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, proptest,
 };
+use std::sync::LazyLock;
 
 /// Log ratios around a difference, in multiples of 2^-20, so that sums of them are exact.
 fn differences(most: usize) -> impl Strategy<Value = Vec<f64>> {
@@ -33,6 +35,9 @@ fn negated(d: &[f64]) -> Vec<f64> {
 fn rule(max_cycles: usize) -> Rule {
     Rule::new(2.0, max_cycles)
 }
+
+/// Made once, as critical values for a third of the error are simulated.
+static FOUR_MODELS: LazyLock<Holm> = LazyLock::new(|| Holm::new(rule(30), 4));
 
 fn mirrored(decision: Decision) -> Decision {
     match decision {
@@ -143,7 +148,7 @@ proptest! {
     fn holm_never_rejects_less_than_bonferroni_nor_more_than_no_correction(
         p in vec(0.0..=1.0, 1..12_usize),
     ) {
-        for (adjusted, p_value) in holm::adjust(&p).into_iter().zip(&p) {
+        for (adjusted, p_value) in adjust(&p).into_iter().zip(&p) {
             let bonferroni = (p_value * p.len() as f64).min(1.0);
             prop_assert!(*p_value <= adjusted && adjusted <= bonferroni);
         }
@@ -152,7 +157,22 @@ proptest! {
     #[test]
     fn one_model_is_judged_as_if_alone(d in differences(30)) {
         let alone = Sequential::new(rule(30)).judge(&d);
-        prop_assert_eq!(holm::judge(&[&d], rule(30)), [alone]);
+        prop_assert_eq!(Holm::new(rule(30), 1).judge(&[&d]), [alone]);
+    }
+
+    #[test]
+    fn of_several_models_none_wins_that_would_not_alone(
+        models in vec(differences(30), 1..5),
+    ) {
+        let series: Vec<&[f64]> = models.iter().map(Vec::as_slice).collect();
+        let most = FOUR_MODELS.judge(&series);
+        let alone = Sequential::new(rule(30));
+        let strictest = Sequential::new(Rule { alpha: rule(30).alpha / 4.0, ..rule(30) });
+        for (look, d) in most.into_iter().zip(&series) {
+            let wins = |look: Option<Look>| look.is_some_and(|it| it.decision.is_win());
+            prop_assert!(!wins(look) || wins(alone.judge(d)));
+            prop_assert!(wins(look) || !wins(strictest.judge(d)));
+        }
     }
 
     #[test]

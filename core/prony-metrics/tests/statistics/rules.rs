@@ -4,6 +4,7 @@ use prony_metrics::statistics::aggregate::{
     Block, Timing, length_mismatch, prefill_rate, quantile_log_ratio, throughput, window_throughput,
 };
 use prony_metrics::statistics::drift::{kendall, split};
+use prony_metrics::statistics::holm::{Holm, settled};
 use prony_metrics::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
 use prony_metrics::statistics::mcnemar::mcnemar;
 use prony_metrics::statistics::models::synchronous;
@@ -13,7 +14,7 @@ use prony_metrics::statistics::warnings::{
     Request, Warning, carry_over, outlier_sensitive, outliers, per_cycle, thermal_ramp,
     throttle_step,
 };
-use prony_metrics::statistics::{Decision, Rule, Sequential, holm, pilot};
+use prony_metrics::statistics::{Decision, Rule, Sequential, pilot};
 
 fn decision(d: &[f64], rule: Rule) -> (Decision, usize) {
     let look = Sequential::new(rule).judge(d).expect("cycles");
@@ -71,23 +72,23 @@ fn a_difference_of_exactly_zero_or_the_margin_supports_nothing() {
 
 #[test]
 fn a_winner_makes_it_easier_for_the_other_models() {
-    let rule = Rule::new(2.0, 30);
-    let clear = [0.1; 30];
-    // Wins at 0.04, not at 0.02, whose first look is the tenth; the margin is far.
-    let late = [0.1; 9];
-    let alone = holm::judge(&[&late, &[0.0, 0.1, -0.1]], rule);
-    let decisions = |looks: &[Option<prony_metrics::statistics::Look>]| {
-        let of = |look: &Option<prony_metrics::statistics::Look>| look.map(|it| it.decision);
-        looks.iter().map(of).collect::<Vec<_>>()
+    let two = Holm::new(Rule::new(2.0, 30), 2);
+    let decisions = |models: &[&[f64]]| -> Vec<Option<Decision>> {
+        let looks = two.judge(models);
+        looks
+            .iter()
+            .map(|look| look.map(|it| it.decision))
+            .collect()
     };
-    let going_on = Some(Decision::Continue);
-    assert_eq!(decisions(&alone), [going_on, going_on]);
-    assert!(!holm::settled(&alone));
-    let helped = holm::judge(&[&late, &clear], rule);
-    let faster = Some(Decision::Faster);
-    assert_eq!(decisions(&helped), [faster, faster]);
-    assert!(holm::settled(&helped));
-    assert_eq!(holm::judge(&[&[]], rule), [None]);
+    let (going_on, faster) = (Some(Decision::Continue), Some(Decision::Faster));
+    // At 0.04 a winner can be named at 9 cycles, at 0.02 only at 10.
+    let late = [0.1; 9];
+    assert_eq!(decisions(&[&late, &[0.0, 0.1, -0.1]]), [going_on, going_on]);
+    assert_eq!(decisions(&[&late, &[0.1; 30]]), [faster, faster]);
+    assert_eq!(decisions(&[&[0.1; 30], &late]), [faster, faster]);
+    assert_eq!(decisions(&[&late, &[]]), [going_on, None]);
+    assert!(settled(&two.judge(&[&late, &[0.1; 30]])));
+    assert!(!settled(&two.judge(&[&late, &[]])));
 }
 
 #[test]

@@ -35,13 +35,14 @@ pub struct Boundaries {
     /// The look with the first critical value.
     first: usize,
     /// From that look on.
-    critical: Vec<u16>,
+    critical: Vec<usize>,
 }
 
 impl Boundaries {
     /// For at most `looks` looks with the two-sided error `alpha` over all of them.
     ///
-    /// From the table, or simulated where it has none (up to about 0.2 s).
+    /// From the table, or simulated where it has none: about 0.2 s for 40
+    /// looks, growing with their square.
     pub fn new(looks: usize, alpha: f64) -> Self {
         let close = |other: f64| (other - alpha).abs() < 1e-9;
         table::TABLE
@@ -51,7 +52,7 @@ impl Boundaries {
                 || generate(&Paths::simulate(looks, PATHS, SEED), alpha),
                 |(_, _, first, critical)| Self {
                     first: *first,
-                    critical: critical.to_vec(),
+                    critical: critical.iter().copied().map(usize::from).collect(),
                 },
             )
     }
@@ -59,7 +60,7 @@ impl Boundaries {
     /// The critical value at `n` differences; `None` where none of them can reject.
     pub fn critical(&self, n: usize) -> Option<usize> {
         let index = n.checked_sub(self.first)?;
-        self.critical.get(index).copied().map(usize::from)
+        self.critical.get(index).copied()
     }
 
     /// The first look that can reject, if one can.
@@ -78,7 +79,7 @@ pub fn budget(looks: usize, alpha: f64, n: usize) -> f64 {
 pub struct Paths {
     looks: usize,
     /// `smaller[n - 1][path]`, at look `n`.
-    smaller: Vec<Vec<u16>>,
+    smaller: Vec<Vec<u32>>,
 }
 
 impl Paths {
@@ -96,7 +97,7 @@ impl Paths {
                 let above = x[..=n].iter().filter(|x| **x + newest > 0.0).count();
                 positive += above;
                 let all = (n + 1) * (n + 2) / 2;
-                smaller.push(positive.min(all - positive) as u16);
+                smaller.push(positive.min(all - positive) as u32);
             }
         }
         Self { looks, smaller }
@@ -117,7 +118,7 @@ impl Paths {
             }
             let next = critical.map_or(0, |critical| critical + 1);
             let left = alive.iter().zip(smaller).filter(|(alive, _)| **alive);
-            let more = left.filter(|(_, it)| usize::from(**it) == next).count();
+            let more = left.filter(|(_, it)| **it as usize == next).count();
             spent.push(Spent {
                 error: share(dead),
                 with_next: share(dead + more),
@@ -137,10 +138,10 @@ pub struct Spent {
 }
 
 /// Takes away the runs that are rejected, and counts them.
-fn kill(alive: &mut [bool], smaller: &[u16], critical: usize) -> usize {
+fn kill(alive: &mut [bool], smaller: &[u32], critical: usize) -> usize {
     let mut killed = 0;
     for (alive, smaller) in alive.iter_mut().zip(smaller) {
-        if *alive && usize::from(*smaller) <= critical {
+        if *alive && *smaller as usize <= critical {
             *alive = false;
             killed += 1;
         }
@@ -162,7 +163,7 @@ pub fn generate(paths: &Paths, alpha: f64) -> Boundaries {
         let left = budget(paths.looks, alpha, n) * count as f64 - dead as f64;
         let mut tally = vec![0_usize; n * (n + 1) / 2 + 1];
         for (_, smaller) in alive.iter().zip(smaller).filter(|(alive, _)| **alive) {
-            tally[usize::from(*smaller)] += 1;
+            tally[*smaller as usize] += 1;
         }
         let within = tally.iter().scan(0, |sum, count| {
             *sum += count;
@@ -178,7 +179,7 @@ pub fn generate(paths: &Paths, alpha: f64) -> Boundaries {
         if boundaries.critical.is_empty() {
             boundaries.first = n;
         }
-        boundaries.critical.push(critical as u16);
+        boundaries.critical.push(critical);
         dead += kill(&mut alive, smaller, critical);
     }
     boundaries

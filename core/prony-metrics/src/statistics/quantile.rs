@@ -82,8 +82,11 @@ pub fn quantile_interval(sorted: &[f64], p: f64, alpha: f64) -> QuantileInterval
 /// the given confidence a share `p` of all lie below it: the smallest `h + over` with
 /// `P(Bin(h + over, 1 - p) <= over) <= 1 - confidence` is reached at this `h`.
 ///
+/// `p` must lie between 0 and 1; a maximum is reached by no number of requests.
+///
 /// The rule by which `MLPerf` ends a run early (its `LoadGen`, `early_stopping.cc`).
 pub fn fewest_within(over: u64, p: f64, confidence: f64) -> u64 {
+    assert!(0.0 < p && p < 1.0, "`p` lies between 0 and 1");
     let enough = |h: u64| Binomial::new(h + over, 1.0 - p).cdf(over) <= 1.0 - confidence;
     let mut high = 1;
     while !enough(high) {

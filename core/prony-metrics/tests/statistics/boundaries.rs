@@ -131,6 +131,11 @@ fn what_the_table_lacks_is_generated() {
             "look {n}"
         );
     }
+    // More looks than the table knows.
+    let long = Boundaries::new(60, 0.04);
+    assert_eq!(long.critical(8), None);
+    assert!(long.critical(60) > Boundaries::new(40, 0.04).critical(40));
+    assert_eq!(long.critical(61), None);
     // Five differences can reject nothing, however they lie.
     assert_eq!(Boundaries::new(5, 0.1).first(), None);
     assert_eq!(Boundaries::new(6, 0.04).critical(6), Some(0));

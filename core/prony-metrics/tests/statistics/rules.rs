@@ -15,6 +15,8 @@ use prony_metrics::statistics::warnings::{
     throttle_step,
 };
 use prony_metrics::statistics::{Decision, Rule, Sequential, pilot};
+use rand_pcg::Pcg64Mcg;
+use rand_pcg::rand_core::{Rng as _, SeedableRng as _};
 
 fn decision(d: &[f64], rule: Rule) -> (Decision, usize) {
     let look = Sequential::new(rule).judge(d).expect("cycles");
@@ -147,6 +149,47 @@ fn a_shifted_quantile_is_found_and_a_shared_drift_is_not_mistaken_for_one() {
     assert!(shifted.p_value < 0.01, "{shifted:?}");
     assert!(test(&cycles(&latencies)).p_value > 0.99);
     assert!(label_swap(&[], 0.5, 10, 1).is_none());
+}
+
+/// Equal engines with cycles that differ more than requests do: how often the test of
+/// the 90th percentile rejects at 5 %, of 400, when one is slower by `factor`.
+fn rejections(factor: f64) -> usize {
+    let mut random = Pcg64Mcg::seed_from_u64(3);
+    let mut uniform = move || (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+    let mut experiment = |seed: u64| {
+        let cycles: Vec<[Vec<f64>; 2]> = (0..12)
+            .map(|_| {
+                let cycle = 1.0 + uniform();
+                [1.0, factor].map(|factor| {
+                    // Heavy tails, and a start's own luck.
+                    let start = factor * cycle * (1.0 + 0.05 * uniform());
+                    let request = || start * (1.0 + 0.05 / (0.01 + uniform()));
+                    std::iter::repeat_with(request).take(6).collect()
+                })
+            })
+            .collect();
+        let cycles: Vec<Cycle<'_>> = cycles
+            .iter()
+            .map(|[baseline, candidate]| Cycle {
+                baseline,
+                candidate,
+            })
+            .collect();
+        label_swap(&cycles, 0.9, 199, seed)
+            .expect("latencies")
+            .p_value
+            <= 0.05
+    };
+    (0..400).filter(|seed| experiment(*seed)).count()
+}
+
+#[test]
+fn a_quantile_seldom_differs_between_equal_engines() {
+    // The 97.5 % point of Bin(400, 0.05).
+    let wrong = rejections(1.0);
+    assert!(wrong <= 29, "{wrong}");
+    let right = rejections(2.0);
+    assert!(right > 10 * wrong.max(1) && right > 200, "{right}");
 }
 
 #[test]

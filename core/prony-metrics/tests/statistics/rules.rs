@@ -67,9 +67,11 @@ fn a_difference_of_exactly_zero_or_the_margin_supports_nothing() {
     let mut d = vec![0.1; 9];
     d[4] = 0.0;
     assert_eq!(decision(&d, rule).0, Decision::Continue);
-    assert_eq!(decision(&[rule.margin; 8], rule).0, Decision::Continue);
-    let closer = rule.margin - 1e-9;
-    assert_eq!(decision(&[closer; 8], rule).0, Decision::Equivalent);
+    for margin in [rule.margin, -rule.margin] {
+        assert_eq!(decision(&[margin; 8], rule).0, Decision::Continue);
+        let closer = margin * (1.0 - 1e-9);
+        assert_eq!(decision(&[closer; 8], rule).0, Decision::Equivalent);
+    }
 }
 
 #[test]
@@ -274,6 +276,8 @@ fn drift_is_named() {
     // A single cycle is no step (but at either end, where it makes half of a side).
     let once = per_cycle(&requests(20, |cycle| if cycle == 10 { 1.1 } else { 1.0 }));
     assert_eq!(throttle_step(&once), None);
+    let last = per_cycle(&requests(20, |cycle| if cycle == 19 { 1.04 } else { 1.0 }));
+    assert_eq!(throttle_step(&last), None);
     assert_eq!((thermal_ramp(&[]), throttle_step(&[])), (None, None));
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell;
 use crate::workspace::Workspace;
+use crate::{build, shell};
 
 /// How often each command is measured.
 const RUNS: usize = 30;
@@ -18,10 +18,16 @@ const RUNS: usize = 30;
 /// Runs before those, which fill the caches of the disk and the processor.
 const UNMEASURED: usize = 3;
 
-const BENCHES: [(&str, &str); 1] = [(
-    "config",
-    "`prony validate` of a long pipeline and of those that ship, and `prony --help`",
-)];
+const BENCHES: [(&str, &str); 2] = [
+    (
+        "config",
+        "`prony validate` of a long pipeline and of those that ship, and `prony --help`",
+    ),
+    (
+        "load",
+        "the load client beside a raw-socket client, against the truth server; about 3 minutes",
+    ),
+];
 
 /// Whether a time above its target makes the command fail.
 #[derive(Clone, Copy, PartialEq)]
@@ -39,8 +45,28 @@ pub(crate) fn list() {
 pub(crate) fn bench(workspace: &Workspace, name: &str, targets: Targets) -> Result<()> {
     match name {
         "config" => config::config(workspace, targets),
+        "load" => load(workspace),
         _ => bail!("there is no bench `{name}`; `cargo xtask bench` lists them"),
     }
+}
+
+/// How exact and how light the load client is.
+fn load(workspace: &Workspace) -> Result<()> {
+    build::build(workspace)?;
+    let mut library = workspace.cargo("build");
+    shell::run(library.args(["--release", "--locked", "-p", "engine-openai"]))?;
+    let wasm = workspace.release().join("plugins/engine-openai.wasm");
+    let native = build::native_artifact(workspace, "engine-openai");
+    let mut bench = workspace.cargo("bench");
+    bench
+        .args(["--locked", "-p", "prony-runner", "--bench", "load", "--"])
+        .arg("--wasm")
+        .arg(wasm)
+        .arg("--native")
+        .arg(native)
+        .arg("--cache")
+        .arg(&workspace.cache);
+    shell::run(&mut bench)
 }
 
 /// A command whose whole life is measured, from before its process is made.

@@ -116,7 +116,7 @@ fn wasm_artifact(workspace: &Workspace, package: &str) -> PathBuf {
         .join(file)
 }
 
-fn native_artifact(workspace: &Workspace, package: &str) -> PathBuf {
+pub(crate) fn native_artifact(workspace: &Workspace, package: &str) -> PathBuf {
     let file = format!("{DLL_PREFIX}{}{DLL_SUFFIX}", package.replace('-', "_"));
     workspace.release().join(file)
 }

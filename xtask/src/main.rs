@@ -19,6 +19,7 @@ mod model;
 mod python;
 mod schemas;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 mod wasm;
@@ -52,6 +53,9 @@ usage: cargo xtask COMMAND
   bench [NAME] [--strict]
                         measure prony itself; without a name, list the benches;
                         --strict fails when a target is missed
+  sim [--experiments N] [--seed N]
+                        how often each way of comparing engines names a false
+                        winner and finds a true one, on simulated machines
   tidy                  check the repository's own rules
   help                  print this
 
@@ -123,6 +127,7 @@ fn run() -> Result<()> {
         }
         ("bench", [name]) => bench::bench(&workspace, name, bench::Targets::Shown),
         ("bench", [name, "--strict"]) => bench::bench(&workspace, name, bench::Targets::Strict),
+        ("sim", options) => sim::sim(&workspace, options),
         ("tidy", []) => tidy::tidy(&workspace),
         _ => bail!(
             "`{}` is not understood; `cargo xtask help` lists the commands",

@@ -2,7 +2,7 @@
 //!
 //! - [`record`]: what is kept of a request, and the rules that decide whether it
 //!   succeeded;
-//! - [`statistics`]: quantiles, the signed-rank interval;
+//! - [`statistics`]: verdicts from numbers, and what can be said of them;
 //! - [`summary`]: the metrics of one model on one engine;
 //! - [`comparison`]: a candidate against the baseline;
 //! - [`threshold`]: results against what they must reach.

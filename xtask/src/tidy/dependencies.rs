@@ -50,8 +50,10 @@ const CORE: [(&str, &[&str]); 11] = [
     ),
 ];
 
-/// What tests may use on top of that: the host's load plugins in every form.
-const FOR_TESTS: [&str; 4] = [
+/// What tests may use on top of that: the host's load plugins in every form,
+/// and what is measured is measured side by side.
+const FOR_TESTS: [&str; 5] = [
+    "prony-poll",
     "prony-truth-server",
     "prony-plugin-test",
     "engine-openai",

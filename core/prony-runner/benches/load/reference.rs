@@ -25,7 +25,9 @@ pub(crate) fn run(case: &Case, url: &str) -> (Vec<(u64, Vec<u64>)>, u64, u64) {
     let request = case.request();
     let mut head = format!("POST {} HTTP/1.1\r\nhost: {address}\r\n", request.path);
     for header in &request.headers {
-        head += &format!("{}: {}\r\n", header.name, header.value);
+        for part in [&header.name, ": ", &header.value, "\r\n"] {
+            head.push_str(part);
+        }
     }
     let request = format!(
         "{head}content-length: {}\r\n\r\n{}",

@@ -1,0 +1,91 @@
+//! Two independent samples.
+
+use statrs::distribution::{ContinuousCDF as _, Normal};
+
+/// The Mann-Whitney test, which takes requests to be independent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MannWhitney {
+    /// Pairs in which the first sample's value is larger, ties counted as half.
+    pub u: f64,
+    /// Two-sided p value by normal approximation, tie-corrected.
+    pub p_normal: f64,
+    /// The same with a continuity correction.
+    pub p_corrected: f64,
+    /// Whether there are ties, which the exact distribution does not know.
+    pub ties: bool,
+    /// Pairs in which the first sample's value is larger.
+    above: usize,
+    sizes: (usize, usize),
+}
+
+/// Compares two samples (Mann & Whitney 1947); `None` if one is empty or all values
+/// are equal.
+pub fn mann_whitney(x: &[f64], y: &[f64]) -> Option<MannWhitney> {
+    let pairs = x.len() * y.len();
+    let count = |larger: &dyn Fn(f64, f64) -> bool| -> usize {
+        let row = |a: &f64| y.iter().filter(|b| larger(*a, **b)).count();
+        x.iter().map(row).sum()
+    };
+    let above = count(&|a, b| a > b);
+    let not_below = count(&|a, b| a >= b);
+    let u = (above + not_below) as f64 / 2.0;
+    let mut pooled = [x, y].concat();
+    pooled.sort_by(f64::total_cmp);
+    let ties: f64 = pooled
+        .chunk_by(|a, b| a >= b)
+        .map(|equal| (equal.len() as f64).powi(3) - equal.len() as f64)
+        .sum();
+    let total = pooled.len() as f64;
+    let variance = pairs as f64 / 12.0 * (total + 1.0 - ties / (total * (total - 1.0)));
+    if variance.is_nan() || variance <= 0.0 {
+        return None;
+    }
+    let away = (u - pairs as f64 / 2.0).abs();
+    let two_sided = |away: f64| (2.0 * Normal::standard().sf(away / variance.sqrt())).min(1.0);
+    Some(MannWhitney {
+        u,
+        p_normal: two_sided(away),
+        p_corrected: two_sided(away - 0.5),
+        ties: ties > 0.0,
+        above,
+        sizes: (x.len(), y.len()),
+    })
+}
+
+impl MannWhitney {
+    /// The exact two-sided p value; `None` with ties. It takes a time that grows with
+    /// the fourth power of the sizes: seconds for two samples of 150.
+    pub fn p_exact(&self) -> Option<f64> {
+        if self.ties {
+            return None;
+        }
+        let (n, m) = self.sizes;
+        let less = self.above.min(n * m - self.above);
+        let tail: f64 = null_distribution(n, m)[..=less].iter().sum();
+        Some((2.0 * tail).min(1.0))
+    }
+}
+
+/// `P(U = u)` of samples of `n` and `m` values without ties, by `u`. The largest value
+/// of all is of the first sample with probability `n / (n + m)`, and is then larger than
+/// `m` of the other.
+fn null_distribution(n: usize, m: usize) -> Vec<f64> {
+    // By size of the first sample, for a second one that grows.
+    let mut rows: Vec<Vec<f64>> = vec![vec![1.0]; n + 1];
+    for m in 1..=m {
+        let mut next = vec![vec![1.0]];
+        for n in 1..=n {
+            let first = n as f64 / (n + m) as f64;
+            let row = (0..=n * m)
+                .map(|u| {
+                    let with = u.checked_sub(m).and_then(|u| next[n - 1].get(u));
+                    let without = rows[n].get(u);
+                    first * with.unwrap_or(&0.0) + (1.0 - first) * without.unwrap_or(&0.0)
+                })
+                .collect();
+            next.push(row);
+        }
+        rows = next;
+    }
+    rows.swap_remove(n)
+}

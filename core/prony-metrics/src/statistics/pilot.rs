@@ -1,0 +1,47 @@
+//! What a run will take, from its first cycles.
+
+use super::standard_deviation;
+
+/// Cycles before anything can be said.
+pub const PILOT_CYCLES: usize = 6;
+
+/// `(z(0.975) + z(0.9))^2`: what a difference of `margin` takes with 90 % power, per
+/// variance over squared difference.
+const POWER: f64 = 10.5;
+/// What repeated looks cost on top.
+const LOOKS: f64 = 1.15;
+/// Both together, as cycles per variance over squared difference.
+const DETECTABLE: f64 = 12.0;
+/// The earliest cycle in which a winner can be named.
+const EARLIEST: f64 = 9.0;
+
+/// What the first cycles let expect.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pilot {
+    /// Standard deviation of a cycle's log ratio.
+    pub standard_deviation: f64,
+    /// Cycles that a difference of the margin takes: `max(9, 1.15 10.5 (sd / margin)^2)`.
+    pub expected_cycles: f64,
+    /// The difference, as a log ratio, that all allowed cycles can tell:
+    /// `sd sqrt(12 / max_cycles)`.
+    pub detectable: f64,
+    /// Whether a difference of the margin is expected to be found in time.
+    pub feasible: bool,
+}
+
+/// Plans from the log ratios of the first cycles; `None` of fewer than
+/// [`PILOT_CYCLES`], whose deviation says too little.
+///
+/// The sizes are those of a normal approximation; heavier tails need fewer cycles with
+/// signed ranks.
+pub fn plan(d: &[f64], margin: f64, max_cycles: usize) -> Option<Pilot> {
+    let pilot = d.get(..PILOT_CYCLES)?;
+    let sd = standard_deviation(pilot);
+    let expected_cycles = (LOOKS * POWER * (sd / margin).powi(2)).max(EARLIEST);
+    Some(Pilot {
+        standard_deviation: sd,
+        expected_cycles,
+        detectable: sd * (DETECTABLE / max_cycles as f64).sqrt(),
+        feasible: expected_cycles <= max_cycles as f64,
+    })
+}

@@ -1,0 +1,280 @@
+//! What holds for any data.
+#![expect(
+    clippy::float_cmp,
+    reason = "inputs are chosen so that both sides are computed exactly"
+)]
+
+use prony_metrics::statistics::comparators::{mann_whitney, sign_flip};
+use prony_metrics::statistics::drift::{kendall, split, theil_sen};
+use prony_metrics::statistics::holm::{Holm, adjust};
+use prony_metrics::statistics::label_swap::{Cycle, label_swap};
+use prony_metrics::statistics::quantile::{fewest_within, harrell_davis, quantile_interval};
+use prony_metrics::statistics::warmup::mser;
+use prony_metrics::statistics::{Decision, Look, Rule, Sequential, SignedRank, quantile};
+use proptest::collection::vec;
+use proptest::prelude::{
+    ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, proptest,
+};
+use std::sync::LazyLock;
+
+/// Log ratios around a difference, in multiples of 2^-20, so that sums of them are exact.
+fn differences(most: usize) -> impl Strategy<Value = Vec<f64>> {
+    let exact = |x: i32| f64::from(x) / f64::from(1 << 20);
+    (-60_000..60_000, vec(-40_000..40_000, 1..=most)).prop_map(move |(shift, noise)| {
+        noise
+            .into_iter()
+            .map(|noise| exact(noise + shift))
+            .collect()
+    })
+}
+
+fn negated(d: &[f64]) -> Vec<f64> {
+    d.iter().map(|x| -x).collect()
+}
+
+fn rule(max_cycles: usize) -> Rule {
+    Rule::new(2.0, max_cycles)
+}
+
+/// Made once, as critical values for a third of the error are simulated.
+static FOUR_MODELS: LazyLock<Holm> = LazyLock::new(|| Holm::new(rule(30), 4));
+
+fn mirrored(decision: Decision) -> Decision {
+    match decision {
+        Decision::Faster => Decision::Slower,
+        Decision::Slower => Decision::Faster,
+        other => other,
+    }
+}
+
+/// Whether `b` says of the negated differences what `a` says of the differences.
+fn antisymmetric(a: &Look, b: &Look) -> bool {
+    let ends = |look: &Look| look.interval.map(|it| (it.low, it.high));
+    a.cycles == b.cycles
+        && b.decision == mirrored(a.decision)
+        && (a.estimate + b.estimate).abs() < 1e-12
+        && ends(b) == ends(a).map(|(low, high)| (-high, -low))
+        && a.within_margin == b.within_margin
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn swapping_the_engines_swaps_the_verdict(d in differences(45)) {
+        for most in [12, 30, 40] {
+            let sequential = Sequential::new(rule(most));
+            let there = sequential.judge(&d).expect("cycles");
+            let back = sequential.judge(&negated(&d)).expect("cycles");
+            prop_assert!(antisymmetric(&there, &back), "{there:?} {back:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_cycles_is_nothing_to_a_look(d in differences(30), seed in 0_usize..1000) {
+        let mut other = d.clone();
+        other.rotate_left(seed % d.len());
+        other.reverse();
+        let sequential = Sequential::new(rule(30));
+        prop_assert_eq!(sequential.look(&d), sequential.look(&other));
+    }
+
+    #[test]
+    fn a_common_factor_scales_the_look(d in differences(30)) {
+        let sequential = Sequential::new(rule(30));
+        let wider = Sequential::new(Rule { margin: 2.0 * rule(30).margin, ..rule(30) });
+        let doubled: Vec<f64> = d.iter().map(|x| 2.0 * x).collect();
+        let (one, two) = (sequential.judge(&d), wider.judge(&doubled));
+        let (one, two) = (one.expect("cycles"), two.expect("cycles"));
+        prop_assert_eq!(one.decision, two.decision);
+        prop_assert_eq!(one.cycles, two.cycles);
+        prop_assert_eq!(2.0 * one.estimate, two.estimate);
+    }
+
+    #[test]
+    fn the_intervals_contain_the_estimate_and_each_other(d in differences(40)) {
+        let look = Sequential::new(rule(40)).look(&d).expect("cycles");
+        for interval in [look.interval, look.interval_equivalent].into_iter().flatten() {
+            prop_assert!(interval.low <= look.estimate && look.estimate <= interval.high);
+        }
+        if let (Some(outer), Some(inner)) = (look.interval, look.interval_equivalent) {
+            prop_assert!(outer.low <= inner.low && inner.high <= outer.high);
+        }
+        let (least, most) = d.iter().fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
+        prop_assert!(least <= look.estimate && look.estimate <= most);
+    }
+
+    #[test]
+    fn the_verdict_follows_from_the_interval_and_the_stop_is_the_first(d in differences(40)) {
+        let sequential = Sequential::new(rule(40));
+        let look = sequential.judge(&d).expect("cycles");
+        for n in 1..look.cycles {
+            let earlier = sequential.look(&d[..n]).expect("cycles");
+            prop_assert_eq!(earlier.decision, Decision::Continue);
+        }
+        let above = look.interval.is_some_and(|it| it.low > 0.0);
+        let below = look.interval.is_some_and(|it| it.high < 0.0);
+        prop_assert_eq!(above, look.decision == Decision::Faster);
+        prop_assert_eq!(below, look.decision == Decision::Slower);
+        if look.decision == Decision::Continue {
+            prop_assert!(look.cycles == d.len() && d.len() < 40);
+        }
+    }
+
+    #[test]
+    fn a_wider_margin_never_takes_equivalence_away(d in differences(30)) {
+        let look = Sequential::new(rule(30)).look(&d).expect("cycles");
+        let wide = Sequential::new(Rule::new(5.0, 30)).look(&d).expect("cycles");
+        prop_assert!(!look.within_margin || wide.within_margin);
+    }
+
+    #[test]
+    fn positive_and_negative_ranks_make_up_all(d in differences(30)) {
+        let ranks = SignedRank::new(&d).expect("differences");
+        let all = d.len() * (d.len() + 1) / 2;
+        prop_assert!(ranks.positive() + ranks.negative() <= all);
+        let back = SignedRank::new(&negated(&d)).expect("differences");
+        prop_assert_eq!(ranks.positive(), back.negative());
+        prop_assert_eq!(ranks.p_value(), back.p_value());
+        prop_assert!((0.0..=1.0).contains(&ranks.p_value()));
+        // The test and the interval are two views of the same.
+        if let Some(interval) = ranks.interval(0.05) {
+            let excluded = interval.low > 0.0 || interval.high < 0.0;
+            prop_assert_eq!(excluded, ranks.p_value() <= 0.05);
+        }
+    }
+
+    #[test]
+    fn holm_never_rejects_less_than_bonferroni_nor_more_than_no_correction(
+        p in vec(0.0..=1.0, 1..12_usize),
+    ) {
+        for (adjusted, p_value) in adjust(&p).into_iter().zip(&p) {
+            let bonferroni = (p_value * p.len() as f64).min(1.0);
+            prop_assert!(*p_value <= adjusted && adjusted <= bonferroni);
+        }
+    }
+
+    #[test]
+    fn one_model_is_judged_as_if_alone(d in differences(30)) {
+        let alone = Sequential::new(rule(30)).judge(&d);
+        prop_assert_eq!(Holm::new(rule(30), 1).judge(&[&d]), [alone]);
+    }
+
+    #[test]
+    fn of_several_models_none_wins_that_would_not_alone(
+        models in vec(differences(30), 1..5),
+    ) {
+        let series: Vec<&[f64]> = models.iter().map(Vec::as_slice).collect();
+        let most = FOUR_MODELS.judge(&series);
+        let alone = Sequential::new(rule(30));
+        let strictest = Sequential::new(Rule { alpha: rule(30).alpha / 4.0, ..rule(30) });
+        for (look, d) in most.into_iter().zip(&series) {
+            let wins = |look: Option<Look>| look.is_some_and(|it| it.decision.is_win());
+            prop_assert!(!wins(look) || wins(alone.judge(d)));
+            prop_assert!(wins(look) || !wins(strictest.judge(d)));
+        }
+    }
+
+    #[test]
+    fn quantile_estimates_lie_in_their_interval_and_in_the_data(
+        mut x in vec(0.0_f64..100.0, 5..80),
+        p in 0.05..0.95,
+    ) {
+        x.sort_by(f64::total_cmp);
+        let interval = quantile_interval(&x, p, 0.05);
+        prop_assert!(interval.level >= 0.95 - 1e-9);
+        let (low, high) = (interval.low.unwrap_or(0.0), interval.high.unwrap_or(100.0));
+        // A type 7 quantile may lie up to one rank off at the ends.
+        let estimate = quantile(&x, p);
+        prop_assert!(low <= estimate + 1e-12 && estimate <= high + 1e-12);
+        let smooth = harrell_davis(&x, p);
+        prop_assert!(x[0] - 1e-9 <= smooth && smooth <= x[x.len() - 1] + 1e-9);
+    }
+
+    #[test]
+    fn higher_percentiles_take_more_requests(over in 0_u64..4, p in 0.5..0.98) {
+        prop_assert!(fewest_within(over, p, 0.99) <= fewest_within(over, p + 0.015, 0.99));
+        prop_assert!(fewest_within(over, p, 0.99) < fewest_within(over + 1, p, 0.99));
+    }
+
+    #[test]
+    fn a_trend_turns_with_the_series(y in vec(-100_i32..100, 2..50)) {
+        let y: Vec<f64> = y.into_iter().map(f64::from).collect();
+        let (there, back) = (kendall(&y), kendall(&negated(&y)));
+        prop_assert_eq!(there.map(|it| it.p_value), back.map(|it| it.p_value));
+        prop_assert_eq!(there.map(|it| it.tau), back.map(|it| -it.tau));
+        if let Some(there) = there {
+            prop_assert!((-1.0..=1.0).contains(&there.tau) && (0.0..=1.0).contains(&there.p_value));
+        }
+    }
+
+    #[test]
+    fn a_line_has_its_slope(slope in -100_i32..100, n in 2_i32..30) {
+        let line: Vec<(f64, f64)> = (0..n).map(|t| (f64::from(t), f64::from(slope * t))).collect();
+        prop_assert_eq!(theil_sen(&line), Some(f64::from(slope)));
+    }
+
+    #[test]
+    fn no_split_is_better(y in vec(-100_i32..100, 2..40), other in any::<prop::sample::Index>()) {
+        let y: Vec<f64> = y.into_iter().map(f64::from).collect();
+        let best = split(&y, 1).expect("values");
+        prop_assert!(best.squares <= best.squares_unsplit + 1e-9);
+        let at = 1 + other.index(y.len() - 1);
+        let cost = |part: &[f64]| {
+            let mean = part.iter().sum::<f64>() / part.len() as f64;
+            part.iter().map(|x| (x - mean).powi(2)).sum::<f64>()
+        };
+        prop_assert!(best.squares <= cost(&y[..at]) + cost(&y[at..]) + 1e-9);
+    }
+
+    #[test]
+    fn warm_up_takes_at_most_half_and_knows_no_unit(y in vec(-1000_i32..1000, 2..60)) {
+        let y: Vec<f64> = y.into_iter().map(f64::from).collect();
+        let found = mser(&y).expect("values");
+        prop_assert!(found.discard <= y.len() / 2);
+        let scaled: Vec<f64> = y.iter().map(|y| 4.0 * y).collect();
+        prop_assert_eq!(mser(&scaled), Some(found));
+    }
+
+    #[test]
+    fn exchanged_samples_have_the_same_p(x in vec(0_i32..50, 1..15), y in vec(0_i32..50, 1..15)) {
+        let float = |x: &[i32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
+        let (x, y) = (float(&x), float(&y));
+        let (there, back) = (mann_whitney(&x, &y), mann_whitney(&y, &x));
+        prop_assert_eq!(there.is_some(), back.is_some());
+        if let (Some(there), Some(back)) = (there, back) {
+            prop_assert_eq!(there.u + back.u, (x.len() * y.len()) as f64);
+            prop_assert!((there.p_normal - back.p_normal).abs() < 1e-12);
+            let exact = there.p_exact().zip(back.p_exact());
+            prop_assert!(exact.is_none_or(|(a, b)| (a - b).abs() < 1e-12 && a <= 1.0));
+        }
+    }
+
+    #[test]
+    fn flipped_signs_have_the_same_p(d in differences(10)) {
+        let p = sign_flip(&d, 1);
+        prop_assert_eq!(p, sign_flip(&negated(&d), 1));
+        // Nothing is rarer than all of one sign, of two.
+        prop_assert!(0.5_f64.powf(d.len() as f64 - 1.0) - 1e-12 <= p && p <= 1.0);
+    }
+
+    #[test]
+    fn swapping_the_engines_turns_the_log_ratio_and_keeps_p(
+        cycles in vec((vec(1.0_f64..2.0, 1..6), vec(1.0_f64..2.0, 1..6)), 1..10),
+        seed in 0_u64..100,
+    ) {
+        let there: Vec<Cycle<'_>> = cycles
+            .iter()
+            .map(|(a, b)| Cycle { baseline: a, candidate: b })
+            .collect();
+        let back: Vec<Cycle<'_>> = cycles
+            .iter()
+            .map(|(a, b)| Cycle { baseline: b, candidate: a })
+            .collect();
+        let there = label_swap(&there, 0.9, 99, seed).expect("latencies");
+        let back = label_swap(&back, 0.9, 99, seed).expect("latencies");
+        prop_assert_eq!(there.log_ratio, -back.log_ratio);
+        prop_assert_eq!(there.p_value, back.p_value);
+        prop_assert!(0.01 <= there.p_value && there.p_value <= 1.0);
+    }
+}

@@ -18,6 +18,7 @@ mod journal;
 mod known_truth;
 mod left_behind;
 mod loading;
+mod open_loops;
 mod real_engines;
 mod reporters;
 mod steps;

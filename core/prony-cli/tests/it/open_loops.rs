@@ -1,0 +1,136 @@
+//! Requests that are sent when they are due, and the client that sends them.
+
+use crate::kit::{Run, Scratch, With, pipeline, truth};
+use serde_json::{Value, json};
+
+fn sent(run: &Run) -> Vec<Value> {
+    run.journal()
+        .into_iter()
+        .filter(|event| event["event"] == "request" && event["phase"] == "measure")
+        .collect()
+}
+
+fn ns(request: &Value, stamp: &str) -> u64 {
+    request[stamp].as_u64().expect("a stamp")
+}
+
+#[test]
+fn requests_are_sent_when_they_are_due() {
+    let scratch = Scratch::new();
+    let constant = pipeline([("engine", truth(&[]))])
+        .stage("measure", "requests", 20)
+        .stage("measure", "arrival", json!({ "constant": { "rate": 100 } }));
+    let run = scratch.run(&constant).exits(0);
+    let mut requests = sent(&run);
+    assert_eq!(requests.len(), 20);
+    requests.sort_by_key(|request| request["index"].as_u64());
+    let first = ns(&requests[0], "intended_ns");
+    for (nth, request) in (0..).zip(&requests) {
+        assert_eq!(ns(request, "intended_ns"), first + nth * 10_000_000);
+        assert!(ns(request, "sent_ns") >= ns(request, "intended_ns"));
+    }
+    let result = run.result();
+    let model = &result["models"][0];
+    assert_eq!(model["arrival"], "constant, 100 a second");
+    let client = &model["engines"][0]["client"];
+    let stamps = if cfg!(target_os = "linux") {
+        "kernel"
+    } else {
+        "read"
+    };
+    assert_eq!(client["stamps"], stamps);
+    assert_eq!(client["dropped"], 0);
+    assert!(model["engines"][0]["cpu_percent"].is_number());
+}
+
+#[test]
+fn both_engines_meet_the_same_arrivals() {
+    let scratch = Scratch::new();
+    let poisson = pipeline([("one", truth(&[])), ("two", truth(&[]))])
+        .stage("measure", "requests", 15)
+        .stage("measure", "arrival", json!({ "poisson": { "rate": 200 } }));
+    let run = scratch.run(&poisson).exits(0);
+    let offsets = |engine: &str| {
+        let mut due: Vec<(u64, u64)> = sent(&run)
+            .iter()
+            .filter(|request| request["engine"] == engine)
+            .map(|request| (ns(request, "index"), ns(request, "intended_ns")))
+            .collect();
+        due.sort_unstable();
+        due.windows(2)
+            .map(|pair| pair[1].1 - pair[0].1)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(offsets("one").len(), 14);
+    assert_eq!(offsets("one"), offsets("two"));
+}
+
+#[test]
+fn what_there_was_no_time_for_has_failed() {
+    let scratch = Scratch::new();
+    // 2 at a time, 13 ms each: not half of the 500 a second that are asked for.
+    let overload = pipeline([("engine", truth(&[]))])
+        .stage("measure", "requests", 100)
+        .stage("measure", "duration", "200ms")
+        .stage(
+            "measure",
+            "arrival",
+            json!({ "constant": { "rate": 500, "max_in_flight": 2 } }),
+        );
+    let run = scratch.run(&overload);
+    let result = run.result();
+    let engine = &result["models"][0]["engines"][0];
+    let dropped = engine["client"]["dropped"].as_u64().expect("a count");
+    assert!(dropped > 20, "{dropped}");
+    assert_eq!(engine["errors"]["timeout"], dropped);
+    assert_eq!(engine["requests"], 100);
+    // What was sent late counts from when it was due.
+    let slowest = engine["request_latency_ms"]["max"].as_f64().expect("ms");
+    assert!(slowest > 50.0, "{slowest}");
+}
+
+#[test]
+fn a_duration_ends_a_closed_loop_and_nothing_is_owed() {
+    let scratch = Scratch::new();
+    let short = pipeline([("engine", truth(&[]))])
+        .stage("measure", "requests", 10_000)
+        .stage("measure", "duration", "150ms");
+    let run = scratch.run(&short).exits(0);
+    let result = run.result();
+    let engine = &result["models"][0]["engines"][0];
+    let requests = engine["requests"].as_u64().expect("a count");
+    assert!((1..100).contains(&requests), "{requests}");
+    assert_eq!(engine["succeeded"], requests);
+}
+
+#[test]
+fn a_client_that_could_not_keep_up_makes_a_run_invalid() {
+    let scratch = Scratch::new();
+    // Nothing but the client's own work lies between a request and the next.
+    let firehose = truth(&[
+        "--tokens",
+        "2000",
+        "--time-to-first-token-ms",
+        "0",
+        "--inter-token-latency-us",
+        "0",
+    ]);
+    let busy = pipeline([("engine", firehose)])
+        .with("workload.max_tokens", 2000)
+        .stage("measure", "requests", 400)
+        .stage("measure", "arrival", json!({ "concurrency": 64 }));
+    let run = scratch.run(&busy);
+    let result = run.result();
+    let client = &result["models"][0]["engines"][0]["client"];
+    let cpu = client["cpu_percent"].as_f64().expect("a share");
+    // Whether it is too busy depends on the machine; that it is told does not.
+    if result["invalid"]
+        .as_array()
+        .is_some_and(|reasons| !reasons.is_empty())
+    {
+        run.exits(6).complains("not valid");
+    } else {
+        assert!(cpu <= 90.0, "{cpu}");
+        run.exits(0);
+    }
+}

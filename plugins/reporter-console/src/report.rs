@@ -40,6 +40,11 @@ pub(crate) fn report(result: &RunResult, width: usize) -> String {
     }
     text.push_str(&failures(result, width));
     text.push_str(&list(
+        "Not valid",
+        result.invalid.iter().map(|reason| one_line(reason)),
+        width,
+    ));
+    text.push_str(&list(
         "Warnings",
         result.warnings.iter().map(|warning| one_line(warning)),
         width,

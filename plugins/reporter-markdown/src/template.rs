@@ -40,6 +40,10 @@ pub(crate) fn environment(source: &str) -> Result<Environment<'static>, minijinj
     environment.add_filter("percent", |value: Option<f64>| {
         words::optional(value, words::signed_percent)
     });
+    environment.add_filter("ms", |value: f64| format!("{value:.3} ms"));
+    environment.add_filter("percent_of", |value: Option<f64>| {
+        value.map_or_else(|| MISSING.to_owned(), |value| format!("{value:.1} %"))
+    });
     environment.add_filter("share", |value: Option<f64>| {
         words::optional(value, words::share)
     });

@@ -97,6 +97,8 @@ pub(crate) enum Command {
     List(List),
     /// Report a run again, from its journal.
     Report(Report),
+    /// Measure prony's own load client against a server with a known schedule.
+    Selfcheck(Selfcheck),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -122,7 +124,7 @@ pub(crate) struct Source {
 }
 
 /// What is laid over pipelines.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Layers {
     /// A file to lay over the pipeline: mappings are merged, other values replaced, `null`
     /// removes. May be repeated.
@@ -137,6 +139,28 @@ pub(crate) struct Layers {
     /// Take warnings for errors.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) deny: Option<Deny>,
+}
+
+/// Checks with a pipeline's own ways of sending, or with some numbers of requests in flight.
+#[derive(Debug, Args)]
+pub(crate) struct Selfcheck {
+    /// A pipeline, whose ways of sending are checked.
+    pub(crate) pipeline: Option<PathBuf>,
+    /// Requests in flight, without a pipeline. May be repeated.
+    #[arg(
+        long,
+        value_name = "N",
+        default_values_t = [1, 64],
+        value_parser = clap::value_parser!(u32).range(1..=4096),
+        conflicts_with = "pipeline"
+    )]
+    pub(crate) concurrency: Vec<u32>,
+    /// About how long each check takes, in seconds.
+    #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

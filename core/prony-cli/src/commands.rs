@@ -9,6 +9,7 @@ pub(crate) mod plugin;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod selfcheck;
 pub(crate) mod validate;
 
 use crate::arguments::{Arguments, Global, TruthServer};

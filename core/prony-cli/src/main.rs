@@ -96,6 +96,7 @@ fn main() -> ExitCode {
         Command::Plugin { command } => commands::plugin::run(&arguments.global, command),
         Command::List(list) => commands::list::run(list),
         Command::Report(report) => commands::report::run(&arguments.global, report),
+        Command::Selfcheck(selfcheck) => commands::selfcheck::run(&arguments.global, selfcheck),
         Command::Completions { shell } => Ok(commands::completions(*shell)),
         Command::TruthServer(server) => commands::truth_server(server),
         Command::Worker { plugin } => commands::worker(&arguments.global, plugin),

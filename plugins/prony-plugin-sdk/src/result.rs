@@ -333,8 +333,8 @@ pub struct EngineResult {
 /// several visits the worst.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Client {
-    /// Who stamped arrivals: `kernel`, when a segment came from the network, or `read`,
-    /// right after reading it, which is later the busier the client is.
+    /// Who stamped arrivals, at least 99 in 100: `kernel`, when a segment came from the
+    /// network; else `read`, right after reading it, which is later the busier the client is.
     pub stamps: String,
     /// Reads that brought bytes.
     pub reads: u64,

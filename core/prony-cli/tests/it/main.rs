@@ -21,5 +21,6 @@ mod loading;
 mod open_loops;
 mod real_engines;
 mod reporters;
+mod selfcheck;
 mod steps;
 mod written_pipelines;

@@ -17,8 +17,9 @@ pub(super) struct Job {
     pub(super) index: u32,
     /// When it was due; `None`: whenever there is a connection.
     pub(super) intended_ns: Option<u64>,
-    /// When it could have been sent: when it was due and there was room for it.
-    pub(super) could_ns: u64,
+    /// When it could have been sent: when it was due and there was room for it. `None` for
+    /// the first of a lane, which are due whenever it is their turn.
+    pub(super) could_ns: Option<u64>,
     /// It was sent before, over a connection that was closed already.
     pub(super) first: Option<Stamps>,
 }

@@ -68,6 +68,8 @@ struct Shard {
     in_flight: u32,
     /// Sessions of an open loop still to begin: number and time, in order.
     arrivals: VecDeque<(u32, u64)>,
+    /// When the last lane of a closed loop has begun.
+    begun_ns: u64,
     /// Something that was due had to wait for room.
     was_full: bool,
     /// When a request ended last, which made room for another.
@@ -104,6 +106,7 @@ pub(super) fn run(
         ready: VecDeque::new(),
         in_flight: 0,
         arrivals: VecDeque::new(),
+        begun_ns: 0,
         was_full: false,
         freed_ns: 0,
         address: 0,
@@ -126,6 +129,7 @@ impl Shard {
         let shared = self.shared.clone();
         match &shared.load.arrival {
             Arrival::Closed { concurrency, ramp } => {
+                self.begun_ns = start + ramp.as_nanos() as u64;
                 for lane in 0..lanes {
                     let nth = (lane * shards + number) as u64;
                     let after = ramp.as_nanos() as u64 * nth / u64::from(*concurrency);
@@ -257,7 +261,7 @@ impl Shard {
                 session,
                 index,
                 intended_ns: open.then_some(at),
-                could_ns: at,
+                could_ns: (open || at > self.begun_ns).then_some(at),
                 first: None,
             });
             self.in_flight += 1;
@@ -281,11 +285,11 @@ impl Shard {
                 session,
                 index: self.shared.load.sessions[session as usize].start,
                 intended_ns: Some(at),
-                could_ns: if self.was_full {
+                could_ns: Some(if self.was_full {
                     at.max(self.freed_ns)
                 } else {
                     at
-                },
+                }),
                 first: None,
             });
             self.in_flight += 1;
@@ -499,9 +503,10 @@ impl Shard {
         let connection = &mut self.connections[token];
         connection.r#use = self.uses;
         let now = now_ns();
-        if job.first.is_none() {
-            let late = now.saturating_sub(job.could_ns);
-            self.usage.late_ns.saturating_record(late);
+        if let (None, Some(could)) = (job.first, job.could_ns) {
+            self.usage
+                .late_ns
+                .saturating_record(now.saturating_sub(could));
         }
         connection.phase = Phase::Busy(Box::new(Flight::new(job, now)));
         let limit = now.saturating_add(self.shared.load.timeout.as_nanos() as u64);

@@ -120,6 +120,8 @@ impl Stamper {
     fn read(&mut self, socket: &Socket, into: &mut [u8]) -> io::Result<Arrived> {
         use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
         use std::os::fd::AsRawFd as _;
+        /// The two clocks are compared to about this.
+        const APART_NS: u64 = 100_000;
         /// A stamp that is older than this tells of a clock that was set.
         const OLDEST_NS: u64 = 10_000_000_000;
         let mut parts = [io::IoSliceMut::new(into)];
@@ -131,9 +133,9 @@ impl Stamper {
             ControlMessageOwned::ScmTimestampns(at) => {
                 let wall_ns = at.tv_sec() as u64 * 1_000_000_000 + at.tv_nsec() as u64;
                 let at_ns = self.clock.monotonic_ns(wall_ns);
-                (read_ns.saturating_sub(OLDEST_NS)..=read_ns)
+                (read_ns.saturating_sub(OLDEST_NS)..=read_ns + APART_NS)
                     .contains(&at_ns)
-                    .then_some(at_ns)
+                    .then_some(at_ns.min(read_ns))
             }
             _ => None,
         });

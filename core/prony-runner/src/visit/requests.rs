@@ -6,26 +6,19 @@ use crate::images;
 use crate::journal::Event;
 use crate::process::{Process, describe};
 use crate::runner::stopped;
+use crate::sending;
 use crate::subject::api;
 use prony_loadgen::Exchange;
-use prony_loadgen::arrivals::{self, Process as Gaps};
 use prony_loadgen::client::{self, Arrival, Done, Load, Message, Usage};
 use prony_loadgen::local::Worker;
 use prony_loadgen::target::{Prepared, Target};
 use prony_metrics::record::{self, ErrorClass, Failed, Observation, Place, Record};
 use prony_plan::Phase;
 use prony_plugin_host::Plugin;
-use prony_plugin_sdk::result::Client;
 use prony_plugin_sdk::{Event as Said, Kind, Request};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// From so many requests in flight on, the client looks at its sockets less often, ...
-const MANY: u32 = 256;
-
-/// ... every so often. The kernel stamps what comes meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Most bytes of answers that are kept unread while a stage runs.
 const MOST_UNREAD: usize = 512 << 20;
@@ -119,7 +112,12 @@ impl VisitRun<'_, '_> {
             requests.push(request.clone());
             made.insert(content, request);
         }
-        let arrival = attempt!(self.arrival(batch));
+        let arrival = attempt!(sending::arrival(
+            batch.arrival,
+            self.runner.pipeline.schedule.seed ^ (u64::from(self.visit.cycle) << 32),
+            batch.count,
+            batch.duration,
+        ));
         if let Arrival::Open { offsets_ns, .. } = &arrival {
             // What a duration leaves no time for is not due.
             requests.truncate(offsets_ns.len());
@@ -134,11 +132,7 @@ impl VisitRun<'_, '_> {
             timeout: self.cell.workload.request_timeout.to_std(),
             until: batch.duration,
             shards: 1,
-            look_every: if batch.arrival.most_in_flight() < MANY {
-                Duration::ZERO
-            } else {
-                LOOK_EVERY
-            },
+            look_every: sending::look_every(batch.arrival),
         };
         let mut running = match client::start(load) {
             Ok(running) => running,
@@ -205,7 +199,7 @@ impl VisitRun<'_, '_> {
             self.runner.tell(Event::Client {
                 visit: self.visit.clone(),
                 stage: batch.stage.to_owned(),
-                client: of_client(usage),
+                client: sending::client(usage),
             })?;
         }
         if interrupted {
@@ -237,42 +231,6 @@ impl VisitRun<'_, '_> {
             &Failed::new(ErrorClass::Timeout, "not finished within the stage's limit"),
         )?;
         Ok(Ok(succeeded))
-    }
-
-    /// When requests are sent. The same for all engines of a cycle.
-    fn arrival(&self, batch: &Batch<'_>) -> std::result::Result<Arrival, String> {
-        use prony_config::{Arrival as Said, Bursts, Ramp, Rate};
-        let (process, max_in_flight) = match batch.arrival {
-            Said::Concurrency(concurrency) => {
-                let ramp = Duration::ZERO;
-                return Ok(Arrival::Closed { concurrency, ramp });
-            }
-            Said::Ramp(Ramp { concurrency, over }) => {
-                let ramp = over.to_std();
-                return Ok(Arrival::Closed { concurrency, ramp });
-            }
-            Said::Constant(Rate {
-                rate,
-                max_in_flight,
-            }) => (Gaps::Constant { rate }, max_in_flight),
-            Said::Poisson(Rate {
-                rate,
-                max_in_flight,
-            }) => (Gaps::Poisson { rate }, max_in_flight),
-            Said::Gamma(Bursts {
-                rate,
-                burstiness,
-                max_in_flight,
-            }) => (Gaps::Gamma { rate, burstiness }, max_in_flight),
-        };
-        let schedule = &self.runner.pipeline.schedule;
-        let seed = schedule.seed ^ (u64::from(self.visit.cycle) << 32);
-        let offsets_ns = arrivals::offsets_ns(process, seed, batch.count, batch.duration)
-            .map_err(|error| error.to_string())?;
-        Ok(Arrival::Open {
-            offsets_ns,
-            max_in_flight,
-        })
     }
 
     /// Has the plugin read what came back, and journals it; tells whether the request
@@ -406,21 +364,6 @@ impl VisitRun<'_, '_> {
             }
         }
         Ok(())
-    }
-}
-
-fn of_client(usage: &Usage) -> Client {
-    let ms = |ns: u64| ns as f64 / 1e6;
-    let all_by_kernel = usage.stamped_by_kernel == usage.reads;
-    let cores = u64::from(usage.shards) * usage.wall_ns.max(1);
-    Client {
-        stamps: if all_by_kernel { "kernel" } else { "read" }.to_owned(),
-        reads: usage.reads,
-        read_delay_p99_ms: ms(usage.behind_ns.value_at_quantile(0.99)),
-        send_delay_p90_ms: ms(usage.late_ns.value_at_quantile(0.9)),
-        send_delay_p99_ms: ms(usage.late_ns.value_at_quantile(0.99)),
-        cpu_percent: usage.cpu_ns as f64 * 100.0 / cores as f64,
-        dropped: usage.dropped.len() as u64,
     }
 }
 

@@ -1,0 +1,60 @@
+//! The instrument against the truth.
+
+use crate::kit::With as _;
+use crate::kit::{Scratch, number, pipeline, truth};
+use serde_json::{Value, json};
+
+fn is_told(check: &Value) -> bool {
+    for error in ["arrival_error_us", "gap_error_us"] {
+        let [p50, p99, max] = ["p50", "p99", "max"].map(|at| number(&check[error][at]));
+        assert!(p50 <= p99 && p99 <= max, "{check}");
+    }
+    assert!(number(&check["gap_error_us"]["p50"]) >= 0.0);
+    check["invalid"].as_array().expect("a list").is_empty()
+}
+
+#[test]
+fn every_token_is_held_against_its_write() {
+    let scratch = Scratch::new();
+    let said = scratch.prony(&[
+        "selfcheck",
+        "--concurrency",
+        "2",
+        "--seconds",
+        "1",
+        "--json",
+    ]);
+    let checks = said.json();
+    let check = &checks[0];
+    assert_eq!(check["arrival"], "concurrency 2");
+    assert_eq!(number(&check["tokens"]), 64.0 * number(&check["requests"]));
+    // How exact it is depends on the machine; that the code says so does not.
+    let valid = is_told(check);
+    said.exits(if valid { 0 } else { 6 });
+}
+
+#[test]
+fn a_pipelines_own_ways_of_sending_are_checked() {
+    let scratch = Scratch::new();
+    let mut own = pipeline([("engine", truth(&[]))]);
+    own["stages"] = json!([
+        { "warmup": {} },
+        { "measure": { "id": "one" } },
+        { "measure": { "id": "two", "requests": 5, "arrival": { "poisson": { "rate": 40 } } } },
+        { "measure": { "id": "three" } },
+        { "report": {} },
+    ]);
+    scratch.write("pipeline.yaml", own.with("name", "own").to_string());
+    let said = scratch.prony(&["selfcheck", "pipeline.yaml", "--seconds", "1", "--json"]);
+    let checks = said.json();
+    let arrivals: Vec<&Value> = checks.as_array().expect("a list").iter().collect();
+    assert_eq!(arrivals.len(), 2, "each way once");
+    assert_eq!(arrivals[1]["arrival"], "poisson, 40 a second");
+    assert_eq!(number(&arrivals[1]["requests"]), 40.0);
+    let valid = arrivals
+        .into_iter()
+        .map(is_told)
+        .fold(true, |all, it| all && it);
+    said.exits(if valid { 0 } else { 6 });
+    scratch.prony(&["selfcheck", "--concurrency", "0"]).exits(2);
+}

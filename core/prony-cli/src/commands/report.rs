@@ -2,9 +2,8 @@
 
 use crate::arguments::{Global, Report};
 use crate::commands::print_json;
-use crate::{Exit, Outcome, plugins};
+use crate::{Exit, Outcome, output, plugins};
 use prony_config::{OnFailure, Reporter};
-use std::io::Write as _;
 
 pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
     let folder = prony_runner::find_run(&arguments.results, &arguments.run)?;
@@ -30,8 +29,7 @@ pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
 
 /// Prints what reporters printed, and which files they wrote.
 pub(crate) fn show(global: &Global, reported: &prony_runner::Reported) -> Exit {
-    // A closed pipe is no failure of the run.
-    let _ = std::io::stdout().write_all(&reported.stdout);
+    output::write(&reported.stdout);
     for path in reported.files.iter().filter(|_| !global.quiet) {
         eprintln!("wrote {}", path.display());
     }

@@ -324,6 +324,45 @@ fn a_reader_that_has_gone_away_ends_nothing() {
     assert!(report.is_file(), "the run was reported");
 }
 
+/// A disk that is full is no reader that has seen enough.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_is_lost_is_a_failure() {
+    let scratch = Scratch::new();
+    let pipeline = pipeline([("engine", truth(&[]))]);
+    scratch.write("pipeline.yaml", pipeline.to_string());
+    let lock = lock();
+    for command in [
+        "run pipeline.yaml",
+        "report",
+        "report --json",
+        "plan pipeline.yaml",
+        "list",
+        "validate pipeline.yaml",
+        "explain P0101",
+        "init hello -",
+        "schema",
+        "completions bash",
+        "plugin list",
+    ] {
+        let full = fs::File::create("/dev/full").expect("a full device");
+        let said = std::process::Command::new(PRONY)
+            .arg("--lock")
+            .arg(&lock)
+            .args(command.split(' '))
+            .current_dir(scratch.path(""))
+            .stdout(full)
+            .output()
+            .expect("prony starts");
+        let words = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(1), "{command}: {words}");
+        let told = words.matches("error: standard output: No space left on device");
+        assert_eq!(told.count(), 1, "{command}: {words}");
+    }
+    let report = scratch.path("results/latest/report.md");
+    assert!(report.is_file(), "the run was reported");
+}
+
 #[test]
 fn a_results_folder_that_cannot_be_made_is_told() {
     let scratch = Scratch::new();

@@ -372,7 +372,11 @@ fn a_results_folder_that_cannot_be_made_is_told() {
         pipeline([("engine", truth(&[]))]).to_string(),
     );
     let said = scratch.prony(&["run", "pipeline.yaml", "--results", "file/results"]);
-    said.exits(1).complains("file/results");
+    said.exits(1)
+        .complains("cannot make a folder for the run: `file/results`")
+        .complains("`--results DIR`");
+    let said = scratch.prony(&["run", "pipeline.yaml", "--results", "file"]);
+    said.exits(1).complains("`--results DIR`");
 }
 
 // ---- plugins
@@ -486,7 +490,14 @@ fn a_plugin_that_was_changed_is_not_run() {
     let mut bytes = fs::read(&plugin).expect("the plugin is there");
     bytes.push(0);
     fs::write(plugin, bytes).expect("a file");
-    run().exits(1).complains("has changed since it was locked");
+    let runs = || fs::read_dir(scratch.path("results")).expect("runs").count();
+    let before = runs();
+    run()
+        .exits(5)
+        .complains("[X0006]")
+        .complains("has changed since it was locked")
+        .complains("run `prony plugin add");
+    assert_eq!(runs(), before, "nothing was run");
 }
 
 #[test]

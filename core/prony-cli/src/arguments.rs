@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 1 run failed, 2 usage, 3 invalid pipeline, 4 threshold missed,
-5 plugin failure, 130 interrupted.
+5 plugin failure, 6 finished, but not valid, 130 interrupted.
 Start with: prony run pipelines/quickstart.yaml";
 
 /// Says which LLM inference engine is faster, and how sure that is.
@@ -327,9 +327,9 @@ pub(crate) struct List {
 
 #[derive(Debug, Args)]
 pub(crate) struct Report {
-    /// The run: a folder, or a name below the results folder.
-    #[arg(default_value = "latest")]
-    pub(crate) run: String,
+    /// The run: a folder, or a name below the results folder; `latest` is the last that came
+    /// to its end. Without it, the newest that is over, also if it was cut short.
+    pub(crate) run: Option<String>,
     /// Folder with runs.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,

@@ -13,7 +13,7 @@ pub(crate) mod selfcheck;
 pub(crate) mod validate;
 
 use crate::arguments::{Arguments, Global, TruthServer};
-use crate::{Exit, Failure, Outcome, plugins};
+use crate::{Exit, Failure, Outcome, output, plugins};
 use clap::CommandFactory as _;
 use prony_truth_server::{Config, Fault, Identity, Log};
 use std::io::Write as _;
@@ -25,8 +25,7 @@ use std::time::Duration;
 pub(crate) fn completions(shell: clap_complete::Shell) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "prony", &mut script);
-    // A closed pipe is no failure.
-    let _ = std::io::stdout().write_all(&script);
+    output::write(&script);
     Exit::Ok
 }
 
@@ -109,16 +108,6 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
 pub(crate) fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
-    print(&json)
-}
-
-/// A text that must not be lost unseen, unlike a report for people.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match writeln!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
-            Exit::RunFailed,
-            format!("standard output: {error}"),
-        )),
-        _ => Ok(()),
-    }
+    println!("{json}");
+    Ok(())
 }

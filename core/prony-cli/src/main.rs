@@ -1,18 +1,15 @@
 //! The prony command: reads arguments, calls the libraries, prints, and picks
 //! the exit code. Nothing else in prony prints.
 
-/// As the standard one, except that a reader who has gone away (`prony run … |
-/// head`) does not end the program: a run goes on and is reported in its files.
+/// As the standard one, except that a text which cannot be written does not end the
+/// program: a run goes on and is reported in its files. See [`output`].
 macro_rules! println {
     ($($text:tt)*) => {{
-        let _ = std::io::Write::write_fmt(
-            &mut std::io::stdout(),
-            format_args!("{}\n", format_args!($($text)*)),
-        );
+        $crate::output::line(format_args!($($text)*));
     }};
 }
 
-/// See [`println`].
+/// The same for standard error, where nothing can be said about what is lost.
 macro_rules! eprintln {
     ($($text:tt)*) => {{
         let _ = std::io::Write::write_fmt(
@@ -24,6 +21,7 @@ macro_rules! eprintln {
 
 mod arguments;
 mod commands;
+mod output;
 mod pipeline;
 mod plugins;
 mod progress;
@@ -51,6 +49,16 @@ pub(crate) enum Exit {
     /// It finished, and its numbers are not valid.
     NotValid = 6,
     Interrupted = 130,
+}
+
+impl Exit {
+    /// A success that was not one after all.
+    fn or_failed(self) -> Self {
+        match self {
+            Self::Ok => Self::RunFailed,
+            other => other,
+        }
+    }
 }
 
 impl Failure {
@@ -109,6 +117,13 @@ fn main() -> ExitCode {
             }
             code
         }
+    };
+    let code = match output::lost() {
+        Some(reason) => {
+            eprintln!("error: standard output: {reason}");
+            code.or_failed()
+        }
+        None => code,
     };
     ExitCode::from(code as u8)
 }

@@ -178,7 +178,14 @@ impl<'a> Progress<'a> {
                 _ => format!("{}: ", stage.id),
             };
             let good = records.iter().filter(|record| record.ok()).count();
-            parts.push(format!("{name}{good} of {} requests", records.len()));
+            // A visit that was cut short; a stage with a time limit sends as many as it can.
+            let planned = stage.requests as usize;
+            let left_out = match stage.seconds {
+                None if records.len() < planned => format!(" ({planned} planned)"),
+                _ => String::new(),
+            };
+            let sent = records.len();
+            parts.push(format!("{name}{good} of {sent} requests{left_out}"));
             let seen = summary::Visit {
                 cycle: visited.visit.cycle,
                 load_time_ns: visited.load_time_ns,

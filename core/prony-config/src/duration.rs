@@ -66,6 +66,19 @@ pub(crate) fn meant(text: &str) -> Option<Duration> {
         .then(|| Duration::from_millis(millis as u64))
 }
 
+/// How to write a text that is none: with each unit, if it begins with a number.
+pub(crate) fn forms(text: &str) -> String {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let unit = &text[digits..];
+    if (1..=9).contains(&digits) && unit.chars().all(char::is_alphabetic) {
+        let number = &text[..digits];
+        format!("write `{number}s`, `{number}m` or `{number}h`")
+    } else {
+        "write a number and a unit, such as `30s`".to_owned()
+    }
+}
+
 impl From<Duration> for std::time::Duration {
     fn from(duration: Duration) -> Self {
         duration.to_std()

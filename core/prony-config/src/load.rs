@@ -9,12 +9,13 @@ use serde_json::Value;
 use crate::file::{Allow, File, Stage};
 use crate::inputs::Inputs;
 use crate::meaning::{self, Point};
-use crate::schema::{Checker, check_plugins, strict_schema};
+use crate::merge::Merged;
+use crate::schema::{Checker, check_plugins, keys, strict_schema};
 use crate::template::{self, Filled};
 use crate::text::Texts;
 use crate::tree::{Found, Node, Span};
 use crate::wording::literal;
-use crate::{Pipeline, Plugins, codes, fairness, merge, resolve};
+use crate::{Pipeline, Plugins, codes, fairness, merge, resolve, yaml};
 
 /// The most diagnostics of one run: a file with more is not the file meant.
 const MAX_DIAGNOSTICS: usize = 50;
@@ -57,7 +58,14 @@ pub fn load_all(inputs: &Inputs<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     if checked.pipeline.is_none() {
         keep_sound_suggestions(inputs, &mut checked.problems);
     }
-    let diagnostics = tidy(checked.problems, &texts);
+    let mut diagnostics = tidy(checked.problems, &texts);
+    if checked.pipeline.is_none()
+        && let (Some(first), Some(name)) = (diagnostics.first_mut(), overlay(inputs))
+    {
+        first.notes.push(format!(
+            "what is laid over a pipeline is checked with it: `prony validate PIPELINE -f {name}`"
+        ));
+    }
     match checked.pipeline {
         Some(pipeline) => Ok(Loaded {
             pipeline,
@@ -66,6 +74,20 @@ pub fn load_all(inputs: &Inputs<'_>) -> Result<Loaded, Vec<Diagnostic>> {
         }),
         None => Err(diagnostics),
     }
+}
+
+/// The name of a file that stands alone and has nothing of what every pipeline has.
+fn overlay<'a>(inputs: &'a Inputs<'_>) -> Option<&'a str> {
+    const ALWAYS: [&str; 3] = ["version", "stages", "extends"];
+    let [(name, text)] = inputs.files.as_slice() else {
+        return None;
+    };
+    let root = yaml::parse(text).ok()?;
+    let known = keys();
+    let is_part = |key: &str| known.contains(&key) && !ALWAYS.contains(&key);
+    let entries = root.entries();
+    let is_overlay = !entries.is_empty() && entries.iter().all(|entry| is_part(&entry.key));
+    (is_overlay && !inputs.is_layered()).then_some(name)
 }
 
 /// For the caller that does the reading: a file that can not be read.
@@ -92,8 +114,8 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
         problems,
         ..Checked::default()
     };
-    let root = match merge::merge(inputs, texts) {
-        Ok(root) => root,
+    let Merged { root, removed } = match merge::merge(inputs, texts) {
+        Ok(merged) => merged,
         Err(problems) => return failed(problems),
     };
     if let Some(problem) = other_format(&root) {
@@ -113,6 +135,7 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
     problems.extend(meaning::check(&filled, inputs.plugins, layered));
     let has_secrets = filled.secrets().next().is_some();
     for problem in &mut problems {
+        Merged::blame(&removed, &filled.root, problem);
         edit_no_template(problem, texts, has_secrets);
     }
     // A name that is misspelt where it is used, or stands outside of a template, is

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use prony_diagnostic::Diagnostic;
 
 use crate::inputs::Inputs;
+use crate::schema::missing_message;
 use crate::template::is_template;
 use crate::text::{Texts, shift, shift_diagnostic};
-use crate::tree::{Entry, Kind, Node, Span};
+use crate::tree::{Entry, Found, Kind, Node, Span};
 use crate::wording::{list, literal, nearest, similar};
 use crate::{codes, yaml};
 
@@ -19,16 +20,93 @@ const MAX_EXTENDS: usize = 16;
 
 type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
+/// The inputs as one tree.
+pub(crate) struct Merged {
+    pub(crate) root: Node,
+    /// The keys that a layer took out.
+    pub(crate) removed: Vec<Removed>,
+}
+
+/// A key that one layer gives and another one takes out.
+pub(crate) struct Removed {
+    /// The keys that lead to the mapping it was in.
+    mapping: Vec<String>,
+    key: String,
+    /// What takes it out.
+    span: Span,
+}
+
+impl Merged {
+    /// A key that is missing because a layer takes it out is missing there.
+    pub(crate) fn blame(removed: &[Removed], root: &Node, problem: &mut Diagnostic) {
+        let Some(place) = problem.primary.as_ref().map(|label| label.span.clone()) else {
+            return;
+        };
+        let is_missing = |key: &str| match problem.code {
+            codes::MISSING_KEY => problem.message == missing_message(key),
+            codes::ENGINE_CHOICE => ["engine", "engines"].contains(&key),
+            codes::MODEL_CHOICE => ["model", "models"].contains(&key),
+            _ => false,
+        };
+        let found = removed
+            .iter()
+            .rev()
+            .find(|it| is_missing(&it.key) && it.mapping_in(root) == Some(place.clone()));
+        if let Some(removed) = found {
+            *problem = Diagnostic::error(problem.code, problem.message.clone())
+                .at(removed.span.clone(), "removed here")
+                .help("leave this out, or give a value in its place");
+        }
+    }
+}
+
+impl Removed {
+    /// `at` is the mapping, `by` what takes the key out of it.
+    fn new(mapping: &[String], by: &Entry) -> Self {
+        let span = &by.value.span;
+        Self {
+            mapping: mapping.to_vec(),
+            key: by.key.clone(),
+            span: if span.is_empty() { &by.key_span } else { span }.clone(),
+        }
+    }
+
+    /// Where a problem with the whole mapping points, if it is there and has no such key.
+    fn mapping_in(&self, root: &Node) -> Option<Span> {
+        let found = self.mapping.iter().try_fold(Found::root(root), |at, key| {
+            match key
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| at.node.items().get(index))
+            {
+                Some(node) => Some(Found {
+                    key: None,
+                    item_of: at.key.or(at.item_of),
+                    node,
+                }),
+                None => at.node.entry(key).map(Found::value_of),
+            }
+        })?;
+        found
+            .node
+            .entry(&self.key)
+            .is_none()
+            .then(|| found.name_span())
+    }
+}
+
 /// What the inputs say as one tree; all texts that were read are in `texts`.
 /// A file that can not be parsed ends it: nothing below it is known.
 pub(crate) fn merge(
     inputs: &Inputs<'_>,
     texts: &mut Texts,
-) -> std::result::Result<Node, Vec<Diagnostic>> {
+) -> std::result::Result<Merged, Vec<Diagnostic>> {
+    let mut removed = Vec::new();
     let mut roots = Vec::new();
     let mut problems = Vec::new();
     for (name, text) in &inputs.files {
-        match parse(name, text, texts).and_then(|root| extended(name, root, inputs, texts)) {
+        let root = parse(name, text, texts);
+        match root.and_then(|root| extended(name, root, inputs, texts, &mut removed)) {
             Ok(root) => roots.push(root),
             Err(problem) => problems.push(*problem),
         }
@@ -38,18 +116,18 @@ pub(crate) fn merge(
     }
     let mut root = roots
         .into_iter()
-        .reduce(over)
+        .reduce(|base, top| over(base, top, &mut Vec::new(), &mut removed))
         .ok_or_else(|| vec![Diagnostic::error(codes::DOCUMENT, "there is no file")])?;
     let sets = inputs
         .set
         .iter()
-        .map(|text| set("--set", text, texts, &mut root));
+        .map(|text| set("--set", text, texts, &mut root, &mut removed));
     let mut problems: Vec<Diagnostic> = sets.filter_map(|done| done.err().map(|p| *p)).collect();
     for text in inputs.var {
         problems.extend(var(text, texts, &mut root).err().map(|problem| *problem));
     }
     if problems.is_empty() {
-        Ok(root)
+        Ok(Merged { root, removed })
     } else {
         Err(problems)
     }
@@ -71,7 +149,13 @@ fn parse(name: &str, text: &str, texts: &mut Texts) -> Result<Node> {
 }
 
 /// A file laid over those that it extends.
-fn extended(name: &str, root: Node, inputs: &Inputs<'_>, texts: &mut Texts) -> Result<Node> {
+fn extended(
+    name: &str,
+    root: Node,
+    inputs: &Inputs<'_>,
+    texts: &mut Texts,
+    removed: &mut Vec<Removed>,
+) -> Result<Node> {
     let mut layers = vec![root];
     let mut names = vec![normal(name)];
     let mut name = name.to_owned();
@@ -123,7 +207,8 @@ fn extended(name: &str, root: Node, inputs: &Inputs<'_>, texts: &mut Texts) -> R
         names.push(normal(&base));
         name = base;
     }
-    let base = layers.into_iter().rev().reduce(over);
+    let layers = layers.into_iter().rev();
+    let base = layers.reduce(|base, top| over(base, top, &mut Vec::new(), removed));
     base.ok_or_else(|| Box::new(Diagnostic::error(codes::DOCUMENT, "there is no file")))
 }
 
@@ -159,8 +244,8 @@ fn take(node: &mut Node, key: &str) -> Option<Entry> {
     Some(entries.remove(at))
 }
 
-/// A tree with another one laid over it.
-fn over(base: Node, top: Node) -> Node {
+/// A tree with another one laid over it. `at` are the keys that lead to both.
+fn over(base: Node, top: Node, at: &mut Vec<String>, removed: &mut Vec<Removed>) -> Node {
     let span = top.span;
     let (base, tops) = match (base.kind, top.kind) {
         (Kind::Map(base), Kind::Map(tops)) => (base, tops),
@@ -173,17 +258,26 @@ fn over(base: Node, top: Node) -> Node {
         .collect();
     let mut entries: Vec<Option<Entry>> = base.into_iter().map(Some).collect();
     for entry in tops {
-        let removes = entry.value.kind.is_null();
+        let is_removal = entry.value.kind.is_null();
         match places.get(&entry.key) {
-            Some(at) if removes => entries[*at] = None,
-            Some(at) => {
-                let value = match entries[*at].take() {
-                    Some(below) => over(below.value, entry.value),
+            Some(index) if is_removal => {
+                if entries[*index].take().is_some() {
+                    removed.push(Removed::new(at, &entry));
+                }
+            }
+            Some(index) => {
+                let value = match entries[*index].take() {
+                    Some(below) => {
+                        at.push(entry.key.clone());
+                        let value = over(below.value, entry.value, at, removed);
+                        at.pop();
+                        value
+                    }
                     None => without_null(entry.value),
                 };
-                entries[*at] = Some(Entry { value, ..entry });
+                entries[*index] = Some(Entry { value, ..entry });
             }
-            None if removes => {}
+            None if is_removal => {}
             None => {
                 places.insert(entry.key.clone(), entries.len());
                 let value = without_null(entry.value);
@@ -213,7 +307,13 @@ fn without_null(mut node: Node) -> Node {
 }
 
 /// One `PATH=VALUE`.
-fn set(option: &str, text: &str, texts: &mut Texts, root: &mut Node) -> Result<()> {
+fn set(
+    option: &str,
+    text: &str,
+    texts: &mut Texts,
+    root: &mut Node,
+    removed: &mut Vec<Removed>,
+) -> Result<()> {
     let start = texts.add(option, text);
     let wrong = |span: Span, label: String| {
         Diagnostic::error(codes::OPTION, format!("{} can not be set", literal(text)))
@@ -224,6 +324,7 @@ fn set(option: &str, text: &str, texts: &mut Texts, root: &mut Node) -> Result<(
     let (path, equals) = segments(text).map_err(|at| Box::new(wrong(at.clone(), "here".into())))?;
     let value = value(&text[equals + 1..], start + equals + 1, texts)?;
     let mut at = root;
+    let keys: Vec<String> = path.iter().map(|(key, _)| key.clone()).collect();
     let mut segments = path.into_iter().peekable();
     while let Some((key, span)) = segments.next() {
         let last = segments.peek().is_none();
@@ -243,6 +344,11 @@ fn set(option: &str, text: &str, texts: &mut Texts, root: &mut Node) -> Result<(
                 if last && value.kind.is_null() {
                     if let Some(found) = found {
                         entries.remove(found);
+                        removed.push(Removed {
+                            mapping: keys[..keys.len() - 1].to_vec(),
+                            key,
+                            span: start..start + text.len(),
+                        });
                     }
                     return Ok(());
                 }

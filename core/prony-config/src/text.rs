@@ -102,6 +102,9 @@ pub(crate) fn shift_diagnostic(diagnostic: &mut Diagnostic, by: usize) {
     for label in labels {
         label.span = label.span.start + by..label.span.end + by;
     }
+    if let Some(suggestion) = &mut diagnostic.suggestion {
+        suggestion.span = suggestion.span.start + by..suggestion.span.end + by;
+    }
 }
 
 /// The part of a range on its first line, without spaces at its end.

@@ -1,5 +1,6 @@
 //! Where a run's files are.
 
+use crate::journal::{self, Event};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,8 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Lets `latest` beside the folder point to it: the run has ended.
+    /// Lets `latest` beside the folder point to it: the run has come to its end and is
+    /// reported.
     pub fn make_latest(&self) -> Result<()> {
         let results = self.path.parent().unwrap_or(Path::new("."));
         point_latest(results, &self.id())
@@ -132,4 +134,45 @@ pub fn find_run(results: &Path, name: &str) -> Result<RunFolder> {
         name: name.to_owned(),
         results: results.to_owned(),
     })
+}
+
+/// The run that is meant when none is named.
+#[derive(Debug)]
+pub struct Newest {
+    /// The newest run that is over.
+    pub folder: RunFolder,
+    /// The run that `latest` points to, if it is another one: the newest has died.
+    pub latest: Option<RunFolder>,
+    /// Newer runs that are still going on.
+    pub running: Vec<RunFolder>,
+}
+
+/// The newest run below `results` that is over, whether it came to its end or died.
+pub fn newest_run(results: &Path) -> Result<Newest> {
+    let mut newest = Newest {
+        folder: find_run(results, "latest")?,
+        latest: None,
+        running: Vec::new(),
+    };
+    let latest = newest.folder.id();
+    let later = runs(results).into_iter().rev();
+    for run in later.take_while(|run| run.id() > latest) {
+        // In this order: a run that ends in between has a last line.
+        let running = journal::is_running(&run.journal());
+        // One that died before its first line has nothing to report.
+        let Ok(journal) = journal::read(&run.journal()) else {
+            continue;
+        };
+        // One with an end began later and ended before the one that `latest` points to.
+        if matches!(journal.events.last(), Some(Event::Finished { .. })) {
+            continue;
+        }
+        if running {
+            newest.running.push(run);
+        } else {
+            newest.latest = Some(std::mem::replace(&mut newest.folder, run));
+            break;
+        }
+    }
+    Ok(newest)
 }

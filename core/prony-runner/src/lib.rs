@@ -25,7 +25,7 @@ mod subject;
 mod visit;
 pub mod worker;
 
-pub use folder::{RunFolder, find_run, runs};
+pub use folder::{Newest, RunFolder, find_run, newest_run, runs};
 pub use journal::{Event, Journal, ModelInfo, Started, Subject, Visited, is_running, read};
 pub use past::past;
 pub use report::{Reported, report};

@@ -9,6 +9,7 @@ use prony_metrics::validity;
 use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
 use prony_plugin_sdk::result::{ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA, Workload};
+use prony_plugin_sdk::words::count;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The result of the run in a folder, also of one that is still going on.
@@ -316,23 +317,26 @@ fn machine(events: &[Event]) -> Vec<String> {
     kinds.into_iter().map(told).collect()
 }
 
-/// Requests that were sent twice, per model and engine.
+/// Requests that were sent twice, per model and engine, with warm-ups, since they too meet
+/// a connection that the server has closed.
 fn resent(events: &[Event]) -> Vec<String> {
-    let mut counts = BTreeMap::<(&str, &str), u64>::new();
+    let mut counts = BTreeMap::<(&str, &str), (u64, u64)>::new();
     for event in events {
-        if let Event::Request(record) = event
-            && record.resent
-        {
+        if let Event::Request(record) = event {
             let place = &record.place;
-            *counts.entry((&place.model, &place.engine)).or_default() += 1;
+            let (twice, all) = counts.entry((&place.model, &place.engine)).or_default();
+            *twice += u64::from(record.resent);
+            *all += 1;
         }
     }
-    let warning = |((model, engine), count)| {
+    let warning = |((model, engine), (twice, all))| {
         format!(
-            "{model}: `{engine}` had closed a kept connection, so {count} requests were sent again; their time counts from the first sending"
+            "{model}: `{engine}` had closed the connection that {twice} of its {} (warm-ups counted) went out on, so they were sent again on a new one; their time counts from the first sending",
+            count(all, "request")
         )
     };
-    counts.into_iter().map(warning).collect()
+    let told = counts.into_iter().filter(|(_, (twice, _))| *twice > 0);
+    told.map(warning).collect()
 }
 
 /// The latest time in a journal without an end.

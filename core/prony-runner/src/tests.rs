@@ -2,7 +2,7 @@
 
 use crate::journal::{self, Event, Journal, SCHEMA, StageOf, Started, Visited, Writer};
 use crate::subject::subject;
-use crate::{RunFolder, find_run, past, result, result_of, runs};
+use crate::{RunFolder, find_run, newest_run, past, result, result_of, runs};
 use prony_config::{Pipeline, PluginKind, Plugins};
 use prony_metrics::record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
 use prony_plan::{Estimate, Plan, Visit};
@@ -680,6 +680,44 @@ fn latest_is_the_run_that_has_ended_last() {
     assert!(find_run(Path::new("nowhere"), "latest").is_err());
 }
 
+#[test]
+fn the_newest_run_is_the_last_that_is_over_however_it_ended() {
+    let (results, create) = results();
+    let results = results.path();
+    let whole = journal(&pipeline(SIMPLE), |_| Fate::Well);
+    let mut cut = whole.clone();
+    cut.events.pop();
+    let ids = |runs: &[RunFolder]| runs.iter().map(RunFolder::id).collect::<Vec<_>>();
+    let newest = || {
+        let found = newest_run(results).expect("a run");
+        let latest = found.latest.map(|folder| folder.id());
+        (found.folder.id(), latest, ids(&found.running))
+    };
+    assert!(newest_run(Path::new("nowhere")).is_err());
+    let ended = create("1");
+    drop(write(&ended, &whole));
+    ended.make_latest().expect("a link");
+    assert_eq!(newest(), (ended.id(), None, vec![]));
+
+    let died = create("2");
+    drop(write(&died, &cut));
+    let overtaken = create("3");
+    drop(write(&overtaken, &whole));
+    assert_eq!(newest(), (died.id(), Some(ended.id()), vec![]));
+
+    let going_on = create("4");
+    let writer = write(&going_on, &cut);
+    let stillborn = create("5");
+    std::fs::write(stillborn.journal(), "").expect("a file");
+    let running = vec![going_on.id()];
+    assert_eq!(newest(), (died.id(), Some(ended.id()), running.clone()));
+    overtaken.make_latest().expect("a link");
+    assert_eq!(newest(), (overtaken.id(), None, running));
+    drop(writer);
+    let latest = Some(overtaken.id());
+    assert_eq!(newest(), (going_on.id(), latest, vec![]));
+}
+
 // ---- the past
 
 #[test]
@@ -711,6 +749,29 @@ fn the_newest_finished_run_of_the_pipeline_tells_what_it_takes() {
         Some(16.0 * 5.0),
         "failed visits say nothing"
     );
+}
+
+#[test]
+fn requests_that_were_sent_again_are_told_of_how_many() {
+    let mut journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
+    assert!(!result(&journal).warnings.concat().contains("sent again"));
+    let (mut engine, mut all) = (String::new(), 0);
+    for event in &mut journal.events {
+        if let Event::Request(record) = event {
+            record.resent = record.place.phase == Phase::Warmup && engine.is_empty();
+            if record.resent {
+                engine.clone_from(&record.place.engine);
+            }
+        }
+    }
+    for event in &journal.events {
+        if let Event::Request(record) = event {
+            all += u64::from(record.place.engine == engine);
+        }
+    }
+    let told = format!("1 of its {all} requests (warm-ups counted)");
+    let warnings = result(&journal).warnings.concat();
+    assert!(warnings.contains(&told), "{warnings}");
 }
 
 // ---- what can be asked for

@@ -1,13 +1,12 @@
 //! `prony explain`
 
-use crate::commands::print;
 use crate::{Exit, Failure, Outcome};
 use prony_config::CODES;
 
 pub(crate) fn run(code: Option<&str>) -> Outcome {
     let Some(code) = code else {
         for code in CODES {
-            print(&format!("{}  {}", code.code, code.summary))?;
+            println!("{}  {}", code.code, code.summary);
         }
         return Ok(Exit::Ok);
     };
@@ -18,6 +17,6 @@ pub(crate) fn run(code: Option<&str>) -> Outcome {
             format!("there is no code `{code}`: `prony explain` lists all"),
         )
     })?;
-    print(page.trim_end())?;
+    println!("{}", page.trim_end());
     Ok(Exit::Ok)
 }

@@ -1,7 +1,7 @@
 //! `prony import`
 
 use crate::arguments::{Global, Import, ImportFrom};
-use crate::commands::{init, print};
+use crate::commands::init;
 use crate::{Exit, Outcome, pipeline};
 use prony_config::Imported;
 
@@ -25,7 +25,7 @@ pub(crate) fn run(global: &Global, arguments: &Import) -> Outcome {
                     init::write(file, &pipeline, arguments.force)?;
                     init::say_next(global, file);
                 }
-                None => print(pipeline.trim_end())?,
+                None => println!("{}", pipeline.trim_end()),
             }
             Ok(Exit::Ok)
         }

@@ -1,7 +1,6 @@
 //! `prony init`
 
 use crate::arguments::{Global, Init, Starter};
-use crate::commands::print;
 use crate::{Exit, Failure, Outcome};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -10,7 +9,7 @@ use std::path::Path;
 pub(crate) fn run(global: &Global, arguments: &Init) -> Outcome {
     let text = text(arguments.what);
     if arguments.file == Path::new("-") {
-        print(text.trim_end())?;
+        println!("{}", text.trim_end());
     } else {
         write(&arguments.file, text, arguments.force)?;
         say_next(global, &arguments.file);

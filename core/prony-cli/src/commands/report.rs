@@ -2,12 +2,15 @@
 
 use crate::arguments::{Global, Report};
 use crate::commands::print_json;
-use crate::{Exit, Outcome, plugins};
+use crate::{Exit, Failure, Outcome, output, plugins};
 use prony_config::{OnFailure, Reporter};
-use std::io::Write as _;
+use prony_runner::RunFolder;
 
 pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
-    let folder = prony_runner::find_run(&arguments.results, &arguments.run)?;
+    let folder = match &arguments.run {
+        Some(name) => prony_runner::find_run(&arguments.results, name)?,
+        None => newest(global, arguments)?,
+    };
     let result = prony_runner::result_of(&folder)?;
     if arguments.json {
         print_json(&result)?;
@@ -28,10 +31,33 @@ pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
     Ok(show(global, &reported))
 }
 
+/// The run that is meant when none is named. If others could be meant, says so.
+fn newest(global: &Global, arguments: &Report) -> Result<RunFolder, Failure> {
+    let newest = prony_runner::newest_run(&arguments.results)?;
+    let named = |run: &RunFolder| arguments.results.join(run.id()).display().to_string();
+    if global.quiet {
+        return Ok(newest.folder);
+    }
+    for run in &newest.running {
+        eprintln!(
+            "note: {} is still running; what it has so far: `prony report {}`",
+            run.id(),
+            named(run)
+        );
+    }
+    if let Some(latest) = &newest.latest {
+        eprintln!(
+            "note: {} was cut short; the last run that came to its end: `prony report {}`",
+            newest.folder.id(),
+            named(latest)
+        );
+    }
+    Ok(newest.folder)
+}
+
 /// Prints what reporters printed, and which files they wrote.
 pub(crate) fn show(global: &Global, reported: &prony_runner::Reported) -> Exit {
-    // A closed pipe is no failure of the run.
-    let _ = std::io::stdout().write_all(&reported.stdout);
+    output::write(&reported.stdout);
     for path in reported.files.iter().filter(|_| !global.quiet) {
         eprintln!("wrote {}", path.display());
     }

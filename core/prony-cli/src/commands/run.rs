@@ -6,7 +6,8 @@ use crate::progress::Progress;
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use prony_config::Pipeline;
 use prony_plan::{Estimate, Plan};
-use prony_plugin_sdk::{result, words};
+use prony_plugin_host::Registry;
+use prony_plugin_sdk::{Kind, result, words};
 use prony_runner::{Options, RunFolder, Runner};
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,12 +25,17 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
         announce(&pipeline, &plan, &arguments.results);
     }
     let options = options(global, &arguments.source.file)?;
-    let folder = RunFolder::create(&arguments.results, &pipeline.name)?;
+    load_plugins(&pipeline, &registry)?;
+    let folder = RunFolder::create(&arguments.results, &pipeline.name).map_err(|error| {
+        let message =
+            format!("cannot make a folder for the run: {error}; `--results DIR` puts it elsewhere");
+        Failure::new(Exit::RunFailed, message)
+    })?;
     let resolved = resolved(&pipeline)?;
     let mut progress = Progress::new(global, &plan);
 
     let finished = runtime()?.block_on(async {
-        let stop = stop_on_signal()?;
+        let stop = stop_on_signal(folder.path())?;
         let mut observer = |event: &prony_runner::Event| progress.see(event);
         let runner = Runner::new(
             &pipeline,
@@ -69,6 +75,18 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
         result::Outcome::Failed => Exit::RunFailed,
         result::Outcome::Interrupted | result::Outcome::Running => Exit::Interrupted,
     })
+}
+
+/// Loads every plugin of a pipeline. One that cannot be, such as a file that is not the
+/// locked one any more, is told before there is a run.
+fn load_plugins(pipeline: &Pipeline, registry: &Registry) -> Result<(), Failure> {
+    for engine in &pipeline.engines {
+        registry.load(Kind::Engine, &engine.plugin)?;
+    }
+    for reporter in &pipeline.reporters {
+        registry.load(Kind::Reporter, &reporter.plugin)?;
+    }
+    Ok(())
 }
 
 /// Says how long it will take, if an earlier run tells.
@@ -162,9 +180,10 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Turns true at the first Ctrl-C, SIGTERM or SIGHUP: engines are stopped and
-/// what was measured is reported. A second one kills everything at once.
+/// what was measured is reported. A second one kills everything at once; what
+/// was measured is in the journal in `folder`.
 /// On a thread of its own, so that it is heard whatever the run is busy with.
-fn stop_on_signal() -> Result<watch::Receiver<bool>, Failure> {
+fn stop_on_signal(folder: &Path) -> Result<watch::Receiver<bool>, Failure> {
     let (sender, receiver) = watch::channel(false);
     let failure = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());
     let runtime = runtime()?;
@@ -176,6 +195,7 @@ fn stop_on_signal() -> Result<watch::Receiver<bool>, Failure> {
         listen(SignalKind::hangup())?,
     );
     drop(inside);
+    let folder = folder.display().to_string();
     let watch = async move {
         loop {
             tokio::select! {
@@ -185,6 +205,9 @@ fn stop_on_signal() -> Result<watch::Receiver<bool>, Failure> {
             }
             if sender.send_replace(true) {
                 prony_runner::process::kill_all();
+                eprintln!(
+                    "killed; what was measured is in {folder}: `prony report {folder}` reports it"
+                );
                 #[expect(clippy::exit, reason = "the user asked twice")]
                 std::process::exit(Exit::Interrupted as i32);
             }

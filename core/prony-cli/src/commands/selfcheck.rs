@@ -1,8 +1,8 @@
 //! `prony selfcheck`: the load client against the server with a known schedule.
 
 use crate::arguments::{Global, Selfcheck};
-use crate::commands::{print, print_json};
-use crate::{Exit, Failure, Outcome, pipeline, plugins};
+use crate::commands::print_json;
+use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use prony_config::{Arrival, Pipeline};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{Load, Message, Usage, alone, start};
@@ -105,7 +105,7 @@ pub(crate) fn run(global: &Global, arguments: &Selfcheck) -> Outcome {
     if arguments.json {
         print_json(&checks)?;
     } else {
-        print(&table(&checks))?;
+        output::line(format_args!("{}", table(&checks)));
     }
     let valid = checks.iter().all(|check| check.invalid.is_empty());
     Ok(if valid { Exit::Ok } else { Exit::NotValid })

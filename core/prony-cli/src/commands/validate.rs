@@ -1,7 +1,6 @@
 //! `prony validate`
 
 use crate::arguments::{Format, Global, Validate};
-use crate::commands::print;
 use crate::{Exit, Outcome, pipeline, plugins};
 use prony_diagnostic::Diagnostic;
 
@@ -24,9 +23,9 @@ pub(crate) fn run(global: &Global, validate: &Validate) -> Outcome {
     }
     match validate.format {
         Format::Human => {}
-        Format::Json => print(&prony_diagnostic::json(&all))?,
-        Format::Sarif => print(&prony_diagnostic::sarif(&all, &summary))?,
-        Format::Github => print(prony_diagnostic::github(&all).trim_end())?,
+        Format::Json => println!("{}", prony_diagnostic::json(&all)),
+        Format::Sarif => println!("{}", prony_diagnostic::sarif(&all, &summary)),
+        Format::Github => println!("{}", prony_diagnostic::github(&all).trim_end()),
     }
     Ok(if invalid {
         Exit::InvalidPipeline

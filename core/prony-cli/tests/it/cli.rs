@@ -324,6 +324,45 @@ fn a_reader_that_has_gone_away_ends_nothing() {
     assert!(report.is_file(), "the run was reported");
 }
 
+/// A disk that is full is no reader that has seen enough.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_is_lost_is_a_failure() {
+    let scratch = Scratch::new();
+    let pipeline = pipeline([("engine", truth(&[]))]);
+    scratch.write("pipeline.yaml", pipeline.to_string());
+    let lock = lock();
+    for command in [
+        "run pipeline.yaml",
+        "report",
+        "report --json",
+        "plan pipeline.yaml",
+        "list",
+        "validate pipeline.yaml",
+        "explain P0101",
+        "init hello -",
+        "schema",
+        "completions bash",
+        "plugin list",
+    ] {
+        let full = fs::File::create("/dev/full").expect("a full device");
+        let said = std::process::Command::new(PRONY)
+            .arg("--lock")
+            .arg(&lock)
+            .args(command.split(' '))
+            .current_dir(scratch.path(""))
+            .stdout(full)
+            .output()
+            .expect("prony starts");
+        let words = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(1), "{command}: {words}");
+        let told = words.matches("error: standard output: No space left on device");
+        assert_eq!(told.count(), 1, "{command}: {words}");
+    }
+    let report = scratch.path("results/latest/report.md");
+    assert!(report.is_file(), "the run was reported");
+}
+
 #[test]
 fn a_results_folder_that_cannot_be_made_is_told() {
     let scratch = Scratch::new();
@@ -333,7 +372,11 @@ fn a_results_folder_that_cannot_be_made_is_told() {
         pipeline([("engine", truth(&[]))]).to_string(),
     );
     let said = scratch.prony(&["run", "pipeline.yaml", "--results", "file/results"]);
-    said.exits(1).complains("file/results");
+    said.exits(1)
+        .complains("cannot make a folder for the run: `file/results`")
+        .complains("`--results DIR`");
+    let said = scratch.prony(&["run", "pipeline.yaml", "--results", "file"]);
+    said.exits(1).complains("`--results DIR`");
 }
 
 // ---- plugins
@@ -447,7 +490,14 @@ fn a_plugin_that_was_changed_is_not_run() {
     let mut bytes = fs::read(&plugin).expect("the plugin is there");
     bytes.push(0);
     fs::write(plugin, bytes).expect("a file");
-    run().exits(1).complains("has changed since it was locked");
+    let runs = || fs::read_dir(scratch.path("results")).expect("runs").count();
+    let before = runs();
+    run()
+        .exits(5)
+        .complains("[X0006]")
+        .complains("has changed since it was locked")
+        .complains("run `prony plugin add");
+    assert_eq!(runs(), before, "nothing was run");
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn after_ctrl_c_and_what_was_measured_is_reported() {
     run.reports("The run was interrupted");
     run.agrees_with_its_journal("engine");
     run.complains("stopping:");
+    run.complains(" requests (5000 planned)");
     assert!(run.engine("engine")["total_time_s"].as_f64() > Some(0.0));
     let journal = run.journal();
     let last: Vec<&Value> = journal.iter().rev().take(2).collect();
@@ -124,9 +125,14 @@ fn a_second_ctrl_c_does_not_wait() {
     });
     let begin = Instant::now();
     started.signal(Signal::INT);
-    started.wait().exits(130);
+    let said = started.wait().exits(130);
     assert!(begin.elapsed() < Duration::from_secs(30), "not the 60 s");
     ends(scratch.wait_for_pid("engine.pid"));
+    let said = said.complains("killed; what was measured is in results/");
+    let words = said.stderr.split("`prony report ").nth(1);
+    let folder = words.and_then(|it| it.split('`').next()).expect("a way on");
+    let report = scratch.prony(&["report", folder, "--json"]).exits(0).json();
+    assert_eq!(report["run"]["outcome"], "interrupted");
 }
 
 /// The kernel does it: prony itself has no chance to.
@@ -134,12 +140,32 @@ fn a_second_ctrl_c_does_not_wait() {
 #[test]
 fn after_prony_was_killed() {
     let scratch = Scratch::new();
+    // Fewer requests than are waited for next.
+    let short = pipeline([("engine", crate::kit::truth(&[]))]).stage("measure", "requests", 2);
+    let ended = scratch.run(&short).exits(0);
     let started = in_the_middle(&scratch, TELL);
+    let reported = |name: &[&str]| {
+        let said = scratch.prony(&[&["report", "--json"], name].concat());
+        let said = said.exits(0);
+        let run = said.json()["run"].clone();
+        (run["id"].clone(), run["outcome"].clone(), said)
+    };
+    let id = |run: &crate::kit::Run| run.folder.file_name().expect("a name").to_owned();
+    let (first, outcome, said) = reported(&[]);
+    assert_eq!(first, *id(&ended).to_string_lossy());
+    assert_eq!(outcome, "completed");
+    said.complains("is still running; what it has so far: `prony report results/");
+
     started.signal(Signal::KILL);
     assert_eq!(started.wait().code, None);
     ends(scratch.wait_for_pid("engine.pid"));
-    let report = scratch.prony(&["report", "--json"]).exits(0).json();
-    assert_eq!(report["run"]["outcome"], "interrupted");
+    let (second, outcome, said) = reported(&[]);
+    assert_ne!(second, first, "not the older one");
+    assert_eq!(outcome, "interrupted");
+    said.complains("was cut short; the last run that came to its end: `prony report results/");
+    let (latest, outcome, said) = reported(&["latest"]);
+    assert_eq!((latest, outcome), (first, "completed".into()));
+    assert_eq!(said.stderr, "");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use prony_diagnostic::Diagnostic;
 use serde_json::Value;
 
 use super::check::has_type;
+use crate::template::is_template;
 use crate::tree::{Entry, Found, Kind, Node};
 use crate::wording::{found as what, list, literal, nearest, quoted, similar, with_article};
 use crate::yaml::scalar;
@@ -99,7 +100,7 @@ pub(super) fn unknown_key(
 }
 
 /// The message for a key that must be given and is not.
-pub(super) fn missing_message(property: &str) -> String {
+pub(crate) fn missing_message(property: &str) -> String {
     format!("missing key {}", literal(property))
 }
 
@@ -204,6 +205,11 @@ fn conversion(
 
 fn conversion_in_words(found: &Found<'_>, types: &[&str], expected: &str) -> String {
     let wants = |name| types.contains(&name);
+    if (wants("integer") || wants("number"))
+        && let Some(number) = found.node.text().and_then(in_full)
+    {
+        return format!("write the number in full: `{number}`");
+    }
     let is_root = found.key.is_none() && found.item_of.is_none();
     let text = match &found.node.kind {
         Kind::Null if wants("object") => {
@@ -251,6 +257,23 @@ fn number(text: &str, fraction: bool) -> Option<String> {
         Kind::Number(value) => (fraction || !value.is_f64()).then_some(number),
         _ => None,
     }
+}
+
+/// The number that a text such as `10k` or `1.5M` stands for, if it is a whole one.
+fn in_full(text: &str) -> Option<u64> {
+    /// Where every whole number still has a float of its own.
+    const MOST: f64 = 1e15;
+    let text = text.trim();
+    let (digits, factor) = match text.char_indices().next_back()? {
+        (at, 'k' | 'K') => (&text[..at], 1e3),
+        (at, 'M') => (&text[..at], 1e6),
+        _ => return None,
+    };
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let number = digits.trim_end();
+    let number = number.chars().all(is_number).then(|| number.parse::<f64>());
+    let number = number?.ok()? * factor;
+    (number.fract() == 0.0 && number < MOST).then_some(number as u64)
 }
 
 fn is_expression(text: &str) -> bool {
@@ -394,10 +417,16 @@ pub(super) fn several_tags(
         (Some(form), None) if form.is("object") => problem.help(format!(
             "indent {other_name} further to put it into {first_name}"
         )),
-        (Some(form), None) => problem.help(format!(
-            "remove {other_name}: all of it is `{}`",
-            form.example()
-        )),
+        (Some(form), None) => {
+            let value = &first.value;
+            let given = has_type(&value.kind, form.value) || value.text().is_some_and(is_template);
+            let whole = if given {
+                format!("{}: {}", first.key, inline(value))
+            } else {
+                form.example()
+            };
+            problem.help(format!("remove {other_name}: all of it is `{whole}`"))
+        }
     }
 }
 
@@ -443,9 +472,12 @@ pub(super) fn pattern(found: &Found<'_>, schema: &Value, pattern: &str) -> Diagn
         Some(text) => problem.note(sentence(text)),
         None => problem.note(format!("the form as a regular expression: `{pattern}`")),
     };
-    match duration::meant(text).filter(|_| title(schema) == Some("duration")) {
+    if title(schema) != Some("duration") {
+        return problem.help("write it in that form");
+    }
+    match duration::meant(text) {
         Some(meant) => problem.suggest("write one number and one unit", span, meant.to_string()),
-        None => problem.help("write it in that form"),
+        None => problem.help(duration::forms(text)),
     }
 }
 

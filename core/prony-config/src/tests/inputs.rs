@@ -114,6 +114,80 @@ fn an_overlay_need_not_be_a_mapping_to_be_refused_well() {
 }
 
 #[test]
+fn a_key_that_a_layer_removes_is_missing_there() {
+    for (layer, place) in [
+        ("name: ok\nworkload: null", "null"),
+        ("name: ok\nworkload:", "workload"),
+        ("engines: null", "null"),
+        ("models: ~", "~"),
+        (
+            "name: ok\nworkload: { max_tokens: 3, prompts: null }",
+            "null",
+        ),
+        ("engines: { right: { plugin: null, config: {} } }", "null"),
+    ] {
+        let layers = [("base.yaml", BASE), ("top.yaml", layer)];
+        let problems = load_layers(&layers, &[], &[], &[]).expect_err("incomplete");
+        let text = human(&problems, false);
+        let removed = text.contains("removed here") && text.contains("or give a value");
+        assert!(removed, "{text}");
+        let named = problems.iter().find_map(|problem| {
+            let label = problem.primary.as_ref()?;
+            let source = label.source_in(problem)?;
+            let is_it = label.text == "removed here" && source.name == "top.yaml";
+            is_it.then(|| source.text[label.span.clone()].to_owned())
+        });
+        assert_eq!(named.as_deref(), Some(place), "{text}");
+    }
+    // A layer above that says it again changes where the mapping is, and not who is to blame.
+    let first = "workload: { prompts: null }";
+    let layers = [
+        ("base.yaml", BASE),
+        ("a.yaml", first),
+        ("b.yaml", "workload: { max_tokens: 1 }"),
+    ];
+    let text = refused(load_layers(&layers, &[], &[], &[]));
+    assert!(
+        text.contains("a.yaml:1:22") && text.contains("removed here"),
+        "{text}"
+    );
+    let extending = [("top.yaml", "extends: base.yaml\nworkload: null")];
+    let text = refused(load_layers(&extending, &[("base.yaml", BASE)], &[], &[]));
+    assert!(
+        text.contains("top.yaml:2:11") && text.contains("removed here"),
+        "{text}"
+    );
+    let text = refused(base(&["models.0.id="], &[]));
+    assert!(
+        text.contains("removed here") && text.contains("--set"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_overlay_alone_is_said_to_be_one() {
+    let overlay = "engines: { left: null, other: { plugin: mock } }";
+    let problems = load_layers(&[("x.overlay.yaml", overlay)], &[], &[], &[]);
+    let problems = problems.expect_err("not a pipeline");
+    let notes = |problem: &Diagnostic| problem.notes.concat();
+    assert!(notes(&problems[0]).contains("`prony validate PIPELINE -f x.overlay.yaml`"));
+    assert!(
+        problems[1..]
+            .iter()
+            .all(|it| !notes(it).contains("PIPELINE"))
+    );
+    for other in [
+        "engines: {}\nstages: []",
+        "extends: base.yaml\nmodels: 1",
+        "nonsense: 1",
+    ] {
+        let outcome = load_layers(&[("a.yaml", other)], &[("base.yaml", BASE)], &[], &[]);
+        let text = refused(outcome);
+        assert!(!text.contains("validate PIPELINE"), "{text}");
+    }
+}
+
+#[test]
 fn a_chain_of_files_is_laid_over_each_other() {
     let mid = "extends: base.yaml\nname: mid\nschedule: { cycles: 8 }";
     let top = "extends: sub/../mid.yaml\nname: top";
@@ -258,6 +332,17 @@ fn a_wrong_value_of_set_is_shown_in_the_argument() {
     assert_eq!(at(base(&["name=!x a"], &[])), ("P0003", "!x a".into()));
     let outcome = base(&["workload.system=\"${{ vars.nope }}\""], &[]);
     assert_eq!(at(outcome), ("P0203", "vars.nope".into()));
+}
+
+/// An edit is one of the text that is wrong, not of the first one.
+#[test]
+fn an_edit_stays_in_its_text() {
+    let layers = [("base.yaml", "{ name: \"éééé\" }")];
+    let text = refused(load_layers(&layers, &[], &["a= [.&a${{a&aa${{"], &[]));
+    assert!(text.contains("--set"), "{text}");
+    let layers = [("base.yaml", BASE), ("top.yaml", "description: a b: c")];
+    let text = refused(load_layers(&layers, &[], &[], &[]));
+    assert!(text.contains("1 + description: \"a b: c\""), "{text}");
 }
 
 #[test]

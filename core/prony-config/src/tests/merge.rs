@@ -41,7 +41,7 @@ fn merged(layers: &[&Value]) -> Value {
         ..Inputs::one("", "", &Installed)
     };
     let root = merge(&inputs, &mut Texts::default()).expect("JSON is YAML");
-    root.to_json()
+    root.root.to_json()
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -150,7 +150,7 @@ proptest! {
     fn a_setting_is_found_again(key in "[a-d]", below in "[a-z. ]{1,6}", value in -1000_i64..1000) {
         let text = format!("{key}.\"{below}\"={value}");
         let inputs = Inputs { set: &[text], ..Inputs::one("a", "{}", &Installed) };
-        let root = merge(&inputs, &mut Texts::default()).expect("a setting");
+        let root = merge(&inputs, &mut Texts::default()).expect("a setting").root;
         prop_assert_eq!(root.to_json(), json!({ key: { below: value } }));
     }
 }

@@ -97,6 +97,8 @@ pub(crate) enum Command {
     List(List),
     /// Report a run again, from its journal.
     Report(Report),
+    /// Score a run as other tools define their metrics.
+    Metrics(Metrics),
     /// Measure prony's own load client against a server with a known schedule.
     Selfcheck(Selfcheck),
     /// Print a completion script for a shell.
@@ -139,6 +141,32 @@ pub(crate) struct Layers {
     /// Take warnings for errors.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) deny: Option<Deny>,
+}
+
+/// Scores the measured requests of a run by several definitions, side by side.
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// The run: a folder, or a name below the results folder; the newest that is over
+    /// without it.
+    pub(crate) run: Option<String>,
+    /// Folder with runs.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Whose definitions; all without it. May be repeated.
+    #[arg(long, value_parser = ["prony", "vllm", "aiperf", "mlperf"], value_delimiter = ',')]
+    pub(crate) definition: Vec<String>,
+    /// Objective for goodput: the longest time to the first token.
+    #[arg(long, value_name = "MS")]
+    pub(crate) ttft_ms: Option<f64>,
+    /// Objective for goodput: the longest time per output token.
+    #[arg(long, value_name = "MS")]
+    pub(crate) tpot_ms: Option<f64>,
+    /// Objective for goodput: the longest latency.
+    #[arg(long, value_name = "MS")]
+    pub(crate) latency_ms: Option<f64>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Checks with a pipeline's own ways of sending, or with some numbers of requests in flight.

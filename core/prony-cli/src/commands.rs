@@ -4,6 +4,7 @@ pub(crate) mod explain;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod list;
+pub(crate) mod metrics;
 pub(crate) mod plan;
 pub(crate) mod plugin;
 pub(crate) mod report;

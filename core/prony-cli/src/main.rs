@@ -104,6 +104,7 @@ fn main() -> ExitCode {
         Command::Plugin { command } => commands::plugin::run(&arguments.global, command),
         Command::List(list) => commands::list::run(list),
         Command::Report(report) => commands::report::run(&arguments.global, report),
+        Command::Metrics(metrics) => commands::metrics::run(metrics),
         Command::Selfcheck(selfcheck) => commands::selfcheck::run(&arguments.global, selfcheck),
         Command::Completions { shell } => Ok(commands::completions(*shell)),
         Command::TruthServer(server) => commands::truth_server(server),

@@ -1,7 +1,10 @@
 //! The rules of comparison, metrics and thresholds.
 
 use prony_metrics::comparison::{Design, Side, compare};
-use prony_metrics::record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
+use prony_metrics::definition::{Definition, Objectives, cadence, goodput_share, score};
+use prony_metrics::record::{
+    Arrival, ErrorClass, Failed, Observation, Phase, Place, Record, Stamps,
+};
 use prony_metrics::statistics::{critical_value, distribution, smallest_sample};
 use prony_metrics::summary::{Visit, engine, throughput};
 use prony_metrics::threshold::{Threshold, judge};
@@ -431,4 +434,89 @@ fn thresholds_of_another_model_are_not_asked_for() {
         ..other
     };
     assert_eq!(judge(&[other], &[measured_on_one()]), []);
+}
+
+/// Three arrivals, 100 ms after being due, 90 after sending; the end comes 5 ms after the
+/// last; 5 tokens.
+fn streamed() -> Record {
+    let mut record = record("a", 1, 0, 0.0, 5);
+    let ms = |ms: u64| ms * 1_000_000;
+    record.stamps = Stamps {
+        intended_ns: ms(1000),
+        sent_ns: ms(1010),
+        end_ns: ms(1145),
+        ..Stamps::default()
+    };
+    record.arrivals = [1100, 1110, 1140].map(|at| Arrival(ms(at), 0)).into();
+    assert!(record.ok());
+    record
+}
+
+#[test]
+fn tools_mean_different_things_by_the_same_words() {
+    let record = streamed();
+    let mean = |definition, metric: &str| {
+        let scored = score(definition, &[&record]);
+        let found = scored.iter().find(|it| it.metric == metric);
+        found.unwrap_or_else(|| panic!("{metric}: {scored:?}")).mean
+    };
+    for (definition, metric, expected) in [
+        (Definition::Prony, "time_to_first_token_ms", 100.0),
+        (Definition::Prony, "inter_token_latency_ms", 20.0),
+        (Definition::Prony, "time_per_output_token_ms", 45.0 / 4.0),
+        (Definition::Prony, "request_latency_ms", 145.0),
+        (Definition::Vllm, "TTFT (ms)", 90.0),
+        (Definition::Vllm, "ITL (ms)", 20.0),
+        (Definition::Vllm, "TPOT (ms)", 10.0),
+        (Definition::Vllm, "E2EL (ms)", 130.0),
+        (Definition::Aiperf, "Time To First Token (ms)", 90.0),
+        (Definition::Aiperf, "Inter Token Latency (ms)", 10.0),
+        (Definition::Aiperf, "Request Latency (ms)", 130.0),
+        (Definition::Mlperf, "First Token latency (ms)", 100.0),
+        (Definition::Mlperf, "Time per Output Token (ms)", 10.0),
+        (Definition::Mlperf, "Sample latency (ms)", 145.0),
+    ] {
+        let seen = mean(definition, metric);
+        assert!((seen - expected).abs() < 1e-9, "{metric}: {seen}");
+    }
+}
+
+#[test]
+fn a_percentile_needs_enough_requests() {
+    let record = streamed();
+    let of = |n: usize| score(Definition::Vllm, &vec![&record; n])[0].clone();
+    assert_eq!((of(43).p90, of(458).p99), (None, None));
+    assert_eq!((of(44).p90, of(459).p99), (Some(90.0), Some(90.0)));
+    assert!(score(Definition::Vllm, &[]).is_empty());
+}
+
+#[test]
+fn what_failed_has_missed_its_objectives() {
+    let good = streamed();
+    let mut bad = streamed();
+    bad.failed = Some(Failed::new(ErrorClass::Timeout, "?"));
+    let share = |ttft| {
+        let objectives = Objectives {
+            time_to_first_token_ms: Some(ttft),
+            ..Objectives::default()
+        };
+        goodput_share(&[&good, &bad], objectives)
+    };
+    assert_eq!((share(100.0), share(99.0)), (Some(0.5), Some(0.0)));
+    assert_eq!(goodput_share(&[], Objectives::default()), None);
+}
+
+#[test]
+fn cadence_tells_stalls_and_tokens_at_a_time() {
+    let mut record = streamed();
+    let ms = |ms: u64| Arrival(ms * 1_000_000, 0);
+    // Nine gaps of 10 ms and one of 110.
+    record.arrivals = (0..10)
+        .map(|k| ms(1100 + 10 * k))
+        .chain([ms(1300)])
+        .collect();
+    record.output_tokens = Some(22);
+    let seen = cadence(&[&record]);
+    assert_eq!(seen.arrivals_per_token, Some(0.5));
+    assert_eq!(seen.stall_ratio, Some(110.0 / 200.0));
 }

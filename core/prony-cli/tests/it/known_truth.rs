@@ -184,3 +184,44 @@ fn a_kept_connection_that_the_server_closes_is_no_failure_of_the_engine() {
     run.all_well("engine");
     assert_eq!(run.requests("engine").len(), 4);
 }
+
+#[test]
+fn one_recording_is_scored_by_several_definitions() {
+    let scratch = Scratch::new();
+    let run = scratch.run(&pipeline([("engine", truth(&[]))])).exits(0);
+    let groups = scratch
+        .prony(&["metrics", "--latency-ms", "60000", "--json"])
+        .exits(0)
+        .json();
+    let group = &groups[0];
+    assert_eq!(group["requests"], 4);
+    assert_eq!(group["goodput_share"], 1.0);
+    let metric = |definition: &str, name: &str| {
+        let of_it = |it: &&Value| it["definition"] == definition;
+        let defined = group["definitions"].as_array().expect("a list");
+        let metrics = defined.iter().find(of_it).expect(definition)["metrics"].clone();
+        let metrics = metrics.as_array().expect("a list").clone();
+        metrics
+            .into_iter()
+            .find(|it| it["metric"] == name)
+            .expect("a metric")
+    };
+    // prony's own are those of the result.
+    let own = metric("prony", "time_to_first_token_ms");
+    let result = &run.engine("engine")["time_to_first_token_ms"];
+    assert_eq!(own["mean"], result["mean"]);
+    assert_eq!(own["p90"], Value::Null, "4 are too few");
+    // One chunk for each token: then all mean the same gap, but for the end.
+    let [itl, tpot] = [
+        metric("vllm", "ITL (ms)"),
+        metric("aiperf", "Inter Token Latency (ms)"),
+    ];
+    assert!((number(&itl["mean"]) - number(&tpot["mean"])).abs() < 1e-6);
+    let said = scratch
+        .prony(&["metrics", "--definition", "mlperf"])
+        .exits(0);
+    said.prints("Sample latency (ms)").prints("n too small");
+    scratch
+        .prony(&["metrics", "--definition", "nonsense"])
+        .exits(2);
+}

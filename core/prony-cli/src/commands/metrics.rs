@@ -1,0 +1,157 @@
+//! `prony metrics`: a recording, scored as several tools define what they report.
+
+use crate::arguments::Metrics;
+use crate::commands::print_json;
+use crate::{Exit, Outcome, output};
+use prony_metrics::definition::{
+    Cadence, Definition, Objectives, Scored, cadence, goodput_share, score,
+};
+use prony_metrics::record::{Phase, Record};
+use prony_runner::Event;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The requests that are reported together.
+#[derive(Debug, Serialize)]
+struct Group {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cell: String,
+    model: String,
+    engine: String,
+    measure: String,
+    requests: u64,
+    succeeded: u64,
+    definitions: Vec<Defined>,
+    cadence: Cadence,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goodput_share: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Defined {
+    definition: Definition,
+    metrics: Vec<Scored>,
+}
+
+pub(crate) fn run(arguments: &Metrics) -> Outcome {
+    let folder = match &arguments.run {
+        Some(name) => prony_runner::find_run(&arguments.results, name)?,
+        None => prony_runner::newest_run(&arguments.results)?.folder,
+    };
+    let journal = prony_runner::read(&folder.journal())?;
+    let mut groups = BTreeMap::<_, Vec<&Record>>::new();
+    for event in &journal.events {
+        if let Event::Request(record) = event
+            && record.place.phase == Phase::Measure
+        {
+            let place = &record.place;
+            let key = (&place.cell, &place.model, &place.stage, &place.engine);
+            groups.entry(key).or_default().push(record);
+        }
+    }
+    let objectives = Objectives {
+        time_to_first_token_ms: arguments.ttft_ms,
+        time_per_output_token_ms: arguments.tpot_ms,
+        request_latency_ms: arguments.latency_ms,
+    };
+    let asked = objectives != Objectives::default();
+    let definitions: Vec<Definition> = Definition::ALL
+        .into_iter()
+        .filter(|it| {
+            arguments.definition.is_empty()
+                || arguments.definition.iter().any(|name| name == it.name())
+        })
+        .collect();
+    let groups: Vec<Group> = groups
+        .into_iter()
+        .map(|((cell, model, measure, engine), records)| Group {
+            cell: cell.clone(),
+            model: model.clone(),
+            engine: engine.clone(),
+            measure: measure.clone(),
+            requests: records.len() as u64,
+            succeeded: records.iter().filter(|record| record.ok()).count() as u64,
+            definitions: definitions
+                .iter()
+                .map(|definition| Defined {
+                    definition: *definition,
+                    metrics: score(*definition, &records),
+                })
+                .collect(),
+            cadence: cadence(&records),
+            goodput_share: goodput_share(&records, objectives).filter(|_| asked),
+        })
+        .collect();
+    if arguments.json {
+        print_json(&groups)?;
+    } else {
+        for group in &groups {
+            show(group);
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(group: &Group) {
+    let Group {
+        cell,
+        model,
+        engine,
+        measure,
+        requests,
+        succeeded,
+        definitions,
+        cadence,
+        goodput_share,
+    } = group;
+    let cell = if cell.is_empty() {
+        String::new()
+    } else {
+        format!(" · {cell}")
+    };
+    output::line(format_args!(
+        "{model}{cell} · {measure} · {engine}: {succeeded} of {requests} requests succeeded"
+    ));
+    let number = |value: Option<f64>| {
+        value.map_or_else(|| "n too small".to_owned(), |value| format!("{value:.2}"))
+    };
+    output::line(format_args!(
+        "  {:10}{:28}{:>7}{:>12}{:>12}{:>13}{:>13}{:>12}",
+        "", "", "n", "mean", "p50", "p90", "p99", "max"
+    ));
+    for Defined {
+        definition,
+        metrics,
+    } in definitions
+    {
+        for metric in metrics {
+            output::line(format_args!(
+                "  {:10}{:28}{:>7}{:>12.2}{:>12.2}{:>13}{:>13}{:>12.2}",
+                definition.name(),
+                metric.metric,
+                metric.n,
+                metric.mean,
+                metric.p50,
+                number(metric.p90),
+                number(metric.p99),
+                metric.max
+            ));
+        }
+    }
+    let percent = |share: Option<f64>| {
+        share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0))
+    };
+    output::line(format_args!(
+        "  arrivals per token {}, stalls {} of the time between first and last",
+        cadence
+            .arrivals_per_token
+            .map_or_else(|| "–".to_owned(), |value| format!("{value:.2}")),
+        percent(cadence.stall_ratio)
+    ));
+    if goodput_share.is_some() {
+        output::line(format_args!(
+            "  {} of all requests reached the objectives",
+            percent(*goodput_share)
+        ));
+    }
+}

@@ -37,10 +37,16 @@ impl Engine for OpenAi {
                 "/base_url",
                 "`base_url` and `launch` exclude each other: a launched server listens where prony says",
             )),
-            (Some(url), None) if !url.starts_with("http://") => Err(Error::config(
-                "/base_url",
-                format!("`{url}` is not an `http://` URL; prony does not speak TLS yet"),
-            )),
+            (Some(url), None)
+                if !["http://", "https://"]
+                    .iter()
+                    .any(|scheme| url.starts_with(scheme)) =>
+            {
+                Err(Error::config(
+                    "/base_url",
+                    format!("`{url}` begins neither with `http://` nor with `https://`"),
+                ))
+            }
             (None, Some(launch)) if launch.command.is_empty() => Err(Error::config(
                 "/launch/command",
                 "the command is empty: give the program and its arguments",

@@ -78,17 +78,31 @@ fn heading(result: &RunResult, width: usize) -> String {
         cells => format!("{} × ", count(cells, "cell")),
     };
     let requests = format!(
-        "{cells}{} × {} ({} first as warm-up), {} at a time, {} at most",
+        "{cells}{} × {} ({} first as warm-up), {}, {} at most",
         count(run.cycles.into(), "cycle"),
         range(groups().map(|it| it.requests_per_visit), "request"),
         range(groups().map(|it| it.warmup_requests), ""),
-        range(groups().map(|it| it.concurrency), ""),
+        sending(&result.models),
         range(
             std::iter::once(work).chain(own).map(|it| it.max_tokens),
             "token"
         )
     );
     wrap("", &title, width) + &wrap("", &machine, width) + &wrap("", &requests, width)
+}
+
+/// `4 at a time`, or how an open loop sends.
+fn sending(groups: &[ModelResult]) -> String {
+    let first = groups.first().and_then(|it| it.arrival.as_deref());
+    match first {
+        Some(arrival) if groups.iter().all(|it| it.arrival.as_deref() == first) => {
+            one_line(arrival)
+        }
+        _ => format!(
+            "{} at a time",
+            range(groups.iter().map(|it| it.concurrency), "")
+        ),
+    }
 }
 
 /// `10 requests`, or `10 to 20 requests` if the numbers differ.

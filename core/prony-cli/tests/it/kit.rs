@@ -109,6 +109,8 @@ impl Scratch {
             .current_dir(self.0.path())
             .env_remove("PRONY_LOCK")
             .env_remove("NO_COLOR")
+            // Who signs certificates, for tests with encryption.
+            .env("SSL_CERT_FILE", self.path("certificate.pem"))
             .stdin(Stdio::null())
             .stdout(stream("stdout"))
             .stderr(stream("stderr"))

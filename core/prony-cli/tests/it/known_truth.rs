@@ -225,3 +225,33 @@ fn one_recording_is_scored_by_several_definitions() {
         .prony(&["metrics", "--definition", "nonsense"])
         .exits(2);
 }
+
+#[test]
+fn an_encrypted_server_is_measured_alike() {
+    let scratch = Scratch::new();
+    let certificate = scratch.path("certificate.pem");
+    let certificate = certificate.to_str().expect("the path is text");
+    let server = Server::start(&["--tls", "--tls-certificate", certificate]);
+    let url = server.url.replace("127.0.0.1", "localhost");
+    let attached = json!({ "plugin": "openai", "config": { "base_url": url } });
+    let run = scratch
+        .run(&pipeline([("engine", attached.clone())]))
+        .exits(0);
+    run.all_well("engine");
+    if cfg!(target_os = "linux") {
+        assert_eq!(run.engine("engine")["client"]["stamps"], "kernel");
+    }
+    // A certificate that nobody signed is no server to be trusted.
+    let elsewhere = Scratch::new();
+    let other = elsewhere.path("certificate.pem");
+    let other = other.to_str().expect("the path is text");
+    let _other = Server::start(&["--tls", "--tls-certificate", other]);
+    let run = elsewhere.run(&pipeline([("engine", attached)])).exits(1);
+    let errors = &run.engine("engine")["error_messages"];
+    assert!(
+        errors["connect"]
+            .as_str()
+            .is_some_and(|it| it.contains("certificate")),
+        "{errors}"
+    );
+}

@@ -1,6 +1,8 @@
 //! The command line.
 
+use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use prony_metrics::definition::Definition;
 use prony_truth_server::{Framing, PromptTokens};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -153,7 +155,7 @@ pub(crate) struct Metrics {
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
     /// Whose definitions; all without it. May be repeated.
-    #[arg(long, value_parser = ["prony", "vllm", "aiperf", "mlperf"], value_delimiter = ',')]
+    #[arg(long, value_parser = PossibleValuesParser::new(Definition::ALL.map(Definition::name)), value_delimiter = ',')]
     pub(crate) definition: Vec<String>,
     /// Objective for goodput: the longest time to the first token.
     #[arg(long, value_name = "MS")]

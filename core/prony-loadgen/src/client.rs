@@ -136,6 +136,12 @@ impl Usage {
         }
     }
 
+    /// Whether the kernel stamped at least 99 in 100 reads. It takes a moment to begin with
+    /// it; what came before is late by the read.
+    pub fn is_stamped_by_kernel(&self) -> bool {
+        self.stamped_by_kernel * 100 >= self.reads * 99
+    }
+
     /// Adds another shard's.
     pub fn add(&mut self, other: &Self) {
         self.wall_ns = self.wall_ns.max(other.wall_ns);

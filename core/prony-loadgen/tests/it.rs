@@ -373,3 +373,20 @@ fn rare_looks_lose_nothing() {
         assert!(usage.behind_ns.max() > 1_000_000);
     }
 }
+
+#[test]
+fn an_open_loop_to_nobody_ends_too() {
+    let server = Server::spawn(config()).expect("a server");
+    let mut load = load(&server, 300, 8);
+    load.arrival = Arrival::Open {
+        offsets_ns: (0..300).map(|k| k * 1_000_000).collect(),
+        max_in_flight: 20,
+    };
+    server.stop().expect("stops");
+    let (exchanges, _) = run(load);
+    assert_eq!(exchanges.len(), 300);
+    for exchange in exchanges.into_values() {
+        let failed = exchange.seen.failed.expect("a failure");
+        assert_eq!(failed.class, ErrorClass::Connect, "{}", failed.message);
+    }
+}

@@ -58,8 +58,7 @@ pub fn look_every(said: Said) -> Duration {
 /// What a result says of the client.
 pub fn client(usage: &Usage) -> Client {
     let ms = |ns: u64| ns as f64 / 1e6;
-    // The kernel takes a moment to begin with it; what came before is late by the read.
-    let by_kernel = usage.stamped_by_kernel * 100 >= usage.reads * 99;
+    let by_kernel = usage.is_stamped_by_kernel();
     let cores = u64::from(usage.shards) * usage.wall_ns.max(1);
     Client {
         stamps: if by_kernel { "kernel" } else { "read" }.to_owned(),

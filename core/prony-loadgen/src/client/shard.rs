@@ -57,6 +57,8 @@ struct Shard {
     idle: VecDeque<usize>,
     /// How many are opening with nothing to send yet.
     warming: usize,
+    /// The last connection could be opened, or none was tried.
+    is_reachable: bool,
     uses: u64,
     /// Limits of openings and requests: when, of which connection, in which use.
     limits: BinaryHeap<Reverse<(u64, usize, u64)>>,
@@ -70,7 +72,7 @@ struct Shard {
     arrivals: VecDeque<(u32, u64)>,
     /// When the last lane of a closed loop has begun.
     begun_ns: u64,
-    /// Something that was due had to wait for room.
+    /// Something that is due waits for room, or did until now.
     was_full: bool,
     /// When a request ended last, which made room for another.
     freed_ns: u64,
@@ -100,6 +102,7 @@ pub(super) fn run(
         connections: Slab::new(),
         idle: VecDeque::new(),
         warming: 0,
+        is_reachable: true,
         uses: 0,
         limits: BinaryHeap::new(),
         later: BinaryHeap::new(),
@@ -211,7 +214,7 @@ impl Shard {
             {
                 return;
             }
-            if !look_every.is_zero() && self.usage.stamped_by_kernel == self.usage.reads {
+            if !look_every.is_zero() && self.usage.is_stamped_by_kernel() {
                 // What comes meanwhile is stamped without us.
                 let next_look = looked + look_every.as_nanos() as u64;
                 let now = now_ns();
@@ -276,8 +279,13 @@ impl Shard {
                 self.usage.dropped.extend(indices);
                 break;
             }
-            self.was_full |= at <= now && self.in_flight >= most;
-            if at > now || self.in_flight >= most {
+            if at > now {
+                // Nothing is waiting any more.
+                self.was_full = false;
+                break;
+            }
+            if self.in_flight >= most {
+                self.was_full = true;
                 break;
             }
             self.arrivals.pop_front();
@@ -320,16 +328,13 @@ impl Shard {
         let Arrival::Open { max_in_flight, .. } = self.shared.load.arrival else {
             return;
         };
-        while !self.arrivals.is_empty()
+        // Where nobody listens, trying again and again would be all that is done.
+        while self.is_reachable
+            && !self.arrivals.is_empty()
             && self.idle.len() + self.warming < SPARE
             && self.connections.len() < max_in_flight as usize
         {
-            let before = self.warming;
             self.open(None);
-            if self.warming == before {
-                // It failed at once, and will again.
-                break;
-            }
         }
     }
 
@@ -339,12 +344,13 @@ impl Shard {
 
     /// Opens a connection to an address; `tried` others did not work.
     fn open_at(&mut self, first: usize, tried: usize, job: Option<Job>) {
-        let addresses = &self.shared.addresses;
-        let mut why = self.shared.unknown.clone();
+        let shared = self.shared.clone();
+        let addresses = &shared.addresses;
+        let mut why = shared.unknown.clone();
         for tried in tried..addresses.len() {
             let address = addresses[(first + tried) % addresses.len()];
             let opened = Socket::connect(&address)
-                .and_then(|socket| Link::new(socket, self.shared.encryption.as_ref()));
+                .and_then(|socket| Link::new(socket, shared.encryption.as_ref()));
             match opened {
                 Ok(link) => {
                     if job.is_none() {
@@ -371,13 +377,15 @@ impl Shard {
                 Err(error) => why = Some(self.unreachable(&error)),
             }
         }
+        self.is_reachable = false;
         if let Some(job) = job {
             let why = why.unwrap_or_else(|| self.unreachable(&io::Error::other("no address")));
             self.give_up(job, why);
         }
     }
 
-    fn unreachable(&self, error: &io::Error) -> Failed {
+    fn unreachable(&mut self, error: &io::Error) -> Failed {
+        self.is_reachable = false;
         let address = &self.shared.load.target.address;
         Failed::new(
             ErrorClass::Connect,
@@ -399,8 +407,10 @@ impl Shard {
         }
         if tried + 1 < self.shared.addresses.len() {
             self.open_at(self.address, tried + 1, job);
-        } else if let Some(job) = job {
-            let why = self.unreachable(error);
+            return;
+        }
+        let why = self.unreachable(error);
+        if let Some(job) = job {
             self.give_up(job, why);
         }
     }
@@ -484,6 +494,7 @@ impl Shard {
                 if let Phase::Opening(tried, job) = opening {
                     let addresses = self.shared.addresses.len();
                     self.address = (self.address + tried) % addresses;
+                    self.is_reachable = true;
                     if let Some(job) = job {
                         self.send(token, job);
                     } else {

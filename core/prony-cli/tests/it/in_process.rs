@@ -147,3 +147,16 @@ fn nothing_is_left_of_a_worker_after_ctrl_c() {
     #[cfg(target_os = "linux")]
     assert!(!crate::kit::runs(worker));
 }
+
+#[test]
+fn a_duration_ends_its_requests_too() {
+    let scratch = Scratch::new();
+    let short = tiny()
+        .stage("measure", "requests", 100_000)
+        .stage("measure", "duration", "300ms");
+    let run = scratch.run(&short).exits(0);
+    let engine = &run.result()["models"][0]["engines"][0];
+    let requests = engine["requests"].as_u64().expect("a count");
+    assert!((1..100_000).contains(&requests), "{requests}");
+    assert_eq!(engine["succeeded"], requests);
+}

@@ -191,7 +191,17 @@ impl VisitRun<'_, '_> {
             }
             drop(resume);
         };
+        // What it did until now is told, whatever ended it.
+        let is_over = usage.is_some();
         running.stop();
+        while let Some(message) = running.messages.recv().await {
+            if let Message::Ended(ended) = message {
+                match &mut usage {
+                    Some(usage) => usage.add(&ended),
+                    None => usage = Some(ended),
+                }
+            }
+        }
         for (index, exchange) in later {
             succeeded += u32::from(self.read(batch, &plugin, index, exchange)?);
         }
@@ -205,7 +215,7 @@ impl VisitRun<'_, '_> {
         if interrupted {
             return Ok(Err(Trouble::Interrupted));
         }
-        if let (Some(usage), Some(duration)) = (usage, batch.duration) {
+        if let (true, Some(usage), Some(duration)) = (is_over, usage, batch.duration) {
             // What a closed loop has not begun was never due; what an open loop had to
             // leave out was.
             let dropped: HashSet<u32> = usage.dropped.into_iter().collect();
@@ -271,13 +281,19 @@ impl VisitRun<'_, '_> {
     ) -> Staged<u32> {
         let timeout = self.cell.workload.request_timeout.to_std();
         let mut stop = self.runner.stop.clone();
-        let limit = batch.limit;
-        let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+        let now = tokio::time::Instant::now();
+        let deadline = batch.limit.map(|limit| now + limit);
+        let until = batch.duration.map(|duration| now + duration);
         let mut answered = vec![false; batch.count as usize];
         let mut succeeded = 0;
         let mut over = Failed::new(ErrorClass::Timeout, "not finished within the stage's limit");
         let mut since = self.runner.now();
         for index in 0..batch.count {
+            if until.is_some_and(|until| tokio::time::Instant::now() > until) {
+                // The rest of a closed loop is not due.
+                answered.truncate(index as usize);
+                break;
+            }
             let request = attempt!(self.request(index));
             let (mut seen, said) = tokio::select! {
                 answer = worker.generate(&request, timeout) => answer,

@@ -3,7 +3,7 @@
 use prony_plugin_sdk::result::{Client, EngineResult};
 
 /// A client that is busier than this, in percent of its cores, may be what was measured.
-const BUSY_PERCENT: f64 = 90.0;
+pub const BUSY_PERCENT: f64 = 90.0;
 /// Sends later than this are late, if they also are more than this share of the latency.
 const LATE_MS: f64 = 5.0;
 const LATE_SHARE: f64 = 0.1;

@@ -7,6 +7,7 @@ use prony_config::{Arrival, Pipeline};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{Load, Message, Usage, alone, start};
 use prony_loadgen::target::Target;
+use prony_metrics::validity::BUSY_PERCENT;
 use prony_plugin_sdk::result::Client;
 use prony_plugin_sdk::{HttpRequest, Pair};
 use prony_runner::sending;
@@ -25,8 +26,8 @@ const GAP_MS: u32 = 10;
 const TOKENS: u32 = 64;
 /// Errors of gaps beyond this make times of tokens meaningless.
 const WORST_GAP_US: f64 = 1000.0;
-/// A client busier than this, in percent, may be what is measured.
-const BUSY_PERCENT: f64 = 90.0;
+/// Later sends than this are late, in milliseconds.
+const WORST_DELAY_MS: f64 = 10.0;
 /// The least and the most requests of a check.
 const FEWEST: u32 = 20;
 const MOST: u32 = 20_000;
@@ -201,7 +202,7 @@ fn reasons(check: &Check) -> Vec<String> {
         ));
     }
     let late = check.client.send_delay_p99_ms;
-    if late > 10.0 {
+    if late > WORST_DELAY_MS {
         reasons.push(format!(
             "one request in a hundred was sent {late:.1} ms late or later"
         ));

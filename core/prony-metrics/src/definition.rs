@@ -199,7 +199,9 @@ pub fn cadence(records: &[&Record]) -> Cadence {
     let all: f64 = gaps.iter().sum();
     let stall_ratio = (all > 0.0).then(|| {
         let limit = STALL * quantile(&gaps, 0.5);
-        gaps.iter().filter(|gap| **gap > limit).sum::<f64>() / all
+        // From 0, since the sum of nothing is -0.
+        let stalls = gaps.iter().filter(|gap| **gap > limit);
+        stalls.fold(0.0, |sum, gap| sum + gap) / all
     });
     let (mut arrivals, mut tokens) = (0, 0);
     for record in good() {

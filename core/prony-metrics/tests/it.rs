@@ -520,3 +520,9 @@ fn cadence_tells_stalls_and_tokens_at_a_time() {
     assert_eq!(seen.arrivals_per_token, Some(0.5));
     assert_eq!(seen.stall_ratio, Some(110.0 / 200.0));
 }
+
+#[test]
+fn no_stall_is_no_negative_share() {
+    let seen = cadence(&[&streamed()]).stall_ratio.expect("gaps");
+    assert!(seen == 0.0 && seen.is_sign_positive(), "{seen}");
+}

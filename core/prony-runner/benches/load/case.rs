@@ -5,8 +5,9 @@ use prony_loadgen::Exchange;
 use prony_loadgen::client::{Arrival, Load, Message, alone, start};
 use prony_loadgen::target::Target;
 use prony_plugin_sdk::{HttpRequest, Pair};
-use prony_truth_server::{Config, Identity, Server};
+use prony_truth_server::{Config, Entry, Identity, Log, Server};
 use rustix::time::{ClockId, clock_gettime};
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,40 +79,58 @@ impl Case {
             time_to_first_token: Duration::from_millis(self.first_ms),
             inter_token_latency: Duration::from_millis(self.gap_ms),
             gzip: self.gzip,
+            log: if self.is_paced() {
+                Log::in_memory()
+            } else {
+                Log::none()
+            },
             ..Config::default()
         }
     }
 
+    /// Whether times are what it is about.
+    fn is_paced(&self) -> bool {
+        self.first_ms > 0
+    }
+
     /// Those that can do it.
     pub(crate) fn clients(&self) -> &'static [Client] {
-        if self.tls {
+        if self.tls || self.gzip {
             &Client::ALL[1..]
         } else {
             &Client::ALL
         }
     }
 
-    /// The request that all clients send.
-    pub(crate) fn request(&self) -> HttpRequest {
-        let coding = Pair {
-            name: "accept-encoding".into(),
-            value: "gzip".into(),
+    /// The request of a stream, the same for all clients.
+    pub(crate) fn request(&self, stream: u32) -> HttpRequest {
+        let header = |name: &str, value: String| Pair {
+            name: name.into(),
+            value,
         };
+        let mut headers = Vec::new();
+        if self.is_paced() {
+            headers.push(header("x-request-id", stream.to_string()));
+        }
+        if self.gzip {
+            headers.push(header("accept-encoding", "gzip".into()));
+        }
         HttpRequest {
             method: "POST".into(),
             path: "/v1/chat/completions".into(),
-            headers: self.gzip.then_some(coding).into_iter().collect(),
+            headers,
             body: r#"{"messages":[{"role":"user","content":"go"}]}"#.into(),
         }
     }
 
     pub(crate) fn load(&self, url: &str, look_every: Duration) -> Load {
         let target = Target::new(url).unwrap();
-        let request = Arc::new(target.prepare(&self.request()).unwrap());
+        let each = (0..self.streams).map(|it| Arc::new(target.prepare(&self.request(it)).unwrap()));
+        let each: Vec<_> = each.collect();
         let requests = self.streams * self.answers;
         Load {
             target,
-            requests: vec![request; requests as usize],
+            requests: each.into_iter().cycle().take(requests as usize).collect(),
             sessions: alone(requests),
             think: Duration::ZERO,
             arrival: Arrival::Closed {
@@ -143,8 +162,14 @@ pub(crate) fn serve(case: &str) {
     let server = Server::spawn(config).unwrap();
     println!("{}\n{}", server.url, certificate.display());
     std::io::stdout().flush().unwrap();
-    // Until the client's process is gone.
-    let _ = std::io::read_to_string(std::io::stdin());
+    // Until the client's process is gone. For each line it is told of the answers since
+    // the last one.
+    let mut told = 0;
+    for _ in std::io::stdin().lines() {
+        let entries = server.log();
+        println!("{}", serde_json::json!(entries[told..]));
+        told = entries.len();
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,10 +187,19 @@ pub(crate) struct Measured {
     pub(crate) wall_ns: u64,
     /// Processor time of the whole process.
     pub(crate) cpu_ns: u64,
-    /// Mean time to the first token beyond the server's, in microseconds.
+    /// Mean time from the server's write of the first token to its stamp, in microseconds.
     pub(crate) first_us: f64,
-    /// 99th percentile of the gaps beyond the server's, in microseconds.
+    /// 99th percentile of what gaps between tokens are off the gaps between the server's
+    /// writes, in microseconds.
     pub(crate) gap_p99_us: f64,
+}
+
+/// What came back of a request.
+pub(crate) struct Seen {
+    pub(crate) bytes: Vec<u8>,
+    /// For each read, where it ends in `bytes`, and its stamp.
+    pub(crate) reads: Vec<(usize, u64)>,
+    pub(crate) stream: u32,
 }
 
 impl Client {
@@ -179,57 +213,106 @@ impl Client {
         }
     }
 
-    pub(crate) fn run(self, case: &Case, url: &str) -> Measured {
+    pub(crate) fn run(self, case: &Case, server: &mut crate::Server) -> Measured {
         let look = match self {
             Self::Reference => {
-                let (seen, wall_ns, cpu_ns) = reference::run(case, url);
-                return measured(case, seen, wall_ns, cpu_ns);
+                let (seen, wall_ns, cpu_ns) = reference::run(case, &server.url);
+                return measured(case, &seen, server, wall_ns, cpu_ns);
             }
             Self::Prony => Duration::ZERO,
             Self::PronyBatched => Duration::from_millis(1),
         };
-        let (exchanges, wall_ns, cpu_ns) = record(case, url, look);
-        let seen = exchanges.into_iter().map(|exchange| {
+        let (exchanges, wall_ns, cpu_ns) = record(case, &server.url, look);
+        let seen = exchanges.into_iter().map(|(index, mut exchange)| {
             assert_eq!(exchange.seen.failed, None);
-            (exchange.seen.stamps.sent_ns, exchange.seen.reads_ns)
+            exchange.unpack();
+            let ends = exchange.ends.iter().map(|end| *end as usize);
+            Seen {
+                reads: ends.zip(exchange.seen.reads_ns).collect(),
+                bytes: exchange.body,
+                stream: index % case.streams,
+            }
         });
-        measured(case, seen.collect(), wall_ns, cpu_ns)
+        measured(case, &seen.collect::<Vec<_>>(), server, wall_ns, cpu_ns)
     }
 }
 
 /// Runs prony's client: what came back, wall and processor time.
-pub(crate) fn record(case: &Case, url: &str, look_every: Duration) -> (Vec<Exchange>, u64, u64) {
+pub(crate) fn record(
+    case: &Case,
+    url: &str,
+    look_every: Duration,
+) -> (Vec<(u32, Exchange)>, u64, u64) {
     let before = cpu_ns();
     let mut running = start(case.load(url, look_every)).unwrap();
     let (mut exchanges, mut wall_ns) = (Vec::new(), 0);
     while let Some(message) = running.messages.blocking_recv() {
         match message {
-            Message::Done(done) => exchanges.push(done.exchange),
+            Message::Done(done) => exchanges.push((done.index, done.exchange)),
             Message::Ended(usage) => wall_ns = usage.wall_ns,
         }
     }
     (exchanges, wall_ns, cpu_ns() - before)
 }
 
-/// From when each request was sent, and when each of its reads arrived.
-fn measured(case: &Case, seen: Vec<(u64, Vec<u64>)>, wall_ns: u64, cpu_ns: u64) -> Measured {
+fn measured(
+    case: &Case,
+    seen: &[Seen],
+    server: &mut crate::Server,
+    wall_ns: u64,
+    cpu_ns: u64,
+) -> Measured {
     assert_eq!(seen.len(), (case.streams * case.answers) as usize);
     let (mut first, mut gaps) = (0.0, Vec::new());
-    for (sent, reads) in &seen {
-        let reads = &reads[..reads.len().min(case.tokens as usize)];
-        first += (reads[0] - sent) as f64 - case.first_ms as f64 * 1e6;
-        gaps.extend(reads.windows(2).map(|pair| pair[1] - pair[0]));
+    if case.is_paced() {
+        let truth = server.entries(seen.len());
+        for seen in seen {
+            let tokens = tokens(seen, &truth[&seen.stream]);
+            assert_eq!(tokens.len(), case.tokens as usize);
+            let late: Vec<f64> = tokens
+                .iter()
+                .map(|(at, wrote)| apart(*at, *wrote))
+                .collect();
+            first += late[0];
+            gaps.extend(late.windows(2).map(|pair| (pair[1] - pair[0]).abs()));
+        }
     }
-    gaps.sort_unstable();
-    // A firehose can bring an answer in one read.
-    let p99 = gaps.get(gaps.len() * 99 / 100).copied().unwrap_or_default();
+    gaps.sort_unstable_by(f64::total_cmp);
     Measured {
         events: seen.len() as u64 * u64::from(case.tokens),
         wall_ns,
         cpu_ns,
-        first_us: first / seen.len() as f64 / 1e3,
-        gap_p99_us: (p99 as f64 - case.gap_ms as f64 * 1e6) / 1e3,
+        first_us: first / seen.len() as f64,
+        gap_p99_us: gaps.get(gaps.len() * 99 / 100).copied().unwrap_or_default(),
     }
+}
+
+/// For each token in order: the stamp of the read that brought the end of its text, and
+/// when it was written.
+fn tokens(seen: &Seen, entry: &Entry) -> Vec<(u64, u64)> {
+    let (mut tokens, mut from) = (Vec::new(), 0);
+    for (count, wrote) in entry.tokens_per_write.iter().zip(&entry.writes_ns) {
+        for _ in 0..*count {
+            let text = format!("\" t{}\"", tokens.len());
+            from +=
+                memchr::memmem::find(&seen.bytes[from..], text.as_bytes()).unwrap() + text.len();
+            let read = seen.reads.partition_point(|(end, _)| *end < from);
+            tokens.push((seen.reads[read].1, *wrote));
+        }
+    }
+    tokens
+}
+
+/// Microseconds from `from` to `to`.
+fn apart(to: u64, from: u64) -> f64 {
+    to.wrapping_sub(from).cast_signed() as f64 / 1e3
+}
+
+/// Those that the server's process tells, by their streams.
+pub(crate) fn entries(json: &str) -> HashMap<u32, Entry> {
+    let entries: Vec<Entry> = serde_json::from_str(json).unwrap();
+    let stream = |entry: &Entry| entry.id.as_ref().unwrap().parse().unwrap();
+    entries.into_iter().map(|it| (stream(&it), it)).collect()
 }
 
 /// Processor time of this process so far, in nanoseconds.

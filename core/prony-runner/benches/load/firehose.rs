@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub(crate) fn run(options: &Options, table: &mut Table) {
     let case = &Case::FIREHOSE;
-    let server = Server::start(case);
+    let mut server = Server::start(case);
     let host = WasmHost::new(&options.cache, Limits::default()).unwrap();
     let wasm = std::fs::read(&options.wasm).unwrap();
     let wasm = host.load(&options.wasm, &wasm).unwrap();
@@ -19,8 +19,9 @@ pub(crate) fn run(options: &Options, table: &mut Table) {
     for repeat in 0..options.repeats {
         eprintln!("{}: {} of {}", case.name, repeat + 1, options.repeats);
         rows.reference
-            .push(Client::Reference.run(case, &server.url));
+            .push(Client::Reference.run(case, &mut server));
         let (exchanges, wall_ns, cpu) = record(case, &server.url, Duration::ZERO);
+        let exchanges: Vec<Exchange> = exchanges.into_iter().map(|it| it.1).collect();
         let events = u64::from(case.streams * case.answers * case.tokens);
         rows.recording.push((events, wall_ns, cpu));
         rows.memory.push(memory(&exchanges));

@@ -16,6 +16,9 @@ mod reference;
 mod table;
 
 use case::{Case, Client, Measured};
+use prony_truth_server::Entry;
+use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use table::Table;
@@ -65,7 +68,7 @@ fn main() {
 
 fn paced(options: &Options, table: &mut Table) {
     for case in Case::PACED {
-        let server = Server::start(case);
+        let mut server = Server::start(case);
         let mut all: Vec<(Client, Vec<Measured>)> =
             case.clients().iter().map(|it| (*it, Vec::new())).collect();
         for repeat in 0..options.repeats {
@@ -73,7 +76,7 @@ fn paced(options: &Options, table: &mut Table) {
             let shift = repeat % all.len();
             for turn in 0..all.len() {
                 let (client, measured) = &mut all[(turn + shift) % case.clients().len()];
-                measured.push(client.run(case, &server.url));
+                measured.push(client.run(case, &mut server));
             }
         }
         table.paced(case, &all);
@@ -100,6 +103,8 @@ fn pin(nth: i32) {
 /// A server in a process of its own.
 pub(crate) struct Server {
     child: std::process::Child,
+    /// What it prints.
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
     pub(crate) url: String,
 }
 
@@ -122,7 +127,19 @@ impl Server {
             // SAFETY: no other thread runs.
             unsafe { std::env::set_var("SSL_CERT_FILE", path) };
         }
-        Self { child, url }
+        Self { child, lines, url }
+    }
+
+    /// What it did for so many requests since it was last asked.
+    pub(crate) fn entries(&mut self, requests: usize) -> HashMap<u32, Entry> {
+        let mut entries = HashMap::new();
+        // The log of an answer is written after its last byte.
+        while entries.len() < requests {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            writeln!(self.child.stdin.as_mut().unwrap()).unwrap();
+            entries.extend(case::entries(&self.lines.next().unwrap().unwrap()));
+        }
+        entries
     }
 }
 

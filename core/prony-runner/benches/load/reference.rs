@@ -2,7 +2,7 @@
 //! kernel's stamps where there are any, bytes kept, and the lightest decoding there is,
 //! looking for the ends of events. It knows nothing of HTTP but how these answers end.
 
-use crate::case::{Case, cpu_ns};
+use crate::case::{Case, Seen, cpu_ns};
 use prony_loadgen::clock::now_ns;
 use prony_poll::{Events, Interest, Poller};
 use std::io::{ErrorKind, Write as _};
@@ -11,29 +11,17 @@ use std::os::fd::AsFd as _;
 
 struct Stream {
     socket: TcpStream,
-    sent_ns: u64,
+    request: Vec<u8>,
     left: u32,
     bytes: Vec<u8>,
-    reads_ns: Vec<u64>,
+    /// For each read, where it ends and its stamp.
+    reads: Vec<(usize, u64)>,
     events: u64,
 }
 
-/// For each answer when it was asked for and when each read of its body arrived; wall and
-/// processor time.
-pub(crate) fn run(case: &Case, url: &str) -> (Vec<(u64, Vec<u64>)>, u64, u64) {
+/// What came back; wall and processor time.
+pub(crate) fn run(case: &Case, url: &str) -> (Vec<Seen>, u64, u64) {
     let address = url.trim_start_matches("http://");
-    let request = case.request();
-    let mut head = format!("POST {} HTTP/1.1\r\nhost: {address}\r\n", request.path);
-    for header in &request.headers {
-        for part in [&header.name, ": ", &header.value, "\r\n"] {
-            head.push_str(part);
-        }
-    }
-    let request = format!(
-        "{head}content-length: {}\r\n\r\n{}",
-        request.body.len(),
-        request.body
-    );
     prony_poll::raise_open_files();
     prony_poll::exact_timers();
     let poller = Poller::new().unwrap();
@@ -48,23 +36,22 @@ pub(crate) fn run(case: &Case, url: &str) -> (Vec<(u64, Vec<u64>)>, u64, u64) {
                 .unwrap();
             Stream {
                 socket,
-                sent_ns: 0,
+                request: request(case, address, index),
                 left: case.answers,
                 bytes: Vec::new(),
-                reads_ns: Vec::new(),
+                reads: Vec::new(),
                 events: 0,
             }
         })
         .collect();
     let (began, cpu) = (now_ns(), cpu_ns());
     for stream in &mut streams {
-        stream.sent_ns = now_ns();
-        stream.socket.write_all(request.as_bytes()).unwrap();
+        stream.socket.write_all(&stream.request).unwrap();
     }
     let mut events = Events::with_capacity(1024);
     let mut room = vec![0; 64 << 10];
     let mut control = control();
-    let (mut seen, mut kept) = (Vec::new(), Vec::new());
+    let mut seen = Vec::new();
     let mut open = streams.len();
     while open > 0 {
         poller.wait(&mut events, None).unwrap();
@@ -79,26 +66,39 @@ pub(crate) fn run(case: &Case, url: &str) -> (Vec<(u64, Vec<u64>)>, u64, u64) {
             assert!(count > 0);
             let bytes = &room[..count];
             stream.bytes.extend_from_slice(bytes);
-            // A head comes alone, or with the first token.
-            if stream.bytes.len() > count || !bytes.ends_with(b"\r\n\r\n") || count > 400 {
-                stream.reads_ns.push(at_ns);
-            }
+            stream.reads.push((stream.bytes.len(), at_ns));
             stream.events += memchr::memmem::find_iter(bytes, b"\n\n").count() as u64;
             if bytes.ends_with(b"\r\n0\r\n\r\n") {
-                seen.push((stream.sent_ns, std::mem::take(&mut stream.reads_ns)));
-                kept.push(std::mem::take(&mut stream.bytes));
-                assert!(stream.events >= u64::from(case.tokens) || case.gzip);
+                seen.push(Seen {
+                    bytes: std::mem::take(&mut stream.bytes),
+                    reads: std::mem::take(&mut stream.reads),
+                    stream: event.token as u32,
+                });
+                assert!(stream.events >= u64::from(case.tokens));
                 stream.left -= 1;
                 if stream.left == 0 {
                     open -= 1;
                 } else {
-                    stream.sent_ns = now_ns();
-                    stream.socket.write_all(request.as_bytes()).unwrap();
+                    stream.socket.write_all(&stream.request).unwrap();
                 }
             }
         }
     }
     (seen, now_ns() - began, cpu_ns() - cpu)
+}
+
+fn request(case: &Case, address: &str, stream: u32) -> Vec<u8> {
+    let request = case.request(stream);
+    let mut head = format!("POST {} HTTP/1.1\r\nhost: {address}\r\n", request.path);
+    for header in &request.headers {
+        for part in [&header.name, ": ", &header.value, "\r\n"] {
+            head.push_str(part);
+        }
+    }
+    let length = request.body.len();
+    let mut bytes = format!("{head}content-length: {length}\r\n\r\n").into_bytes();
+    bytes.extend(request.body.into_bytes());
+    bytes
 }
 
 #[cfg(target_os = "linux")]

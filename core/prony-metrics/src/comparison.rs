@@ -6,6 +6,7 @@
 //! these numbers. Method and simulations behind it: ARCHITECTURE.md.
 
 use crate::record::Record;
+use crate::statistics::aggregate::{self, Block, median_log_ratio};
 use crate::statistics::{SignedRank, smallest_sample};
 use crate::summary::{Visit, throughput};
 use prony_plugin_sdk::result::{Comparison, Interval, Verdict};
@@ -93,38 +94,105 @@ pub struct Design {
     pub margin_percent: f64,
 }
 
-/// Judges `candidate` against `baseline`. A cycle that an interruption left
-/// without some of its requests is passed over.
-pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Comparison {
-    let Design {
-        cycles: planned,
-        requests_per_visit,
-        concurrency,
-        margin_percent,
-    } = design;
+/// The numbers of the cycles, on which everything that is said of two engines rests.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ratios {
+    /// By cycle, `ln(candidate / baseline)` of the throughputs: the statistic `sum`.
+    pub cycles: Vec<(u32, f64)>,
+    /// By cycle, the median over questions of `ln(baseline / candidate)` of the time per
+    /// token: the statistic `med`, above zero where the candidate is faster.
+    pub medians: Vec<(u32, f64)>,
+    /// Cycles that give no number, since something in them failed.
+    pub degraded: BTreeSet<u32>,
+}
+
+impl Ratios {
+    /// The log ratios of the throughputs, in the order of the cycles.
+    pub fn throughputs(&self) -> Vec<f64> {
+        values(&self.cycles)
+    }
+}
+
+fn values(by_cycle: &[(u32, f64)]) -> Vec<f64> {
+    by_cycle.iter().map(|(_, d)| *d).collect()
+}
+
+/// The numbers of the cycles so far. A cycle that is not over, or that an interruption
+/// left without some of its requests, is passed over.
+///
+/// What decides after each cycle whether to go on and what names the winner both start
+/// here, so that they cannot disagree.
+pub fn ratios(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Ratios {
     let (of_baseline, of_candidate) = (baseline.cycles(), candidate.cycles());
     let whole = |cycles: &BTreeMap<u32, Cycle<'_>>| -> BTreeSet<u32> {
-        let whole = |cycle: &Cycle<'_>| cycle.records.len() >= requests_per_visit as usize;
+        let whole = |cycle: &Cycle<'_>| cycle.records.len() >= design.requests_per_visit as usize;
         let numbers = cycles.iter().filter(|(_, cycle)| whole(cycle));
         numbers.map(|(number, _)| *number).collect()
     };
-    let broken: BTreeSet<u32> = baseline.failed.union(candidate.failed).copied().collect();
+    let broken: BTreeSet<u32> = baseline.failed | candidate.failed;
     let both: BTreeSet<u32> = &whole(&of_baseline) & &whole(&of_candidate);
-    let cycles: BTreeSet<u32> = &both | &broken;
-    let mut ratios = Vec::new();
-    let mut degraded = 0;
-    for number in &cycles {
-        let of = |cycles: &BTreeMap<u32, Cycle<'_>>| {
-            let cycle = cycles.get(number)?;
+    let mut ratios = Ratios::default();
+    for number in &both | &broken {
+        let good = |cycles: &'_ BTreeMap<u32, Cycle<'_>>| {
+            let cycle = cycles.get(&number)?;
             let well = cycle.records.iter().all(|record| record.ok());
-            well.then(|| throughput(&cycle.records, &cycle.visits, concurrency))
+            well.then(|| throughput(&cycle.records, &cycle.visits, design.concurrency))
                 .flatten()
         };
-        match (of(&of_baseline), of(&of_candidate)) {
-            (Some(a), Some(b)) if !broken.contains(number) => ratios.push((b / a).ln()),
-            _ => degraded += 1,
+        let (a, b) = (good(&of_baseline), good(&of_candidate));
+        if let (Some(a), Some(b), false) = (a, b, broken.contains(&number)) {
+            ratios.cycles.push((number, aggregate::log_ratio(a, b)));
+            let median = median(
+                &of_baseline[&number].records,
+                &of_candidate[&number].records,
+            );
+            ratios.medians.extend(median.map(|d| (number, d)));
+        } else {
+            ratios.degraded.insert(number);
         }
     }
+    ratios
+}
+
+/// The statistic `med` of a cycle. Times are per token, which changes nothing where the
+/// lengths are equal, and compares like with like where they are not.
+fn median(baseline: &[&Record], candidate: &[&Record]) -> Option<f64> {
+    let times = |records: &[&Record]| {
+        let mut times = BTreeMap::<(u32, Option<u32>), Vec<f64>>::new();
+        for record in records {
+            let tokens = f64::from(record.output_tokens.filter(|tokens| *tokens > 0)?);
+            let question = (record.place.prompt, record.place.image);
+            let time = record.latency_ns() as f64 / tokens;
+            times.entry(question).or_default().push(time);
+        }
+        Some(times)
+    };
+    let (baseline, candidate) = (times(baseline)?, times(candidate)?);
+    let blocks: Vec<Block<'_>> = baseline
+        .iter()
+        .filter_map(|(question, baseline)| {
+            let candidate = candidate.get(question)?;
+            Some(Block {
+                baseline,
+                candidate,
+            })
+        })
+        .collect();
+    median_log_ratio(&blocks)
+}
+
+/// Judges `candidate` against `baseline`.
+pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Comparison {
+    let Design {
+        cycles: planned,
+        concurrency,
+        margin_percent,
+        ..
+    } = design;
+    let numbers = ratios(baseline, candidate, design);
+    let degraded = numbers.degraded.len() as u32;
+    let cycles = numbers.cycles.len() + numbers.degraded.len();
+    let ratios = numbers.throughputs();
     let pooled = |side: Side<'_>| throughput(side.records, side.visits, concurrency);
     let pooled_difference_percent = pooled(baseline)
         .zip(pooled(candidate))
@@ -147,7 +215,7 @@ pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Compa
     let interval = ranks.as_ref().and_then(|ranks| ranks.interval(ALPHA));
     let obstacle = uneven(baseline, candidate)
         .or_else(|| uneven(candidate, baseline))
-        .or_else(|| obstacle(baseline, candidate, cycles.len(), degraded, ratios.len()));
+        .or_else(|| obstacle(baseline, candidate, cycles, degraded, ratios.len()));
     let margin = (1.0 + margin_percent / 100.0).ln();
     let inside = ranks
         .as_ref()

@@ -374,9 +374,15 @@ unsafe extern "C" fn engine_decode<E: Engine>(
 ) -> i32 {
     // SAFETY: the host lends `body` and `ends_len` numbers at `ends` for the call.
     let (body, ends) = unsafe { (body.get(), numbers(ends, ends_len)) };
-    decode_by(context, body, ends, emit, error, ctx, |config_json, response, events| {
-        E::new(config(config_json)?)?.decode(response, events)
-    })
+    decode_by(
+        context,
+        body,
+        ends,
+        emit,
+        error,
+        ctx,
+        |config_json, response, events| E::new(config(config_json)?)?.decode(response, events),
+    )
 }
 
 unsafe extern "C" fn stdio_decode<E: StdioEngine>(
@@ -390,9 +396,15 @@ unsafe extern "C" fn stdio_decode<E: StdioEngine>(
 ) -> i32 {
     // SAFETY: the host lends `body` and `ends_len` numbers at `ends` for the call.
     let (body, ends) = unsafe { (body.get(), numbers(ends, ends_len)) };
-    decode_by(context, body, ends, emit, error, ctx, |config_json, response, events| {
-        E::new(config(config_json)?)?.decode(response, events)
-    })
+    decode_by(
+        context,
+        body,
+        ends,
+        emit,
+        error,
+        ctx,
+        |config_json, response, events| E::new(config(config_json)?)?.decode(response, events),
+    )
 }
 
 /// # Safety
@@ -418,7 +430,11 @@ fn decode_by(
         let context: DecodeContext = parse(context)?;
         let mut events = Events::default();
         let status = context.status;
-        decode(context.config, &Response { status, body, ends }, &mut events)?;
+        decode(
+            context.config,
+            &Response { status, body, ends },
+            &mut events,
+        )?;
         for event in events.into_vec() {
             send(
                 emit,

@@ -1,9 +1,7 @@
 //! The WASM form: bindings of `schemas/wit/plugin.wit`, and what turns them into
 //! calls of the SDK's traits. Used through [`plugin!`](crate::plugin).
 
-use crate::native::{
-    config, encode, engine_manifest, message, reporter_manifest, stdio_manifest,
-};
+use crate::native::{config, encode, engine_manifest, message, reporter_manifest, stdio_manifest};
 use crate::{Engine, Events, Reporter, StdioEngine, data};
 use engine::prony::plugin::{log, types};
 

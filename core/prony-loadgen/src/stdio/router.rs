@@ -115,7 +115,9 @@ impl Router {
     fn happened(&mut self, event: Event) {
         match event {
             Event::Read { at_ns, bytes } => {
-                self.shared.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+                self.shared
+                    .waiting
+                    .fetch_sub(bytes.len(), Ordering::Relaxed);
                 self.read(at_ns, &bytes);
             }
             Event::Ended { at_ns, error } => {
@@ -271,7 +273,10 @@ impl Router {
         }
         if self.partial.len() > MAX_BODY {
             (self.partial, self.pieces) = (Vec::new(), Vec::new());
-            let message = format!("the engine wrote a line of more than {} MiB", MAX_BODY >> 20);
+            let message = format!(
+                "the engine wrote a line of more than {} MiB",
+                MAX_BODY >> 20
+            );
             self.lose(Failed::new(ErrorClass::Protocol, message), at_ns);
         }
     }
@@ -346,7 +351,8 @@ impl Router {
         self.logged += line.len();
         let mut kept = line.to_vec();
         if self.logged > MOST_LOGGED {
-            kept = b"(more of what the engine wrote and belongs to no request is not kept)".to_vec();
+            kept =
+                b"(more of what the engine wrote and belongs to no request is not kept)".to_vec();
         }
         if kept.last() != Some(&b'\n') {
             kept.push(b'\n');
@@ -419,7 +425,9 @@ impl Router {
     fn expire(&mut self) {
         let now = now_ns();
         let late = self.flights.iter().find(|(_, it)| it.limit_ns <= now);
-        let Some((&number, flight)) = late else { return };
+        let Some((&number, flight)) = late else {
+            return;
+        };
         let index = flight.due.index;
         let Some(active) = &self.active else { return };
         let limit = active.load.timeout;
@@ -433,16 +441,15 @@ impl Router {
 
     /// Tells that the load is over, if it is.
     fn finish(&mut self) {
-        let is_over =
-            |active: &mut Active| self.flights.is_empty() && active.pace.is_over();
+        let is_over = |active: &mut Active| self.flights.is_empty() && active.pace.is_over();
         let Some(mut active) = self.active.take_if(is_over) else {
             return;
         };
         let reader = self.shared.reader_cpu_ns.load(Ordering::Relaxed);
         let usage = &mut active.usage;
         // One thread that is always busy holds up all: the busier one counts.
-        usage.cpu_ns = (thread_cpu_ns() - active.cpu_ns)
-            .max(reader.saturating_sub(active.reader_cpu_ns));
+        usage.cpu_ns =
+            (thread_cpu_ns() - active.cpu_ns).max(reader.saturating_sub(active.reader_cpu_ns));
         usage.wall_ns = now_ns() - active.start_ns;
         usage.dropped = active.pace.dropped;
         // Nobody may be listening any more.

@@ -244,7 +244,11 @@ impl TryFrom<types::Message> for sdk::Message {
         Ok(Self {
             line: message.line,
             ids: message.ids,
-            ends: message.ends.into_iter().map(end).collect::<Result<_, String>>()?,
+            ends: message
+                .ends
+                .into_iter()
+                .map(end)
+                .collect::<Result<_, String>>()?,
         })
     }
 }

@@ -67,6 +67,10 @@ typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
  *   LAUNCH    {config, model, at}              -> launch plan
  *   ENCODE    {config, model, request}         -> HTTP request (body as text)
  *
+ * An engine whose manifest says "transport": "stdio" gets and gives others:
+ *   LAUNCH    {config, model}                  -> stdio plan
+ *   ENCODE    {config, model, request, number} -> message
+ *
  * A request is the record of plugin.wit with `_` for `-`. Its `images` are
  * [{"media_type": "image/png", "data": "..."}, ...]: `data` is the file in base64
  * (RFC 4648, section 4, padded, without line breaks), which is also how data
@@ -86,7 +90,7 @@ typedef struct {
   size_t struct_size;
 
   int32_t (*call)(uint32_t op, prony_str input, prony_write write, void *ctx);
-  /* context: {config, status} as JSON; ends: end offset in body of each read. */
+  /* context: {config, status} as JSON, status 200 over stdio; ends: end offset in body of each read. */
   int32_t (*decode)(prony_str context, prony_str body, const uint32_t *ends, size_t ends_len,
                     prony_emit emit, prony_write error, void *ctx);
 

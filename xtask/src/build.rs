@@ -13,8 +13,9 @@ use crate::wasm;
 use crate::workspace::{Workspace, create_folder};
 
 /// The plugins that ship as sandboxed WebAssembly components.
-const WASM_PLUGINS: [&str; 4] = [
+const WASM_PLUGINS: [&str; 5] = [
     "engine-openai",
+    "engine-mlx-serving",
     "reporter-console",
     "reporter-markdown",
     "reporter-json",

@@ -3,7 +3,7 @@
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use prony_metrics::definition::Definition;
-use prony_truth_server::{Framing, PromptTokens};
+use prony_truth_server::{Framing, PromptTokens, StdioFault};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
@@ -110,6 +110,9 @@ pub(crate) enum Command {
     },
     /// Serve an OpenAI-compatible API with a known schedule and known faults.
     TruthServer(TruthServer),
+    /// The same over standard input and output, as JSON-RPC.
+    #[command(hide = true)]
+    TruthStdio(TruthStdio),
     /// Serve an in-process engine on standard input and output.
     #[command(hide = true)]
     Worker {
@@ -374,6 +377,31 @@ pub(crate) struct Report {
     /// Print the result as JSON, and write nothing.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TruthStdio {
+    /// What is said on standard error first.
+    #[arg(long, default_value = "ready")]
+    pub(crate) ready: String,
+    /// Tokens per answer, unless the request asks for fewer.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) tokens: u32,
+    /// From the request to the first token.
+    #[arg(long, default_value_t = 20, value_name = "MS")]
+    pub(crate) time_to_first_token_ms: u64,
+    /// From token to token.
+    #[arg(long, default_value_t = 5000, value_name = "US")]
+    pub(crate) inter_token_latency_us: u64,
+    /// Tokens per line.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) batch: u32,
+    /// What goes wrong.
+    #[arg(long, value_parser = PossibleValuesParser::new(StdioFault::ALL.map(StdioFault::name)))]
+    pub(crate) fault: Option<String>,
+    /// The first request, from 0, with the fault.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) fault_from: u32,
 }
 
 #[derive(Debug, Args)]

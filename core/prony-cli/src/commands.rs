@@ -13,10 +13,10 @@ pub(crate) mod schema;
 pub(crate) mod selfcheck;
 pub(crate) mod validate;
 
-use crate::arguments::{Arguments, Global, TruthServer};
+use crate::arguments::{Arguments, Global, TruthServer, TruthStdio};
 use crate::{Exit, Failure, Outcome, output, plugins};
 use clap::CommandFactory as _;
-use prony_truth_server::{Config, Fault, Identity, Log};
+use prony_truth_server::{Config, Fault, Identity, Log, StdioConfig, StdioFault};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
@@ -102,6 +102,26 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
         log,
     };
     prony_truth_server::serve(&listener, config).map_err(failed)?;
+    Ok(Exit::Ok)
+}
+
+/// `prony truth-stdio`
+pub(crate) fn truth_stdio(engine: &TruthStdio) -> Outcome {
+    let name = engine.fault.as_deref();
+    let config = StdioConfig {
+        tokens: engine.tokens,
+        time_to_first_token: Duration::from_millis(engine.time_to_first_token_ms),
+        inter_token_latency: Duration::from_micros(engine.inter_token_latency_us),
+        batch: engine.batch,
+        fault: StdioFault::ALL
+            .into_iter()
+            .find(|it| Some(it.name()) == name),
+        fault_from: engine.fault_from,
+    };
+    eprintln!("{}", engine.ready);
+    let input = std::io::BufReader::new(std::io::stdin());
+    prony_truth_server::serve_stdio(input, std::io::stdout(), &config)
+        .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
     Ok(Exit::Ok)
 }
 

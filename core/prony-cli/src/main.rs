@@ -107,6 +107,7 @@ fn main() -> ExitCode {
         Command::Metrics(metrics) => commands::metrics::run(metrics),
         Command::Selfcheck(selfcheck) => commands::selfcheck::run(&arguments.global, selfcheck),
         Command::Completions { shell } => Ok(commands::completions(*shell)),
+        Command::TruthStdio(engine) => commands::truth_stdio(engine),
         Command::TruthServer(server) => commands::truth_server(server),
         Command::Worker { plugin } => commands::worker(&arguments.global, plugin),
     };

@@ -119,7 +119,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let empty = || {
             Histogram::new_with_bounds(1, 100_000_000_000, 3)
                 .unwrap_or_else(|_| unreachable!("the bounds are good"))
@@ -161,40 +161,28 @@ impl Usage {
 pub struct Running {
     /// What the shards tell; ends after their last message.
     pub messages: mpsc::UnboundedReceiver<Message>,
-    stop: Stop,
+    pub(crate) stop: Stop,
 }
 
 impl Running {
     /// Ends it now, whatever is in flight.
     pub fn stop(&self) {
-        self.stop.now();
+        (self.stop.0)();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.now();
+        (self.stop.0)();
     }
 }
 
-struct Stop {
-    shared: Arc<Shared>,
-    wakers: Vec<Waker>,
-}
+/// What ends a load.
+pub(crate) struct Stop(pub(crate) Box<dyn Fn() + Send + Sync>);
 
 impl std::fmt::Debug for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Stop")
-    }
-}
-
-impl Stop {
-    fn now(&self) {
-        self.shared.stopped.store(true, Ordering::Relaxed);
-        for waker in &self.wakers {
-            // A shard that has ended cannot be woken.
-            let _ = waker.wake();
-        }
     }
 }
 
@@ -254,16 +242,23 @@ pub fn start(load: Load) -> io::Result<Running> {
     let mut pollers = (0..shards)
         .map(|_| Poller::new())
         .collect::<io::Result<Vec<_>>>()?;
-    let wakers = pollers.iter().map(Poller::waker).collect();
+    let wakers: Vec<Waker> = pollers.iter().map(Poller::waker).collect();
     for (number, poller) in pollers.drain(..).enumerate() {
         let (shared, sender) = (shared.clone(), sender.clone());
         std::thread::Builder::new()
             .name(format!("loadgen-{number}"))
             .spawn(move || shard::run(shared, number, shards, poller, sender))?;
     }
+    let stop = Box::new(move || {
+        shared.stopped.store(true, Ordering::Relaxed);
+        for waker in &wakers {
+            // A shard that has ended cannot be woken.
+            let _ = waker.wake();
+        }
+    });
     Ok(Running {
         messages,
-        stop: Stop { shared, wakers },
+        stop: Stop(stop),
     })
 }
 

@@ -8,6 +8,7 @@
 //! - [`target`]: where requests go, and their bytes;
 //! - [`arrivals`]: when requests are sent;
 //! - [`client`]: sends them to a server;
+//! - [`stdio`]: sends them to a process, over its standard input and output;
 //! - [`local`]: engines inside a worker process, which stamps for itself.
 
 pub mod arrivals;
@@ -16,6 +17,7 @@ pub mod clock;
 mod exchange;
 mod framing;
 pub mod local;
+pub mod stdio;
 pub mod target;
 
 pub use exchange::Exchange;

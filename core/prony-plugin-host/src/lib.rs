@@ -24,7 +24,8 @@ pub use registry::{Registry, add};
 pub use wasm::{Limits, WasmHost, WasmPlugin};
 
 use prony_plugin_sdk::{
-    Artifact, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Model, Request,
+    Artifact, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,
+    StdioPlan,
 };
 use serde_json::Value;
 
@@ -66,6 +67,17 @@ pub trait Plugin: Send + Sync {
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan>;
     /// A request as an HTTP exchange.
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest>;
+    /// How to start an engine that speaks over standard input and output.
+    fn launch_stdio(&self, config: &Value, model: &Model) -> Result<StdioPlan>;
+    /// A request as a line for such an engine; `number` is another for each request of
+    /// a visit.
+    fn encode_stdio(
+        &self,
+        config: &Value,
+        model: &Model,
+        request: &Request,
+        number: u64,
+    ) -> Result<Message>;
     /// What a recorded response says; `ends` are end offsets of reads in `body`.
     fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>>;
     /// A result, as JSON, turned into artifacts.

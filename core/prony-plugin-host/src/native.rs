@@ -8,8 +8,8 @@ use crate::{Plugin, contract};
 use libloading::Library;
 use prony_plugin_sdk::native::{MAGIC, PluginTable, RawArtifact, RawEvent, Str, Write, code, op};
 use prony_plugin_sdk::{
-    Artifact, CONTRACT, Endpoint, Event, EventKind, HttpRequest, LaunchPlan, Manifest, Model,
-    Request,
+    Artifact, CONTRACT, Endpoint, Event, EventKind, HttpRequest, LaunchPlan, Manifest, Message,
+    Model, Request, StdioPlan, Transport,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ pub struct NativePlugin {
     name: String,
     /// Whether it says that it takes images; one that does not is handed none.
     images: bool,
+    /// It speaks over standard input and output: the same operations mean others.
+    stdio: bool,
     table: PluginTable,
 }
 
@@ -103,11 +105,13 @@ impl NativePlugin {
         let mut plugin = Self {
             name: path.display().to_string(),
             images: false,
+            stdio: false,
             table,
         };
         let manifest = plugin.describe()?;
         plugin.name = manifest.name;
         plugin.images = manifest.images;
+        plugin.stdio = manifest.transport == Some(Transport::Stdio);
         Ok(plugin)
     }
 
@@ -189,6 +193,9 @@ impl Plugin for NativePlugin {
     }
 
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {
+        if self.stdio {
+            return Err(self.unsupported("launch"));
+        }
         self.call(
             "launch",
             op::LAUNCH,
@@ -197,12 +204,39 @@ impl Plugin for NativePlugin {
     }
 
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest> {
+        if self.stdio {
+            return Err(self.unsupported("encode"));
+        }
         self.check_images(request)?;
         self.call(
             "encode",
             op::ENCODE,
             &json!({ "config": config, "model": model, "request": request }),
         )
+    }
+
+    fn launch_stdio(&self, config: &Value, model: &Model) -> Result<StdioPlan> {
+        if !self.stdio {
+            return Err(self.unsupported("launch"));
+        }
+        let input = json!({ "config": config, "model": model });
+        self.call("launch", op::LAUNCH, &input)
+    }
+
+    fn encode_stdio(
+        &self,
+        config: &Value,
+        model: &Model,
+        request: &Request,
+        number: u64,
+    ) -> Result<Message> {
+        if !self.stdio {
+            return Err(self.unsupported("encode"));
+        }
+        self.check_images(request)?;
+        let input =
+            json!({ "config": config, "model": model, "request": request, "number": number });
+        self.call("encode", op::ENCODE, &input)
     }
 
     fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>> {

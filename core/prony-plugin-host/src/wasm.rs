@@ -11,10 +11,11 @@ mod ticker;
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::{Plugin, contract};
-use bindings::{Host, engine, reporter};
+use bindings::{Host, engine, reporter, stdio};
 use prony_plugin_sdk as sdk;
 use prony_plugin_sdk::{
-    Artifact, CONTRACT, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Model, Request,
+    Artifact, CONTRACT, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message, Model,
+    Request, StdioPlan, Transport,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,11 @@ impl Default for Limits {
 /// Linear memory that each byte of an image adds: enough for the file, its
 /// base64 and a body that doubles as it grows.
 const MEMORY_PER_IMAGE_BYTE: usize = 8;
+
+fn memory_for_images(request: &Request) -> usize {
+    let bytes: usize = request.images.iter().map(|it| it.data.len()).sum();
+    bytes.saturating_mul(MEMORY_PER_IMAGE_BYTE)
+}
 
 /// Compiles components and keeps what all of them share.
 pub struct WasmHost {
@@ -95,15 +101,17 @@ impl WasmHost {
             .exports(&self.engine)
             .map(|(name, _)| name.to_owned())
             .collect();
-        let (kind, theirs) = exports
+        let (interface, theirs) = exports
             .iter()
             .find_map(|name| {
                 let (interface, version) = name.strip_prefix("prony:plugin/")?.split_once('@')?;
-                matches!(interface, "engine" | "reporter").then_some((interface, version))
+                matches!(interface, "engine" | "stdio-engine" | "reporter")
+                    .then_some((interface, version))
             })
             .ok_or_else(|| {
                 not_a_plugin(
-                    "it exports neither `prony:plugin/engine` nor `prony:plugin/reporter`"
+                    "it exports neither `prony:plugin/engine` nor `prony:plugin/stdio-engine` \
+                     nor `prony:plugin/reporter`"
                         .to_owned(),
                 )
             })?;
@@ -116,16 +124,25 @@ impl WasmHost {
         }
         let wrong = |error: wasmtime::Error| not_a_plugin(format!("{error:#}"));
         let mut linker = Linker::<Host>::new(&self.engine);
-        let guest = if kind == "engine" {
-            engine::EnginePlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)
-                .map_err(wrong)?;
-            let instance = linker.instantiate_pre(&component).map_err(wrong)?;
-            Guest::Engine(engine::EnginePluginPre::new(instance).map_err(wrong)?)
-        } else {
-            reporter::ReporterPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)
-                .map_err(wrong)?;
-            let instance = linker.instantiate_pre(&component).map_err(wrong)?;
-            Guest::Reporter(reporter::ReporterPluginPre::new(instance).map_err(wrong)?)
+        let guest = match interface {
+            "engine" => {
+                engine::EnginePlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)
+                    .map_err(wrong)?;
+                let instance = linker.instantiate_pre(&component).map_err(wrong)?;
+                Guest::Engine(engine::EnginePluginPre::new(instance).map_err(wrong)?)
+            }
+            "stdio-engine" => {
+                stdio::StdioEnginePlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)
+                    .map_err(wrong)?;
+                let instance = linker.instantiate_pre(&component).map_err(wrong)?;
+                Guest::Stdio(stdio::StdioEnginePluginPre::new(instance).map_err(wrong)?)
+            }
+            _ => {
+                reporter::ReporterPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)
+                    .map_err(wrong)?;
+                let instance = linker.instantiate_pre(&component).map_err(wrong)?;
+                Guest::Reporter(reporter::ReporterPluginPre::new(instance).map_err(wrong)?)
+            }
         };
         let mut plugin = WasmPlugin {
             name: path.display().to_string(),
@@ -136,10 +153,19 @@ impl WasmHost {
             guest,
         };
         let manifest = plugin.describe()?;
+        let kind = interface.strip_prefix("stdio-").unwrap_or(interface);
         if manifest.kind.name() != kind {
             let reason = format!(
-                "it exports `{kind}`, and its manifest says `{}`",
+                "it exports `{interface}`, and its manifest says `{}`",
                 manifest.kind.name()
+            );
+            return Err(plugin.answer("describe", reason));
+        }
+        let stdio = manifest.transport == Some(Transport::Stdio);
+        if stdio != (interface == "stdio-engine") {
+            let reason = format!(
+                "it exports `{interface}`, and its manifest says that the transport is {}`stdio`",
+                if stdio { "" } else { "not " }
             );
             return Err(plugin.answer("describe", reason));
         }
@@ -184,6 +210,7 @@ pub(crate) fn componentize(path: &Path, module: &[u8]) -> Result<Vec<u8>> {
 
 enum Guest {
     Engine(engine::EnginePluginPre<Host>),
+    Stdio(stdio::StdioEnginePluginPre<Host>),
     Reporter(reporter::ReporterPluginPre<Host>),
 }
 
@@ -210,7 +237,22 @@ impl WasmPlugin {
                 pre.instantiate(&mut *store)
                     .and_then(|it| call(it.prony_plugin_engine(), store))
             }),
-            Guest::Reporter(_) => Err(self.unsupported(export)),
+            _ => Err(self.unsupported(export)),
+        }
+    }
+
+    /// Runs `call` in a fresh instance of an adapter for standard input and output.
+    fn with_stdio<T>(
+        &self,
+        export: &'static str,
+        call: impl FnOnce(&stdio::Guest, &mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<T> {
+        match &self.guest {
+            Guest::Stdio(pre) => self.run(export, |store| {
+                pre.instantiate(&mut *store)
+                    .and_then(|it| call(it.prony_plugin_stdio_engine(), store))
+            }),
+            _ => Err(self.unsupported(export)),
         }
     }
 
@@ -225,7 +267,7 @@ impl WasmPlugin {
                 pre.instantiate(&mut *store)
                     .and_then(|it| call(it.prony_plugin_reporter(), store))
             }),
-            Guest::Engine(_) => Err(self.unsupported(export)),
+            _ => Err(self.unsupported(export)),
         }
     }
 
@@ -302,6 +344,9 @@ impl Plugin for WasmPlugin {
             Guest::Engine(_) => {
                 self.with_engine("describe", |guest, store| guest.call_describe(store))?
             }
+            Guest::Stdio(_) => {
+                self.with_stdio("describe", |guest, store| guest.call_describe(store))?
+            }
             Guest::Reporter(_) => {
                 self.with_reporter("describe", |guest, store| guest.call_describe(store))?
             }
@@ -321,16 +366,48 @@ impl Plugin for WasmPlugin {
         if !self.images {
             self.reported(request.without_images())?;
         }
-        let images: usize = request.images.iter().map(|it| it.data.len()).sum();
+        let more = memory_for_images(request);
         let (config, model, request) = (config.to_string(), model.into(), request.into());
         let made = self.with_engine("encode", |guest, store| {
             let memory = &mut store.data_mut().memory;
-            *memory = memory.saturating_add(images.saturating_mul(MEMORY_PER_IMAGE_BYTE));
+            *memory = memory.saturating_add(more);
             guest.call_encode(store, &config, &model, &request)
         })?;
         let made = self.reported(made)?;
         made.try_into()
             .map_err(|error| self.answer("encode", error))
+    }
+
+    fn launch_stdio(&self, config: &Value, model: &Model) -> Result<StdioPlan> {
+        let (config, model) = (config.to_string(), model.into());
+        let plan = self.with_stdio("launch", |guest, store| {
+            guest.call_launch(store, &config, &model)
+        })?;
+        let plan = self.reported(plan)?;
+        plan.try_into()
+            .map_err(|error: String| self.answer("launch", error))
+    }
+
+    fn encode_stdio(
+        &self,
+        config: &Value,
+        model: &Model,
+        request: &Request,
+        number: u64,
+    ) -> Result<Message> {
+        if !self.images {
+            self.reported(request.without_images())?;
+        }
+        let more = memory_for_images(request);
+        let (config, model, request) = (config.to_string(), model.into(), request.into());
+        let made = self.with_stdio("encode", |guest, store| {
+            let memory = &mut store.data_mut().memory;
+            *memory = memory.saturating_add(more);
+            guest.call_encode(store, &config, &model, &request, number)
+        })?;
+        let made = self.reported(made)?;
+        made.try_into()
+            .map_err(|error: String| self.answer("encode", error))
     }
 
     fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>> {
@@ -340,9 +417,14 @@ impl Plugin for WasmPlugin {
             body: body.to_vec(),
             ends: ends.to_vec(),
         };
-        let events = self.with_engine("decode", |guest, store| {
-            guest.call_decode(store, &config, &response)
-        })?;
+        let events = match &self.guest {
+            Guest::Stdio(_) => self.with_stdio("decode", |guest, store| {
+                guest.call_decode(store, &config, &response)
+            }),
+            _ => self.with_engine("decode", |guest, store| {
+                guest.call_decode(store, &config, &response)
+            }),
+        }?;
         let events: Vec<Event> = self.reported(events)?.into_iter().map(Into::into).collect();
         match crate::misplaced(&events, ends.len()) {
             Some(defect) => Err(self.answer("decode", defect)),

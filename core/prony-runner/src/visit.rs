@@ -12,11 +12,12 @@ use crate::process::Process;
 use crate::runner::Runner;
 use prony_config::{Cell, Engine, OnFailure, Part, Step};
 use prony_loadgen::local::Worker;
+use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
 use prony_machine::{Change, Sampler, State};
 use prony_metrics::record::Failed;
 use prony_plan::{Ids, Visit};
-use prony_plugin_sdk::{Endpoint, Model};
+use prony_plugin_sdk::{Endpoint, Message, Model};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -96,7 +97,14 @@ fn watch(process: &Process) -> Option<Sampler> {
 
 /// How requests reach it.
 enum Link {
-    Http { target: Target },
+    Http {
+        target: Target,
+    },
+    Stdio {
+        pipe: Pipe,
+        /// What is said before the input is closed.
+        closing: Vec<Message>,
+    },
     Worker(Worker),
 }
 
@@ -125,6 +133,8 @@ pub(crate) struct VisitRun<'v, 'a> {
     windows: Vec<(String, (u64, u64))>,
     /// Processor time of the engine in the visit, in seconds.
     engine_cpu_s: Option<f64>,
+    /// The number of the last request over standard input.
+    numbered: u64,
 }
 
 impl<'v, 'a> VisitRun<'v, 'a> {
@@ -166,6 +176,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             first_failure: None,
             windows: Vec::new(),
             engine_cpu_s: None,
+            numbered: 0,
         })
     }
 
@@ -344,10 +355,13 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         let unload = &self.part.unload;
         // Steps that fail must not keep the engine alive.
         let before = self.steps(stage, &unload.before).await?;
-        // A worker ends when its orders do.
+        let grace = unload.timeout.to_std();
+        if let Link::Stdio { pipe, closing } = &link {
+            self.say_goodbye(pipe, closing, grace).await?;
+        }
+        // A worker ends when its orders do, and so may any other that reads them.
         drop(link);
         if let Some(process) = process {
-            let grace = unload.timeout.to_std();
             if process.stop(grace).await {
                 let message = killed(self.visit);
                 self.runner.tell(Event::Warning { message })?;
@@ -355,6 +369,32 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         }
         attempt!(before);
         self.steps(stage, &unload.after).await
+    }
+}
+
+impl VisitRun<'_, '_> {
+    /// What an engine is told before its input is closed. That it does not listen keeps
+    /// nobody from ending it.
+    async fn say_goodbye(
+        &mut self,
+        pipe: &Pipe,
+        closing: &[Message],
+        grace: Duration,
+    ) -> Result<()> {
+        for message in closing {
+            if pipe.lost().is_some() {
+                break;
+            }
+            if let Err(words) = pipe.ask(message.clone(), grace).await {
+                let message = format!(
+                    "{}: `{}` (cycle {}) did not unload as it should: {words}",
+                    self.visit.model, self.visit.engine, self.visit.cycle
+                );
+                self.runner.tell(Event::Warning { message })?;
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

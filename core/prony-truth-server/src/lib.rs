@@ -24,6 +24,7 @@ mod log;
 mod prompt;
 mod request;
 mod schedule;
+mod stdio;
 mod stream;
 mod tls;
 mod transport;
@@ -32,6 +33,7 @@ pub use body::Framing;
 pub use fault::Fault;
 pub use log::{Entry, Log};
 pub use prompt::PromptTokens;
+pub use stdio::{StdioConfig, StdioFault, serve_stdio};
 pub use tls::Identity;
 
 use event_loop::{EventLoop, Shared, Thread};

@@ -32,6 +32,8 @@ impl Kind {
 pub enum Transport {
     /// HTTP exchanges with a server.
     Http,
+    /// Lines of JSON over the standard input and output of a process.
+    Stdio,
     /// Calls into the plugin, in a worker process.
     InProcess,
 }
@@ -247,6 +249,98 @@ impl LaunchPlan {
     }
 }
 
+/// The last line of an answer: one that has something at `at`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// JSON pointer into the line.
+    pub at: String,
+    /// What must be there; `None`: anything.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    pub value: Option<serde_json::Value>,
+    /// It means that the engine refused or failed. What is at `at` are its words.
+    #[serde(default)]
+    pub failed: bool,
+}
+
+/// Tells `null` from nothing.
+mod maybe_null {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use serde_json::Value;
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Value>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Value>, D::Error> {
+        Value::deserialize(from).map(Some)
+    }
+}
+
+impl Ending {
+    /// A line that has anything at `at`.
+    pub fn at(at: impl Into<String>) -> Self {
+        Self {
+            at: at.into(),
+            value: None,
+            failed: false,
+        }
+    }
+
+    /// A line that has `value` at `at`.
+    pub fn is(at: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        Self {
+            value: Some(value.into()),
+            ..Self::at(at)
+        }
+    }
+
+    /// The same, and it means that the engine refused or failed.
+    #[must_use]
+    pub fn failed(self) -> Self {
+        Self {
+            failed: true,
+            ..self
+        }
+    }
+}
+
+/// A line that is sent to an engine over its standard input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// JSON, without the line break.
+    pub line: String,
+    /// What the lines that answer it call it: texts as they are, numbers as they
+    /// are written. No two messages in flight share one.
+    pub ids: Vec<String>,
+    /// Which line is the last of the answer. At least one.
+    pub ends: Vec<Ending>,
+}
+
+/// How to start an engine that speaks lines of JSON over its standard input and
+/// output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StdioPlan {
+    /// The process to start.
+    pub command: Command,
+    /// When it may be spoken to; not [`Ready::Http`].
+    pub ready: Ready,
+    /// JSON pointers to where a line says which message it belongs to: the first
+    /// that leads to a text or a number. A line without is the log's.
+    pub id_at: Vec<String>,
+    /// Sent once it is ready, each when the one before has been answered.
+    #[serde(default)]
+    pub opening: Vec<Message>,
+    /// Sent in the same way when it is unloaded, before its input is closed.
+    #[serde(default)]
+    pub closing: Vec<Message>,
+}
+
 /// How the prompt reaches the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -370,9 +464,10 @@ impl HttpRequest {
 /// A whole recorded response.
 #[derive(Debug, Clone, Copy)]
 pub struct Response<'a> {
-    /// HTTP status.
+    /// HTTP status; 200 over standard input and output.
     pub status: u16,
-    /// The body as it arrived, transfer coding removed.
+    /// The body as it arrived, transfer coding removed. Over standard output: the
+    /// request's own lines, each with its line break.
     pub body: &'a [u8],
     /// End offset in `body` of each read, ascending.
     pub ends: &'a [u32],

@@ -1,9 +1,11 @@
 //! What a plugin author depends on, and nothing else.
 //!
-//! A plugin is a type that implements one of three traits, and one line:
+//! A plugin is a type that implements one of four traits, and one line:
 //!
 //! - [`Engine`]: an adapter for a server. It says how to start the server and
 //!   what to send, and explains afterwards what came back; prony does the I/O.
+//! - [`StdioEngine`]: an adapter for a process that speaks lines of JSON over its
+//!   standard input and output.
 //! - [`LocalEngine`]: an engine that runs inside a process (native form only).
 //! - [`Reporter`]: turns a [`result::RunResult`] into files.
 //!
@@ -125,6 +127,36 @@ pub trait Engine: Sized + 'static {
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()>;
 }
 
+/// An adapter for a process that speaks lines of JSON, JSON-RPC for example, over its
+/// standard input and output.
+///
+/// Every method is pure: the host may call it in a fresh instance each time.
+pub trait StdioEngine: Sized + 'static {
+    /// The plugin's options. Its JSON Schema is what `prony validate` checks.
+    type Config: DeserializeOwned + JsonSchema;
+    /// Name, version, description.
+    const ABOUT: About;
+    /// Whether requests may carry images. If not, a request with images is an
+    /// error before it comes here.
+    const IMAGES: bool = false;
+
+    /// Checks what the schema could not. Called before every other method.
+    fn new(config: Self::Config) -> Result<Self>;
+
+    /// How to start the engine, and how lines belong to messages. Called once per
+    /// visit.
+    fn launch(&self, model: &Model) -> Result<StdioPlan>;
+
+    /// One request. Called before the clock starts; must be deterministic. `number`
+    /// is another for each request of a visit, from 1 on: ids are made of it.
+    fn encode(&self, model: &Model, request: &Request, number: u64) -> Result<Message>;
+
+    /// What the request's lines say, in order. Called once per request after the
+    /// clock has stopped. An error means that the lines make no sense; an error that
+    /// the *engine* reports is [`Events::failure`].
+    fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()>;
+}
+
 /// An engine that runs inside a process which prony starts for it.
 ///
 /// Native form only. Dropping the value unloads the model.
@@ -165,7 +197,8 @@ pub trait Reporter: Sized + 'static {
 }
 
 /// Makes a type the plugin of its crate: `plugin!(engine: T)`,
-/// `plugin!(local_engine: T)` or `plugin!(reporter: T)`, once per crate.
+/// `plugin!(stdio_engine: T)`, `plugin!(local_engine: T)` or `plugin!(reporter: T)`,
+/// once per crate.
 #[macro_export]
 macro_rules! plugin {
     (engine: $t:ty) => {
@@ -177,6 +210,17 @@ macro_rules! plugin {
                 type Engine = $t;
             }
             $crate::wasm::engine::export!(Component with_types_in $crate::wasm::engine);
+        };
+    };
+    (stdio_engine: $t:ty) => {
+        $crate::plugin!(@native $crate::native::stdio_engine_table::<$t>());
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            struct Component;
+            impl $crate::wasm::StdioComponent for Component {
+                type Engine = $t;
+            }
+            $crate::wasm::stdio::export!(Component with_types_in $crate::wasm::stdio);
         };
     };
     (local_engine: $t:ty) => {

@@ -4,10 +4,10 @@
 //! of the host that copies. Every entry catches panics.
 
 use crate::data::{
-    Artifact, Endpoint, Error, ErrorKind, EventKind, Events, HttpRequest, Kind, Manifest, Model,
-    Request, Response, Transport,
+    Artifact, Endpoint, Error, ErrorKind, EventKind, Events, HttpRequest, Kind, Manifest, Message,
+    Model, Request, Response, Transport,
 };
-use crate::{CONTRACT, Engine, LocalEngine, Reporter, Result, result::RunResult};
+use crate::{CONTRACT, Engine, LocalEngine, Reporter, Result, StdioEngine, result::RunResult};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,9 +19,10 @@ pub const MAGIC: u32 = 0x594e_5250;
 pub mod op {
     /// `{}` → manifest.
     pub const DESCRIBE: u32 = 0;
-    /// `{config, model, at}` → launch plan.
+    /// `{config, model, at}` → launch plan; over stdio `{config, model}` → stdio plan.
     pub const LAUNCH: u32 = 1;
-    /// `{config, model, request}` → HTTP request.
+    /// `{config, model, request}` → HTTP request; over stdio
+    /// `{config, model, request, number}` → message.
     pub const ENCODE: u32 = 2;
 }
 
@@ -147,6 +148,15 @@ pub const fn engine_table<E: Engine>() -> PluginTable {
     }
 }
 
+/// Table of a [`StdioEngine`].
+pub const fn stdio_engine_table<E: StdioEngine>() -> PluginTable {
+    PluginTable {
+        call: Some(stdio_call::<E>),
+        decode: Some(stdio_decode::<E>),
+        ..EMPTY
+    }
+}
+
 /// Table of a [`LocalEngine`].
 pub const fn local_engine_table<E: LocalEngine>() -> PluginTable {
     PluginTable {
@@ -182,6 +192,15 @@ struct EncodeInput {
 }
 
 #[derive(Deserialize)]
+struct MessageInput {
+    config: serde_json::Value,
+    model: Model,
+    request: Request,
+    number: u64,
+}
+
+/// Of operations that get nothing else.
+#[derive(Deserialize)]
 struct OpenInput {
     config: serde_json::Value,
     model: Model,
@@ -215,6 +234,24 @@ pub(crate) fn encode<E: Engine>(
         request.without_images()?;
     }
     engine.encode(model, request)
+}
+
+/// What every form does for [`StdioEngine::encode`].
+pub(crate) fn message<E: StdioEngine>(
+    config_json: serde_json::Value,
+    model: &Model,
+    request: &Request,
+    number: u64,
+) -> Result<Message> {
+    let engine = E::new(config(config_json)?)?;
+    if !E::IMAGES {
+        request.without_images()?;
+    }
+    engine.encode(model, request, number)
+}
+
+pub(crate) fn stdio_manifest<E: StdioEngine>() -> Manifest {
+    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Stdio), E::IMAGES)
 }
 
 pub(crate) fn engine_manifest<E: Engine>() -> Manifest {
@@ -299,6 +336,33 @@ unsafe extern "C" fn engine_call<E: Engine>(
     }
 }
 
+unsafe extern "C" fn stdio_call<E: StdioEngine>(
+    operation: u32,
+    input: Str,
+    write: Write,
+    ctx: *mut c_void,
+) -> i32 {
+    if operation > op::ENCODE {
+        return code::UNSUPPORTED;
+    }
+    guard(write, ctx, || {
+        match operation {
+            op::DESCRIBE => put(write, ctx, &stdio_manifest::<E>()),
+            op::LAUNCH => {
+                let input: OpenInput = parse(input)?;
+                let plan = E::new(config(input.config)?)?.launch(&input.model)?;
+                put(write, ctx, &plan);
+            }
+            _ => {
+                let input: MessageInput = parse(input)?;
+                let made = message::<E>(input.config, &input.model, &input.request, input.number);
+                put(write, ctx, &made?);
+            }
+        }
+        Ok(())
+    })
+}
+
 unsafe extern "C" fn engine_decode<E: Engine>(
     context: Str,
     body: Str,
@@ -308,27 +372,67 @@ unsafe extern "C" fn engine_decode<E: Engine>(
     error: Write,
     ctx: *mut c_void,
 ) -> i32 {
+    // SAFETY: the host lends `body` and `ends_len` numbers at `ends` for the call.
+    let (body, ends) = unsafe { (body.get(), numbers(ends, ends_len)) };
+    decode_by(
+        context,
+        body,
+        ends,
+        emit,
+        error,
+        ctx,
+        |config_json, response, events| E::new(config(config_json)?)?.decode(response, events),
+    )
+}
+
+unsafe extern "C" fn stdio_decode<E: StdioEngine>(
+    context: Str,
+    body: Str,
+    ends: *const u32,
+    ends_len: usize,
+    emit: Emit,
+    error: Write,
+    ctx: *mut c_void,
+) -> i32 {
+    // SAFETY: the host lends `body` and `ends_len` numbers at `ends` for the call.
+    let (body, ends) = unsafe { (body.get(), numbers(ends, ends_len)) };
+    decode_by(
+        context,
+        body,
+        ends,
+        emit,
+        error,
+        ctx,
+        |config_json, response, events| E::new(config(config_json)?)?.decode(response, events),
+    )
+}
+
+/// # Safety
+/// `count` numbers must lie at `start` and stay there for `'a`.
+unsafe fn numbers<'a>(start: *const u32, count: usize) -> &'a [u32] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(start, count) }
+}
+
+fn decode_by(
+    context: Str,
+    body: &[u8],
+    ends: &[u32],
+    emit: Emit,
+    error: Write,
+    ctx: *mut c_void,
+    decode: impl FnOnce(serde_json::Value, &Response<'_>, &mut Events) -> Result<()>,
+) -> i32 {
     guard(error, ctx, || {
         let context: DecodeContext = parse(context)?;
-        let engine = E::new(config(context.config)?)?;
-        // SAFETY: the host lends `body` and `ends_len` numbers at `ends` for the call.
-        let (body, ends) = unsafe {
-            (
-                body.get(),
-                if ends_len == 0 {
-                    &[]
-                } else {
-                    std::slice::from_raw_parts(ends, ends_len)
-                },
-            )
-        };
         let mut events = Events::default();
-        engine.decode(
-            &Response {
-                status: context.status,
-                body,
-                ends,
-            },
+        let status = context.status;
+        decode(
+            context.config,
+            &Response { status, body, ends },
             &mut events,
         )?;
         for event in events.into_vec() {

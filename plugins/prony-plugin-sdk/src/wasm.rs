@@ -1,8 +1,8 @@
 //! The WASM form: bindings of `schemas/wit/plugin.wit`, and what turns them into
 //! calls of the SDK's traits. Used through [`plugin!`](crate::plugin).
 
-use crate::native::{config, encode, engine_manifest, reporter_manifest};
-use crate::{Engine, Events, Reporter, data};
+use crate::native::{config, encode, engine_manifest, message, reporter_manifest, stdio_manifest};
+use crate::{Engine, Events, Reporter, StdioEngine, data};
 use engine::prony::plugin::{log, types};
 
 /// Bindings of the world `engine-plugin`.
@@ -13,6 +13,22 @@ pub mod engine {
         world: "engine-plugin",
         pub_export_macro: true,
         default_bindings_module: "prony_plugin_sdk::wasm::engine",
+    });
+}
+
+/// Bindings of the world `stdio-engine-plugin`; the shared interfaces are the engine
+/// world's.
+#[expect(missing_docs, reason = "generated")]
+pub mod stdio {
+    wit_bindgen::generate!({
+        path: "../../schemas/wit",
+        world: "stdio-engine-plugin",
+        pub_export_macro: true,
+        default_bindings_module: "prony_plugin_sdk::wasm::stdio",
+        with: {
+            "prony:plugin/types@0.1.0": crate::wasm::engine::prony::plugin::types,
+            "prony:plugin/log@0.1.0": crate::wasm::engine::prony::plugin::log,
+        },
     });
 }
 
@@ -36,6 +52,12 @@ pub mod reporter {
 pub trait EngineComponent: 'static {
     /// The adapter.
     type Engine: Engine;
+}
+
+/// Names the engine of a component that speaks over standard input and output.
+pub trait StdioComponent: 'static {
+    /// The adapter.
+    type Engine: StdioEngine;
 }
 
 /// Names the reporter of a component.
@@ -75,98 +97,140 @@ fn failed(error: data::Error) -> types::Error {
     }
 }
 
+fn model(model: types::Model) -> data::Model {
+    data::Model {
+        id: model.id,
+        path: model.path,
+    }
+}
+
+fn pairs(pairs: Vec<data::Pair>) -> Vec<types::Pair> {
+    pairs
+        .into_iter()
+        .map(|pair| types::Pair {
+            name: pair.name,
+            value: pair.value,
+        })
+        .collect()
+}
+
+fn command(command: data::Command) -> types::Command {
+    types::Command {
+        argv: command.argv,
+        env: pairs(command.env),
+        cwd: command.cwd,
+    }
+}
+
+fn ready(ready: data::Ready) -> types::Ready {
+    match ready {
+        data::Ready::Http(path) => types::Ready::Http(path),
+        data::Ready::LogLine(text) => types::Ready::LogLine(text),
+        data::Ready::Immediate => types::Ready::Immediate,
+    }
+}
+
+fn launch_plan(plan: data::LaunchPlan) -> types::LaunchPlan {
+    types::LaunchPlan {
+        command: plan.command.map(command),
+        base_url: plan.base_url,
+        ready: ready(plan.ready),
+    }
+}
+
+fn stdio_plan(plan: data::StdioPlan) -> types::StdioPlan {
+    types::StdioPlan {
+        command: command(plan.command),
+        ready: ready(plan.ready),
+        id_at: plan.id_at,
+        opening: plan.opening.into_iter().map(line).collect(),
+        closing: plan.closing.into_iter().map(line).collect(),
+    }
+}
+
+fn line(message: data::Message) -> types::Message {
+    types::Message {
+        line: message.line,
+        ids: message.ids,
+        ends: message
+            .ends
+            .into_iter()
+            .map(|end| types::Ending {
+                at: end.at,
+                value: end.value.map(|value| value.to_string()),
+                failed: end.failed,
+            })
+            .collect(),
+    }
+}
+
+fn request(request: types::Request) -> data::Request {
+    data::Request {
+        api: match request.api {
+            types::Api::Chat => data::Api::Chat,
+            types::Api::Completions => data::Api::Completions,
+        },
+        prompt: request.prompt,
+        system: request.system,
+        max_tokens: request.max_tokens,
+        temperature: request.temperature,
+        top_p: request.top_p,
+        seed: request.seed,
+        stop: request.stop,
+        ignore_eos: request.ignore_eos,
+        images: request.images.into_iter().map(image).collect(),
+    }
+}
+
+fn image(image: types::Image) -> data::Image {
+    data::Image {
+        media_type: image.media_type,
+        data: image.data,
+    }
+}
+
+fn event(event: data::Event) -> types::Event {
+    use data::EventKind as From;
+    use types::EventKind as To;
+    let kind = match event.kind {
+        From::Text => To::Text,
+        From::Reasoning => To::Reasoning,
+        From::OutputTokens => To::OutputTokens,
+        From::PromptTokens => To::PromptTokens,
+        From::CachedTokens => To::CachedTokens,
+        From::ReasoningTokens => To::ReasoningTokens,
+        From::Finish => To::Finish,
+        From::Failure => To::Failure,
+        From::ServedModel => To::ServedModel,
+        From::EngineVersion => To::EngineVersion,
+        From::End => To::End,
+    };
+    types::Event {
+        chunk: event.chunk,
+        kind,
+        tokens: event.tokens,
+        text: event.text,
+    }
+}
+
+fn response(response: &types::Response) -> data::Response<'_> {
+    data::Response {
+        status: response.status,
+        body: &response.body,
+        ends: &response.ends,
+    }
+}
+
 mod engine_glue {
     use super::engine::exports::prony::plugin::engine::Guest;
     use super::{
-        Engine, EngineComponent, Events, config, data, encode, engine_manifest, failed, json,
-        log_panics, types, value,
+        Engine, EngineComponent, Events, config, data, encode, engine_manifest, event, failed,
+        json, launch_plan, log_panics, model, pairs, request, response, types, value,
     };
 
     fn adapter<C: EngineComponent>(config_json: &str) -> data::Result<C::Engine> {
         log_panics();
         C::Engine::new(config(value(config_json)?)?)
-    }
-
-    fn model(model: types::Model) -> data::Model {
-        data::Model {
-            id: model.id,
-            path: model.path,
-        }
-    }
-
-    fn pairs(pairs: Vec<data::Pair>) -> Vec<types::Pair> {
-        pairs
-            .into_iter()
-            .map(|pair| types::Pair {
-                name: pair.name,
-                value: pair.value,
-            })
-            .collect()
-    }
-
-    fn launch_plan(plan: data::LaunchPlan) -> types::LaunchPlan {
-        types::LaunchPlan {
-            command: plan.command.map(|command| types::Command {
-                argv: command.argv,
-                env: pairs(command.env),
-                cwd: command.cwd,
-            }),
-            base_url: plan.base_url,
-            ready: match plan.ready {
-                data::Ready::Http(path) => types::Ready::Http(path),
-                data::Ready::LogLine(text) => types::Ready::LogLine(text),
-                data::Ready::Immediate => types::Ready::Immediate,
-            },
-        }
-    }
-
-    fn request(request: types::Request) -> data::Request {
-        data::Request {
-            api: match request.api {
-                types::Api::Chat => data::Api::Chat,
-                types::Api::Completions => data::Api::Completions,
-            },
-            prompt: request.prompt,
-            system: request.system,
-            max_tokens: request.max_tokens,
-            temperature: request.temperature,
-            top_p: request.top_p,
-            seed: request.seed,
-            stop: request.stop,
-            ignore_eos: request.ignore_eos,
-            images: request.images.into_iter().map(image).collect(),
-        }
-    }
-
-    fn image(image: types::Image) -> data::Image {
-        data::Image {
-            media_type: image.media_type,
-            data: image.data,
-        }
-    }
-
-    fn event(event: data::Event) -> types::Event {
-        use data::EventKind as From;
-        use types::EventKind as To;
-        let kind = match event.kind {
-            From::Text => To::Text,
-            From::Reasoning => To::Reasoning,
-            From::OutputTokens => To::OutputTokens,
-            From::PromptTokens => To::PromptTokens,
-            From::CachedTokens => To::CachedTokens,
-            From::ReasoningTokens => To::ReasoningTokens,
-            From::Finish => To::Finish,
-            From::Failure => To::Failure,
-            From::ServedModel => To::ServedModel,
-            From::EngineVersion => To::EngineVersion,
-            From::End => To::End,
-        };
-        types::Event {
-            chunk: event.chunk,
-            kind,
-            tokens: event.tokens,
-            text: event.text,
-        }
     }
 
     impl<C: EngineComponent> Guest for C {
@@ -208,16 +272,64 @@ mod engine_glue {
 
         fn decode(
             config: String,
-            response: types::Response,
+            said: types::Response,
         ) -> Result<Vec<types::Event>, types::Error> {
             let engine = adapter::<C>(&config).map_err(failed)?;
             let mut events = Events::default();
-            let response = data::Response {
-                status: response.status,
-                body: &response.body,
-                ends: &response.ends,
-            };
-            engine.decode(&response, &mut events).map_err(failed)?;
+            engine
+                .decode(&response(&said), &mut events)
+                .map_err(failed)?;
+            Ok(events.into_vec().into_iter().map(event).collect())
+        }
+    }
+}
+
+mod stdio_glue {
+    use super::stdio::exports::prony::plugin::stdio_engine::Guest;
+    use super::{
+        Events, StdioComponent, StdioEngine, config, data, event, failed, json, line, log_panics,
+        message, model, request, response, stdio_manifest, stdio_plan, types, value,
+    };
+
+    fn adapter<C: StdioComponent>(config_json: &str) -> data::Result<C::Engine> {
+        log_panics();
+        C::Engine::new(config(value(config_json)?)?)
+    }
+
+    impl<C: StdioComponent> Guest for C {
+        fn describe() -> String {
+            json(&stdio_manifest::<C::Engine>())
+        }
+
+        fn launch(config: String, of: types::Model) -> Result<types::StdioPlan, types::Error> {
+            adapter::<C>(&config)
+                .and_then(|engine| engine.launch(&model(of)))
+                .map(stdio_plan)
+                .map_err(failed)
+        }
+
+        fn encode(
+            config: String,
+            of: types::Model,
+            what: types::Request,
+            number: u64,
+        ) -> Result<types::Message, types::Error> {
+            log_panics();
+            value(&config)
+                .and_then(|config| message::<C::Engine>(config, &model(of), &request(what), number))
+                .map(line)
+                .map_err(failed)
+        }
+
+        fn decode(
+            config: String,
+            said: types::Response,
+        ) -> Result<Vec<types::Event>, types::Error> {
+            let engine = adapter::<C>(&config).map_err(failed)?;
+            let mut events = Events::default();
+            engine
+                .decode(&response(&said), &mut events)
+                .map_err(failed)?;
             Ok(events.into_vec().into_iter().map(event).collect())
         }
     }

@@ -12,6 +12,20 @@ pub mod engine {
     pub use prony::plugin::{log, types};
 }
 
+/// Bindings of the world `stdio-engine-plugin`; the shared interfaces are the engine
+/// world's.
+pub mod stdio {
+    wasmtime::component::bindgen!({
+        path: "../../schemas/wit",
+        world: "stdio-engine-plugin",
+        with: {
+            "prony:plugin/types": super::engine::types,
+            "prony:plugin/log": super::engine::log,
+        },
+    });
+    pub use exports::prony::plugin::stdio_engine::Guest;
+}
+
 /// Bindings of the world `reporter-plugin`; the shared interfaces are the
 /// engine world's.
 pub mod reporter {
@@ -182,21 +196,77 @@ fn pairs(pairs: Vec<types::Pair>) -> Vec<sdk::Pair> {
         .collect()
 }
 
+impl From<types::Command> for sdk::Command {
+    fn from(command: types::Command) -> Self {
+        Self {
+            argv: command.argv,
+            env: pairs(command.env),
+            cwd: command.cwd,
+        }
+    }
+}
+
+impl From<types::Ready> for sdk::Ready {
+    fn from(ready: types::Ready) -> Self {
+        match ready {
+            types::Ready::Http(path) => Self::Http(path),
+            types::Ready::LogLine(text) => Self::LogLine(text),
+            types::Ready::Immediate => Self::Immediate,
+        }
+    }
+}
+
 impl From<types::LaunchPlan> for sdk::LaunchPlan {
     fn from(plan: types::LaunchPlan) -> Self {
         Self {
-            command: plan.command.map(|command| sdk::Command {
-                argv: command.argv,
-                env: pairs(command.env),
-                cwd: command.cwd,
-            }),
+            command: plan.command.map(Into::into),
             base_url: plan.base_url,
-            ready: match plan.ready {
-                types::Ready::Http(path) => sdk::Ready::Http(path),
-                types::Ready::LogLine(text) => sdk::Ready::LogLine(text),
-                types::Ready::Immediate => sdk::Ready::Immediate,
-            },
+            ready: plan.ready.into(),
         }
+    }
+}
+
+impl TryFrom<types::Message> for sdk::Message {
+    type Error = String;
+
+    fn try_from(message: types::Message) -> Result<Self, String> {
+        let end = |end: types::Ending| {
+            let value = end.value.map(|value| serde_json::from_str(&value));
+            let value = value
+                .transpose()
+                .map_err(|error| format!("the value of an ending is no JSON: {error}"))?;
+            Ok(sdk::Ending {
+                at: end.at,
+                value,
+                failed: end.failed,
+            })
+        };
+        Ok(Self {
+            line: message.line,
+            ids: message.ids,
+            ends: message
+                .ends
+                .into_iter()
+                .map(end)
+                .collect::<Result<_, String>>()?,
+        })
+    }
+}
+
+impl TryFrom<types::StdioPlan> for sdk::StdioPlan {
+    type Error = String;
+
+    fn try_from(plan: types::StdioPlan) -> Result<Self, String> {
+        let read = |messages: Vec<types::Message>| -> Result<Vec<sdk::Message>, String> {
+            messages.into_iter().map(TryInto::try_into).collect()
+        };
+        Ok(Self {
+            command: plan.command.into(),
+            ready: plan.ready.into(),
+            id_at: plan.id_at,
+            opening: read(plan.opening)?,
+            closing: read(plan.closing)?,
+        })
     }
 }
 

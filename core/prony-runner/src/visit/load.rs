@@ -8,9 +8,11 @@ use prony_config::template;
 use prony_loadgen::client::answers_200;
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
+use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
-use prony_plugin_sdk::{Endpoint, Kind, LaunchPlan, Ready, Transport};
+use prony_plugin_sdk::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
 use serde_json::Value;
+use std::fs::File;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
@@ -62,6 +64,7 @@ impl VisitRun<'_, '_> {
         let begin = now_ns();
         let ready = match entry.transport.unwrap_or(Transport::Http) {
             Transport::InProcess => self.start_worker(plugin, running, limit).await,
+            Transport::Stdio => self.start_stdio(plugin, running, limit).await,
             Transport::Http => self.start_server(plugin, &at, running, limit).await,
         };
         let was_started = running
@@ -143,18 +146,7 @@ impl VisitRun<'_, '_> {
         let process = match &plan.command {
             None => None,
             Some(launch) => {
-                let [program, arguments @ ..] = launch.argv.as_slice() else {
-                    return Err("the launch command is empty".to_owned().into());
-                };
-                let folder = launch
-                    .cwd
-                    .as_ref()
-                    .map_or(self.runner.options.folder.clone(), |cwd| {
-                        self.runner.options.folder.join(cwd)
-                    });
-                let mut command = Command::new(program);
-                command.args(arguments).current_dir(folder);
-                command.envs(launch.env.iter().map(|pair| (&pair.name, &pair.value)));
+                let (program, command) = self.command(launch)?;
                 let process = Process::start(command, &self.log());
                 Some(process.map_err(|error| format!("`{program}` did not start: {error}"))?)
             }
@@ -178,15 +170,8 @@ impl VisitRun<'_, '_> {
             };
             // Also when it answered: a server that failed to bind its port may
             // have left the answering to another one.
-            if let Some(process) = &mut running.process
-                && let Some(status) = process.exited()
-            {
-                return Err(format!(
-                    "the engine ended before it was ready ({}); {}",
-                    describe(status),
-                    process.last_words()
-                )
-                .into());
+            if let Some(process) = &mut running.process {
+                still_runs(process)?;
             }
             if ready {
                 return Ok(());
@@ -200,6 +185,119 @@ impl VisitRun<'_, '_> {
             }
             tokio::time::sleep(PROBE_EVERY).await;
         }
+    }
+}
+
+impl VisitRun<'_, '_> {
+    /// What a plugin's command is for the system, with its program's name.
+    fn command<'l>(
+        &self,
+        launch: &'l prony_plugin_sdk::Command,
+    ) -> std::result::Result<(&'l str, Command), String> {
+        let [program, arguments @ ..] = launch.argv.as_slice() else {
+            return Err("the launch command is empty".to_owned());
+        };
+        let here = &self.runner.options.folder;
+        let folder = launch
+            .cwd
+            .as_ref()
+            .map_or(here.clone(), |cwd| here.join(cwd));
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder);
+        command.envs(launch.env.iter().map(|pair| (&pair.name, &pair.value)));
+        Ok((program, command))
+    }
+
+    /// Starts an engine that speaks over its standard input and output, and says what it
+    /// must be told before it can be asked.
+    async fn start_stdio(
+        &mut self,
+        plugin: &str,
+        running: &mut Option<Running>,
+        limit: Duration,
+    ) -> std::result::Result<(), Trouble> {
+        let plugin = self
+            .runner
+            .registry
+            .load(Kind::Engine, plugin)
+            .map_err(|error| error.to_string())?;
+        let plan: StdioPlan = plugin
+            .launch_stdio(&self.config, &self.model)
+            .map_err(|error| error.to_string())?;
+        let (program, command) = self.command(&plan.command)?;
+        let not_started = |error| format!("`{program}` did not start: {error}");
+        let (process, input, output) =
+            Process::start_piped(command, &self.log()).map_err(not_started)?;
+        let piped = || {
+            let log = File::options().append(true).open(self.log())?;
+            let (input, output) = (input.into_owned_fd()?, output.into_owned_fd()?);
+            Pipe::new(input.into(), output.into(), plan.id_at, log)
+        };
+        let pipe = piped().map_err(not_started)?;
+        let running = running.insert(Running {
+            sampler: watch(&process),
+            process: Some(process),
+            link: Link::Stdio {
+                pipe,
+                closing: plan.closing,
+            },
+        });
+        let Running {
+            process: Some(process),
+            link: Link::Stdio { pipe, .. },
+            ..
+        } = running
+        else {
+            return Err("an engine with pipes has a process".to_owned().into());
+        };
+        let begin = Instant::now();
+        loop {
+            let ready = match &plan.ready {
+                Ready::Immediate => true,
+                Ready::LogLine(line) => process.has_logged(line),
+                Ready::Http(_) => {
+                    let message = "`http` tells whether a server is ready, and this engine speaks \
+                                   over its standard output";
+                    return Err(message.to_owned().into());
+                }
+            };
+            still_runs(process)?;
+            if ready {
+                break;
+            }
+            if begin.elapsed() > limit {
+                let words = process.last_words();
+                return Err(format!("the engine was not ready within {limit:?}; {words}").into());
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+        for message in plan.opening {
+            let rest = limit.saturating_sub(begin.elapsed());
+            let Err(words) = pipe.ask(message, rest).await else {
+                continue;
+            };
+            return Err(match process.exited_within(CRASH_GRACE).await {
+                Some(status) => format!(
+                    "the engine ended while loading ({}); {}",
+                    describe(status),
+                    process.last_words()
+                ),
+                None => format!("the engine did not load: {words}"),
+            }
+            .into());
+        }
+        Ok(())
+    }
+}
+
+fn still_runs(process: &mut Process) -> std::result::Result<(), String> {
+    match process.exited() {
+        None => Ok(()),
+        Some(status) => Err(format!(
+            "the engine ended before it was ready ({}); {}",
+            describe(status),
+            process.last_words()
+        )),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::subject::api;
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{self, Arrival, Done, Load, Message, Usage};
 use prony_loadgen::local::Worker;
+use prony_loadgen::stdio::{self, Pipe};
 use prony_loadgen::target::{Prepared, Target};
 use prony_metrics::record::{self, ErrorClass, Failed, Observation, Place, Record};
 use prony_plan::Phase;
@@ -112,12 +113,7 @@ impl VisitRun<'_, '_> {
             requests.push(request.clone());
             made.insert(content, request);
         }
-        let arrival = attempt!(sending::arrival(
-            batch.arrival,
-            self.runner.pipeline.schedule.seed ^ (u64::from(self.visit.cycle) << 32),
-            batch.count,
-            batch.duration,
-        ));
+        let arrival = attempt!(self.arrival(batch));
         if let Arrival::Open { offsets_ns, .. } = &arrival {
             // What a duration leaves no time for is not due.
             requests.truncate(offsets_ns.len());
@@ -134,14 +130,76 @@ impl VisitRun<'_, '_> {
             shards: 1,
             look_every: sending::look_every(batch.arrival),
         };
-        let mut running = match client::start(load) {
-            Ok(running) => running,
-            Err(error) => {
-                return Ok(Err(
-                    format!("the load generator did not start: {error}").into()
-                ));
+        match client::start(load) {
+            Ok(running) => {
+                self.receive(batch, &plugin, running, due, process, None)
+                    .await
             }
-        };
+            Err(error) => Ok(Err(
+                format!("the load generator did not start: {error}").into()
+            )),
+        }
+    }
+
+    /// Sends requests over an engine's standard input; returns how many succeeded.
+    pub(super) async fn over_stdio(
+        &mut self,
+        batch: &Batch<'_>,
+        pipe: &Pipe,
+        process: &mut Option<Process>,
+    ) -> Staged<u32> {
+        let plugin = attempt!(
+            self.runner
+                .registry
+                .load(Kind::Engine, &self.engine.plugin)
+                .map_err(|error| error.to_string())
+        );
+        let mut requests = Vec::new();
+        for index in 0..batch.count {
+            // Another one for each request of the visit.
+            self.numbered += 1;
+            let request = attempt!(self.request(index));
+            let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered);
+            requests.push(attempt!(made.map_err(|error| error.to_string())));
+        }
+        let arrival = attempt!(self.arrival(batch));
+        if let Arrival::Open { offsets_ns, .. } = &arrival {
+            // What a duration leaves no time for is not due.
+            requests.truncate(offsets_ns.len());
+        }
+        let due = requests.len() as u32;
+        let running = pipe.start(stdio::Load {
+            requests,
+            sessions: client::alone(due),
+            think: Duration::ZERO,
+            arrival,
+            timeout: self.cell.workload.request_timeout.to_std(),
+            until: batch.duration,
+        });
+        self.receive(batch, &plugin, running, due, process, Some(pipe))
+            .await
+    }
+
+    fn arrival(&self, batch: &Batch<'_>) -> std::result::Result<Arrival, String> {
+        sending::arrival(
+            batch.arrival,
+            self.runner.pipeline.schedule.seed ^ (u64::from(self.visit.cycle) << 32),
+            batch.count,
+            batch.duration,
+        )
+    }
+
+    /// Keeps what a load brings; returns how many requests succeeded. A `pipe` that is
+    /// lost explains what was never sent.
+    async fn receive(
+        &mut self,
+        batch: &Batch<'_>,
+        plugin: &Arc<dyn Plugin>,
+        mut running: client::Running,
+        due: u32,
+        process: &mut Option<Process>,
+        pipe: Option<&Pipe>,
+    ) -> Staged<u32> {
         let mut answered = vec![false; due as usize];
         let mut usage: Option<Usage> = None;
         let mut succeeded = 0;
@@ -186,7 +244,7 @@ impl VisitRun<'_, '_> {
             if resume.is_some() || bytes > MOST_UNREAD {
                 bytes = 0;
                 for (index, exchange) in later.drain(..) {
-                    succeeded += u32::from(self.read(batch, &plugin, index, exchange)?);
+                    succeeded += u32::from(self.read(batch, plugin, index, exchange)?);
                 }
             }
             drop(resume);
@@ -203,7 +261,7 @@ impl VisitRun<'_, '_> {
             }
         }
         for (index, exchange) in later {
-            succeeded += u32::from(self.read(batch, &plugin, index, exchange)?);
+            succeeded += u32::from(self.read(batch, plugin, index, exchange)?);
         }
         if let (Phase::Measure, Some(usage)) = (batch.phase, &usage) {
             self.runner.tell(Event::Client {
@@ -214,6 +272,12 @@ impl VisitRun<'_, '_> {
         }
         if interrupted {
             return Ok(Err(Trouble::Interrupted));
+        }
+        if let Some(lost) = pipe.and_then(Pipe::lost) {
+            let message = format!("not sent: {}", lost.message);
+            let over = Failed::new(ErrorClass::Crashed, message);
+            self.unsent(batch, &answered, since, &over)?;
+            return Ok(Ok(succeeded));
         }
         if let (true, Some(usage), Some(duration)) = (is_over, usage, batch.duration) {
             // What a closed loop has not begun was never due; what an open loop had to
@@ -264,7 +328,8 @@ impl VisitRun<'_, '_> {
         body: &[u8],
         ends: &[u32],
     ) -> std::result::Result<Vec<Said>, prony_plugin_sdk::Error> {
-        match seen.status {
+        // Without HTTP there is no status, and what came back came back.
+        match seen.status.or((!body.is_empty()).then_some(200)) {
             None => Ok(Vec::new()),
             Some(status) => plugin
                 .decode(&self.config, status, body, ends)

@@ -92,6 +92,7 @@ impl VisitRun<'_, '_> {
         let process = &mut running.process;
         let succeeded = match &mut running.link {
             Link::Http { target } => self.over_http(&batch, target, process).await?,
+            Link::Stdio { pipe, .. } => self.over_stdio(&batch, pipe, process).await?,
             Link::Worker(worker) => self.over_worker(&batch, worker, process).await?,
         };
         // From the first sending, since encoding is prony's work, to the last

@@ -1,0 +1,245 @@
+//! Sends requests to a process that speaks lines of JSON over its standard input and
+//! output.
+//!
+//! Three threads for each engine. The *reader* does nothing but read, stamp and hand
+//! over; the *writer* stamps and writes, so that a pipe that is full holds up nobody
+//! else; the *router* cuts lines, finds out which request each belongs to and whether
+//! it is the last, and decides what is sent when.
+//!
+//! An answer cannot be called off. So a request that took too long, and anything else
+//! that breaks the connection, is the end of it ([`Pipe::lost`]).
+
+mod pace;
+mod router;
+
+use crate::client::{Arrival, Message as Told, Running, Stop, alone};
+use crate::clock::{now_ns, thread_cpu_ns};
+use prony_metrics::record::Failed;
+use prony_plugin_sdk::{Ending, Message};
+use router::Router;
+use serde_json::Value;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::Builder;
+use std::time::Duration;
+
+/// Room for a read: what a pipe holds.
+const READ: usize = 64 << 10;
+/// Bytes that may wait for the router before the reader waits for it.
+const MOST_WAITING: usize = 64 << 20;
+
+/// What to send over standard input, and when.
+#[derive(Debug)]
+pub struct Load {
+    /// The requests.
+    pub requests: Vec<Message>,
+    /// Which of them follow one another, as in [`crate::client::Load::sessions`].
+    pub sessions: Vec<Range<u32>>,
+    /// Between the end of a session's request and the next.
+    pub think: Duration,
+    /// When sessions begin.
+    pub arrival: Arrival,
+    /// Limit of each request, from its sending.
+    pub timeout: Duration,
+    /// No request is sent later than this after the start.
+    pub until: Option<Duration>,
+}
+
+/// What the threads tell the router.
+enum Event {
+    Read {
+        at_ns: u64,
+        bytes: Vec<u8>,
+    },
+    /// There is nothing more to read.
+    Ended {
+        at_ns: u64,
+        error: Option<io::Error>,
+    },
+    /// Flight so and so is being written from now on.
+    Sending(u64, u64),
+    Written(u64, u64),
+    NotWritten(u64, io::Error),
+    /// A load, and where its messages go.
+    Start(Load, tokio::sync::mpsc::UnboundedSender<Told>),
+    Stop,
+    /// Nothing more will be sent.
+    Close,
+}
+
+/// What the threads share.
+#[derive(Default)]
+struct Shared {
+    lost: Mutex<Option<Failed>>,
+    /// Bytes that wait for the router.
+    waiting: AtomicUsize,
+    /// Processor time of the reader, in nanoseconds.
+    reader_cpu_ns: AtomicU64,
+}
+
+impl Shared {
+    fn lost(&self) -> Option<Failed> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.clone()
+    }
+}
+
+/// prony's end of an engine's standard input and output.
+pub struct Pipe {
+    events: mpsc::Sender<Event>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pipe")
+    }
+}
+
+impl Pipe {
+    /// Over pipes in blocking mode. `id_at` are JSON pointers to where a line says which
+    /// message it belongs to; what belongs to none goes to `log`, the first MiB of it.
+    pub fn new(input: File, output: File, id_at: Vec<String>, log: File) -> io::Result<Self> {
+        let (events, told) = mpsc::channel();
+        let (to_write, writes) = mpsc::channel();
+        let shared = Arc::<Shared>::default();
+        let reader = (output, events.clone(), shared.clone());
+        Builder::new()
+            .name("stdio-read".to_owned())
+            .spawn(move || read(reader.0, &reader.1, &reader.2))?;
+        let writer = (input, events.clone());
+        Builder::new()
+            .name("stdio-write".to_owned())
+            .spawn(move || write(writer.0, &writes, &writer.1))?;
+        let mut router = Router::new(id_at, log, to_write, shared.clone());
+        Builder::new()
+            .name("stdio-route".to_owned())
+            .spawn(move || router.run(&told))?;
+        Ok(Self { events, shared })
+    }
+
+    /// Starts a load; of several at a time the later ones wait.
+    pub fn start(&self, load: Load) -> Running {
+        let (sender, messages) = tokio::sync::mpsc::unbounded_channel();
+        // If the router has ended, the sender is dropped, and the load with it.
+        let _ = self.events.send(Event::Start(load, sender));
+        let events = self.events.clone();
+        let stop = Box::new(move || {
+            let _ = events.send(Event::Stop);
+        });
+        Running {
+            messages,
+            stop: Stop(stop),
+        }
+    }
+
+    /// Sends one message and waits for its answer. An error has the engine's words, if it
+    /// had any.
+    pub async fn ask(&self, message: Message, limit: Duration) -> Result<(), String> {
+        let ends = message.ends.clone();
+        let mut running = self.start(Load {
+            requests: vec![message],
+            sessions: alone(1),
+            think: Duration::ZERO,
+            arrival: Arrival::Closed {
+                concurrency: 1,
+                ramp: Duration::ZERO,
+            },
+            timeout: limit,
+            until: None,
+        });
+        let exchange = loop {
+            match running.messages.recv().await {
+                Some(Told::Done(done)) => break done.exchange,
+                Some(Told::Ended(_)) => {}
+                None => {
+                    let lost = self.lost().map(|lost| lost.message);
+                    return Err(lost.unwrap_or_else(|| "the engine is gone".to_owned()));
+                }
+            }
+        };
+        if let Some(failed) = exchange.seen.failed {
+            return Err(failed.message);
+        }
+        let last = exchange.body.trim_ascii_end();
+        let last = last.rsplit(|byte| *byte == b'\n').next().unwrap_or(last);
+        let line: Value = serde_json::from_slice(last).unwrap_or_default();
+        let refusal = ends.iter().find(|end| end.failed && ends_by(end, &line));
+        match refusal.and_then(|end| line.pointer(&end.at)) {
+            None => Ok(()),
+            Some(Value::String(words)) => Err(words.clone()),
+            Some(words) => Err(words.to_string()),
+        }
+    }
+
+    /// Why nothing more can be sent, if so.
+    pub fn lost(&self) -> Option<Failed> {
+        self.shared.lost()
+    }
+}
+
+impl Drop for Pipe {
+    /// Closes the engine's input.
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::Close);
+    }
+}
+
+/// Whether `line` is the last by this rule.
+fn ends_by(end: &Ending, line: &Value) -> bool {
+    match (line.pointer(&end.at), &end.value) {
+        (Some(found), Some(wanted)) => found == wanted,
+        (found, None) => found.is_some(),
+        (None, Some(_)) => false,
+    }
+}
+
+fn read(mut output: File, events: &mpsc::Sender<Event>, shared: &Shared) {
+    let mut room = vec![0; READ];
+    loop {
+        let read = output.read(&mut room);
+        let at_ns = now_ns();
+        let event = match read {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(0) => Event::Ended { at_ns, error: None },
+            Err(error) => Event::Ended {
+                at_ns,
+                error: Some(error),
+            },
+            Ok(count) => Event::Read {
+                at_ns,
+                bytes: room[..count].to_vec(),
+            },
+        };
+        let is_over = matches!(event, Event::Ended { .. });
+        if let Event::Read { bytes, .. } = &event {
+            shared.waiting.fetch_add(bytes.len(), Ordering::Relaxed);
+        }
+        if events.send(event).is_err() || is_over {
+            return;
+        }
+        let cpu_ns = thread_cpu_ns();
+        shared.reader_cpu_ns.store(cpu_ns, Ordering::Relaxed);
+        while shared.waiting.load(Ordering::Relaxed) > MOST_WAITING {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Writes lines until there are no more; then the input is closed.
+fn write(mut input: File, lines: &mpsc::Receiver<(u64, Vec<u8>)>, events: &mpsc::Sender<Event>) {
+    for (flight, line) in lines {
+        // Told before: no answer can come before it.
+        let told = events.send(Event::Sending(flight, now_ns()));
+        let event = match input.write_all(&line) {
+            Ok(()) => Event::Written(flight, now_ns()),
+            Err(error) => Event::NotWritten(flight, error),
+        };
+        if told.is_err() || events.send(event).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! Which line belongs to which request, and what is sent when.
+
+use super::pace::{Due, Pace};
+use super::{Event, Load, Shared, ends_by};
+use crate::Exchange;
+use crate::client::{Arrival, Done, Message as Told, Usage};
+use crate::clock::{now_ns, thread_cpu_ns};
+use crate::exchange::MAX_BODY;
+use prony_metrics::record::{ErrorClass, Failed};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+
+/// Bytes of lines that belong to nobody, and are kept.
+const MOST_LOGGED: usize = 1 << 20;
+
+/// A request in flight.
+struct Flight {
+    due: Due,
+    limit_ns: u64,
+    exchange: Exchange,
+    /// The number of the last read that brought something.
+    last_read: Option<u64>,
+}
+
+/// The load in progress.
+struct Active {
+    load: Load,
+    sender: UnboundedSender<Told>,
+    pace: Pace,
+    usage: Usage,
+    start_ns: u64,
+    cpu_ns: u64,
+    reader_cpu_ns: u64,
+}
+
+pub(super) struct Router {
+    id_at: Vec<String>,
+    log: File,
+    logged: usize,
+    /// `None` once the engine's input is to be closed.
+    to_write: Option<Sender<(u64, Vec<u8>)>>,
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    /// Loads that wait for their turn.
+    waiting: VecDeque<(Load, UnboundedSender<Told>)>,
+    /// By number, which is also their order in time.
+    flights: BTreeMap<u64, Flight>,
+    /// Numbers of flights.
+    by_id: HashMap<String, u64>,
+    next_flight: u64,
+    /// The beginning of a line whose end has not come.
+    partial: Vec<u8>,
+    /// Of that: where each read ended, with the read's number and stamp.
+    pieces: Vec<(usize, u64, u64)>,
+    reads: u64,
+    is_over: bool,
+}
+
+impl Router {
+    pub(super) fn new(
+        id_at: Vec<String>,
+        log: File,
+        to_write: Sender<(u64, Vec<u8>)>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            id_at,
+            log,
+            logged: 0,
+            to_write: Some(to_write),
+            shared,
+            active: None,
+            waiting: VecDeque::new(),
+            flights: BTreeMap::new(),
+            by_id: HashMap::new(),
+            next_flight: 0,
+            partial: Vec::new(),
+            pieces: Vec::new(),
+            reads: 0,
+            is_over: false,
+        }
+    }
+
+    pub(super) fn run(&mut self, events: &Receiver<Event>) {
+        prony_poll::exact_timers();
+        loop {
+            self.send_due();
+            self.finish();
+            if self.is_over && (self.to_write.is_none() || self.active.is_none()) {
+                // Later loads find nobody, and end at once.
+                return;
+            }
+            let next = self.next_ns();
+            let event = if next == u64::MAX {
+                events.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                events.recv_timeout(Duration::from_nanos(next.saturating_sub(now_ns())))
+            };
+            match event {
+                Ok(event) => self.happened(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.expire();
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Read { at_ns, bytes } => {
+                self.shared
+                    .waiting
+                    .fetch_sub(bytes.len(), Ordering::Relaxed);
+                self.read(at_ns, &bytes);
+            }
+            Event::Ended { at_ns, error } => {
+                self.is_over = true;
+                let rest = std::mem::take(&mut self.partial);
+                self.keep_for_log(&rest);
+                let how = error.map_or_else(String::new, |error| format!(": {error}"));
+                let message = format!("the engine closed its standard output{how}");
+                self.lose(Failed::new(ErrorClass::Truncated, message), at_ns);
+            }
+            Event::Sending(number, at_ns) => {
+                if let Some(flight) = self.flights.get_mut(&number) {
+                    let stamps = &mut flight.exchange.seen.stamps;
+                    stamps.sent_ns = at_ns;
+                    stamps.intended_ns = flight.due.intended_ns.unwrap_or(at_ns);
+                    if let (Some(could), Some(active)) = (flight.due.could_ns, &mut self.active) {
+                        let late = at_ns.saturating_sub(could);
+                        active.usage.late_ns.saturating_record(late);
+                    }
+                }
+            }
+            Event::Written(number, at_ns) => {
+                if let Some(flight) = self.flights.get_mut(&number) {
+                    // An answer may be read before it is told that the request is written.
+                    let seen = &mut flight.exchange.seen;
+                    let first = seen.reads_ns.first().copied().unwrap_or(u64::MAX);
+                    seen.stamps.written_ns = Some(at_ns.min(first));
+                }
+            }
+            Event::NotWritten(number, error) => {
+                let message = format!("the engine does not read its standard input: {error}");
+                let failed = Failed::new(ErrorClass::Truncated, message);
+                self.send_no_more(&failed);
+                // What others were answered may still be on its way.
+                self.land(number, now_ns(), Some(failed));
+            }
+            Event::Start(load, sender) => self.waiting.push_back((load, sender)),
+            Event::Stop => {
+                if self.active.is_some() && !self.flights.is_empty() {
+                    let message = "the load was ended, and what the engine was asked cannot be \
+                                   called off";
+                    self.lose(Failed::new(ErrorClass::Timeout, message), now_ns());
+                } else if let Some(active) = &mut self.active {
+                    active.pace.clear();
+                }
+            }
+            Event::Close => self.to_write = None,
+        }
+    }
+
+    /// When something must be done, whatever happens.
+    fn next_ns(&self) -> u64 {
+        let limits = self.flights.values().map(|flight| flight.limit_ns);
+        let limit = limits.min().unwrap_or(u64::MAX);
+        let due = self.active.as_ref().map_or(u64::MAX, |active| {
+            active.pace.next_ns(&active.load, self.flights.len() as u32)
+        });
+        limit.min(due)
+    }
+
+    fn send_due(&mut self) {
+        if self.active.is_none()
+            && let Some((load, sender)) = self.waiting.pop_front()
+        {
+            let start_ns = now_ns();
+            self.active = Some(Active {
+                pace: Pace::new(&load, start_ns),
+                load,
+                sender,
+                usage: Usage::new(),
+                start_ns,
+                cpu_ns: thread_cpu_ns(),
+                reader_cpu_ns: self.shared.reader_cpu_ns.load(Ordering::Relaxed),
+            });
+            if self.shared.lost().is_some()
+                && let Some(active) = &mut self.active
+            {
+                active.pace.clear();
+            }
+        }
+        loop {
+            let in_flight = self.flights.len() as u32;
+            let Some(active) = &mut self.active else {
+                return;
+            };
+            let Some(due) = active.pace.due(&active.load, in_flight, now_ns()) else {
+                return;
+            };
+            self.send(due);
+        }
+    }
+
+    fn send(&mut self, due: Due) {
+        let Some(active) = &self.active else { return };
+        let (message, now) = (&active.load.requests[due.index as usize], now_ns());
+        let number = self.next_flight;
+        self.next_flight += 1;
+        let mut exchange = Exchange::default();
+        let stamps = &mut exchange.seen.stamps;
+        (stamps.intended_ns, stamps.sent_ns) = (due.intended_ns.unwrap_or(now), now);
+        let flight = Flight {
+            due,
+            limit_ns: now.saturating_add(active.load.timeout.as_nanos() as u64),
+            exchange,
+            last_read: None,
+        };
+        let shared = message.ids.iter().find(|id| self.by_id.contains_key(*id));
+        let wrong = if let Some(id) = shared {
+            Some(format!("another request in flight has the id `{id}` too"))
+        } else if message.line.contains('\n') {
+            Some("the adapter made a message of several lines".to_owned())
+        } else if message.ids.is_empty() || message.ends.is_empty() {
+            Some("the adapter made a message without an id or without an end".to_owned())
+        } else {
+            None
+        };
+        if wrong.is_none() {
+            for id in &message.ids {
+                self.by_id.insert(id.clone(), number);
+            }
+        }
+        let mut line = message.line.clone().into_bytes();
+        self.flights.insert(number, flight);
+        if let Some(wrong) = wrong {
+            let failed = Failed::new(ErrorClass::Protocol, wrong);
+            self.send_no_more(&failed);
+            self.land(number, now, Some(failed));
+            return;
+        }
+        line.push(b'\n');
+        // A writer that has ended has said why.
+        if let Some(to_write) = &self.to_write {
+            let _ = to_write.send((number, line));
+        }
+    }
+
+    /// Cuts what a read brought into lines.
+    fn read(&mut self, at_ns: u64, mut bytes: &[u8]) {
+        let read = self.reads;
+        self.reads += 1;
+        if let Some(active) = &mut self.active {
+            active.usage.reads += 1;
+            active.usage.behind_ns.saturating_record(0);
+        }
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let (line, rest) = bytes.split_at(end + 1);
+            self.take(read, at_ns, line);
+            self.line();
+            bytes = rest;
+        }
+        if !bytes.is_empty() {
+            self.take(read, at_ns, bytes);
+        }
+        if self.partial.len() > MAX_BODY {
+            (self.partial, self.pieces) = (Vec::new(), Vec::new());
+            let message = format!(
+                "the engine wrote a line of more than {} MiB",
+                MAX_BODY >> 20
+            );
+            self.lose(Failed::new(ErrorClass::Protocol, message), at_ns);
+        }
+    }
+
+    fn take(&mut self, read: u64, at_ns: u64, bytes: &[u8]) {
+        self.partial.extend_from_slice(bytes);
+        self.pieces.push((self.partial.len(), read, at_ns));
+    }
+
+    /// A line is complete.
+    fn line(&mut self) {
+        let (line, pieces) = (
+            std::mem::take(&mut self.partial),
+            std::mem::take(&mut self.pieces),
+        );
+        let parsed: Option<Value> = serde_json::from_slice(&line).ok();
+        let found = parsed
+            .as_ref()
+            .and_then(|parsed| Some((parsed, *self.by_id.get(&self.id(parsed)?)?)));
+        let Some((parsed, number)) = found else {
+            self.keep_for_log(&line);
+            return;
+        };
+        let Some(flight) = self.flights.get_mut(&number) else {
+            return;
+        };
+        let Exchange {
+            seen, body, ends, ..
+        } = &mut flight.exchange;
+        let mut from = 0;
+        for (end, read, at_ns) in &pieces {
+            body.extend_from_slice(&line[from..*end]);
+            from = *end;
+            if flight.last_read == Some(*read) {
+                ends.pop();
+            } else {
+                flight.last_read = Some(*read);
+                seen.reads_ns.push(*at_ns);
+            }
+            ends.push(body.len() as u32);
+        }
+        let at_ns = pieces.last().map_or_else(now_ns, |piece| piece.2);
+        if body.len() > MAX_BODY {
+            let limit = MAX_BODY >> 20;
+            let message = format!("the answer is longer than {limit} MiB");
+            self.lose(Failed::new(ErrorClass::Protocol, message), at_ns);
+            return;
+        }
+        let index = flight.due.index as usize;
+        let is_last = self.active.as_ref().is_some_and(|active| {
+            let mut ends = active.load.requests[index].ends.iter();
+            ends.any(|end| ends_by(end, parsed))
+        });
+        if is_last {
+            self.land(number, at_ns, None);
+        }
+    }
+
+    /// What a line calls the message that it belongs to.
+    fn id(&self, line: &Value) -> Option<String> {
+        self.id_at.iter().find_map(|at| match line.pointer(at)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        })
+    }
+
+    fn keep_for_log(&mut self, line: &[u8]) {
+        if line.trim_ascii().is_empty() || self.logged > MOST_LOGGED {
+            return;
+        }
+        self.logged += line.len();
+        let mut kept = line.to_vec();
+        if self.logged > MOST_LOGGED {
+            kept =
+                b"(more of what the engine wrote and belongs to no request is not kept)".to_vec();
+        }
+        if kept.last() != Some(&b'\n') {
+            kept.push(b'\n');
+        }
+        // A log that cannot be written is no reason not to measure.
+        let _ = self.log.write_all(&kept);
+    }
+
+    fn send_no_more(&mut self, why: &Failed) {
+        let lost = self.shared.lost.lock();
+        lost.unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| why.clone());
+        if let Some(active) = &mut self.active {
+            active.pace.clear();
+        }
+    }
+
+    /// Nothing more can be sent, and what is in flight has failed.
+    fn lose(&mut self, why: Failed, at_ns: u64) {
+        self.send_no_more(&why);
+        let numbers: Vec<u64> = self.flights.keys().copied().collect();
+        for number in numbers {
+            self.land(number, at_ns, Some(why.clone()));
+        }
+    }
+
+    /// A request has ended.
+    fn land(&mut self, number: u64, end_ns: u64, failed: Option<Failed>) {
+        let Some(flight) = self.flights.remove(&number) else {
+            return;
+        };
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        for id in &active.load.requests[flight.due.index as usize].ids {
+            if self.by_id.get(id) == Some(&number) {
+                self.by_id.remove(id);
+            }
+        }
+        let Flight {
+            due, mut exchange, ..
+        } = flight;
+        let seen = &mut exchange.seen;
+        seen.stamps.end_ns = end_ns.max(seen.stamps.sent_ns);
+        seen.stamps.written_ns = seen.stamps.written_ns.or(seen.reads_ns.first().copied());
+        seen.body_bytes = exchange.body.len() as u64;
+        seen.failed = failed;
+        exchange.shrink();
+        let alone = matches!(active.load.arrival, Arrival::Closed { concurrency: 1, .. });
+        let (resume, resumed) = oneshot::channel();
+        let done = Done {
+            index: due.index,
+            exchange,
+            resume: alone.then_some(resume),
+        };
+        let mut from_ns = end_ns;
+        if active.sender.send(Told::Done(done)).is_ok() && alone {
+            // The sender is dropped, never used. That it waited was asked for.
+            let _ = resumed.blocking_recv();
+            from_ns = now_ns();
+        }
+        if self.shared.lost().is_none() {
+            active
+                .pace
+                .ended(&active.load, due, end_ns, from_ns, now_ns());
+        }
+    }
+
+    /// Ends what has taken too long.
+    fn expire(&mut self) {
+        let now = now_ns();
+        let late = self.flights.iter().find(|(_, it)| it.limit_ns <= now);
+        let Some((&number, flight)) = late else {
+            return;
+        };
+        let index = flight.due.index;
+        let Some(active) = &self.active else { return };
+        let limit = active.load.timeout;
+        let message = format!("no complete answer within {limit:?}");
+        let others = format!("given up: request {index} had {message} and cannot be called off");
+        let lost = Failed::new(ErrorClass::Timeout, others);
+        self.send_no_more(&lost);
+        self.land(number, now, Some(Failed::new(ErrorClass::Timeout, message)));
+        self.lose(lost, now);
+    }
+
+    /// Tells that the load is over, if it is.
+    fn finish(&mut self) {
+        let is_over = |active: &mut Active| self.flights.is_empty() && active.pace.is_over();
+        let Some(mut active) = self.active.take_if(is_over) else {
+            return;
+        };
+        let reader = self.shared.reader_cpu_ns.load(Ordering::Relaxed);
+        let usage = &mut active.usage;
+        // One thread that is always busy holds up all: the busier one counts.
+        usage.cpu_ns =
+            (thread_cpu_ns() - active.cpu_ns).max(reader.saturating_sub(active.reader_cpu_ns));
+        usage.wall_ns = now_ns() - active.start_ns;
+        usage.dropped = active.pace.dropped;
+        // Nobody may be listening any more.
+        let _ = active.sender.send(Told::Ended(active.usage));
+    }
+}

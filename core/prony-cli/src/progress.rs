@@ -82,6 +82,7 @@ impl<'a> Progress<'a> {
                     .map_or_else(String::new, |reason| format!(" ({reason})"));
                 self.say(&format!("{}: {name}{reason}", self.stage));
             }
+            Event::Selfcheck(check) => self.say(&format!("selfcheck, {}", check.sentence())),
             Event::Answered => {
                 self.unread += 1;
                 if let Some(bar) = &self.bar {

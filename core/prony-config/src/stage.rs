@@ -39,6 +39,10 @@ pub struct Setup {
     pub condition: Condition,
     /// Steps that run first, in order.
     pub before: Vec<Step>,
+    /// Whether the load client is held against a server with a known schedule, sending as
+    /// the pipeline does where it asks most: `false` unless given. It takes some seconds; a
+    /// run whose client is not exact enough is not valid.
+    pub selfcheck: bool,
     /// Steps that run last, in order.
     pub after: Vec<Step>,
     /// The longest that the whole stage may take. Without it only the steps' own timeouts hold.
@@ -54,6 +58,7 @@ impl Default for Setup {
             id: None,
             condition: Condition::default(),
             before: Vec::new(),
+            selfcheck: false,
             after: Vec::new(),
             timeout: None,
             on_failure: OnFailure::Stop,

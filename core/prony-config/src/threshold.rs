@@ -93,8 +93,10 @@ pub enum Statistic {
     /// The median.
     #[default]
     P50,
-    /// The 90th percentile.
+    /// The 90th percentile. It needs 44 samples.
     P90,
+    /// The 99th percentile. It needs 459 samples.
+    P99,
     /// The largest value.
     Max,
 }
@@ -107,6 +109,7 @@ impl Statistic {
             Self::Min => "min",
             Self::P50 => "p50",
             Self::P90 => "p90",
+            Self::P99 => "p99",
             Self::Max => "max",
         }
     }

@@ -6,12 +6,14 @@
 //! with its own connections, so that nothing crosses threads before a request has ended.
 
 mod flight;
+mod gate;
 mod link;
 mod shard;
 mod socket;
 
 use crate::Exchange;
 use crate::target::{Prepared, Target};
+use gate::Gate;
 use hdrhistogram::Histogram;
 use link::Encryption;
 use prony_metrics::record::{ErrorClass, Failed};
@@ -21,7 +23,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -189,16 +191,34 @@ impl std::fmt::Debug for Stop {
 /// What all shards share.
 struct Shared {
     load: Load,
-    addresses: Vec<SocketAddr>,
-    /// Why there is no address.
-    unknown: Option<Failed>,
+    /// Of the server; looked up by the first shard that needs them.
+    addresses: OnceLock<Result<Vec<SocketAddr>, Failed>>,
     encryption: Option<Encryption>,
     /// The next session of a closed loop.
     next: AtomicUsize,
     stopped: AtomicBool,
     /// All are ready to start.
-    ready: Barrier,
+    ready: Gate,
     start_ns: OnceLock<u64>,
+}
+
+impl Shared {
+    /// The server's addresses, or why there are none. Looking a name up may take seconds, so
+    /// only shards ask, which are threads of their own.
+    fn addresses(&self) -> Result<&[SocketAddr], Failed> {
+        let look_up = || {
+            let address = &self.load.target.address;
+            match address.to_socket_addrs() {
+                Ok(addresses) => Ok(addresses.collect()),
+                Err(error) => {
+                    let message = format!("no connection to {address}: {error}");
+                    Err(Failed::new(ErrorClass::Connect, message))
+                }
+            }
+        };
+        let known = self.addresses.get_or_init(look_up);
+        known.as_deref().map_err(Clone::clone)
+    }
 }
 
 /// Starts a load on threads of its own. Connections are made before the first request is
@@ -216,13 +236,6 @@ pub fn start(load: Load) -> io::Result<Running> {
              process {limit}; `ulimit -n` raises that"
         )));
     }
-    let (addresses, unknown) = match load.target.address.to_socket_addrs() {
-        Ok(addresses) => (addresses.collect(), None),
-        Err(error) => {
-            let message = format!("no connection to {}: {error}", load.target.address);
-            (Vec::new(), Some(Failed::new(ErrorClass::Connect, message)))
-        }
-    };
     let encryption = match &load.target.encrypted_for {
         Some(name) => Some(Encryption::new(name).map_err(io::Error::other)?),
         None => None,
@@ -230,12 +243,11 @@ pub fn start(load: Load) -> io::Result<Running> {
     let shards = load.shards.max(1).min(streams.max(1)) as usize;
     let shared = Arc::new(Shared {
         load,
-        addresses,
-        unknown,
+        addresses: OnceLock::new(),
         encryption,
         next: AtomicUsize::new(0),
         stopped: AtomicBool::new(false),
-        ready: Barrier::new(shards),
+        ready: Gate::new(shards),
         start_ns: OnceLock::new(),
     });
     let (sender, messages) = mpsc::unbounded_channel();
@@ -243,23 +255,28 @@ pub fn start(load: Load) -> io::Result<Running> {
         .map(|_| Poller::new())
         .collect::<io::Result<Vec<_>>>()?;
     let wakers: Vec<Waker> = pollers.iter().map(Poller::waker).collect();
+    // Dropped on the way out if a thread cannot be started: those that were end then.
+    let running = Running {
+        messages,
+        stop: Stop(Box::new({
+            let shared = shared.clone();
+            move || {
+                shared.stopped.store(true, Ordering::Relaxed);
+                shared.ready.open();
+                for waker in &wakers {
+                    // A shard that has ended cannot be woken.
+                    let _ = waker.wake();
+                }
+            }
+        })),
+    };
     for (number, poller) in pollers.drain(..).enumerate() {
         let (shared, sender) = (shared.clone(), sender.clone());
         std::thread::Builder::new()
             .name(format!("loadgen-{number}"))
             .spawn(move || shard::run(shared, number, shards, poller, sender))?;
     }
-    let stop = Box::new(move || {
-        shared.stopped.store(true, Ordering::Relaxed);
-        for waker in &wakers {
-            // A shard that has ended cannot be woken.
-            let _ = waker.wake();
-        }
-    });
-    Ok(Running {
-        messages,
-        stop: Stop(stop),
-    })
+    Ok(running)
 }
 
 /// Files that are open beside connections, and some for the runner.

@@ -5,8 +5,8 @@
 //! computed from the same requests, side by side.
 
 use crate::record::Record;
-use crate::statistics::quantile::fewest_for_quantile;
 use crate::statistics::{distribution, quantile};
+use prony_plugin_sdk::result::Cadence;
 use serde::Serialize;
 
 /// Whose definition.
@@ -63,18 +63,14 @@ pub struct Scored {
 impl Scored {
     fn new(metric: &'static str, mut values: Vec<f64>) -> Option<Self> {
         values.retain(|value| value.is_finite());
-        values.sort_by(f64::total_cmp);
-        let n = values.len() as u64;
-        let percentile = |p| (n >= fewest_for_quantile(p)).then(|| quantile(&values, p));
-        let (p90, p99) = (percentile(0.9), percentile(0.99));
-        let all = distribution(values.clone())?;
+        let all = distribution(values)?;
         Some(Self {
             metric,
-            n,
+            n: all.n,
             mean: all.mean,
             p50: all.p50,
-            p90,
-            p99,
+            p90: all.p90,
+            p99: all.p99,
             max: all.max,
         })
     }
@@ -175,17 +171,8 @@ pub fn score(definition: Definition, records: &[&Record]) -> Vec<Scored> {
     scored.into_iter().flatten().collect()
 }
 
-/// How evenly text comes, whatever the chunks: times until so many bytes of text had come
-/// do not depend on how an engine cuts them, gaps between chunks do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Cadence {
-    /// Share of the time between first and last arrival that lies in gaps of more than five
-    /// times the median gap, over all requests; 0 to 1. Absent without gaps.
-    pub stall_ratio: Option<f64>,
-    /// Arrivals of text for each output token: below 1 an engine sends several tokens at a
-    /// time. Absent where an engine does not count tokens.
-    pub arrivals_per_token: Option<f64>,
-}
+/// How many tokens [`Cadence::time_to_tokens_ms`] is told of.
+const TOKENS: [u32; 4] = [1, 8, 32, 128];
 
 /// How evenly the text of the requests that succeeded came.
 pub fn cadence(records: &[&Record]) -> Cadence {
@@ -212,10 +199,28 @@ pub fn cadence(records: &[&Record]) -> Cadence {
         arrivals += record.arrivals.len() as u64;
         tokens += u64::from(count);
     }
+    let to_tokens = |count: u32| {
+        let times = good().filter_map(|record| time_to_tokens_ms(record, count));
+        Some((count, distribution(times.collect())?))
+    };
     Cadence {
+        time_to_tokens_ms: TOKENS.into_iter().filter_map(to_tokens).collect(),
         stall_ratio,
         arrivals_per_token: (tokens > 0).then(|| arrivals as f64 / tokens as f64),
     }
+}
+
+/// From when a request was due to the arrival that completes its first `count` tokens.
+fn time_to_tokens_ms(record: &Record, count: u32) -> Option<f64> {
+    if record.arrivals.iter().any(|arrival| arrival.1 == 0) {
+        return None;
+    }
+    let mut tokens = 0;
+    let reached = record.arrivals.iter().find(|arrival| {
+        tokens += arrival.1;
+        tokens >= count
+    })?;
+    Some(reached.0.saturating_sub(record.stamps.intended_ns) as f64 / 1e6)
 }
 
 /// What every request has to reach, in milliseconds.

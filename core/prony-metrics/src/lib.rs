@@ -5,6 +5,7 @@
 //! - [`statistics`]: verdicts from numbers, and what can be said of them;
 //! - [`summary`]: the metrics of one model on one engine;
 //! - [`comparison`]: a candidate against the baseline;
+//! - [`delivered`]: the load that was delivered, against the one that was asked for;
 //! - [`definition`]: the metrics as other tools define them;
 //! - [`threshold`]: results against what they must reach.
 //!
@@ -12,6 +13,7 @@
 
 pub mod comparison;
 pub mod definition;
+pub mod delivered;
 pub mod record;
 pub mod statistics;
 pub mod summary;

@@ -1,6 +1,8 @@
 //! The metrics of one model on one engine: of one group of requests, which in a
 //! run are those of one cell and one `measure` stage.
 
+use crate::definition::cadence;
+use crate::delivered::delivered;
 use crate::record::Record;
 use crate::statistics::distribution;
 use prony_plugin_sdk::result::{Distribution, EngineResult};
@@ -123,6 +125,8 @@ pub fn engine(
             .max(),
         cpu_percent: cpu_percent(visits),
         client: None,
+        delivered: delivered(measured),
+        cadence: cadence(&good),
         finish_reasons,
         served_models: distinct(&|record| record.served_model.clone()),
         engine_versions: distinct(&|record| record.engine_version.clone()),

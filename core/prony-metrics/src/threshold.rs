@@ -1,6 +1,8 @@
 //! Whether results reach what was asked of them.
 
+use crate::statistics::quantile::fewest_for_quantile;
 use prony_plugin_sdk::result::{EngineResult, ModelResult, ThresholdResult};
+use prony_plugin_sdk::words::count;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +44,21 @@ impl Threshold {
         }
     }
 
+    /// Why it has none, if there are too few samples for it.
+    fn missing(&self, numbers: &Value) -> Option<String> {
+        let statistic = self.statistic.as_deref()?;
+        let fewest = match statistic {
+            "p90" => fewest_for_quantile(0.9),
+            "p99" => fewest_for_quantile(0.99),
+            _ => return None,
+        };
+        let n = numbers.get(&self.metric)?.get("n")?.as_u64()?;
+        (n < fewest).then(|| {
+            let samples = count(n, "sample");
+            format!("n too small: {samples}, and {statistic} needs {fewest}")
+        })
+    }
+
     fn allows(&self, value: f64) -> bool {
         self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max)
     }
@@ -62,6 +79,7 @@ pub fn judge(thresholds: &[Threshold], models: &[ModelResult]) -> Vec<ThresholdR
             .filter(|(model, engine, _)| threshold.holds_for(model, engine))
             .map(|(model, engine, numbers)| {
                 let value = threshold.value(numbers);
+                let missing = value.is_none().then(|| threshold.missing(numbers));
                 ThresholdResult {
                     metric: threshold.metric.clone(),
                     statistic: threshold.statistic.clone(),
@@ -72,6 +90,7 @@ pub fn judge(thresholds: &[Threshold], models: &[ModelResult]) -> Vec<ThresholdR
                     cell: model.cell.clone(),
                     measure: model.measure.clone(),
                     value,
+                    missing: missing.flatten(),
                     passed: value.is_some_and(|value| threshold.allows(value)),
                 }
             })

@@ -403,7 +403,8 @@ fn thresholds_bound_values_from_both_sides() {
             ..latency
         })
     };
-    assert_eq!(latency("p90", 1000.0), (Some(1000.0), true));
+    assert_eq!(latency("p50", 1000.0), (Some(1000.0), true));
+    assert_eq!(latency("p90", 1000.0), (None, false), "4 are too few");
     assert_eq!(latency("max", 999.0), (Some(1000.0), false));
 }
 
@@ -412,6 +413,21 @@ fn what_has_no_value_misses_its_threshold() {
     let models = [measured_on_one()];
     let memory = judge(&[threshold("peak_memory_bytes", None, Some(1e9))], &models);
     assert_eq!((memory[0].value, memory[0].passed), (None, false));
+    assert_eq!(memory[0].missing, None);
+    let tail = |statistic: &str| {
+        let latency = threshold("request_latency_ms", None, Some(1e9));
+        let statistic = Some(statistic.into());
+        let results = judge(
+            &[Threshold {
+                statistic,
+                ..latency
+            }],
+            &models,
+        );
+        results[0].sentence()
+    };
+    assert!(tail("p90").contains("has no value (n too small: 4 samples, and p90 needs 44)"));
+    assert!(tail("p99").contains("(n too small: 4 samples, and p99 needs 459)"));
     // Of an engine that was not measured even a time of 0 is no value.
     let time = threshold("total_time_s", None, Some(60.0));
     let times = judge(
@@ -525,4 +541,158 @@ fn cadence_tells_stalls_and_tokens_at_a_time() {
 fn no_stall_is_no_negative_share() {
     let seen = cadence(&[&streamed()]).stall_ratio.expect("gaps");
     assert!(seen == 0.0 && seen.is_sign_positive(), "{seen}");
+}
+
+#[test]
+fn a_distribution_has_the_percentiles_that_its_size_allows() {
+    let of = |n: u32| distribution((0..n).map(f64::from).collect()).expect("samples");
+    let has = |n| {
+        let it = of(n);
+        (it.p50_low.is_some(), it.p90.is_some(), it.p99.is_some())
+    };
+    assert_eq!(has(5), (false, false, false));
+    assert_eq!(has(6), (true, false, false));
+    assert_eq!(has(43), (true, false, false));
+    assert_eq!(has(44), (true, true, false));
+    assert_eq!(has(458), (true, true, false));
+    assert_eq!(has(459), (true, true, true));
+    // Ranks 40 and 61 of 100: the 0.025 quantile of `Bin(100, 1/2)` is 40.
+    let hundred = of(100);
+    assert_eq!(
+        (hundred.p50_low, hundred.p50_high),
+        (Some(39.0), Some(60.0))
+    );
+    assert_eq!(of(1).p50, 0.0);
+}
+
+/// A journal's record of `n` tokens, the first after `first` ms and one each `gap` ms, named
+/// by their arrivals of `chunk` tokens.
+fn paced(n: u32, first: u64, gap: u64, chunk: u32) -> Record {
+    let mut record = record("a", 1, 0, 0.0, n);
+    let arrival = |token: u32| (first + gap * u64::from(token)) * 1_000_000;
+    let ends = (1..=n).filter(|token| token % chunk == 0 || *token == n);
+    let mut before = 0;
+    record.arrivals = ends
+        .map(|token| {
+            let count = token - std::mem::replace(&mut before, token);
+            Arrival(arrival(token - 1), count)
+        })
+        .collect();
+    record
+}
+
+#[test]
+fn times_to_tokens_do_not_depend_on_chunks() {
+    let times = |record: &Record| {
+        let times = cadence(&[record]).time_to_tokens_ms;
+        times
+            .into_iter()
+            .map(|(tokens, it)| (tokens, it.p50))
+            .collect::<Vec<_>>()
+    };
+    let single = times(&paced(40, 100, 10, 1));
+    assert_eq!(single, [(1, 100.0), (8, 170.0), (32, 410.0)]);
+    // Chunks that end with the eighth and the thirty-second token.
+    for chunk in [2, 4, 8] {
+        let coalesced = times(&paced(40, 100, 10, chunk));
+        assert_eq!(coalesced[1..], single[1..], "{chunk}");
+    }
+    // What does not name its tokens has no times: nothing is interpolated.
+    let mut unnamed = paced(40, 100, 10, 1);
+    unnamed.arrivals[20].1 = 0;
+    assert_eq!(times(&unnamed), []);
+}
+
+#[test]
+fn what_was_delivered_is_counted_from_the_stamps() {
+    use prony_metrics::delivered::delivered;
+    let ms = |ms: u64| ms * 1_000_000;
+    // Two lanes of 10 requests of 100 ms each, half a request apart; one was never sent.
+    let flight = |k: u64| {
+        let mut it = record("a", 1, 0, 0.0, 5);
+        it.stamps = Stamps {
+            intended_ns: ms(50 * k),
+            sent_ns: ms(50 * k),
+            written_ns: Some(ms(50 * k)),
+            end_ns: ms(50 * k + 100),
+            ..Stamps::default()
+        };
+        it
+    };
+    let mut records: Vec<Record> = (0..20).map(flight).collect();
+    let mut unsent = failed(flight(20));
+    unsent.stamps.written_ns = None;
+    records.push(unsent);
+    let records: Vec<&Record> = records.iter().collect();
+    let seen = delivered(&records).expect("sent over a connection");
+    assert_eq!((seen.intended, seen.sent, seen.max_in_flight), (21, 20, 2));
+    assert_eq!(
+        (seen.intended_per_sec, seen.sent_per_sec),
+        (Some(20.0), Some(20.0))
+    );
+    // 20 requests of 100 ms within 1050 ms.
+    let mean = seen.mean_in_flight.expect("some");
+    assert!((mean - 2000.0 / 1050.0).abs() < 1e-9, "{mean}");
+    let residual = seen.littles_law_residual_percent.expect("20 are enough");
+    assert!(residual.abs() < 10.0, "{residual}");
+    let inside = record("a", 1, 0, 10.0, 5);
+    assert_eq!(delivered(&[&inside]), None, "nothing was sent");
+}
+
+/// Figures worked out by hand from what the tools publish, for two requests of a stream:
+///
+/// - vLLM, `vllm/benchmarks/lib/endpoint_request_func.py` and `serve.py`: `ttft` is the first
+///   chunk's time minus the send's, `itl` the time between chunks, `latency` up to the last
+///   chunk, `tpot = (latency - ttft) / (output_len - 1)`;
+/// - AIPerf, its page of metrics: `inter_token_latency = (request_latency - ttft) /
+///   (output_sequence_length - 1)`, one a request;
+/// - MLPerf, `LoadGen`: times from when the sample was scheduled, `tpot = (last - first) /
+///   (tokens - 1)` between the first token's report and the sample's completion.
+#[test]
+fn two_recorded_streams_score_as_the_tools_formulas_say() {
+    let ms = |ms: u64| ms * 1_000_000;
+    let stream = |intended: u64, sent: u64, arrivals: &[u64], tokens: u32| {
+        let mut it = record("a", 1, 0, 0.0, tokens);
+        it.stamps = Stamps {
+            intended_ns: ms(intended),
+            sent_ns: ms(sent),
+            end_ns: ms(*arrivals.last().expect("arrivals")),
+            ..Stamps::default()
+        };
+        it.arrivals = arrivals.iter().map(|at| Arrival(ms(*at), 0)).collect();
+        it
+    };
+    // Sent on time: first after 200, then 30, 30, 90; 7 tokens in 4 chunks.
+    let prompt = stream(0, 0, &[200, 230, 260, 350], 7);
+    // Sent 40 late: first 110 after sending, then 20, 60; 3 tokens in 3 chunks.
+    let late = stream(1000, 1040, &[1150, 1170, 1230], 3);
+    let mean = |definition, metric: &str| {
+        let scored = score(definition, &[&prompt, &late]);
+        scored
+            .iter()
+            .find(|it| it.metric == metric)
+            .expect("a metric")
+            .mean
+    };
+    for (definition, metric, expected) in [
+        // (200 + 110) / 2; (30 + 30 + 90 + 20 + 60) / 5; (150/6 + 80/2) / 2; (350 + 190) / 2.
+        (Definition::Vllm, "TTFT (ms)", 155.0),
+        (Definition::Vllm, "ITL (ms)", 46.0),
+        (Definition::Vllm, "TPOT (ms)", 32.5),
+        (Definition::Vllm, "E2EL (ms)", 270.0),
+        // As TPOT above.
+        (Definition::Aiperf, "Time To First Token (ms)", 155.0),
+        (Definition::Aiperf, "Inter Token Latency (ms)", 32.5),
+        (Definition::Aiperf, "Request Latency (ms)", 270.0),
+        // The 40 ms of lateness are the client's: (200 + 150) / 2 and (350 + 230) / 2.
+        (Definition::Mlperf, "First Token latency (ms)", 175.0),
+        (Definition::Mlperf, "Time per Output Token (ms)", 32.5),
+        (Definition::Mlperf, "Sample latency (ms)", 290.0),
+    ] {
+        let seen = mean(definition, metric);
+        assert!(
+            (seen - expected).abs() < 1e-9,
+            "{definition:?} {metric}: {seen}"
+        );
+    }
 }

@@ -9,7 +9,7 @@ use prony_metrics::record::Record;
 use prony_metrics::threshold::Threshold;
 use prony_plan::{Plan, Visit};
 use prony_plugin_sdk::result::{
-    CellInfo, Client, EngineInfo, Environment, Outcome, PluginInfo, Workload,
+    CellInfo, Client, EngineInfo, Environment, Outcome, PluginInfo, Selfcheck, Workload,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -62,6 +62,8 @@ pub enum Event {
         /// When.
         at_ns: u64,
     },
+    /// The load client was held against a server with a known schedule, as `setup` asks.
+    Selfcheck(Box<Selfcheck>),
     /// A step of the user's begins, or is left out.
     Step {
         /// Its name.

@@ -18,6 +18,7 @@ mod report;
 mod result;
 mod runner;
 mod samples;
+pub mod selfcheck;
 pub mod sending;
 mod setup;
 mod step;

@@ -8,7 +8,9 @@ use prony_metrics::comparison::{Design, Side, compare};
 use prony_metrics::validity;
 use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
-use prony_plugin_sdk::result::{ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA, Workload};
+use prony_plugin_sdk::result::{
+    ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA, Selfcheck, Workload,
+};
 use prony_plugin_sdk::words::count;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -76,7 +78,8 @@ pub fn result(journal: &Journal) -> RunResult {
         engines: subject.engines.clone(),
         plugins: started.plugins.clone(),
         thresholds: threshold::judge(&subject.thresholds, &models),
-        invalid: invalid(&models),
+        selfcheck: selfchecks(events),
+        invalid: invalid(&models, events),
         models,
         warnings,
     };
@@ -278,9 +281,22 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
     warnings
 }
 
+/// What the load client is worth, if that was looked at.
+fn selfchecks(events: &[Event]) -> Vec<Selfcheck> {
+    let check = |event: &Event| match event {
+        Event::Selfcheck(check) => Some((**check).clone()),
+        _ => None,
+    };
+    events.iter().filter_map(check).collect()
+}
+
 /// Why numbers are not valid.
-fn invalid(models: &[ModelResult]) -> Vec<String> {
+fn invalid(models: &[ModelResult], events: &[Event]) -> Vec<String> {
     let mut reasons = Vec::new();
+    for check in selfchecks(events) {
+        let of_check = check.invalid.iter();
+        reasons.extend(of_check.map(|reason| format!("selfcheck, {}: {reason}", check.arrival)));
+    }
     for model in models {
         for engine in &model.engines {
             let of_engine = validity::reasons(engine).into_iter();

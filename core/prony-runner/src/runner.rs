@@ -4,6 +4,7 @@ use crate::context::{self, text};
 use crate::folder::RunFolder;
 use crate::images::Images;
 use crate::journal::{Event, SCHEMA, StageOf, Started, Writer};
+use crate::selfcheck;
 use crate::setup::{self, ModelFiles};
 use crate::step::{self, Surroundings};
 use crate::subject::{plugins, subject, unsaid};
@@ -29,6 +30,8 @@ pub struct Options {
     pub cache: PathBuf,
     /// The command that serves an in-process engine; the plugin's name follows.
     pub worker: Vec<String>,
+    /// The command that runs the truth server, for a selfcheck; its options follow.
+    pub truth_server: Vec<String>,
 }
 
 /// A run, ready to start.
@@ -310,6 +313,12 @@ impl<'a> Runner<'a> {
             if let Err(message) = self.read_images()? {
                 return Ok(Err((false, message)));
             }
+            if wanted
+                && stage.selfcheck
+                && let Err(message) = self.selfcheck().await?
+            {
+                return Ok(Err((false, message)));
+            }
             let done = self.steps(&after, &base, &of_setup.id, "setup").await?;
             Ok(done.map_err(|message| (true, message)))
         };
@@ -328,6 +337,24 @@ impl<'a> Runner<'a> {
                 Ok(stage.on_failure != OnFailure::Stop)
             }
         }
+    }
+
+    /// Holds the load client against the truth where the pipeline asks most of it.
+    async fn selfcheck(&mut self) -> Result<std::result::Result<(), String>> {
+        let mut stop = self.stop.clone();
+        for arrival in selfcheck::hardest(self.pipeline) {
+            let command = &self.options.truth_server;
+            let logs = self.surroundings().logs;
+            let done = tokio::select! {
+                done = selfcheck::check(command, &logs, arrival, selfcheck::SECONDS) => done,
+                () = stopped(&mut stop) => return Ok(Err("interrupted".to_owned())),
+            };
+            match done {
+                Ok(check) => self.tell(Event::Selfcheck(Box::new(check)))?,
+                Err(message) => return Ok(Err(format!("selfcheck: {message}"))),
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Reads the images of all cells, each once, before anything is measured.

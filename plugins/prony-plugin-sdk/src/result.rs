@@ -36,12 +36,99 @@ pub struct RunResult {
     pub models: Vec<ModelResult>,
     /// What the results had to reach, for every engine it was asked of.
     pub thresholds: Vec<ThresholdResult>,
+    /// What the load client is worth on this machine, if the pipeline asks for it: one entry
+    /// per way of sending that was checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selfcheck: Vec<Selfcheck>,
     /// Why the numbers are not valid, for example because the load client could not keep
     /// up; empty if they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalid: Vec<String>,
     /// What a reader must know before believing a number.
     pub warnings: Vec<String>,
+}
+
+/// The load client against a server with a known schedule, sending as the pipeline does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Selfcheck {
+    /// The way of sending, in words: `concurrency 4`, `poisson, 40 a second`.
+    pub arrival: String,
+    /// The most requests in flight.
+    pub concurrency: u32,
+    /// Requests a second of an open loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Requests that were sent.
+    pub requests: u32,
+    /// Tokens that were held against their write.
+    pub tokens: u64,
+    /// From the server's write of a request's first token to the stamp of its arrival.
+    pub first_error_us: ErrorRange,
+    /// The same of every token.
+    pub arrival_error_us: ErrorRange,
+    /// Between the gap of two arrivals and that of their writes, either way.
+    pub gap_error_us: ErrorRange,
+    /// What the client did and needed.
+    pub client: Client,
+    /// Why times measured like this are not to be trusted; empty if they are.
+    pub invalid: Vec<String>,
+}
+
+/// How wrong times are, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorRange {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Selfcheck {
+    /// What reports say of it, without a full stop.
+    pub fn sentence(&self) -> String {
+        let (first, gaps) = (self.first_error_us, self.gap_error_us);
+        format!(
+            "{}: first tokens seen {} µs (p50) and {} µs (p99) after the server's write, gaps wrong by {} µs and {} µs: {}",
+            words::one_line(&self.arrival),
+            words::number(first.p50),
+            words::number(first.p99),
+            words::number(gaps.p50),
+            words::number(gaps.p99),
+            if self.invalid.is_empty() {
+                "VALID"
+            } else {
+                "NOT VALID"
+            }
+        )
+    }
+}
+
+impl RunResult {
+    /// What was delivered of the load that was asked for, all engines together, without a
+    /// full stop; `None` where nothing was sent over a connection.
+    pub fn load_sentence(&self) -> Option<String> {
+        let engines = self.models.iter().flat_map(|model| &model.engines);
+        let all: Vec<&Delivered> = engines.filter_map(|it| it.delivered.as_ref()).collect();
+        let most = all.iter().map(|it| it.max_in_flight).max()?;
+        let sum = |of: fn(&Delivered) -> u64| all.iter().map(|it| of(it)).sum::<u64>();
+        let requests = words::count(sum(|it| it.intended), "request");
+        let mut text = format!(
+            "{} of {requests} sent, at most {most} in flight",
+            sum(|it| it.sent)
+        );
+        let residuals = all.iter().filter_map(|it| it.littles_law_residual_percent);
+        if let Some(worst) = residuals.max_by(|a, b| a.abs().total_cmp(&b.abs())) {
+            text += &format!(", Little's law within {} %", words::number(worst.abs()));
+        }
+        text += if self.invalid.is_empty() {
+            ": VALID"
+        } else {
+            ": NOT VALID"
+        };
+        Some(text)
+    }
 }
 
 /// How a run ended.
@@ -319,6 +406,13 @@ pub struct EngineResult {
     /// What the load client itself did; absent for engines inside a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
+    /// Whether the load that was asked for was delivered; absent for engines inside a
+    /// process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Delivered>,
+    /// How evenly text came, successful requests.
+    #[serde(default)]
+    pub cadence: Cadence,
     /// Why generation stopped, counted.
     pub finish_reasons: BTreeMap<String, u64>,
     /// Models that the engine says it served.
@@ -370,7 +464,71 @@ impl Client {
     }
 }
 
-/// A distribution. Percentiles are of type 7.
+/// The load that was delivered, against the one that was asked for. Of all visits together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Delivered {
+    /// Requests that were due.
+    pub intended: u64,
+    /// Requests that were sent.
+    pub sent: u64,
+    /// How many were due in a second, from the first to the last.
+    pub intended_per_sec: Option<f64>,
+    /// How many were sent in a second, from the first to the last.
+    pub sent_per_sec: Option<f64>,
+    /// Requests in flight in the mean, from the first sending to the last byte.
+    pub mean_in_flight: Option<f64>,
+    /// The most requests in flight.
+    pub max_in_flight: u32,
+    /// By how much `requests ending in a second × their mean latency` is more than the mean
+    /// in flight, in percent, over the middle 80 % of each visit: Little's law, which holds
+    /// for a steady load. Absent with fewer than 10 requests there.
+    pub littles_law_residual_percent: Option<f64>,
+}
+
+impl Delivered {
+    /// What reports say of it, without a full stop.
+    pub fn sentence(&self) -> String {
+        let Self {
+            intended,
+            sent,
+            max_in_flight,
+            ..
+        } = self;
+        let mut text = format!("{sent} of {} sent", words::count(*intended, "request"));
+        if let (Some(due), Some(sent)) = (self.intended_per_sec, self.sent_per_sec) {
+            let (due, sent) = (words::number(due), words::number(sent));
+            text += &format!(", {sent} a second of {due} that were due");
+        }
+        if let Some(mean) = self.mean_in_flight {
+            let mean = words::number(mean);
+            text += &format!(", {mean} in flight in the mean and {max_in_flight} at most");
+        }
+        if let Some(residual) = self.littles_law_residual_percent {
+            let residual = words::signed_percent(residual);
+            text += &format!(", Little's law off by {residual}");
+        }
+        text
+    }
+}
+
+/// How evenly text comes, whatever the chunks: times until so many tokens had come do not
+/// depend on how an engine cuts them, gaps between chunks do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cadence {
+    /// From when a request was due until so many tokens (1, 8, 32, 128) had come, of the
+    /// requests that had so many and whose every arrival names its tokens. Nothing is
+    /// interpolated: empty where arrivals do not name their tokens.
+    pub time_to_tokens_ms: BTreeMap<u32, Distribution>,
+    /// Share of the time between first and last arrival that lies in gaps of more than five
+    /// times the median gap, over all requests; 0 to 1. Absent without gaps.
+    pub stall_ratio: Option<f64>,
+    /// Arrivals of text for each output token: below 1 an engine sends several tokens at a
+    /// time. Absent where an engine does not count tokens.
+    pub arrivals_per_token: Option<f64>,
+}
+
+/// A distribution. Percentiles are of type 7, and absent where there are too few samples:
+/// then the largest may well lie below them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Distribution {
     /// Number of samples.
@@ -381,8 +539,18 @@ pub struct Distribution {
     pub min: f64,
     /// Median.
     pub p50: f64,
-    /// 90th percentile.
-    pub p90: f64,
+    /// Lower end of the order-statistic interval of the median, at a level of at least
+    /// 95 % for independent samples; absent with fewer than 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_low: Option<f64>,
+    /// Its upper end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_high: Option<f64>,
+    /// 90th percentile; absent with fewer than 44 samples.
+    pub p90: Option<f64>,
+    /// 99th percentile; absent with fewer than 459 samples.
+    #[serde(default)]
+    pub p99: Option<f64>,
     /// Largest.
     pub max: f64,
 }
@@ -459,6 +627,9 @@ pub struct ThresholdResult {
     pub measure: Option<String>,
     /// What was measured, in the metric's unit.
     pub value: Option<f64>,
+    /// Why there is no value, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
     /// Whether the value is there and within the bounds.
     pub passed: bool,
 }
@@ -510,7 +681,10 @@ impl ThresholdResult {
     pub fn sentence(&self) -> String {
         let found = match self.value {
             Some(_) => format!("is {}", self.shown()),
-            None => "has no value".to_owned(),
+            None => match &self.missing {
+                Some(why) => format!("has no value ({why})"),
+                None => "has no value".to_owned(),
+            },
         };
         let sentence = format!(
             "{} on {}: {} {found}, {} is asked for",
@@ -549,6 +723,7 @@ mod tests {
             cell: Some("quant=q8".to_owned()),
             measure: Some("burst".to_owned()),
             value,
+            missing: None,
             passed,
         }
     }
@@ -563,12 +738,37 @@ mod tests {
             threshold(None, false).sentence(),
             "m · quant=q8 · burst on e: request_latency_ms p90 has no value, at most 500 is asked for"
         );
+        let few = ThresholdResult {
+            missing: Some("7 samples are too few".to_owned()),
+            ..threshold(None, false)
+        };
+        assert!(
+            few.sentence()
+                .contains("has no value (7 samples are too few), at most")
+        );
     }
 
     #[test]
     fn what_misses_a_bound_does_not_look_as_if_it_met_it() {
         assert_eq!(threshold(Some(499.96), true).shown(), "500.0");
         assert_eq!(threshold(Some(500.04), false).shown(), "500.04");
+    }
+
+    #[test]
+    fn what_was_delivered_is_a_sentence() {
+        let delivered = Delivered {
+            intended: 120,
+            sent: 118,
+            intended_per_sec: Some(40.0),
+            sent_per_sec: Some(38.52),
+            mean_in_flight: Some(3.94),
+            max_in_flight: 4,
+            littles_law_residual_percent: Some(0.8),
+        };
+        assert_eq!(
+            delivered.sentence(),
+            "118 of 120 requests sent, 38.5 a second of 40.0 that were due, 3.94 in flight in the mean and 4 at most, Little's law off by +0.8 %"
+        );
     }
 
     #[test]

@@ -618,6 +618,8 @@ mod tests {
             peak_memory_bytes: None,
             cpu_percent: None,
             client: None,
+            delivered: None,
+            cadence: crate::result::Cadence::default(),
             finish_reasons: [].into(),
             served_models: Vec::new(),
             engine_versions: Vec::new(),

@@ -38,6 +38,18 @@ pub(crate) fn report(result: &RunResult, width: usize) -> String {
         text.push_str("\nThresholds\n");
         text.push_str(&thresholds(&result.thresholds, width));
     }
+    let load = result.load_sentence().map(|it| format!("Load: {it}."));
+    let checks = result.selfcheck.iter();
+    let checks = checks.map(|it| format!("Selfcheck, {}.", it.sentence()));
+    let lines: String = load
+        .into_iter()
+        .chain(checks)
+        .map(|it| wrap("", &it, width))
+        .collect();
+    if !lines.is_empty() {
+        text.push('\n');
+        text.push_str(&lines);
+    }
     text.push_str(&failures(result, width));
     text.push_str(&list(
         "Not valid",
@@ -239,7 +251,10 @@ fn numbers(result: &RunResult, width: usize) -> String {
         })
         .spare(2),
         column("Latency", "p90 ms", &|it| {
-            of(it.request_latency_ms, |d| d.p90)
+            it.request_latency_ms.map(|d| match d.p90 {
+                Some(p90) => number(p90),
+                None => format!("n={}", d.n),
+            })
         })
         .spare(5),
         column("TTFT", "p50 ms", &|it| {
@@ -267,7 +282,15 @@ fn numbers(result: &RunResult, width: usize) -> String {
     if notes.iter().any(|note| !note.is_empty()) {
         columns.push(Column::new("Note", "", Kind::Word, notes).spare(4));
     }
-    finish(columns, &sections, width)
+    let mut text = finish(columns, &sections, width);
+    let latencies = rows
+        .iter()
+        .filter_map(|row| row.numbers?.request_latency_ms);
+    if latencies.into_iter().any(|it| it.p90.is_none()) {
+        let note = "n too small for a p90 where `n=` stands: it needs 44.";
+        text.push_str(&wrap("", note, width));
+    }
+    text
 }
 
 fn title(model: &ModelResult) -> String {

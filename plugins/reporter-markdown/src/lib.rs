@@ -10,6 +10,11 @@
 //! - `result.models[].problems`: what went wrong, in sentences;
 //! - `result.models[].comparisons[]`: `sentence`, `difference`, `range`,
 //!   `cycle_percents` and `notes` (the flags with their meaning);
+//! - `result.load` and `result.models[].engines[].load`: what was delivered of the load,
+//!   in words, or none;
+//! - `result.models[].engines[].times_to_tokens`: pairs of a number of tokens and the
+//!   distribution of the time to them;
+//! - `result.selfcheck[].sentence`, if the pipeline asks for a selfcheck;
 //! - `result.engines[].config_json`: the config as indented JSON;
 //! - `result.cells[].workload_json`: what a cell asks for instead, as indented
 //!   JSON, if it does;
@@ -23,6 +28,7 @@
 //!   `md(80)` shortens it;
 //! - `row`: a list as a line of a table, `rule`: the line below its heading;
 //! - `fence`, `fence("json")`: a code block, shortened if it is long;
+//! - `percentile`: a number, or `n too small`;
 //! - `number`, `percent` (signed), `share` (of 0 to 1), `bytes`, `seconds`,
 //!   `counted("noun")`: numbers as words; `counts`: a map of counts as a list.
 //!

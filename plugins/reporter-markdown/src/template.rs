@@ -37,6 +37,9 @@ pub(crate) fn environment(source: &str) -> Result<Environment<'static>, minijinj
     environment.add_filter("number", |value: Option<f64>| {
         words::optional(value, words::number)
     });
+    environment.add_filter("percentile", |value: Option<f64>| {
+        value.map_or_else(|| "n too small".to_owned(), words::number)
+    });
     environment.add_filter("percent", |value: Option<f64>| {
         words::optional(value, words::signed_percent)
     });

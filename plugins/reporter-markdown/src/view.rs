@@ -1,6 +1,6 @@
 //! What a template sees.
 
-use prony_plugin_sdk::result::{Comparison, ModelResult, RunResult, Verdict, Workload};
+use prony_plugin_sdk::result::{Comparison, Delivered, ModelResult, RunResult, Verdict, Workload};
 use prony_plugin_sdk::words::{self, MISSING, State};
 use prony_plugin_sdk::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -40,6 +40,13 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
         into["label"] = model.label().into();
         into["winner"] = json!(model.winner());
         into["problems"] = json!(model.problems());
+        for (index, engine) in model.engines.iter().enumerate() {
+            let delivered = engine.delivered.as_ref().map(Delivered::sentence);
+            into["engines"][index]["load"] = json!(delivered);
+            // A list, since a map would put 128 before 8.
+            let times: Vec<_> = engine.cadence.time_to_tokens_ms.iter().collect();
+            into["engines"][index]["times_to_tokens"] = json!(times);
+        }
         for (index, comparison) in model.comparisons.iter().enumerate() {
             let into = &mut into["comparisons"][index];
             into["sentence"] = comparison.sentence().into();
@@ -48,6 +55,10 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             into["cycle_percents"] = json!(cycle_percents(comparison));
             into["notes"] = comparison.flags.iter().map(|flag| note(flag)).collect();
         }
+    }
+    value["load"] = json!(result.load_sentence());
+    for (index, check) in result.selfcheck.iter().enumerate() {
+        value["selfcheck"][index]["sentence"] = check.sentence().into();
     }
     for (index, threshold) in result.thresholds.iter().enumerate() {
         let into = &mut value["thresholds"][index];

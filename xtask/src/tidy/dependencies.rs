@@ -29,6 +29,7 @@ const CORE: [(&str, &[&str]); 11] = [
             "prony-metrics",
             "prony-plugin-host",
             "prony-loadgen",
+            "prony-truth-server",
             "prony-plugin-sdk",
         ],
     ),

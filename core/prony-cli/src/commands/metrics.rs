@@ -3,10 +3,9 @@
 use crate::arguments::Metrics;
 use crate::commands::print_json;
 use crate::{Exit, Outcome, output};
-use prony_metrics::definition::{
-    Cadence, Definition, Objectives, Scored, cadence, goodput_share, score,
-};
+use prony_metrics::definition::{Definition, Objectives, Scored, cadence, goodput_share, score};
 use prony_metrics::record::{Phase, Record};
+use prony_plugin_sdk::result::Cadence;
 use prony_runner::Event;
 use serde::Serialize;
 use std::collections::BTreeMap;

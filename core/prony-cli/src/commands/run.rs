@@ -158,6 +158,7 @@ fn options(global: &Global, file: &Path) -> Result<Options, Failure> {
         folder,
         cache: plugins::cache(global),
         worker,
+        truth_server: super::selfcheck::truth_server()?,
     })
 }
 
@@ -172,7 +173,7 @@ fn resolved(pipeline: &Pipeline) -> Result<String, Failure> {
     ))
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

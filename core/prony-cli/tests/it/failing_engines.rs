@@ -1,7 +1,7 @@
 //! An engine that fails is never a fast engine: every fault is a failed request
 //! of the right class, and no winner is named.
 
-use crate::kit::{Run, Scratch, With, pipeline, text, truth};
+use crate::kit::{Run, Scratch, With, number, pipeline, text, truth};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 
@@ -75,6 +75,28 @@ faults! {
     zero_tokens is "empty"
     no_finish is "protocol"
     not_http is "protocol"
+    reset is "truncated"
+    wrong_length is "truncated"
+    bad_chunk is "protocol"
+    redirect is "protocol"
+    huge_head is "protocol"
+    stall is "timeout"
+    slow_headers is "timeout"
+}
+
+/// A pause within the limit is no failure, and the times show it.
+#[test]
+fn a_pause_that_ends_in_time_is_no_failure() {
+    for (fault, metric) in [
+        ("stall", "inter_token_latency_ms"),
+        ("slow_headers", "time_to_first_token_ms"),
+    ] {
+        let engine = truth(&["--fault", fault, "--fault-from", "0", "--stall-ms", "80"]);
+        let run = Scratch::new().run(&pipeline([("engine", engine)])).exits(0);
+        run.all_well("engine");
+        let seen = &run.engine("engine")[metric];
+        assert!(number(&seen["max"]) >= 75.0, "{fault}: {seen}");
+    }
 }
 
 #[test]

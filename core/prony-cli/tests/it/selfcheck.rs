@@ -57,3 +57,40 @@ fn a_pipelines_own_ways_of_sending_are_checked() {
     said.exits(if valid { 0 } else { 6 });
     scratch.prony(&["selfcheck", "--concurrency", "0"]).exits(2);
 }
+
+#[test]
+fn a_pipeline_can_ask_for_it() {
+    let scratch = Scratch::new();
+    let mut own = pipeline([("engine", truth(&[]))]);
+    own["stages"] = json!([
+        { "setup": { "selfcheck": true } },
+        { "warmup": {} },
+        { "measure": { "id": "one", "requests": 4 } },
+        { "measure": { "id": "two", "requests": 8, "arrival": { "concurrency": 3 } } },
+        { "measure": { "id": "three", "requests": 5, "arrival": { "poisson": { "rate": 40 } } } },
+        { "report": {} },
+    ]);
+    let run = scratch.run(&own);
+    let result = run.result();
+    let checks = result["selfcheck"].as_array().expect("a list");
+    let arrivals: Vec<&Value> = checks.iter().map(|it| &it["arrival"]).collect();
+    assert_eq!(arrivals, ["concurrency 3", "poisson, 40 a second"]);
+    for check in checks {
+        is_told(check);
+        assert_eq!(
+            check["tokens"].as_u64(),
+            check["requests"].as_u64().map(|requests| 64 * requests)
+        );
+    }
+    assert_eq!(run.events("selfcheck").len(), 2, "the journal has them");
+    let left = std::fs::read_dir(run.path("logs")).expect("a folder").flatten();
+    let left: Vec<_> = left.map(|it| it.file_name()).collect();
+    assert!(
+        left.iter().all(|name| !name.to_string_lossy().starts_with("selfcheck")),
+        "{left:?}"
+    );
+    // How exact it is depends on the machine; what follows from that does not.
+    let valid = result.get("invalid").is_none();
+    assert!(valid || checks.iter().any(|it| it["invalid"] != json!([])) || result["invalid"].is_array());
+    run.exits(if valid { 0 } else { 6 }).reports("Selfcheck, concurrency 3");
+}

@@ -345,8 +345,10 @@ impl Shard {
     /// Opens a connection to an address; `tried` others did not work.
     fn open_at(&mut self, first: usize, tried: usize, job: Option<Job>) {
         let shared = self.shared.clone();
-        let addresses = &shared.addresses;
-        let mut why = shared.unknown.clone();
+        let (addresses, mut why) = match shared.addresses() {
+            Ok(addresses) => (addresses, None),
+            Err(unknown) => (&[][..], Some(unknown)),
+        };
         for tried in tried..addresses.len() {
             let address = addresses[(first + tried) % addresses.len()];
             let opened = Socket::connect(&address)
@@ -405,7 +407,8 @@ impl Shard {
         if job.is_none() {
             self.warming -= 1;
         }
-        if tried + 1 < self.shared.addresses.len() {
+        let addresses = self.shared.addresses().map_or(0, <[_]>::len);
+        if tried + 1 < addresses {
             self.open_at(self.address, tried + 1, job);
             return;
         }
@@ -492,7 +495,7 @@ impl Shard {
             Ok(true) => {
                 let opening = std::mem::replace(&mut connection.phase, Phase::Idle);
                 if let Phase::Opening(tried, job) = opening {
-                    let addresses = self.shared.addresses.len();
+                    let addresses = self.shared.addresses().map_or(0, <[_]>::len);
                     self.address = (self.address + tried) % addresses;
                     self.is_reachable = true;
                     if let Some(job) = job {

@@ -14,16 +14,24 @@ pub fn quantile(sorted: &[f64], p: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * (at - below as f64)
 }
 
-/// Mean, extremes, median and 90th percentile; `None` without samples.
+/// Mean, extremes, median, and the percentiles for which there are samples enough; `None`
+/// without samples.
 pub fn distribution(mut samples: Vec<f64>) -> Option<Distribution> {
     samples.sort_by(f64::total_cmp);
     let (min, max) = (*samples.first()?, *samples.last()?);
+    let n = samples.len() as u64;
+    let percentile = |p| (n >= fewest_for_quantile(p)).then(|| quantile(&samples, p));
+    let median = quantile_interval(&samples, 0.5, 0.05);
+    let (p50_low, p50_high) = median.low.zip(median.high).unzip();
     Some(Distribution {
-        n: samples.len() as u64,
+        n,
         mean: samples.iter().sum::<f64>() / samples.len() as f64,
         min,
         p50: quantile(&samples, 0.5),
-        p90: quantile(&samples, 0.9),
+        p50_low,
+        p50_high,
+        p90: percentile(0.9),
+        p99: percentile(0.99),
         max,
     })
 }

@@ -1,0 +1,299 @@
+//! The load client against the server with a known schedule: how wrong the times are that
+//! it measures on this machine, sending as a pipeline does.
+
+use crate::process::Process;
+use crate::sending;
+use prony_config::{Arrival, Cell, Pipeline};
+use prony_loadgen::Exchange;
+use prony_loadgen::client::{Load, Message, Usage, alone, start};
+use prony_loadgen::target::Target;
+use prony_metrics::validity::BUSY_PERCENT;
+use prony_plugin_sdk::result::{ErrorRange, Selfcheck};
+use prony_plugin_sdk::{HttpRequest, Pair};
+use prony_truth_server::Entry;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+/// The server's schedule, that of a small model on a good machine: to the first token.
+pub const FIRST_MS: u32 = 50;
+/// To each one after it.
+pub const GAP_MS: u32 = 10;
+/// How many there are.
+pub const TOKENS: u32 = 64;
+/// How long a check that a pipeline asks for takes, in seconds.
+pub(crate) const SECONDS: u32 = 3;
+/// Errors of gaps beyond this make times of tokens meaningless.
+const WORST_GAP_US: f64 = 1000.0;
+/// Later sends than this are late, in milliseconds.
+const WORST_DELAY_MS: f64 = 10.0;
+/// The least and the most requests of a check.
+const FEWEST: u32 = 20;
+const MOST: u32 = 20_000;
+/// How long the server may take to start, and to write its log.
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The ways of sending of a pipeline, each once.
+pub fn arrivals(pipeline: &Pipeline) -> Vec<Arrival> {
+    let mut arrivals = Vec::new();
+    for measure in pipeline.cells.iter().flat_map(Cell::measures) {
+        if !arrivals.contains(&measure.arrival) {
+            arrivals.push(measure.arrival);
+        }
+    }
+    arrivals
+}
+
+/// Those that ask most of the client: the closed loop with the most requests in flight and
+/// the open loop with the highest rate.
+pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<Arrival> {
+    let (open, closed): (Vec<Arrival>, Vec<Arrival>) = arrivals(pipeline)
+        .into_iter()
+        .partition(|it| it.rate().is_some());
+    let rate = |it: &Arrival| it.rate().unwrap_or_default();
+    let closed = closed.into_iter().max_by_key(|it| it.most_in_flight());
+    let open = open.into_iter().max_by(|a, b| rate(a).total_cmp(&rate(b)));
+    closed.into_iter().chain(open).collect()
+}
+
+/// A way of sending in words: `concurrency 4`, `poisson, 40 a second`.
+pub fn words(arrival: Arrival) -> String {
+    match arrival {
+        Arrival::Concurrency(concurrency) => format!("concurrency {concurrency}"),
+        Arrival::Ramp(ramp) => format!("ramp to {}", ramp.concurrency),
+        Arrival::Constant(rate) => format!("constant, {} a second", rate.rate),
+        Arrival::Poisson(rate) => format!("poisson, {} a second", rate.rate),
+        Arrival::Gamma(bursts) => format!(
+            "gamma with burstiness {}, {} a second",
+            bursts.burstiness, bursts.rate
+        ),
+    }
+}
+
+/// How many requests take about so many seconds.
+fn requests(arrival: Arrival, seconds: u32) -> u32 {
+    let each_s = f64::from(FIRST_MS + GAP_MS * TOKENS) / 1e3;
+    let rate = arrival
+        .rate()
+        .unwrap_or_else(|| f64::from(arrival.most_in_flight()) / each_s);
+    let least = FEWEST.max(arrival.rate().map_or(arrival.most_in_flight(), |_| 0));
+    ((rate * f64::from(seconds)) as u32).clamp(least.min(MOST), MOST)
+}
+
+/// Sends for about so many seconds and holds every token against its write. `command`
+/// starts the truth server, whose options follow; what it says goes to files in `folder`,
+/// which are removed. An error means that there is nothing to say.
+pub async fn check(
+    command: &[String],
+    folder: &Path,
+    arrival: Arrival,
+    seconds: u32,
+) -> Result<Selfcheck, String> {
+    let log = folder.join("selfcheck.jsonl");
+    let said = folder.join("selfcheck.log");
+    // Those of a check that was interrupted.
+    for file in [&log, &said] {
+        let _ = std::fs::remove_file(file);
+    }
+    let (server, url) = serve(command, &log, &said).await?;
+    let requests = requests(arrival, seconds);
+    let (exchanges, usage) = send(&url, arrival, requests).await?;
+    let truth = entries(&log, requests as usize).await?;
+    server.stop(Duration::ZERO).await;
+    for file in [&log, &said] {
+        let _ = std::fs::remove_file(file);
+    }
+    let (mut first, mut arrivals, mut gaps, mut tokens) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for (index, exchange) in &exchanges {
+        if let Some(failed) = &exchange.seen.failed {
+            return Err(format!(
+                "request {index} to the truth server failed: {}: {}",
+                failed.class.name(),
+                failed.message
+            ));
+        }
+        let entry = truth
+            .get(index)
+            .ok_or_else(|| format!("the truth server did not log request {index}"))?;
+        let seen = seen(exchange, entry);
+        tokens += seen.len() as u64;
+        first.extend(seen.first().map(|(stamp, write)| apart(*stamp, *write)));
+        arrivals.extend(seen.iter().map(|(stamp, write)| apart(*stamp, *write)));
+        gaps.extend(seen.windows(2).map(|pair| {
+            let (first, second) = (pair[0], pair[1]);
+            (apart(second.0, first.0) - apart(second.1, first.1)).abs()
+        }));
+    }
+    let mut check = Selfcheck {
+        arrival: words(arrival),
+        concurrency: arrival.most_in_flight(),
+        rate: arrival.rate(),
+        requests,
+        tokens,
+        first_error_us: range(first),
+        arrival_error_us: range(arrivals),
+        gap_error_us: range(gaps),
+        client: sending::client(&usage),
+        invalid: Vec::new(),
+    };
+    check.invalid = reasons(&check);
+    Ok(check)
+}
+
+/// From nanoseconds.
+fn range(mut ns: Vec<i64>) -> ErrorRange {
+    ns.sort_unstable();
+    let at = |share: f64| {
+        let index = (ns.len().saturating_sub(1) as f64 * share).round() as usize;
+        ns.get(index).copied().unwrap_or_default() as f64 / 1e3
+    };
+    ErrorRange {
+        p50: at(0.5),
+        p99: at(0.99),
+        max: at(1.0),
+    }
+}
+
+fn reasons(check: &Selfcheck) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let gap = check.gap_error_us.p99;
+    if gap > WORST_GAP_US {
+        reasons.push(format!(
+            "one gap between tokens in a hundred is wrong by {gap:.0} µs or more"
+        ));
+    }
+    let cpu = check.client.cpu_percent;
+    if cpu > BUSY_PERCENT {
+        reasons.push(format!(
+            "the load client used {cpu:.0} % of its processor time"
+        ));
+    }
+    let late = check.client.send_delay_p99_ms;
+    if late > WORST_DELAY_MS {
+        reasons.push(format!(
+            "one request in a hundred was sent {late:.1} ms late or later"
+        ));
+    }
+    reasons
+}
+
+/// Nanoseconds from `from` to `to`.
+fn apart(to: u64, from: u64) -> i64 {
+    to.wrapping_sub(from).cast_signed()
+}
+
+/// For each token in order: the stamp of the read that brought it, and when it was written.
+fn seen(exchange: &Exchange, entry: &Entry) -> Vec<(u64, u64)> {
+    let body = String::from_utf8_lossy(&exchange.body);
+    let (mut seen, mut token, mut from) = (Vec::new(), 0, 0);
+    for (count, write) in entry.tokens_per_write.iter().zip(&entry.writes_ns) {
+        for _ in 0..*count {
+            let text = format!("\" t{token}\"");
+            let Some(at) = body[from..].find(&text) else {
+                return seen;
+            };
+            from += at + text.len();
+            // Where the token's line is complete.
+            let read = exchange.ends.partition_point(|end| (*end as usize) < from);
+            if let Some(stamp) = exchange.seen.reads_ns.get(read) {
+                seen.push((*stamp, *write));
+            }
+            token += 1;
+        }
+    }
+    seen
+}
+
+async fn send(
+    url: &str,
+    arrival: Arrival,
+    requests: u32,
+) -> Result<(Vec<(u32, Exchange)>, Usage), String> {
+    let target = Target::new(url).map_err(|error| error.to_string())?;
+    let prepared = (0..requests).map(|index| {
+        let request = HttpRequest {
+            method: "POST".to_owned(),
+            path: "/v1/chat/completions".to_owned(),
+            headers: vec![Pair {
+                name: "x-request-id".to_owned(),
+                value: index.to_string(),
+            }],
+            body: r#"{"messages":[{"role":"user","content":"?"}]}"#.to_owned(),
+        };
+        target.prepare(&request).map(Arc::new)
+    });
+    let mut running = start(Load {
+        requests: prepared.collect::<Result<_, _>>()?,
+        target: target.clone(),
+        sessions: alone(requests),
+        think: Duration::ZERO,
+        arrival: sending::arrival(arrival, 0, requests, None)?,
+        timeout: Duration::from_mins(1),
+        until: None,
+        shards: 1,
+        look_every: sending::look_every(arrival),
+    })
+    .map_err(|error| error.to_string())?;
+    let (mut exchanges, mut usage) = (Vec::new(), None::<Usage>);
+    while let Some(message) = running.messages.recv().await {
+        match message {
+            Message::Done(done) => exchanges.push((done.index, done.exchange)),
+            Message::Ended(ended) => match &mut usage {
+                Some(usage) => usage.add(&ended),
+                None => usage = Some(ended),
+            },
+        }
+    }
+    let usage = usage.ok_or("the load client ended early")?;
+    Ok((exchanges, usage))
+}
+
+/// The truth server in a process of its own, and where it listens.
+async fn serve(command: &[String], log: &Path, said: &Path) -> Result<(Process, String), String> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or("there is no command for the truth server")?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .args(["--tokens", &TOKENS.to_string()])
+        .args(["--time-to-first-token-ms", &FIRST_MS.to_string()])
+        .args(["--inter-token-latency-us", &(GAP_MS * 1000).to_string()])
+        .arg("--log")
+        .arg(log);
+    let mut process = Process::start(command, said)
+        .map_err(|error| format!("the truth server did not start: {error}"))?;
+    let begin = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(said).unwrap_or_default();
+        let listens = |line: &str| line.strip_prefix("listening on ").map(ToOwned::to_owned);
+        let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        if let Some(url) = complete.lines().find_map(listens) {
+            return Ok((process, url));
+        }
+        if process.exited().is_some() || begin.elapsed() > PATIENCE {
+            let last = process.last_words();
+            return Err(format!("the truth server does not listen; {last}"));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// What the server did, by the request's id. It writes its log when it has nothing else to do.
+async fn entries(log: &Path, requests: usize) -> Result<HashMap<u32, Entry>, String> {
+    let begin = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(log).map_err(|error| error.to_string())?;
+        if text.lines().count() >= requests || begin.elapsed() > PATIENCE {
+            let entries = text.lines().filter_map(|line| {
+                let entry: Entry = serde_json::from_str(line).ok()?;
+                Some((entry.id.as_ref()?.parse().ok()?, entry))
+            });
+            return Ok(entries.collect());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -104,7 +104,7 @@ impl Pipe {
     /// message it belongs to; what belongs to none goes to `log`, the first MiB of it.
     pub fn new(input: File, output: File, id_at: Vec<String>, log: File) -> io::Result<Self> {
         let (events, told) = mpsc::channel();
-        let (to_write, writes) = mpsc::channel();
+        let (to_write, queue) = mpsc::channel();
         let shared = Arc::<Shared>::default();
         let reader = (output, events.clone(), shared.clone());
         Builder::new()
@@ -113,7 +113,7 @@ impl Pipe {
         let writer = (input, events.clone());
         Builder::new()
             .name("stdio-write".to_owned())
-            .spawn(move || write(writer.0, &writes, &writer.1))?;
+            .spawn(move || write(writer.0, &queue, &writer.1))?;
         let mut router = Router::new(id_at, log, to_write, shared.clone());
         Builder::new()
             .name("stdio-route".to_owned())

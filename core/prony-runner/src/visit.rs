@@ -361,11 +361,11 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         }
         // A worker ends when its orders do, and so may any other that reads them.
         drop(link);
-        if let Some(process) = process {
-            if process.stop(grace).await {
-                let message = killed(self.visit);
-                self.runner.tell(Event::Warning { message })?;
-            }
+        if let Some(process) = process
+            && process.stop(grace).await
+        {
+            let message = killed(self.visit);
+            self.runner.tell(Event::Warning { message })?;
         }
         attempt!(before);
         self.steps(stage, &unload.after).await

@@ -22,5 +22,6 @@ mod open_loops;
 mod real_engines;
 mod reporters;
 mod selfcheck;
+mod stdio;
 mod steps;
 mod written_pipelines;

@@ -204,6 +204,11 @@ pub(crate) struct MeasureEntry {
     pub requests: Option<u32>,
     /// When requests are sent: `concurrency: 1` unless given.
     pub arrival: Arrival,
+    /// Threads of the load client: 1 unless given, and at most one for each request in
+    /// flight. Each has its own share of them. More are of use only where one is too busy,
+    /// which results say, and not for engines inside a process.
+    #[schemars(range(min = 1, max = 64))]
+    pub shards: u32,
     /// For how long requests are sent; those in flight then are waited for. Without it
     /// all `requests` are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,6 +229,7 @@ impl Default for MeasureEntry {
             after: Vec::new(),
             requests: None,
             arrival: Arrival::default(),
+            shards: 1,
             duration: None,
             timeout: None,
             on_failure: OnFailure::Continue,

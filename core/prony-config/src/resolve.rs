@@ -325,6 +325,7 @@ fn measure(entry: MeasureEntry) -> Measure {
         after: entry.after,
         requests: entry.requests.unwrap_or_default(),
         arrival: entry.arrival,
+        shards: entry.shards,
         duration: entry.duration,
         timeout: entry.timeout,
         on_failure: entry.on_failure,

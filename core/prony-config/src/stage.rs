@@ -150,6 +150,8 @@ pub struct Measure {
     pub requests: u32,
     /// When requests are sent.
     pub arrival: Arrival,
+    /// Threads of the load client.
+    pub shards: u32,
     /// No request is sent later than this after the first.
     pub duration: Option<Duration>,
     /// The longest that the whole stage may take.

@@ -160,6 +160,40 @@ fn shards_see_together_what_one_sees() {
     assert_eq!(one, seen(3, open()));
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn shards_together_bring_every_request_of_a_tape_once(
+        shards in 2_u32..6,
+        requests in 1_u32..40,
+        in_flight in 2_u32..12,
+        gaps in proptest::collection::vec(0_u64..1_000_000, 40),
+        open: bool,
+    ) {
+        let server = Server::spawn(config()).expect("a server");
+        let arrival = || if open {
+            let offsets = gaps.iter().take(requests as usize).scan(0, |at, gap| {
+                *at += gap;
+                Some(*at)
+            });
+            Arrival::Open { offsets_ns: offsets.collect(), max_in_flight: in_flight }
+        } else {
+            closed(in_flight)
+        };
+        let seen = |shards| {
+            let load = Load { shards, arrival: arrival(), ..load(&server, requests, 4) };
+            let (exchanges, usage) = run(load);
+            assert!(exchanges.keys().copied().eq(0..requests));
+            assert!(usage.dropped.is_empty());
+            let reads: usize = exchanges.values().map(|it| it.seen.reads_ns.len()).sum();
+            assert!(usage.reads >= reads as u64);
+            bodies(exchanges)
+        };
+        proptest::prop_assert_eq!(seen(1), seen(shards));
+    }
+}
+
 #[test]
 fn every_framing_brings_the_same_body() {
     let seen = |framing, gzip, coalesce| {

@@ -342,11 +342,11 @@ impl<'a> Runner<'a> {
     /// Holds the load client against the truth where the pipeline asks most of it.
     async fn selfcheck(&mut self) -> Result<std::result::Result<(), String>> {
         let mut stop = self.stop.clone();
-        for arrival in selfcheck::hardest(self.pipeline) {
+        for way in selfcheck::hardest(self.pipeline) {
             let command = &self.options.truth_server;
             let logs = self.surroundings().logs;
             let done = tokio::select! {
-                done = selfcheck::check(command, &logs, arrival, selfcheck::SECONDS) => done,
+                done = selfcheck::check(command, &logs, way, selfcheck::SECONDS) => done,
                 () = stopped(&mut stop) => return Ok(Err("interrupted".to_owned())),
             };
             match done {

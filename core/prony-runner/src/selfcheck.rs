@@ -36,25 +36,40 @@ const MOST: u32 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
+/// A way of sending.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Way {
+    /// When requests are sent.
+    pub arrival: Arrival,
+    /// Threads that send them.
+    pub shards: u32,
+}
+
 /// The ways of sending of a pipeline, each once.
-pub fn arrivals(pipeline: &Pipeline) -> Vec<Arrival> {
-    let mut arrivals = Vec::new();
+pub fn ways(pipeline: &Pipeline) -> Vec<Way> {
+    let mut ways = Vec::new();
     for measure in pipeline.cells.iter().flat_map(Cell::measures) {
-        if !arrivals.contains(&measure.arrival) {
-            arrivals.push(measure.arrival);
+        let way = Way {
+            arrival: measure.arrival,
+            shards: measure.shards,
+        };
+        if !ways.contains(&way) {
+            ways.push(way);
         }
     }
-    arrivals
+    ways
 }
 
 /// Those that ask most of the client: the closed loop with the most requests in flight and
 /// the open loop with the highest rate.
-pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<Arrival> {
-    let (open, closed): (Vec<Arrival>, Vec<Arrival>) = arrivals(pipeline)
+pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<Way> {
+    let (open, closed): (Vec<Way>, Vec<Way>) = ways(pipeline)
         .into_iter()
-        .partition(|it| it.rate().is_some());
-    let rate = |it: &Arrival| it.rate().unwrap_or_default();
-    let closed = closed.into_iter().max_by_key(|it| it.most_in_flight());
+        .partition(|it| it.arrival.rate().is_some());
+    let rate = |it: &Way| it.arrival.rate().unwrap_or_default();
+    let closed = closed
+        .into_iter()
+        .max_by_key(|it| it.arrival.most_in_flight());
     let open = open.into_iter().max_by(|a, b| rate(a).total_cmp(&rate(b)));
     closed.into_iter().chain(open).collect()
 }
@@ -89,9 +104,10 @@ fn requests(arrival: Arrival, seconds: u32) -> u32 {
 pub async fn check(
     command: &[String],
     folder: &Path,
-    arrival: Arrival,
+    way: Way,
     seconds: u32,
 ) -> Result<Selfcheck, String> {
+    let arrival = way.arrival;
     let log = folder.join("selfcheck.jsonl");
     let said = folder.join("selfcheck.log");
     // Those of a check that was interrupted.
@@ -100,7 +116,7 @@ pub async fn check(
     }
     let (server, url) = serve(command, &log, &said).await?;
     let requests = requests(arrival, seconds);
-    let (exchanges, usage) = send(&url, arrival, requests).await?;
+    let (exchanges, usage) = send(&url, way, requests).await?;
     let truth = entries(&log, requests as usize).await?;
     server.stop(Duration::ZERO).await;
     for file in [&log, &said] {
@@ -209,7 +225,7 @@ fn seen(exchange: &Exchange, entry: &Entry) -> Vec<(u64, u64)> {
 
 async fn send(
     url: &str,
-    arrival: Arrival,
+    Way { arrival, shards }: Way,
     requests: u32,
 ) -> Result<(Vec<(u32, Exchange)>, Usage), String> {
     let target = Target::new(url).map_err(|error| error.to_string())?;
@@ -233,7 +249,7 @@ async fn send(
         arrival: sending::arrival(arrival, 0, requests, None)?,
         timeout: Duration::from_mins(1),
         until: None,
-        shards: 1,
+        shards,
         look_every: sending::look_every(arrival),
     })
     .map_err(|error| error.to_string())?;

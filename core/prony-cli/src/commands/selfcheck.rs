@@ -5,14 +5,17 @@ use crate::commands::{print_json, run::runtime};
 use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use prony_config::Arrival;
 use prony_plugin_sdk::result::Selfcheck;
-use prony_runner::selfcheck::{self, FIRST_MS, GAP_MS, TOKENS};
+use prony_runner::selfcheck::{self, FIRST_MS, GAP_MS, TOKENS, Way};
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let arrivals = match &arguments.pipeline {
+    let ways = match &arguments.pipeline {
         None => arguments
             .concurrency
             .iter()
-            .map(|concurrency| Arrival::Concurrency(*concurrency))
+            .map(|concurrency| Way {
+                arrival: Arrival::Concurrency(*concurrency),
+                shards: 1,
+            })
             .collect(),
         Some(source) => {
             let registry = plugins::registry(global)?;
@@ -23,7 +26,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             let Some(loaded) = pipeline::open(global, &source, &registry) else {
                 return Ok(Exit::InvalidPipeline);
             };
-            selfcheck::arrivals(&loaded.pipeline)
+            selfcheck::ways(&loaded.pipeline)
         }
     };
     let failure = |message: String| Failure::new(Exit::RunFailed, message);
@@ -31,15 +34,15 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let command = truth_server()?;
     let runtime = runtime()?;
     let mut checks = Vec::new();
-    for arrival in arrivals {
+    for way in ways {
         if !global.quiet {
             eprintln!(
                 "checking {} for about {} s",
-                selfcheck::words(arrival),
+                selfcheck::words(way.arrival),
                 arguments.seconds
             );
         }
-        let check = selfcheck::check(&command, folder.path(), arrival, arguments.seconds);
+        let check = selfcheck::check(&command, folder.path(), way, arguments.seconds);
         checks.push(runtime.block_on(check).map_err(failure)?);
     }
     if arguments.json {

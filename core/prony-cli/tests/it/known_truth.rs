@@ -104,6 +104,22 @@ fn several_requests_in_flight_are_all_recorded() {
     let exact = 8.0 * TOKENS as f64 / number(&visit["measure_ns"]["measure"]) * 1e9;
     assert!((speed / exact - 1.0).abs() < 1e-9, "{speed}, not {exact}");
     run.complains(&format!("{speed:.1} tok/s"));
+
+    let delivered = &numbers["delivered"];
+    assert_eq!(
+        (&delivered["intended"], &delivered["sent"]),
+        (&json!(8), &json!(8))
+    );
+    assert_eq!(delivered["max_in_flight"], 4);
+    let mean = number(&delivered["mean_in_flight"]);
+    assert!(mean > 1.0 && mean <= 4.0, "{mean}");
+    let line = "Load: 8 of 8 requests sent, at most 4 in flight";
+    assert!(run.said.stdout.contains(line), "{}", run.said.stdout);
+    run.reports(line);
+    // 8 requests are too few for a 90th percentile.
+    assert_eq!(numbers["request_latency_ms"]["p90"], json!(null));
+    assert!(run.said.stdout.contains("n=8"), "{}", run.said.stdout);
+    run.reports("n too small");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(super) struct Batch<'s> {
     pub(super) count: u32,
     /// When they are sent.
     pub(super) arrival: prony_config::Arrival,
+    /// Threads that send them.
+    pub(super) shards: u32,
     /// For how long.
     pub(super) duration: Option<Duration>,
     /// The longest that all of them may take.
@@ -127,7 +129,7 @@ impl VisitRun<'_, '_> {
             arrival,
             timeout: self.cell.workload.request_timeout.to_std(),
             until: batch.duration,
-            shards: 1,
+            shards: batch.shards,
             look_every: sending::look_every(batch.arrival),
         };
         match client::start(load) {

@@ -18,6 +18,7 @@ pub(super) struct Stage<'v> {
     after: &'v [Step],
     requests: u32,
     arrival: Arrival,
+    shards: u32,
     duration: Option<Duration>,
     timeout: Option<Duration>,
 }
@@ -35,6 +36,7 @@ impl<'v> Stage<'v> {
                 after: &stage.after,
                 requests: stage.requests,
                 arrival: Arrival::Concurrency(1),
+                shards: 1,
                 duration: None,
                 timeout: stage.timeout.map(std),
             },
@@ -47,6 +49,7 @@ impl<'v> Stage<'v> {
                 after: &stage.after,
                 requests: stage.requests,
                 arrival: stage.arrival,
+                shards: stage.shards,
                 duration: stage.duration.map(std),
                 timeout: stage.timeout.map(std),
             },
@@ -85,6 +88,7 @@ impl VisitRun<'_, '_> {
             stage: &stage.id,
             count: stage.requests,
             arrival: stage.arrival,
+            shards: stage.shards,
             duration: stage.duration,
             limit: stage.timeout,
         };

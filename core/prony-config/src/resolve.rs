@@ -326,6 +326,7 @@ fn measure(entry: MeasureEntry) -> Measure {
         requests: entry.requests.unwrap_or_default(),
         arrival: entry.arrival,
         duration: entry.duration,
+        cache: entry.cache,
         timeout: entry.timeout,
         on_failure: entry.on_failure,
     }

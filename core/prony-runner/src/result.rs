@@ -8,7 +8,9 @@ use prony_metrics::comparison::{Design, Side, compare};
 use prony_metrics::validity;
 use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
-use prony_plugin_sdk::result::{ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA, Workload};
+use prony_plugin_sdk::result::{
+    Cache, ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA, Workload,
+};
 use prony_plugin_sdk::words::count;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -190,6 +192,7 @@ impl<'a> Group<'a> {
             concurrency: self.stage.concurrency,
             arrival: self.stage.arrival.clone(),
             seconds: self.stage.seconds,
+            cache: self.stage.cache.map(cache),
             engines: sides
                 .iter()
                 .filter(|(_, sample)| !sample.is_left_out())
@@ -223,6 +226,13 @@ impl<'a> Group<'a> {
             concurrency: self.stage.concurrency,
             margin_percent: self.started.subject.margin_percent,
         }
+    }
+}
+
+fn cache(stated: prony_config::Cache) -> Cache {
+    match stated {
+        prony_config::Cache::Cold => Cache::Cold,
+        prony_config::Cache::Warm => Cache::Warm,
     }
 }
 

@@ -235,6 +235,10 @@ pub struct ModelResult {
     /// For how long requests were sent at most, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// The state of the engines' prefix caches that the pipeline asks for; absent if it does
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
     /// One entry per engine that was to be measured, in the pipeline's order.
     pub engines: Vec<EngineResult>,
     /// The candidates against the baseline.
@@ -254,6 +258,26 @@ impl ModelResult {
 fn label(model: &str, cell: Option<&str>, measure: Option<&str>) -> String {
     let parts: Vec<&str> = [Some(model), cell, measure].into_iter().flatten().collect();
     parts.join(" · ")
+}
+
+/// The state of an engine's prefix cache that a measurement is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cache {
+    /// Every prompt is computed: nothing that the pipeline sends is answered from a cache.
+    Cold,
+    /// A prompt that was sent before is answered from the cache.
+    Warm,
+}
+
+impl Cache {
+    /// As in YAML, JSON and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+        }
+    }
 }
 
 /// A stage that failed.

@@ -6,14 +6,21 @@
 //! - [`summary`]: the metrics of one model on one engine;
 //! - [`comparison`]: a candidate against the baseline;
 //! - [`definition`]: the metrics as other tools define them;
+//! - [`cache`]: whether an engine kept to the state of its prefix cache;
+//! - [`tokens`]: an engine's count of tokens against an independent one;
+//! - [`same_work`]: whether two engines gave the same answers;
+//! - [`validity`]: whether numbers are of the engine at all;
 //! - [`threshold`]: results against what they must reach.
 //!
 //! Nothing here does I/O or reads a clock.
 
+pub mod cache;
 pub mod comparison;
 pub mod definition;
 pub mod record;
+pub mod same_work;
 pub mod statistics;
 pub mod summary;
 pub mod threshold;
+pub mod tokens;
 pub mod validity;

@@ -4,7 +4,7 @@ use super::requests::Batch;
 use super::{Link, Running, Staged, Trouble, VisitRun, attempt};
 use crate::context::holds;
 use crate::journal::StageOf;
-use prony_config::{Arrival, Condition, OnFailure, Step, Work};
+use prony_config::{Arrival, Cache, Condition, OnFailure, Step, Work};
 use prony_plan::Phase;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ pub(super) struct Stage<'v> {
     requests: u32,
     arrival: Arrival,
     duration: Option<Duration>,
+    cache: Option<Cache>,
     timeout: Option<Duration>,
 }
 
@@ -36,6 +37,7 @@ impl<'v> Stage<'v> {
                 requests: stage.requests,
                 arrival: Arrival::Concurrency(1),
                 duration: None,
+                cache: None,
                 timeout: stage.timeout.map(std),
             },
             Work::Measure(stage) => Self {
@@ -48,6 +50,7 @@ impl<'v> Stage<'v> {
                 requests: stage.requests,
                 arrival: stage.arrival,
                 duration: stage.duration.map(std),
+                cache: stage.cache,
                 timeout: stage.timeout.map(std),
             },
         }
@@ -86,6 +89,7 @@ impl VisitRun<'_, '_> {
             count: stage.requests,
             arrival: stage.arrival,
             duration: stage.duration,
+            cache: stage.cache,
             limit: stage.timeout,
         };
         let begin = self.runner.now();

@@ -11,7 +11,7 @@ use prony_plugin_sdk::result::{Lengths, SameWork};
 use std::collections::{BTreeMap, HashMap};
 
 /// Lengths of a question's answers that differ by more than this share are unequal.
-const TOLERANCE: f64 = 0.01;
+const TOLERANCE: f64 = 0.01 + 1e-9;
 
 /// Compares the answers of two engines to the requests of one measure stage, pair by pair:
 /// same cycle, same number in the stage. `None` if no request was answered by both.

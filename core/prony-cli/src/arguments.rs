@@ -456,6 +456,10 @@ pub(crate) struct TruthServer {
     /// as `cached_tokens`. Counts prompts by words.
     #[arg(long)]
     pub(crate) prefix_cache: bool,
+    /// Claim so many cached prompt tokens, whatever the prompt, as a server does that
+    /// keeps no cache apart.
+    #[arg(long, value_name = "N")]
+    pub(crate) claim_cached: Option<u32>,
     /// What goes wrong: `error_frame`, `empty`, `cut`, `http500`, `http404`, `hang`, `crash`,
     /// `garbage`, `zero_tokens`, `no_finish`, `not_http`, `stall`, `slow_headers`, `reset`,
     /// `wrong_length`, `bad_chunk`, `redirect` or `huge_head`.

@@ -94,6 +94,7 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
         tls,
         prompt_tokens: server.prompt_tokens,
         prefix_cache: server.prefix_cache,
+        claim_cached: server.claim_cached,
         fault,
         fault_from: server.fault_from,
         stall: Duration::from_millis(server.stall_ms),

@@ -73,6 +73,8 @@ codes! {
         "Engines are told different output lengths by options of their own, so they do different work."
     FAIRNESS_ENGINE_VERSION "F0016"
         "A comparison with an engine that could be pinned to a version and is not, so a later run may measure another build of it."
+    FAIRNESS_CACHE_STATE "F0017"
+        "A comparison in which prompts repeat and no state of the prefix cache is stated: an engine that answers them from its cache does less work."
     SYNTAX "P0001"
         "The text is not YAML."
     DUPLICATE_KEY "P0002"

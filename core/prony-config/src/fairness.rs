@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::tree::{Kind, Node, Span};
 use crate::wording::{list, literal};
-use crate::{Cell, Condition, Engine, Order, Pipeline, PluginKind, Plugins, Work, codes};
+use crate::{Cell, Condition, Engine, Measure, Order, Pipeline, PluginKind, Plugins, Work, codes};
 
 /// The fewest cycles for which an interval of the difference exists.
 const MIN_CYCLES: u32 = 6;
@@ -120,6 +120,7 @@ pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> V
         if several {
             problems.extend(lint.temperature());
             problems.extend(lint.same_engines());
+            problems.extend(lint.cache_state());
             let engines = lint.roles(plugins);
             problems.extend(lint.settings(&engines));
             problems.extend(lint.unpinned_engines(&engines));
@@ -336,6 +337,38 @@ impl Lint<'_> {
                 Some(_) => format!("add `baseline: {}` to `compare`", first.name),
                 None => format!("add `compare: {{ baseline: {} }}`", first.name),
             }),
+        )
+    }
+
+    /// A measurement that sends prompts again, and does not say whether they may be answered
+    /// from a cache.
+    fn cache_state(&self) -> Option<Diagnostic> {
+        let workload = &self.cell.workload;
+        let contents = workload.prompts.len().max(1) * workload.images.len().max(1);
+        let never = Condition::Is(false);
+        let repeats = |measure: &&Measure| {
+            measure.cache.is_none()
+                && measure.condition != never
+                && measure.requests as usize > contents
+        };
+        let nth = self.cell.measures().position(|it| repeats(&it))?;
+        let requests = self.cell.measures().nth(nth)?.requests;
+        let stages = self.root.at("/stages");
+        let entries = stages.node.items().iter();
+        let mut entries = entries.filter_map(|item| item.entry("measure"));
+        let place = entries.nth(nth);
+        let place = place.map_or_else(|| stages.name_span(), |entry| entry.key_span.clone());
+        Some(
+            Diagnostic::warning(
+                codes::FAIRNESS_CACHE_STATE,
+                "prompts repeat and no state of the prefix cache is stated",
+            )
+            .at(
+                place,
+                format!("{requests} requests, {contents} different"),
+            )
+            .note("an engine that answers a repeated prompt from its cache does less work than one that computes it")
+            .help("say which state is measured: `cache: cold` or `cache: warm`; prony then verifies it"),
         )
     }
 

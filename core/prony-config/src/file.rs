@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Arrival, Condition, Duration, Load, Model, OnFailure, Ordered, Report, Schedule, Setup, Step,
-    Threshold, Unload, Warmup, Workload,
+    Arrival, Cache, Condition, Duration, Load, Model, OnFailure, Ordered, Report, Schedule, Setup,
+    Step, Threshold, Unload, Warmup, Workload,
 };
 
 /// The most engines, and the most reporters, of a pipeline.
@@ -213,6 +213,11 @@ pub(crate) struct MeasureEntry {
     /// all `requests` are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
+    /// The state of the engines' prefix caches that is measured, which is verified by the
+    /// cached tokens that engines report: `cold`, or `warm`. Not stated unless given, and
+    /// then not verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
     /// The longest that the whole stage may take. Without it only the requests' own timeouts hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
@@ -231,6 +236,7 @@ impl Default for MeasureEntry {
             arrival: Arrival::default(),
             shards: 1,
             duration: None,
+            cache: None,
             timeout: None,
             on_failure: OnFailure::Continue,
         }

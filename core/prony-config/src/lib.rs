@@ -42,8 +42,8 @@ pub use pipeline::{
 pub use plugins::{PluginKind, Plugins};
 pub use schema::{schema, schema_with_plugins};
 pub use stage::{
-    Arrival, Bursts, Load, Measure, OnFailure, Part, Ramp, Rate, Report, Setup, Step, Unload,
-    Warmup, Work,
+    Arrival, Bursts, Cache, Load, Measure, OnFailure, Part, Ramp, Rate, Report, Setup, Step,
+    Unload, Warmup, Work,
 };
 pub use threshold::{Metric, Statistic, Threshold};
 pub use yaml::MAX_BYTES;

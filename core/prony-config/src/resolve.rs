@@ -327,6 +327,7 @@ fn measure(entry: MeasureEntry) -> Measure {
         arrival: entry.arrival,
         shards: entry.shards,
         duration: entry.duration,
+        cache: entry.cache,
         timeout: entry.timeout,
         on_failure: entry.on_failure,
     }

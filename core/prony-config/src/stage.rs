@@ -154,6 +154,9 @@ pub struct Measure {
     pub shards: u32,
     /// No request is sent later than this after the first.
     pub duration: Option<Duration>,
+    /// Whether engines may answer from their prefix caches; `None` if the pipeline does not
+    /// say.
+    pub cache: Option<Cache>,
     /// The longest that the whole stage may take.
     pub timeout: Option<Duration>,
     /// What happens when the stage fails.
@@ -222,6 +225,17 @@ pub enum OnFailure {
     SkipModel,
     /// The run goes on with the next stage.
     Continue,
+}
+
+/// The state of an engine's prefix cache that a measurement is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "state of the prefix cache")]
+pub enum Cache {
+    /// Every prompt is computed: nothing that the pipeline sends is answered from a cache.
+    Cold,
+    /// A prompt that was sent before is answered from the cache.
+    Warm,
 }
 
 /// When requests are sent.

@@ -6,6 +6,7 @@
 //! these numbers. Method and simulations behind it: ARCHITECTURE.md.
 
 use crate::record::Record;
+use crate::same_work::same_work;
 use crate::statistics::aggregate::{self, Block, median_log_ratio};
 use crate::statistics::{SignedRank, smallest_sample};
 use crate::summary::{Visit, throughput};
@@ -261,6 +262,7 @@ pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Compa
         cycle_log_ratios: ratios,
         reason,
         flags,
+        same_work: same_work(baseline.records, candidate.records),
     }
 }
 

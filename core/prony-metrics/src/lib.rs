@@ -7,15 +7,22 @@
 //! - [`comparison`]: a candidate against the baseline;
 //! - [`delivered`]: the load that was delivered, against the one that was asked for;
 //! - [`definition`]: the metrics as other tools define them;
+//! - [`cache`]: whether an engine kept to the state of its prefix cache;
+//! - [`tokens`]: an engine's count of tokens against an independent one;
+//! - [`same_work`]: whether two engines gave the same answers;
+//! - [`validity`]: whether numbers are of the engine at all;
 //! - [`threshold`]: results against what they must reach.
 //!
 //! Nothing here does I/O or reads a clock.
 
+pub mod cache;
 pub mod comparison;
 pub mod definition;
 pub mod delivered;
 pub mod record;
+pub mod same_work;
 pub mod statistics;
 pub mod summary;
 pub mod threshold;
+pub mod tokens;
 pub mod validity;

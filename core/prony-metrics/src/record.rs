@@ -141,6 +141,13 @@ pub struct Place {
     pub image: Option<u32>,
 }
 
+impl Place {
+    /// Cycle and number in the stage: which request it is, whatever the engine.
+    pub fn at(&self) -> (u32, u32) {
+        (self.cycle, self.index)
+    }
+}
+
 /// What is kept of a request. One line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -175,6 +182,17 @@ pub struct Record {
     /// Generated tokens that were reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<u32>,
+    /// Tokens of the answer by an independent count, reasoning excluded; absent without a
+    /// tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_tokens: Option<u32>,
+    /// The fewest tokens that the request's own text can have, as `cache::least_tokens`
+    /// counts; only where a cold prefix cache is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_prompt_tokens: Option<u32>,
+    /// When the first text of the answer came, if there was reasoning before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_answer_ns: Option<u64>,
     /// Bytes of reasoning text, which is not kept.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_bytes: u64,
@@ -216,8 +234,9 @@ impl Record {
     ///
     /// A success needs all of: the transport held, status 200 (where there is
     /// one), bytes that make sense, no error reported inside the stream, an end
-    /// by the stream's own rule, a finish reason, at least one token with text,
-    /// and no more tokens than `max_tokens` allowed (and an end token). Rules in order; the first one broken names the class.
+    /// by the stream's own rule, a finish reason, at least one token with text
+    /// (unless none were asked for), and no more tokens than `max_tokens` allowed (and
+    /// an end token). Rules in order; the first one broken names the class.
     pub fn judge(
         place: Place,
         seen: Observation,
@@ -236,6 +255,9 @@ impl Record {
             prompt_tokens: None,
             cached_tokens: None,
             reasoning_tokens: None,
+            counted_tokens: None,
+            least_prompt_tokens: None,
+            first_answer_ns: None,
             reasoning_bytes: 0,
             finish_reason: None,
             served_model: None,
@@ -258,6 +280,9 @@ impl Record {
                                 .unwrap_or(seen.stamps.end_ns);
                             record.arrivals.push(Arrival(at, event.tokens));
                             if event.kind == EventKind::Text {
+                                if record.text.is_empty() && record.reasoning_bytes > 0 {
+                                    record.first_answer_ns = Some(at);
+                                }
                                 record.text.push_str(&event.text);
                             } else {
                                 record.reasoning_bytes += event.text.len() as u64;
@@ -345,7 +370,7 @@ impl Record {
                 "the stream ended without a finish reason".to_owned(),
             );
         }
-        if self.arrivals.is_empty() || self.output_tokens == Some(0) {
+        if max_tokens > 0 && (self.arrivals.is_empty() || self.output_tokens == Some(0)) {
             return failed(Class::Empty, "the answer has no text".to_owned());
         }
         if let Some(tokens) = self
@@ -381,6 +406,12 @@ impl Record {
         self.stamps.end_ns.saturating_sub(self.stamps.intended_ns)
     }
 
+    /// To the first token of the answer, in nanoseconds, if there was reasoning before it.
+    pub fn time_to_first_answer_token_ns(&self) -> Option<u64> {
+        self.first_answer_ns
+            .map(|at| at.saturating_sub(self.stamps.intended_ns))
+    }
+
     /// To the first token, reasoning included, in nanoseconds.
     pub fn time_to_first_token_ns(&self) -> Option<u64> {
         self.arrivals
@@ -409,8 +440,21 @@ fn is_oom(message: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A request that was answered well.
+    pub(crate) fn answered(text: &str, tokens: u32) -> Record {
+        let events = vec![
+            event(EventKind::Text, 0, text),
+            event(EventKind::Finish, 0, "stop"),
+            event(EventKind::OutputTokens, tokens, ""),
+            event(EventKind::End, 0, ""),
+        ];
+        let record = Record::judge(place(), Observation::default(), Ok(events), u32::MAX);
+        assert_eq!(record.failed, None);
+        record
+    }
 
     fn place() -> Place {
         Place {
@@ -510,6 +554,43 @@ mod tests {
             judge(Some(200), with(event(EventKind::OutputTokens, 0, ""))),
             Some(ErrorClass::Empty)
         );
+    }
+
+    #[test]
+    fn a_request_for_no_tokens_is_answered_by_none() {
+        let nothing = vec![
+            event(EventKind::Finish, 0, "length"),
+            event(EventKind::OutputTokens, 0, ""),
+            event(EventKind::End, 0, ""),
+        ];
+        let judge = |max_tokens| {
+            let seen = Observation::default();
+            Record::judge(place(), seen, Ok(nothing.clone()), max_tokens)
+        };
+        assert!(judge(0).ok());
+        assert_eq!(judge(1).failed.map(|it| it.class), Some(ErrorClass::Empty));
+    }
+
+    #[test]
+    fn the_answer_begins_after_the_reasoning() {
+        let at = |chunk, kind| Event {
+            chunk,
+            ..event(kind, 0, "x")
+        };
+        let seen = Observation {
+            reads_ns: vec![10, 20, 30],
+            ..Observation::default()
+        };
+        let thought = vec![
+            at(0, EventKind::Reasoning),
+            at(1, EventKind::Text),
+            at(2, EventKind::Text),
+        ];
+        let record = Record::judge(place(), seen.clone(), Ok(thought), 100);
+        assert_eq!(record.time_to_first_token_ns(), Some(10));
+        assert_eq!(record.time_to_first_answer_token_ns(), Some(20));
+        let record = Record::judge(place(), seen, Ok(vec![at(1, EventKind::Text)]), 100);
+        assert_eq!(record.time_to_first_answer_token_ns(), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::definition::cadence;
 use crate::delivered::delivered;
 use crate::record::Record;
 use crate::statistics::distribution;
+use crate::tokens;
 use prony_plugin_sdk::result::{Distribution, EngineResult};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,6 +86,11 @@ pub fn engine(
         time_to_first_token_ms: over(&|record| {
             record.time_to_first_token_ns().map(|ns| ns as f64 / MS)
         }),
+        time_to_first_answer_token_ms: over(&|record| {
+            record
+                .time_to_first_answer_token_ns()
+                .map(|ns| ns as f64 / MS)
+        }),
         inter_token_latency_ms: distribution(
             good.iter()
                 .flat_map(|record| {
@@ -107,6 +113,13 @@ pub fn engine(
             .filter_map(|record| record.cached_tokens)
             .map(u64::from)
             .sum(),
+        // What these rest on beside requests is filled in by who knows it.
+        cache: None,
+        token_check: tokens::check(measured, visits, concurrency),
+        reasoning_tokens: good
+            .iter()
+            .filter_map(|record| record.reasoning_tokens.map(u64::from))
+            .reduce(|sum, tokens| sum + tokens),
         total_time_s: visits
             .iter()
             .filter_map(|visit| visit.measure_ns)
@@ -157,9 +170,19 @@ fn cpu_percent(visits: &[Visit]) -> Option<f64> {
 ///
 /// `None` when nothing succeeded or a successful request has no token count.
 pub fn throughput(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option<f64> {
+    rate(measured, visits, concurrency, |record| record.output_tokens)
+}
+
+/// The same by another count of tokens.
+pub(crate) fn rate(
+    measured: &[&Record],
+    visits: &[Visit],
+    concurrency: u32,
+    count: impl Fn(&Record) -> Option<u32>,
+) -> Option<f64> {
     let mut tokens = 0;
     for record in measured.iter().filter(|record| record.ok()) {
-        tokens += u64::from(record.output_tokens?);
+        tokens += u64::from(count(record)?);
     }
     let time: u64 = if concurrency == 1 {
         measured.iter().map(|record| record.latency_ns()).sum()

@@ -363,6 +363,7 @@ fn measured_on_one() -> ModelResult {
         concurrency: 1,
         arrival: None,
         seconds: None,
+        cache: None,
         engines: vec![engine("a", &records, &[], 1), engine("b", &[], &[], 1)],
         comparisons: Vec::new(),
         failures: Vec::new(),

@@ -1,6 +1,6 @@
 //! What happens between a load and its unload.
 
-use prony_config::{Arrival, Bursts, Cell, Condition, Measure, Part as Written, Work};
+use prony_config::{Arrival, Bursts, Cache, Cell, Condition, Measure, Part as Written, Work};
 use serde::{Deserialize, Serialize};
 
 /// One load-to-unload of a cell, as far as requests go.
@@ -33,6 +33,9 @@ pub struct Stage {
     /// For how long they are sent at most, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// The state of the prefix cache that is measured, if the pipeline states one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
     /// The template that decides whether it runs; absent if it always does.
     #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
@@ -128,6 +131,7 @@ impl Stage {
             seconds: measure
                 .and_then(|stage| stage.duration)
                 .map(|duration| duration.to_std().as_secs_f64()),
+            cache: measure.and_then(|stage| stage.cache),
             condition,
         })
     }

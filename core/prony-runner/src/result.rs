@@ -4,12 +4,15 @@ use crate::Result;
 use crate::folder::RunFolder;
 use crate::journal::{self, Event, Journal, ModelInfo, Started};
 use crate::samples::{Sample, Samples};
+use prony_metrics::cache::check as check_cache;
 use prony_metrics::comparison::{Design, Side, compare};
+use prony_metrics::record::Record;
 use prony_metrics::validity;
 use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
 use prony_plugin_sdk::result::{
-    ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA, Selfcheck, Workload,
+    Cache, CacheCheck, CacheOutcome, ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA,
+    Selfcheck, Workload,
 };
 use prony_plugin_sdk::words::count;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -193,6 +196,7 @@ impl<'a> Group<'a> {
             concurrency: self.stage.concurrency,
             arrival: self.stage.arrival.clone(),
             seconds: self.stage.seconds,
+            cache: self.stage.cache.map(cache),
             engines: sides
                 .iter()
                 .filter(|(_, sample)| !sample.is_left_out())
@@ -206,6 +210,11 @@ impl<'a> Group<'a> {
                     let mut engine = summary::engine(name, records, visits, self.stage.concurrency);
                     let clients = clients.iter().copied().cloned();
                     engine.client = clients.reduce(|one, other| one.and(&other));
+                    let repeated = |it: &Record| sample.repeated.contains(&it.place.at());
+                    engine.cache = self
+                        .stage
+                        .cache
+                        .map(|stated| check_cache(cache(stated), records, repeated));
                     engine
                 })
                 .collect(),
@@ -226,6 +235,13 @@ impl<'a> Group<'a> {
             concurrency: self.stage.concurrency,
             margin_percent: self.started.subject.margin_percent,
         }
+    }
+}
+
+fn cache(stated: prony_config::Cache) -> Cache {
+    match stated {
+        prony_config::Cache::Cold => Cache::Cold,
+        prony_config::Cache::Warm => Cache::Warm,
     }
 }
 
@@ -264,7 +280,28 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
     for model in models {
         let label = model.label();
         for engine in &model.engines {
-            if engine.cached_tokens > 0 {
+            let unverified = engine
+                .cache
+                .as_ref()
+                .filter(|check| check.outcome == CacheOutcome::Unverified);
+            if let (Some(stated), Some(check)) = (model.cache, unverified) {
+                warnings.push(format!(
+                    "{label}: {}",
+                    cache_unverified(&engine.engine, stated, check)
+                ));
+            }
+            if let Some(check) = engine.token_check.as_ref().filter(|it| it.mismatched > 0) {
+                warnings.push(format!(
+                    "{label}: `{}` and the tokenizer count different tokens in {} of {}: {} and {} in all, {} at most in one",
+                    engine.engine,
+                    check.mismatched,
+                    count(check.requests, "request"),
+                    check.engine_tokens,
+                    check.counted_tokens,
+                    check.largest_difference
+                ));
+            }
+            if model.cache.is_none() && engine.cached_tokens > 0 {
                 warnings.push(format!(
                     "{label}: `{}` answered {} prompt tokens from its prefix cache, so its time to first token is of a warm cache",
                     engine.engine, engine.cached_tokens
@@ -290,6 +327,23 @@ fn selfchecks(events: &[Event]) -> Vec<Selfcheck> {
     events.iter().filter_map(check).collect()
 }
 
+/// That nothing shows whether an engine kept to the state of its prefix cache, and why.
+fn cache_unverified(engine: &str, stated: Cache, check: &CacheCheck) -> String {
+    let state = stated.name();
+    let CacheCheck {
+        requests, counted, ..
+    } = check;
+    if *requests == 0 {
+        return format!(
+            "whether `{engine}` had a {state} prefix cache is not verified: no prompt came again after it had been answered"
+        );
+    }
+    format!(
+        "whether `{engine}` had a {state} prefix cache is not verified: it reports cached prompt tokens for {counted} of {}",
+        count(*requests, "request")
+    )
+}
+
 /// Why numbers are not valid.
 fn invalid(models: &[ModelResult], events: &[Event]) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -299,7 +353,7 @@ fn invalid(models: &[ModelResult], events: &[Event]) -> Vec<String> {
     }
     for model in models {
         for engine in &model.engines {
-            let of_engine = validity::reasons(engine).into_iter();
+            let of_engine = validity::reasons(engine, model.cache).into_iter();
             let label = format!("{}: `{}`", model.label(), engine.engine);
             reasons.extend(of_engine.map(|reason| format!("{label}: {reason}")));
         }

@@ -22,6 +22,9 @@ pub(crate) struct Sample<'a> {
     pub(crate) failed: BTreeSet<u32>,
     /// Cycles in which its `if` left the stage out.
     pub(crate) skipped: BTreeSet<u32>,
+    /// Cycle and number in the stage of the requests whose prompt had been answered before,
+    /// since the engine was loaded.
+    pub(crate) repeated: HashSet<(u32, u32)>,
     /// What the load client did in each visit.
     pub(crate) clients: Vec<&'a Client>,
     /// What went wrong, also where it did not touch the measurement.
@@ -55,7 +58,12 @@ impl<'a> Samples<'a> {
         let mut samples = Self::default();
         // The `measure` stages of the current visit that have begun.
         let mut begun: HashSet<&str> = HashSet::new();
+        // When the current visit had the first answer to a prompt, with its image.
+        let mut answered: HashMap<(u32, Option<u32>), u64> = HashMap::new();
         for event in events {
+            if let Event::Request(record) = event {
+                samples.meet(record, &mut answered);
+            }
             match event {
                 Event::Stage {
                     stage,
@@ -64,7 +72,10 @@ impl<'a> Samples<'a> {
                     skipped,
                     ..
                 } => match (stage.as_str(), skipped) {
-                    ("load", _) => begun.clear(),
+                    ("load", _) => {
+                        begun.clear();
+                        answered.clear();
+                    }
                     ("measure", false) => {
                         begun.insert(id.as_deref().unwrap_or(stage));
                     }
@@ -142,6 +153,24 @@ impl<'a> Samples<'a> {
         let at = &record.place;
         let key = (&*at.cell, &*at.model, &*at.engine, &*at.stage);
         self.groups.entry(key).or_default().records.push(record);
+    }
+
+    /// Tells whether a request's prompt had been answered when it was sent. What was sent
+    /// while the first was still under way had no cache to be answered from.
+    fn meet(&mut self, record: &'a Record, answered: &mut HashMap<(u32, Option<u32>), u64>) {
+        let at = &record.place;
+        if !record.ok() {
+            return;
+        }
+        let first = answered
+            .entry((at.prompt, at.image))
+            .or_insert(record.stamps.end_ns);
+        *first = (*first).min(record.stamps.end_ns);
+        if at.phase == Phase::Measure && *first <= record.stamps.sent_ns {
+            let key = (&*at.cell, &*at.model, &*at.engine, &*at.stage);
+            let sample = self.groups.entry(key).or_default();
+            sample.repeated.insert(at.at());
+        }
     }
 
     /// A failure counts for what it touches: requests for their own stage; all

@@ -86,6 +86,9 @@ pub struct Config {
     /// prompt (`cached_tokens`), as if of a prefix cache. Prompts are then counted by
     /// words. Nothing gets faster by it.
     pub prefix_cache: bool,
+    /// The usage claims so many cached prompt tokens, whatever the prompt. Overrides
+    /// [`Self::prefix_cache`].
+    pub claim_cached: Option<u32>,
     /// What goes wrong, if anything.
     pub fault: Option<Fault>,
     /// The first request (from 0) with the fault.
@@ -116,6 +119,7 @@ impl Default for Config {
             tls: None,
             prompt_tokens: PromptTokens::Constant,
             prefix_cache: false,
+            claim_cached: None,
             fault: None,
             fault_from: 0,
             stall: Duration::from_secs(3),

@@ -53,7 +53,9 @@ pub(crate) fn cost(request: &Value, config: &Config, cache: &PrefixCache) -> Res
     };
     Ok(Cost {
         tokens: text + IMAGE_TOKENS * images,
-        cached: config.prefix_cache.then(|| cache.meet(words())),
+        cached: config
+            .claim_cached
+            .or_else(|| config.prefix_cache.then(|| cache.meet(words()))),
     })
 }
 

@@ -62,6 +62,7 @@ pub mod sse;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;
 pub mod words;
+mod work;
 
 pub use data::*;
 #[doc(hidden)]

@@ -322,6 +322,10 @@ pub struct ModelResult {
     /// For how long requests were sent at most, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// The state of the engines' prefix caches that the pipeline asks for; absent if it does
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
     /// One entry per engine that was to be measured, in the pipeline's order.
     pub engines: Vec<EngineResult>,
     /// The candidates against the baseline.
@@ -341,6 +345,124 @@ impl ModelResult {
 fn label(model: &str, cell: Option<&str>, measure: Option<&str>) -> String {
     let parts: Vec<&str> = [Some(model), cell, measure].into_iter().flatten().collect();
     parts.join(" · ")
+}
+
+/// The state of an engine's prefix cache that a measurement is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cache {
+    /// Every prompt is computed: nothing that the pipeline sends is answered from a cache.
+    Cold,
+    /// A prompt that was sent before is answered from the cache.
+    Warm,
+}
+
+impl Cache {
+    /// As in YAML, JSON and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+        }
+    }
+}
+
+/// Whether an engine kept to the state of the prefix cache that a measurement is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheOutcome {
+    /// It did, as far as its own counts of cached tokens say.
+    Kept,
+    /// It did not: the numbers are not of that state, and not valid.
+    Broken,
+    /// Nothing says: it does not report cached tokens, or no request could show them.
+    Unverified,
+}
+
+/// What the counts of an engine say of its prefix cache, where a pipeline states a state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CacheCheck {
+    /// What follows from the rest.
+    pub outcome: CacheOutcome,
+    /// Successful requests that can show the state: with `cold` all, with `warm` those
+    /// whose prompt had been answered before, since the engine was loaded.
+    pub requests: u64,
+    /// Those of them for which the engine reports prompt tokens and cached tokens.
+    pub counted: u64,
+    /// Those of them that were not in that state.
+    pub broken: u64,
+    /// Cached tokens over prompt tokens of the counted requests, 0 to 1.
+    pub cached_share: Option<f64>,
+}
+
+/// The engine's count of generated tokens against an independent one, made of the text with
+/// the model's tokenizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenCheck {
+    /// Successful requests that were counted both ways.
+    pub requests: u64,
+    /// Those of them whose counts differ by more than special tokens explain.
+    pub mismatched: u64,
+    /// Generated tokens of these requests by the engine's count, reasoning excluded.
+    pub engine_tokens: u64,
+    /// The same by the independent count.
+    pub counted_tokens: u64,
+    /// The largest difference of one request: the engine's count less the independent one.
+    pub largest_difference: i64,
+    /// Throughput by the independent count; absent unless all successful requests have one.
+    pub output_tokens_per_sec: Option<f64>,
+}
+
+/// Whether two engines did the same work: their answers to the same requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SameWork {
+    /// Pairs of successful answers to the same request of the same cycle.
+    pub pairs: u64,
+    /// Pairs whose answers are equal, over all pairs, 0 to 1. Reasoning is not compared.
+    pub identical_share: f64,
+    /// Characters that the answers of the other pairs have in common at their beginning,
+    /// median; absent if all are equal.
+    pub first_divergence_characters_p50: Option<f64>,
+    /// Who counted the lengths below: `engine`, or `tokenizer` if all of them were counted
+    /// independently.
+    pub lengths_by: String,
+    /// Output tokens of the baseline's answers in these pairs.
+    pub baseline_output_tokens: Option<Lengths>,
+    /// Output tokens of the candidate's answers in these pairs.
+    pub candidate_output_tokens: Option<Lengths>,
+    /// Questions (a prompt, with its image) of which both lengths are known.
+    pub questions: u32,
+    /// Those of them whose answers differ in length by more than 1 %, all their pairs taken
+    /// together.
+    pub questions_of_unequal_length: u32,
+    /// The largest such difference: the candidate's length over the baseline's less 1, in
+    /// percent.
+    pub largest_length_difference_percent: Option<f64>,
+    /// The largest difference in prompt tokens of one pair: the candidate's less the
+    /// baseline's, by the engines' own counts. A few tokens are another chat template; many
+    /// are another prompt, such as one without its image.
+    pub largest_prompt_difference_tokens: Option<i64>,
+}
+
+impl SameWork {
+    /// Whether the answers to every question are equally long, within 1 %. If not, what an
+    /// answer took as a whole is not comparable, and only what is per token is.
+    pub fn is_of_equal_length(&self) -> bool {
+        self.questions_of_unequal_length == 0
+    }
+}
+
+/// The lengths of answers in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Lengths {
+    /// Number of answers.
+    pub n: u64,
+    /// Shortest.
+    pub min: f64,
+    /// Median.
+    pub p50: f64,
+    /// Longest.
+    pub max: f64,
 }
 
 /// A stage that failed.
@@ -384,6 +506,10 @@ pub struct EngineResult {
     pub request_latency_ms: Option<Distribution>,
     /// From sending to the first token.
     pub time_to_first_token_ms: Option<Distribution>,
+    /// From sending to the first token of the answer itself, of requests with reasoning
+    /// before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_answer_token_ms: Option<Distribution>,
     /// Gaps between arrivals of text, all successful requests together.
     pub inter_token_latency_ms: Option<Distribution>,
     /// `(latency - time to first token) / (tokens - 1)` per request.
@@ -394,6 +520,17 @@ pub struct EngineResult {
     pub prompt_tokens_per_request: Option<Distribution>,
     /// Prompt tokens that came from a prefix cache.
     pub cached_tokens: u64,
+    /// Whether it kept to the state of the prefix cache that the pipeline asks for; absent
+    /// if it asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheCheck>,
+    /// Its count of tokens against an independent one; absent without a tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_check: Option<TokenCheck>,
+    /// Reasoning tokens of successful requests, where the engine names them; they are among
+    /// the output tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
     /// Sum of the measure stages' wall-clock time.
     pub total_time_s: f64,
     /// From starting the engine to its being ready.
@@ -599,6 +736,9 @@ pub struct Comparison {
     pub reason: String,
     /// What limits the comparison, for example `length_mismatch`.
     pub flags: Vec<String>,
+    /// Whether both did the same work; absent if no request was answered by both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_work: Option<SameWork>,
 }
 
 /// A bound on a metric, and whether one engine kept to it.

@@ -492,6 +492,7 @@ mod tests {
             cycle_log_ratios: Vec::new(),
             reason: "the interval contains 0 and exceeds ±2 %".to_owned(),
             flags: Vec::new(),
+            same_work: None,
         }
     }
 
@@ -608,11 +609,15 @@ mod tests {
             output_tokens: 1,
             request_latency_ms: None,
             time_to_first_token_ms: None,
+            time_to_first_answer_token_ms: None,
             inter_token_latency_ms: None,
             time_per_output_token_ms: None,
             output_tokens_per_request: None,
             prompt_tokens_per_request: None,
             cached_tokens: 0,
+            cache: None,
+            token_check: None,
+            reasoning_tokens: None,
             total_time_s: 1.0,
             load_time_ms: None,
             peak_memory_bytes: None,
@@ -638,6 +643,7 @@ mod tests {
             concurrency: 1,
             arrival: None,
             seconds: None,
+            cache: None,
             engines: std::iter::once("A")
                 .chain(verdicts.iter().map(|(name, _)| *name))
                 .map(engine)

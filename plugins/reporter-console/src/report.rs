@@ -290,7 +290,33 @@ fn numbers(result: &RunResult, width: usize) -> String {
         let note = "n too small for a p90 where `n=` stands: it needs 44.";
         text.push_str(&wrap("", note, width));
     }
+    for line in work(result) {
+        text.push_str(&wrap("", &line, width));
+    }
     text
+}
+
+/// The state of the prefix cache, where it is stated or was not cold, and what an
+/// independent count of tokens found.
+fn work(result: &RunResult) -> Vec<String> {
+    let mut lines = Vec::new();
+    for model in &result.models {
+        let is_of_interest =
+            model.cache.is_some() || model.engines.iter().any(|it| it.cached_tokens > 0);
+        let cache = model.cache_sentence().filter(|_| is_of_interest);
+        let tokens = model.engines.iter().filter_map(|it| {
+            let found = it.token_sentence()?;
+            Some(format!("Tokens of {found}"))
+        });
+        let label = one_line(&model.label());
+        lines.extend(
+            cache
+                .into_iter()
+                .chain(tokens)
+                .map(|it| format!("{label}: {it}.")),
+        );
+    }
+    lines
 }
 
 fn title(model: &ModelResult) -> String {
@@ -379,6 +405,10 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: u
             &format!("{}: {}.", label(model), comparison.sentence()),
             width,
         ));
+        if let Some(same_work) = &comparison.same_work {
+            let line = format!("Same work: {}.", same_work.sentence());
+            text.push_str(&wrap("  ", &line, width));
+        }
         for flag in &comparison.flags {
             let meaning = words::flag(flag)
                 .map(|meaning| format!(": {meaning}"))

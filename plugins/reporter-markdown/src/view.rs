@@ -1,6 +1,8 @@
 //! What a template sees.
 
-use prony_plugin_sdk::result::{Comparison, Delivered, ModelResult, RunResult, Verdict, Workload};
+use prony_plugin_sdk::result::{
+    Comparison, Delivered, EngineResult, ModelResult, RunResult, SameWork, Verdict, Workload,
+};
 use prony_plugin_sdk::words::{self, MISSING, State};
 use prony_plugin_sdk::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -39,6 +41,12 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
         let into = &mut value["models"][index];
         into["label"] = model.label().into();
         into["winner"] = json!(model.winner());
+        into["cache_sentence"] = json!(model.cache_sentence());
+        let counted = model
+            .engines
+            .iter()
+            .filter_map(EngineResult::token_sentence);
+        into["token_sentences"] = counted.collect();
         into["problems"] = json!(model.problems());
         for (index, engine) in model.engines.iter().enumerate() {
             let delivered = engine.delivered.as_ref().map(Delivered::sentence);
@@ -53,6 +61,8 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             into["difference"] = comparison.difference().into();
             into["range"] = comparison.range().into();
             into["cycle_percents"] = json!(cycle_percents(comparison));
+            let same_work = comparison.same_work.as_ref();
+            into["same_work_sentence"] = json!(same_work.map(SameWork::sentence));
             into["notes"] = comparison.flags.iter().map(|flag| note(flag)).collect();
         }
     }

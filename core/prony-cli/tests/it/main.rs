@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod custom_pipelines;
 mod failing_engines;
+mod fair_work;
 mod import;
 mod in_process;
 mod journal;

@@ -48,7 +48,7 @@ fn smaller() -> String {
     for (all, few) in [
         ("cycles: 6", "cycles: 1"),
         ("warmup: { requests: 2 }", "warmup: { requests: 1 }"),
-        ("measure: { requests: 6 }", "measure: { requests: 2 }"),
+        ("measure: { requests: 6,", "measure: { requests: 2,"),
         // With flash attention, rounding differs between processors, and with it
         // the first word where two are equally likely.
         ("--threads, 1,", "--threads, 1, --flash-attn, \"off\","),

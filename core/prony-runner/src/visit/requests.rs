@@ -8,11 +8,13 @@ use crate::process::{Process, describe};
 use crate::runner::stopped;
 use crate::sending;
 use crate::subject::api;
+use prony_config::Cache;
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{self, Arrival, Done, Load, Message, Usage};
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::{self, Pipe};
 use prony_loadgen::target::{Prepared, Target};
+use prony_metrics::cache;
 use prony_metrics::record::{self, ErrorClass, Failed, Observation, Place, Record};
 use prony_plan::Phase;
 use prony_plugin_host::Plugin;
@@ -36,6 +38,8 @@ pub(super) struct Batch<'s> {
     pub(super) shards: u32,
     /// For how long.
     pub(super) duration: Option<Duration>,
+    /// The state of the prefix cache that is measured.
+    pub(super) cache: Option<Cache>,
     /// The longest that all of them may take.
     pub(super) limit: Option<Duration>,
 }
@@ -56,6 +60,14 @@ impl VisitRun<'_, '_> {
             ignore_eos: workload.ignore_eos,
             images: self.runner.images.of_request(workload, index)?,
         })
+    }
+
+    /// The fewest tokens that the texts of request `index` can have.
+    fn least_prompt_tokens(&self, index: u32) -> u32 {
+        let workload = &self.cell.workload;
+        let prompt = &workload.prompts[index as usize % workload.prompts.len()];
+        let texts = workload.system.iter().chain([prompt]);
+        texts.map(|text| cache::least_tokens(text)).sum()
     }
 
     fn place(&self, batch: &Batch<'_>, index: u32) -> Place {
@@ -413,7 +425,10 @@ impl VisitRun<'_, '_> {
             *stamp = stamp.saturating_sub(origin);
         }
         let max_tokens = self.cell.workload.max_tokens;
-        let record = Record::judge(self.place(batch, index), seen, said, max_tokens);
+        let mut record = Record::judge(self.place(batch, index), seen, said, max_tokens);
+        if batch.cache == Some(Cache::Cold) {
+            record.least_prompt_tokens = Some(self.least_prompt_tokens(index));
+        }
         self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
         let sent = record.stamps.sent_ns;
         self.first_sent_ns = Some(self.first_sent_ns.map_or(sent, |first| first.min(sent)));

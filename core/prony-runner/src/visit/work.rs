@@ -4,7 +4,7 @@ use super::requests::Batch;
 use super::{Link, Running, Staged, Trouble, VisitRun, attempt};
 use crate::context::holds;
 use crate::journal::StageOf;
-use prony_config::{Arrival, Condition, OnFailure, Step, Work};
+use prony_config::{Arrival, Cache, Condition, OnFailure, Step, Work};
 use prony_plan::Phase;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub(super) struct Stage<'v> {
     arrival: Arrival,
     shards: u32,
     duration: Option<Duration>,
+    cache: Option<Cache>,
     timeout: Option<Duration>,
 }
 
@@ -38,6 +39,7 @@ impl<'v> Stage<'v> {
                 arrival: Arrival::Concurrency(1),
                 shards: 1,
                 duration: None,
+                cache: None,
                 timeout: stage.timeout.map(std),
             },
             Work::Measure(stage) => Self {
@@ -51,6 +53,7 @@ impl<'v> Stage<'v> {
                 arrival: stage.arrival,
                 shards: stage.shards,
                 duration: stage.duration.map(std),
+                cache: stage.cache,
                 timeout: stage.timeout.map(std),
             },
         }
@@ -90,6 +93,7 @@ impl VisitRun<'_, '_> {
             arrival: stage.arrival,
             shards: stage.shards,
             duration: stage.duration,
+            cache: stage.cache,
             limit: stage.timeout,
         };
         let begin = self.runner.now();

@@ -1,0 +1,85 @@
+//! Cache contract and same work: what engines say of both is held against what was asked.
+
+use crate::kit::{Scratch, With, pipeline, truth};
+use serde_json::Value;
+
+fn check(result: &Value) -> &Value {
+    &result["models"][0]["engines"][0]["cache"]
+}
+
+#[test]
+fn a_cold_measure_that_was_answered_from_a_cache_is_not_valid() {
+    let scratch = Scratch::new();
+    // Of some 8 tokens all but one, whatever is in front of the prompt.
+    let claims = truth(&["--claim-cached", "7"]);
+    let cold = pipeline([("engine", claims)])
+        .with("workload.prompts", vec!["What is machine learning?"])
+        .stage("measure", "cache", "cold");
+    let run = scratch.run(&cold).exits(6);
+    run.complains("cold prefix cache");
+    let result = run.result();
+    assert_eq!(result["models"][0]["cache"], "cold");
+    assert_eq!(check(&result)["outcome"], "broken");
+    assert_eq!(check(&result)["broken"], 4);
+    let reason = result["invalid"][0].as_str().expect("a reason");
+    assert!(reason.contains("4 of 4 requests"), "{reason}");
+    assert!(reason.contains("`cache: warm`"), "{reason}");
+}
+
+#[test]
+fn a_warm_measure_needs_a_cache_that_answers() {
+    let scratch = Scratch::new();
+    let long = vec!["one two three four five six seven eight nine ten eleven twelve"];
+    let warm = |engine| {
+        pipeline([("engine", engine)])
+            .with("workload.prompts", long.clone())
+            .stage("measure", "cache", "warm")
+    };
+    let run = scratch.run(&warm(truth(&["--prefix-cache"]))).exits(0);
+    let result = run.result();
+    assert_eq!(check(&result)["outcome"], "kept");
+    // The first request has met no answer yet.
+    assert_eq!(check(&result)["requests"], 3);
+    let run = scratch.run(&warm(truth(&["--claim-cached", "0"]))).exits(6);
+    let reason = run.result()["invalid"][0].clone();
+    let reason = reason.as_str().expect("a reason");
+    assert!(reason.contains("3 of 3 requests"), "{reason}");
+}
+
+#[test]
+fn an_engine_that_reports_nothing_is_not_believed() {
+    let scratch = Scratch::new();
+    let cold = pipeline([("engine", truth(&[]))]).stage("measure", "cache", "cold");
+    let run = scratch.run(&cold).exits(0);
+    let result = run.result();
+    assert_eq!(check(&result)["outcome"], "unverified");
+    let told = |warning: &Value| {
+        warning
+            .as_str()
+            .is_some_and(|it| it.contains("a cold prefix cache is not verified"))
+    };
+    assert!(
+        result["warnings"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(told)
+    );
+}
+
+#[test]
+fn answers_of_another_length_are_other_work() {
+    let scratch = Scratch::new();
+    let both = |tokens| pipeline([("one", truth(&[])), ("two", truth(&["--tokens", tokens]))]);
+    let same =
+        |run: &crate::kit::Run| run.result()["models"][0]["comparisons"][0]["same_work"].clone();
+    let equal = same(&scratch.run(&both("8")).exits(0));
+    assert_eq!(equal["pairs"], 4);
+    assert_eq!(equal["identical_share"], 1.0);
+    assert_eq!(equal["questions_of_unequal_length"], 0);
+    let unequal = same(&scratch.run(&both("4")).exits(0));
+    assert_eq!(unequal["identical_share"], 0.0);
+    assert_eq!(unequal["questions_of_unequal_length"], 2);
+    assert_eq!(unequal["largest_length_difference_percent"], -50.0);
+    assert!(unequal["first_divergence_characters_p50"].is_number());
+}

@@ -1,0 +1,176 @@
+//! Whether an engine kept to the state of its prefix cache that a measurement is of, by its
+//! own counts.
+//!
+//! `cold`: what a chat template puts before the request's own text is the same every time, so
+//! an engine may answer that from its cache; nobody can ask it not to, and it is a few tokens.
+//! The request's own text must be computed. It has at least [`least_tokens`], so fewer
+//! computed tokens than that are proof that some of it was not.
+//!
+//! `warm`: a request whose prompt was answered before, since the engine was loaded, must have
+//! at least half of its prompt from the cache. The rest is what caches leave out: the last
+//! token, or the last block.
+
+use crate::record::Record;
+use prony_plugin_sdk::result::{Cache, CacheCheck, CacheOutcome};
+
+/// The longest that a word is taken to be one token, in bytes.
+const LONGEST_TOKEN: usize = 16;
+/// The share of a prompt that a warm cache answers at least.
+const WARM_SHARE: f64 = 0.5;
+
+/// The fewest tokens that a text can have: none goes over white space, and in scripts without
+/// it, or in long words, none has more than 16 bytes.
+pub fn least_tokens(text: &str) -> u32 {
+    let words = text.split_whitespace();
+    words
+        .map(|word| word.len().div_ceil(LONGEST_TOKEN))
+        .sum::<usize>() as u32
+}
+
+/// What the successful requests of `measured` say. `is_repeated` tells whether a request's
+/// prompt had been answered before.
+pub fn check(
+    stated: Cache,
+    measured: &[&Record],
+    is_repeated: impl Fn(&Record) -> bool,
+) -> CacheCheck {
+    let (mut requests, mut counted, mut broken) = (0, 0, 0);
+    let (mut of_cached, mut of_all) = (0, 0);
+    for record in measured.iter().filter(|record| record.ok()) {
+        if stated == Cache::Warm && !is_repeated(record) {
+            continue;
+        }
+        requests += 1;
+        let (Some(all), Some(cached)) = (record.prompt_tokens, record.cached_tokens) else {
+            continue;
+        };
+        counted += 1;
+        of_cached += u64::from(cached);
+        of_all += u64::from(all);
+        let is_kept = match stated {
+            Cache::Cold => {
+                let least = record.least_prompt_tokens.unwrap_or(1);
+                cached == 0 || all.saturating_sub(cached) >= least
+            }
+            Cache::Warm => cached > 0 && f64::from(cached) >= f64::from(all) * WARM_SHARE,
+        };
+        broken += u64::from(!is_kept);
+    }
+    let outcome = if broken > 0 {
+        CacheOutcome::Broken
+    } else if counted == 0 || counted < requests {
+        CacheOutcome::Unverified
+    } else {
+        CacheOutcome::Kept
+    };
+    CacheCheck {
+        outcome,
+        requests,
+        counted,
+        broken,
+        cached_share: (of_all > 0).then(|| of_cached as f64 / of_all as f64),
+    }
+}
+
+/// Why numbers are not valid for this; `None` if they are.
+pub fn reason(stated: Cache, check: &CacheCheck) -> Option<String> {
+    if check.outcome != CacheOutcome::Broken {
+        return None;
+    }
+    let share = check.cached_share.unwrap_or_default() * 100.0;
+    let CacheCheck {
+        broken, counted, ..
+    } = check;
+    Some(match stated {
+        Cache::Cold => format!(
+            "the measure is of a cold prefix cache, and {broken} of {counted} requests were answered from it ({share:.0} % of all prompt tokens): switch the engine's prefix cache off, or measure with `cache: warm`"
+        ),
+        Cache::Warm => format!(
+            "the measure is of a warm prefix cache, and {broken} of {counted} requests whose prompt had been answered before were not answered from it ({share:.0} % of their prompt tokens were): switch the engine's prefix cache on, or measure with `cache: cold`"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::answered;
+
+    fn asked(least: u32, all: u32, cached: Option<u32>) -> Record {
+        let mut record = answered("text", 1);
+        record.least_prompt_tokens = Some(least);
+        record.prompt_tokens = Some(all);
+        record.cached_tokens = cached;
+        record
+    }
+
+    fn checked(stated: Cache, records: &[Record]) -> CacheCheck {
+        let records: Vec<&Record> = records.iter().collect();
+        check(stated, &records, |record| record.place.index > 0)
+    }
+
+    #[test]
+    fn words_are_the_fewest_tokens() {
+        assert_eq!(least_tokens(" What is  machine learning?\n"), 4);
+        assert_eq!(least_tokens(""), 0);
+        // No white space: 15 characters of 3 bytes.
+        assert_eq!(least_tokens("機械学習とは何かを説明してくださ"), 3);
+    }
+
+    #[test]
+    fn a_template_from_the_cache_is_not_a_warm_cache() {
+        // 22 of 31 tokens are the template's; the prompt's own four words are computed.
+        let check = checked(
+            Cache::Cold,
+            &[asked(4, 31, Some(0)), asked(4, 31, Some(22))],
+        );
+        assert_eq!(check.outcome, CacheOutcome::Kept);
+        assert_eq!(reason(Cache::Cold, &check), None);
+    }
+
+    #[test]
+    fn a_prompt_from_the_cache_is_not_cold() {
+        let check = checked(
+            Cache::Cold,
+            &[asked(4, 31, Some(0)), asked(4, 31, Some(30))],
+        );
+        assert_eq!((check.outcome, check.broken), (CacheOutcome::Broken, 1));
+        let reason = reason(Cache::Cold, &check).expect("not valid");
+        assert!(
+            reason.contains("1 of 2 requests") && reason.contains("48 %"),
+            "{reason}"
+        );
+        assert!(reason.contains("`cache: warm`"), "{reason}");
+    }
+
+    #[test]
+    fn a_shared_beginning_from_the_cache_is_not_cold() {
+        let check = checked(Cache::Cold, &[asked(510, 640, Some(400))]);
+        assert_eq!(check.outcome, CacheOutcome::Broken);
+    }
+
+    #[test]
+    fn who_does_not_count_is_not_believed() {
+        let check = checked(Cache::Cold, &[asked(4, 31, None)]);
+        assert_eq!(
+            (check.outcome, check.requests),
+            (CacheOutcome::Unverified, 1)
+        );
+        let check = checked(Cache::Cold, &[asked(4, 31, Some(0)), asked(4, 31, None)]);
+        assert_eq!(check.outcome, CacheOutcome::Unverified, "one did not");
+    }
+
+    #[test]
+    fn a_warm_cache_shows_when_a_prompt_comes_again() {
+        let mut again = asked(4, 31, Some(30));
+        again.place.index = 1;
+        let check = checked(Cache::Warm, &[asked(4, 31, Some(0)), again.clone()]);
+        assert_eq!((check.outcome, check.requests), (CacheOutcome::Kept, 1));
+        again.cached_tokens = Some(8);
+        let check = checked(Cache::Warm, &[asked(4, 31, Some(0)), again]);
+        assert_eq!(check.outcome, CacheOutcome::Broken);
+        assert!(reason(Cache::Warm, &check).is_some_and(|it| it.contains("`cache: cold`")));
+        let check = checked(Cache::Warm, &[asked(4, 31, Some(0))]);
+        assert_eq!(check.outcome, CacheOutcome::Unverified, "none came again");
+    }
+}

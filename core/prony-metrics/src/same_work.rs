@@ -1,0 +1,197 @@
+//! Whether two engines did the same work: their answers to the same requests.
+//!
+//! Two engines with the same weights and greedy sampling need not give the same text: sums
+//! are rounded in another order, and a near tie falls the other way. From there on the
+//! answers are of another text, and may be of another length. That is no fault, but what an
+//! answer took as a whole is then not comparable, and what a token took is.
+
+use crate::record::Record;
+use crate::statistics::distribution;
+use prony_plugin_sdk::result::{Lengths, SameWork};
+use std::collections::{BTreeMap, HashMap};
+
+/// Lengths of a question's answers that differ by more than this share are unequal.
+const TOLERANCE: f64 = 0.01 + 1e-9;
+
+/// Compares the answers of two engines to the requests of one measure stage, pair by pair:
+/// same cycle, same number in the stage. `None` if no request was answered by both.
+pub fn same_work(baseline: &[&Record], candidate: &[&Record]) -> Option<SameWork> {
+    let good = |record: &&&Record| record.ok();
+    let of_baseline: HashMap<(u32, u32), &Record> = baseline
+        .iter()
+        .filter(good)
+        .map(|record| (record.place.at(), *record))
+        .collect();
+    let pairs: Vec<(&Record, &Record)> = candidate
+        .iter()
+        .filter(good)
+        .filter_map(|record| Some((*of_baseline.get(&record.place.at())?, *record)))
+        .collect();
+    if pairs.is_empty() {
+        return None;
+    }
+    let divergences: Vec<f64> = pairs
+        .iter()
+        .filter_map(|(a, b)| divergence(&a.text, &b.text))
+        .map(|characters| characters as f64)
+        .collect();
+    let is_counted = pairs
+        .iter()
+        .all(|(a, b)| a.counted_tokens.is_some() && b.counted_tokens.is_some());
+    let tokens = |record: &Record| {
+        if is_counted {
+            record.counted_tokens
+        } else {
+            record.output_tokens
+        }
+    };
+    let differences = length_differences(&pairs, tokens);
+    Some(SameWork {
+        pairs: pairs.len() as u64,
+        identical_share: 1.0 - divergences.len() as f64 / pairs.len() as f64,
+        first_divergence_characters_p50: distribution(divergences).map(|it| it.p50),
+        lengths_by: if is_counted { "tokenizer" } else { "engine" }.to_owned(),
+        baseline_output_tokens: lengths(pairs.iter().filter_map(|(a, _)| tokens(a))),
+        candidate_output_tokens: lengths(pairs.iter().filter_map(|(_, b)| tokens(b))),
+        questions: differences.len() as u32,
+        questions_of_unequal_length: differences
+            .iter()
+            .filter(|difference| difference.abs() > TOLERANCE)
+            .count() as u32,
+        largest_length_difference_percent: differences
+            .into_iter()
+            .max_by(|a, b| a.abs().total_cmp(&b.abs()))
+            .map(|difference| difference * 100.0),
+        largest_prompt_difference_tokens: pairs
+            .iter()
+            .filter_map(|(a, b)| Some(i64::from(b.prompt_tokens?) - i64::from(a.prompt_tokens?)))
+            .max_by_key(|difference| difference.abs()),
+    })
+}
+
+/// How many characters two texts have in common at their beginning; `None` if they are equal.
+fn divergence(a: &str, b: &str) -> Option<usize> {
+    (a != b).then(|| a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count())
+}
+
+/// The candidate's length over the baseline's, less 1, for each question whose pairs all have
+/// both lengths.
+fn length_differences(
+    pairs: &[(&Record, &Record)],
+    tokens: impl Fn(&Record) -> Option<u32>,
+) -> Vec<f64> {
+    let mut questions = BTreeMap::<(u32, Option<u32>), Option<(u64, u64)>>::new();
+    for (a, b) in pairs {
+        let question = (a.place.prompt, a.place.image);
+        let sums = questions.entry(question).or_insert(Some((0, 0)));
+        *sums = sums.and_then(|(of_a, of_b)| {
+            Some((of_a + u64::from(tokens(a)?), of_b + u64::from(tokens(b)?)))
+        });
+    }
+    let known = questions.into_values().flatten();
+    known
+        .filter(|(a, _)| *a > 0)
+        .map(|(a, b)| b as f64 / a as f64 - 1.0)
+        .collect()
+}
+
+fn lengths(tokens: impl Iterator<Item = u32>) -> Option<Lengths> {
+    let all = distribution(tokens.map(f64::from).collect())?;
+    Some(Lengths {
+        n: all.n,
+        min: all.min,
+        p50: all.p50,
+        max: all.max,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::answered;
+
+    fn answer(cycle: u32, index: u32, text: &str, tokens: u32) -> Record {
+        let mut record = answered(text, tokens);
+        (record.place.cycle, record.place.index) = (cycle, index);
+        record.place.prompt = index;
+        record
+    }
+
+    fn compared(a: &[Record], b: &[Record]) -> Option<SameWork> {
+        let a: Vec<&Record> = a.iter().collect();
+        let b: Vec<&Record> = b.iter().collect();
+        same_work(&a, &b)
+    }
+
+    #[test]
+    fn equal_answers_are_the_same_work() {
+        let answers = [answer(1, 0, "one two", 2), answer(2, 0, "one two", 2)];
+        let same = compared(&answers, &answers).expect("pairs");
+        assert_eq!((same.pairs, same.questions), (2, 1));
+        assert!((same.identical_share - 1.0).abs() < 1e-12);
+        assert_eq!(same.first_divergence_characters_p50, None);
+        assert!(same.is_of_equal_length());
+    }
+
+    #[test]
+    fn the_first_difference_is_counted_in_characters() {
+        let a = [answer(1, 0, "größer", 3), answer(1, 1, "same", 1)];
+        let b = [answer(1, 0, "größte", 3), answer(1, 1, "same", 1)];
+        let same = compared(&a, &b).expect("pairs");
+        assert!((same.identical_share - 0.5).abs() < 1e-12);
+        assert_eq!(same.first_divergence_characters_p50, Some(4.0));
+        assert_eq!(divergence("a", "ab"), Some(1));
+    }
+
+    #[test]
+    fn a_difference_that_the_mean_hides_is_seen_question_by_question() {
+        let a = [answer(1, 0, "a", 100), answer(1, 1, "b", 50)];
+        let b = [answer(1, 0, "a", 50), answer(1, 1, "b", 100)];
+        let same = compared(&a, &b).expect("pairs");
+        assert_eq!((same.questions, same.questions_of_unequal_length), (2, 2));
+        let largest = same.largest_length_difference_percent.expect("known");
+        assert!((largest - 100.0).abs() < 1e-9, "{largest}");
+        assert!(!same.is_of_equal_length());
+        let b = [answer(1, 0, "a", 101), answer(1, 1, "b", 50)];
+        assert!(compared(&a, &b).expect("pairs").is_of_equal_length());
+    }
+
+    #[test]
+    fn only_requests_that_both_answered_are_compared() {
+        let a = [answer(1, 0, "a", 1)];
+        assert_eq!(compared(&a, &[answer(2, 0, "a", 1)]), None);
+        let mut failed = answer(1, 0, "a", 1);
+        failed.failed = Some(crate::record::Failed::new(
+            crate::record::ErrorClass::Timeout,
+            "late",
+        ));
+        assert_eq!(compared(&a, &[failed]), None);
+    }
+
+    #[test]
+    fn an_image_that_one_engine_left_out_shows_in_its_prompt() {
+        let (mut a, mut b) = (answer(1, 0, "a", 1), answer(1, 0, "a", 1));
+        let prompt_difference = |a: &Record, b: &Record| {
+            let same = compared(std::slice::from_ref(a), std::slice::from_ref(b));
+            same.expect("a pair").largest_prompt_difference_tokens
+        };
+        a.prompt_tokens = Some(300);
+        assert_eq!(prompt_difference(&a, &b), None);
+        b.prompt_tokens = Some(44);
+        assert_eq!(prompt_difference(&a, &b), Some(-256));
+    }
+
+    #[test]
+    fn lengths_are_by_the_independent_count_if_all_have_one() {
+        let mut a = answer(1, 0, "a", 90);
+        let mut b = answer(1, 0, "a", 100);
+        (a.counted_tokens, b.counted_tokens) = (Some(80), Some(80));
+        let same = compared(std::slice::from_ref(&a), std::slice::from_ref(&b)).expect("a pair");
+        assert_eq!(same.lengths_by, "tokenizer");
+        assert!(same.is_of_equal_length());
+        b.counted_tokens = None;
+        let same = compared(&[a], &[b]).expect("a pair");
+        assert_eq!(same.lengths_by, "engine");
+        assert!(!same.is_of_equal_length());
+    }
+}

@@ -1,0 +1,180 @@
+//! What reports say of the prefix cache, of counts of tokens, and of the work that engines did.
+
+use crate::result::{Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, SameWork};
+use crate::words::{count, number, one_line, share, signed_percent};
+
+impl CacheCheck {
+    /// What was found of a state that a pipeline asks for, for example `verified, 98 % of the
+    /// prompt tokens of 20 requests cached`.
+    pub fn sentence(&self) -> String {
+        let counted = match self.cached_share {
+            Some(cached) => format!(
+                "{} of the prompt tokens of {} cached",
+                share(cached),
+                count(self.counted, "request")
+            ),
+            None => format!(
+                "cached prompt tokens reported for {} of {}",
+                self.counted,
+                count(self.requests, "request")
+            ),
+        };
+        match self.outcome {
+            CacheOutcome::Kept => format!("verified, {counted}"),
+            CacheOutcome::Broken => {
+                format!("broken by {}, {counted}", count(self.broken, "request"))
+            }
+            CacheOutcome::Unverified if self.requests == 0 => {
+                "not verified, no prompt came again".to_owned()
+            }
+            CacheOutcome::Unverified => format!("not verified, {counted}"),
+        }
+    }
+}
+
+impl ModelResult {
+    /// The state of the prefix cache, and what each engine's counts say of it, without a full
+    /// stop; `None` if nothing was measured.
+    pub fn cache_sentence(&self) -> Option<String> {
+        let measured = self.engines.iter().filter(|engine| engine.requests > 0);
+        let found: Vec<String> = match self.cache {
+            Some(_) => measured
+                .filter_map(|it| {
+                    let found = it.cache.as_ref()?.sentence();
+                    Some(format!("{} {found}", one_line(&it.engine)))
+                })
+                .collect(),
+            None => measured
+                .map(|it| {
+                    let tokens = count(it.cached_tokens, "cached prompt token");
+                    format!("{} {tokens}", one_line(&it.engine))
+                })
+                .collect(),
+        };
+        let state = self.cache.map_or("not stated", Cache::name);
+        (!found.is_empty()).then(|| format!("Prefix cache {state}: {}", found.join("; ")))
+    }
+}
+
+impl EngineResult {
+    /// What an independent count of tokens found, without a full stop; `None` if there was
+    /// none.
+    pub fn token_sentence(&self) -> Option<String> {
+        let check = self.token_check.as_ref()?;
+        let rate = check
+            .output_tokens_per_sec
+            .map_or_else(String::new, |rate| {
+                format!(", {} tokens a second by that count", number(rate))
+            });
+        Some(format!(
+            "{}: {} output tokens by its own count, {} by the tokenizer; {} of {} mismatched{rate}",
+            one_line(&self.engine),
+            check.engine_tokens,
+            check.counted_tokens,
+            check.mismatched,
+            count(check.requests, "request")
+        ))
+    }
+}
+
+impl SameWork {
+    /// What is known of the answers of both engines, without a full stop.
+    pub fn sentence(&self) -> String {
+        let mut parts = vec![format!(
+            "{} of {} identical",
+            share(self.identical_share),
+            count(self.pairs, "answer pair")
+        )];
+        if let Some(characters) = self.first_divergence_characters_p50 {
+            parts.push(format!(
+                "the others differ after {} characters (p50)",
+                number(characters)
+            ));
+        }
+        if let Some(difference) = self.largest_length_difference_percent {
+            parts.push(if self.is_of_equal_length() {
+                "equally long within 1 %".to_owned()
+            } else {
+                format!(
+                    "{} of {} of unequal length ({} at most)",
+                    self.questions_of_unequal_length,
+                    count(u64::from(self.questions), "question"),
+                    signed_percent(difference)
+                )
+            });
+        }
+        if let Some(tokens) = self.largest_prompt_difference_tokens.filter(|it| *it != 0) {
+            parts.push(format!("prompts differ by up to {tokens:+} tokens"));
+        }
+        parts.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_of_a_cache_is_said() {
+        let check = CacheCheck {
+            outcome: CacheOutcome::Kept,
+            requests: 4,
+            counted: 4,
+            broken: 0,
+            cached_share: Some(0.0),
+        };
+        assert_eq!(
+            check.sentence(),
+            "verified, 0 % of the prompt tokens of 4 requests cached"
+        );
+        let unknown = CacheCheck {
+            outcome: CacheOutcome::Unverified,
+            counted: 0,
+            cached_share: None,
+            ..check.clone()
+        };
+        assert_eq!(
+            unknown.sentence(),
+            "not verified, cached prompt tokens reported for 0 of 4 requests"
+        );
+        let broken = CacheCheck {
+            outcome: CacheOutcome::Broken,
+            broken: 1,
+            cached_share: Some(0.5),
+            ..check
+        };
+        assert_eq!(
+            broken.sentence(),
+            "broken by 1 request, 50 % of the prompt tokens of 4 requests cached"
+        );
+    }
+
+    #[test]
+    fn unequal_work_is_said() {
+        let work = SameWork {
+            pairs: 10,
+            identical_share: 0.5,
+            first_divergence_characters_p50: Some(40.0),
+            lengths_by: "engine".to_owned(),
+            baseline_output_tokens: None,
+            candidate_output_tokens: None,
+            questions: 3,
+            questions_of_unequal_length: 1,
+            largest_length_difference_percent: Some(-12.5),
+            largest_prompt_difference_tokens: Some(-256),
+        };
+        let sentence = work.sentence();
+        assert!(
+            sentence.starts_with("50 % of 10 answer pairs identical; "),
+            "{sentence}"
+        );
+        assert!(
+            sentence.contains("1 of 3 questions of unequal length"),
+            "{sentence}"
+        );
+        assert!(
+            sentence.ends_with("prompts differ by up to -256 tokens"),
+            "{sentence}"
+        );
+    }
+}

@@ -37,7 +37,8 @@ pub use inputs::Inputs;
 pub use load::{Loaded, load, load_all, unreadable};
 pub use ordered::Ordered;
 pub use pipeline::{
-    Api, Cell, Compare, Engine, Model, Order, Pipeline, Reporter, Schedule, Workload,
+    Api, Cell, Compare, Engine, MOST_COMPARED_CYCLES, Model, Order, Pipeline, Reporter, Schedule,
+    Stop, Workload,
 };
 pub use plugins::{PluginKind, Plugins};
 pub use schema::{schema, schema_with_plugins};

@@ -20,6 +20,7 @@ mod ordered;
 mod pipeline;
 mod plugins;
 mod resolve;
+mod schedule;
 mod schema;
 mod stage;
 pub mod template;
@@ -41,6 +42,7 @@ pub use pipeline::{
     Stop, Workload,
 };
 pub use plugins::{PluginKind, Plugins};
+pub use schedule::first_look;
 pub use schema::{schema, schema_with_plugins};
 pub use stage::{
     Arrival, Bursts, Load, Measure, OnFailure, Part, Ramp, Rate, Report, Setup, Step, Unload,

@@ -8,7 +8,7 @@ use crate::looks::Looks;
 use crate::setup::{self, ModelFiles};
 use crate::step::{self, Surroundings};
 use crate::subject::{plugins, subject, unsaid};
-use crate::visit::{Stop, VisitRun};
+use crate::visit::{Seat, Stop, VisitRun, Visiting, resident};
 use crate::{Error, Result, environment};
 use prony_config::{Cell, Model, OnFailure, Pipeline, Step};
 use prony_loadgen::clock::now_ns;
@@ -50,16 +50,16 @@ pub struct Runner<'a> {
     /// What the workloads' images are.
     pub(crate) images: Images,
     /// `stages` of templates: the outputs of `setup`, and of the current turn.
-    stages: Value,
+    pub(crate) stages: Value,
     /// What is known of the comparisons; `None` if nothing is compared.
     looks: Option<Looks<'a>>,
 }
 
 /// A model of a cell that is being measured.
-struct OfModel<'v> {
+struct OfModel<'a, 'v> {
     /// Any visit of it.
-    of: &'v Visit,
-    cell: &'v Cell,
+    of: &'a Visit,
+    cell: &'a Cell,
     /// Where it is.
     path: Option<&'v Path>,
     /// `stages` of templates as `setup` left it.
@@ -210,7 +210,7 @@ impl<'a> Runner<'a> {
 
     /// The cycles of a model, until its comparisons are decided; tells whether the run
     /// goes on.
-    async fn cycles(&mut self, model: &OfModel<'_>, visits: &[Visit]) -> Result<bool> {
+    async fn cycles(&mut self, model: &OfModel<'a, '_>, visits: &'a [Visit]) -> Result<bool> {
         let plan = self.plan;
         if let Some(looks) = &mut self.looks {
             looks.begin();
@@ -239,7 +239,12 @@ impl<'a> Runner<'a> {
     }
 
     /// Says which cycles the verdicts make needless.
-    fn settle(&mut self, model: &OfModel<'_>, visits: &[Visit], last: &[Visit]) -> Result<bool> {
+    fn settle(
+        &mut self,
+        model: &OfModel<'a, '_>,
+        visits: &[Visit],
+        last: &[Visit],
+    ) -> Result<bool> {
         let number = |visits: &[Visit]| visits.last().map_or(0, |visit| visit.cycle);
         let (cycles, of) = (number(last), number(visits));
         if cycles < of {
@@ -254,14 +259,24 @@ impl<'a> Runner<'a> {
     }
 
     /// One cycle, and a look after it; tells whether the run goes on.
-    async fn cycle<'v>(
+    async fn cycle(
         &mut self,
-        model: &OfModel<'_>,
-        visits: &'v [Visit],
-        skipped: &mut HashSet<&'v str>,
+        model: &OfModel<'a, '_>,
+        visits: &'a [Visit],
+        skipped: &mut HashSet<&'a str>,
     ) -> Result<bool> {
         let begin = self.now();
-        for visit in visits {
+        // One that is left takes its turns alone, so it needs no company either.
+        let take_turns = visits
+            .iter()
+            .all(|it| !skipped.contains(it.engine.as_str()));
+        let blocks = self.plan.blocks.filter(|_| take_turns && visits.len() == 2);
+        if let Some(blocks) = blocks
+            && !self.in_turns(model, visits, blocks, skipped).await?
+        {
+            return Ok(false);
+        }
+        for visit in visits.iter().filter(|_| blocks.is_none()) {
             if *self.stop.borrow() {
                 return Ok(false);
             }
@@ -271,11 +286,10 @@ impl<'a> Runner<'a> {
             if visit.part == 1 {
                 self.begin_turn(model.cell, model.after_setup);
             }
-            let path = model.path.map(ToOwned::to_owned);
-            let Some(run) = VisitRun::new(self, visit, model.cell, path) else {
+            let Some(mut visiting) = Visiting::new(self, visit, model.cell, model.path) else {
                 continue;
             };
-            let stop = run.run().await?;
+            let stop = VisitRun::new(self, &mut visiting).run().await?;
             self.journal.sync()?;
             if !self.goes_on(visit, stop, skipped)? {
                 return Ok(false);
@@ -290,12 +304,40 @@ impl<'a> Runner<'a> {
         Ok(true)
     }
 
-    /// What the end of a visit means for the rest; whether there is one.
-    fn goes_on<'v>(
+    /// A cycle whose engines stay loaded; tells whether the run goes on.
+    async fn in_turns(
         &mut self,
-        visit: &'v Visit,
+        model: &OfModel<'a, '_>,
+        visits: &'a [Visit],
+        blocks: u32,
+        skipped: &mut HashSet<&'a str>,
+    ) -> Result<bool> {
+        if *self.stop.borrow() {
+            return Ok(false);
+        }
+        let mut seats = Vec::new();
+        for visit in visits {
+            let Some(visiting) = Visiting::new(self, visit, model.cell, model.path) else {
+                continue;
+            };
+            self.begin_turn(model.cell, model.after_setup);
+            seats.push(Seat::new(visiting, self.stages.clone()));
+        }
+        let ends = resident(self, seats, blocks).await?;
+        self.journal.sync()?;
+        let mut goes_on = true;
+        for (visit, end) in visits.iter().zip(ends) {
+            goes_on &= self.goes_on(visit, end, skipped)?;
+        }
+        Ok(goes_on)
+    }
+
+    /// What the end of a visit means for the rest; whether there is one.
+    fn goes_on(
+        &mut self,
+        visit: &'a Visit,
         stop: Option<Stop>,
-        skipped: &mut HashSet<&'v str>,
+        skipped: &mut HashSet<&'a str>,
     ) -> Result<bool> {
         match stop {
             None | Some(Stop::Continue) => Ok(true),

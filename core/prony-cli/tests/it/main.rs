@@ -21,6 +21,7 @@ mod loading;
 mod open_loops;
 mod real_engines;
 mod reporters;
+mod schedule;
 mod selfcheck;
 mod steps;
 mod written_pipelines;

@@ -52,9 +52,10 @@ impl Pipeline {
                 let runs = |engine: &&Engine| cell.runs(&engine.name, &model.id);
                 let engines = cell.engines.iter().filter(runs);
                 let others = engines.filter(|engine| engine.name != compare.baseline);
-                match cell.runs(&compare.baseline, &model.id) {
-                    true => others.count(),
-                    false => 0,
+                if cell.runs(&compare.baseline, &model.id) {
+                    others.count()
+                } else {
+                    0
                 }
             };
             measures.count() * cell.models.iter().map(candidates).sum::<usize>()

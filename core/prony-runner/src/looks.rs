@@ -13,7 +13,7 @@ use prony_metrics::record::Phase;
 use prony_metrics::statistics::holm::Holm;
 use prony_metrics::statistics::pilot::{PILOT_CYCLES, Pilot, plan as pilot};
 use prony_metrics::statistics::{Decision, Look, mean};
-use prony_plan::{Plan, Visit};
+use prony_plan::{Part, Plan, Visit};
 use std::collections::HashSet;
 
 /// Looks at the comparisons of one model after the other.
@@ -129,7 +129,7 @@ impl<'a> Looks<'a> {
         let mut events: Vec<Event> = current
             .iter()
             .filter(is_new)
-            .filter_map(|it| self.told(of, it))
+            .filter_map(|it| Self::told(of, it))
             .collect();
         self.current = current;
         events.extend(self.pilot(of));
@@ -174,7 +174,7 @@ impl<'a> Looks<'a> {
         };
         let parts = self.plan.parts.iter().filter(|part| part.cell == of.cell);
         let mut compared = Vec::new();
-        for stage in parts.flat_map(|part| part.measures()) {
+        for stage in parts.flat_map(Part::measures) {
             let sample = |engine| samples.group(&of.cell, &of.model, engine, &stage.id);
             let candidates = engines.iter().filter(|it| !it.baseline && runs(&it.name));
             for candidate in candidates.map(|it| it.name.as_str()) {
@@ -196,7 +196,7 @@ impl<'a> Looks<'a> {
         compared
     }
 
-    fn told(&self, of: &Visit, compared: &Compared) -> Option<Event> {
+    fn told(of: &Visit, compared: &Compared) -> Option<Event> {
         let look = compared.look?;
         let percent = |log_ratio: f64| log_ratio.exp_m1() * 100.0;
         Some(Event::Look {

@@ -50,10 +50,7 @@ impl<'a> Seat<'a> {
 
     /// Whether the engine may go on: like one that is alone.
     fn goes_on(&self, is_loading: bool) -> bool {
-        let bearable = match is_loading {
-            true => None,
-            false => Some(Stop::Continue),
-        };
+        let bearable = (!is_loading).then_some(Stop::Continue);
         self.running.is_some() && self.end <= bearable
     }
 

@@ -4,8 +4,10 @@
 use crate::arguments::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prony_metrics::record::{Phase, Record};
+use prony_metrics::statistics::Decision;
 use prony_metrics::summary;
 use prony_plan::{Part, Plan, Stage, Visit};
+use prony_plugin_sdk::words::{count, seconds};
 use prony_runner::{Event, Visited};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
@@ -15,16 +17,16 @@ use std::time::Duration;
 pub(crate) struct Progress<'a> {
     quiet: bool,
     bar: Option<ProgressBar>,
-    plan: &'a Plan,
     parts: HashMap<(&'a str, u32), &'a Part>,
-    /// The number of the current visit in the plan, from 1.
-    visit: usize,
-    /// Requests that are planned up to its end.
-    requests: u64,
+    /// The visits that there will be, as far as is known: those planned, without what a
+    /// verdict makes needless, and with the spare ones.
+    visits: Vec<Visit>,
+    /// How many of them have begun.
+    begun: usize,
     stage: String,
     /// Requests that were answered and not read yet.
     unread: u64,
-    /// Measured requests of the current visit.
+    /// Measured requests of the current visits.
     measured: Vec<Record>,
 }
 
@@ -43,10 +45,9 @@ impl<'a> Progress<'a> {
         Self {
             quiet: global.quiet,
             bar,
-            plan,
             parts: plan.parts(),
-            visit: 0,
-            requests: 0,
+            visits: plan.visits.clone(),
+            begun: 0,
             unread: 0,
             stage: String::new(),
             measured: Vec::new(),
@@ -103,12 +104,13 @@ impl<'a> Progress<'a> {
             Event::Visit(visited) => {
                 // Also when requests were left out.
                 if let Some(bar) = &self.bar {
-                    bar.set_position(self.requests);
+                    bar.set_position(self.requests(&self.visits[..self.begun]));
                 }
+                let before = self.visits.iter().take_while(|it| **it != visited.visit);
                 self.say(&format!(
                     "[{}/{}] {}: {}",
-                    self.visit,
-                    self.plan.visits.len(),
+                    before.count() + 1,
+                    self.visits.len(),
                     visited.visit,
                     self.outcome(visited)
                 ));
@@ -138,6 +140,68 @@ impl<'a> Progress<'a> {
                     .map_or_else(String::new, |engine| format!(" on {engine}"));
                 self.say(&format!("skipping the rest of {model}{cell}{on}"));
             }
+            Event::Look {
+                cell,
+                model,
+                candidate,
+                stage,
+                cycles,
+                decision,
+                low_percent,
+                high_percent,
+            } => {
+                let verdict = match decision {
+                    Decision::Continue => return,
+                    Decision::Faster => "faster",
+                    Decision::Slower => "slower",
+                    Decision::Equivalent => "equivalent",
+                    Decision::Inconclusive => "inconclusive",
+                };
+                let interval = match (low_percent, high_percent) {
+                    (Some(low), Some(high)) => format!(" ({low:+.1} … {high:+.1} %)"),
+                    _ => String::new(),
+                };
+                let model = of_cell(model, cell);
+                self.say(&format!(
+                    "{model}, {stage}: {candidate} is {verdict} after {}{interval}",
+                    count(u64::from(*cycles), "cycle")
+                ));
+            }
+            Event::Pilot {
+                cell,
+                model,
+                expected_cycles,
+                expected_s,
+                detectable_percent,
+                feasible,
+            } => {
+                let model = of_cell(model, cell);
+                let expected = format!(
+                    "{model}: a difference as large as the margin takes about {expected_cycles} cycles"
+                );
+                self.say(&if *feasible {
+                    format!("{expected} ({})", seconds(*expected_s))
+                } else {
+                    format!(
+                        "{expected}, more than there may be; all of them can tell {detectable_percent:.1} %"
+                    )
+                });
+            }
+            Event::Stopped {
+                cell,
+                model,
+                cycles,
+                of,
+            } => {
+                let begun: Vec<Visit> = self.visits.drain(..self.begun).collect();
+                let needless =
+                    |it: &Visit| (&it.cell, &it.model) == (cell, model) && it.cycle > *cycles;
+                self.visits.retain(|visit| !needless(visit));
+                self.visits.splice(..0, begun);
+                self.adjust();
+                let model = of_cell(model, cell);
+                self.say(&format!("{model}: decided after {cycles} of {of} cycles"));
+            }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
             Event::Started(_)
             | Event::Client { .. }
@@ -147,16 +211,34 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Visits come in the order of the plan; some may be left out.
+    /// Visits come in the order of the plan; some may be left out, and spare ones come
+    /// in between.
     fn begin(&mut self, visit: &Visit) {
-        self.measured.clear();
-        for planned in &self.plan.visits[self.visit..] {
-            self.visit += 1;
-            let part = self.parts.get(&planned.part());
-            self.requests += part.map_or(0, |part| part.requests());
-            if planned == visit {
-                return;
-            }
+        // Engines that stay loaded side by side are measured in between.
+        self.measured.retain(|record| {
+            let place = &record.place;
+            (&place.cell, &place.model, place.cycle) == (&visit.cell, &visit.model, visit.cycle)
+        });
+        let found = self.visits[self.begun..].iter().position(|it| it == visit);
+        if let Some(found) = found {
+            self.begun += found + 1;
+        } else {
+            self.visits.insert(self.begun, visit.clone());
+            self.begun += 1;
+            self.adjust();
+        }
+    }
+
+    /// Requests of visits, those of stages with an `if` as if they ran.
+    fn requests(&self, visits: &[Visit]) -> u64 {
+        let of = |visit: &Visit| self.parts.get(&visit.part()).map_or(0, |it| it.requests());
+        visits.iter().map(of).sum()
+    }
+
+    /// The bar's length is that of the visits.
+    fn adjust(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(self.requests(&self.visits));
         }
     }
 
@@ -169,7 +251,10 @@ impl<'a> Progress<'a> {
         let part = self.parts.get(&visited.visit.part());
         let stages: Vec<&Stage> = part.map_or_else(Vec::new, |part| part.measures().collect());
         for stage in &stages {
-            let of_it = |record: &&Record| record.place.stage == stage.id;
+            let of_it = |record: &&Record| {
+                let place = &record.place;
+                (&place.stage, &place.engine) == (&stage.id, &visited.visit.engine)
+            };
             let records: Vec<&Record> = self.measured.iter().filter(of_it).collect();
             if records.is_empty() {
                 continue;
@@ -218,6 +303,13 @@ impl<'a> Progress<'a> {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+fn of_cell(model: &str, cell: &str) -> String {
+    match cell {
+        "" => model.to_owned(),
+        cell => format!("{model} · {cell}"),
     }
 }
 

@@ -13,6 +13,9 @@ use crate::{Cell, Condition, Engine, Measure, Order, Pipeline, PluginKind, Plugi
 /// The fewest cycles for which an interval of the difference exists.
 const MIN_CYCLES: u32 = 6;
 
+/// The most cycles of a usual comparison.
+const USUAL_CYCLES: u32 = 40;
+
 /// Cycles that show a difference of one percent when the cycles of a quiet
 /// machine scatter by one percent: n = 12 (scatter / difference)², for a power
 /// of 90 % at a two-sided level of 5 %.
@@ -237,17 +240,23 @@ impl Lint<'_> {
 
     fn few_cycles(&self) -> Option<Diagnostic> {
         let cycles = self.pipeline.schedule.cycles;
-        (cycles < MIN_CYCLES).then(|| {
+        let comparisons = self.pipeline.comparisons();
+        let is_too_few = comparisons > 0 && self.pipeline.first_winner().is_none();
+        is_too_few.then(|| {
+            let shared = match comparisons {
+                1 => String::new(),
+                n => format!(", which {n} comparisons share"),
+            };
             Diagnostic::warning(
                 codes::FAIRNESS_FEW_CYCLES,
-                "the comparison can not reach a verdict",
+                "the comparison can not name a winner",
             )
             .at(self.place("/schedule/cycles", "/engines"), count(cycles))
             .note(format!(
-                "the interval of the difference needs {MIN_CYCLES} cycles"
+                "that all cycles say the same happens by chance more often than the error of 4 percent allows{shared}"
             ))
             .help(format!(
-                "set `cycles: {MIN_CYCLES}` or more under `schedule`"
+                "set `cycles: {USUAL_CYCLES}` under `schedule`: a comparison ends when it is decided, which may be in its cycle 8"
             ))
         })
     }

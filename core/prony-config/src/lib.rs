@@ -20,6 +20,7 @@ mod ordered;
 mod pipeline;
 mod plugins;
 mod resolve;
+mod schedule;
 mod schema;
 mod stage;
 pub mod template;
@@ -37,9 +38,11 @@ pub use inputs::Inputs;
 pub use load::{Loaded, load, load_all, unreadable};
 pub use ordered::Ordered;
 pub use pipeline::{
-    Api, Cell, Compare, Engine, Model, Order, Pipeline, Reporter, Schedule, Workload,
+    Api, Cell, Compare, Engine, MOST_COMPARED_CYCLES, Model, Order, Pipeline, Reporter, Schedule,
+    Stop, Workload,
 };
 pub use plugins::{PluginKind, Plugins};
+pub use schedule::first_look;
 pub use schema::{schema, schema_with_plugins};
 pub use stage::{
     Arrival, Bursts, Cache, Load, Measure, OnFailure, Part, Ramp, Rate, Report, Setup, Step,

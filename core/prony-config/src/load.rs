@@ -15,7 +15,7 @@ use crate::template::{self, Filled};
 use crate::text::Texts;
 use crate::tree::{Found, Node, Span};
 use crate::wording::literal;
-use crate::{Pipeline, Plugins, codes, fairness, merge, resolve, yaml};
+use crate::{Pipeline, Plugins, codes, fairness, merge, resolve, schedule, yaml};
 
 /// The most diagnostics of one run: a file with more is not the file meant.
 const MAX_DIAGNOSTICS: usize = 50;
@@ -171,6 +171,11 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
     };
     let allow = written.allow.clone();
     let pipeline = resolve::pipeline(written, cells, &filled);
+    let impossible = schedule::check(&pipeline, &filled.root);
+    if !impossible.is_empty() {
+        problems.extend(impossible);
+        return failed(problems);
+    }
     let unfair = fairness::lint(&pipeline, &filled.root, inputs.plugins);
     // A warm-up that never runs is told once, by what comes of it.
     let place = |problem: &Diagnostic| problem.primary.as_ref().map(|label| label.span.clone());

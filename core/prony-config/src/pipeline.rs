@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Duration, Measure, Part, Report, Setup, Threshold, Work};
+use crate::{Condition, Duration, Measure, Part, Report, Setup, Threshold, Work};
 
 /// A checked pipeline. It is written as a pipeline file in which every default
 /// is spelled out, and loading that file gives the same pipeline again; what
@@ -36,6 +36,32 @@ pub struct Pipeline {
     pub thresholds: Vec<Threshold>,
     /// The file that this comes from with every default spelled out.
     pub(crate) resolved: Value,
+}
+
+impl Pipeline {
+    /// Comparisons of the run, which share its chance of naming a false winner: of each
+    /// cell, model and `measure` stage, every engine with the baseline.
+    pub fn comparisons(&self) -> u32 {
+        let Some(compare) = &self.compare else {
+            return 0;
+        };
+        let of_cell = |cell: &Cell| {
+            let measures = cell.measures();
+            let measures = measures.filter(|it| it.condition != Condition::Is(false));
+            let candidates = |model: &Model| {
+                let runs = |engine: &&Engine| cell.runs(&engine.name, &model.id);
+                let engines = cell.engines.iter().filter(runs);
+                let others = engines.filter(|engine| engine.name != compare.baseline);
+                if cell.runs(&compare.baseline, &model.id) {
+                    others.count()
+                } else {
+                    0
+                }
+            };
+            measures.count() * cell.models.iter().map(candidates).sum::<usize>()
+        };
+        self.cells.iter().map(of_cell).sum::<usize>() as u32
+    }
 }
 
 impl Serialize for Pipeline {
@@ -210,9 +236,22 @@ pub enum Api {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Schedule {
-    /// Number of fresh starts of every engine with every model: 1 unless given.
+    /// The most fresh starts of every engine with every model: 1 unless given. Where
+    /// engines are compared, at most 100, and `stop` says whether fewer may do.
     #[schemars(range(min = 1, max = 10_000))]
     pub cycles: u32,
+    /// When the cycles of a model end: `decided` unless given.
+    pub stop: Stop,
+    /// Whether the two engines of a cycle stay loaded side by side and take turns in the
+    /// order ABBA or BAAB: `false` unless given.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resident: bool,
+    /// With `resident`, how often each cycle goes through ABBA or BAAB: 3 unless given.
+    /// The `requests` of a `measure` are of one engine in one cycle, and are spread over
+    /// its turns, of which there are twice as many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub blocks: Option<u32>,
     /// The seed of the order: 0 unless given.
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub seed: u64,
@@ -224,10 +263,36 @@ impl Default for Schedule {
     fn default() -> Self {
         Self {
             cycles: 1,
+            stop: Stop::default(),
+            resident: false,
+            blocks: None,
             seed: 0,
             order: Order::default(),
         }
     }
+}
+
+/// The most cycles of a comparison. Its critical values are simulated beforehand for
+/// every cycle, and twice as many cycles take four times as long.
+pub const MOST_COMPARED_CYCLES: u32 = 100;
+
+impl Schedule {
+    /// Blocks of a cycle whose engines stay loaded; `None` where each visit loads its own.
+    pub fn blocks(&self) -> Option<u32> {
+        self.resident.then(|| self.blocks.unwrap_or(3))
+    }
+}
+
+/// When the cycles of a model end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "stop")]
+pub enum Stop {
+    /// As soon as every comparison of the model has a verdict.
+    #[default]
+    Decided,
+    /// After all cycles, whatever is known before.
+    Never,
 }
 
 /// Which engine goes first in a cycle.

@@ -1,7 +1,7 @@
 //! What a plan takes, as far as that can be said beforehand.
 
 use crate::{Plan, Visit};
-use prony_config::Pipeline;
+use prony_config::{Pipeline, Stop};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -16,6 +16,10 @@ pub struct Estimate {
     pub most_output_tokens: u64,
     /// Seconds for all visits, if earlier ones tell; without `setup` and `report`.
     pub seconds: Option<f64>,
+    /// Seconds if every model is decided at the first look that can; absent where all
+    /// cycles are run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least_seconds: Option<f64>,
 }
 
 impl Estimate {
@@ -29,17 +33,22 @@ impl Estimate {
         let requests = |visit: &Visit| parts.get(&visit.part()).map_or(0, |part| part.requests());
         let tokens =
             |visit: &Visit| requests(visit) * most.get(visit.cell.as_str()).copied().unwrap_or(0);
-        let seconds = |past: &Past| {
-            let visits = plan.visits.iter();
+        let seconds = |cycles: u32| {
+            let visits = plan.visits.iter().filter(|visit| visit.cycle <= cycles);
             visits
-                .map(|visit| past.seconds(visit, requests(visit)))
-                .sum()
+                .map(|visit| past?.seconds(visit, requests(visit)))
+                .sum::<Option<f64>>()
         };
+        let schedule = &pipeline.schedule;
+        let first = pipeline
+            .first_verdict()
+            .filter(|first| schedule.stop == Stop::Decided && *first < schedule.cycles);
         Self {
             visits: plan.visits.len() as u64,
             requests: plan.requests(),
             most_output_tokens: plan.visits.iter().map(tokens).sum(),
-            seconds: past.and_then(seconds),
+            seconds: past.and_then(|_| seconds(schedule.cycles)),
+            least_seconds: first.and_then(seconds),
         }
     }
 }

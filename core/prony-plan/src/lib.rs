@@ -22,9 +22,23 @@ use std::fmt;
 pub struct Plan {
     /// One load-to-unload of one engine each.
     pub visits: Vec<Visit>,
+    /// Cycles beyond the planned ones, in the same form, for models whose engines are
+    /// compared: each may take the place of a cycle in which something failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spare: Vec<Visit>,
+    /// In how many blocks ABBA or BAAB the two engines of a cycle take turns, both
+    /// loaded; A is the one that is visited first. Absent where each visit loads its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<u32>,
     /// What the visits consist of: the parts of every cell.
     pub parts: Vec<Part>,
 }
+
+/// Cycles of one model in one cell that may take the place of others.
+pub const SPARE_CYCLES: u32 = 3;
+/// Sets the coins of spare cycles apart from the others of the same seed, so that the
+/// order of a cycle never depends on what came before it.
+const SPARE: u64 = 0x5370_6172_6543_7963;
 
 /// One load-to-unload of one engine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,18 +93,27 @@ impl Plan {
     /// A cell in which nothing can be measured, since every `measure` stage of it
     /// is left out by its `if`, has no visits.
     pub fn new(pipeline: &Pipeline) -> Self {
-        let mut random = Pcg64Mcg::seed_from_u64(pipeline.schedule.seed);
-        let mut plan = Self::default();
+        let schedule = &pipeline.schedule;
+        let mut random = Pcg64Mcg::seed_from_u64(schedule.seed);
+        let mut random_spare = Pcg64Mcg::seed_from_u64(schedule.seed ^ SPARE);
+        let mut plan = Self {
+            blocks: schedule.blocks(),
+            ..Self::default()
+        };
         for cell in &pipeline.cells {
             let parts = Part::all(cell);
             if !parts.iter().any(|part| part.measures().next().is_some()) {
                 continue;
             }
             for model in &cell.models {
-                for cycle in 1..=pipeline.schedule.cycles {
-                    let mut engines = engines(cell, &model.id);
-                    if pipeline.schedule.order == Order::Interleaved {
-                        engines.shuffle(&mut random);
+                let engines = engines(cell, &model.id);
+                let compared = pipeline.compare.as_ref().is_some_and(|compare| {
+                    engines.len() > 1 && engines.contains(&compare.baseline.as_str())
+                });
+                let visits = |cycle, random: &mut Pcg64Mcg| {
+                    let mut engines = engines.clone();
+                    if schedule.order == Order::Interleaved {
+                        engines.shuffle(random);
                     }
                     let turn = |engine: &str| {
                         let visit = |part: &Part| Visit {
@@ -102,12 +125,31 @@ impl Plan {
                         };
                         parts.iter().map(visit).collect::<Vec<_>>()
                     };
-                    plan.visits.extend(engines.into_iter().flat_map(turn));
+                    engines.into_iter().flat_map(turn).collect::<Vec<_>>()
+                };
+                let cycles = schedule.cycles;
+                for cycle in 1..=cycles {
+                    plan.visits.extend(visits(cycle, &mut random));
+                }
+                for cycle in (cycles + 1..=cycles + SPARE_CYCLES).filter(|_| compared) {
+                    plan.spare.extend(visits(cycle, &mut random_spare));
                 }
             }
             plan.parts.extend(parts);
         }
         plan
+    }
+
+    /// The visits, a slice for each model of each cell, in order.
+    pub fn models(&self) -> impl Iterator<Item = &[Visit]> {
+        self.visits.chunk_by(Visit::is_of_model)
+    }
+
+    /// The spare cycles of the model of a visit.
+    pub fn spare(&self, of: &Visit) -> &[Visit] {
+        let mut models = self.spare.chunk_by(Visit::is_of_model);
+        let found = models.find(|visits| visits.iter().any(|visit| visit.is_of_model(of)));
+        found.unwrap_or_default()
     }
 
     /// The parts by cell and number.
@@ -127,6 +169,11 @@ impl Plan {
 }
 
 impl Visit {
+    /// Whether another one is of the same model in the same cell.
+    pub fn is_of_model(&self, other: &Self) -> bool {
+        (&self.cell, &self.model) == (&other.cell, &other.model)
+    }
+
     /// The key of its part in [`Plan::parts`].
     pub fn part(&self) -> (&str, u32) {
         (&self.cell, self.part)

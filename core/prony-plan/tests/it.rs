@@ -52,7 +52,7 @@ fn every_enabled_model_meets_every_engine_once_per_cycle() {
 #[test]
 fn the_same_seed_gives_the_same_order_and_the_coin_is_fair() {
     let first = |seed| -> Vec<String> {
-        let plan = Plan::new(&pipeline("interleaved", seed, 400));
+        let plan = Plan::new(&pipeline("interleaved", seed, 100));
         plan.visits
             .chunks(2)
             .map(|cycle| cycle[0].engine.clone())
@@ -64,9 +64,67 @@ fn the_same_seed_gives_the_same_order_and_the_coin_is_fair() {
     assert_eq!(orders.len(), 64, "every seed has an order of its own");
     for seed in 0..4 {
         let a_first = first(seed).iter().filter(|engine| *engine == "a").count();
-        // 800 fair coins: outside 344..=456 once in 16,000.
-        assert!((344..=456).contains(&a_first), "{a_first} of 800");
+        // 200 fair coins: outside 72..=128 once in 16,000.
+        assert!((72..=128).contains(&a_first), "{a_first} of 200");
     }
+}
+
+#[test]
+fn the_order_of_a_cycle_depends_on_nothing_before_it() {
+    let long = Plan::new(&pipeline("interleaved", 7, 40));
+    let of_m = |plan: &Plan, cycles: u32| -> Vec<String> {
+        let visits = plan.visits.iter();
+        let visits = visits.filter(|it| it.model == "m" && it.cycle <= cycles);
+        visits.map(|it| it.engine.clone()).collect()
+    };
+    let short = Plan::new(&pipeline("interleaved", 7, 12));
+    assert_eq!(of_m(&long, 12), of_m(&short, 12));
+}
+
+#[test]
+fn spare_cycles_follow_the_planned_ones_with_coins_of_their_own() {
+    let plan = Plan::new(&pipeline("interleaved", 7, 40));
+    let of_m: Vec<&Visit> = plan.spare(&plan.visits[0]).iter().collect();
+    assert!(of_m.iter().all(|visit| visit.model == "m"));
+    let cycles: Vec<u32> = of_m.iter().map(|visit| visit.cycle).collect();
+    assert_eq!(cycles, [41, 41, 42, 42, 43, 43]);
+    assert_eq!(plan.spare.len(), 12, "of each model");
+    assert!(plan.visits.iter().all(|visit| visit.cycle <= 40));
+    let orders = |seed| -> Vec<String> {
+        let plan = Plan::new(&pipeline("interleaved", seed, 1));
+        plan.spare.iter().map(|it| it.engine.clone()).collect()
+    };
+    assert_eq!(orders(7), orders(7));
+    let different: BTreeSet<Vec<String>> = (0..64).map(orders).collect();
+    assert!(different.len() > 20, "{} of 64", different.len());
+}
+
+#[test]
+fn a_single_engine_has_no_spare_cycles() {
+    let plan = Plan::new(&loaded(
+        "version: 1\nname: t\nengine: { plugin: x }\nmodel: { id: m }\n\
+         workload: { prompts: [hi] }\nschedule: { cycles: 3 }\nstages: [{ measure: {} }]\n",
+    ));
+    assert!(plan.spare.is_empty() && plan.blocks.is_none());
+    assert_eq!(plan.visits.len(), 3);
+}
+
+#[test]
+fn engines_that_stay_loaded_have_one_coin_a_cycle() {
+    let text = "version: 1\nname: t\nengines: { a: { plugin: x }, b: { plugin: x } }\n\
+                model: { id: m }\nworkload: { prompts: [hi], temperature: 0 }\n\
+                schedule: { cycles: 30, resident: true }\nstages: [{ measure: { requests: 6 } }]\n";
+    let plan = Plan::new(&loaded(text));
+    assert_eq!(plan.blocks, Some(3));
+    let cycles: Vec<_> = plan.visits.chunk_by(|a, b| a.cycle == b.cycle).collect();
+    assert_eq!(cycles.len(), 30);
+    assert!(
+        cycles
+            .iter()
+            .all(|it| it.len() == 2 && it[0].engine != it[1].engine)
+    );
+    let first: BTreeSet<&str> = cycles.iter().map(|it| it[0].engine.as_str()).collect();
+    assert_eq!(first.len(), 2, "both orders occur");
 }
 
 #[test]

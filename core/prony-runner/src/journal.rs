@@ -6,6 +6,7 @@
 use crate::{Error, Result};
 use prony_machine::Warning;
 use prony_metrics::record::Record;
+use prony_metrics::statistics::{Decision, Rule};
 use prony_metrics::threshold::Threshold;
 use prony_plan::{Plan, Visit};
 use prony_plugin_sdk::result::{
@@ -118,6 +119,58 @@ pub enum Event {
         /// Engine name; all engines when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         engine: Option<String>,
+    },
+    /// What is known of a comparison after a cycle.
+    Look {
+        /// Point of the matrix; empty without a matrix.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        cell: String,
+        /// Model id.
+        model: String,
+        /// The engine that is compared with the baseline.
+        candidate: String,
+        /// Id of the `measure` stage.
+        stage: String,
+        /// Cycles that it rests on: those in which nothing failed.
+        cycles: u32,
+        /// What it decides.
+        decision: Decision,
+        /// Lower end of the interval of the difference; absent where so few cycles give
+        /// none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        low_percent: Option<f64>,
+        /// Upper end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        high_percent: Option<f64>,
+    },
+    /// What the first cycles of a model let expect of its comparisons; of several, of the
+    /// one that scatters most.
+    Pilot {
+        /// Point of the matrix; empty without a matrix.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        cell: String,
+        /// Model id.
+        model: String,
+        /// Cycles that a difference as large as the margin takes.
+        expected_cycles: f64,
+        /// How long they take, in seconds.
+        expected_s: f64,
+        /// The smallest difference that all cycles together can tell.
+        detectable_percent: f64,
+        /// Whether a difference as large as the margin is expected to be found in time.
+        feasible: bool,
+    },
+    /// The remaining cycles of a model are left out: all its comparisons have a verdict.
+    Stopped {
+        /// Point of the matrix; empty without a matrix.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        cell: String,
+        /// Model id.
+        model: String,
+        /// The last cycle.
+        cycles: u32,
+        /// The most that there could have been.
+        of: u32,
     },
     /// Something a reader of the report must know.
     Warning {
@@ -250,9 +303,23 @@ pub struct Subject {
     pub models: Vec<ModelInfo>,
     /// Differences up to this count as none.
     pub margin_percent: f64,
+    /// By what the comparisons are judged; absent where nothing is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<Family>,
     /// What the results must reach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<Threshold>,
+}
+
+/// The comparisons of a run and the rule that they share. It stands in the journal before
+/// the first cycle: what is decided after having seen numbers says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Family {
+    /// The rule for one comparison.
+    #[serde(flatten)]
+    pub rule: Rule,
+    /// How many share its error.
+    pub comparisons: u32,
 }
 
 /// A model of a cell.

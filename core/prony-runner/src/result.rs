@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::folder::RunFolder;
-use crate::journal::{self, Event, Journal, ModelInfo, Started};
+use crate::journal::{self, Event, Journal, ModelInfo, Started, Subject};
 use crate::samples::{Sample, Samples};
 use prony_metrics::cache::check as check_cache;
 use prony_metrics::comparison::{Design, Side, compare};
@@ -52,6 +52,7 @@ pub fn result(journal: &Journal) -> RunResult {
             message,
             ..
         } => Some(format!("{stage} failed: {message}")),
+        Event::Pilot { .. } => pilot(event),
         _ => None,
     }));
     warnings.extend(observations(&models));
@@ -174,7 +175,10 @@ impl<'a> Group<'a> {
         let candidates = |baseline: &(&'a str, &'a Sample<'a>)| {
             let candidates = sides.iter().filter(|(name, _)| *name != baseline.0);
             candidates
-                .map(|candidate| compare(side(*baseline), side(*candidate), self.design()))
+                .map(|candidate| {
+                    let design = design(subject, self.stage);
+                    compare(side(*baseline), side(*candidate), design)
+                })
                 .collect()
         };
         let before = self
@@ -227,14 +231,15 @@ impl<'a> Group<'a> {
         self.samples
             .group(&self.model.cell, &self.model.id, engine, &self.stage.id)
     }
+}
 
-    fn design(&self) -> Design {
-        Design {
-            cycles: self.started.subject.cycles,
-            requests_per_visit: self.stage.requests,
-            concurrency: self.stage.concurrency,
-            margin_percent: self.started.subject.margin_percent,
-        }
+/// What a stage was to measure.
+pub(crate) fn design(subject: &Subject, stage: &Stage) -> Design {
+    Design {
+        cycles: subject.cycles,
+        requests_per_visit: stage.requests,
+        concurrency: stage.concurrency,
+        margin_percent: subject.margin_percent,
     }
 }
 
@@ -245,7 +250,7 @@ fn cache(stated: prony_config::Cache) -> Cache {
     }
 }
 
-fn side<'a>((name, sample): (&'a str, &'a Sample<'a>)) -> Side<'a> {
+pub(crate) fn side<'a>((name, sample): (&'a str, &'a Sample<'a>)) -> Side<'a> {
     Side {
         name,
         records: &sample.records,
@@ -272,6 +277,28 @@ fn name_images(result: &mut RunResult, events: &[Event]) {
     for ImageInfo { path, sha256 } in images {
         *sha256 = digests.get(path.as_str()).map(|digest| (*digest).clone());
     }
+}
+
+/// That a difference as large as the margin is not expected to be found.
+fn pilot(event: &Event) -> Option<String> {
+    let Event::Pilot {
+        cell,
+        model,
+        expected_cycles,
+        detectable_percent,
+        feasible: false,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let cell = match cell.as_str() {
+        "" => String::new(),
+        cell => format!(" · {cell}"),
+    };
+    Some(format!(
+        "{model}{cell}: by its first cycles, a difference as large as the margin takes about {expected_cycles} cycles, which are more than there may be; the smallest that can be told is about {detectable_percent:.1} %"
+    ))
 }
 
 /// What the numbers themselves give reason to warn about.

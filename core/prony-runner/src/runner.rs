@@ -4,11 +4,12 @@ use crate::context::{self, text};
 use crate::folder::RunFolder;
 use crate::images::Images;
 use crate::journal::{Event, SCHEMA, StageOf, Started, Writer};
+use crate::looks::Looks;
 use crate::selfcheck;
 use crate::setup::{self, ModelFiles};
 use crate::step::{self, Surroundings};
 use crate::subject::{plugins, subject, unsaid};
-use crate::visit::{Stop, VisitRun};
+use crate::visit::{Seat, Stop, VisitRun, Visiting, resident};
 use crate::{Error, Result, environment};
 use prony_config::{Cell, Model, OnFailure, Pipeline, Step};
 use prony_loadgen::clock::now_ns;
@@ -18,7 +19,7 @@ use prony_plugin_host::{Registry, sha256_of};
 use prony_plugin_sdk::result::Outcome;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 /// What a run needs beside its pipeline.
@@ -52,7 +53,20 @@ pub struct Runner<'a> {
     /// What the workloads' images are.
     pub(crate) images: Images,
     /// `stages` of templates: the outputs of `setup`, and of the current turn.
-    stages: Value,
+    pub(crate) stages: Value,
+    /// What is known of the comparisons; `None` if nothing is compared.
+    looks: Option<Looks<'a>>,
+}
+
+/// A model of a cell that is being measured.
+struct OfModel<'a, 'v> {
+    /// Any visit of it.
+    of: &'a Visit,
+    cell: &'a Cell,
+    /// Where it is.
+    path: Option<&'v Path>,
+    /// `stages` of templates as `setup` left it.
+    after_setup: &'v Value,
 }
 
 /// How a run ended.
@@ -86,6 +100,7 @@ impl<'a> Runner<'a> {
         let (machine, state) = (Fingerprint::read(), State::read());
         let mut notes = notes;
         notes.extend(state.warnings(&machine).into_iter().map(|it| it.message));
+        let subject = subject(pipeline);
         let started = Started {
             schema: SCHEMA.to_owned(),
             prony_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -94,12 +109,13 @@ impl<'a> Runner<'a> {
                 .strftime("%Y-%m-%dT%H:%M:%SZ")
                 .to_string(),
             pipeline_sha256: sha256_of(resolved.as_bytes()),
-            subject: subject(pipeline),
+            subject: subject.clone(),
             plan: plan.clone(),
             environment: environment::of(&machine, &state),
             plugins: plugins(pipeline, registry)?,
             notes,
         };
+        let looks = Looks::new(plan, &subject, pipeline.schedule.stop);
         let journal = Writer::create(&folder.journal())?;
         let mut runner = Self {
             pipeline,
@@ -115,6 +131,7 @@ impl<'a> Runner<'a> {
             failed: false,
             images: Images::default(),
             stages: Value::Null,
+            looks,
         };
         runner.tell(Event::Started(Box::new(started)))?;
         Ok(runner)
@@ -124,6 +141,9 @@ impl<'a> Runner<'a> {
     pub(crate) fn tell(&mut self, event: Event) -> Result<()> {
         self.failed |= matches!(event, Event::Failed { .. });
         self.journal.append(&event)?;
+        if let Some(looks) = &mut self.looks {
+            looks.see(&event);
+        }
         (self.observer)(&event);
         Ok(())
     }
@@ -169,41 +189,168 @@ impl<'a> Runner<'a> {
     }
 
     async fn visits(&mut self) -> Result<()> {
-        let models = self.prepare_models()?;
+        let paths = self.prepare_models()?;
         let after_setup = self.stages.clone();
         let (plan, cells) = (self.plan, cells(self.pipeline));
-        // A model that fails on one engine is still measured on the others: what
-        // is measured must not depend on which came first.
-        let mut skipped = HashSet::new();
-        for visit in &plan.visits {
-            if *self.stop.borrow() {
+        for visits in plan.models() {
+            let Some(of) = visits.first() else { continue };
+            let of_model = (of.cell.as_str(), of.model.as_str());
+            let (Some(cell), Some(path)) = (cells.get(of_model.0), paths.get(&of_model)) else {
+                continue;
+            };
+            let model = OfModel {
+                of,
+                cell,
+                path: path.as_deref(),
+                after_setup: &after_setup,
+            };
+            if !self.cycles(&model, visits).await? {
                 return Ok(());
-            }
-            let of_model = (visit.cell.as_str(), visit.model.as_str());
-            let (Some(cell), Some(path)) = (cells.get(of_model.0), models.get(&of_model)) else {
-                continue;
-            };
-            if skipped.contains(&(of_model, &visit.engine)) {
-                continue;
-            }
-            if visit.part == 1 {
-                self.begin_turn(cell, &after_setup);
-            }
-            let Some(run) = VisitRun::new(self, visit, cell, path.clone()) else {
-                continue;
-            };
-            let stop = run.run().await?;
-            self.journal.sync()?;
-            match stop {
-                None | Some(Stop::Continue) => {}
-                Some(Stop::SkipModel) => {
-                    self.skip(of_model, Some(&visit.engine))?;
-                    skipped.insert((of_model, &visit.engine));
-                }
-                Some(Stop::Run | Stop::Interrupted) => return Ok(()),
             }
         }
         Ok(())
+    }
+
+    /// The cycles of a model, until its comparisons are decided; tells whether the run
+    /// goes on.
+    async fn cycles(&mut self, model: &OfModel<'a, '_>, visits: &'a [Visit]) -> Result<bool> {
+        let plan = self.plan;
+        if let Some(looks) = &mut self.looks {
+            looks.begin();
+        }
+        // A model that fails on one engine is still measured on the others: what
+        // is measured must not depend on which came first.
+        let mut skipped = HashSet::new();
+        let same = |a: &Visit, b: &Visit| a.cycle == b.cycle;
+        for cycle in visits.chunk_by(same) {
+            if !self.cycle(model, cycle, &mut skipped).await? {
+                return Ok(false);
+            }
+            if self.looks.as_ref().is_some_and(Looks::is_settled) {
+                return self.settle(model, visits, cycle);
+            }
+        }
+        for (spent, cycle) in plan.spare(model.of).chunk_by(same).enumerate() {
+            if !self.looks.as_ref().is_some_and(|it| it.wants_spare(spent)) {
+                break;
+            }
+            if !self.cycle(model, cycle, &mut skipped).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says which cycles the verdicts make needless.
+    fn settle(
+        &mut self,
+        model: &OfModel<'a, '_>,
+        visits: &[Visit],
+        last: &[Visit],
+    ) -> Result<bool> {
+        let number = |visits: &[Visit]| visits.last().map_or(0, |visit| visit.cycle);
+        let (cycles, of) = (number(last), number(visits));
+        if cycles < of {
+            self.tell(Event::Stopped {
+                cell: model.of.cell.clone(),
+                model: model.of.model.clone(),
+                cycles,
+                of,
+            })?;
+        }
+        Ok(true)
+    }
+
+    /// One cycle, and a look after it; tells whether the run goes on.
+    async fn cycle(
+        &mut self,
+        model: &OfModel<'a, '_>,
+        visits: &'a [Visit],
+        skipped: &mut HashSet<&'a str>,
+    ) -> Result<bool> {
+        let begin = self.now();
+        // One that is left takes its turns alone, so it needs no company either.
+        let take_turns = visits
+            .iter()
+            .all(|it| !skipped.contains(it.engine.as_str()));
+        let blocks = self.plan.blocks.filter(|_| take_turns && visits.len() == 2);
+        if let Some(blocks) = blocks
+            && !self.in_turns(model, visits, blocks, skipped).await?
+        {
+            return Ok(false);
+        }
+        for visit in visits.iter().filter(|_| blocks.is_none()) {
+            if *self.stop.borrow() {
+                return Ok(false);
+            }
+            if skipped.contains(visit.engine.as_str()) {
+                continue;
+            }
+            if visit.part == 1 {
+                self.begin_turn(model.cell, model.after_setup);
+            }
+            let Some(mut visiting) = Visiting::new(self, visit, model.cell, model.path) else {
+                continue;
+            };
+            let stop = VisitRun::new(self, &mut visiting).run().await?;
+            self.journal.sync()?;
+            if !self.goes_on(visit, stop, skipped)? {
+                return Ok(false);
+            }
+        }
+        let seconds = self.now().saturating_sub(begin) as f64 / 1e9;
+        if let Some(looks) = &mut self.looks {
+            for event in looks.look(model.of, seconds) {
+                self.tell(event)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A cycle whose engines stay loaded; tells whether the run goes on.
+    async fn in_turns(
+        &mut self,
+        model: &OfModel<'a, '_>,
+        visits: &'a [Visit],
+        blocks: u32,
+        skipped: &mut HashSet<&'a str>,
+    ) -> Result<bool> {
+        if *self.stop.borrow() {
+            return Ok(false);
+        }
+        let mut seats = Vec::new();
+        for visit in visits {
+            let Some(visiting) = Visiting::new(self, visit, model.cell, model.path) else {
+                continue;
+            };
+            self.begin_turn(model.cell, model.after_setup);
+            seats.push(Seat::new(visiting, self.stages.clone()));
+        }
+        let ends = resident(self, seats, blocks).await?;
+        self.journal.sync()?;
+        let mut goes_on = true;
+        for (visit, end) in visits.iter().zip(ends) {
+            goes_on &= self.goes_on(visit, end, skipped)?;
+        }
+        Ok(goes_on)
+    }
+
+    /// What the end of a visit means for the rest; whether there is one.
+    fn goes_on(
+        &mut self,
+        visit: &'a Visit,
+        stop: Option<Stop>,
+        skipped: &mut HashSet<&'a str>,
+    ) -> Result<bool> {
+        match stop {
+            None | Some(Stop::Continue) => Ok(true),
+            Some(Stop::SkipModel) => {
+                self.skip((&visit.cell, &visit.model), Some(&visit.engine))?;
+                skipped.insert(&visit.engine);
+                Ok(true)
+            }
+            Some(Stop::Run | Stop::Interrupted) => Ok(false),
+        }
     }
 
     /// Finds and checks the models of all cells. Paths by cell and id, without

@@ -1,8 +1,9 @@
 //! What a run is about, as its journal and its result say it.
 
 use crate::Result;
-use crate::journal::{ModelInfo, Subject};
+use crate::journal::{Family, ModelInfo, Subject};
 use prony_config::{self as config, Api, Cell, Compare, Engine, Order, Pipeline};
+use prony_metrics::statistics::Rule;
 use prony_metrics::threshold::Threshold;
 use prony_plugin_host::{Entry, Registry};
 use prony_plugin_sdk::result::{CellInfo, EngineInfo, ImageInfo, PluginInfo, Workload};
@@ -52,8 +53,19 @@ pub(crate) fn subject(pipeline: &Pipeline) -> Subject {
             .collect(),
         models: models.collect(),
         margin_percent: compare.map_or(2.0, |Compare { margin_percent, .. }| *margin_percent),
+        judged_by: family(pipeline),
         thresholds: pipeline.thresholds.iter().map(threshold).collect(),
     }
+}
+
+/// The rule of the comparisons, if there are some.
+fn family(pipeline: &Pipeline) -> Option<Family> {
+    let margin_percent = pipeline.compare.as_ref()?.margin_percent;
+    let comparisons = pipeline.comparisons();
+    (comparisons > 0).then(|| Family {
+        rule: Rule::new(margin_percent, pipeline.schedule.cycles as usize),
+        comparisons,
+    })
 }
 
 /// A text without what the environment says, which is nobody else's business:

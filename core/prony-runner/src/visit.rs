@@ -3,6 +3,7 @@
 
 mod load;
 mod requests;
+mod resident;
 mod work;
 
 use crate::Result;
@@ -20,9 +21,11 @@ use prony_plan::{Ids, Visit};
 use prony_plugin_sdk::{Endpoint, Message, Model};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use work::Stage;
+
+pub(crate) use resident::{Seat, run as resident};
 
 /// How long a broken connection may precede the end of the process behind it.
 const CRASH_GRACE: Duration = Duration::from_millis(300);
@@ -108,15 +111,25 @@ enum Link {
     Worker(Worker),
 }
 
+/// A visit that has its turn.
 pub(crate) struct VisitRun<'v, 'a> {
     runner: &'v mut Runner<'a>,
-    visit: &'v Visit,
-    cell: &'v Cell,
-    engine: &'v Engine,
-    part: &'v Part,
+    state: &'v mut Visiting<'a>,
+}
+
+/// What is known of a visit, also while another one has its turn.
+pub(crate) struct Visiting<'a> {
+    visit: &'a Visit,
+    cell: &'a Cell,
+    engine: &'a Engine,
+    part: &'a Part,
     ids: Ids,
     model: Model,
-    revision: Option<&'v str>,
+    revision: Option<&'a str>,
+    /// When it began, since the run's origin, and what the machine was doing then.
+    begun: (u64, State),
+    /// Whether another engine is loaded at the same time.
+    has_company: bool,
     /// Where the engine is to listen, once that is chosen.
     at: Option<Endpoint>,
     /// The engine's config, once its templates are filled in.
@@ -137,27 +150,42 @@ pub(crate) struct VisitRun<'v, 'a> {
     numbered: u64,
 }
 
-impl<'v, 'a> VisitRun<'v, 'a> {
+impl<'a> std::ops::Deref for VisitRun<'_, 'a> {
+    type Target = Visiting<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        self.state
+    }
+}
+
+impl std::ops::DerefMut for VisitRun<'_, '_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.state
+    }
+}
+
+impl<'a> Visiting<'a> {
     /// `path` is where the model is. `None` if the cell does not have what the
     /// visit names, which a plan of the same pipeline rules out.
     pub(crate) fn new(
-        runner: &'v mut Runner<'a>,
-        visit: &'v Visit,
-        cell: &'v Cell,
-        path: Option<PathBuf>,
+        runner: &Runner<'a>,
+        visit: &'a Visit,
+        cell: &'a Cell,
+        path: Option<&Path>,
     ) -> Option<Self> {
         let part = (visit.part as usize).checked_sub(1)?;
         let model = cell.models.iter().find(|model| model.id == visit.model)?;
         Some(Self {
-            runner,
             visit,
             cell,
+            begun: (runner.now(), State::read()),
+            has_company: false,
             engine: cell.engines.iter().find(|it| it.name == visit.engine)?,
             part: cell.parts.get(part)?,
             ids: prony_plan::ids(&cell.parts).into_iter().nth(part)?,
             model: Model {
                 id: visit.model.clone(),
-                path: path.as_deref().map(text),
+                path: path.map(text),
             },
             revision: model.revision.as_deref(),
             at: None,
@@ -179,19 +207,19 @@ impl<'v, 'a> VisitRun<'v, 'a> {
             numbered: 0,
         })
     }
+}
+
+impl<'v, 'a> VisitRun<'v, 'a> {
+    pub(crate) fn new(runner: &'v mut Runner<'a>, state: &'v mut Visiting<'a>) -> Self {
+        Self { runner, state }
+    }
 
     /// Runs the stages. Whatever happens, the engine is unloaded.
     pub(crate) async fn run(mut self) -> Result<Option<Stop>> {
-        let before = State::read();
-        let begin = self.runner.now();
-        let part = self.part;
         let mut running = None;
-        let load = self.stage("load", &self.ids.load);
-        let loaded = self.load(&load, &mut running).await?;
-        let mut end = self.settle(&load, loaded, part.load.on_failure)?;
+        let mut end = self.begin_visit(&mut running).await?;
         if let (Some(running), None) = (&mut running, end) {
-            for (work, id) in part.work.iter().zip(self.ids.work.clone()) {
-                let stage = Stage::new(work, id);
+            for stage in self.work_stages() {
                 let of_visit = self.stage(stage.phase.name(), &stage.id);
                 let done = self.work(&stage, &of_visit, running).await?;
                 end = end.max(self.settle(&of_visit, done, stage.on_failure)?);
@@ -200,19 +228,45 @@ impl<'v, 'a> VisitRun<'v, 'a> {
                 }
             }
         }
+        self.end_visit(running, end).await
+    }
+
+    /// Loads the engine.
+    async fn begin_visit(&mut self, running: &mut Option<Running>) -> Result<Option<Stop>> {
+        let load = self.stage("load", &self.ids.load);
+        let loaded = self.load(&load, running).await?;
+        self.settle(&load, loaded, self.part.load.on_failure)
+    }
+
+    /// What is between load and unload, in order.
+    fn work_stages(&self) -> Vec<Stage<'a>> {
+        let part = self.part;
+        let work = part.work.iter().zip(self.ids.work.clone());
+        work.map(|(work, id)| Stage::new(work, id)).collect()
+    }
+
+    /// Unloads the engine if there is one, and journals the visit.
+    async fn end_visit(
+        mut self,
+        running: Option<Running>,
+        end: Option<Stop>,
+    ) -> Result<Option<Stop>> {
         let unload = self.stage("unload", &self.ids.unload);
         let unloaded = self.unload(&unload, running).await?;
-        end = end.max(self.settle(&unload, unloaded, part.unload.on_failure)?);
-        self.summary.total_ns = self.runner.now().saturating_sub(begin);
+        let end = end.max(self.settle(&unload, unloaded, self.part.unload.on_failure)?);
+        let (begin, before) = &self.begun;
+        let total_ns = self.runner.now().saturating_sub(*begin);
         let after = State::read();
-        let change = Change::between(&before, &after, &[], self.engine_cpu_s);
+        let change = Change::between(before, &after, &[], self.engine_cpu_s);
         let mut warnings = change.warnings(&self.runner.machine, &after);
-        if self.engine_cpu_s.is_none() {
-            // What a server that was there before uses cannot be told from the rest.
+        if self.engine_cpu_s.is_none() || self.has_company {
+            // What a server that was there before uses, or another engine, cannot be told
+            // from the rest.
             warnings.retain(|warning| warning.code != "busy_machine");
         }
+        self.summary.total_ns = total_ns;
         self.summary.machine.extend(warnings);
-        self.runner.tell(Event::Visit(self.summary.clone()))?;
+        self.runner.tell(Event::Visit(self.state.summary.clone()))?;
         Ok(end)
     }
 
@@ -324,10 +378,12 @@ impl<'v, 'a> VisitRun<'v, 'a> {
     fn look_back(&mut self, mut sampler: Sampler) {
         sampler.finish();
         let origin = self.runner.origin_ns;
-        for (stage, (from, to)) in &self.windows {
+        let state = &mut *self.state;
+        for (stage, (from, to)) in &state.windows {
             let window = sampler.window(origin + from, origin + to);
             if let Some(cpu_s) = window.cpu_seconds {
-                self.summary.measure_cpu_s.insert(stage.clone(), cpu_s);
+                let of_stage = state.summary.measure_cpu_s.entry(stage.clone());
+                *of_stage.or_default() += cpu_s;
             }
         }
         let total = sampler.stop().total;

@@ -3,7 +3,7 @@
 use crate::arguments::{Global, Plan as Arguments};
 use crate::commands::print_json;
 use crate::{Exit, Outcome, pipeline, plugins};
-use prony_config::{Order, Pipeline};
+use prony_config::{Order, Pipeline, Stop};
 use prony_plan::{Estimate, Part, Plan, Stage, Visit};
 use prony_plugin_sdk::words::{count, seconds};
 use serde::Serialize;
@@ -49,6 +49,9 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         Order::Sequential => "as written".to_owned(),
     };
     println!("{}: {}, order: {order}", pipeline.name, totals(&plan));
+    if let Some(cycles) = cycles(&pipeline) {
+        println!("{cycles}");
+    }
     println!(
         "{}",
         time(&planned, &arguments.results.display().to_string())
@@ -67,6 +70,36 @@ fn steps(pipeline: &Pipeline) -> Vec<String> {
     let setup = &pipeline.setup;
     let steps = setup.before.iter().chain(&setup.after);
     steps.map(prony_runner::step_name).collect()
+}
+
+/// What the schedule leaves open, where engines are compared.
+fn cycles(pipeline: &Pipeline) -> Option<String> {
+    let schedule = &pipeline.schedule;
+    let turns = schedule.blocks().map_or_else(String::new, |blocks| {
+        format!(
+            "; both engines loaded, {} of ABBA or BAAB in each",
+            count(u64::from(blocks), "block")
+        )
+    });
+    match (pipeline.first_verdict(), schedule.stop) {
+        (Some(first), Stop::Decided) if first < schedule.cycles => Some(format!(
+            "at most {} cycles of each model: it ends when its comparisons are decided, at the earliest after {first}{turns}",
+            schedule.cycles
+        )),
+        _ if turns.is_empty() => None,
+        _ => Some(format!(
+            "{}{turns}",
+            count(u64::from(schedule.cycles), "cycle")
+        )),
+    }
+}
+
+/// `10 min to 1 h`, or the one of them that there is.
+pub(super) fn range(estimate: &Estimate, most: f64) -> String {
+    match estimate.least_seconds {
+        None => seconds(most),
+        Some(least) => format!("{} to {}", seconds(least), seconds(most)),
+    }
 }
 
 /// `24 visits, 96 requests (2 warm-up + 4 measured each)`.
@@ -100,7 +133,7 @@ fn time(planned: &Planned<'_>, results: &str) -> String {
         (Some(time), Some(run)) => {
             format!(
                 "at most {tokens}; about {} by what {run} took",
-                seconds(time)
+                range(&planned.estimate, time)
             )
         }
         _ => format!(

@@ -97,10 +97,15 @@ fn announce(pipeline: &Pipeline, plan: &Plan, results: &Path) {
     let estimate = Estimate::new(pipeline, plan, Some(&past));
     if let Some(seconds) = estimate.seconds {
         eprintln!(
-            "{} and {}, about {} by what {} took",
+            "{}{} and {}, about {} by what {} took",
+            if estimate.least_seconds.is_some() {
+                "at most "
+            } else {
+                ""
+            },
             words::count(estimate.visits, "visit"),
             words::count(estimate.requests, "request"),
-            words::seconds(seconds),
+            super::plan::range(&estimate, seconds),
             folder.id()
         );
     }

@@ -22,6 +22,7 @@ mod loading;
 mod open_loops;
 mod real_engines;
 mod reporters;
+mod schedule;
 mod selfcheck;
 mod stdio;
 mod steps;

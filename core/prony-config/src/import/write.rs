@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::read::{Config, Count, Model};
+use crate::pipeline::MOST_COMPARED_CYCLES;
 use crate::wording::literal;
 
 /// The engines of the benchmark, with what they need.
@@ -14,6 +15,9 @@ pub(super) const ENGINES: &str = include_str!("engines.yaml");
 
 /// The fewest cycles for a verdict.
 const MIN_CYCLES: u64 = 6;
+
+/// The most cycles of a comparison.
+const MOST: u64 = MOST_COMPARED_CYCLES as u64;
 
 /// The longest name that is made of a file's.
 const MAX_NAME: usize = 100;
@@ -31,7 +35,7 @@ pub(super) fn write(file: &str, config: &Config) -> Result<String, serde_yaml::s
         section(&json!({ "workload": workload(config) }))?,
         "\n".to_owned(),
         comment(&schedule_differs(&config.cycles)),
-        section(&json!({ "schedule": { "cycles": config.cycles.value } }))?,
+        section(&json!({ "schedule": { "cycles": config.cycles.value.min(MOST) } }))?,
         format!("\n{}", stages(&config.questions)),
     ];
     Ok(parts.concat())
@@ -165,6 +169,9 @@ fn schedule_differs(cycles: &Count) -> Vec<&'static str> {
     ];
     if cycles.value < MIN_CYCLES {
         lines.push("The number is as there; a verdict needs at least 6.");
+    }
+    if cycles.value > MOST {
+        lines.push("There are more repetitions there; a comparison has at most 100 cycles.");
     }
     if cycles.differs {
         lines.push("It is the largest of the numbers that the models have there.");

@@ -409,7 +409,7 @@ proptest! {
         prop_assert_eq!(&workload.images, &images);
         prop_assert_eq!((workload.max_tokens, workload.temperature), (max_tokens, temperature));
         prop_assert_eq!(workload.request_timeout, Duration::from_millis(timeout));
-        prop_assert_eq!(pipeline.schedule.cycles, cycles);
+        prop_assert_eq!(pipeline.schedule.cycles, cycles.min(100));
         prop_assert_eq!(cell.measures().next().map(|measure| measure.requests), Some(questions));
     }
 

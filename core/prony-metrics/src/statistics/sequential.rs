@@ -7,6 +7,7 @@
 
 use super::boundaries::Boundaries;
 use super::signed_rank::{Interval, SignedRank};
+use serde::{Deserialize, Serialize};
 
 /// Two-sided error of `faster` and `slower` over all looks. One point below the
 /// promised 5 %, so that what the theory leaves out has room.
@@ -21,7 +22,7 @@ pub const MAX_CYCLES_RELOAD: usize = 40;
 
 /// What is decided before the first cycle. Changing it after having seen data makes
 /// the error rates void, `max_cycles` above all.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// Differences below this count as none, as a log ratio: `ln 1.02` for 2 %.
     pub margin: f64,
@@ -46,7 +47,8 @@ impl Rule {
 }
 
 /// What a look decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// The candidate is faster: the interval lies above zero.
     Faster,

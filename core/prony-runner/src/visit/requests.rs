@@ -31,6 +31,8 @@ pub(super) struct Batch<'s> {
     pub(super) phase: Phase,
     /// Id of the stage.
     pub(super) stage: &'s str,
+    /// Number of the first of them within the stage.
+    pub(super) first: u32,
     pub(super) count: u32,
     /// When they are sent.
     pub(super) arrival: prony_config::Arrival,
@@ -70,7 +72,9 @@ impl VisitRun<'_, '_> {
         texts.map(|text| cache::least_tokens(text)).sum()
     }
 
+    /// The place of request `index` of a batch.
     fn place(&self, batch: &Batch<'_>, index: u32) -> Place {
+        let index = batch.first + index;
         let (prompt, image) = self.content(index);
         Place {
             cell: self.visit.cell.clone(),
@@ -118,7 +122,7 @@ impl VisitRun<'_, '_> {
         // What is sent again is made once: images are large.
         let mut made: HashMap<(u32, Option<u32>), Arc<Prepared>> = HashMap::new();
         let mut requests = Vec::new();
-        for index in 0..batch.count {
+        for index in (batch.first..).take(batch.count as usize) {
             let content = self.content(index);
             let request = match made.get(&content) {
                 Some(request) => request.clone(),
@@ -373,7 +377,7 @@ impl VisitRun<'_, '_> {
                 answered.truncate(index as usize);
                 break;
             }
-            let request = attempt!(self.request(index));
+            let request = attempt!(self.request(batch.first + index));
             let (mut seen, said) = tokio::select! {
                 answer = worker.generate(&request, timeout) => answer,
                 () = stopped(&mut stop) => return Ok(Err(Trouble::Interrupted)),

@@ -16,7 +16,7 @@ pub(super) struct Stage<'v> {
     condition: &'v Condition,
     before: &'v [Step],
     after: &'v [Step],
-    requests: u32,
+    pub(super) requests: u32,
     arrival: Arrival,
     shards: u32,
     duration: Option<Duration>,
@@ -67,34 +67,52 @@ impl VisitRun<'_, '_> {
         of_visit: &StageOf,
         running: &mut Running,
     ) -> Staged<()> {
-        if stage.requests == 0 {
+        if !attempt!(self.open(stage, of_visit).await?) {
             return Ok(Ok(()));
+        }
+        let sent = self.send(stage, 0, stage.requests, running).await?;
+        self.close(stage, of_visit, attempt!(sent)).await
+    }
+
+    /// Begins a stage; tells whether it sends anything.
+    pub(super) async fn open(&mut self, stage: &Stage<'_>, of_visit: &StageOf) -> Staged<bool> {
+        if stage.requests == 0 {
+            return Ok(Ok(false));
         }
         let wanted = holds(stage.condition, &self.context());
         if wanted == Ok(false) {
             let at_ns = self.runner.now();
             self.runner.tell(of_visit.is_skipped(at_ns))?;
-            return Ok(Ok(()));
+            return Ok(Ok(false));
         }
         self.begin(of_visit)?;
         attempt!(wanted);
+        self.first_failure = None;
         attempt!(self.steps(of_visit, stage.before).await?);
-        attempt!(self.send(stage, running).await?);
-        self.steps(of_visit, stage.after).await
+        Ok(Ok(true))
     }
 
-    async fn send(&mut self, stage: &Stage<'_>, running: &mut Running) -> Staged<()> {
-        self.first_failure = None;
+    /// Sends so many requests of the stage, from the one with the number `first` on.
+    pub(super) async fn send(
+        &mut self,
+        stage: &Stage<'_>,
+        first: u32,
+        count: u32,
+        running: &mut Running,
+    ) -> Staged<u32> {
         self.first_sent_ns = None;
+        let before = self.summary.measure_ns.get(&stage.id).copied();
+        let before = Duration::from_nanos(before.unwrap_or_default());
         let batch = Batch {
             phase: stage.phase,
             stage: &stage.id,
-            count: stage.requests,
+            first,
+            count,
             arrival: stage.arrival,
             shards: stage.shards,
             duration: stage.duration,
             cache: stage.cache,
-            limit: stage.timeout,
+            limit: stage.timeout.map(|limit| limit.saturating_sub(before)),
         };
         let begin = self.runner.now();
         let process = &mut running.process;
@@ -115,10 +133,21 @@ impl VisitRun<'_, '_> {
             let begin = self.first_sent_ns.unwrap_or(begin);
             let time = end.saturating_sub(begin);
             self.windows.push((stage.id.clone(), (begin, end)));
-            self.summary.measure_ns.insert(stage.id.clone(), time);
+            let of_stage = self.summary.measure_ns.entry(stage.id.clone());
+            *of_stage.or_default() += time;
         }
-        if attempt!(succeeded) > 0 {
-            return Ok(Ok(()));
+        Ok(succeeded)
+    }
+
+    /// Ends a stage of which so many requests have succeeded.
+    pub(super) async fn close(
+        &mut self,
+        stage: &Stage<'_>,
+        of_visit: &StageOf,
+        succeeded: u32,
+    ) -> Staged<()> {
+        if succeeded > 0 {
+            return self.steps(of_visit, stage.after).await;
         }
         let why = self.first_failure.take();
         let why = why.map_or_else(String::new, |failed| {

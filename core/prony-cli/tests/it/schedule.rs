@@ -1,0 +1,174 @@
+//! When the cycles of a comparison end, and how engines that stay loaded take turns.
+
+use crate::kit::{Scratch, With, pipeline, runs, truth, truth_through};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const FAST: &[&str] = &[
+    "--time-to-first-token-ms",
+    "20",
+    "--inter-token-latency-us",
+    "0",
+];
+const SLOW: &[&str] = &[
+    "--time-to-first-token-ms",
+    "40",
+    "--inter-token-latency-us",
+    "0",
+];
+
+/// Two requests to each engine in each of at most 30 cycles.
+fn compared(fast: Value, other: Value) -> Value {
+    pipeline([("fast", fast), ("other", other)])
+        .stage("measure", "requests", 2)
+        .with("schedule", json!({ "cycles": 30 }))
+}
+
+fn cycle(event: &Value) -> u64 {
+    event["cycle"].as_u64().expect("a cycle")
+}
+
+#[test]
+fn a_clear_difference_ends_the_run_at_the_first_look_that_can_name_a_winner() {
+    let run = Scratch::new()
+        .run(&compared(truth(FAST), truth(SLOW)))
+        .exits(0);
+    run.complains("model: decided after 9 of 30 cycles");
+    let stopped = &run.events("stopped")[0];
+    assert_eq!(
+        (&stopped["cycles"], &stopped["of"]),
+        (&json!(9), &json!(30))
+    );
+    assert_eq!(run.events("visit").len(), 18);
+    assert!(run.events("failed").is_empty() && run.events("skipped").is_empty());
+
+    // The rule was there before the first cycle.
+    let family = &run.events("started")[0]["subject"]["judged_by"];
+    assert_eq!(family["max_cycles"], 30);
+    assert_eq!(family["alpha"], 0.04);
+    assert_eq!(family["comparisons"], 1);
+
+    // What was seen after each cycle is what the result rests on.
+    let looks = run.events("look");
+    let last = looks.last().expect("a look");
+    assert_eq!(
+        (&last["cycles"], &last["decision"]),
+        (&json!(9), &json!("slower"))
+    );
+    let earlier = &looks[..looks.len() - 1];
+    assert!(earlier.iter().all(|look| look["decision"] == "continue"));
+    let comparison = &run.result()["models"][0]["comparisons"][0];
+    assert_eq!(comparison["cycles"], 9);
+    assert_eq!(comparison["verdict"], "slower");
+    run.agrees_with_its_journal("fast");
+}
+
+#[test]
+fn a_run_can_be_told_not_to_stop() {
+    let pipeline = compared(truth(FAST), truth(SLOW))
+        .with("schedule", json!({ "cycles": 12, "stop": "never" }));
+    let run = Scratch::new().run(&pipeline).exits(0);
+    assert!(run.events("stopped").is_empty());
+    assert_eq!(run.events("visit").len(), 24);
+}
+
+#[test]
+fn equal_engines_are_equivalent_or_run_to_the_last_cycle() {
+    let pipeline = compared(truth(FAST), truth(FAST)).with("compare.margin_percent", 30);
+    let run = Scratch::new().run(&pipeline).exits(0);
+    let looks = run.events("look");
+    let last = &looks.last().expect("a look")["decision"];
+    let cycles = run.events("visit").len() / 2;
+    assert!(cycles >= 8, "{cycles}");
+    assert!(
+        *last == "equivalent" || cycles == 30,
+        "{last} after {cycles}"
+    );
+}
+
+#[test]
+fn a_cycle_with_a_failure_is_made_good_and_kept() {
+    let scratch = Scratch::new();
+    // The second start answers with errors.
+    let script = "n=$(cat starts 2>/dev/null || echo 0); echo $((n + 1)) > starts; \
+                  [ $n != 1 ] || set -- \"$@\" --fault http500 --fault-from 1";
+    let pipeline = compared(truth(FAST), truth_through(script, SLOW))
+        .with("schedule", json!({ "cycles": 7, "stop": "never" }));
+    let run = scratch.run(&pipeline).exits(0);
+    let visits = run.events("visit");
+    assert_eq!(visits.len(), 16, "7 cycles and a spare one, of two engines");
+    assert_eq!(visits.iter().map(cycle).max(), Some(8));
+    let comparison = &run.result()["models"][0]["comparisons"][0];
+    assert_eq!(comparison["cycles"], 7);
+    assert_eq!(comparison["degraded_cycles"], 1);
+    let other = run.engine("other");
+    assert_eq!(
+        (&other["requests"], &other["succeeded"]),
+        (&json!(16), &json!(15))
+    );
+}
+
+/// Of each measured request, in the order of sending: cycle, engine, number.
+fn sent(run: &crate::kit::Run) -> Vec<(u64, String, u64)> {
+    let mut requests: Vec<Value> = run.events("request");
+    requests.retain(|it| it["phase"] == "measure");
+    requests.sort_by_key(|it| it["sent_ns"].as_u64());
+    let one = |it: &Value| {
+        let engine = it["engine"].as_str().expect("an engine").to_owned();
+        (cycle(it), engine, it["index"].as_u64().expect("a number"))
+    };
+    requests.iter().map(one).collect()
+}
+
+#[test]
+fn engines_that_stay_loaded_take_turns() {
+    let pipeline = pipeline([("a", truth(&[])), ("b", truth(&[]))])
+        .stage("warmup", "requests", 1)
+        .stage("measure", "requests", 8)
+        .with(
+            "schedule",
+            json!({ "cycles": 2, "resident": true, "blocks": 2, "seed": 3 }),
+        );
+    let run = Scratch::new().run(&pipeline).exits(0);
+    run.all_well("a");
+    run.all_well("b");
+    let sent = sent(&run);
+    assert_eq!(sent.len(), 32);
+    for of_cycle in sent.chunks(16) {
+        let engines: Vec<&str> = of_cycle.iter().map(|it| it.1.as_str()).collect();
+        let (first, second) = (engines[0], if engines[0] == "a" { "b" } else { "a" });
+        let block = [first, first, second, second, second, second, first, first];
+        assert_eq!(engines, [block, block].concat());
+        for engine in [first, second] {
+            let of_it = of_cycle.iter().filter(|it| it.1 == engine);
+            let numbers: Vec<u64> = of_it.map(|it| it.2).collect();
+            assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7]);
+        }
+    }
+    // Both are loaded before the first request of a cycle, and afresh in each.
+    let stages = run.events("stage");
+    let loads = stages.iter().filter(|it| it["stage"] == "load");
+    assert_eq!(loads.count(), 4);
+    assert_eq!(run.events("visit").len(), 4);
+}
+
+#[test]
+fn an_interruption_leaves_none_of_the_two_behind() {
+    let scratch = Scratch::new();
+    let engine = |name: &str| {
+        let script = format!("echo $$ > {name}.pid");
+        truth_through(&script, &["--time-to-first-token-ms", "200"])
+    };
+    let pipeline = pipeline([("a", engine("a")), ("b", engine("b"))])
+        .stage("measure", "requests", 100)
+        .with(
+            "schedule",
+            json!({ "cycles": 1, "resident": true, "blocks": 5 }),
+        );
+    let started = scratch.start_run(&pipeline);
+    scratch.wait_for_requests(1);
+    let pids = ["a.pid", "b.pid"].map(|name| scratch.wait_for_pid(name));
+    started.signal(Signal::INT);
+    started.wait().exits(130);
+    assert!(pids.iter().all(|pid| !runs(*pid)));
+}

@@ -1,0 +1,174 @@
+//! What a schedule asks for and cannot have, and what can come of it.
+
+use prony_diagnostic::Diagnostic;
+
+use crate::pipeline::MOST_COMPARED_CYCLES;
+use crate::tree::{Node, Span};
+use crate::wording::literal;
+use crate::{Arrival, Cell, Condition, Measure, Pipeline, codes};
+
+/// Two-sided error of naming a winner, over all looks and all comparisons of a run.
+const ALPHA: f64 = 0.04;
+/// Two-sided error of the interval for `equivalent`, over all looks.
+const ALPHA_EQUIVALENT: f64 = 0.1;
+/// Before this cycle there is no look.
+const FIRST_LOOK: u32 = 6;
+
+impl Pipeline {
+    /// The first cycle after which a winner can be named, if one can.
+    pub fn first_winner(&self) -> Option<u32> {
+        let comparisons = self.comparisons();
+        (comparisons > 0)
+            .then(|| first_look(self.schedule.cycles, ALPHA / f64::from(comparisons)))
+            .flatten()
+    }
+
+    /// The first cycle after which anything can be decided, if it can.
+    pub fn first_verdict(&self) -> Option<u32> {
+        let equivalent = first_look(self.schedule.cycles, ALPHA_EQUIVALENT);
+        equivalent.filter(|_| self.comparisons() > 0)
+    }
+}
+
+/// The first look that can reject, of one after each of `cycles`, with the error `alpha`
+/// over all of them. By look `n` the error may be `alpha (n / cycles)^1.5`; that all of
+/// `n` fair coins fall alike has the probability `2^(1 - n)`.
+pub fn first_look(cycles: u32, alpha: f64) -> Option<u32> {
+    let share = |n: u32| f64::from(n) / f64::from(cycles);
+    let can = |n: &u32| 2_f64.powf(1.0 - f64::from(*n)) <= alpha * share(*n).powf(1.5);
+    (FIRST_LOOK..=cycles).find(can)
+}
+
+/// Everything that does not go together.
+pub(crate) fn check(pipeline: &Pipeline, root: &Node) -> Vec<Diagnostic> {
+    let check = Check { pipeline, root };
+    let mut out: Vec<Diagnostic> = check.too_many().into_iter().collect();
+    let schedule = &pipeline.schedule;
+    if !schedule.resident {
+        out.extend(schedule.blocks.map(|_| {
+            Diagnostic::error(codes::RESIDENT, "there are no blocks without `resident`")
+                .at(check.place("blocks"), "engines do not take turns")
+                .help("add `resident: true`, or remove `blocks`")
+        }));
+        return out;
+    }
+    let found = check.engines().or_else(|| check.parts());
+    out.extend(found.or_else(|| check.turns()));
+    out
+}
+
+struct Check<'a> {
+    pipeline: &'a Pipeline,
+    root: &'a Node,
+}
+
+impl Check<'_> {
+    /// The place of an option of the schedule.
+    fn place(&self, key: &str) -> Span {
+        let schedule = self.root.at("/schedule");
+        let given = schedule.node.entry(key).map(|entry| &entry.value.span);
+        given.cloned().unwrap_or_else(|| schedule.name_span())
+    }
+
+    fn too_many(&self) -> Option<Diagnostic> {
+        let cycles = self.pipeline.schedule.cycles;
+        let too_many = self.pipeline.engines.len() > 1 && cycles > MOST_COMPARED_CYCLES;
+        too_many.then(|| {
+            Diagnostic::error(codes::MANY_CYCLES, "too many cycles for a comparison")
+                .at(
+                    self.place("cycles"),
+                    format!("more than {MOST_COMPARED_CYCLES}"),
+                )
+                .note("what is not decided after 40 cycles is hardly decided by more")
+                .help("set `cycles: 40`; a comparison that is decided earlier ends earlier")
+        })
+    }
+
+    fn engines(&self) -> Option<Diagnostic> {
+        let count = self.pipeline.engines.len();
+        (count != 2).then(|| {
+            let has = match count {
+                1 => "there is 1".to_owned(),
+                count => format!("there are {count}"),
+            };
+            Diagnostic::error(codes::RESIDENT, "`resident` is for two engines")
+                .at(self.place("resident"), has)
+                .note("two engines stay loaded and take turns in the order ABBA or BAAB")
+                .help("compare two engines, or remove `resident`")
+        })
+    }
+
+    fn parts(&self) -> Option<Diagnostic> {
+        let several = self.pipeline.cells.iter().any(|cell| cell.parts.len() > 1);
+        several.then(|| {
+            let stages = self.root.at("/stages");
+            let mut loads = stages.node.items().iter();
+            let again = loads.by_ref().filter_map(|item| item.entry("load")).last();
+            let place = again.map_or_else(|| stages.name_span(), |entry| entry.key_span.clone());
+            Diagnostic::error(
+                codes::RESIDENT,
+                "engines that stay loaded are loaded again within a cycle",
+            )
+            .at(place, "a fresh start")
+            .and(
+                self.place("resident"),
+                "both stay loaded for the whole cycle",
+            )
+            .help("keep one `load` and one `unload`, or remove `resident`")
+        })
+    }
+
+    fn turns(&self) -> Option<Diagnostic> {
+        let turns = 2 * self.pipeline.schedule.blocks()?;
+        let never = Condition::Is(false);
+        let measures = self.pipeline.cells.iter().flat_map(Cell::measures);
+        for measure in measures.filter(|measure| measure.condition != never) {
+            let problem = |message: String| Diagnostic::error(codes::RESIDENT, message);
+            let stage = format!("the stage {}", literal(&measure.id));
+            let is_loop = matches!(measure.arrival, Arrival::Concurrency(_));
+            if !is_loop || measure.duration.is_some() {
+                return Some(
+                    problem(format!("{stage} cannot be spread over turns"))
+                        .at(self.measure(measure), "not a number of requests one after the other")
+                        .note("a turn ends when its requests have ended, so only a closed loop without `duration` has turns")
+                        .help("use `arrival: { concurrency: … }` and `requests`, or remove `resident`"),
+                );
+            }
+            let each = measure.requests / turns;
+            let fewest = measure.arrival.most_in_flight();
+            if measure.requests % turns != 0 || each < fewest {
+                let wanted = each.max(fewest) * turns;
+                return Some(
+                    problem(format!("the requests of {stage} do not fill its turns"))
+                        .at(
+                            self.measure(measure),
+                            format!("{} requests over {turns} turns", measure.requests),
+                        )
+                        .note(format!(
+                            "each engine has 2 turns in each of {} blocks, all of the same number of requests, and of no fewer than are in flight",
+                            turns / 2
+                        ))
+                        .help(format!("set `requests: {wanted}`, or other `blocks` under `schedule`")),
+                );
+            }
+        }
+        None
+    }
+
+    /// The place of a `measure` stage's number of requests, or else of the stage.
+    fn measure(&self, measure: &Measure) -> Span {
+        let stages = self.root.at("/stages");
+        let all = self.pipeline.cells.iter().flat_map(Cell::measures);
+        let index = all.map(|it| &it.id).position(|id| *id == measure.id);
+        let mut entries = stages
+            .node
+            .items()
+            .iter()
+            .filter_map(|it| it.entry("measure"));
+        let Some(entry) = entries.nth(index.unwrap_or_default()) else {
+            return stages.name_span();
+        };
+        let requests = entry.value.entry("requests");
+        requests.map_or_else(|| entry.key_span.clone(), |it| it.value.span.clone())
+    }
+}

@@ -6,7 +6,7 @@ use super::{Finding, SourceFile, line_of};
 use crate::workspace::Workspace;
 
 /// The prony crates that each core crate may use.
-const CORE: [(&str, &[&str]); 12] = [
+const CORE: [(&str, &[&str]); 13] = [
     ("prony-diagnostic", &[]),
     ("prony-poll", &[]),
     ("prony-config", &["prony-diagnostic"]),
@@ -20,6 +20,7 @@ const CORE: [(&str, &[&str]); 12] = [
     ("prony-truth-server", &["prony-poll"]),
     ("prony-machine", &[]),
     ("prony-tokenizer", &[]),
+    ("prony-tape", &["prony-tokenizer"]),
     (
         "prony-runner",
         &[

@@ -6,7 +6,7 @@ use super::{Finding, SourceFile, line_of};
 use crate::workspace::Workspace;
 
 /// The prony crates that each core crate may use.
-const CORE: [(&str, &[&str]); 11] = [
+const CORE: [(&str, &[&str]); 13] = [
     ("prony-diagnostic", &[]),
     ("prony-poll", &[]),
     ("prony-config", &["prony-diagnostic"]),
@@ -19,6 +19,8 @@ const CORE: [(&str, &[&str]); 11] = [
     ),
     ("prony-truth-server", &["prony-poll"]),
     ("prony-machine", &[]),
+    ("prony-tokenizer", &[]),
+    ("prony-tape", &["prony-tokenizer"]),
     (
         "prony-runner",
         &[

@@ -1,0 +1,167 @@
+//! Text to tokens and back, by a model's own vocabulary.
+//!
+//! A vocabulary comes from a `tokenizer.json` of Hugging Face's, a folder that holds
+//! one, or a GGUF file. It serves to make prompts of a known length and to count the
+//! tokens of a text without asking an engine.
+
+mod gguf;
+mod vocabulary;
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use tokenizers::Tokenizer as Trained;
+
+/// The largest `tokenizer.json`, in bytes.
+const LARGEST: u64 = 256 << 20;
+
+/// Why there is no tokenizer, or no tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The path is a folder without a tokenizer.
+    #[error(
+        "the folder `{}` has no `tokenizer.json`; name a tokenizer.json, a folder that holds one, or a GGUF file",
+        .0.display()
+    )]
+    NoneInFolder(PathBuf),
+    /// The file holds no vocabulary that can be used.
+    #[error("`{}` is no usable tokenizer: {reason}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what can be used instead.
+        reason: String,
+    },
+    /// A text could not be encoded, or tokens not be decoded.
+    #[error("the tokenizer failed: {0}")]
+    Failed(String),
+}
+
+/// A model's vocabulary.
+#[derive(Debug, Clone)]
+pub struct Tokenizer(Box<Trained>);
+
+impl Tokenizer {
+    /// Opens a vocabulary: a `tokenizer.json`, a folder that holds one, or a GGUF file.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let unreadable = |source| Error::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if metadata.is_dir() {
+            let inside = path.join("tokenizer.json");
+            if !inside.is_file() {
+                return Err(Error::NoneInFolder(path.to_owned()));
+            }
+            return Self::open(&inside);
+        }
+        let unusable = |reason| Error::Unusable {
+            path: path.to_owned(),
+            reason,
+        };
+        let mut file = std::fs::File::open(path).map_err(unreadable)?;
+        let mut start = Vec::new();
+        std::io::Read::by_ref(&mut file)
+            .take(4)
+            .read_to_end(&mut start)
+            .map_err(unreadable)?;
+        if start == gguf::MAGIC {
+            let gguf = gguf::read(path).map_err(|problem| match problem {
+                gguf::Problem::Io(source) => unreadable(source),
+                gguf::Problem::Malformed(reason) => unusable(reason),
+            })?;
+            return vocabulary::from_gguf(&gguf)
+                .map(|trained| Self(Box::new(trained)))
+                .map_err(unusable);
+        }
+        if metadata.len() > LARGEST {
+            return Err(unusable(format!(
+                "it is no GGUF file, and larger than a tokenizer.json may be ({} MiB)",
+                LARGEST >> 20
+            )));
+        }
+        Self::from_json(&std::fs::read(path).map_err(unreadable)?).map_err(unusable)
+    }
+
+    /// The vocabulary of a `tokenizer.json`, by its content; the error is the reason.
+    pub fn from_json(content: &[u8]) -> Result<Self, String> {
+        Trained::from_bytes(content)
+            .map(|mut trained| {
+                // What a file asks for is meant for training batches.
+                trained.with_padding(None);
+                let _ = trained.with_truncation(None);
+                Self(Box::new(trained))
+            })
+            .map_err(|error| {
+                format!("expected a GGUF file or a tokenizer.json of Hugging Face's ({error})")
+            })
+    }
+
+    /// The tokens of a text. Control tokens that are spelled out in it count as such;
+    /// none is added, not even the one that a model begins with.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding = self.0.encode_fast(text, false).map_err(failed)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Number of tokens of a text, as [`encode`](Self::encode) has them.
+    pub fn count(&self, text: &str) -> Result<usize, Error> {
+        let encoding = self.0.encode_fast(text, false).map_err(failed)?;
+        Ok(encoding.len())
+    }
+
+    /// The text of tokens; control tokens are spelled out.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
+        self.0.decode(tokens, false).map_err(failed)
+    }
+
+    /// Number of tokens in the vocabulary.
+    pub fn len(&self) -> usize {
+        self.0.get_vocab_size(true)
+    }
+
+    /// Whether the vocabulary has no tokens.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Up to `most` lower-case words that are one token each, alone and after a space,
+    /// the vocabulary's first ones first. Any number of them with spaces in between has
+    /// as many tokens as words in most vocabularies; count to be sure.
+    pub fn words(&self, most: usize) -> Vec<String> {
+        let one_each = |word: &str| {
+            self.count(word).is_ok_and(|count| count == 1)
+                && self
+                    .count(&format!("{word} {word}"))
+                    .is_ok_and(|count| count == 2)
+        };
+        let mut seen = std::collections::HashSet::new();
+        let ids = 0..u32::try_from(self.len()).unwrap_or(u32::MAX);
+        ids.filter_map(|id| self.0.id_to_token(id))
+            .filter_map(|token| {
+                // How byte-level and SentencePiece vocabularies spell a space.
+                let word = token.trim_start_matches(['\u{120}', '\u{2581}', ' ']);
+                let plain = word.len() >= 2 && word.bytes().all(|byte| byte.is_ascii_lowercase());
+                plain.then(|| word.to_owned())
+            })
+            .filter(|word| seen.insert(word.clone()) && one_each(word))
+            .take(most)
+            .collect()
+    }
+}
+
+fn failed(error: tokenizers::Error) -> Error {
+    Error::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -87,8 +87,7 @@ impl SameWork {
         )];
         if let Some(characters) = self.first_divergence_characters_p50 {
             parts.push(format!(
-                "the others differ after {} characters (p50)",
-                number(characters)
+                "the others differ after {characters:.0} characters (p50)"
             ));
         }
         if let Some(difference) = self.largest_length_difference_percent {
@@ -145,7 +144,7 @@ mod tests {
         };
         assert_eq!(
             broken.sentence(),
-            "broken by 1 request, 50 % of the prompt tokens of 4 requests cached"
+            "broken by 1 request, 50.0 % of the prompt tokens of 4 requests cached"
         );
     }
 
@@ -165,7 +164,7 @@ mod tests {
         };
         let sentence = work.sentence();
         assert!(
-            sentence.starts_with("50 % of 10 answer pairs identical; "),
+            sentence.starts_with("50.0 % of 10 answer pairs identical; "),
             "{sentence}"
         );
         assert!(

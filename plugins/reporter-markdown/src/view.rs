@@ -67,6 +67,8 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
         }
     }
     value["load"] = json!(result.load_sentence());
+    // Left out of JSON where it is empty, and templates are strict.
+    value["selfcheck"] = json!(result.selfcheck);
     for (index, check) in result.selfcheck.iter().enumerate() {
         value["selfcheck"][index]["sentence"] = check.sentence().into();
     }

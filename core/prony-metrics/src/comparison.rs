@@ -2,28 +2,36 @@
 //!
 //! The unit of inference is the cycle, a fresh start of both engines: requests
 //! within one start share that start's luck. Each cycle gives one number, the
-//! log ratio of the two throughputs; the verdict is the signed-rank interval of
-//! these numbers. Method and simulations behind it: ARCHITECTURE.md.
+//! log ratio of the two throughputs ([`ratios`]); all comparisons of a run are judged
+//! together by looks after every cycle ([`Family`]); what the numbers must not be used
+//! for is in the way of a verdict ([`compare`]). Method and simulations behind it:
+//! `docs/verdicts.md`.
+
+mod numbers;
+mod overall;
+
+pub use numbers::{Ratios, ratios};
+pub use overall::{Part, overall};
 
 use crate::record::Record;
 use crate::same_work::same_work;
-use crate::statistics::aggregate::{self, Block, median_log_ratio};
-use crate::statistics::{SignedRank, smallest_sample};
+use crate::statistics::aggregate::length_mismatch;
+use crate::statistics::holm::{Holm, settled};
+use crate::statistics::mcnemar::mcnemar;
+use crate::statistics::pilot::outlook;
+use crate::statistics::quantile::median;
+use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
+use crate::statistics::warnings::{self, Warning, outliers, residuals};
+use crate::statistics::{self, Decision, Look, Rule, Sequential, SignedRank, mean};
 use crate::summary::{Visit, throughput};
-use prony_plugin_sdk::result::{Comparison, Interval, Verdict};
+use prony_plugin_sdk::result::{Comparison, Interval, Judgement, Outliers, Verdict};
+use prony_plugin_sdk::words::count;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Two-sided error of the verdict `faster` or `slower`.
-pub const ALPHA: f64 = 0.05;
-/// Two-sided error of the interval that must lie inside the margin for
-/// `equivalent` (two one-sided tests at 5 %).
-pub const ALPHA_EQUIVALENT: f64 = 0.1;
 /// Below this success rate of either engine no winner is named.
 pub const MIN_SUCCESS_RATE: f64 = 0.98;
 /// Above this share of degraded cycles no winner is named.
 pub const MAX_DEGRADED: f64 = 0.1;
-/// Mean output lengths that differ by more than this share are flagged.
-const LENGTH_TOLERANCE: f64 = 0.01;
 
 /// What is known of one engine in a group: one model, cell and `measure` stage.
 #[derive(Debug, Clone, Copy)]
@@ -40,26 +48,7 @@ pub struct Side<'a> {
     pub skipped: &'a BTreeSet<u32>,
 }
 
-/// What there is of one cycle.
-#[derive(Default)]
-struct Cycle<'a> {
-    records: Vec<&'a Record>,
-    visits: Vec<Visit>,
-}
-
 impl<'a> Side<'a> {
-    fn cycles(&self) -> BTreeMap<u32, Cycle<'a>> {
-        let mut cycles = BTreeMap::<u32, Cycle<'a>>::new();
-        for record in self.records {
-            let cycle = cycles.entry(record.place.cycle).or_default();
-            cycle.records.push(record);
-        }
-        for visit in self.visits {
-            cycles.entry(visit.cycle).or_default().visits.push(*visit);
-        }
-        cycles
-    }
-
     fn good(&self) -> impl Iterator<Item = &'a Record> {
         self.records.iter().copied().filter(|record| record.ok())
     }
@@ -72,14 +61,24 @@ impl<'a> Side<'a> {
         self.good().any(|record| !record.count_is_plausible())
     }
 
-    fn mean_tokens(&self) -> Option<f64> {
-        let tokens: Vec<f64> = self
-            .good()
-            .filter_map(|record| record.output_tokens)
-            .map(f64::from)
-            .collect();
-        (!tokens.is_empty()).then(|| tokens.iter().sum::<f64>() / tokens.len() as f64)
+    /// Mean output length of each question.
+    fn lengths(&self) -> BTreeMap<Question, f64> {
+        let mut lengths = BTreeMap::<Question, Vec<f64>>::new();
+        for record in self.good() {
+            let tokens = record.output_tokens.map(f64::from);
+            lengths.entry(question(record)).or_default().extend(tokens);
+        }
+        lengths.retain(|_, tokens| !tokens.is_empty());
+        let means = lengths.into_iter();
+        means.map(|(question, it)| (question, mean(&it))).collect()
     }
+}
+
+/// Prompt and image.
+type Question = (u32, Option<u32>);
+
+fn question(record: &Record) -> Question {
+    (record.place.prompt, record.place.image)
 }
 
 /// What the run was to do.
@@ -95,175 +94,245 @@ pub struct Design {
     pub margin_percent: f64,
 }
 
-/// The numbers of the cycles, on which everything that is said of two engines rests.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ratios {
-    /// By cycle, `ln(candidate / baseline)` of the throughputs: the statistic `sum`.
-    pub cycles: Vec<(u32, f64)>,
-    /// By cycle, the median over questions of `ln(baseline / candidate)` of the time per
-    /// token: the statistic `med`, above zero where the candidate is faster.
-    pub medians: Vec<(u32, f64)>,
-    /// Cycles that give no number, since something in them failed.
-    pub degraded: BTreeSet<u32>,
-}
-
-impl Ratios {
-    /// The log ratios of the throughputs, in the order of the cycles.
-    pub fn throughputs(&self) -> Vec<f64> {
-        values(&self.cycles)
-    }
-}
-
-fn values(by_cycle: &[(u32, f64)]) -> Vec<f64> {
-    by_cycle.iter().map(|(_, d)| *d).collect()
-}
-
-/// The numbers of the cycles so far. A cycle that is not over, or that an interruption
-/// left without some of its requests, is passed over.
+/// The comparisons of a run, judged together: every cell, model, `measure` stage and
+/// candidate that was planned. The rule is fixed before the first cycle.
 ///
-/// What decides after each cycle whether to go on and what names the winner both start
-/// here, so that they cannot disagree.
-pub fn ratios(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Ratios {
-    let (of_baseline, of_candidate) = (baseline.cycles(), candidate.cycles());
-    let whole = |cycles: &BTreeMap<u32, Cycle<'_>>| -> BTreeSet<u32> {
-        let whole = |cycle: &Cycle<'_>| cycle.records.len() >= design.requests_per_visit as usize;
-        let numbers = cycles.iter().filter(|(_, cycle)| whole(cycle));
-        numbers.map(|(number, _)| *number).collect()
-    };
-    let broken: BTreeSet<u32> = baseline.failed | candidate.failed;
-    let both: BTreeSet<u32> = &whole(&of_baseline) & &whole(&of_candidate);
-    let mut ratios = Ratios::default();
-    for number in &both | &broken {
-        let good = |cycles: &'_ BTreeMap<u32, Cycle<'_>>| {
-            let cycle = cycles.get(&number)?;
-            let well = cycle.records.iter().all(|record| record.ok());
-            well.then(|| throughput(&cycle.records, &cycle.visits, design.concurrency))
-                .flatten()
-        };
-        let (a, b) = (good(&of_baseline), good(&of_candidate));
-        if let (Some(a), Some(b), false) = (a, b, broken.contains(&number)) {
-            ratios.cycles.push((number, aggregate::log_ratio(a, b)));
-            let median = median(
-                &of_baseline[&number].records,
-                &of_candidate[&number].records,
-            );
-            ratios.medians.extend(median.map(|d| (number, d)));
-        } else {
-            ratios.degraded.insert(number);
+/// With `K` of them each is judged with the error `ALPHA / K`; once one has a winner, the
+/// others are with `ALPHA / (K - 1)`, and so on (Holm). Whatever stands in the way of a
+/// verdict is not asked here: it withholds the verdict, and gives the others nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Family {
+    rule: Rule,
+    comparisons: usize,
+}
+
+impl Family {
+    /// Of `comparisons` planned comparisons, each of at most `cycles` cycles.
+    pub fn new(margin_percent: f64, cycles: u32, comparisons: usize) -> Self {
+        Self::by(Rule::new(margin_percent, cycles as usize), comparisons)
+    }
+
+    /// Of `comparisons` planned comparisons, judged by a rule that was fixed before the
+    /// first cycle.
+    pub fn by(rule: Rule, comparisons: usize) -> Self {
+        Self {
+            rule,
+            comparisons: comparisons.max(1),
         }
     }
-    ratios
+
+    /// The look of each comparison that decides it, or its last one; `None` where there
+    /// is no cycle yet. There must not be more than were planned.
+    pub fn looks(&self, numbers: &[Ratios]) -> Vec<Option<Look>> {
+        let series: Vec<Vec<f64>> = numbers.iter().map(Ratios::throughputs).collect();
+        let series: Vec<&[f64]> = series.iter().map(Vec::as_slice).collect();
+        Holm::new(self.rule, self.comparisons).judge(&series)
+    }
+
+    /// Whether no comparison needs another cycle, so that the run may stop.
+    pub fn is_settled(&self, numbers: &[Ratios]) -> bool {
+        numbers.len() == self.comparisons && settled(&self.looks(numbers))
+    }
+
+    /// How many were planned.
+    pub fn comparisons(&self) -> usize {
+        self.comparisons
+    }
+
+    /// The judge of one comparison at a two-sided error.
+    fn judge(&self, alpha: f64) -> Sequential {
+        let rule = self.rule;
+        Sequential::new(Rule { alpha, ..rule })
+    }
 }
 
-/// The statistic `med` of a cycle. Times are per token, which changes nothing where the
-/// lengths are equal, and compares like with like where they are not.
-fn median(baseline: &[&Record], candidate: &[&Record]) -> Option<f64> {
-    let times = |records: &[&Record]| {
-        let mut times = BTreeMap::<(u32, Option<u32>), Vec<f64>>::new();
-        for record in records {
-            let tokens = f64::from(record.output_tokens.filter(|tokens| *tokens > 0)?);
-            let question = (record.place.prompt, record.place.image);
-            let time = record.latency_ns() as f64 / tokens;
-            times.entry(question).or_default().push(time);
-        }
-        Some(times)
-    };
-    let (baseline, candidate) = (times(baseline)?, times(candidate)?);
-    let blocks: Vec<Block<'_>> = baseline
-        .iter()
-        .filter_map(|(question, baseline)| {
-            let candidate = candidate.get(question)?;
-            Some(Block {
-                baseline,
-                candidate,
-            })
-        })
-        .collect();
-    median_log_ratio(&blocks)
-}
-
-/// Judges `candidate` against `baseline`.
-pub fn compare(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Comparison {
-    let Design {
-        cycles: planned,
-        concurrency,
-        margin_percent,
-        ..
-    } = design;
+/// Judges a single comparison: [`compare`] of a family of one.
+pub fn compare_alone(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Comparison {
+    let family = Family::new(design.margin_percent, design.cycles, 1);
     let numbers = ratios(baseline, candidate, design);
-    let degraded = numbers.degraded.len() as u32;
-    let cycles = numbers.cycles.len() + numbers.degraded.len();
-    let ratios = numbers.throughputs();
-    let pooled = |side: Side<'_>| throughput(side.records, side.visits, concurrency);
-    let pooled_difference_percent = pooled(baseline)
-        .zip(pooled(candidate))
-        .map(|(a, b)| percent((b / a).ln()));
+    let look = family.looks(std::slice::from_ref(&numbers)).swap_remove(0);
+    compare(baseline, candidate, design, &numbers, family, look)
+}
 
-    let mut flags = Vec::new();
-    if let (Some(a), Some(b)) = (baseline.mean_tokens(), candidate.mean_tokens())
-        && (a - b).abs() > LENGTH_TOLERANCE * a.max(b)
-    {
-        flags.push("length_mismatch".to_owned());
-    }
-    if baseline.implausible() || candidate.implausible() {
-        flags.push("token_mismatch".to_owned());
-    }
-    if planned == 1 {
-        flags.push("single-start".to_owned());
-    }
-
-    let ranks = SignedRank::new(&ratios);
-    let interval = ranks.as_ref().and_then(|ranks| ranks.interval(ALPHA));
-    let obstacle = uneven(baseline, candidate)
+/// What is said of `candidate` against `baseline`: the `look` of the family at their
+/// `numbers`, unless something forbids a verdict.
+pub fn compare(
+    baseline: Side<'_>,
+    candidate: Side<'_>,
+    design: Design,
+    numbers: &Ratios,
+    family: Family,
+    look: Option<Look>,
+) -> Comparison {
+    let margin_percent = design.margin_percent;
+    let d = numbers.throughputs();
+    let failures = uneven(baseline, candidate)
         .or_else(|| uneven(candidate, baseline))
-        .or_else(|| obstacle(baseline, candidate, cycles, degraded, ratios.len()));
-    let margin = (1.0 + margin_percent / 100.0).ln();
-    let inside = ranks
-        .as_ref()
-        .and_then(|ranks| ranks.interval(ALPHA_EQUIVALENT))
-        .is_some_and(|interval| -margin < interval.low && interval.high < margin);
-    let (verdict, reason) = match (obstacle, interval) {
+        .or_else(|| failures(baseline, candidate, numbers));
+    let tokens = tokens(baseline, candidate);
+    let lengths = lengths(baseline, candidate);
+    // What else shows that the engines did not do the same work belongs here.
+    let obstacle = single_start(design)
+        .or_else(|| failures.clone())
+        .or_else(|| tokens.clone())
+        .or_else(|| lengths.clone());
+
+    let decision = look.map_or(Decision::Continue, |look| look.decision);
+    let (verdict, reason) = match (obstacle.clone(), look) {
         (Some(obstacle), _) => (Verdict::Inconclusive, obstacle),
-        (None, Some(interval)) if interval.low > 0.0 => {
-            (Verdict::Faster, within(inside, margin_percent))
+        (None, Some(look)) if look.decision.is_conclusive() => {
+            (verdict_of(look.decision), conclusive(&look, margin_percent))
         }
-        (None, Some(interval)) if interval.high < 0.0 => {
-            (Verdict::Slower, within(inside, margin_percent))
-        }
-        (None, Some(_)) if inside => (
-            Verdict::Equivalent,
-            format!("the 90 % interval lies inside ±{margin_percent} %"),
-        ),
-        _ => (
-            Verdict::Inconclusive,
-            "the interval contains both no difference and a difference that counts".to_owned(),
-        ),
+        (None, _) => (Verdict::Inconclusive, inconclusive(look, design, family)),
     };
     let winner = match verdict {
         Verdict::Faster => Some(candidate.name.to_owned()),
         Verdict::Slower => Some(baseline.name.to_owned()),
         Verdict::Equivalent | Verdict::Inconclusive => None,
     };
+
+    let judge = family.judge(look.map_or(ALPHA, |look| look.alpha));
+    let judged = |series: &[(u32, f64)], obstacles: &[&Option<String>]| {
+        let look = judge.judge(&numbers::values(series))?;
+        let trusted = design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
+        Some(judgement(&look, trusted))
+    };
+    let per_token = [&failures, &tokens];
+    let equal_work = [&failures, &tokens, &lengths];
+
+    let mut flags = Vec::new();
+    if lengths.is_some() {
+        flags.push("length_mismatch".to_owned());
+    }
+    if baseline.implausible() || candidate.implausible() {
+        flags.push("token_mismatch".to_owned());
+    }
+    if design.cycles == 1 {
+        flags.push("single-start".to_owned());
+    }
+    let medians = judge.judge(&numbers::values(&numbers.medians));
+    let of_medians = medians.map_or(Decision::Continue, |look| look.decision);
+    let sensitive = warnings::outlier_sensitive(decision, of_medians);
+    let warnings = drift(baseline, candidate, numbers);
+    let names = sensitive.into_iter().chain(warnings).map(Warning::name);
+    flags.extend(names.map(str::to_owned));
+
+    let pooled = |side: Side<'_>| throughput(side.records, side.visits, design.concurrency);
+    let outlook = outlook(&d, family.rule.margin, family.rule.max_cycles);
+    let looked = look.map_or(0, |look| look.cycles);
     Comparison {
         baseline: baseline.name.to_owned(),
         candidate: candidate.name.to_owned(),
         verdict,
         winner,
-        difference_percent: ranks.map(|ranks| percent(ranks.estimate())),
-        interval: interval.map(|interval| Interval {
-            low_percent: percent(interval.low),
-            high_percent: percent(interval.high),
-            level: interval.level,
-        }),
-        pooled_difference_percent,
+        difference_percent: look.map(|look| percent(look.estimate)),
+        interval: look.and_then(|look| look.interval).map(in_percent),
+        interval_equivalent: look
+            .and_then(|look| look.interval_equivalent)
+            .map(in_percent),
+        within_margin: look.is_some_and(|look| look.within_margin),
+        pooled_difference_percent: pooled(baseline)
+            .zip(pooled(candidate))
+            .map(|(a, b)| percent((b / a).ln())),
         margin_percent,
-        cycles: ratios.len() as u32,
-        degraded_cycles: degraded,
-        cycle_log_ratios: ratios,
+        cycles: looked as u32,
+        stopped_at: (verdict != Verdict::Inconclusive)
+            .then(|| numbers.cycles.get(looked.checked_sub(1)?))
+            .flatten()
+            .map(|(cycle, _)| *cycle),
+        degraded_cycles: numbers.degraded.len() as u32,
+        nominal_p_value: SignedRank::new(&d[..looked]).map(|ranks| ranks.p_value()),
+        needs_cycles: outlook
+            .filter(|it| it.expected_cycles < f64::from(u32::MAX))
+            .map(|it| it.expected_cycles.ceil() as u32),
+        cycle_s: cycle_s(baseline, candidate),
+        detectable_percent: outlook.map(|it| percent(it.detectable)),
+        median: judged(&numbers.medians, &per_token),
+        prefill: judged(&numbers.prefill, &[&failures]),
+        decode: judged(&numbers.decode, &per_token),
+        end_to_end: judged(&numbers.end_to_end, &equal_work),
+        latency_p50: judged(&numbers.latency_p50, &equal_work),
+        latency_p90: judged(&numbers.latency_p90, &equal_work),
+        errors_p_value: errors(baseline, candidate),
+        outliers: outliers_of(baseline, candidate),
+        cycle_log_ratios: d,
+        obstacle,
         reason,
         flags,
         same_work: same_work(baseline.records, candidate.records),
     }
+}
+
+fn verdict_of(decision: Decision) -> Verdict {
+    match decision {
+        Decision::Faster => Verdict::Faster,
+        Decision::Slower => Verdict::Slower,
+        Decision::Equivalent => Verdict::Equivalent,
+        Decision::Continue | Decision::Inconclusive => Verdict::Inconclusive,
+    }
+}
+
+/// Why a look decides what it decides.
+fn conclusive(look: &Look, margin_percent: f64) -> String {
+    let level = |alpha: f64| prony_plugin_sdk::words::level(1.0 - alpha);
+    let inside = level(ALPHA_EQUIVALENT);
+    match (look.decision.is_win(), look.within_margin) {
+        (true, true) => format!(
+            "the {} interval excludes zero, but the difference is less than {margin_percent} %",
+            level(look.alpha)
+        ),
+        (true, false) => format!("the {} interval excludes zero", level(look.alpha)),
+        (false, _) => format!("the {inside} interval lies inside ±{margin_percent} %"),
+    }
+}
+
+/// Why no look has decided anything.
+fn inconclusive(look: Option<Look>, design: Design, family: Family) -> String {
+    let judge = family.judge(look.map_or(ALPHA / family.comparisons as f64, |it| it.alpha));
+    let done = look.map_or(0, |look| look.cycles);
+    match judge.first_look() {
+        None => format!(
+            "{} cannot decide {}: plan more",
+            count(design.cycles.into(), "cycle"),
+            match family.comparisons {
+                1 => "anything".to_owned(),
+                several => format!("among {several} comparisons"),
+            }
+        ),
+        Some(first) if done < first => format!(
+            "{}; of {} planned the first that can decide anything is the {first}th",
+            count(done as u64, "cycle"),
+            design.cycles
+        ),
+        Some(_) if look.is_some_and(|it| it.decision == Decision::Continue) => {
+            "the run ended before anything was decided".to_owned()
+        }
+        Some(_) => {
+            "the interval contains both no difference and a difference that counts".to_owned()
+        }
+    }
+}
+
+/// A look as data; one that cannot be trusted keeps its numbers and decides nothing.
+fn judgement(look: &Look, trusted: bool) -> Judgement {
+    Judgement {
+        verdict: if trusted {
+            verdict_of(look.decision)
+        } else {
+            Verdict::Inconclusive
+        },
+        difference_percent: Some(percent(look.estimate)),
+        interval: look.interval.map(in_percent),
+        cycles: look.cycles as u32,
+    }
+}
+
+/// One start of each engine: whatever was found holds for these two processes.
+fn single_start(design: Design) -> Option<String> {
+    (design.cycles == 1).then(|| {
+        "a single start of each engine: what was found is conditional on this process start"
+            .to_owned()
+    })
 }
 
 /// A stage that one engine went through and its `if` kept from the other: the
@@ -279,14 +348,8 @@ fn uneven(measured: Side<'_>, skipped: Side<'_>) -> Option<String> {
     })
 }
 
-/// What else forbids a verdict, if anything.
-fn obstacle(
-    baseline: Side<'_>,
-    candidate: Side<'_>,
-    cycles: usize,
-    degraded: u32,
-    usable: usize,
-) -> Option<String> {
+/// Failures that forbid every verdict, if there are such.
+fn failures(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Option<String> {
     for side in [baseline, candidate] {
         if side.records.is_empty() {
             return Some(format!("`{}` was not measured", side.name));
@@ -300,31 +363,155 @@ fn obstacle(
                 MIN_SUCCESS_RATE * 100.0
             ));
         }
+    }
+    // Without token counts no cycle has a number; that is told by `tokens`.
+    if tokens(baseline, candidate).is_some() {
+        return None;
+    }
+    let degraded = numbers.degraded.len();
+    let all = numbers.cycles.len() + degraded;
+    (degraded as f64 > MAX_DEGRADED * all as f64)
+        .then(|| format!("{degraded} of {all} cycles have a failure"))
+}
+
+/// Counts of tokens that forbid every verdict that rests on them.
+fn tokens(baseline: Side<'_>, candidate: Side<'_>) -> Option<String> {
+    [baseline, candidate].into_iter().find_map(|side| {
         if side.good().any(|record| record.output_tokens.is_none()) {
             return Some(format!(
                 "`{}` does not say how many tokens it generated",
                 side.name
             ));
         }
-        if side.implausible() {
-            return Some(format!(
+        side.implausible().then(|| {
+            format!(
                 "`{}` counts more tokens than its answers have bytes",
                 side.name
-            ));
-        }
-    }
-    if f64::from(degraded) > MAX_DEGRADED * cycles as f64 {
-        return Some(format!("{degraded} of {cycles} cycles have a failure"));
-    }
-    let needed = smallest_sample(ALPHA);
-    (usable < needed).then(|| format!("{usable} cycles; an interval needs at least {needed}"))
+            )
+        })
+    })
 }
 
-fn within(inside: bool, margin_percent: f64) -> String {
-    if inside {
-        format!("the interval excludes zero, but the difference is less than {margin_percent} %")
-    } else {
-        "the interval excludes zero".to_owned()
+/// Answers of different length: only times per token may be compared.
+fn lengths(baseline: Side<'_>, candidate: Side<'_>) -> Option<String> {
+    let (a, b) = (baseline.lengths(), candidate.lengths());
+    let both = a
+        .iter()
+        .filter_map(|(question, a)| Some((*a, *b.get(question)?)));
+    let both: Vec<(f64, f64)> = both.collect();
+    let differ = both.iter().filter(|(a, b)| length_mismatch(*a, *b)).count();
+    (differ > 0).then(|| {
+        format!(
+            "not the same work: the answers to {differ} of {} differ in length by more than 1 %",
+            count(both.len() as u64, "question")
+        )
+    })
+}
+
+/// What the machine did during the run, and the order of the engines.
+fn drift(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Vec<Warning> {
+    let mut points = warnings::per_cycle(&requests(baseline, candidate));
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let order: Vec<(bool, f64)> = numbers
+        .cycles
+        .iter()
+        .map(|(cycle, d)| (numbers.candidate_first.contains(cycle), *d))
+        .collect();
+    [
+        warnings::thermal_ramp(&points),
+        warnings::throttle_step(&points),
+        warnings::carry_over(&order),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The requests that succeeded, first those of the baseline.
+fn requests(baseline: Side<'_>, candidate: Side<'_>) -> Vec<warnings::Request> {
+    let mut questions = BTreeMap::<Question, usize>::new();
+    let mut requests = Vec::new();
+    for (engine, side) in [baseline, candidate].into_iter().enumerate() {
+        for record in side.good().filter(|record| record.latency_ns() > 0) {
+            let next = questions.len();
+            let question = *questions.entry(question(record)).or_insert(next);
+            requests.push(warnings::Request {
+                engine,
+                question,
+                cycle: record.place.cycle,
+                at_s: record.stamps.sent_ns as f64 / 1e9,
+                latency_s: record.latency_ns() as f64 / 1e9,
+            });
+        }
+    }
+    requests
+}
+
+fn outliers_of(baseline: Side<'_>, candidate: Side<'_>) -> Vec<Outliers> {
+    let requests = requests(baseline, candidate);
+    let residuals = residuals(&requests);
+    let of = |(engine, side): (usize, Side<'_>)| {
+        let own = requests.iter().zip(&residuals);
+        let own: Vec<f64> = own
+            .filter(|(request, _)| request.engine == engine)
+            .map(|(_, residual)| *residual)
+            .collect();
+        let statistics::warnings::Outliers { mild, far } = outliers(&own);
+        Outliers {
+            engine: side.name.to_owned(),
+            mild: mild as u64,
+            far: far as u64,
+        }
+    };
+    [baseline, candidate]
+        .into_iter()
+        .enumerate()
+        .map(of)
+        .collect()
+}
+
+/// Whether one engine fails more often; `None` where none did.
+fn errors(baseline: Side<'_>, candidate: Side<'_>) -> Option<f64> {
+    let outcome = |side: Side<'_>| -> BTreeMap<(u32, u32), bool> {
+        let outcomes = side.records.iter();
+        outcomes
+            .map(|it| ((it.place.cycle, it.place.index), it.ok()))
+            .collect()
+    };
+    let (a, b) = (outcome(baseline), outcome(candidate));
+    let (mut only_baseline, mut only_candidate, mut any) = (0, 0, false);
+    for (place, a) in &a {
+        match (a, b.get(place)) {
+            (false, Some(true)) => only_baseline += 1,
+            (true, Some(false)) => only_candidate += 1,
+            (false, Some(false)) => any = true,
+            _ => {}
+        }
+    }
+    (any || only_baseline + only_candidate > 0).then(|| mcnemar(only_baseline, only_candidate))
+}
+
+/// From the start of one cycle to that of the next, the median, in seconds.
+fn cycle_s(baseline: Side<'_>, candidate: Side<'_>) -> Option<f64> {
+    let mut starts = BTreeMap::<u32, u64>::new();
+    for record in baseline.records.iter().chain(candidate.records) {
+        let sent = record.stamps.sent_ns;
+        let start = starts.entry(record.place.cycle).or_insert(sent);
+        *start = sent.min(*start);
+    }
+    let starts: Vec<(u32, u64)> = starts.into_iter().collect();
+    let next = starts.windows(2).filter(|it| it[1].0 == it[0].0 + 1);
+    let times: Vec<f64> = next
+        .map(|it| it[1].1.saturating_sub(it[0].1) as f64 / 1e9)
+        .collect();
+    (!times.is_empty()).then(|| median(&times))
+}
+
+fn in_percent(interval: statistics::Interval) -> Interval {
+    Interval {
+        low_percent: percent(interval.low),
+        high_percent: percent(interval.high),
+        level: interval.level,
     }
 }
 

@@ -1,11 +1,15 @@
 //! The rules of comparison, metrics and thresholds.
 
-use prony_metrics::comparison::{Design, Side, compare};
+use prony_metrics::comparison::{
+    Design, Family, Ratios, Side, compare as compare_in, compare_alone as compare, ratios,
+};
 use prony_metrics::definition::{Definition, Objectives, cadence, goodput_share, score};
 use prony_metrics::record::{
     Arrival, ErrorClass, Failed, Observation, Phase, Place, Record, Stamps,
 };
-use prony_metrics::statistics::{critical_value, distribution, smallest_sample};
+use prony_metrics::statistics::{
+    Decision, Rule, Sequential, critical_value, distribution, smallest_sample,
+};
 use prony_metrics::summary::{Visit, engine, throughput};
 use prony_metrics::threshold::{Threshold, judge};
 use prony_plugin_sdk::result::{ModelResult, Verdict};
@@ -177,7 +181,7 @@ fn verdicts_follow_the_interval() {
 fn no_winner_from_too_little_or_broken_data() {
     let five = verdict(&[(1000.0, 500.0); 5], None);
     assert_eq!(five.verdict, Verdict::Inconclusive);
-    assert!(five.reason.contains("at least 6"), "{}", five.reason);
+    assert_eq!(five.reason, "5 cycles cannot decide anything: plan more");
 
     let broken = verdict(&[(1000.0, 500.0); 8], Some(3));
     assert_eq!(
@@ -214,19 +218,20 @@ fn different_lengths_are_flagged() {
 #[test]
 fn a_cycle_that_was_cut_short_is_passed_over() {
     let mut records = (Vec::new(), Vec::new());
-    for cycle in 1..=7 {
+    for cycle in 1..=9 {
         for index in 0..2 {
             records.0.push(record("a", cycle, index, 1000.0, 100));
             // The second request of the last cycle was not sent any more.
-            if (cycle, index) != (7, 1) {
+            if (cycle, index) != (9, 1) {
                 records.1.push(record("b", cycle, index, 900.0, 100));
             }
         }
     }
     let (a, b): (Vec<&Record>, Vec<&Record>) =
         (records.0.iter().collect(), records.1.iter().collect());
-    let comparison = compare(side("a", &a), side("b", &b), design(8, 2));
-    assert_eq!((comparison.cycles, comparison.degraded_cycles), (6, 0));
+    let comparison = compare(side("a", &a), side("b", &b), design(10, 2));
+    assert_eq!(comparison.cycle_log_ratios.len(), 8);
+    assert_eq!(comparison.degraded_cycles, 0);
     assert_eq!(comparison.verdict, Verdict::Faster);
 }
 
@@ -317,20 +322,20 @@ fn a_stage_that_one_engine_skipped_names_no_winner() {
             .map(|cycle| record(name, cycle, 0, ms, 100))
             .collect()
     };
-    let (a, b) = (records("a", 1..=8, 1000.0), records("b", 3..=8, 500.0));
+    let (a, b) = (records("a", 1..=10, 1000.0), records("b", 3..=10, 500.0));
     let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
     let skipped = BTreeSet::from([1, 2]);
     let candidate = Side {
         skipped: &skipped,
         ..side("b", &b)
     };
-    let comparison = compare(side("a", &a), candidate, design(8, 1));
+    let comparison = compare(side("a", &a), candidate, design(10, 1));
     assert_eq!(comparison.verdict, Verdict::Inconclusive);
     assert_eq!(
         comparison.reason,
         "the `if` of the stage left out `b` in 2 of the cycles in which `a` was measured"
     );
-    let turned = compare(candidate, side("a", &a), design(8, 1));
+    let turned = compare(candidate, side("a", &a), design(10, 1));
     assert_eq!(turned.verdict, Verdict::Inconclusive);
 
     // Both skipped the same cycles: the others count.
@@ -339,9 +344,104 @@ fn a_stage_that_one_engine_skipped_names_no_winner() {
         ..side("a", &a[2..])
     };
     assert_eq!(
-        compare(both, candidate, design(8, 1)).verdict,
+        compare(both, candidate, design(10, 1)).verdict,
         Verdict::Faster
     );
+}
+
+/// Records of cycles with the log ratios `d`.
+fn with_ratios(d: &[f64]) -> (Vec<Record>, Vec<Record>) {
+    let records = |name: &str, ms: &dyn Fn(f64) -> f64| -> Vec<Record> {
+        (1..)
+            .zip(d)
+            .map(|(cycle, d)| record(name, cycle, 0, ms(*d), 100))
+            .collect()
+    };
+    let a = records("a", &|_| 1e6);
+    (a, records("b", &|d| 1e6 / d.exp()))
+}
+
+/// What is said of two comparisons that are judged together.
+fn together(series: [&[f64]; 2], cycles: u32) -> Vec<prony_plugin_sdk::result::Comparison> {
+    let records = series.map(with_ratios);
+    let refs: Vec<(Vec<&Record>, Vec<&Record>)> = records
+        .iter()
+        .map(|(a, b)| (a.iter().collect(), b.iter().collect()))
+        .collect();
+    let numbers: Vec<Ratios> = refs
+        .iter()
+        .map(|(a, b)| ratios(side("a", a), side("b", b), design(cycles, 1)))
+        .collect();
+    let family = Family::new(2.0, cycles, 2);
+    let looks = family.looks(&numbers);
+    refs.iter()
+        .zip(numbers.iter().zip(looks))
+        .map(|((a, b), (numbers, look))| {
+            compare_in(
+                side("a", a),
+                side("b", b),
+                design(cycles, 1),
+                numbers,
+                family,
+                look,
+            )
+        })
+        .collect()
+}
+
+/// Twelve log ratios around `centre`.
+fn around(centre: f64) -> Vec<f64> {
+    let jitter = [
+        3.0, -2.0, 1.0, -3.0, 2.0, -1.0, 0.5, -0.5, 2.5, -1.5, 1.5, -2.5,
+    ];
+    jitter.iter().map(|j| centre + j / 1000.0).collect()
+}
+
+#[test]
+fn a_verdict_is_the_look_of_the_sequential_rule() {
+    let judge = Sequential::new(Rule::new(2.0, 12));
+    let drifting: Vec<f64> = around(0.0).iter().map(|d| d * 30.0).collect();
+    for d in [around(0.05), around(-0.05), around(0.0), drifting] {
+        let (a, b) = with_ratios(&d);
+        let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
+        // Also of a run that was broken off.
+        for cycles in [12, 10, 5] {
+            let found = compare(
+                side("a", &a[..cycles]),
+                side("b", &b[..cycles]),
+                design(12, 1),
+            );
+            let look = judge.judge(&found.cycle_log_ratios).expect("a look");
+            let verdict = match look.decision {
+                Decision::Faster => Verdict::Faster,
+                Decision::Slower => Verdict::Slower,
+                Decision::Equivalent => Verdict::Equivalent,
+                Decision::Continue | Decision::Inconclusive => Verdict::Inconclusive,
+            };
+            assert_eq!(found.verdict, verdict);
+            assert_eq!(found.cycles as usize, look.cycles);
+            assert_eq!(
+                found.interval.map(|it| (it.low_percent, it.level)),
+                look.interval.map(|it| (it.low.exp_m1() * 100.0, it.level))
+            );
+            let stopped = look.decision.is_conclusive().then_some(look.cycles as u32);
+            assert_eq!(found.stopped_at, stopped);
+        }
+    }
+}
+
+#[test]
+fn comparisons_of_a_run_share_one_error() {
+    // One that has a winner gives its error to the other.
+    let level = |it: &prony_plugin_sdk::result::Comparison| it.interval.map(|it| it.level);
+    let noisy: Vec<f64> = around(0.0).iter().map(|d| d * 30.0).collect();
+    let found = together([&around(0.05), &noisy], 12);
+    assert_eq!(found[0].verdict, Verdict::Faster);
+    assert_eq!(level(&found[0]), Some(0.98));
+    assert_eq!(found[1].verdict, Verdict::Inconclusive);
+    assert_eq!(level(&found[1]), Some(0.96));
+    let found = together([&noisy, &noisy], 12);
+    assert!(found.iter().all(|it| level(it) == Some(0.98)));
 }
 
 /// A model with two engines: `a` was measured, `b` was not.

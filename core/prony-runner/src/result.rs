@@ -5,14 +5,18 @@ use crate::folder::RunFolder;
 use crate::journal::{self, Event, Journal, ModelInfo, Started, Subject};
 use crate::samples::{Sample, Samples};
 use prony_metrics::cache::check as check_cache;
-use prony_metrics::comparison::{Design, Side, compare};
+use prony_metrics::comparison::{
+    Design, Family, Part as Share, Ratios, Side, compare, overall, ratios,
+};
 use prony_metrics::record::Record;
+use prony_metrics::statistics::Look;
+use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use prony_metrics::validity;
 use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
 use prony_plugin_sdk::result::{
-    Cache, CacheCheck, CacheOutcome, ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA,
-    Selfcheck, Workload,
+    Cache, CacheCheck, CacheOutcome, Comparison, Family as FamilyResult, ImageInfo, ModelResult,
+    Outcome, Overall, Run, RunResult, SCHEMA, Selfcheck, Verdict, Workload,
 };
 use prony_plugin_sdk::words::count;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -42,7 +46,11 @@ pub fn result(journal: &Journal) -> RunResult {
             _ => None,
         })
         .unwrap_or_else(|| (Outcome::Interrupted, last_ns(events)));
-    let models = models(started, events);
+    let Compared {
+        models,
+        family,
+        overall,
+    } = models(started, events);
     let mut warnings = started.notes.clone();
     warnings.extend(events.iter().filter_map(|event| match event {
         Event::Warning { message } => Some(message.clone()),
@@ -85,6 +93,8 @@ pub fn result(journal: &Journal) -> RunResult {
         selfcheck: selfchecks(events),
         invalid: invalid(&models, events),
         models,
+        family,
+        overall,
         warnings,
     };
     name_images(&mut result, events);
@@ -92,7 +102,7 @@ pub fn result(journal: &Journal) -> RunResult {
 }
 
 /// One result per cell, model and `measure` stage for which visits were planned.
-fn models(started: &Started, events: &[Event]) -> Vec<ModelResult> {
+fn models(started: &Started, events: &[Event]) -> Compared {
     let samples = Samples::new(&started.plan, events);
     let mut planned: HashMap<(&str, &str), HashSet<&str>> = HashMap::new();
     for visit in &started.plan.visits {
@@ -115,7 +125,7 @@ fn models(started: &Started, events: &[Event]) -> Vec<ModelResult> {
             files.insert((cell, model), (path, sha256));
         }
     }
-    let mut models = Vec::new();
+    let mut groups = Vec::new();
     for model in &started.subject.models {
         let key = (model.cell.as_str(), model.id.as_str());
         let (Some(engines), Some(parts)) = (planned.get(&key), parts.get(key.0)) else {
@@ -128,7 +138,7 @@ fn models(started: &Started, events: &[Event]) -> Vec<ModelResult> {
         };
         let several = stages().nth(1).is_some();
         for (part, stage) in stages() {
-            let group = Group {
+            groups.push(Group {
                 started,
                 samples: &samples,
                 model,
@@ -137,11 +147,126 @@ fn models(started: &Started, events: &[Event]) -> Vec<ModelResult> {
                 part,
                 stage,
                 several,
-            };
-            models.push(group.result());
+            });
         }
     }
-    models
+    judged(&groups)
+}
+
+/// The models, and what holds for several together.
+struct Compared {
+    models: Vec<ModelResult>,
+    family: Option<FamilyResult>,
+    overall: Vec<Overall>,
+}
+
+/// All comparisons are judged together, so their numbers come first.
+fn judged(groups: &[Group<'_>]) -> Compared {
+    let pairs: Vec<Vec<(Side<'_>, Side<'_>)>> = groups.iter().map(Group::pairs).collect();
+    let numbers: Vec<Ratios> = groups
+        .iter()
+        .zip(&pairs)
+        .flat_map(|(group, pairs)| {
+            let of = |pair: &(Side<'_>, Side<'_>)| {
+                ratios(pair.0, pair.1, design(&group.started.subject, group.stage))
+            };
+            pairs.iter().map(of)
+        })
+        .collect();
+    let Some(first) = groups.first() else {
+        return Compared {
+            models: Vec::new(),
+            family: None,
+            overall: Vec::new(),
+        };
+    };
+    let Design {
+        margin_percent,
+        cycles,
+        ..
+    } = design(&first.started.subject, first.stage);
+    let family = match first.started.subject.judged_by {
+        Some(by) => Family::by(by.rule, numbers.len().max(by.comparisons as usize)),
+        None => Family::new(margin_percent, cycles, numbers.len()),
+    };
+    let looks: Vec<Option<Look>> = family.looks(&numbers);
+    let mut judged = numbers.iter().zip(looks);
+    let mut models = Vec::new();
+    let mut shares: Vec<(usize, Comparison, &Ratios)> = Vec::new();
+    for (index, (group, pairs)) in groups.iter().zip(&pairs).enumerate() {
+        let of_group = judged.by_ref().take(pairs.len());
+        let mut comparisons = Vec::new();
+        for ((baseline, candidate), (numbers, look)) in pairs.iter().zip(of_group) {
+            let planned = design(&group.started.subject, group.stage);
+            let comparison = compare(*baseline, *candidate, planned, numbers, family, look);
+            shares.push((index, comparison.clone(), numbers));
+            comparisons.push(comparison);
+        }
+        models.push(group.result(comparisons));
+    }
+    let family = (!shares.is_empty()).then(|| {
+        let having = |wanted: &dyn Fn(Verdict) -> bool| {
+            shares.iter().filter(|it| wanted(it.1.verdict)).count() as u32
+        };
+        FamilyResult {
+            comparisons: shares.len() as u32,
+            alpha: ALPHA,
+            alpha_equivalent: ALPHA_EQUIVALENT / 2.0,
+            winners: having(&|it| matches!(it, Verdict::Faster | Verdict::Slower)),
+            equivalent: having(&|it| it == Verdict::Equivalent),
+            inconclusive: having(&|it| it == Verdict::Inconclusive),
+        }
+    });
+    let overall = over_models(&models, &shares, margin_percent, cycles);
+    Compared {
+        models,
+        family,
+        overall,
+    }
+}
+
+/// The geometric means: one for each cell, `measure` stage and candidate.
+fn over_models(
+    models: &[ModelResult],
+    shares: &[(usize, Comparison, &Ratios)],
+    margin_percent: f64,
+    cycles: u32,
+) -> Vec<Overall> {
+    let mut keys = Vec::new();
+    let mut means = Vec::new();
+    for (index, comparison, _) in shares {
+        let key = |index: &usize, it: &Comparison| {
+            let model = &models[*index];
+            (
+                model.cell.clone(),
+                model.measure.clone(),
+                it.candidate.clone(),
+            )
+        };
+        let this = key(index, comparison);
+        if keys.contains(&this) {
+            continue;
+        }
+        let parts: Vec<Share<'_>> = shares
+            .iter()
+            .filter(|(index, comparison, _)| key(index, comparison) == this)
+            .map(|(index, comparison, numbers)| Share {
+                model: &models[*index].id,
+                comparison,
+                numbers,
+            })
+            .collect();
+        if let Some(mean) = overall(&parts, margin_percent, cycles) {
+            let (cell, measure, _) = this.clone();
+            means.push(Overall {
+                cell,
+                measure,
+                ..mean
+            });
+        }
+        keys.push(this);
+    }
+    means
 }
 
 /// What is reported together.
@@ -160,27 +285,36 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    fn result(&self) -> ModelResult {
-        let subject = &self.started.subject;
-        // In the pipeline's order.
-        let names = subject.engines.iter().map(|engine| engine.name.as_str());
-        let sides: Vec<(&str, &Sample<'_>)> = names
+    /// The engines that were to be visited, in the pipeline's order.
+    fn sides(&self) -> Vec<(&'a str, &'a Sample<'a>)> {
+        let engines = self.started.subject.engines.iter();
+        let names = engines.map(|engine| engine.name.as_str());
+        names
             .filter(|name| self.engines.contains(name))
             .map(|name| (name, self.sample(name)))
-            .collect();
+            .collect()
+    }
+
+    /// What is compared: the baseline with each candidate.
+    fn pairs(&self) -> Vec<(Side<'a>, Side<'a>)> {
+        let sides = self.sides();
+        let mut engines = self.started.subject.engines.iter();
+        let Some(baseline) = engines.find(|engine| engine.baseline) else {
+            return Vec::new();
+        };
+        let (mut of_baseline, candidates): (Vec<_>, Vec<_>) =
+            sides.into_iter().partition(|it| it.0 == baseline.name);
+        let Some(baseline) = of_baseline.pop() else {
+            return Vec::new();
+        };
+        let pair = |candidate| (side(baseline), side(candidate));
+        candidates.into_iter().map(pair).collect()
+    }
+
+    fn result(&self, comparisons: Vec<Comparison>) -> ModelResult {
+        let sides = self.sides();
         let of_model = self.samples.of_model(&self.model.cell, &self.model.id);
         let of_engines = sides.iter().flat_map(|(_, sample)| &sample.failures);
-        let baseline = subject.engines.iter().find(|engine| engine.baseline);
-        let baseline = baseline.and_then(|it| sides.iter().find(|(name, _)| *name == it.name));
-        let candidates = |baseline: &(&'a str, &'a Sample<'a>)| {
-            let candidates = sides.iter().filter(|(name, _)| *name != baseline.0);
-            candidates
-                .map(|candidate| {
-                    let design = design(subject, self.stage);
-                    compare(side(*baseline), side(*candidate), design)
-                })
-                .collect()
-        };
         let before = self
             .part
             .stages
@@ -222,7 +356,7 @@ impl<'a> Group<'a> {
                     engine
                 })
                 .collect(),
-            comparisons: baseline.map_or_else(Vec::new, candidates),
+            comparisons,
             failures: of_model.iter().chain(of_engines).cloned().collect(),
         }
     }

@@ -185,7 +185,7 @@ impl Comparison {
                     .difference_percent
                     .map(|value| format!("{} ", percent(sign * value)))
                     .unwrap_or_default();
-                let small = if self.within_margin() {
+                let small = if self.within_margin {
                     format!(
                         ", but by less than the margin of {}",
                         short_percent(self.margin_percent)
@@ -235,15 +235,6 @@ impl Comparison {
 
     fn signed_interval(&self) -> Option<String> {
         self.interval.map(|interval| interval.words(signed_number))
-    }
-
-    /// Whether the whole interval lies inside the margin.
-    fn within_margin(&self) -> bool {
-        let inside = |interval: Interval| {
-            interval.low_percent > -self.margin_percent
-                && interval.high_percent < self.margin_percent
-        };
-        self.interval.is_some_and(inside)
     }
 
     fn details(&self, interval: Option<String>) -> String {
@@ -492,7 +483,8 @@ mod tests {
             cycle_log_ratios: Vec::new(),
             reason: "the interval contains 0 and exceeds ±2 %".to_owned(),
             flags: Vec::new(),
-            same_work: None,
+            within_margin: low > -2.0 && high < 2.0,
+            ..Comparison::default()
         }
     }
 

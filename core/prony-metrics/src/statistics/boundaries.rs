@@ -13,6 +13,9 @@
 mod table;
 
 use super::random::Random;
+use super::signed_rank::with_rank;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Before this look there is none: 5 differences of one sign are no rarity.
 const FIRST_LOOK: usize = 6;
@@ -23,6 +26,12 @@ const RHO: f64 = 1.5;
 /// How many paths are simulated for critical values that the table does not have.
 /// The Monte Carlo error of the attained level is then below 0.0005.
 const PATHS: usize = 200_000;
+
+/// Below this error the simulated paths that reach it are too few to count on.
+const SMALLEST_SIMULATED: f64 = 0.001;
+
+/// Beyond so many looks a simulation takes too long.
+const MOST_SIMULATED: usize = 100;
 
 /// Any; a fixed one, so that a run is judged the same way each time.
 const SEED: u64 = 1;
@@ -41,20 +50,29 @@ pub struct Boundaries {
 impl Boundaries {
     /// For at most `looks` looks with the two-sided error `alpha` over all of them.
     ///
-    /// From the table, or simulated where it has none: about 0.2 s for 40
-    /// looks, growing with their square.
+    /// From the table, or simulated where it has none: about 0.2 s for 40 looks, growing
+    /// with their square, once in a process. Below an error of 0.001, as with more than
+    /// 40 comparisons, and beyond 100 looks they come from [`bound`].
     pub fn new(looks: usize, alpha: f64) -> Self {
+        static KNOWN: Mutex<Known> = Mutex::new(Known {
+            boundaries: BTreeMap::new(),
+            paths: None,
+        });
         let close = |other: f64| (other - alpha).abs() < 1e-9;
-        table::TABLE
+        let row = table::TABLE
             .iter()
-            .find(|(most, error, ..)| *most == looks && close(*error))
-            .map_or_else(
-                || generate(&Paths::simulate(looks, PATHS, SEED), alpha),
-                |(_, _, first, critical)| Self {
-                    first: *first,
-                    critical: critical.iter().copied().map(usize::from).collect(),
-                },
-            )
+            .find(|(most, error, ..)| *most == looks && close(*error));
+        if let Some((_, _, first, critical)) = row {
+            return Self {
+                first: *first,
+                critical: critical.iter().copied().map(usize::from).collect(),
+            };
+        }
+        if alpha < SMALLEST_SIMULATED || looks > MOST_SIMULATED {
+            return bound(looks, alpha);
+        }
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(looks, alpha)
     }
 
     /// The critical value at `n` differences; `None` where none of them can reject.
@@ -67,6 +85,69 @@ impl Boundaries {
     pub fn first(&self) -> Option<usize> {
         (!self.critical.is_empty()).then_some(self.first)
     }
+}
+
+/// What was simulated before.
+struct Known {
+    /// By looks, and by the bits of `alpha`.
+    boundaries: BTreeMap<(usize, u64), Boundaries>,
+    /// Of the last number of looks: they serve every `alpha`.
+    paths: Option<Paths>,
+}
+
+impl Known {
+    fn get(&mut self, looks: usize, alpha: f64) -> Boundaries {
+        let key = (looks, alpha.to_bits());
+        if let Some(known) = self.boundaries.get(&key) {
+            return known.clone();
+        }
+        let paths = self.paths.take().filter(|paths| paths.looks == looks);
+        let paths = paths.unwrap_or_else(|| Paths::simulate(looks, PATHS, SEED));
+        let boundaries = generate(&paths, alpha);
+        self.paths = Some(paths);
+        self.boundaries.insert(key, boundaries.clone());
+        boundaries
+    }
+}
+
+/// Critical values without simulation, for any `alpha`: the errors of the looks are
+/// exact, and added up as if they never coincided. So what they attain is at most
+/// `alpha`, and less than what [`generate`] would allow.
+///
+/// Sums never fall from look to look. Of the runs that a critical value of an earlier
+/// look would reject now, that look has rejected all, so they cost nothing again.
+pub fn bound(looks: usize, alpha: f64) -> Boundaries {
+    let mut boundaries = Boundaries {
+        first: FIRST_LOOK,
+        critical: Vec::new(),
+    };
+    let mut spent = 0.0;
+    let mut probability = vec![1.0];
+    for n in 1..=looks {
+        probability = with_rank(&probability, n);
+        if n < FIRST_LOOK {
+            continue;
+        }
+        let room = budget(looks, alpha, n) - spent;
+        let from = boundaries.critical.last().map_or(0, |before| before + 1);
+        let costs = probability[from..=n * (n + 1) / 4]
+            .iter()
+            .scan(0.0, |sum, p| {
+                *sum += 2.0 * p;
+                Some(*sum)
+            });
+        let affordable: Vec<f64> = costs.take_while(|cost| *cost <= room).collect();
+        spent += affordable.last().copied().unwrap_or(0.0);
+        let next = from + affordable.len();
+        if next == 0 {
+            continue;
+        }
+        if boundaries.critical.is_empty() {
+            boundaries.first = n;
+        }
+        boundaries.critical.push(next - 1);
+    }
+    boundaries
 }
 
 /// What [`Boundaries`] of `looks` looks may have erred in by look `n`.

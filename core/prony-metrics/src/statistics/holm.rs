@@ -21,26 +21,24 @@ pub fn adjust(p: &[f64]) -> Vec<f64> {
 /// (for group-sequential tests: Maurer & Bretz 2013).
 ///
 /// `equivalent` is not adjusted: each such claim has its own error of 5 %.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Holm {
-    /// With `alpha / k`, from `k = 1`.
-    steps: Vec<Sequential>,
+    rule: Rule,
+    models: usize,
 }
 
 impl Holm {
-    /// For so many models. Takes up to about 0.2 s a model, where the table of critical
-    /// values has none for `alpha / k`.
+    /// For so many models.
     pub fn new(rule: Rule, models: usize) -> Self {
-        let alpha = |k: usize| rule.alpha / k as f64;
-        let step = |k: usize| {
-            Sequential::new(Rule {
-                alpha: alpha(k),
-                ..rule
-            })
-        };
-        Self {
-            steps: (1..=models).map(step).collect(),
-        }
+        Self { rule, models }
+    }
+
+    /// What a model is judged by while `k` of them have no winner yet.
+    pub fn step(&self, k: usize) -> Sequential {
+        Sequential::new(Rule {
+            alpha: self.rule.alpha / k as f64,
+            ..self.rule
+        })
     }
 
     /// The verdicts on models, given as the log ratios of their cycles so far, so that
@@ -49,9 +47,9 @@ impl Holm {
     pub fn judge(&self, models: &[&[f64]]) -> Vec<Option<Look>> {
         let mut looks: Vec<Option<Look>> = vec![None; models.len()];
         let mut open: Vec<usize> = (0..models.len()).collect();
-        let mut step = self.steps.len();
+        let mut step = self.models;
         while !open.is_empty() {
-            let sequential = &self.steps[step - 1];
+            let sequential = self.step(step);
             for index in &open {
                 looks[*index] = sequential.judge(models[*index]);
             }

@@ -35,8 +35,16 @@ pub struct Pilot {
 /// The sizes are those of a normal approximation; heavier tails need fewer cycles with
 /// signed ranks.
 pub fn plan(d: &[f64], margin: f64, max_cycles: usize) -> Option<Pilot> {
-    let pilot = d.get(..PILOT_CYCLES)?;
-    let sd = standard_deviation(pilot);
+    outlook(d.get(..PILOT_CYCLES)?, margin, max_cycles)
+}
+
+/// The same from all cycles so far, for what a run like this one takes; `None` of fewer
+/// than [`PILOT_CYCLES`].
+pub fn outlook(d: &[f64], margin: f64, max_cycles: usize) -> Option<Pilot> {
+    if d.len() < PILOT_CYCLES {
+        return None;
+    }
+    let sd = standard_deviation(d);
     let expected_cycles = (LOOKS * POWER * (sd / margin).powi(2)).max(EARLIEST);
     Some(Pilot {
         standard_deviation: sd,

@@ -81,6 +81,8 @@ pub struct Look {
     pub cycles: usize,
     /// What it decides.
     pub decision: Decision,
+    /// Two-sided error of `faster` and `slower`, over all looks.
+    pub alpha: f64,
     /// Hodges-Lehmann estimate of the log ratio. After an early stop it is biased away
     /// from zero, so the interval is what to show first.
     pub estimate: f64,
@@ -150,6 +152,7 @@ impl Sequential {
         Some(Look {
             cycles: d.len(),
             decision,
+            alpha: self.rule.alpha,
             estimate: ranks.estimate(),
             interval: win,
             interval_equivalent: equivalent,

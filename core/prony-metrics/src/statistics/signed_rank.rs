@@ -112,23 +112,18 @@ pub fn critical_value(n: usize, alpha: f64) -> Option<(usize, f64)> {
 }
 
 /// `P(W+ = w)` of `n` differences under the null hypothesis, by `w`.
-///
-/// It is exact: rank `r` enters the sum with probability ½, so the distribution of
-/// `n` ranks follows from that of `n - 1`.
 fn null_distribution(n: usize) -> Vec<f64> {
-    let total = n * (n + 1) / 2;
-    let mut probability = vec![0.0_f64; total + 1];
-    probability[0] = 1.0;
-    for rank in 1..=n {
-        for sum in (0..=rank * (rank + 1) / 2).rev() {
-            let without = probability[sum];
-            let with = if sum >= rank {
-                probability[sum - rank]
-            } else {
-                0.0
-            };
-            probability[sum] = f64::midpoint(without, with);
-        }
-    }
-    probability
+    (1..=n).fold(vec![1.0], |probability, rank| with_rank(&probability, rank))
+}
+
+/// The distribution of the sum of `rank` ranks from that of `rank - 1`. It is exact: the
+/// new rank enters the sum with probability ½.
+pub(super) fn with_rank(probability: &[f64], rank: usize) -> Vec<f64> {
+    let at = |sum: Option<usize>| {
+        let known = sum.and_then(|sum| probability.get(sum));
+        known.copied().unwrap_or(0.0)
+    };
+    (0..probability.len() + rank)
+        .map(|sum| f64::midpoint(at(Some(sum)), at(sum.checked_sub(rank))))
+        .collect()
 }

@@ -2,7 +2,7 @@
 //! complete enumeration.
 
 use crate::vectors::file;
-use prony_metrics::statistics::boundaries::{Boundaries, Paths, budget, generate};
+use prony_metrics::statistics::boundaries::{Boundaries, Paths, bound, budget, generate};
 
 const LOOKS: [usize; 6] = [12, 16, 20, 24, 30, 40];
 const ALPHAS: [f64; 8] = [0.004, 0.005, 0.008, 0.01, 0.02, 0.04, 0.05, 0.1];
@@ -59,6 +59,27 @@ fn the_generator_reproduces_the_table() {
             }
         }
     }
+}
+
+/// What is bounded without simulation errs no more than it may, and not so much less
+/// that it would be useless.
+#[test]
+fn bounds_keep_to_the_error() {
+    for looks in [12, 30] {
+        let paths = Paths::simulate(looks, PATHS, 20_260_802);
+        for alpha in [0.001, 0.01, 0.04] {
+            let spent = paths.spent(&bound(looks, alpha));
+            let what = format!("{looks} looks, {alpha}");
+            for n in 6..=looks {
+                let allowed = budget(looks, alpha, n);
+                assert!(spent[n - 1].error <= allowed + tolerance(allowed), "{what}");
+            }
+            assert!(spent[looks - 1].error > alpha / 4.0, "{what}");
+        }
+    }
+    // So small an error no run of 12 cycles attains: all of one sign are 2^-11.
+    assert_eq!(bound(12, 0.0004).first(), None);
+    assert!(bound(40, 0.0004).first().is_some());
 }
 
 /// The exact shares that `boundaries` have rejected by each look.

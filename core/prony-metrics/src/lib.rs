@@ -5,11 +5,13 @@
 //! - [`statistics`]: verdicts from numbers, and what can be said of them;
 //! - [`summary`]: the metrics of one model on one engine;
 //! - [`comparison`]: a candidate against the baseline;
+//! - [`across`]: the results of two runs side by side;
 //! - [`definition`]: the metrics as other tools define them;
 //! - [`threshold`]: results against what they must reach.
 //!
 //! Nothing here does I/O or reads a clock.
 
+pub mod across;
 pub mod comparison;
 pub mod definition;
 pub mod record;

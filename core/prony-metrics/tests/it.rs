@@ -365,6 +365,7 @@ fn measured_on_one() -> ModelResult {
         seconds: None,
         engines: vec![engine("a", &records, &[], 1), engine("b", &[], &[], 1)],
         comparisons: Vec::new(),
+        noise_floor: None,
         failures: Vec::new(),
     }
 }

@@ -12,6 +12,7 @@ mod environment;
 mod folder;
 mod images;
 mod journal;
+mod noise;
 mod past;
 pub mod process;
 mod report;
@@ -27,6 +28,7 @@ pub mod worker;
 
 pub use folder::{Newest, RunFolder, find_run, newest_run, runs};
 pub use journal::{Event, Journal, ModelInfo, Started, Subject, Visited, is_running, read};
+pub use noise::{KnownNoise, Noise};
 pub use past::past;
 pub use report::{Reported, report};
 pub use result::{result, result_of};

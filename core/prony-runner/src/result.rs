@@ -8,7 +8,9 @@ use prony_metrics::comparison::{Design, Side, compare};
 use prony_metrics::validity;
 use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
-use prony_plugin_sdk::result::{ImageInfo, ModelResult, Outcome, Run, RunResult, SCHEMA, Workload};
+use prony_plugin_sdk::result::{
+    ImageInfo, ModelResult, NoiseFloor, Outcome, Run, RunResult, SCHEMA, Workload,
+};
 use prony_plugin_sdk::words::count;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -198,15 +200,25 @@ impl<'a> Group<'a> {
                         records,
                         visits,
                         clients,
+                        failed,
                         ..
                     } = sample;
                     let mut engine = summary::engine(name, records, visits, self.stage.concurrency);
                     let clients = clients.iter().copied().cloned();
                     engine.client = clients.reduce(|one, other| one.and(&other));
+                    engine.by_cycle = summary::by_cycle(
+                        records,
+                        visits,
+                        failed,
+                        // With a limit in time, as many as there was time for.
+                        self.stage.seconds.map_or(self.stage.requests, |_| 1) as usize,
+                        self.stage.concurrency,
+                    );
                     engine
                 })
                 .collect(),
             comparisons: baseline.map_or_else(Vec::new, candidates),
+            noise_floor: self.noise_floor(),
             failures: of_model.iter().chain(of_engines).cloned().collect(),
         }
     }
@@ -214,6 +226,14 @@ impl<'a> Group<'a> {
     fn sample(&self, engine: &'a str) -> &'a Sample<'a> {
         self.samples
             .group(&self.model.cell, &self.model.id, engine, &self.stage.id)
+    }
+
+    fn noise_floor(&self) -> Option<NoiseFloor> {
+        let known = self.started.noise.iter().find(|known| {
+            (&known.cell, &known.model, &known.measure)
+                == (&self.model.cell, &self.model.id, &self.stage.id)
+        });
+        known.map(|known| known.floor.clone())
     }
 
     fn design(&self) -> Design {

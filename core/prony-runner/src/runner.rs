@@ -4,6 +4,7 @@ use crate::context::{self, text};
 use crate::folder::RunFolder;
 use crate::images::Images;
 use crate::journal::{Event, SCHEMA, StageOf, Started, Writer};
+use crate::noise::Noise;
 use crate::setup::{self, ModelFiles};
 use crate::step::{self, Surroundings};
 use crate::subject::{plugins, subject, unsaid};
@@ -83,6 +84,10 @@ impl<'a> Runner<'a> {
         let (machine, state) = (Fingerprint::read(), State::read());
         let mut notes = notes;
         notes.extend(state.warnings(&machine).into_iter().map(|it| it.message));
+        let subject = subject(pipeline);
+        let (noise, problem) = Noise::open(&options.cache, &machine.digest);
+        notes.extend(problem);
+        let noise = noise.of(&subject, plan);
         let started = Started {
             schema: SCHEMA.to_owned(),
             prony_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,10 +96,11 @@ impl<'a> Runner<'a> {
                 .strftime("%Y-%m-%dT%H:%M:%SZ")
                 .to_string(),
             pipeline_sha256: sha256_of(resolved.as_bytes()),
-            subject: subject(pipeline),
+            subject,
             plan: plan.clone(),
             environment: environment::of(&machine, &state),
             plugins: plugins(pipeline, registry)?,
+            noise,
             notes,
         };
         let journal = Writer::create(&folder.journal())?;

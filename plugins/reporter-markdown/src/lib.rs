@@ -10,6 +10,8 @@
 //! - `result.models[].problems`: what went wrong, in sentences;
 //! - `result.models[].comparisons[]`: `sentence`, `difference`, `range`,
 //!   `cycle_percents` and `notes` (the flags with their meaning);
+//! - `result.models[].noise_floor.sentence`: what is known of the machine's noise, if
+//!   there is a `noise_floor`;
 //! - `result.engines[].config_json`: the config as indented JSON;
 //! - `result.cells[].workload_json`: what a cell asks for instead, as indented
 //!   JSON, if it does;

@@ -40,6 +40,9 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
         into["label"] = model.label().into();
         into["winner"] = json!(model.winner());
         into["problems"] = json!(model.problems());
+        if let Some(floor) = &model.noise_floor {
+            into["noise_floor"]["sentence"] = floor.sentence().into();
+        }
         for (index, comparison) in model.comparisons.iter().enumerate() {
             let into = &mut into["comparisons"][index];
             into["sentence"] = comparison.sentence().into();

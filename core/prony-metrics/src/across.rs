@@ -22,7 +22,7 @@ use crate::statistics::comparators::Shift;
 use crate::statistics::sequential::{Decision, Rule, Sequential};
 use crate::statistics::smallest_sample;
 use prony_plugin_sdk::result::{
-    CycleResult, EngineInfo, EngineResult, Interval, ModelResult, Outcome, RunResult, Verdict,
+    Comparison, CycleResult, EngineInfo, EngineResult, Interval, ModelResult, Outcome, RunResult, Verdict,
     Workload,
 };
 use prony_plugin_sdk::words::{MISSING, count};
@@ -486,6 +486,24 @@ impl<'a> Side<'a> {
             Basis::TwoSamples => self.two_samples(other, margin_percent),
             Basis::Descriptive => Found::default(),
         };
+        // What the run itself says of the two stands.
+        if let Some(said) = self.said(other).filter(|it| (it.margin_percent - margin_percent).abs() < 1e-9) {
+            return Pair {
+                label: self.group.label(),
+                base_engine: said.baseline.clone(),
+                candidate_engine: said.candidate.clone(),
+                differences,
+                metrics: metrics(self.engine, other.engine),
+                basis: Basis::Paired,
+                verdict: Some(said.verdict),
+                reason: said.reason.clone(),
+                difference_percent: said.difference_percent,
+                interval: said.interval,
+                margin_percent,
+                cycles: [said.cycles, said.cycles],
+                regression: said.verdict == Verdict::Slower && !found.within_margin,
+            };
+        }
         let (verdict, reason) = match (basis, obstacle) {
             (Basis::Descriptive, Some(obstacle)) => (None, obstacle),
             (Basis::Descriptive, None) => (None, "sequential runs: descriptive only".to_owned()),
@@ -511,6 +529,15 @@ impl<'a> Side<'a> {
             cycles: [self, other].map(|side| side.throughputs().len() as u32),
             regression: verdict == Some(Verdict::Slower) && !found.within_margin,
         }
+    }
+
+    /// The comparison of the two in their run, if they are of one run and it has it.
+    fn said(&self, other: &Self) -> Option<&'a Comparison> {
+        let is_it = |it: &&Comparison| {
+            it.baseline == self.engine.engine && it.candidate == other.engine.engine
+        };
+        let found = self.group.comparisons.iter().find(is_it);
+        found.filter(|_| same_run(self.run, other.run))
     }
 
     /// What is not the same, in the order of how much it matters.
@@ -584,6 +611,9 @@ impl<'a> Side<'a> {
 
     /// Whether the cycles of both were measured in turn, one at a time, and in both orders.
     fn is_interleaved(&self, other: &Self, offset_s: Option<f64>) -> bool {
+        if same_run(self.run, other.run) {
+            return self.run.run.order == "interleaved";
+        }
         let Some(offset_s) = offset_s else {
             return false;
         };

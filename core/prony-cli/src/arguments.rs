@@ -8,8 +8,8 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 ok, 1 run failed, 2 usage, 3 invalid pipeline, 4 threshold missed,
-5 plugin failure, 6 finished, but not valid, 130 interrupted.
+Exit codes: 0 ok, 1 run failed, 2 usage, 3 invalid pipeline, 4 threshold missed or
+slower (`compare --fail-on`), 5 plugin failure, 6 finished, but not valid, 130 interrupted.
 Start with: prony run pipelines/quickstart.yaml";
 
 /// Says which LLM inference engine is faster, and how sure that is.
@@ -75,6 +75,10 @@ impl Global {
 pub(crate) enum Command {
     /// Run a pipeline and report.
     Run(Run),
+    /// Compare an engine of a pipeline with itself: how much of a difference is noise?
+    Aa(Aa),
+    /// Put the results of two runs beside each other.
+    Compare(Compare),
     /// Check pipelines without running anything.
     Validate(Validate),
     /// Write a commented pipeline to start from.
@@ -146,6 +150,106 @@ pub(crate) struct Layers {
     /// Take warnings for errors.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) deny: Option<Deny>,
+}
+
+const AA_EXIT: &str = "\
+Exit codes: 0 ok, 1 a run failed, or 20 or more runs named a winner more often than
+chance would, 2 usage, 3 invalid pipeline, 5 plugin failure, 6 not valid, 130 interrupted.";
+
+/// Runs a pipeline with one of its engines on both sides, under the names `NAME` and
+/// `NAME_again`. Whatever differs then is noise. What it finds is kept for this machine, and
+/// later results with the same engine, model and workload say it.
+#[derive(Debug, Args)]
+#[command(after_help = AA_EXIT)]
+pub(crate) struct Aa {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The engine; without it the baseline, or the only one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Option<String>,
+    /// How many runs, each with a seed of its own. From 20 on their winners are counted
+    /// against what chance allows.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+    /// Cycles of each run, instead of the pipeline's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(6..=10_000))]
+    pub(crate) cycles: Option<u32>,
+    /// Begin no run that would not be over after this time, by what the longest one took;
+    /// for example `30m`.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) limit: Option<prony_config::Duration>,
+    /// Folder that gets a new folder for each run.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const COMPARE_EXIT: &str = "\
+Exit codes: 0 ok, 2 usage, or nothing to compare, 4 what `--fail-on` names.";
+
+/// Two versions of an engine are best compared as two engines of one pipeline, whose cycles
+/// take turns. Of runs that were made one after the other the differences are shown and no
+/// winner is named, since the machine may have changed in between.
+#[derive(Debug, Args)]
+#[command(after_help = COMPARE_EXIT)]
+pub(crate) struct Compare {
+    /// The run that is compared with: a name below the results folder, a folder, or a file
+    /// `result.json`.
+    pub(crate) base: String,
+    /// The run that is compared.
+    pub(crate) candidate: String,
+    /// The engine, if not all that both have.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Option<String>,
+    /// Its name in the candidate, if it is another one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) candidate_engine: Option<String>,
+    /// Differences up to this count as none, for example `2%`; the base's without it.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) margin: Option<f64>,
+    /// Take the machine to have been equally fast in both runs, and name a winner.
+    #[arg(long)]
+    pub(crate) assume_stable: bool,
+    /// What ends with exit code 4. May be repeated.
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) fail_on: Vec<FailOn>,
+    /// Folder with runs.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: CompareFormat,
+    /// Print as JSON.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// A verdict says that the candidate is slower, and not by less than the margin.
+    Regression,
+    /// There is no verdict, or it is inconclusive.
+    Inconclusive,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompareFormat {
+    /// For a terminal.
+    #[default]
+    Text,
+    /// For a merge request or a build summary.
+    Markdown,
+}
+
+/// `2%` or `2`.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    let value = number.parse::<f64>().ok();
+    value
+        .filter(|value| (0.0..100.0).contains(value))
+        .ok_or_else(|| "expected a percentage from 0 to below 100, such as `2%`".to_owned())
 }
 
 /// Scores the measured requests of a run by several definitions, side by side.

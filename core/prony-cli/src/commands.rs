@@ -1,5 +1,7 @@
 //! The commands, one module each; the small ones are here.
 
+pub(crate) mod aa;
+pub(crate) mod compare;
 pub(crate) mod explain;
 pub(crate) mod import;
 pub(crate) mod init;

@@ -81,7 +81,9 @@ impl From<prony_runner::Error> for Failure {
     fn from(error: prony_runner::Error) -> Self {
         match error {
             prony_runner::Error::Plugin(error) => error.into(),
-            prony_runner::Error::NoRun { .. } => Self::new(Exit::Usage, error.to_string()),
+            prony_runner::Error::NoRun { .. } | prony_runner::Error::NotAResult { .. } => {
+                Self::new(Exit::Usage, error.to_string())
+            }
             other => Self::new(Exit::RunFailed, other.to_string()),
         }
     }
@@ -95,6 +97,8 @@ fn main() -> ExitCode {
     start_tracing(&arguments);
     let outcome = match &arguments.command {
         Command::Run(run) => commands::run::run(&arguments.global, run),
+        Command::Aa(aa) => commands::aa::run(&arguments.global, aa),
+        Command::Compare(compare) => commands::compare::run(compare),
         Command::Validate(validate) => commands::validate::run(&arguments.global, validate),
         Command::Init(init) => commands::init::run(&arguments.global, init),
         Command::Import(import) => commands::import::run(&arguments.global, import),

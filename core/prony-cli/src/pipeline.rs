@@ -23,6 +23,29 @@ pub(crate) fn open(global: &Global, source: &Source, registry: &Registry) -> Opt
     })
 }
 
+/// Loads a pipeline that another one was turned into, under the other's name.
+pub(crate) fn turned(
+    name: &str,
+    text: String,
+    layers: &Layers,
+    registry: &Registry,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let inputs = Inputs {
+        // What is laid over the other one is in it.
+        files: vec![(name.to_owned(), text)],
+        set: &[],
+        var: &[],
+        read: &|_| Err("there is nothing to extend".to_owned()),
+        env: &|name| std::env::var(name).ok(),
+        plugins: &Locked(registry),
+    };
+    let loaded = prony_config::load_all(&inputs)?;
+    if is_denied(layers, &loaded.warnings) {
+        return Err(loaded.warnings);
+    }
+    Ok(loaded)
+}
+
 /// What the results must say about a pipeline: its warnings, and those it allows.
 pub(crate) fn notes(loaded: &Loaded) -> Vec<String> {
     let warning = |warning: &Diagnostic| format!("{}: {}", warning.code, warning.message);

@@ -6,6 +6,7 @@
 //!
 //! Nothing here does I/O or reads a clock or the environment.
 
+mod against_itself;
 mod codes;
 mod condition;
 mod duration;
@@ -30,6 +31,7 @@ mod tree;
 mod wording;
 mod yaml;
 
+pub use against_itself::AgainstItself;
 pub use codes::{CODES, Code, explain};
 pub use condition::Condition;
 pub use duration::Duration;
@@ -49,6 +51,7 @@ pub use stage::{
     Unload, Warmup, Work,
 };
 pub use threshold::{Metric, Statistic, Threshold};
+pub use wording::nearest;
 pub use yaml::MAX_BYTES;
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// Names, nearest to a word first.
-pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut ranked: Vec<_> = names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&shorten(word), name), name))

@@ -6,6 +6,7 @@
 //! - [`summary`]: the metrics of one model on one engine;
 //! - [`comparison`]: a candidate against the baseline;
 //! - [`delivered`]: the load that was delivered, against the one that was asked for;
+//! - [`across`]: the results of two runs side by side;
 //! - [`definition`]: the metrics as other tools define them;
 //! - [`cache`]: whether an engine kept to the state of its prefix cache;
 //! - [`tokens`]: an engine's count of tokens against an independent one;
@@ -15,6 +16,7 @@
 //!
 //! Nothing here does I/O or reads a clock.
 
+pub mod across;
 pub mod cache;
 pub mod comparison;
 pub mod definition;

@@ -6,7 +6,7 @@ use crate::delivered::delivered;
 use crate::record::Record;
 use crate::statistics::distribution;
 use crate::tokens;
-use prony_plugin_sdk::result::{Distribution, EngineResult};
+use prony_plugin_sdk::result::{CycleResult, Distribution, EngineResult};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one visit says of a group beside its requests.
@@ -82,6 +82,7 @@ pub fn engine(
             .map(u64::from)
             .sum(),
         output_tokens_per_sec: throughput(measured, visits, concurrency),
+        by_cycle: Vec::new(),
         request_latency_ms: over(&|record| Some(record.latency_ns() as f64 / MS)),
         time_to_first_token_ms: over(&|record| {
             record.time_to_first_token_ns().map(|ns| ns as f64 / MS)
@@ -148,6 +149,43 @@ pub fn engine(
             .find(|record| record.place.prompt == 0)
             .map(|record| record.text.clone()),
     }
+}
+
+/// What each cycle gives, in their order: those with at least `whole` requests.
+/// `failed` are the cycles in which something failed that the measurement rests on.
+pub fn by_cycle(
+    measured: &[&Record],
+    visits: &[Visit],
+    failed: &BTreeSet<u32>,
+    whole: usize,
+    concurrency: u32,
+) -> Vec<CycleResult> {
+    let mut cycles = BTreeMap::<u32, Vec<&Record>>::new();
+    for record in measured {
+        cycles.entry(record.place.cycle).or_default().push(record);
+    }
+    cycles.retain(|_, records| records.len() >= whole.max(1));
+    let result = |(cycle, records): (u32, Vec<&Record>)| {
+        let visits: Vec<Visit> = visits
+            .iter()
+            .copied()
+            .filter(|visit| visit.cycle == cycle)
+            .collect();
+        let counted = |record: &&Record| record.ok() && record.count_is_plausible();
+        let good = !failed.contains(&cycle) && records.iter().all(counted);
+        let seconds = |ns: Option<u64>| ns.unwrap_or_default() as f64 / 1e9;
+        let starts = records.iter().map(|record| record.stamps.intended_ns);
+        let ends = records.iter().map(|record| record.stamps.end_ns);
+        CycleResult {
+            cycle,
+            start_s: seconds(starts.min()),
+            end_s: seconds(ends.max()),
+            output_tokens_per_sec: good
+                .then(|| throughput(&records, &visits, concurrency))
+                .flatten(),
+        }
+    };
+    cycles.into_iter().map(result).collect()
 }
 
 /// Processor time over wall-clock time of the measured stages, in percent of one core.

@@ -466,6 +466,7 @@ fn measured_on_one() -> ModelResult {
         cache: None,
         engines: vec![engine("a", &records, &[], 1), engine("b", &[], &[], 1)],
         comparisons: Vec::new(),
+        noise_floor: None,
         failures: Vec::new(),
     }
 }

@@ -133,7 +133,36 @@ pub fn find_run(results: &Path, name: &str) -> Result<RunFolder> {
     Err(Error::NoRun {
         name: name.to_owned(),
         results: results.to_owned(),
+        similar: similar(results, name),
     })
+}
+
+/// The most runs that are offered in place of one that is not there.
+const OFFERED: usize = 3;
+
+/// The runs that may be meant by a name: those that contain it, the newest first, or those
+/// that differ least.
+fn similar(results: &Path, name: &str) -> Vec<String> {
+    let ids: Vec<String> = runs(results).iter().map(RunFolder::id).collect();
+    let containing = ids.iter().rev().filter(|id| id.contains(name));
+    let mut offered: Vec<String> = containing.cloned().collect();
+    if offered.is_empty() {
+        let ids = ids.iter().map(String::as_str);
+        let nearest = prony_config::nearest(name, ids).into_iter();
+        offered = nearest.map(ToOwned::to_owned).collect();
+    }
+    offered.truncate(OFFERED);
+    offered
+}
+
+/// Names for the end of a message.
+pub(crate) fn named(similar: &[String]) -> String {
+    let names: Vec<String> = similar.iter().map(|name| format!("`{name}`")).collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; similar: {}", names.join(", "))
+    }
 }
 
 /// The run that is meant when none is named.

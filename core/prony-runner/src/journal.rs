@@ -3,6 +3,7 @@
 //! A line is handed to the system in one write before the run goes on, so a run
 //! that dies loses at most the request in flight.
 
+use crate::noise::KnownNoise;
 use crate::{Error, Result};
 use prony_machine::Warning;
 use prony_metrics::record::Record;
@@ -273,6 +274,9 @@ pub struct Started {
     pub environment: Environment,
     /// With which plugins.
     pub plugins: Vec<PluginInfo>,
+    /// What engines have shown against themselves on this machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub noise: Vec<KnownNoise>,
     /// What there was to say about the pipeline file, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

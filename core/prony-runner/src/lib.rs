@@ -13,8 +13,10 @@ mod folder;
 mod images;
 mod journal;
 mod looks;
+mod noise;
 mod past;
 pub mod process;
+mod recorded;
 mod report;
 mod result;
 mod runner;
@@ -29,7 +31,9 @@ pub mod worker;
 
 pub use folder::{Newest, RunFolder, find_run, newest_run, runs};
 pub use journal::{Event, Family, Journal, ModelInfo, Started, Subject, Visited, is_running, read};
+pub use noise::{KnownNoise, Noise};
 pub use past::past;
+pub use recorded::{recorded, seconds_between};
 pub use report::{Reported, report};
 pub use result::{result, result_of};
 pub use runner::{Finished, Options, Runner};
@@ -59,12 +63,22 @@ pub enum Error {
         reason: String,
     },
     /// No such run.
-    #[error("there is no run `{name}`: give a folder below `{}`, `latest`, or a path", results.display())]
+    #[error("there is no run `{name}`: give a folder below `{}`, `latest`, or a path{}", results.display(), folder::named(similar))]
     NoRun {
         /// What was asked for.
         name: String,
         /// Where runs are.
         results: std::path::PathBuf,
+        /// Runs whose names are like it.
+        similar: Vec<String>,
+    },
+    /// A file is no result of prony's, or of another version.
+    #[error("`{}` is not a result that prony can read: {reason}", path.display())]
+    NotAResult {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// A plugin is missing or damaged.
     #[error(transparent)]

@@ -16,7 +16,7 @@ use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
 use prony_plugin_sdk::result::{
     Cache, CacheCheck, CacheOutcome, Comparison, Family as FamilyResult, ImageInfo, ModelResult,
-    Outcome, Overall, Run, RunResult, SCHEMA, Selfcheck, Verdict, Workload,
+    NoiseFloor, Outcome, Overall, Run, RunResult, SCHEMA, Selfcheck, Verdict, Workload,
 };
 use prony_plugin_sdk::words::count;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -343,6 +343,7 @@ impl<'a> Group<'a> {
                         records,
                         visits,
                         clients,
+                        failed,
                         ..
                     } = sample;
                     let mut engine = summary::engine(name, records, visits, self.stage.concurrency);
@@ -353,10 +354,19 @@ impl<'a> Group<'a> {
                         .stage
                         .cache
                         .map(|stated| check_cache(cache(stated), records, repeated));
+                    engine.by_cycle = summary::by_cycle(
+                        records,
+                        visits,
+                        failed,
+                        // With a limit in time, as many as there was time for.
+                        self.stage.seconds.map_or(self.stage.requests, |_| 1) as usize,
+                        self.stage.concurrency,
+                    );
                     engine
                 })
                 .collect(),
             comparisons,
+            noise_floor: self.noise_floor(),
             failures: of_model.iter().chain(of_engines).cloned().collect(),
         }
     }
@@ -364,6 +374,14 @@ impl<'a> Group<'a> {
     fn sample(&self, engine: &'a str) -> &'a Sample<'a> {
         self.samples
             .group(&self.model.cell, &self.model.id, engine, &self.stage.id)
+    }
+
+    fn noise_floor(&self) -> Option<NoiseFloor> {
+        let known = self.started.noise.iter().find(|known| {
+            (&known.cell, &known.model, &known.measure)
+                == (&self.model.cell, &self.model.id, &self.stage.id)
+        });
+        known.map(|known| known.floor.clone())
     }
 }
 

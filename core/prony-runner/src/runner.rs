@@ -5,6 +5,7 @@ use crate::folder::RunFolder;
 use crate::images::Images;
 use crate::journal::{Event, SCHEMA, StageOf, Started, Writer};
 use crate::looks::Looks;
+use crate::noise::Noise;
 use crate::selfcheck;
 use crate::setup::{self, ModelFiles};
 use crate::step::{self, Surroundings};
@@ -101,6 +102,9 @@ impl<'a> Runner<'a> {
         let mut notes = notes;
         notes.extend(state.warnings(&machine).into_iter().map(|it| it.message));
         let subject = subject(pipeline);
+        let (noise, problem) = Noise::open(&options.cache, &machine.digest);
+        notes.extend(problem);
+        let noise = noise.of(&subject, plan);
         let started = Started {
             schema: SCHEMA.to_owned(),
             prony_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -113,6 +117,7 @@ impl<'a> Runner<'a> {
             plan: plan.clone(),
             environment: environment::of(&machine, &state),
             plugins: plugins(pipeline, registry)?,
+            noise,
             notes,
         };
         let looks = Looks::new(plan, &subject, pipeline.schedule.stop);

@@ -101,6 +101,7 @@ fn journal(pipeline: &Pipeline, fate: impl Fn(&Visit) -> Fate) -> Journal {
             gpus: Vec::new(),
         },
         plugins: Vec::new(),
+        noise: Vec::new(),
         notes: vec!["[F0001] a note".to_owned()],
     };
     Journal {

@@ -337,6 +337,10 @@ pub struct ModelResult {
     pub engines: Vec<EngineResult>,
     /// The candidates against the baseline.
     pub comparisons: Vec<Comparison>,
+    /// What an engine of these shows against itself on this machine; absent where `prony aa`
+    /// has not measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_floor: Option<NoiseFloor>,
     /// What went wrong, if anything.
     pub failures: Vec<Failure>,
 }
@@ -472,6 +476,28 @@ pub struct Lengths {
     pub max: f64,
 }
 
+/// What comparing an engine with itself has shown: differences that are none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NoiseFloor {
+    /// The engine that was on both sides. If several of a run were, that with the largest
+    /// deviation.
+    pub engine: String,
+    /// Standard deviation of a cycle's difference, in percent.
+    pub standard_deviation_percent: f64,
+    /// The smallest true difference, in percent, that the cycles planned for this run can be
+    /// expected to show; absent if they are too few for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detectable_percent: Option<f64>,
+    /// Runs that named a winner, which there is not.
+    pub wins: u32,
+    /// Runs of the engine against itself.
+    pub runs: u32,
+    /// Cycles of all of them together.
+    pub cycles: u32,
+    /// When the last of them was made: RFC 3339, UTC.
+    pub at: String,
+}
+
 /// A stage that failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
@@ -509,6 +535,9 @@ pub struct EngineResult {
     /// Output tokens of successful requests over the time of *all* requests
     /// (ratio of sums): a failed request costs time and brings no tokens.
     pub output_tokens_per_sec: Option<f64>,
+    /// The throughput of each cycle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_cycle: Vec<CycleResult>,
     /// From sending to the last byte, successful requests.
     pub request_latency_ms: Option<Distribution>,
     /// From sending to the first token.
@@ -565,6 +594,20 @@ pub struct EngineResult {
     pub engine_versions: Vec<String>,
     /// The answer to the first prompt, as a check that it is an answer.
     pub sample_output: Option<String>,
+}
+
+/// One cycle of one engine. A cycle that was cut short is not there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CycleResult {
+    /// The cycle, from 1.
+    pub cycle: u32,
+    /// When its first measured request was due, in seconds since the run's start.
+    pub start_s: f64,
+    /// When its last measured request ended, in seconds since the run's start.
+    pub end_s: f64,
+    /// As [`EngineResult::output_tokens_per_sec`]; absent if something in the cycle failed, or
+    /// tokens are not counted or their count is not plausible.
+    pub output_tokens_per_sec: Option<f64>,
 }
 
 /// What the load client did and needed: the proof that it is not what was measured. Of

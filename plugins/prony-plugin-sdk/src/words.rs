@@ -4,7 +4,9 @@
 //! All texts are single lines without control characters, whatever the names
 //! in the pipeline contain.
 
-use crate::result::{Comparison, EngineResult, Failure, Interval, ModelResult, Outcome, Verdict};
+use crate::result::{
+    Comparison, EngineResult, Failure, Interval, ModelResult, NoiseFloor, Outcome, Verdict,
+};
 
 /// Stands for a value that does not exist.
 pub const MISSING: &str = "–";
@@ -252,6 +254,28 @@ impl Comparison {
         } else {
             format!(" ({})", parts.join(", "))
         }
+    }
+}
+
+impl NoiseFloor {
+    /// What it says, as a sentence without a full stop, for example `A against itself
+    /// differs by 1.2 % from cycle to cycle (standard deviation of 160 cycles; 1 of 20 runs
+    /// named a winner), so a difference has to be about 1.5 % to be found`.
+    pub fn sentence(&self) -> String {
+        let found = self.detectable_percent.map_or_else(String::new, |value| {
+            format!(
+                ", so a difference has to be about {} to be found",
+                percent(value)
+            )
+        });
+        format!(
+            "{} against itself differs by {} from cycle to cycle (standard deviation of {}; {} of {} named a winner){found}",
+            one_line(&self.engine),
+            percent(self.standard_deviation_percent),
+            count(self.cycles.into(), "cycle"),
+            self.wins,
+            count(self.runs.into(), "run"),
+        )
     }
 }
 
@@ -594,6 +618,7 @@ mod tests {
             succeeded: 1,
             requests: 1,
             output_tokens_per_sec: Some(1.0),
+            by_cycle: Vec::new(),
             cycles: 1,
             success_rate: Some(1.0),
             errors: [].into(),
@@ -640,6 +665,7 @@ mod tests {
                 .chain(verdicts.iter().map(|(name, _)| *name))
                 .map(engine)
                 .collect(),
+            noise_floor: None,
             comparisons: verdicts
                 .iter()
                 .map(|(name, verdict)| Comparison {

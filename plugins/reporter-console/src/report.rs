@@ -34,6 +34,15 @@ pub(crate) fn report(result: &RunResult, width: usize) -> String {
         text.push('\n');
         text.push_str(&comparisons(&compared, grouped(result), width));
     }
+    let floors = result.models.iter().filter_map(|model| {
+        let floor = model.noise_floor.as_ref()?;
+        Some(format!(
+            "{}: {}",
+            one_line(&model.label()),
+            floor.sentence()
+        ))
+    });
+    text.push_str(&list("Noise floor of this machine", floors, width));
     if !result.thresholds.is_empty() {
         text.push_str("\nThresholds\n");
         text.push_str(&thresholds(&result.thresholds, width));

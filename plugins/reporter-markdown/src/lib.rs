@@ -15,6 +15,8 @@
 //! - `result.models[].engines[].times_to_tokens`: pairs of a number of tokens and the
 //!   distribution of the time to them;
 //! - `result.selfcheck[].sentence`, if the pipeline asks for a selfcheck;
+//! - `result.models[].noise_floor.sentence`: what is known of the machine's noise, if
+//!   there is a `noise_floor`;
 //! - `result.engines[].config_json`: the config as indented JSON;
 //! - `result.cells[].workload_json`: what a cell asks for instead, as indented
 //!   JSON, if it does;

@@ -55,6 +55,9 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             let times: Vec<_> = engine.cadence.time_to_tokens_ms.iter().collect();
             into["engines"][index]["times_to_tokens"] = json!(times);
         }
+        if let Some(floor) = &model.noise_floor {
+            into["noise_floor"]["sentence"] = floor.sentence().into();
+        }
         for (index, comparison) in model.comparisons.iter().enumerate() {
             let into = &mut into["comparisons"][index];
             into["sentence"] = comparison.sentence().into();

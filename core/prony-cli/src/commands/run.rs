@@ -8,7 +8,7 @@ use prony_config::Pipeline;
 use prony_plan::{Estimate, Plan};
 use prony_plugin_host::Registry;
 use prony_plugin_sdk::{Kind, result, words};
-use prony_runner::{Options, RunFolder, Runner};
+use prony_runner::{Options, Reported, RunFolder, Runner};
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -24,43 +24,19 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
     if !global.quiet && !arguments.json {
         announce(&pipeline, &plan, &arguments.results);
     }
-    let options = options(global, &arguments.source.file)?;
+    let job = Job {
+        global,
+        registry: &registry,
+        file: &arguments.source.file,
+        results: &arguments.results,
+    };
     load_plugins(&pipeline, &registry)?;
-    let folder = RunFolder::create(&arguments.results, &pipeline.name).map_err(|error| {
-        let message =
-            format!("cannot make a folder for the run: {error}; `--results DIR` puts it elsewhere");
-        Failure::new(Exit::RunFailed, message)
-    })?;
-    let resolved = resolved(&pipeline)?;
-    let mut progress = Progress::new(global, &plan);
-
-    let finished = runtime()?.block_on(async {
-        let stop = stop_on_signal(folder.path())?;
-        let mut observer = |event: &prony_runner::Event| progress.see(event);
-        let runner = Runner::new(
-            &pipeline,
-            &resolved,
-            notes,
-            &plan,
-            &registry,
-            &options,
-            &folder,
-            stop,
-            &mut observer,
-        )?;
-        Ok::<_, Failure>(runner.run().await?)
-    })?;
-    progress.end();
-
-    let result = prony_runner::result_of(&folder)?;
-    let mut reported = prony_runner::report(
-        &result,
-        &pipeline.reporters,
-        pipeline.report.on_failure,
-        &registry,
-        &folder,
-    )?;
-    folder.make_latest()?;
+    let folder = job.folder(&pipeline)?;
+    let stop = stop_on_signal(&format!(
+        "what was measured is in {0}: `prony report {0}` reports it",
+        folder.path().display()
+    ))?;
+    let (outcome, result, mut reported) = job.run(&pipeline, notes, &plan, &folder, &stop)?;
     if arguments.json {
         print_json(&result)?;
         reported.stdout.clear();
@@ -69,7 +45,7 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
         eprintln!("results are in {}", folder.path().display());
     }
     let reports = super::report::show(global, &reported);
-    Ok(match finished.outcome {
+    Ok(match outcome {
         result::Outcome::Completed if reports == Exit::Ok => valid(&result),
         result::Outcome::Completed => reports,
         result::Outcome::Failed => Exit::RunFailed,
@@ -77,9 +53,71 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
     })
 }
 
+/// What runs of a command have in common.
+pub(super) struct Job<'a> {
+    pub(super) global: &'a Global,
+    pub(super) registry: &'a Registry,
+    /// The pipeline file.
+    pub(super) file: &'a Path,
+    /// Folder that gets a new folder for each run.
+    pub(super) results: &'a Path,
+}
+
+impl Job<'_> {
+    /// A new folder for a run.
+    pub(super) fn folder(&self, pipeline: &Pipeline) -> Result<RunFolder, Failure> {
+        RunFolder::create(self.results, &pipeline.name).map_err(|error| {
+            let message = format!(
+                "cannot make a folder for the run: {error}; `--results DIR` puts it elsewhere"
+            );
+            Failure::new(Exit::RunFailed, message)
+        })
+    }
+
+    /// Runs a pipeline and writes its reports; `stop` turns true when it is to end.
+    pub(super) fn run(
+        &self,
+        pipeline: &Pipeline,
+        notes: Vec<String>,
+        plan: &Plan,
+        folder: &RunFolder,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(result::Outcome, result::RunResult, Reported), Failure> {
+        let options = options(self.global, self.file)?;
+        let resolved = resolved(pipeline)?;
+        let mut progress = Progress::new(self.global, plan);
+        let finished = runtime()?.block_on(async {
+            let mut observer = |event: &prony_runner::Event| progress.see(event);
+            let runner = Runner::new(
+                pipeline,
+                &resolved,
+                notes,
+                plan,
+                self.registry,
+                &options,
+                folder,
+                stop.clone(),
+                &mut observer,
+            )?;
+            Ok::<_, Failure>(runner.run().await?)
+        })?;
+        progress.end();
+        let result = prony_runner::result_of(folder)?;
+        let reported = prony_runner::report(
+            &result,
+            &pipeline.reporters,
+            pipeline.report.on_failure,
+            self.registry,
+            folder,
+        )?;
+        folder.make_latest()?;
+        Ok((finished.outcome, result, reported))
+    }
+}
+
 /// Loads every plugin of a pipeline. One that cannot be, such as a file that is not the
 /// locked one any more, is told before there is a run.
-fn load_plugins(pipeline: &Pipeline, registry: &Registry) -> Result<(), Failure> {
+pub(super) fn load_plugins(pipeline: &Pipeline, registry: &Registry) -> Result<(), Failure> {
     for engine in &pipeline.engines {
         registry.load(Kind::Engine, &engine.plugin)?;
     }
@@ -186,10 +224,10 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Turns true at the first Ctrl-C, SIGTERM or SIGHUP: engines are stopped and
-/// what was measured is reported. A second one kills everything at once; what
-/// was measured is in the journal in `folder`.
+/// what was measured is reported. A second one kills everything at once; `left`
+/// says where what was measured is.
 /// On a thread of its own, so that it is heard whatever the run is busy with.
-fn stop_on_signal(folder: &Path) -> Result<watch::Receiver<bool>, Failure> {
+pub(super) fn stop_on_signal(left: &str) -> Result<watch::Receiver<bool>, Failure> {
     let (sender, receiver) = watch::channel(false);
     let failure = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());
     let runtime = runtime()?;
@@ -201,7 +239,7 @@ fn stop_on_signal(folder: &Path) -> Result<watch::Receiver<bool>, Failure> {
         listen(SignalKind::hangup())?,
     );
     drop(inside);
-    let folder = folder.display().to_string();
+    let left = left.to_owned();
     let watch = async move {
         loop {
             tokio::select! {
@@ -211,9 +249,7 @@ fn stop_on_signal(folder: &Path) -> Result<watch::Receiver<bool>, Failure> {
             }
             if sender.send_replace(true) {
                 prony_runner::process::kill_all();
-                eprintln!(
-                    "killed; what was measured is in {folder}: `prony report {folder}` reports it"
-                );
+                eprintln!("killed; {left}");
                 #[expect(clippy::exit, reason = "the user asked twice")]
                 std::process::exit(Exit::Interrupted as i32);
             }

@@ -8,7 +8,9 @@
 
 mod kit;
 
+mod aa;
 mod cli;
+mod compare;
 mod config;
 mod custom_pipelines;
 mod failing_engines;

@@ -1,5 +1,6 @@
 //! Tests of loading, by what a user would notice.
 
+mod against_itself;
 mod duration;
 mod explain;
 mod fairness;

@@ -29,6 +29,12 @@ pub struct Pilot {
     pub feasible: bool,
 }
 
+/// The difference, as a log ratio, that `cycles` cycles can tell with 90 % power, when the
+/// standard deviation of a cycle is `sd`: `sd sqrt(12 / cycles)`.
+pub fn detectable(sd: f64, cycles: usize) -> f64 {
+    sd * (DETECTABLE / cycles as f64).sqrt()
+}
+
 /// Plans from the log ratios of the first cycles; `None` of fewer than
 /// [`PILOT_CYCLES`], whose deviation says too little.
 ///
@@ -49,7 +55,7 @@ pub fn outlook(d: &[f64], margin: f64, max_cycles: usize) -> Option<Pilot> {
     Some(Pilot {
         standard_deviation: sd,
         expected_cycles,
-        detectable: sd * (DETECTABLE / max_cycles as f64).sqrt(),
+        detectable: detectable(sd, max_cycles),
         feasible: expected_cycles <= max_cycles as f64,
     })
 }

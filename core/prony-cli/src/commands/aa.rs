@@ -1,0 +1,354 @@
+//! `prony aa`: an engine against itself.
+
+use crate::arguments::{Aa, Global};
+use crate::commands::print_json;
+use crate::commands::run::{Job, load_plugins, stop_on_signal};
+use crate::{Exit, Failure, Outcome, pipeline, plugins};
+use prony_config::{AgainstItself, Loaded, Pipeline};
+use prony_metrics::statistics::pilot::detectable;
+use prony_metrics::statistics::sequential::{MAX_CYCLES_RELOAD, Rule, Sequential};
+use prony_metrics::statistics::{chance_wins, standard_deviation};
+use prony_plan::Plan;
+use prony_plugin_host::Registry;
+use prony_plugin_sdk::result::{Comparison, Interval, RunResult, Verdict};
+use prony_plugin_sdk::words::{count, one_line, optional, percent};
+use prony_runner::{Noise, RunFolder};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// Runs from which on their winners are counted against what chance allows.
+const ENOUGH_RUNS: usize = 20;
+/// The code of a warning that is allowed and does not come up.
+const UNUSED_ALLOW: &str = "P0320";
+/// The largest seed that a pipeline can have, plus one.
+const SEEDS: u64 = 1 << 53;
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Found {
+    engine: String,
+    /// Folders of the runs.
+    runs: Vec<String>,
+    groups: Vec<Group>,
+    /// Comparisons that named a winner.
+    wins: u64,
+    /// Comparisons.
+    comparisons: u64,
+    /// As many winners may be chance; absent of so few runs that it says nothing.
+    allowed_wins: Option<u64>,
+}
+
+/// One model, cell and `measure` stage over all runs.
+#[derive(Debug, Serialize)]
+struct Group {
+    label: String,
+    runs: Vec<One>,
+    /// Cycles of all runs.
+    cycles: usize,
+    standard_deviation_percent: Option<f64>,
+    /// The smallest difference that the planned cycles can be expected to show.
+    detectable_percent: Option<f64>,
+}
+
+/// One comparison of the engine with itself.
+#[derive(Debug, Serialize)]
+struct One {
+    run: String,
+    verdict: Verdict,
+    cycles: u32,
+    difference_percent: Option<f64>,
+    interval: Option<Interval>,
+    reason: String,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Aa) -> Outcome {
+    let registry = plugins::registry(global)?;
+    let (given, diagnostics) =
+        pipeline::load(&arguments.source.file, &arguments.source.layers, &registry);
+    let Some(given) = given else {
+        pipeline::show(global, &diagnostics);
+        return Ok(Exit::InvalidPipeline);
+    };
+    let engine = engine(&given.pipeline, arguments.engine.as_deref())?;
+    let cycles = cycles(global, &given.pipeline, arguments);
+    let job = Job {
+        global,
+        registry: &registry,
+        file: &arguments.source.file,
+        results: &arguments.results,
+    };
+    let stop = stop_on_signal(&format!(
+        "what was measured is in the newest folder below {}: `prony report` reports it",
+        arguments.results.display()
+    ))?;
+    let begin = Instant::now();
+    let mut longest = Duration::ZERO;
+    let mut done: Vec<(RunFolder, RunResult)> = Vec::new();
+    let mut exit = Exit::Ok;
+    for number in 0..arguments.runs {
+        if let Some(limit) = arguments.limit
+            && begin.elapsed() + longest > limit.to_std()
+        {
+            eprintln!(
+                "note: ended after {} of {}: the next would go beyond the limit",
+                done.len(),
+                count(arguments.runs.into(), "run")
+            );
+            break;
+        }
+        let aa = AgainstItself {
+            engine: &engine,
+            cycles,
+            seed: (given.pipeline.schedule.seed + u64::from(number)) % SEEDS,
+        };
+        let Some(loaded) = turned(
+            global,
+            arguments,
+            &aa,
+            &given.pipeline,
+            &registry,
+            number == 0,
+        ) else {
+            return Ok(Exit::InvalidPipeline);
+        };
+        let notes = pipeline::notes(&loaded);
+        let pipeline = loaded.pipeline;
+        if number == 0 {
+            load_plugins(&pipeline, &registry)?;
+        }
+        if arguments.runs > 1 && !global.quiet {
+            eprintln!("run {} of {}", number + 1, arguments.runs);
+        }
+        let started = Instant::now();
+        let folder = job.folder(&pipeline)?;
+        let plan = Plan::new(&pipeline);
+        let (_, result, reported) = job.run(&pipeline, notes, &plan, &folder, &stop)?;
+        longest = longest.max(started.elapsed());
+        if arguments.runs == 1 && !arguments.json {
+            super::report::show(global, &reported);
+        }
+        for reason in &result.invalid {
+            eprintln!("error: not valid: {reason}");
+            exit = Exit::NotValid;
+        }
+        match result.run.outcome {
+            prony_plugin_sdk::result::Outcome::Completed => {}
+            prony_plugin_sdk::result::Outcome::Failed => exit = Exit::RunFailed,
+            _ => exit = Exit::Interrupted,
+        }
+        if exit == Exit::Interrupted {
+            // Its cycles are too few for what was designed; it is in its folder.
+            break;
+        }
+        done.push((folder, result));
+        keep(global, &done)?;
+        if exit != Exit::Ok {
+            break;
+        }
+    }
+    let found = found(engine, cycles, &done);
+    if arguments.json {
+        print_json(&found)?;
+    } else {
+        show(&found, cycles);
+    }
+    if let Some(allowed) = found.allowed_wins
+        && found.wins > allowed
+        && exit == Exit::Ok
+    {
+        eprintln!(
+            "error: {} of {} named a winner, and chance would hardly name more than {allowed}: do not trust verdicts of this machine as it is",
+            found.wins,
+            count(found.comparisons, "comparison")
+        );
+        exit = Exit::RunFailed;
+    }
+    Ok(exit)
+}
+
+/// The engine that is meant.
+fn engine(pipeline: &Pipeline, asked: Option<&str>) -> Result<String, Failure> {
+    let names: Vec<&str> = pipeline.engines.iter().map(|it| it.name.as_str()).collect();
+    let baseline = pipeline.compare.as_ref().map(|it| it.baseline.as_str());
+    let name = asked.or(baseline).or(names.first().copied());
+    let name = name.unwrap_or_default();
+    if names.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    let nearest = prony_config::nearest(name, names);
+    let known: Vec<String> = nearest.iter().map(|it| format!("`{it}`")).collect();
+    let message = format!(
+        "there is no engine `{name}`; there are {}",
+        known.join(", ")
+    );
+    Err(Failure::new(Exit::Usage, message))
+}
+
+/// As many as asked for, or as the pipeline has if a verdict can come of them.
+fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Aa) -> u32 {
+    let given = pipeline.schedule.cycles;
+    let rule = |cycles: u32| Rule::new(0.0, cycles as usize);
+    let can_decide = |cycles: u32| Sequential::new(rule(cycles)).first_look().is_some();
+    match arguments.cycles {
+        Some(cycles) => cycles,
+        None if can_decide(given) => given,
+        None => {
+            let cycles = MAX_CYCLES_RELOAD as u32;
+            if !global.quiet {
+                eprintln!(
+                    "note: the pipeline has {}, too few for a verdict; {cycles} are used (`--cycles` says otherwise)",
+                    count(given.into(), "cycle")
+                );
+            }
+            cycles
+        }
+    }
+}
+
+/// The pipeline with the engine on both sides; what there is to say about it is shown once.
+fn turned(
+    global: &Global,
+    arguments: &Aa,
+    aa: &AgainstItself<'_>,
+    given: &Pipeline,
+    registry: &Registry,
+    first: bool,
+) -> Option<Loaded> {
+    let file = aa.of(given)?;
+    let text = serde_yaml::to_string(&file).ok()?;
+    let name = format!(
+        "{} ({} against itself)",
+        arguments.source.file.display(),
+        aa.engine
+    );
+    match pipeline::turned(&name, text, &arguments.source.layers, registry) {
+        Ok(mut loaded) => {
+            // What the pipeline allows of other engines does not come up here.
+            loaded.warnings.retain(|it| it.code != UNUSED_ALLOW);
+            if first {
+                pipeline::show(global, &loaded.warnings);
+            }
+            Some(loaded)
+        }
+        Err(diagnostics) => {
+            pipeline::show(global, &diagnostics);
+            None
+        }
+    }
+}
+
+/// Keeps what is known by now for later results of this machine.
+fn keep(global: &Global, done: &[(RunFolder, RunResult)]) -> Result<(), Failure> {
+    let Some((_, first)) = done.first() else {
+        return Ok(());
+    };
+    let (mut noise, _) = Noise::open(&plugins::cache(global), &first.environment.machine);
+    Ok(noise.keep(done)?)
+}
+
+fn found(engine: String, planned: u32, done: &[(RunFolder, RunResult)]) -> Found {
+    let mut groups: Vec<(Group, Vec<f64>)> = Vec::new();
+    for (folder, result) in done {
+        for model in &result.models {
+            let Some(comparison) = model.comparisons.first() else {
+                continue;
+            };
+            let label = model.label();
+            let known = groups.iter().position(|(group, _)| group.label == label);
+            let at = known.unwrap_or_else(|| {
+                groups.push((
+                    Group {
+                        label,
+                        runs: Vec::new(),
+                        cycles: 0,
+                        standard_deviation_percent: None,
+                        detectable_percent: None,
+                    },
+                    Vec::new(),
+                ));
+                groups.len() - 1
+            });
+            groups[at].0.runs.push(one(folder, comparison));
+            groups[at].1.extend(&comparison.cycle_log_ratios);
+        }
+    }
+    let groups: Vec<Group> = groups
+        .into_iter()
+        .map(|(group, ratios)| {
+            let deviation = (ratios.len() > 1).then(|| standard_deviation(&ratios));
+            let percent = |log: f64| log.exp_m1() * 100.0;
+            Group {
+                cycles: ratios.len(),
+                standard_deviation_percent: deviation.map(percent),
+                detectable_percent: deviation.map(|it| percent(detectable(it, planned as usize))),
+                ..group
+            }
+        })
+        .collect();
+    let all = || groups.iter().flat_map(|group| &group.runs);
+    let wins = all().filter(|one| one.is_win()).count() as u64;
+    let comparisons = all().count() as u64;
+    Found {
+        engine,
+        runs: done.iter().map(|(folder, _)| folder.id()).collect(),
+        wins,
+        comparisons,
+        allowed_wins: (done.len() >= ENOUGH_RUNS).then(|| chance_wins(comparisons)),
+        groups,
+    }
+}
+
+fn one(folder: &RunFolder, comparison: &Comparison) -> One {
+    One {
+        run: folder.id(),
+        verdict: comparison.verdict,
+        cycles: comparison.cycles,
+        difference_percent: comparison.difference_percent,
+        interval: comparison.interval,
+        reason: comparison.reason.clone(),
+    }
+}
+
+impl One {
+    fn is_win(&self) -> bool {
+        matches!(self.verdict, Verdict::Faster | Verdict::Slower)
+    }
+}
+
+fn show(found: &Found, planned: u32) {
+    println!("{} against itself", one_line(&found.engine));
+    for group in &found.groups {
+        println!("\n{}", one_line(&group.label));
+        for one in &group.runs {
+            let interval = one.interval.map_or_else(
+                || "no interval".to_owned(),
+                |it| format!("{:+.2} … {:+.2} %", it.low_percent, it.high_percent),
+            );
+            let told = match one.verdict {
+                Verdict::Inconclusive => format!("inconclusive: {}", one_line(&one.reason)),
+                verdict if one.is_win() => format!("{}, a false winner", verdict.word()),
+                verdict => verdict.word().to_owned(),
+            };
+            println!(
+                "  {}: {interval}, {told}",
+                count(one.cycles.into(), "cycle")
+            );
+        }
+        println!(
+            "  a cycle differs by {} (standard deviation of {}); {} can be expected to show differences from {}",
+            optional(group.standard_deviation_percent, percent),
+            count(group.cycles as u64, "cycle"),
+            count(planned.into(), "cycle"),
+            optional(group.detectable_percent, percent)
+        );
+    }
+    println!(
+        "\n{} of {} named a winner, and there is none{}",
+        found.wins,
+        count(found.comparisons, "comparison"),
+        found.allowed_wins.map_or_else(
+            || format!("; from {ENOUGH_RUNS} runs on (`--runs`) that is held against chance"),
+            |allowed| format!("; chance allows {allowed}")
+        )
+    );
+}

@@ -1,0 +1,402 @@
+//! What engines have shown against themselves on a machine: a file per machine in prony's
+//! cache folder, written by `prony aa` and read at the start of every run.
+//!
+//! A difference between an engine and itself is noise. How large it gets depends on the
+//! machine, the engine with its options, the model and what is asked of it, so a floor
+//! holds only where all of them are the same.
+
+use crate::folder::RunFolder;
+use crate::journal::{self, Started, Subject};
+use crate::{Error, Result};
+use prony_metrics::statistics::pilot::detectable;
+use prony_metrics::statistics::{smallest_sample, standard_deviation};
+use prony_plan::{Plan, Stage};
+use prony_plugin_host::sha256_of;
+use prony_plugin_sdk::result::{EngineInfo, NoiseFloor, RunResult, Verdict};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Value of [`File::schema`].
+const SCHEMA: &str = "prony-noise/1";
+
+/// The noise floor of one group of a run, as its journal has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnownNoise {
+    /// Point of the matrix; empty without a matrix.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cell: String,
+    /// Model id.
+    pub model: String,
+    /// Id of the `measure` stage.
+    pub measure: String,
+    /// What is known.
+    pub floor: NoiseFloor,
+}
+
+/// What is known of one machine.
+#[derive(Debug)]
+pub struct Noise {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct File {
+    /// `prony-noise/1`.
+    schema: String,
+    /// The machine's digest.
+    machine: String,
+    /// By digest of the setting.
+    floors: BTreeMap<String, Floor>,
+}
+
+/// What comparing an engine with itself has shown in one setting.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Floor {
+    /// What it is about, for who reads the file: pipeline, engine, model, cell, stage.
+    about: String,
+    /// Log ratios of all cycles.
+    cycles: Vec<f64>,
+    /// Runs that named a winner.
+    wins: u32,
+    /// Runs.
+    runs: u32,
+    /// When the last was made: RFC 3339, UTC.
+    at: String,
+}
+
+impl Noise {
+    /// What is known of a machine. A file that cannot be used is told, and is replaced when
+    /// there is something new to write.
+    pub fn open(cache: &Path, machine: &str) -> (Self, Option<String>) {
+        let path = cache.join("noise").join(format!("{machine}.json"));
+        let empty = || File {
+            schema: SCHEMA.to_owned(),
+            machine: machine.to_owned(),
+            floors: BTreeMap::new(),
+        };
+        let (file, problem) = match read(&path, machine) {
+            Ok(file) => (file.unwrap_or_else(empty), None),
+            Err(reason) => {
+                let problem = format!(
+                    "the noise floor of this machine is not known: `{}` {reason}; `prony aa` measures it again",
+                    path.display()
+                );
+                (empty(), Some(problem))
+            }
+        };
+        (Self { path, file }, problem)
+    }
+
+    /// Writes down what runs of an engine against itself have shown, in place of what was
+    /// known of the same setting. Nothing is written of a machine without a digest, or of
+    /// runs that were cut short.
+    pub fn keep(&mut self, runs: &[(RunFolder, RunResult)]) -> Result<()> {
+        if self.file.machine.is_empty() {
+            return Ok(());
+        }
+        let mut floors = BTreeMap::<String, Floor>::new();
+        for (folder, result) in runs {
+            let started = journal::started(&folder.journal())?;
+            for setting in settings(&started.subject, &started.plan) {
+                let group = result.models.iter().find(|model| {
+                    model.id == setting.model
+                        && model.cell.as_deref().unwrap_or_default() == setting.cell
+                        && model
+                            .measure
+                            .as_deref()
+                            .is_none_or(|it| it == setting.measure)
+                });
+                let comparison = group
+                    .and_then(|group| group.comparisons.first())
+                    .filter(|comparison| comparison.baseline == setting.engine);
+                let Some(comparison) = comparison else {
+                    continue;
+                };
+                let floor = floors.entry(setting.key.clone()).or_default();
+                floor.about = setting.about(&started);
+                floor.cycles.extend(&comparison.cycle_log_ratios);
+                floor.wins += u32::from(matches!(
+                    comparison.verdict,
+                    Verdict::Faster | Verdict::Slower
+                ));
+                floor.runs += 1;
+                floor.at.clone_from(&started.started_at);
+            }
+        }
+        // Of fewer cycles a deviation says too little.
+        floors.retain(|_, floor| floor.cycles.len() >= smallest_cycles());
+        self.file.floors.extend(floors);
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let new = folder.join(format!(".noise-{}", std::process::id()));
+        let json = serde_json::to_vec_pretty(&self.file).unwrap_or_default();
+        std::fs::write(&new, json).map_err(Error::io(&new))?;
+        std::fs::rename(&new, &self.path).map_err(Error::io(&self.path))
+    }
+
+    /// What is known of the groups of a run; where several of its engines were compared
+    /// with themselves, of the noisiest.
+    pub(crate) fn of(&self, subject: &Subject, plan: &Plan) -> Vec<KnownNoise> {
+        let mut known = BTreeMap::<(String, String, String), (f64, KnownNoise)>::new();
+        for setting in settings(subject, plan) {
+            let Some(floor) = self.file.floors.get(&setting.key) else {
+                continue;
+            };
+            if floor.cycles.len() < 2 {
+                continue;
+            }
+            let deviation = standard_deviation(&floor.cycles);
+            let cycles = subject.cycles as usize;
+            let enough = cycles >= smallest_cycles();
+            let found = KnownNoise {
+                cell: setting.cell.to_owned(),
+                model: setting.model.to_owned(),
+                measure: setting.measure.to_owned(),
+                floor: NoiseFloor {
+                    engine: setting.engine.to_owned(),
+                    standard_deviation_percent: percent(deviation),
+                    detectable_percent: enough.then(|| percent(detectable(deviation, cycles))),
+                    wins: floor.wins,
+                    runs: floor.runs,
+                    cycles: floor.cycles.len() as u32,
+                    at: floor.at.clone(),
+                },
+            };
+            let key = (
+                found.cell.clone(),
+                found.model.clone(),
+                found.measure.clone(),
+            );
+            let noisier = |(other, _): &(f64, KnownNoise)| deviation > *other;
+            if known.get(&key).is_none_or(noisier) {
+                known.insert(key, (deviation, found));
+            }
+        }
+        known.into_values().map(|(_, found)| found).collect()
+    }
+}
+
+/// The fewest cycles from which a verdict, or a deviation, can come.
+fn smallest_cycles() -> usize {
+    smallest_sample(prony_metrics::statistics::sequential::ALPHA)
+}
+
+/// The file; `None` if there is none. Otherwise what is wrong with it, to follow its name.
+fn read(path: &Path, machine: &str) -> std::result::Result<Option<File>, String> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot be read ({error})")),
+    };
+    let damaged = |error: serde_json::Error| format!("is damaged ({error})");
+    let value: Value = serde_json::from_str(&text).map_err(damaged)?;
+    match value.get("schema").and_then(Value::as_str) {
+        Some(SCHEMA) => {}
+        Some(other) => return Err(format!("is of schema `{other}`, and `{SCHEMA}` is read")),
+        None => return Err(format!("has no `schema`, which should be `{SCHEMA}`")),
+    }
+    let file: File = serde_json::from_value(value).map_err(damaged)?;
+    if file.machine != machine {
+        return Err(format!("is of another machine, `{}`", file.machine));
+    }
+    if file
+        .floors
+        .values()
+        .flat_map(|it| &it.cycles)
+        .any(|d| !d.is_finite())
+    {
+        return Err("is damaged (a difference is not a number)".to_owned());
+    }
+    Ok(Some(file))
+}
+
+/// An engine in one group of a run.
+struct Setting<'a> {
+    cell: &'a str,
+    model: &'a str,
+    measure: &'a str,
+    engine: &'a str,
+    /// Digest of everything that noise depends on, beside the machine.
+    key: String,
+}
+
+impl Setting<'_> {
+    fn about(&self, started: &Started) -> String {
+        let parts = [
+            &*started.subject.name,
+            self.engine,
+            self.model,
+            self.cell,
+            self.measure,
+        ];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join(" · ")
+    }
+}
+
+fn settings<'a>(subject: &'a Subject, plan: &'a Plan) -> Vec<Setting<'a>> {
+    let planned: HashSet<(&str, &str, &str)> = plan
+        .visits
+        .iter()
+        .map(|visit| (&*visit.cell, &*visit.model, &*visit.engine))
+        .collect();
+    let mut settings = Vec::new();
+    for model in &subject.models {
+        let of_cell = plan.parts.iter().filter(|part| part.cell == model.cell);
+        for stage in of_cell.flat_map(|part| part.measures()) {
+            for engine in &subject.engines {
+                if planned.contains(&(&*model.cell, &*model.id, &*engine.name)) {
+                    settings.push(Setting {
+                        cell: &model.cell,
+                        model: &model.id,
+                        measure: &stage.id,
+                        engine: &engine.name,
+                        key: key(subject, &model.cell, &model.id, engine, stage),
+                    });
+                }
+            }
+        }
+    }
+    settings
+}
+
+fn key(subject: &Subject, cell: &str, model: &str, engine: &EngineInfo, stage: &Stage) -> String {
+    let own = subject.cells.iter().find(|it| it.id == cell);
+    let workload = own.and_then(|cell| cell.workload.as_ref());
+    let Stage {
+        requests,
+        concurrency,
+        arrival,
+        seconds,
+        ..
+    } = stage;
+    let setting = json!({
+        "plugin": engine.plugin,
+        "config": engine.config,
+        "model": model,
+        "cell": cell,
+        "measure": stage.id,
+        "workload": workload.unwrap_or(&subject.workload),
+        "requests": requests,
+        "concurrency": concurrency,
+        "arrival": arrival,
+        "seconds": seconds,
+    });
+    sha256_of(setting.to_string().as_bytes())
+}
+
+/// A log ratio as a difference in percent.
+fn percent(log_ratio: f64) -> f64 {
+    log_ratio.exp_m1() * 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::subject;
+    use crate::tests::pipeline;
+    use prony_config::Pipeline;
+
+    fn noise(cycles: Vec<f64>) -> Floor {
+        Floor {
+            about: "p · e".to_owned(),
+            cycles,
+            wins: 1,
+            runs: 20,
+            at: "2026-01-02T03:04:05Z".to_owned(),
+        }
+    }
+
+    const PIPELINE: &str =
+        "schedule: { cycles: 12 }\nworkload: { prompts: [hi] }\nstages: [{ measure: {} }]\n";
+
+    /// A pipeline of engines `a`, with an option, and `b`.
+    fn pipeline_of(threads: u32) -> Pipeline {
+        let mut pipeline = pipeline(PIPELINE);
+        let a = &mut pipeline.engines[0].config;
+        a.insert("threads".to_owned(), threads.into());
+        pipeline
+    }
+
+    /// A floor is found again in the same setting and in no other, and the noisier engine
+    /// is told.
+    #[test]
+    fn a_floor_is_of_its_setting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (first, other) = (pipeline_of(1), pipeline_of(2));
+        let plan = Plan::new(&first);
+        let (about, subject_of_other) = (subject(&first), subject(&other));
+        let (mut noise_file, problem) = Noise::open(folder.path(), "m");
+        assert_eq!(problem, None);
+        assert_eq!(noise_file.of(&about, &plan), []);
+        let of = |engine: &str| {
+            let settings = settings(&about, &plan);
+            let found = settings.iter().find(|it| it.engine == engine);
+            found.expect("the engine is planned").key.clone()
+        };
+        let steady = vec![0.01, -0.01, 0.01, -0.01, 0.01, -0.01];
+        let noisy = steady.iter().map(|d| d * 3.0).collect();
+        noise_file.file.floors.insert(of("a"), noise(steady));
+        noise_file.file.floors.insert(of("b"), noise(noisy));
+        noise_file.write().expect("it can be written");
+
+        let (again, problem) = Noise::open(folder.path(), "m");
+        assert_eq!(problem, None);
+        let known = again.of(&about, &plan);
+        assert_eq!(known.len(), 1, "{known:?}");
+        let floor = &known[0].floor;
+        assert_eq!(floor.engine, "b");
+        assert_eq!((floor.wins, floor.runs, floor.cycles), (1, 20, 6));
+        let deviation: f64 = 0.03 * (6.0_f64 / 5.0).sqrt();
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(close(
+            floor.standard_deviation_percent,
+            deviation.exp_m1() * 100.0
+        ));
+        // sqrt(12 / 12) is 1.
+        assert!(close(
+            floor.detectable_percent.expect("12 cycles are enough"),
+            deviation.exp_m1() * 100.0
+        ));
+        // `a` has other options there, `b` has not.
+        let known = again.of(&subject_of_other, &Plan::new(&other));
+        assert_eq!(known[0].floor.engine, "b");
+        let (elsewhere, _) = Noise::open(folder.path(), "another");
+        assert_eq!(elsewhere.of(&about, &plan), []);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("noise/m.json");
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        for (content, told) in [
+            ("{", "is damaged"),
+            ("[]", "has no `schema`"),
+            (
+                r#"{"schema":"prony-noise/9"}"#,
+                "is of schema `prony-noise/9`",
+            ),
+            (r#"{"schema":"prony-noise/1"}"#, "is damaged"),
+            (
+                r#"{"schema":"prony-noise/1","machine":"x","floors":{}}"#,
+                "is of another machine, `x`",
+            ),
+        ] {
+            std::fs::write(&path, content).expect("a file");
+            let (noise, problem) = Noise::open(folder.path(), "m");
+            let problem = problem.unwrap_or_default();
+            assert!(problem.contains(told), "{content}: {problem}");
+            noise.write().expect("it can be replaced");
+            assert_eq!(Noise::open(folder.path(), "m").1, None);
+        }
+    }
+}

@@ -22,8 +22,8 @@ use crate::statistics::comparators::Shift;
 use crate::statistics::sequential::{Decision, Rule, Sequential};
 use crate::statistics::smallest_sample;
 use prony_plugin_sdk::result::{
-    Comparison, CycleResult, EngineInfo, EngineResult, Interval, ModelResult, Outcome, RunResult, Verdict,
-    Workload,
+    Comparison, CycleResult, EngineInfo, EngineResult, Interval, ModelResult, Outcome, RunResult,
+    Verdict, Workload,
 };
 use prony_plugin_sdk::words::{MISSING, count};
 use serde::Serialize;
@@ -487,7 +487,10 @@ impl<'a> Side<'a> {
             Basis::Descriptive => Found::default(),
         };
         // What the run itself says of the two stands.
-        if let Some(said) = self.said(other).filter(|it| (it.margin_percent - margin_percent).abs() < 1e-9) {
+        if let Some(said) = self
+            .said(other)
+            .filter(|it| (it.margin_percent - margin_percent).abs() < 1e-9)
+        {
             return Pair {
                 label: self.group.label(),
                 base_engine: said.baseline.clone(),

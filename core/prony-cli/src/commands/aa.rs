@@ -86,7 +86,8 @@ pub(crate) fn run(global: &Global, arguments: &Aa) -> Outcome {
     let mut done: Vec<(RunFolder, RunResult)> = Vec::new();
     let mut exit = Exit::Ok;
     for number in 0..arguments.runs {
-        if let Some(limit) = arguments.limit
+        if number > 0
+            && let Some(limit) = arguments.limit
             && begin.elapsed() + longest > limit.to_std()
         {
             eprintln!(

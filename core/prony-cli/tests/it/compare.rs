@@ -72,10 +72,7 @@ fn engines_of_one_run_get_the_verdict_of_that_run() {
     let result = run.result();
     let comparison = &result["models"][0]["comparisons"][0];
     let engines = ["--engine", "quick", "--candidate-engine", "slow", "--json"];
-    let found = compare(
-        &scratch,
-        &[&["latest", "latest"], &engines[..]].concat(),
-    );
+    let found = compare(&scratch, &[&["latest", "latest"], &engines[..]].concat());
     let found = found.exits(0).json();
     let pair = &found["pairs"][0];
     assert_eq!(pair["basis"], "paired");
@@ -95,8 +92,12 @@ fn other_work_or_another_machine_gives_no_verdict() {
     let result: Value = serde_json::from_str(&read).expect("JSON");
     let changed = |name: &str, change: &dyn Fn(&mut Value)| {
         let mut result = result.clone();
+        result["run"]["id"] = name.into();
         change(&mut result);
-        scratch.write(name, result.to_string()).display().to_string()
+        scratch
+            .write(name, result.to_string())
+            .display()
+            .to_string()
     };
     let machine = changed("machine.json", &|it| {
         it["environment"]["machine"] = "0123456789ab".into();
@@ -109,10 +110,10 @@ fn other_work_or_another_machine_gives_no_verdict() {
     said.prints("not the same workload (max_tokens): one against another; no verdict");
     let engine = changed("engine.json", &|it| {
         it["models"][0]["engines"][0]["engine_versions"] = json!(["9"]);
-        it["run"]["id"] = "another".into();
     });
     let said = compare(&scratch, &[&quick, &engine, "--assume-stable"]).exits(0);
-    said.prints("not the same engine version: ").prints("against 9");
+    said.prints("not the same engine version: ")
+        .prints("against 9");
 }
 
 #[test]
@@ -120,7 +121,8 @@ fn what_cannot_be_compared_is_told() {
     let scratch = Scratch::new();
     scratch.write("results/2026-01-01-00-00-00-demo/journal.jsonl", "");
     let said = compare(&scratch, &["dema", "latest"]).exits(2);
-    said.complains("there is no run `dema`").complains("similar: `2026-01-01-00-00-00-demo`");
+    said.complains("there is no run `dema`")
+        .complains("similar: `2026-01-01-00-00-00-demo`");
     scratch.write("other.json", r#"{"schema": "prony-result/9"}"#);
     let said = compare(&scratch, &["other.json", "other.json"]).exits(2);
     said.complains("its schema is `prony-result/9`, and this prony reads `prony-result/1`");

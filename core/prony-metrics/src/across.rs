@@ -16,10 +16,10 @@
 //!
 //! Where the two did not do the same work on the same machine, no way gives a verdict.
 
-use crate::comparison::{ALPHA, ALPHA_EQUIVALENT, MAX_DEGRADED, MIN_SUCCESS_RATE};
+use crate::comparison::{MAX_DEGRADED, MIN_SUCCESS_RATE};
 use crate::statistics::aggregate::length_mismatch;
 use crate::statistics::comparators::Shift;
-use crate::statistics::sequential::{Decision, Rule, Sequential};
+use crate::statistics::sequential::{ALPHA_EQUIVALENT, Decision, Rule, Sequential};
 use crate::statistics::smallest_sample;
 use prony_plugin_sdk::result::{
     Comparison, CycleResult, EngineInfo, EngineResult, Interval, ModelResult, Outcome, RunResult,
@@ -28,6 +28,9 @@ use prony_plugin_sdk::result::{
 use prony_plugin_sdk::words::{MISSING, count};
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// Two-sided error of the one look at two samples.
+const ALPHA: f64 = 0.05;
 
 /// What is compared, and how.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -186,7 +186,7 @@ impl Noise {
 
 /// The fewest cycles from which a verdict, or a deviation, can come.
 fn smallest_cycles() -> usize {
-    smallest_sample(prony_metrics::comparison::ALPHA)
+    smallest_sample(prony_metrics::statistics::sequential::ALPHA)
 }
 
 /// The file; `None` if there is none. Otherwise what is wrong with it, to follow its name.

@@ -6,7 +6,7 @@ use crate::commands::run::{Job, load_plugins, stop_on_signal};
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use prony_config::{AgainstItself, Loaded, Pipeline};
 use prony_metrics::statistics::pilot::detectable;
-use prony_metrics::statistics::sequential::MAX_CYCLES_RELOAD;
+use prony_metrics::statistics::sequential::{ALPHA, MAX_CYCLES_RELOAD};
 use prony_metrics::statistics::{chance_wins, smallest_sample, standard_deviation};
 use prony_plan::Plan;
 use prony_plugin_host::Registry;
@@ -188,7 +188,7 @@ fn engine(pipeline: &Pipeline, asked: Option<&str>) -> Result<String, Failure> {
 /// As many as asked for, or as the pipeline has if a verdict can come of them.
 fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Aa) -> u32 {
     let given = pipeline.schedule.cycles;
-    let needed = smallest_sample(prony_metrics::comparison::ALPHA) as u32;
+    let needed = smallest_sample(ALPHA) as u32;
     match arguments.cycles {
         Some(cycles) => cycles,
         None if given >= needed => given,

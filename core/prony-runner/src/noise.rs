@@ -251,7 +251,7 @@ fn settings<'a>(subject: &'a Subject, plan: &'a Plan) -> Vec<Setting<'a>> {
     let mut settings = Vec::new();
     for model in &subject.models {
         let of_cell = plan.parts.iter().filter(|part| part.cell == model.cell);
-        for stage in of_cell.flat_map(|part| part.measures()) {
+        for stage in of_cell.flat_map(prony_plan::Part::measures) {
             for engine in &subject.engines {
                 if planned.contains(&(&*model.cell, &*model.id, &*engine.name)) {
                     settings.push(Setting {

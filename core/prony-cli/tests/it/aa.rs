@@ -65,11 +65,12 @@ fn an_engine_that_is_not_there_is_told() {
 }
 
 #[test]
-fn too_few_cycles_are_made_enough() {
+fn the_first_run_begins_whatever_the_limit_and_no_other_that_would_exceed_it() {
     let scratch = Scratch::new();
     let pipeline = compared().with("schedule", json!({ "cycles": 1 }));
-    let said = aa(&scratch, &pipeline, &["--limit", "1ms", "--cycles", "6"]);
-    // The first run always begins.
-    let said = said.exits(0);
+    let options = ["--limit", "1ms", "--cycles", "6", "--runs", "3"];
+    let said = aa(&scratch, &pipeline, &options).exits(0);
     assert!(!said.stderr.contains("too few for a verdict"), "{said:?}");
+    said.complains("ended after 1 of 3 runs")
+        .prints("1 comparison named a winner");
 }

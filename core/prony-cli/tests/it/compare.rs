@@ -92,6 +92,7 @@ fn other_work_or_another_machine_gives_no_verdict() {
     let result: Value = serde_json::from_str(&read).expect("JSON");
     let changed = |name: &str, change: &dyn Fn(&mut Value)| {
         let mut result = result.clone();
+        result["run"]["id"] = name.into();
         change(&mut result);
         scratch
             .write(name, result.to_string())
@@ -109,7 +110,6 @@ fn other_work_or_another_machine_gives_no_verdict() {
     said.prints("not the same workload (max_tokens): one against another; no verdict");
     let engine = changed("engine.json", &|it| {
         it["models"][0]["engines"][0]["engine_versions"] = json!(["9"]);
-        it["run"]["id"] = "another".into();
     });
     let said = compare(&scratch, &[&quick, &engine, "--assume-stable"]).exits(0);
     said.prints("not the same engine version: ")

@@ -151,3 +151,47 @@ fn null_distribution(n: usize, m: usize) -> Vec<f64> {
     }
     rows.swap_remove(n)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `y` is `x` moved by `by`, with gaps that make no two differences equal.
+    fn samples(n: usize, m: usize, by: f64) -> (Vec<f64>, Vec<f64>) {
+        let spread = |i: usize| (i as f64 * 0.618_033_988_749).fract();
+        let x = (1..=n).map(spread).collect();
+        let y = (n + 1..=n + m).map(|i| spread(i) + by).collect();
+        (x, y)
+    }
+
+    #[test]
+    fn the_interval_excludes_zero_exactly_when_the_test_rejects() {
+        let (mut rejected, mut kept) = (0, 0);
+        for (n, m) in [(4, 4), (6, 6), (8, 5), (12, 12)] {
+            for step in -20..=20 {
+                let (x, y) = samples(n, m, f64::from(step) * 0.05);
+                let shift = Shift::new(&x, &y).expect("there are values");
+                let interval = shift.interval(0.05).expect("there are enough");
+                let test = mann_whitney(&x, &y).expect("values differ");
+                let p = test.p_exact().expect("there are no ties");
+                let excludes = interval.low > 0.0 || interval.high < 0.0;
+                assert_eq!(excludes, p <= 0.05, "{n}, {m}, {step}: {p}, {interval:?}");
+                assert!(interval.low <= shift.estimate() && shift.estimate() <= interval.high);
+                if excludes { rejected += 1 } else { kept += 1 }
+            }
+        }
+        assert!(rejected > 20 && kept > 20, "{rejected}, {kept}");
+    }
+
+    #[test]
+    fn so_few_values_give_no_interval() {
+        let (x, y) = samples(3, 3, 1.0);
+        let shift = Shift::new(&x, &y).expect("there are values");
+        assert_eq!(
+            shift.interval(0.05),
+            None,
+            "1 of 20 orders is 5 % on each side"
+        );
+        assert_eq!(Shift::new(&[], &y), None);
+    }
+}

@@ -172,10 +172,11 @@ pub fn compare(
     let tokens = tokens(baseline, candidate);
     let lengths = lengths(baseline, candidate);
     // What else shows that the engines did not do the same work belongs here.
-    let obstacle = single_start(design)
-        .or_else(|| failures.clone())
+    let obstacle = failures
+        .clone()
         .or_else(|| tokens.clone())
-        .or_else(|| lengths.clone());
+        .or_else(|| lengths.clone())
+        .or_else(|| single_start(design));
 
     let decision = look.map_or(Decision::Continue, |look| look.decision);
     let (verdict, reason) = match (obstacle.clone(), look) {

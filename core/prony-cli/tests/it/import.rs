@@ -62,7 +62,8 @@ fn a_model_that_is_not_there_does_not_stop_the_others() {
         "mlx-community/Qwen2.5-0.5B-Instruct-4bit",
         "mlx-community/Llama-3.2-1B-Instruct-4bit",
     ];
-    let run = run(&suite("error-handling.yaml"), &here, &[], &[]).exits(1);
+    let few = ["--set=schedule.cycles=6"];
+    let run = run(&suite("error-handling.yaml"), &here, &[], &few).exits(1);
     run.reports("there is no");
     let models = models(&run);
     assert_eq!(models.len(), 3);

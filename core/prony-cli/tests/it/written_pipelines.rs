@@ -73,7 +73,14 @@ fn yaml_in_the_documents() {
                 vec!["validate", &part]
             } else {
                 let mut whole = WHOLE.to_owned();
-                for (one, several) in [("engine", "engines"), ("model", "models")] {
+                // An engine with a plugin is one of its own.
+                let own = if block.contains("plugin:") {
+                    "engine"
+                } else {
+                    "engines"
+                };
+                for (one, several) in [("engine", "engines"), ("engine", own), ("model", "models")]
+                {
                     if block
                         .lines()
                         .any(|it| it.starts_with(&format!("{several}:")))

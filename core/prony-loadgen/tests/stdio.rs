@@ -268,7 +268,7 @@ fn no_cut_changes_what_belongs_to_whom() {
             let mut asked = 0;
             while asked < 2 {
                 let count = input.read(&mut room).expect("requests");
-                asked += room[..count].iter().filter(|byte| **byte == b'\n').count();
+                asked += room[..count].split(|byte| *byte == b'\n').count() - 1;
             }
             for piece in bytes.chunks(cut) {
                 output.write_all(piece).expect("a client");
@@ -294,7 +294,7 @@ fn no_cut_changes_what_belongs_to_whom() {
 }
 
 fn lines_of(bodies: &[Vec<u8>]) -> Vec<usize> {
-    let count = |body: &Vec<u8>| body.iter().filter(|byte| **byte == b'\n').count();
+    let count = |body: &Vec<u8>| body.split(|byte| *byte == b'\n').count() - 1;
     bodies.iter().map(count).collect()
 }
 

@@ -282,13 +282,14 @@ fn engines(
             };
             vec![(one.clone(), two.clone())]
         }
-        (None, None) => match (of_base.as_slice(), of_candidate.as_slice()) {
-            ([one], [two]) => vec![(one.clone(), two.clone())],
-            _ => {
+        (None, None) => {
+            if let ([one], [two]) = (of_base.as_slice(), of_candidate.as_slice()) {
+                vec![(one.clone(), two.clone())]
+            } else {
                 let common = of_base.iter().filter(|name| of_candidate.contains(name));
                 common.map(|name| (name.clone(), name.clone())).collect()
             }
-        },
+        }
     };
     if pairs.is_empty() {
         return Err(format!(

@@ -8,6 +8,7 @@ use crate::words::{self, MISSING};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// Value of [`RunResult::schema`].
 pub const SCHEMA: &str = "prony-result/1";
@@ -127,7 +128,11 @@ impl RunResult {
         );
         let residuals = all.iter().filter_map(|it| it.littles_law_residual_percent);
         if let Some(worst) = residuals.max_by(|a, b| a.abs().total_cmp(&b.abs())) {
-            text += &format!(", Little's law within {} %", words::number(worst.abs()));
+            let _ = write!(
+                text,
+                ", Little's law within {} %",
+                words::number(worst.abs())
+            );
         }
         text += if self.invalid.is_empty() {
             ": VALID"
@@ -684,15 +689,18 @@ impl Delivered {
         let mut text = format!("{sent} of {} sent", words::count(*intended, "request"));
         if let (Some(due), Some(sent)) = (self.intended_per_sec, self.sent_per_sec) {
             let (due, sent) = (words::number(due), words::number(sent));
-            text += &format!(", {sent} a second of {due} that were due");
+            let _ = write!(text, ", {sent} a second of {due} that were due");
         }
         if let Some(mean) = self.mean_in_flight {
             let mean = words::number(mean);
-            text += &format!(", {mean} in flight in the mean and {max_in_flight} at most");
+            let _ = write!(
+                text,
+                ", {mean} in flight in the mean and {max_in_flight} at most"
+            );
         }
         if let Some(residual) = self.littles_law_residual_percent {
             let residual = words::signed_percent(residual);
-            text += &format!(", Little's law off by {residual}");
+            let _ = write!(text, ", Little's law off by {residual}");
         }
         text
     }

@@ -5,7 +5,7 @@
 //! log ratio of the two throughputs ([`ratios`]); all comparisons of a run are judged
 //! together by looks after every cycle ([`Family`]); what the numbers must not be used
 //! for is in the way of a verdict ([`compare`]). Method and simulations behind it:
-//! `docs/verdicts.md`.
+//! ARCHITECTURE.md, "What a verdict rests on".
 
 mod numbers;
 mod overall;

@@ -18,7 +18,7 @@ const ajv = new Ajv({
   strictRequired: false,
   // The formats that generated schemas use; their bounds are also there as
   // `minimum` and `maximum`.
-  formats: { double: true, uint16: true, uint32: true, uint64: true },
+  formats: { double: true, int64: true, uint16: true, uint32: true, uint64: true },
 });
 
 const errors = [];

@@ -58,12 +58,16 @@ impl<'a> Looks<'a> {
     pub(crate) fn new(plan: &'a Plan, subject: &Subject, stop: Stop) -> Option<Self> {
         let family = subject.judged_by?;
         let possible = family.rule.max_cycles >= PILOT_CYCLES;
+        let holm = possible.then(|| Holm::new(family.rule, family.comparisons as usize));
+        if let Some(holm) = &holm {
+            holm.prepare();
+        }
         Some(Self {
             plan,
             subject: subject.clone(),
             stop,
             family,
-            holm: possible.then(|| Holm::new(family.rule, family.comparisons as usize)),
+            holm,
             earlier: Vec::new(),
             current: Vec::new(),
             events: Vec::new(),

@@ -204,12 +204,13 @@ fn judged(groups: &[Group<'_>]) -> Compared {
         }
         models.push(group.result(comparisons));
     }
+    let judged_together = family.comparisons() as u32;
     let family = (!shares.is_empty()).then(|| {
         let having = |wanted: &dyn Fn(Verdict) -> bool| {
             shares.iter().filter(|it| wanted(it.1.verdict)).count() as u32
         };
         FamilyResult {
-            comparisons: shares.len() as u32,
+            comparisons: judged_together,
             alpha: ALPHA,
             alpha_equivalent: ALPHA_EQUIVALENT / 2.0,
             winners: having(&|it| matches!(it, Verdict::Faster | Verdict::Slower)),

@@ -168,7 +168,7 @@ fn schedule_differs(cycles: &Count) -> Vec<&'static str> {
         "machine.",
     ];
     if cycles.value < MIN_CYCLES {
-        lines.push("The number is as there; a verdict needs at least 6.");
+        lines.push("The number is as there; `prony plan` says how early a verdict can come.");
     }
     if cycles.value > MOST {
         lines.push("There are more repetitions there; a comparison has at most 100 cycles.");

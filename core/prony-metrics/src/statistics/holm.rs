@@ -41,6 +41,14 @@ impl Holm {
         })
     }
 
+    /// Looks up or simulates the critical values of all steps, which takes up to seconds:
+    /// for a time at which nothing is measured.
+    pub fn prepare(&self) {
+        for k in 1..=self.models {
+            self.step(k);
+        }
+    }
+
     /// The verdicts on models, given as the log ratios of their cycles so far, so that
     /// it can be called after every cycle. `None` where a model has no cycles. There
     /// must not be more models than were said.

@@ -107,12 +107,7 @@ impl VisitRun<'_, '_> {
         target: &Target,
         process: &mut Option<Process>,
     ) -> Staged<u32> {
-        let plugin = attempt!(
-            self.runner
-                .registry
-                .load(Kind::Engine, &self.engine.plugin)
-                .map_err(|error| error.to_string())
-        );
+        let plugin = attempt!(self.adapter());
         let encode = |index| -> std::result::Result<Arc<Prepared>, String> {
             let made = plugin
                 .encode(&self.config, &self.model, &self.request(index)?)
@@ -131,11 +126,7 @@ impl VisitRun<'_, '_> {
             requests.push(request.clone());
             made.insert(content, request);
         }
-        let arrival = attempt!(self.arrival(batch));
-        if let Arrival::Open { offsets_ns, .. } = &arrival {
-            // What a duration leaves no time for is not due.
-            requests.truncate(offsets_ns.len());
-        }
+        let arrival = attempt!(self.arrival(batch, &mut requests));
         let due = requests.len() as u32;
         let load = Load {
             target: target.clone(),
@@ -166,25 +157,16 @@ impl VisitRun<'_, '_> {
         pipe: &Pipe,
         process: &mut Option<Process>,
     ) -> Staged<u32> {
-        let plugin = attempt!(
-            self.runner
-                .registry
-                .load(Kind::Engine, &self.engine.plugin)
-                .map_err(|error| error.to_string())
-        );
+        let plugin = attempt!(self.adapter());
         let mut requests = Vec::new();
-        for index in 0..batch.count {
+        for index in (batch.first..).take(batch.count as usize) {
             // Another one for each request of the visit.
             self.numbered += 1;
             let request = attempt!(self.request(index));
             let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered);
             requests.push(attempt!(made.map_err(|error| error.to_string())));
         }
-        let arrival = attempt!(self.arrival(batch));
-        if let Arrival::Open { offsets_ns, .. } = &arrival {
-            // What a duration leaves no time for is not due.
-            requests.truncate(offsets_ns.len());
-        }
+        let arrival = attempt!(self.arrival(batch, &mut requests));
         let due = requests.len() as u32;
         let running = pipe.start(stdio::Load {
             requests,
@@ -198,13 +180,28 @@ impl VisitRun<'_, '_> {
             .await
     }
 
-    fn arrival(&self, batch: &Batch<'_>) -> std::result::Result<Arrival, String> {
-        sending::arrival(
+    fn adapter(&self) -> std::result::Result<Arc<dyn Plugin>, String> {
+        let plugin = self.runner.registry.load(Kind::Engine, &self.engine.plugin);
+        plugin.map_err(|error| error.to_string())
+    }
+
+    /// When `requests` are sent. Those that a duration leaves no time for are not due, and
+    /// taken out.
+    fn arrival<T>(
+        &self,
+        batch: &Batch<'_>,
+        requests: &mut Vec<T>,
+    ) -> std::result::Result<Arrival, String> {
+        let arrival = sending::arrival(
             batch.arrival,
             self.runner.pipeline.schedule.seed ^ (u64::from(self.visit.cycle) << 32),
             batch.count,
             batch.duration,
-        )
+        )?;
+        if let Arrival::Open { offsets_ns, .. } = &arrival {
+            requests.truncate(offsets_ns.len());
+        }
+        Ok(arrival)
     }
 
     /// Keeps what a load brings; returns how many requests succeeded. A `pipe` that is
@@ -431,7 +428,7 @@ impl VisitRun<'_, '_> {
         let max_tokens = self.cell.workload.max_tokens;
         let mut record = Record::judge(self.place(batch, index), seen, said, max_tokens);
         if batch.cache == Some(Cache::Cold) {
-            record.least_prompt_tokens = Some(self.least_prompt_tokens(index));
+            record.least_prompt_tokens = Some(self.least_prompt_tokens(batch.first + index));
         }
         self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
         let sent = record.stamps.sent_ns;

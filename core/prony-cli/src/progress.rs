@@ -207,6 +207,7 @@ impl<'a> Progress<'a> {
             | Event::Client { .. }
             | Event::Model { .. }
             | Event::Image { .. }
+            | Event::Tape { .. }
             | Event::Finished { .. } => {}
         }
     }

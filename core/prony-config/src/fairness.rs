@@ -353,7 +353,8 @@ impl Lint<'_> {
     /// from a cache.
     fn cache_state(&self) -> Option<Diagnostic> {
         let workload = &self.cell.workload;
-        let contents = workload.prompts.len().max(1) * workload.images.len().max(1);
+        // A dataset says itself whether it repeats.
+        let contents = workload.prompt_count()?.max(1) as usize * workload.images.len().max(1);
         let never = Condition::Is(false);
         let repeats = |measure: &&Measure| {
             measure.cache.is_none()

@@ -198,7 +198,7 @@ pub(crate) struct MeasureEntry {
     /// Steps that run after the last request, in order.
     pub after: Vec<Step>,
     /// Number of requests: the number of prompts unless given, or with a rate and a
-    /// `duration`, what comes in that time.
+    /// `duration`, what comes in that time. A `dataset` without a `limit` needs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: Option<u32>,

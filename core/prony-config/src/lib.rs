@@ -40,8 +40,8 @@ pub use inputs::Inputs;
 pub use load::{Loaded, load, load_all, unreadable};
 pub use ordered::Ordered;
 pub use pipeline::{
-    Api, Cell, Compare, Engine, MOST_COMPARED_CYCLES, Model, Order, Pipeline, Reporter, Schedule,
-    Stop, Workload,
+    Api, Bounds, Cell, Compare, Dataset, Engine, Length, Lognormal, MOST_COMPARED_CYCLES, Model,
+    Normal, Order, Pipeline, Prefix, Reporter, Schedule, Stop, Synthetic, Workload,
 };
 pub use plugins::{PluginKind, Plugins};
 pub use schedule::first_look;

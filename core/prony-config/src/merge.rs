@@ -45,6 +45,7 @@ impl Merged {
         let is_missing = |key: &str| match problem.code {
             codes::MISSING_KEY => problem.message == missing_message(key),
             codes::ENGINE_CHOICE => ["engine", "engines"].contains(&key),
+            codes::WORKLOAD_SOURCE => crate::Workload::SOURCES.contains(&key),
             codes::MODEL_CHOICE => ["model", "models"].contains(&key),
             _ => false,
         };

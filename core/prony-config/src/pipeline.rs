@@ -178,9 +178,21 @@ pub struct Model {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// The prompts; requests go through them in turn.
+    /// The prompts; requests go through them in turn. This, `prompt_files`, `dataset` or
+    /// `synthetic` must be given, and only one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub prompts: Vec<String>,
+    /// Files with a prompt each, as UTF-8 text, relative to the pipeline file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    pub prompt_files: Vec<String>,
+    /// A file with a prompt on each line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Dataset>,
+    /// Prompts of exact lengths, made of a tokenizer's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<Synthetic>,
     /// Image files sent with the prompts, one each: PNG, JPEG, WebP or GIF, relative
     /// to the pipeline file; for `api: chat` only. Each round of prompts starts with the
     /// next image, so that every prompt meets every image.
@@ -218,6 +230,137 @@ pub struct Workload {
     /// The longest that a request may take: `5m` unless given.
     #[serde(default = "request_timeout")]
     pub request_timeout: Duration,
+}
+
+impl Workload {
+    /// The keys that say where prompts come from.
+    pub const SOURCES: [&str; 4] = ["prompts", "prompt_files", "dataset", "synthetic"];
+
+    /// How many different prompts there are; `None` if only a file knows.
+    pub fn prompt_count(&self) -> Option<u32> {
+        if let Some(dataset) = &self.dataset {
+            return dataset.limit;
+        }
+        if let Some(synthetic) = &self.synthetic {
+            return Some(synthetic.count);
+        }
+        Some((self.prompts.len() + self.prompt_files.len()) as u32)
+    }
+}
+
+/// A file with prompts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// A file of JSON lines, relative to the pipeline file: `{"prompt": "…"}` or
+    /// `{"messages": [{"role": "user", "content": "…"}]}`, each with `max_tokens` if its
+    /// answer has a limit of its own.
+    #[schemars(length(min = 1))]
+    pub path: String,
+    /// How many prompts are taken, from the first on: all unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub limit: Option<u32>,
+}
+
+/// Prompts of exact lengths, all different. Equal seeds of the schedule give equal prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Synthetic {
+    /// How many prompts are made.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub count: u32,
+    /// The length of each prompt in tokens, its prefix included; without what a chat
+    /// template or `system` adds.
+    pub input_tokens: Length,
+    /// The most tokens of each answer: `max_tokens` unless given. With `ignore_eos` it is
+    /// the number of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<Length>,
+    /// What prompts begin with that share it: nothing unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Prefix>,
+    /// A `tokenizer.json`, a folder that holds one, or a GGUF file, relative to the
+    /// pipeline file: the model's `path` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub tokenizer: Option<String>,
+}
+
+/// Beginnings that prompts share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Prefix {
+    /// Length of each in tokens.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub tokens: u32,
+    /// How many different ones there are: 1 unless given. Prompts take them in turn.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub groups: u32,
+}
+
+/// How long something is, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "length")]
+pub enum Length {
+    /// Always the same.
+    Fixed(#[schemars(description = "Number of tokens.", range(min = 1, max = 1_000_000))] u32),
+    /// Every length between two, both included, equally often.
+    Uniform(Bounds),
+    /// Normal; what falls outside of the bounds is moved to the nearest.
+    Normal(Normal),
+    /// Log-normal; what falls outside of the bounds is moved to the nearest.
+    Lognormal(Lognormal),
+}
+
+/// The least and the most tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// The least.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub min: u32,
+    /// The most.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max: u32,
+}
+
+/// A normal distribution of lengths.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Normal {
+    /// The mean before it is bounded.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub mean: f64,
+    /// The standard deviation before it is bounded.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub stddev: f64,
+    /// The least.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub min: u32,
+    /// The most.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max: u32,
+}
+
+/// A log-normal distribution of lengths.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lognormal {
+    /// The median before it is bounded.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub median: f64,
+    /// The standard deviation of the logarithm.
+    #[schemars(range(min = 0, max = 10))]
+    pub sigma: f64,
+    /// The least.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub min: u32,
+    /// The most.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max: u32,
 }
 
 /// How a prompt is sent.
@@ -309,6 +452,10 @@ pub enum Order {
 
 fn yes() -> bool {
     true
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn max_tokens() -> u32 {

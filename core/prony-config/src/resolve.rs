@@ -74,7 +74,8 @@ pub(crate) fn pipeline(mut written: File, cells: Vec<(Point, File)>, filled: &Fi
 
 /// Defaults that another value gives, so that the file written says them.
 fn fill_in(file: &mut File) {
-    let prompts = file.workload.prompts.len() as u32;
+    // Where it is not known, `requests` must be given.
+    let prompts = file.workload.prompt_count().unwrap_or(1);
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for stage in &mut file.stages {
         let (kind, id) = match stage {

@@ -456,6 +456,7 @@ fn measured_on_one() -> ModelResult {
         path: None,
         sha256: None,
         revision: None,
+        tape: None,
         cell: Some("quant=q8".into()),
         measure: None,
         warmup_requests: 0,

@@ -34,11 +34,22 @@ impl Images {
         Ok(Some(digest))
     }
 
-    /// The images of request `index`: one, if the workload has any. An error if
+    /// The digests of a workload's images, in order.
+    pub(crate) fn digests(&self, workload: &Workload) -> Vec<String> {
+        let images = workload.images.iter().filter_map(|path| self.0.get(path));
+        images.map(|image| sha256_of(&image.data)).collect()
+    }
+
+    /// The images of request `index` where there are so many `prompts`: one, if the
+    /// workload has any. An error if
     /// it has not been read, so that nothing is measured without it.
-    pub(crate) fn of_request(&self, workload: &Workload, index: u32) -> Result<Vec<Image>, String> {
-        let (prompts, images) = (workload.prompts.len(), workload.images.len());
-        let Some(number) = number_for(index, prompts as u32, images as u32) else {
+    pub(crate) fn of_request(
+        &self,
+        workload: &Workload,
+        prompts: u32,
+        index: u32,
+    ) -> Result<Vec<Image>, String> {
+        let Some(number) = number_for(index, prompts, workload.images.len() as u32) else {
             return Ok(Vec::new());
         };
         let path = &workload.images[number as usize];
@@ -163,14 +174,14 @@ mod tests {
         }
         let sent = |index| -> Vec<u8> {
             let of_it = images
-                .of_request(&workload(&["1", "2"]), index)
+                .of_request(&workload(&["1", "2"]), 2, index)
                 .expect("an image");
             let last = |image: &Image| image.data.last().copied();
             of_it.iter().filter_map(last).collect()
         };
         assert_eq!([0, 1, 2, 3, 4].map(sent), [b"1", b"2", b"2", b"1", b"1"]);
-        assert_eq!(images.of_request(&workload(&[]), 0), Ok(Vec::new()));
-        let missing = images.of_request(&workload(&["3"]), 0);
+        assert_eq!(images.of_request(&workload(&[]), 2, 0), Ok(Vec::new()));
+        let missing = images.of_request(&workload(&["3"]), 2, 0);
         assert_eq!(missing, Err("image `3` was not read".to_owned()));
     }
 

@@ -48,6 +48,21 @@ pub enum Event {
         /// Its digest.
         sha256: String,
     },
+    /// What is sent to all engines is made.
+    Tape {
+        /// Point of the matrix; empty without a matrix.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        cell: String,
+        /// Model id.
+        model: String,
+        /// Digest of all that requests are made of.
+        sha256: String,
+        /// Number of different prompts.
+        prompts: u32,
+        /// Where they come from; absent if they are in the pipeline.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+    },
     /// A stage begins, or is left out.
     Stage {
         /// `setup`, `load`, `warmup`, `measure` or `unload`.

@@ -26,6 +26,7 @@ pub mod sending;
 mod setup;
 mod step;
 mod subject;
+mod tape;
 mod visit;
 pub mod worker;
 

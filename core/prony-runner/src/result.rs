@@ -125,6 +125,18 @@ fn models(started: &Started, events: &[Event]) -> Compared {
             files.insert((cell, model), (path, sha256));
         }
     }
+    let mut tapes: HashMap<(&str, &str), &String> = HashMap::new();
+    for event in events {
+        if let Event::Tape {
+            cell,
+            model,
+            sha256,
+            ..
+        } = event
+        {
+            tapes.insert((cell, model), sha256);
+        }
+    }
     let mut groups = Vec::new();
     for model in &started.subject.models {
         let key = (model.cell.as_str(), model.id.as_str());
@@ -143,6 +155,7 @@ fn models(started: &Started, events: &[Event]) -> Compared {
                 samples: &samples,
                 model,
                 file: files.get(&key).copied(),
+                tape: tapes.get(&key).copied(),
                 engines,
                 part,
                 stage,
@@ -277,6 +290,8 @@ struct Group<'a> {
     model: &'a ModelInfo,
     /// Path and digest.
     file: Option<(&'a String, &'a Option<String>)>,
+    /// Digest of what was sent.
+    tape: Option<&'a String>,
     /// Those that were to be visited.
     engines: &'a HashSet<&'a str>,
     part: &'a Part,
@@ -328,6 +343,7 @@ impl<'a> Group<'a> {
             path: self.file.map(|(path, _)| path.clone()),
             sha256: self.file.and_then(|(_, sha256)| sha256.clone()),
             revision: self.model.revision.clone(),
+            tape: self.tape.cloned(),
             cell: (!self.model.cell.is_empty()).then(|| self.model.cell.clone()),
             measure: self.several.then(|| self.stage.id.clone()),
             warmup_requests: warmups.map(|it| it.requests).sum(),

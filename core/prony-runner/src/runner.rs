@@ -10,6 +10,7 @@ use crate::selfcheck;
 use crate::setup::{self, ModelFiles};
 use crate::step::{self, Surroundings};
 use crate::subject::{plugins, subject, unsaid};
+use crate::tape::{self, Tape};
 use crate::visit::{Seat, Stop, VisitRun, Visiting, resident};
 use crate::{Error, Result, environment};
 use prony_config::{Cell, Model, OnFailure, Pipeline, Step};
@@ -21,6 +22,7 @@ use prony_plugin_sdk::result::Outcome;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What a run needs beside its pipeline.
@@ -53,6 +55,8 @@ pub struct Runner<'a> {
     failed: bool,
     /// What the workloads' images are.
     pub(crate) images: Images,
+    /// What is sent, by cell and model.
+    pub(crate) tapes: HashMap<(&'a str, &'a str), Arc<Tape>>,
     /// `stages` of templates: the outputs of `setup`, and of the current turn.
     pub(crate) stages: Value,
     /// What is known of the comparisons; `None` if nothing is compared.
@@ -135,6 +139,7 @@ impl<'a> Runner<'a> {
             machine,
             failed: false,
             images: Images::default(),
+            tapes: HashMap::new(),
             stages: Value::Null,
             looks,
         };
@@ -374,8 +379,14 @@ impl<'a> Runner<'a> {
                     continue;
                 }
                 let context = self.context(&cell.context);
-                match prepare(model, &context, &self.options.folder, &mut files) {
-                    Ok(path) => {
+                let folder = &self.options.folder;
+                let (images, seed) = (&self.images, self.pipeline.schedule.seed);
+                let prepared = prepare(model, &context, folder, &mut files).and_then(|path| {
+                    let tape = Tape::new(cell, path.as_deref(), folder, images, seed)?;
+                    Ok((path, tape))
+                });
+                match prepared {
+                    Ok((path, tape)) => {
                         if let Some(path) = &path {
                             self.tell(Event::Model {
                                 cell: cell.id.clone(),
@@ -384,6 +395,14 @@ impl<'a> Runner<'a> {
                                 sha256: model.sha256.clone(),
                             })?;
                         }
+                        self.tell(Event::Tape {
+                            cell: cell.id.clone(),
+                            model: model.id.clone(),
+                            sha256: tape.sha256.clone(),
+                            prompts: tape.prompts.len() as u32,
+                            source: tape::source(&cell.workload).map(|it| unsaid(&it, cell)),
+                        })?;
+                        self.tapes.insert(of_model, Arc::new(tape));
                         paths.insert(of_model, path);
                     }
                     Err(message) => {

@@ -94,6 +94,7 @@ fn workload(cell: &Cell) -> Workload {
     Workload {
         api: api(workload.api),
         prompts: texts(&workload.prompts),
+        source: crate::tape::source(workload).map(|source| unsaid(&source, cell)),
         images: workload.images.iter().map(image).collect(),
         system: workload.system.as_ref().map(|text| unsaid(text, cell)),
         max_tokens: workload.max_tokens,

@@ -11,6 +11,7 @@ use crate::context::text;
 use crate::journal::{Event, StageOf, Visited};
 use crate::process::Process;
 use crate::runner::Runner;
+use crate::tape::Tape;
 use prony_config::{Cell, Engine, OnFailure, Part, Step};
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
@@ -22,6 +23,7 @@ use prony_plugin_sdk::{Endpoint, Message, Model};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use work::Stage;
 
@@ -120,6 +122,8 @@ pub(crate) struct VisitRun<'v, 'a> {
 /// What is known of a visit, also while another one has its turn.
 pub(crate) struct Visiting<'a> {
     visit: &'a Visit,
+    /// What is sent.
+    tape: Arc<Tape>,
     cell: &'a Cell,
     engine: &'a Engine,
     part: &'a Part,
@@ -177,6 +181,10 @@ impl<'a> Visiting<'a> {
         let model = cell.models.iter().find(|model| model.id == visit.model)?;
         Some(Self {
             visit,
+            tape: runner
+                .tapes
+                .get(&(visit.cell.as_str(), visit.model.as_str()))?
+                .clone(),
             cell,
             begun: (runner.now(), State::read()),
             has_company: false,

@@ -32,8 +32,8 @@ pub struct Conversation {
     pub messages: Vec<Message>,
     /// The most tokens of each answer, if the line says so.
     pub max_tokens: Option<u32>,
-    /// Paths of images that go with the first turn.
-    pub images: Vec<String>,
+    /// The line of the file that it is, from one.
+    pub line: usize,
 }
 
 impl Conversation {
@@ -58,14 +58,19 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// What follows the name of the file: `:line:column: message`.
+    pub(crate) fn place_and_message(&self) -> String {
+        format!(":{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     prompt: Option<String>,
     messages: Option<Vec<Message>>,
     max_tokens: Option<u32>,
-    #[serde(default)]
-    images: Vec<String>,
 }
 
 /// Reads the lines of a dataset; empty ones are passed over. All problems are told,
@@ -83,7 +88,7 @@ pub fn read(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
             message,
         };
         match serde_json::from_str::<Line>(content) {
-            Ok(read) => match conversation(read) {
+            Ok(read) => match conversation(line, read) {
                 Ok(conversation) => conversations.push(conversation),
                 Err(message) => problems.push(problem(1, message)),
             },
@@ -110,7 +115,7 @@ pub fn read(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
     }
 }
 
-fn conversation(line: Line) -> Result<Conversation, String> {
+fn conversation(number: usize, line: Line) -> Result<Conversation, String> {
     if line.max_tokens == Some(0) {
         return Err("`max_tokens` is 0, expected at least 1".to_owned());
     }
@@ -154,7 +159,7 @@ fn conversation(line: Line) -> Result<Conversation, String> {
     Ok(Conversation {
         messages,
         max_tokens: line.max_tokens,
-        images: line.images,
+        line: number,
     })
 }
 
@@ -177,7 +182,7 @@ mod tests {
             r#"{"role":"assistant","content":"b"},{"role":"user","content":"c"},"#,
             r#"{"role":"assistant","content":"not sent"}],"max_tokens":7}"#,
             "\n\n",
-            r#"{"prompt":"p","images":["x.png"]}"#,
+            r#"{"prompt":"p"}"#,
         );
         let read = read(text).expect("a dataset");
         assert_eq!(read.len(), 2);
@@ -186,7 +191,7 @@ mod tests {
         let turns: Vec<String> = read[0].turns().map(said).collect();
         assert_eq!(turns, ["sa", "sabc"]);
         assert_eq!(read[1].turns().map(said).collect::<Vec<_>>(), ["p"]);
-        assert_eq!(read[1].images, ["x.png"]);
+        assert_eq!(read[1].line, 3);
     }
 
     #[test]

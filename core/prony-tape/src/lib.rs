@@ -1,9 +1,13 @@
 //! What is sent, made before anything is measured.
 //!
 //! - [`dataset`]: conversations from the lines of a file;
-//! - [`synthetic`]: prompts of an exact number of tokens.
+//! - [`synthetic`]: texts of an exact number of tokens;
+//! - the prompts of a workload, from either or from texts.
 //!
 //! Equal input and equal seeds give equal prompts. Nothing here reads a file or a clock.
 
 pub mod dataset;
 pub mod synthetic;
+mod tape;
+
+pub use tape::{Prompt, Shape, nonce, of_dataset, of_shape, texts};

@@ -189,7 +189,12 @@ pub struct Workload {
     /// Chat or plain completions.
     pub api: Api,
     /// The prompts; request `i` of a stage has number `i` modulo their count.
+    /// Empty where they come from elsewhere.
     pub prompts: Vec<String>,
+    /// Where the prompts come from, in words, such as `10 synthetic prompts`; absent where
+    /// the pipeline itself has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The images that went with them; each round of prompts starts with the next one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageInfo>,
@@ -316,6 +321,10 @@ pub struct ModelResult {
     /// The revision that engines were to fetch, if the pipeline names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// SHA-256 of all that requests were made of: runs with equal ones sent the same
+    /// prompts. Absent if the run did not get as far as making it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tape: Option<String>,
     /// The point of the matrix, as in [`CellInfo::id`]; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell: Option<String>,

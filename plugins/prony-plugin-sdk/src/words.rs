@@ -653,6 +653,7 @@ mod tests {
             path: None,
             sha256: None,
             revision: None,
+            tape: None,
             cell: None,
             measure: None,
             warmup_requests: 0,

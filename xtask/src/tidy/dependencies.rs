@@ -33,6 +33,8 @@ const CORE: [(&str, &[&str]); 13] = [
             "prony-loadgen",
             "prony-truth-server",
             "prony-plugin-sdk",
+            "prony-tape",
+            "prony-tokenizer",
         ],
     ),
     (

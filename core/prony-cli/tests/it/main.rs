@@ -28,4 +28,5 @@ mod schedule;
 mod selfcheck;
 mod stdio;
 mod steps;
+mod workloads;
 mod written_pipelines;

@@ -9,13 +9,14 @@ mod reporters;
 mod stages;
 mod thresholds;
 mod variables;
+mod workload;
 
 use prony_diagnostic::Diagnostic;
 
+use crate::Plugins;
 use crate::template::{Filled, is_template};
 use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::literal;
-use crate::{Plugins, codes};
 
 pub(crate) use matrix::{Point, points};
 pub(crate) use stages::unreachable_in_cells;
@@ -99,36 +100,6 @@ impl<'a> Document<'a> {
             _ => None,
         };
         stages.unwrap_or_default().iter().filter_map(one).collect()
-    }
-
-    fn workload(&self, out: &mut Vec<Diagnostic>) {
-        let Some(workload) = self.entry("workload").map(|entry| &entry.value) else {
-            return;
-        };
-        let Some(api) = workload.entry("api") else {
-            return;
-        };
-        if api.value.text() != Some("completions") {
-            return;
-        }
-        for (key, code, help) in [
-            (
-                "system",
-                codes::SYSTEM_PROMPT,
-                "use `api: chat`, or put the text into the prompts",
-            ),
-            ("images", codes::IMAGES, "use `api: chat`"),
-        ] {
-            if let Some(entry) = workload.entry(key) {
-                let message = format!("{} does not go with `completions`", literal(key));
-                out.push(
-                    Diagnostic::error(code, message)
-                        .at(entry.key_span.clone(), "would not be sent")
-                        .and(api.value.span.clone(), "sends prompts as they are")
-                        .help(help),
-                );
-            }
-        }
     }
 
     /// Exactly one of two keys is given: an error otherwise.

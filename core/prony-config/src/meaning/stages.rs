@@ -27,7 +27,12 @@ enum Engine {
     Unloaded(Span),
 }
 
-impl Document<'_> {
+impl<'a> Document<'a> {
+    fn dataset_without_limit(&self) -> Option<&'a Entry> {
+        let dataset = self.entry("workload")?.value.entry("dataset")?;
+        dataset.value.entry("limit").is_none().then_some(dataset)
+    }
+
     pub(super) fn stages(&self, out: &mut Vec<Diagnostic>) {
         let stages = self.stage_entries();
         let Some(section) = self.entry("stages") else {
@@ -44,7 +49,7 @@ impl Document<'_> {
         let mut disordered = Vec::new();
         in_order(&stages, &mut disordered);
         ids(&stages, out);
-        how_many(&stages, out);
+        how_many(&stages, self.dataset_without_limit(), out);
         if !unknown && !stages.iter().any(|stage| stage.key == "measure") {
             out.push(
                 Diagnostic::error(codes::STAGE_ORDER, "there is no `measure` stage")
@@ -70,11 +75,26 @@ impl Document<'_> {
     }
 }
 
-/// A closed loop with a duration says how many requests there are at most.
-fn how_many(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
+/// A closed loop with a duration says how many requests there are at most, and so does a
+/// measurement of a whole dataset.
+fn how_many(stages: &[&Entry], dataset: Option<&Entry>, out: &mut Vec<Diagnostic>) {
     const OPEN: [&str; 3] = ["constant", "poisson", "gamma"];
     for stage in stages.iter().filter(|stage| stage.key == "measure") {
         let Some(duration) = stage.value.entry("duration") else {
+            if let (Some(dataset), None) = (dataset, stage.value.entry("requests")) {
+                out.push(
+                    Diagnostic::error(
+                        codes::HOW_MANY,
+                        "a dataset without a `limit` needs `requests`",
+                    )
+                    .at(
+                        stage.key_span.clone(),
+                        "does not say how many requests it has",
+                    )
+                    .and(dataset.key_span.clone(), "may have any number of prompts")
+                    .help("add `requests: 100` here, or `limit: 100` to the dataset"),
+                );
+            }
             continue;
         };
         let arrival = stage.value.entry("arrival");

@@ -8,6 +8,7 @@ use crate::process::{Process, describe};
 use crate::runner::stopped;
 use crate::sending;
 use crate::subject::api;
+use crate::tape;
 use prony_config::Cache;
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{self, Arrival, Done, Load, Message, Usage};
@@ -16,7 +17,7 @@ use prony_loadgen::stdio::{self, Pipe};
 use prony_loadgen::target::{Prepared, Target};
 use prony_metrics::cache;
 use prony_metrics::record::{self, ErrorClass, Failed, Observation, Place, Record};
-use prony_plan::Phase;
+use prony_plan::{Phase, Visit};
 use prony_plugin_host::Plugin;
 use prony_plugin_sdk::{Event as Said, Kind, Request};
 use std::collections::{HashMap, HashSet};
@@ -48,27 +49,59 @@ pub(super) struct Batch<'s> {
 
 impl VisitRun<'_, '_> {
     /// Request `index` of a stage; the prompts and images go round.
-    fn request(&self, index: u32) -> std::result::Result<Request, String> {
+    fn request(&self, batch: &Batch<'_>, index: u32) -> std::result::Result<Request, String> {
         let workload = &self.cell.workload;
+        let prompts = self.tape.prompts.len() as u32;
+        let (system, prompt) = self.texts(batch, index);
         Ok(Request {
             api: api(workload.api),
-            prompt: workload.prompts[index as usize % workload.prompts.len()].clone(),
-            system: workload.system.clone(),
-            max_tokens: workload.max_tokens,
+            prompt,
+            system,
+            max_tokens: self.tape.prompt(index).max_tokens,
             temperature: workload.temperature,
             top_p: workload.top_p,
             seed: workload.seed,
             stop: workload.stop.clone(),
             ignore_eos: workload.ignore_eos,
-            images: self.runner.images.of_request(workload, index)?,
+            images: self.runner.images.of_request(workload, prompts, index)?,
         })
     }
 
-    /// The fewest tokens that the texts of request `index` can have.
-    fn least_prompt_tokens(&self, index: u32) -> u32 {
-        let workload = &self.cell.workload;
-        let prompt = &workload.prompts[index as usize % workload.prompts.len()];
-        let texts = workload.system.iter().chain([prompt]);
+    /// System message and prompt of request `index` of a stage. Where a cold cache is
+    /// measured, whichever comes first begins with what no other request begins with.
+    fn texts(&self, batch: &Batch<'_>, index: u32) -> (Option<String>, String) {
+        let prompt = self.tape.prompt(index);
+        let mut text = prompt.text.clone();
+        let mut system = prompt
+            .system
+            .as_ref()
+            .or(self.cell.workload.system.as_ref())
+            .cloned();
+        if self.is_cold(batch) {
+            // Without the engine: all get the same.
+            let Visit {
+                cell, model, cycle, ..
+            } = self.visit;
+            let place = format!("{cell}/{model}/{cycle}/{}/{index}", batch.stage);
+            let first = system.as_mut().unwrap_or(&mut text);
+            first.insert_str(0, &self.tape.nonce(&place));
+        }
+        (system, text)
+    }
+
+    /// Whether the requests of a batch must not be known to a cache. What warms up for
+    /// those must not fill it with what they share.
+    fn is_cold(&self, batch: &Batch<'_>) -> bool {
+        match batch.phase {
+            Phase::Measure => batch.cache == Some(Cache::Cold),
+            Phase::Warmup => tape::is_cold(self.cell),
+        }
+    }
+
+    /// The fewest tokens that the texts of request `index` of a stage can have.
+    fn least_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> u32 {
+        let (system, prompt) = self.texts(batch, index);
+        let texts = system.iter().chain([&prompt]);
         texts.map(|text| cache::least_tokens(text)).sum()
     }
 
@@ -95,8 +128,8 @@ impl VisitRun<'_, '_> {
     /// The numbers of prompt and image of request `index`: all that one request
     /// of a stage has not in common with another.
     fn content(&self, index: u32) -> (u32, Option<u32>) {
-        let workload = &self.cell.workload;
-        let (prompts, images) = (workload.prompts.len() as u32, workload.images.len() as u32);
+        let prompts = self.tape.prompts.len() as u32;
+        let images = self.cell.workload.images.len() as u32;
         (index % prompts, images::number_for(index, prompts, images))
     }
 
@@ -110,7 +143,7 @@ impl VisitRun<'_, '_> {
         let plugin = attempt!(self.adapter());
         let encode = |index| -> std::result::Result<Arc<Prepared>, String> {
             let made = plugin
-                .encode(&self.config, &self.model, &self.request(index)?)
+                .encode(&self.config, &self.model, &self.request(batch, index)?)
                 .map_err(|error| error.to_string())?;
             target.prepare(&made).map(Arc::new)
         };
@@ -124,7 +157,9 @@ impl VisitRun<'_, '_> {
                 None => attempt!(encode(index)),
             };
             requests.push(request.clone());
-            made.insert(content, request);
+            if !self.is_cold(batch) {
+                made.insert(content, request);
+            }
         }
         let arrival = attempt!(self.arrival(batch, &mut requests));
         let due = requests.len() as u32;
@@ -162,7 +197,7 @@ impl VisitRun<'_, '_> {
         for index in (batch.first..).take(batch.count as usize) {
             // Another one for each request of the visit.
             self.numbered += 1;
-            let request = attempt!(self.request(index));
+            let request = attempt!(self.request(batch, index));
             let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered);
             requests.push(attempt!(made.map_err(|error| error.to_string())));
         }
@@ -374,7 +409,7 @@ impl VisitRun<'_, '_> {
                 answered.truncate(index as usize);
                 break;
             }
-            let request = attempt!(self.request(batch.first + index));
+            let request = attempt!(self.request(batch, batch.first + index));
             let (mut seen, said) = tokio::select! {
                 answer = worker.generate(&request, timeout) => answer,
                 () = stopped(&mut stop) => return Ok(Err(Trouble::Interrupted)),
@@ -425,10 +460,10 @@ impl VisitRun<'_, '_> {
         {
             *stamp = stamp.saturating_sub(origin);
         }
-        let max_tokens = self.cell.workload.max_tokens;
+        let max_tokens = self.tape.prompt(batch.first + index).max_tokens;
         let mut record = Record::judge(self.place(batch, index), seen, said, max_tokens);
         if batch.cache == Some(Cache::Cold) {
-            record.least_prompt_tokens = Some(self.least_prompt_tokens(batch.first + index));
+            record.least_prompt_tokens = Some(self.least_prompt_tokens(batch, batch.first + index));
         }
         self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
         let sent = record.stamps.sent_ns;

@@ -1,0 +1,152 @@
+//! What is sent.
+
+use prony_diagnostic::Diagnostic;
+
+use super::Document;
+use crate::tree::{Entry, Kind, Node};
+use crate::wording::{literal, similar};
+use crate::{Workload, codes};
+
+impl Document<'_> {
+    pub(super) fn workload(&self, out: &mut Vec<Diagnostic>) {
+        let Some(section) = self.entry("workload") else {
+            return;
+        };
+        if section.value.kind.is_null() || section.value.text().is_some() {
+            return;
+        }
+        source(section, out);
+        lengths(&section.value, out);
+        with_completions(&section.value, out);
+    }
+}
+
+/// Prompts come from one place.
+fn source(section: &Entry, out: &mut Vec<Diagnostic>) {
+    let entries = Workload::SOURCES.map(|key| section.value.entry(key));
+    let mut given = entries.into_iter().flatten();
+    let Some(first) = given.next() else {
+        // A misspelt one has been told.
+        let misspelt = |entry: &Entry| similar(&entry.key, Workload::SOURCES).is_some();
+        if !section.value.entries().iter().take(100).any(misspelt) {
+            out.push(
+                Diagnostic::error(codes::WORKLOAD_SOURCE, "the workload has no prompts")
+                    .at(section.key_span.clone(), "does not say what is sent")
+                    .note("prompts come from `prompts`, `prompt_files`, `dataset` or `synthetic`")
+                    .help("add `prompts: [What is machine learning?]`, or one of the others"),
+            );
+        }
+        return;
+    };
+    for second in given {
+        let names = (literal(&first.key), literal(&second.key));
+        out.push(
+            Diagnostic::error(
+                codes::WORKLOAD_SOURCE,
+                format!("{} and {} are both given", names.0, names.1),
+            )
+            .at(
+                second.key_span.clone(),
+                "says again where prompts come from",
+            )
+            .and(first.key_span.clone(), "says it first")
+            .help(format!(
+                "remove one of them; in an overlay, by `{}: null`",
+                first.key
+            )),
+        );
+    }
+}
+
+/// Bounds in order, and prefixes that fit.
+fn lengths(workload: &Node, out: &mut Vec<Diagnostic>) {
+    let Some(synthetic) = workload.entry("synthetic") else {
+        return;
+    };
+    for key in ["input_tokens", "output_tokens"] {
+        let Some(length) = synthetic.value.entry(key) else {
+            continue;
+        };
+        for kind in length.value.entries() {
+            if let (Some(min), Some(max)) = (kind.value.entry("min"), kind.value.entry("max"))
+                && let (Some(least), Some(most)) = (number(&min.value), number(&max.value))
+                && least > most
+            {
+                out.push(
+                    Diagnostic::error(
+                        codes::LENGTHS,
+                        format!("the least of {} is more than the most", literal(key)),
+                    )
+                    .at(min.value.span.clone(), format!("more than {most}"))
+                    .and(max.value.span.clone(), "the most")
+                    .help("swap the two"),
+                );
+            }
+        }
+    }
+    let prefix = synthetic.value.entry("prefix");
+    let Some(tokens) = prefix.and_then(|it| it.value.entry("tokens")) else {
+        return;
+    };
+    let input = synthetic.value.entry("input_tokens");
+    let Some(least) = input.and_then(|input| match input.value.entries() {
+        [fixed] if fixed.key == "fixed" => Some(&fixed.value),
+        [other] => other.value.entry("min").map(|min| &min.value),
+        _ => None,
+    }) else {
+        return;
+    };
+    if let (Some(prefix), Some(shortest)) = (number(&tokens.value), number(least))
+        && prefix >= shortest
+    {
+        out.push(
+            Diagnostic::error(
+                codes::LENGTHS,
+                "a prefix is as long as a whole prompt, or longer",
+            )
+            .at(
+                tokens.value.span.clone(),
+                format!("expected less than {shortest}"),
+            )
+            .and(least.span.clone(), "the shortest prompt")
+            .note("`input_tokens` counts the prefix as well")
+            .help("make the prefix shorter, or the prompts longer"),
+        );
+    }
+}
+
+/// What would not be sent with plain prompts.
+fn with_completions(workload: &Node, out: &mut Vec<Diagnostic>) {
+    let Some(api) = workload.entry("api") else {
+        return;
+    };
+    if api.value.text() != Some("completions") {
+        return;
+    }
+    for (key, code, help) in [
+        (
+            "system",
+            codes::SYSTEM_PROMPT,
+            "use `api: chat`, or put the text into the prompts",
+        ),
+        ("images", codes::IMAGES, "use `api: chat`"),
+    ] {
+        if let Some(entry) = workload.entry(key) {
+            let message = format!("{} does not go with `completions`", literal(key));
+            out.push(
+                Diagnostic::error(code, message)
+                    .at(entry.key_span.clone(), "would not be sent")
+                    .and(api.value.span.clone(), "sends prompts as they are")
+                    .help(help),
+            );
+        }
+    }
+}
+
+/// A number of tokens that is known.
+fn number(node: &Node) -> Option<u64> {
+    match &node.kind {
+        Kind::Number(number) => number.as_u64(),
+        _ => None,
+    }
+}

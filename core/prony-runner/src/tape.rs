@@ -1,0 +1,209 @@
+//! What is sent to all engines, made before anything is measured.
+
+use crate::images::Images;
+use prony_config::{Api, Cache, Cell, Length, Synthetic, Workload};
+use prony_plugin_host::sha256_of;
+use prony_plugin_sdk::words::count;
+use prony_tape::{Prompt, Shape, synthetic};
+use prony_tokenizer::Tokenizer;
+use serde::Serialize;
+use std::io::Read as _;
+use std::path::Path;
+
+/// The largest file of prompts, in bytes.
+const LARGEST: u64 = 256 << 20;
+
+/// The prompts of a model in a cell, in order.
+#[derive(Debug)]
+pub(crate) struct Tape {
+    pub(crate) prompts: Vec<Prompt>,
+    /// Digest of all that requests are made of.
+    pub(crate) sha256: String,
+    /// The seed of what tells cold requests apart.
+    seed: u64,
+}
+
+/// What the digest of a tape is of, in this order.
+#[derive(Serialize)]
+struct Content<'a, I> {
+    api: Api,
+    system: Option<&'a str>,
+    prompts: &'a [Prompt],
+    images: I,
+    /// Nonces follow from it.
+    cold_seed: Option<u64>,
+}
+
+impl Tape {
+    /// Reads or makes the prompts. `model` is where the model is; other paths are
+    /// relative to `folder`. The error is for people.
+    pub(crate) fn new(
+        cell: &Cell,
+        model: Option<&Path>,
+        folder: &Path,
+        images: &Images,
+        seed: u64,
+    ) -> Result<Self, String> {
+        let workload = &cell.workload;
+        let prompts = prompts(workload, model, folder, seed)?;
+        if workload.api == Api::Completions && prompts.iter().any(|it| it.system.is_some()) {
+            return Err(
+                "the dataset has system messages, which do not go with `api: completions`"
+                    .to_owned(),
+            );
+        }
+        let content = Content {
+            api: workload.api,
+            system: workload.system.as_deref(),
+            prompts: &prompts,
+            images: images.digests(workload),
+            cold_seed: is_cold(cell).then_some(seed),
+        };
+        let content = serde_json::to_vec(&content).map_err(|error| error.to_string())?;
+        let sha256 = sha256_of(&content);
+        Ok(Self {
+            prompts,
+            sha256,
+            seed,
+        })
+    }
+
+    /// Prompt of request `index` of a stage: they go round.
+    pub(crate) fn prompt(&self, index: u32) -> &Prompt {
+        &self.prompts[index as usize % self.prompts.len()]
+    }
+
+    /// What the first message of a request begins with, so that no cache knows it.
+    pub(crate) fn nonce(&self, place: &str) -> String {
+        prony_tape::nonce(self.seed, place)
+    }
+}
+
+/// Whether a measurement of the cell is of a cold cache.
+pub(crate) fn is_cold(cell: &Cell) -> bool {
+    cell.measures().any(|it| it.cache == Some(Cache::Cold))
+}
+
+/// Where the prompts come from, in words; `None` if they are in the pipeline.
+pub(crate) fn source(workload: &Workload) -> Option<String> {
+    if let Some(dataset) = &workload.dataset {
+        let which = match dataset.limit {
+            Some(limit) => format!("the first {}", count(limit.into(), "prompt")),
+            None => "prompts".to_owned(),
+        };
+        return Some(format!("{which} of the dataset {}", dataset.path));
+    }
+    if let Some(synthetic) = &workload.synthetic {
+        return Some(count(synthetic.count.into(), "synthetic prompt"));
+    }
+    let files = workload.prompt_files.len();
+    (files > 0).then(|| format!("{} from files", count(files as u64, "prompt")))
+}
+
+fn prompts(
+    workload: &Workload,
+    model: Option<&Path>,
+    folder: &Path,
+    seed: u64,
+) -> Result<Vec<Prompt>, String> {
+    let max_tokens = workload.max_tokens;
+    if let Some(dataset) = &workload.dataset {
+        let content = read(&dataset.path, folder)?;
+        return prony_tape::of_dataset(&content, dataset.limit, max_tokens)
+            .map_err(|problems| told(&dataset.path, &problems));
+    }
+    if let Some(synthetic) = &workload.synthetic {
+        return of_synthetic(synthetic, model, folder, max_tokens, seed);
+    }
+    let files = workload.prompt_files.iter();
+    let files: Vec<String> = files
+        .map(|path| read(path, folder))
+        .collect::<Result<_, _>>()?;
+    let texts = workload.prompts.iter().cloned().chain(files);
+    Ok(prony_tape::texts(texts, max_tokens))
+}
+
+/// The first problems of a file, and how many more there are.
+fn told(path: &str, problems: &[String]) -> String {
+    const MOST: usize = 5;
+    let mut lines: Vec<String> = problems
+        .iter()
+        .take(MOST)
+        .map(|problem| format!("{path}{problem}"))
+        .collect();
+    if problems.len() > MOST {
+        lines.push(format!("and {} more problems", problems.len() - MOST));
+    }
+    lines.join("; ")
+}
+
+fn of_synthetic(
+    asked: &Synthetic,
+    model: Option<&Path>,
+    folder: &Path,
+    max_tokens: u32,
+    seed: u64,
+) -> Result<Vec<Prompt>, String> {
+    let path = match (&asked.tokenizer, model) {
+        (Some(path), _) => folder.join(path),
+        (None, Some(model)) => model.to_owned(),
+        (None, None) => {
+            return Err(
+                "synthetic prompts need a tokenizer: add `tokenizer` to `synthetic`, or `path` to the model"
+                    .to_owned(),
+            );
+        }
+    };
+    let tokenizer = Tokenizer::open(&path).map_err(|error| error.to_string())?;
+    let shape = Shape {
+        count: asked.count,
+        input: length(asked.input_tokens),
+        output: asked.output_tokens.map(length),
+        prefix: asked.prefix.map(|prefix| (prefix.tokens, prefix.groups)),
+    };
+    prony_tape::of_shape(shape, &tokenizer, max_tokens, seed)
+        .map_err(|error| format!("synthetic prompts: {error}"))
+}
+
+fn length(length: Length) -> synthetic::Length {
+    match length {
+        Length::Fixed(tokens) => synthetic::Length::Fixed(tokens),
+        Length::Uniform(it) => synthetic::Length::Uniform {
+            min: it.min,
+            max: it.max,
+        },
+        Length::Normal(it) => synthetic::Length::Normal {
+            mean: it.mean,
+            stddev: it.stddev,
+            min: it.min,
+            max: it.max,
+        },
+        Length::Lognormal(it) => synthetic::Length::LogNormal {
+            median: it.median,
+            sigma: it.sigma,
+            min: it.min,
+            max: it.max,
+        },
+    }
+}
+
+/// A file as text.
+fn read(path: &str, folder: &Path) -> Result<String, String> {
+    let told = |reason: String| format!("`{path}` of the workload: {reason}");
+    let io = |error: std::io::Error| told(error.to_string());
+    let full = folder.join(path);
+    if !std::fs::metadata(&full).map_err(io)?.is_file() {
+        return Err(told("it is not a file".to_owned()));
+    }
+    let mut data = Vec::new();
+    let file = std::fs::File::open(&full).map_err(io)?;
+    file.take(LARGEST + 1).read_to_end(&mut data).map_err(io)?;
+    if data.len() as u64 > LARGEST {
+        return Err(told(format!("it is larger than {} MiB", LARGEST >> 20)));
+    }
+    let text = String::from_utf8(data).map_err(|_| told("it is not UTF-8 text".to_owned()))?;
+    if text.trim().is_empty() {
+        return Err(told("it is empty".to_owned()));
+    }
+    Ok(text)
+}

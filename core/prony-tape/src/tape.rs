@@ -133,7 +133,7 @@ pub fn of_shape(
     Ok(prompts)
 }
 
-/// Seeds of their own for everything that is drawn: SplitMix64 (Steele, Lea & Flood,
+/// Seeds of their own for everything that is drawn: `SplitMix64` (Steele, Lea & Flood,
 /// "Fast splittable pseudorandom number generators", 2014).
 struct Seeds(u64);
 

@@ -222,7 +222,7 @@ pub struct Visited {
     /// What was not as it should be with the machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machine: Vec<Warning>,
-    /// From its beginning to its end, steps included.
+    /// From its beginning to its end, steps included, the turns of another engine apart.
     pub total_ns: u64,
 }
 

@@ -5,6 +5,7 @@ use crate::journal::{self, Event};
 use prony_metrics::record::Phase;
 use prony_plan::Past;
 use prony_plugin_sdk::result::Outcome;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// What the visits of the newest finished run of the pipeline `name` took, and
@@ -21,6 +22,14 @@ pub fn past(results: &Path, name: &str) -> Option<(RunFolder, Past)> {
     })
 }
 
+/// What is known of a visit that has not ended.
+#[derive(Debug, Default)]
+struct UnderWay {
+    requests: u64,
+    warmup_ns: u64,
+    failed: bool,
+}
+
 /// What the visits of a run took. `None` if it has not come to its end, or all
 /// have failed.
 fn took(events: &[Event]) -> Option<Past> {
@@ -29,26 +38,36 @@ fn took(events: &[Event]) -> Option<Past> {
         return None;
     }
     let mut past = Past::default();
-    let (mut requests, mut warmup_ns, mut failed) = (0, 0, false);
+    // Two engines can be under way at once.
+    let mut under_way: HashMap<&str, UnderWay> = HashMap::new();
     for event in events {
         match event {
-            Event::Stage { stage, .. } if stage == "load" => {
-                (requests, warmup_ns, failed) = (0, 0, false);
-            }
-            Event::Request(record) => {
-                requests += 1;
-                if record.place.phase == Phase::Warmup {
-                    warmup_ns += record.latency_ns();
+            Event::Stage { stage, visit, .. } if stage == "load" => {
+                if let Some(visit) = visit {
+                    under_way.insert(&visit.engine, UnderWay::default());
                 }
             }
-            Event::Failed { .. } => failed = true,
-            // One that ended early says nothing about those that do not.
-            Event::Visit(visited) if !failed => {
-                let request_ns = warmup_ns + visited.measure_ns.values().sum::<u64>();
+            Event::Request(record) => {
+                let of = under_way.entry(&record.place.engine).or_default();
+                of.requests += 1;
+                if record.place.phase == Phase::Warmup {
+                    of.warmup_ns += record.latency_ns();
+                }
+            }
+            Event::Failed {
+                visit: Some(visit), ..
+            } => under_way.entry(&visit.engine).or_default().failed = true,
+            Event::Visit(visited) => {
+                let of = under_way.remove(visited.visit.engine.as_str());
+                // One that ended early says nothing about those that do not.
+                let Some(of) = of.filter(|it| !it.failed) else {
+                    continue;
+                };
+                let request_ns = of.warmup_ns + visited.measure_ns.values().sum::<u64>();
                 let seconds = |ns: u64| ns as f64 / 1e9;
                 past.add(
                     &visited.visit,
-                    requests,
+                    of.requests,
                     seconds(request_ns),
                     seconds(visited.total_ns),
                 );

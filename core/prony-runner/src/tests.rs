@@ -754,6 +754,33 @@ fn the_newest_finished_run_of_the_pipeline_tells_what_it_takes() {
 }
 
 #[test]
+fn what_two_loaded_engines_took_is_told_apart() {
+    let (results, create) = results();
+    let pipeline = pipeline(SIMPLE);
+    let one_after_the_other = journal(&pipeline, |_| Fate::Well);
+    let mut in_turns = one_after_the_other.clone();
+    let order = |event: &Event| match event {
+        Event::Stage { stage, visit, .. } if stage == "load" => {
+            (visit.as_ref().map_or(0, |it| it.cycle), 0)
+        }
+        Event::Stage { visit, .. } => (visit.as_ref().map_or(0, |it| it.cycle), 1),
+        Event::Request(record) => (record.place.cycle, 1),
+        Event::Visit(visited) => (visited.visit.cycle, 2),
+        Event::Finished { .. } => (u32::MAX, 0),
+        _ => (0, 0),
+    };
+    in_turns.events.sort_by_key(order);
+    assert_ne!(in_turns.events, one_after_the_other.events);
+    let estimates = [("1", one_after_the_other), ("2", in_turns)].map(|(name, journal)| {
+        drop(write(&create(name), &journal));
+        let (_, past) = past(results.path(), "t").expect("a run");
+        Estimate::new(&pipeline, &Plan::new(&pipeline), Some(&past)).seconds
+    });
+    assert_eq!(estimates[0], estimates[1]);
+    assert!(estimates[0].is_some());
+}
+
+#[test]
 fn requests_that_were_sent_again_are_told_of_how_many() {
     let mut journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
     assert!(!result(&journal).warnings.concat().contains("sent again"));

@@ -134,6 +134,8 @@ pub(crate) struct Visiting<'a> {
     begun: (u64, State),
     /// Whether another engine is loaded at the same time.
     has_company: bool,
+    /// Since when another engine has its turn, and for how long others have had theirs.
+    away: (Option<u64>, u64),
     /// Where the engine is to listen, once that is chosen.
     at: Option<Endpoint>,
     /// The engine's config, once its templates are filled in.
@@ -188,6 +190,7 @@ impl<'a> Visiting<'a> {
             cell,
             begun: (runner.now(), State::read()),
             has_company: false,
+            away: (None, 0),
             engine: cell.engines.iter().find(|it| it.name == visit.engine)?,
             part: cell.parts.get(part)?,
             ids: prony_plan::ids(&cell.parts).into_iter().nth(part)?,
@@ -217,8 +220,17 @@ impl<'a> Visiting<'a> {
     }
 }
 
+impl Drop for VisitRun<'_, '_> {
+    fn drop(&mut self) {
+        self.state.away.0 = Some(self.runner.now());
+    }
+}
+
 impl<'v, 'a> VisitRun<'v, 'a> {
     pub(crate) fn new(runner: &'v mut Runner<'a>, state: &'v mut Visiting<'a>) -> Self {
+        if let Some(since) = state.away.0.take() {
+            state.away.1 += runner.now().saturating_sub(since);
+        }
         Self { runner, state }
     }
 
@@ -263,7 +275,7 @@ impl<'v, 'a> VisitRun<'v, 'a> {
         let unloaded = self.unload(&unload, running).await?;
         let end = end.max(self.settle(&unload, unloaded, self.part.unload.on_failure)?);
         let (begin, before) = &self.begun;
-        let total_ns = self.runner.now().saturating_sub(*begin);
+        let total_ns = self.runner.now().saturating_sub(*begin + self.away.1);
         let after = State::read();
         let change = Change::between(before, &after, &[], self.engine_cpu_s);
         let mut warnings = change.warnings(&self.runner.machine, &after);

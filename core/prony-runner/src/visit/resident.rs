@@ -44,6 +44,7 @@ impl<'a> Seat<'a> {
         std::mem::swap(&mut runner.stages, &mut self.stages);
         let mut run = VisitRun::new(runner, &mut self.visiting);
         self.end = run.begin_visit(&mut self.running).await?;
+        drop(run);
         std::mem::swap(&mut runner.stages, &mut self.stages);
         Ok(())
     }
@@ -63,6 +64,7 @@ impl<'a> Seat<'a> {
         self.sends = matches!(opened, Ok(true)).then_some(0);
         let ended = run.settle(&of_visit, opened.map(drop), stage.on_failure)?;
         self.end = self.end.max(ended);
+        drop(run);
         std::mem::swap(&mut runner.stages, &mut self.stages);
         Ok(())
     }
@@ -99,6 +101,7 @@ impl<'a> Seat<'a> {
         let closed = run.close(stage, &of_visit, succeeded).await?;
         let ended = run.settle(&of_visit, closed, stage.on_failure)?;
         self.end = self.end.max(ended);
+        drop(run);
         std::mem::swap(&mut runner.stages, &mut self.stages);
         Ok(())
     }

@@ -169,6 +169,11 @@ pub struct Model {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,
+    /// What prony counts the tokens of answers with, to check the engines' own counts: a
+    /// `tokenizer.json`, a folder that holds one, or a GGUF file. Synthetic prompts are
+    /// made with it too, unless they name their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// Whether the model is run: `true` unless given.
     #[serde(default = "yes")]
     pub enabled: bool,

@@ -61,6 +61,10 @@ impl<'a> Side<'a> {
         self.good().any(|record| !record.count_is_plausible())
     }
 
+    fn is_counted_otherwise(&self) -> bool {
+        self.good().any(crate::tokens::disagree)
+    }
+
     /// Mean output length of each question.
     fn lengths(&self) -> BTreeMap<Question, f64> {
         let mut lengths = BTreeMap::<Question, Vec<f64>>::new();
@@ -205,7 +209,8 @@ pub fn compare(
     if lengths.is_some() {
         flags.push("length_mismatch".to_owned());
     }
-    if baseline.implausible() || candidate.implausible() {
+    let counts = |side: Side<'_>| side.implausible() || side.is_counted_otherwise();
+    if counts(baseline) || counts(candidate) {
         flags.push("token_mismatch".to_owned());
     }
     if design.cycles == 1 {

@@ -32,6 +32,11 @@ pub fn check(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option
     })
 }
 
+/// Whether the engine's count of an answer and the independent one disagree.
+pub fn disagree(record: &Record) -> bool {
+    record.ok() && counts(record).is_some_and(|(engine, counted)| !agree(engine, counted))
+}
+
 /// The engine's count of the answer and the independent one. A request whose reasoning the
 /// engine counts as output without saying how much of it there is cannot be compared.
 fn counts(record: &Record) -> Option<(u32, u32)> {

@@ -7,7 +7,7 @@ use crate::journal::{Event, SCHEMA, StageOf, Started, Writer};
 use crate::looks::Looks;
 use crate::noise::Noise;
 use crate::selfcheck;
-use crate::setup::{self, ModelFiles};
+use crate::setup::{self, ModelFiles, Tokenizers};
 use crate::step::{self, Surroundings};
 use crate::subject::{plugins, subject, unsaid};
 use crate::tape::{self, Tape};
@@ -19,6 +19,7 @@ use prony_machine::{Fingerprint, State};
 use prony_plan::{Plan, Visit};
 use prony_plugin_host::{Registry, sha256_of};
 use prony_plugin_sdk::result::Outcome;
+use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,8 @@ pub struct Runner<'a> {
     pub(crate) images: Images,
     /// What is sent, by cell and model.
     pub(crate) tapes: HashMap<(&'a str, &'a str), Arc<Tape>>,
+    /// What the tokens of answers are counted with, by cell and model.
+    pub(crate) tokenizers: HashMap<(&'a str, &'a str), Arc<Tokenizer>>,
     /// `stages` of templates: the outputs of `setup`, and of the current turn.
     pub(crate) stages: Value,
     /// What is known of the comparisons; `None` if nothing is compared.
@@ -140,6 +143,7 @@ impl<'a> Runner<'a> {
             failed: false,
             images: Images::default(),
             tapes: HashMap::new(),
+            tokenizers: HashMap::new(),
             stages: Value::Null,
             looks,
         };
@@ -371,7 +375,7 @@ impl<'a> Runner<'a> {
             .map(|visit| (visit.cell.as_str(), visit.model.as_str()))
             .collect();
         let mut paths = HashMap::new();
-        let mut files = ModelFiles::default();
+        let (mut files, mut tokenizers) = (ModelFiles::default(), Tokenizers::default());
         for cell in &self.pipeline.cells {
             for model in &cell.models {
                 let of_model = (cell.id.as_str(), model.id.as_str());
@@ -382,11 +386,14 @@ impl<'a> Runner<'a> {
                 let folder = &self.options.folder;
                 let (images, seed) = (&self.images, self.pipeline.schedule.seed);
                 let prepared = prepare(model, &context, folder, &mut files).and_then(|path| {
-                    let tape = Tape::new(cell, path.as_deref(), folder, images, seed)?;
-                    Ok((path, tape))
+                    let own = setup::tokenizer_path(model, &context, folder)?;
+                    let tape = own.as_deref().or(path.as_deref());
+                    let tape = Tape::new(cell, tape, folder, images, seed)?;
+                    let tokenizer = own.map(|own| tokenizers.open(&own)).transpose()?;
+                    Ok((path, tape, tokenizer))
                 });
                 match prepared {
-                    Ok((path, tape)) => {
+                    Ok((path, tape, tokenizer)) => {
                         if let Some(path) = &path {
                             self.tell(Event::Model {
                                 cell: cell.id.clone(),
@@ -403,6 +410,9 @@ impl<'a> Runner<'a> {
                             source: tape::source(&cell.workload).map(|it| unsaid(&it, cell)),
                         })?;
                         self.tapes.insert(of_model, Arc::new(tape));
+                        if let Some(tokenizer) = tokenizer {
+                            self.tokenizers.insert(of_model, tokenizer);
+                        }
                         paths.insert(of_model, path);
                     }
                     Err(message) => {

@@ -4,9 +4,11 @@ use prony_config::{Cell, Engine, Model, Pipeline, template};
 use prony_plan::Plan;
 use prony_plugin_host::{Entry, Registry};
 use prony_plugin_sdk::{Kind, Transport};
+use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Loads every plugin once, so that compiling one is never part of a visit,
 /// and checks what only the machine can tell.
@@ -74,11 +76,36 @@ pub(crate) fn model_path(
     context: &Value,
     folder: &Path,
 ) -> Result<Option<PathBuf>, String> {
-    model
-        .path
-        .as_ref()
-        .map(|path| template::render_str(path, context).map(|path| folder.join(path)))
+    located(model.path.as_deref(), context, folder)
+}
+
+/// Where the model's tokenizer is, as [`model_path`] has it.
+pub(crate) fn tokenizer_path(
+    model: &Model,
+    context: &Value,
+    folder: &Path,
+) -> Result<Option<PathBuf>, String> {
+    located(model.tokenizer.as_deref(), context, folder)
+}
+
+fn located(path: Option<&str>, context: &Value, folder: &Path) -> Result<Option<PathBuf>, String> {
+    path.map(|path| template::render_str(path, context).map(|path| folder.join(path)))
         .transpose()
+}
+
+/// Opens tokenizers, each once, however many models have it.
+#[derive(Debug, Default)]
+pub(crate) struct Tokenizers(HashMap<PathBuf, Result<Arc<Tokenizer>, String>>);
+
+impl Tokenizers {
+    /// The tokenizer at `path`; the error is for people.
+    pub(crate) fn open(&mut self, path: &Path) -> Result<Arc<Tokenizer>, String> {
+        let opened = self.0.entry(path.to_owned()).or_insert_with(|| {
+            let opened = Tokenizer::open(path);
+            opened.map(Arc::new).map_err(|error| error.to_string())
+        });
+        opened.clone()
+    }
 }
 
 /// Checks model files, each once, however many cells have it.

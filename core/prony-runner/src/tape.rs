@@ -35,17 +35,17 @@ struct Content<'a, I> {
 }
 
 impl Tape {
-    /// Reads or makes the prompts. `model` is where the model is; other paths are
-    /// relative to `folder`. The error is for people.
+    /// Reads or makes the prompts. `tokenizer` makes synthetic ones, unless they name their
+    /// own; paths are relative to `folder`. The error is for people.
     pub(crate) fn new(
         cell: &Cell,
-        model: Option<&Path>,
+        tokenizer: Option<&Path>,
         folder: &Path,
         images: &Images,
         seed: u64,
     ) -> Result<Self, String> {
         let workload = &cell.workload;
-        let prompts = prompts(workload, model, folder, seed)?;
+        let prompts = prompts(workload, tokenizer, folder, seed)?;
         if workload.api == Api::Completions && prompts.iter().any(|it| it.system.is_some()) {
             return Err(
                 "the dataset has system messages, which do not go with `api: completions`"
@@ -102,7 +102,7 @@ pub(crate) fn source(workload: &Workload) -> Option<String> {
 
 fn prompts(
     workload: &Workload,
-    model: Option<&Path>,
+    tokenizer: Option<&Path>,
     folder: &Path,
     seed: u64,
 ) -> Result<Vec<Prompt>, String> {
@@ -113,7 +113,7 @@ fn prompts(
             .map_err(|problems| told(&dataset.path, &problems));
     }
     if let Some(synthetic) = &workload.synthetic {
-        return of_synthetic(synthetic, model, folder, max_tokens, seed);
+        return of_synthetic(synthetic, tokenizer, folder, max_tokens, seed);
     }
     let files = workload.prompt_files.iter();
     let files: Vec<String> = files
@@ -139,17 +139,17 @@ fn told(path: &str, problems: &[String]) -> String {
 
 fn of_synthetic(
     asked: &Synthetic,
-    model: Option<&Path>,
+    tokenizer: Option<&Path>,
     folder: &Path,
     max_tokens: u32,
     seed: u64,
 ) -> Result<Vec<Prompt>, String> {
-    let path = match (&asked.tokenizer, model) {
+    let path = match (&asked.tokenizer, tokenizer) {
         (Some(path), _) => folder.join(path),
-        (None, Some(model)) => model.to_owned(),
+        (None, Some(of_model)) => of_model.to_owned(),
         (None, None) => {
             return Err(
-                "synthetic prompts need a tokenizer: add `tokenizer` to `synthetic`, or `path` to the model"
+                "synthetic prompts need a tokenizer: add `tokenizer` to `synthetic` or to the model, or `path` to the model"
                     .to_owned(),
             );
         }

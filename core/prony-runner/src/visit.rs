@@ -20,6 +20,7 @@ use prony_machine::{Change, Sampler, State};
 use prony_metrics::record::Failed;
 use prony_plan::{Ids, Visit};
 use prony_plugin_sdk::{Endpoint, Message, Model};
+use prony_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -124,6 +125,8 @@ pub(crate) struct Visiting<'a> {
     visit: &'a Visit,
     /// What is sent.
     tape: Arc<Tape>,
+    /// Counts the tokens of answers.
+    tokenizer: Option<Arc<Tokenizer>>,
     cell: &'a Cell,
     engine: &'a Engine,
     part: &'a Part,
@@ -180,13 +183,12 @@ impl<'a> Visiting<'a> {
         path: Option<&Path>,
     ) -> Option<Self> {
         let part = (visit.part as usize).checked_sub(1)?;
+        let of_model = (visit.cell.as_str(), visit.model.as_str());
         let model = cell.models.iter().find(|model| model.id == visit.model)?;
         Some(Self {
             visit,
-            tape: runner
-                .tapes
-                .get(&(visit.cell.as_str(), visit.model.as_str()))?
-                .clone(),
+            tape: runner.tapes.get(&of_model)?.clone(),
+            tokenizer: runner.tokenizers.get(&of_model).cloned(),
             cell,
             begun: (runner.now(), State::read()),
             has_company: false,

@@ -1,7 +1,7 @@
 //! Cache contract and same work: what engines say of both is held against what was asked.
 
 use crate::kit::{Scratch, With, pipeline, truth};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn check(result: &Value) -> &Value {
     &result["models"][0]["engines"][0]["cache"]
@@ -82,4 +82,52 @@ fn answers_of_another_length_are_other_work() {
     assert_eq!(unequal["questions_of_unequal_length"], 2);
     assert_eq!(unequal["largest_length_difference_percent"], -50.0);
     assert!(unequal["first_divergence_characters_p50"].is_number());
+}
+
+/// A tokenizer to which whatever `pattern` splits off is a token.
+fn tokenizer(pattern: &str) -> String {
+    let split = json!({
+        "type": "Split",
+        "pattern": { "Regex": pattern },
+        "behavior": "Removed",
+        "invert": true,
+    });
+    json!({
+        "version": "1.0",
+        "pre_tokenizer": split,
+        "model": { "type": "WordLevel", "vocab": { "<unk>": 0 }, "unk_token": "<unk>" },
+    })
+    .to_string()
+}
+
+#[test]
+fn tokens_are_counted_once_more_by_the_model_s_tokenizer() {
+    let scratch = Scratch::new();
+    scratch.write("words/tokenizer.json", tokenizer(r"\S+"));
+    scratch.write("signs.json", tokenizer(r"\S"));
+    let counted = |path: &str| {
+        let both = pipeline([("one", truth(&[])), ("two", truth(&[]))]);
+        scratch.run(&both.with("models", json!([{ "id": "model", "tokenizer": path }])))
+    };
+    // To the server, too, a word is a token.
+    let result = counted("words").exits(0).result();
+    let check = &result["models"][0]["engines"][0]["token_check"];
+    assert_eq!(check["requests"], 4, "{check}");
+    assert_eq!(check["mismatched"], 0, "{check}");
+    assert_eq!(check["engine_tokens"], check["counted_tokens"]);
+    let result = counted("signs.json").exits(0).result();
+    let model = &result["models"][0];
+    let check = &model["engines"][0]["token_check"];
+    assert_eq!(check["mismatched"], 4, "{check}");
+    let flags = &model["comparisons"][0]["flags"];
+    assert!(flags.to_string().contains("token_mismatch"), "{flags}");
+    let warnings = result["warnings"].to_string();
+    assert!(
+        warnings.contains("count different tokens in 4 of 4"),
+        "{warnings}"
+    );
+
+    let run = counted("elsewhere.json").exits(1);
+    run.complains("elsewhere.json");
+    assert_eq!(run.requests("one").len(), 0);
 }

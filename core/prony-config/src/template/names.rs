@@ -169,7 +169,8 @@ impl Names {
                 };
                 scope(true, run(true, true, until))
             }
-            [Key("model"), Key("path")] | [Key("models"), _, Key("path")] => {
+            [Key("model"), Key("path" | "tokenizer")]
+            | [Key("models"), _, Key("path" | "tokenizer")] => {
                 let setup = self.stages.iter().take_while(|kind| *kind == "setup");
                 scope(true, run(false, false, (setup.count(), false, 0)))
             }

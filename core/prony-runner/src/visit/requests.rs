@@ -462,6 +462,11 @@ impl VisitRun<'_, '_> {
         }
         let max_tokens = self.tape.prompt(batch.first + index).max_tokens;
         let mut record = Record::judge(self.place(batch, index), seen, said, max_tokens);
+        if let (true, Some(tokenizer)) = (record.ok(), &self.tokenizer) {
+            // One that cannot be counted is not checked.
+            let counted = tokenizer.count(&record.text).ok();
+            record.counted_tokens = counted.map(|tokens| tokens as u32);
+        }
         if batch.cache == Some(Cache::Cold) {
             record.least_prompt_tokens = Some(self.least_prompt_tokens(batch, batch.first + index));
         }

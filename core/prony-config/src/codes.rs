@@ -179,6 +179,8 @@ codes! {
         "A workload has exactly one of `prompts`, `prompt_files`, `dataset` and `synthetic`, which says where its prompts come from."
     LENGTHS "P0326"
         "Lengths of synthetic prompts that cannot be had: the least is more than the most, or a prefix is longer than a prompt."
+    REPLAY "P0327"
+        "`replay` sends at the times that a dataset's lines state, so the workload needs a `dataset`."
     IMPORT_FORMAT "P0501"
         "To import: the file is not a configuration of the tool that was named."
     IMPORT_MISSING "P0502"

@@ -47,8 +47,8 @@ pub use plugins::{PluginKind, Plugins};
 pub use schedule::first_look;
 pub use schema::{schema, schema_with_plugins};
 pub use stage::{
-    Arrival, Bursts, Cache, Load, Measure, OnFailure, Part, Ramp, Rate, Report, Setup, Step,
-    Unload, Warmup, Work,
+    Arrival, Bursts, Cache, Load, Measure, OnFailure, Part, Ramp, Rate, Replay, Report, Setup,
+    Step, Unload, Warmup, Work,
 };
 pub use threshold::{Metric, Statistic, Threshold};
 pub use wording::nearest;

@@ -257,9 +257,10 @@ impl Workload {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
-    /// A file of JSON lines, relative to the pipeline file: `{"prompt": "…"}` or
-    /// `{"messages": [{"role": "user", "content": "…"}]}`, each with `max_tokens` if its
-    /// answer has a limit of its own.
+    /// A file of JSON lines, relative to the pipeline file: `{"prompt": "…"}`,
+    /// `{"messages": [{"role": "user", "content": "…"}]}` or `{"input_tokens": 500}`, each
+    /// with `max_tokens` if its answer has a limit of its own, and with `at_ms`, when it is
+    /// due, for `arrival: { replay: {} }`.
     #[schemars(length(min = 1))]
     pub path: String,
     /// How many prompts are taken, from the first on: all unless given.

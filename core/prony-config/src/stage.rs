@@ -260,6 +260,8 @@ pub enum Arrival {
     Poisson(Rate),
     /// Open loop with gamma distributed gaps: in bursts, or more regular than `poisson`.
     Gamma(Bursts),
+    /// Open loop at the times that the lines of the workload's `dataset` state in `at_ms`.
+    Replay(Replay),
 }
 
 impl Default for Arrival {
@@ -275,14 +277,20 @@ impl Arrival {
             Self::Concurrency(concurrency) | Self::Ramp(Ramp { concurrency, .. }) => concurrency,
             Self::Constant(Rate { max_in_flight, .. })
             | Self::Poisson(Rate { max_in_flight, .. })
-            | Self::Gamma(Bursts { max_in_flight, .. }) => max_in_flight,
+            | Self::Gamma(Bursts { max_in_flight, .. })
+            | Self::Replay(Replay { max_in_flight, .. }) => max_in_flight,
         }
     }
 
-    /// Requests per second of an open loop.
+    /// Whether requests are sent without waiting for others to end.
+    pub fn is_open(self) -> bool {
+        !matches!(self, Self::Concurrency(_) | Self::Ramp(_))
+    }
+
+    /// Requests per second of an open loop, if the pipeline says so.
     pub fn rate(self) -> Option<f64> {
         match self {
-            Self::Concurrency(_) | Self::Ramp(_) => None,
+            Self::Concurrency(_) | Self::Ramp(_) | Self::Replay(_) => None,
             Self::Constant(Rate { rate, .. })
             | Self::Poisson(Rate { rate, .. })
             | Self::Gamma(Bursts { rate, .. }) => Some(rate),
@@ -331,6 +339,32 @@ pub struct Bursts {
     #[serde(default = "max_in_flight")]
     #[schemars(range(min = 2, max = 65_536))]
     pub max_in_flight: u32,
+}
+
+/// An open loop whose times were recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// How many times as fast as recorded: 1 unless given.
+    #[serde(default = "as_recorded")]
+    #[schemars(range(min = 0.001, max = 1000))]
+    pub speed: f64,
+    /// The most requests in flight: 1024 unless given. What is due beyond waits, and its
+    /// latency counts from when it was due.
+    #[serde(default = "max_in_flight")]
+    #[schemars(range(min = 2, max = 65_536))]
+    pub max_in_flight: u32,
+}
+
+fn as_recorded() -> f64 {
+    1.0
+}
+
+impl Replay {
+    /// Whether it goes neither faster nor slower.
+    pub fn is_as_recorded(self) -> bool {
+        (self.speed - as_recorded()).abs() < f64::EPSILON
+    }
 }
 
 fn max_in_flight() -> u32 {

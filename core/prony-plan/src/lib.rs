@@ -6,7 +6,7 @@ mod estimate;
 mod stages;
 
 pub use estimate::{Estimate, Past};
-pub use stages::{Ids, Part, Phase, Stage, ids};
+pub use stages::{Ids, Part, Phase, Stage, ids, words};
 
 use prony_config::{Cell, Order, Pipeline};
 use rand::SeedableRng as _;

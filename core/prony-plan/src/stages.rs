@@ -1,6 +1,6 @@
 //! What happens between a load and its unload.
 
-use prony_config::{Arrival, Bursts, Cache, Cell, Condition, Measure, Part as Written, Work};
+use prony_config::{Arrival, Cache, Cell, Condition, Measure, Part as Written, Work};
 use serde::{Deserialize, Serialize};
 
 /// One load-to-unload of a cell, as far as requests go.
@@ -127,7 +127,9 @@ impl Stage {
             id,
             requests,
             concurrency: measure.map_or(1, |stage| stage.arrival.most_in_flight()),
-            arrival: measure.and_then(|stage| words(stage.arrival)),
+            arrival: measure
+                .filter(|stage| stage.arrival.is_open())
+                .map(|stage| words(stage.arrival)),
             seconds: measure
                 .and_then(|stage| stage.duration)
                 .map(|duration| duration.to_std().as_secs_f64()),
@@ -137,17 +139,20 @@ impl Stage {
     }
 }
 
-/// An open loop in words.
-fn words(arrival: Arrival) -> Option<String> {
-    let rate = arrival.rate()?;
-    Some(match arrival {
-        Arrival::Concurrency(_) | Arrival::Ramp(_) => return None,
-        Arrival::Constant(_) => format!("constant, {rate} a second"),
-        Arrival::Poisson(_) => format!("poisson, {rate} a second"),
-        Arrival::Gamma(Bursts { burstiness, .. }) => {
-            format!("gamma with burstiness {burstiness}, {rate} a second")
-        }
-    })
+/// A way of sending in words: `concurrency 4`, `poisson, 40 a second`.
+pub fn words(arrival: Arrival) -> String {
+    match arrival {
+        Arrival::Concurrency(concurrency) => format!("concurrency {concurrency}"),
+        Arrival::Ramp(ramp) => format!("ramp to {}", ramp.concurrency),
+        Arrival::Constant(it) => format!("constant, {} a second", it.rate),
+        Arrival::Poisson(it) => format!("poisson, {} a second", it.rate),
+        Arrival::Gamma(it) => format!(
+            "gamma with burstiness {}, {} a second",
+            it.burstiness, it.rate
+        ),
+        Arrival::Replay(it) if it.is_as_recorded() => "replay".to_owned(),
+        Arrival::Replay(it) => format!("replay, {} times as fast", it.speed),
+    }
 }
 
 /// What the stages of a part are called.

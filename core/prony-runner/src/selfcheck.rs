@@ -32,6 +32,8 @@ const WORST_DELAY_MS: f64 = 10.0;
 /// The least and the most requests of a check.
 const FEWEST: u32 = 20;
 const MOST: u32 = 20_000;
+/// The most requests in flight in the place of a recording.
+const MOST_REPLAYED: u32 = 64;
 /// How long the server may take to start, and to write its log.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
@@ -45,12 +47,18 @@ pub struct Way {
     pub shards: u32,
 }
 
-/// The ways of sending of a pipeline, each once.
+/// The ways of sending of a pipeline, each once. How fast a recording is replayed is not
+/// known before it is read, so in its place is a closed loop of as many requests in flight.
 pub fn ways(pipeline: &Pipeline) -> Vec<Way> {
     let mut ways = Vec::new();
     for measure in pipeline.cells.iter().flat_map(Cell::measures) {
         let way = Way {
-            arrival: measure.arrival,
+            arrival: match measure.arrival {
+                Arrival::Replay(replay) => {
+                    Arrival::Concurrency(replay.max_in_flight.min(MOST_REPLAYED))
+                }
+                other => other,
+            },
             shards: measure.shards,
         };
         if !ways.contains(&way) {
@@ -72,20 +80,6 @@ pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<Way> {
         .max_by_key(|it| it.arrival.most_in_flight());
     let open = open.into_iter().max_by(|a, b| rate(a).total_cmp(&rate(b)));
     closed.into_iter().chain(open).collect()
-}
-
-/// A way of sending in words: `concurrency 4`, `poisson, 40 a second`.
-pub fn words(arrival: Arrival) -> String {
-    match arrival {
-        Arrival::Concurrency(concurrency) => format!("concurrency {concurrency}"),
-        Arrival::Ramp(ramp) => format!("ramp to {}", ramp.concurrency),
-        Arrival::Constant(rate) => format!("constant, {} a second", rate.rate),
-        Arrival::Poisson(rate) => format!("poisson, {} a second", rate.rate),
-        Arrival::Gamma(bursts) => format!(
-            "gamma with burstiness {}, {} a second",
-            bursts.burstiness, bursts.rate
-        ),
-    }
 }
 
 /// How many requests take about so many seconds.
@@ -144,7 +138,7 @@ pub async fn check(
         }));
     }
     let mut check = Selfcheck {
-        arrival: words(arrival),
+        arrival: prony_plan::words(arrival),
         concurrency: arrival.most_in_flight(),
         rate: arrival.rate(),
         requests,

@@ -38,7 +38,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         if !global.quiet {
             eprintln!(
                 "checking {} for about {} s",
-                selfcheck::words(way.arrival),
+                prony_plan::words(way.arrival),
                 arguments.seconds
             );
         }

@@ -50,6 +50,7 @@ impl<'a> Document<'a> {
         in_order(&stages, &mut disordered);
         ids(&stages, out);
         how_many(&stages, self.dataset_without_limit(), out);
+        recorded(&stages, self.entry("workload"), out);
         if !unknown && !stages.iter().any(|stage| stage.key == "measure") {
             out.push(
                 Diagnostic::error(codes::STAGE_ORDER, "there is no `measure` stage")
@@ -80,7 +81,10 @@ impl<'a> Document<'a> {
 fn how_many(stages: &[&Entry], dataset: Option<&Entry>, out: &mut Vec<Diagnostic>) {
     const OPEN: [&str; 3] = ["constant", "poisson", "gamma"];
     for stage in stages.iter().filter(|stage| stage.key == "measure") {
-        let Some(duration) = stage.value.entry("duration") else {
+        let arrival = stage.value.entry("arrival");
+        let is = |kind: &&str| arrival.is_some_and(|it| it.value.entry(kind).is_some());
+        let duration = stage.value.entry("duration");
+        let Some(duration) = duration.filter(|_| !is(&"replay")) else {
             if let (Some(dataset), None) = (dataset, stage.value.entry("requests")) {
                 out.push(
                     Diagnostic::error(
@@ -97,10 +101,7 @@ fn how_many(stages: &[&Entry], dataset: Option<&Entry>, out: &mut Vec<Diagnostic
             }
             continue;
         };
-        let arrival = stage.value.entry("arrival");
-        let is_open = arrival.is_some_and(|arrival| {
-            is_hole(&arrival.value) || OPEN.iter().any(|kind| arrival.value.entry(kind).is_some())
-        });
+        let is_open = OPEN.iter().any(is) || arrival.is_some_and(|it| is_hole(&it.value));
         if !is_open && stage.value.entry("requests").is_none() {
             out.push(
                 Diagnostic::error(
@@ -110,6 +111,27 @@ fn how_many(stages: &[&Entry], dataset: Option<&Entry>, out: &mut Vec<Diagnostic
                 .at(duration.key_span.clone(), "ends the stage, and does not say how many requests to prepare")
                 .note("a stage with both ends when all requests are sent or the time is over, whichever is first")
                 .help("add the most that can be sent in that time, for example `requests: 10000`"),
+            );
+        }
+    }
+}
+
+/// Times are recorded in a dataset.
+fn recorded(stages: &[&Entry], workload: Option<&Entry>, out: &mut Vec<Diagnostic>) {
+    let Some(workload) = workload.filter(|it| !is_hole(&it.value)) else {
+        return;
+    };
+    if workload.value.entry("dataset").is_some() {
+        return;
+    }
+    for stage in stages.iter().filter(|stage| stage.key == "measure") {
+        let arrival = stage.value.entry("arrival");
+        if let Some(replay) = arrival.and_then(|it| it.value.entry("replay")) {
+            out.push(
+                Diagnostic::error(codes::REPLAY, "`replay` needs a `dataset`")
+                    .at(replay.key_span.clone(), "sends at the times of a dataset's lines")
+                    .and(workload.key_span.clone(), "has none")
+                    .help("add `dataset: { path: trace.jsonl }`, with `at_ms` in its lines, or use `poisson`"),
             );
         }
     }

@@ -104,3 +104,36 @@ fn they_answer_alike() {
     let again = scratch.prony(&["report", "--json"]).exits(0);
     assert_eq!(again.stdout, run.read("result.json"));
 }
+
+#[test]
+fn a_cache_that_is_on_finds_nothing_in_a_cold_measure_and_tokens_are_counted_twice() {
+    if !installed() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let gguf = "path: ${{ prony.cache }}/models/smollm2-135m-instruct-q4_1.gguf";
+    let yaml = smaller()
+        .replace("body: { cache_prompt: false }", "")
+        .replace(
+            gguf,
+            &format!("{gguf}\n    {}", gguf.replacen("path", "tokenizer", 1)),
+        );
+    scratch.write("smollm2.yaml", yaml);
+    let run = scratch
+        .latest(scratch.prony(&["run", "smollm2.yaml"]))
+        .exits(0);
+    let llama = run.engine("llama.cpp");
+    // The chat template's beginning is the same each time; the rest is not.
+    let cache = &llama["cache"];
+    assert_eq!(cache["outcome"], "kept", "{cache}");
+    assert_eq!(cache["requests"], 2);
+    for engine in ["llama.cpp", "candle"] {
+        let check = &run.engine(engine)["token_check"];
+        assert_eq!(check["requests"], 2, "{engine}: {check}");
+        assert_eq!(check["mismatched"], 0, "{engine}: {check}");
+        assert!(
+            check["counted_tokens"].as_u64() > Some(30),
+            "{engine}: {check}"
+        );
+    }
+}

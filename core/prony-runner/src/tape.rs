@@ -8,6 +8,7 @@ use prony_tape::{Prompt, Shape, synthetic};
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::Path;
 
 /// The largest file of prompts, in bytes.
@@ -52,6 +53,12 @@ impl Tape {
                     .to_owned(),
             );
         }
+        if workload.api == Api::Completions && prompts.iter().any(|it| !it.begins()) {
+            return Err(
+                "the dataset has conversations of several turns, which do not go with `api: completions`: a chat template renders them"
+                    .to_owned(),
+            );
+        }
         let content = Content {
             api: workload.api,
             system: workload.system.as_deref(),
@@ -73,6 +80,12 @@ impl Tape {
         &self.prompts[index as usize % self.prompts.len()]
     }
 
+    /// Which of a stage's `count` requests from `first` on are a conversation: ranges of
+    /// their numbers less `first`.
+    pub(crate) fn conversations(&self, first: u32, count: u32) -> Vec<Range<u32>> {
+        prony_tape::conversations(&self.prompts, first, count)
+    }
+
     /// What the first message of a request begins with, so that no cache knows it.
     pub(crate) fn nonce(&self, place: &str) -> String {
         prony_tape::nonce(self.seed, place)
@@ -88,8 +101,8 @@ pub(crate) fn is_cold(cell: &Cell) -> bool {
 pub(crate) fn source(workload: &Workload) -> Option<String> {
     if let Some(dataset) = &workload.dataset {
         let which = match dataset.limit {
-            Some(limit) => format!("the first {}", count(limit.into(), "prompt")),
-            None => "prompts".to_owned(),
+            Some(limit) => format!("the first {}", count(limit.into(), "conversation")),
+            None => "conversations".to_owned(),
         };
         return Some(format!("{which} of the dataset {}", dataset.path));
     }

@@ -1,9 +1,15 @@
 //! The prompts of a workload.
 
-use crate::dataset::{self, Conversation, Role};
+use crate::dataset::{self, Conversation, Message};
 use crate::synthetic::{self, Length, Writer};
+use prony_plugin_sdk::words::count;
+use prony_plugin_sdk::{Role, Said};
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
+use std::ops::Range;
+
+/// The most bytes that the turns of a dataset come to: each repeats what was said before.
+const MOST_BYTES: usize = 1 << 30;
 
 /// A prompt, as every engine gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -11,10 +17,46 @@ pub struct Prompt {
     /// System message of its own; that of the workload unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
+    /// What was said before it, if it is a later turn of a conversation. The answers are
+    /// the dataset's and no engine's, so that all get the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Said>,
     /// What is said.
     pub text: String,
     /// The most tokens of its answer.
     pub max_tokens: u32,
+}
+
+impl Prompt {
+    /// One that nothing was said before.
+    fn new(text: String, max_tokens: u32) -> Self {
+        Self {
+            system: None,
+            history: Vec::new(),
+            text,
+            max_tokens,
+        }
+    }
+
+    /// Whether it is the first turn of a conversation, or all of one. Later turns follow
+    /// it at once.
+    pub fn begins(&self) -> bool {
+        self.history.is_empty()
+    }
+}
+
+/// Which of `count` requests make up a conversation, where requests go through `prompts`
+/// and round again: ranges that follow one another, of numbers from the request `first` on,
+/// which is 0. A conversation that began before, or that ends later, is cut.
+pub fn conversations(prompts: &[Prompt], first: u32, count: u32) -> Vec<Range<u32>> {
+    let begins = |index: &u32| {
+        let number = u64::from(first) + u64::from(*index);
+        *index == 0 || prompts[(number % prompts.len() as u64) as usize].begins()
+    };
+    let begun: Vec<u32> = (0..count).filter(begins).collect();
+    let ends = begun.iter().skip(1).copied().chain([count]);
+    let sessions = begun.iter().copied().zip(ends);
+    sessions.map(|(begin, end)| begin..end).collect()
 }
 
 /// What synthetic prompts are to be like.
@@ -32,16 +74,12 @@ pub struct Shape {
 
 /// Prompts that are texts.
 pub fn texts(texts: impl IntoIterator<Item = String>, max_tokens: u32) -> Vec<Prompt> {
-    let prompt = |text| Prompt {
-        system: None,
-        text,
-        max_tokens,
-    };
-    texts.into_iter().map(prompt).collect()
+    let prompts = texts.into_iter();
+    prompts.map(|text| Prompt::new(text, max_tokens)).collect()
 }
 
-/// The prompts of a dataset, at most `limit` of them. The errors are for people, each
-/// with its place.
+/// The prompts of the first `limit` conversations of a dataset, or of all: one for each
+/// turn, those of a conversation in a row. The errors are for people, each with its place.
 pub fn of_dataset(
     content: &str,
     limit: Option<u32>,
@@ -56,47 +94,52 @@ pub fn of_dataset(
         && conversations.len() < limit as usize
     {
         return Err(vec![format!(
-            " has {} prompts, and the workload's `limit` is {limit}",
-            conversations.len()
+            " has {}, and the workload's `limit` is {limit}",
+            count(conversations.len() as u64, "conversation")
         )]);
     }
     let most = limit.map_or(usize::MAX, |limit| limit as usize);
     let mut prompts = Vec::new();
-    let mut problems = Vec::new();
-    for conversation in conversations.into_iter().take(most) {
-        let line = conversation.line;
-        match single(conversation, max_tokens) {
-            Some(prompt) => prompts.push(prompt),
-            None => problems.push(format!(
-                ":{line}:1: a conversation of several turns, which cannot be sent yet: expected one message of `user`"
-            )),
+    let mut bytes = 0;
+    for conversation in conversations.iter().take(most) {
+        for turn in conversation.turns() {
+            bytes += turn.iter().map(|it| it.content.len()).sum::<usize>();
+            if bytes > MOST_BYTES {
+                return Err(vec![format!(
+                    ":{}:1: the turns up to here come to more than {} MiB, since each repeats what was said before it: shorten the conversations, or lower `limit`",
+                    conversation.line,
+                    MOST_BYTES >> 20
+                )]);
+            }
+            prompts.push(of_turn(turn, conversation, max_tokens));
         }
     }
-    if problems.is_empty() {
-        Ok(prompts)
-    } else {
-        Err(problems)
-    }
+    Ok(prompts)
 }
 
-/// The only turn of a conversation; `None` if it has several.
-fn single(conversation: Conversation, max_tokens: u32) -> Option<Prompt> {
-    let mut prompt = Prompt {
-        system: None,
-        text: String::new(),
-        max_tokens: conversation.max_tokens.unwrap_or(max_tokens),
-    };
-    if conversation.turns().count() > 1 {
-        return None;
+/// The prompt of a turn: what its last message says.
+fn of_turn(turn: &[Message], conversation: &Conversation, max_tokens: u32) -> Prompt {
+    let max_tokens = conversation.max_tokens.unwrap_or(max_tokens);
+    let mut prompt = Prompt::new(String::new(), max_tokens);
+    for Message { role, content } in turn {
+        let role = match role {
+            dataset::Role::System => {
+                prompt.system = Some(content.clone());
+                continue;
+            }
+            dataset::Role::User => Role::User,
+            dataset::Role::Assistant => Role::Assistant,
+        };
+        prompt.history.push(Said {
+            role,
+            content: content.clone(),
+        });
     }
-    for message in conversation.messages {
-        match message.role {
-            Role::System => prompt.system = Some(message.content),
-            Role::User => prompt.text = message.content,
-            Role::Assistant => {}
-        }
-    }
-    Some(prompt)
+    prompt.text = prompt
+        .history
+        .pop()
+        .map_or_else(String::new, |it| it.content);
+    prompt
 }
 
 /// Prompts of exact lengths; equal seeds give equal ones.
@@ -107,12 +150,12 @@ pub fn of_shape(
     seed: u64,
 ) -> Result<Vec<Prompt>, synthetic::Error> {
     let writer = Writer::new(tokenizer)?;
-    let count = shape.count as usize;
+    let prompts = shape.count as usize;
     let mut seeds = Seeds(seed);
-    let inputs = shape.input.draw(seeds.next(), count)?;
+    let inputs = shape.input.draw(seeds.next(), prompts)?;
     let outputs = match shape.output {
-        Some(length) => length.draw(seeds.next(), count)?,
-        None => vec![max_tokens; count],
+        Some(length) => length.draw(seeds.next(), prompts)?,
+        None => vec![max_tokens; prompts],
     };
     let prefixes = match shape.prefix {
         Some((tokens, groups)) => (0..groups)
@@ -124,11 +167,8 @@ pub fn of_shape(
     for (index, (input, max_tokens)) in inputs.into_iter().zip(outputs).enumerate() {
         let group = index.checked_rem(prefixes.len());
         let prefix = group.map_or("", |group| &prefixes[group]);
-        prompts.push(Prompt {
-            system: None,
-            text: writer.text(prefix, input, seeds.next())?,
-            max_tokens,
-        });
+        let text = writer.text(prefix, input, seeds.next())?;
+        prompts.push(Prompt::new(text, max_tokens));
     }
     Ok(prompts)
 }
@@ -172,6 +212,7 @@ pub fn nonce(seed: u64, place: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::collections::HashSet;
 
     #[test]
@@ -205,18 +246,92 @@ mod tests {
         assert_eq!(of_dataset(content, Some(1), 9).expect("prompts").len(), 1);
         assert_eq!(
             of_dataset(content, Some(3), 9).expect_err("too few"),
-            [" has 2 prompts, and the workload's `limit` is 3"]
+            [" has 2 conversations, and the workload's `limit` is 3"]
         );
     }
 
     #[test]
-    fn what_cannot_be_sent_is_told_with_its_line() {
-        let turns = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#;
-        let problems = of_dataset(&format!("\n{turns}"), None, 9).expect_err("two turns");
-        assert!(
-            problems[0].starts_with(":2:1: a conversation of several turns"),
-            "{problems:?}"
+    fn each_turn_is_a_prompt_with_what_was_said_before() {
+        let content = concat!(
+            r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},"#,
+            r#"{"role":"assistant","content":"b"},{"role":"user","content":"c"},"#,
+            r#"{"role":"assistant","content":"not sent"}],"max_tokens":7}"#,
+            "\n",
+            r#"{"prompt":"p"}"#,
         );
+        let prompts = of_dataset(content, Some(2), 9).expect("prompts");
+        let said = |role, content: &str| Said {
+            role,
+            content: content.to_owned(),
+        };
+        let first = Prompt {
+            system: Some("s".to_owned()),
+            ..Prompt::new("a".to_owned(), 7)
+        };
+        let second = Prompt {
+            history: vec![said(Role::User, "a"), said(Role::Assistant, "b")],
+            text: "c".to_owned(),
+            ..first.clone()
+        };
+        let alone = Prompt::new("p".to_owned(), 9);
+        assert_eq!(prompts, [first, second, alone]);
+        assert_eq!(conversations(&prompts, 0, 3), [0..2, 2..3]);
+        // The limit is of conversations.
+        assert_eq!(of_dataset(content, Some(1), 9).expect("prompts").len(), 2);
+        // What is written down of a prompt without a history is as it was.
+        let json = serde_json::to_string(&prompts[2]).expect("serialises");
+        assert_eq!(json, r#"{"text":"p","max_tokens":9}"#);
+        assert!(serde_json::to_string(&prompts[1]).expect("serialises").contains(
+            r#""history":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]"#
+        ));
+    }
+
+    #[test]
+    fn more_text_than_fits_is_told_with_its_line() {
+        // 40 turns, each with all of the 3 MiB before it.
+        let text = "x".repeat(3 << 20);
+        let mut messages = vec![format!(r#"{{"role":"user","content":"{text}"}}"#)];
+        for _ in 0..39 {
+            messages.push(r#"{"role":"assistant","content":"y"}"#.to_owned());
+            messages.push(messages[0].clone());
+        }
+        let content = format!("{{\"messages\":[{}]}}", messages.join(","));
+        let problems = of_dataset(&content, None, 9).expect_err("too much");
+        assert!(problems[0].starts_with(":1:1: the turns up to here come to more than 1024 MiB"));
+    }
+
+    proptest! {
+        #[test]
+        fn conversations_are_cut_where_they_begin(lengths in prop::collection::vec(1..5_usize, 1..6), first in 0..50_u32, count in 0..50_u32) {
+            // Prompts as of a dataset whose conversations have so many turns.
+            let mut prompts = Vec::new();
+            for length in &lengths {
+                for turn in 0..*length {
+                    let mut prompt = Prompt::new("p".to_owned(), 1);
+                    prompt.history = vec![Said { role: Role::User, content: String::new() }; turn];
+                    prompts.push(prompt);
+                }
+            }
+            let sessions = conversations(&prompts, first, count);
+            // Every request is in one, in order.
+            let all: Vec<u32> = sessions.iter().cloned().flatten().collect();
+            prop_assert_eq!(all, (0..count).collect::<Vec<_>>());
+            for session in &sessions {
+                let turns = session.clone().map(|index| prompts[(first + index) as usize % prompts.len()].history.len());
+                let turns: Vec<usize> = turns.collect();
+                // Turns of one conversation follow one another ...
+                prop_assert!(turns.windows(2).all(|pair| pair[1] == pair[0] + 1), "{:?}", turns);
+                // ... from its first on, unless the batch begins within it ...
+                prop_assert!(turns[0] == 0 || session.start == 0, "{:?}", turns);
+                // ... to its last, unless the batch ends within it.
+                let next = (first + session.end) as usize % prompts.len();
+                prop_assert!(prompts[next].begins() || session.end == count);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_told_with_its_line() {
         let problems = of_dataset("{}\n{\"promt\":1}", None, 9).expect_err("bad lines");
         assert_eq!(problems[0], ":1:1: neither `prompt` nor `messages`");
         assert!(

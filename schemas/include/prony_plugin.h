@@ -75,7 +75,9 @@ typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
  * [{"media_type": "image/png", "data": "..."}, ...]: `data` is the file in base64
  * (RFC 4648, section 4, padded, without line breaks), which is also how data
  * URLs have it. The list is empty unless the manifest says "images": true; a
- * plugin that says so sends every image or answers with an error. */
+ * plugin that says so sends every image or answers with an error. Its `history`,
+ * [{"role": "user", "content": "..."}, {"role": "assistant", ...}, ...], is empty
+ * unless the manifest says "history": true, in the same way. */
 enum { PRONY_DESCRIBE, PRONY_LAUNCH, PRONY_ENCODE };
 
 /* On PRONY_ERR the function has written {kind, message, path} as JSON. */

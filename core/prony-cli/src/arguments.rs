@@ -578,6 +578,9 @@ pub(crate) struct TruthServer {
     /// Answer requests without an image with an error.
     #[arg(long)]
     pub(crate) require_image: bool,
+    /// Leave images out of the prompt, as a server of a text model does.
+    #[arg(long)]
+    pub(crate) drop_images: bool,
     /// Write a line of JSON about each answer to this file: when its request had come, and
     /// when each write was made and was due, in nanoseconds of the monotonic clock.
     #[arg(long, value_name = "FILE")]

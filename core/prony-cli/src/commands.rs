@@ -101,6 +101,7 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
         fault_from: server.fault_from,
         stall: Duration::from_millis(server.stall_ms),
         require_image: server.require_image,
+        drop_images: server.drop_images,
         threads: server.threads,
         log,
     };

@@ -208,6 +208,7 @@ impl<'a> Progress<'a> {
             | Event::Model { .. }
             | Event::Image { .. }
             | Event::Tape { .. }
+            | Event::WithoutImages { .. }
             | Event::Finished { .. } => {}
         }
     }

@@ -368,14 +368,19 @@ impl Lint<'_> {
         let mut entries = entries.filter_map(|item| item.entry("measure"));
         let place = entries.nth(nth);
         let place = place.map_or_else(|| stages.name_span(), |entry| entry.key_span.clone());
+        // Later turns of a conversation are no repetition, though they begin with one.
+        let (repeat, different) = match workload.dataset {
+            Some(_) => ("may repeat", "conversations"),
+            None => ("repeat", "different"),
+        };
         Some(
             Diagnostic::warning(
                 codes::FAIRNESS_CACHE_STATE,
-                "prompts repeat and no state of the prefix cache is stated",
+                format!("prompts {repeat} and no state of the prefix cache is stated"),
             )
             .at(
                 place,
-                format!("{requests} requests, {contents} different"),
+                format!("{requests} requests, {contents} {different}"),
             )
             .note("an engine that answers a repeated prompt from its cache does less work than one that computes it")
             .help("say which state is measured: `cache: cold` or `cache: warm`; prony then verifies it"),

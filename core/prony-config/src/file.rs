@@ -197,8 +197,9 @@ pub(crate) struct MeasureEntry {
     pub before: Vec<Step>,
     /// Steps that run after the last request, in order.
     pub after: Vec<Step>,
-    /// Number of requests: the number of prompts unless given, or with a rate and a
-    /// `duration`, what comes in that time. A `dataset` without a `limit` needs it.
+    /// Number of requests, of which each turn of a conversation is one: the number of
+    /// prompts (of a `dataset` its `limit`) unless given, or with a rate and a `duration`,
+    /// what comes in that time. A `dataset` without a `limit` needs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: Option<u32>,

@@ -258,15 +258,23 @@ impl Workload {
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
     /// A file of JSON lines, relative to the pipeline file: `{"prompt": "…"}`,
-    /// `{"messages": [{"role": "user", "content": "…"}]}` or `{"input_tokens": 500}`, each
-    /// with `max_tokens` if its answer has a limit of its own, and with `at_ms`, when it is
-    /// due, for `arrival: { replay: {} }`.
+    /// `{"messages": [{"role": "user", "content": "…"}]}`, or `{"input_tokens": 500}` for a
+    /// prompt that is made by the model's tokenizer; each with `max_tokens` if its answers
+    /// have a limit of their own, and with `at_ms`, when it is due, for the arrival
+    /// `replay`. Each line is a conversation. One of several turns becomes a request for
+    /// each message of `user`, sent one after the other with the messages before it; the
+    /// answers in it are the file's, never an engine's.
     #[schemars(length(min = 1))]
     pub path: String,
-    /// How many prompts are taken, from the first on: all unless given.
+    /// How many conversations are taken, from the first line on: all unless given. A
+    /// stage's `requests` are turns.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub limit: Option<u32>,
+    /// How long a user takes between the end of an answer and the next turn of the
+    /// conversation: `0s` unless given.
+    #[serde(default = "no_time")]
+    pub think: Duration,
 }
 
 /// Prompts of exact lengths, all different. Equal seeds of the schedule give equal prompts.
@@ -470,6 +478,10 @@ fn max_tokens() -> u32 {
 
 fn temperature() -> f64 {
     0.7
+}
+
+fn no_time() -> Duration {
+    Duration::from_millis(0)
 }
 
 fn request_timeout() -> Duration {

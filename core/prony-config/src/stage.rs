@@ -238,7 +238,9 @@ pub enum Cache {
     Warm,
 }
 
-/// When requests are sent.
+/// When requests are sent. Of a conversation of several turns that is its first; the others
+/// follow, each when the one before has been answered. So where a dataset has such
+/// conversations, rates and numbers in flight are of conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "arrival process")]

@@ -34,8 +34,9 @@ pub struct Load {
     pub target: Target,
     /// The requests; equal ones can share their bytes.
     pub requests: Vec<Arc<Prepared>>,
-    /// Which of them follow one another, each when the one before has ended: the turns of
-    /// a conversation. A range of one is a request on its own. Begun in this order.
+    /// Which of them follow one another, each when the one before has ended, whether or not
+    /// it succeeded: the turns of a conversation. A range of one is a request on its own.
+    /// Begun in this order.
     pub sessions: Vec<Range<u32>>,
     /// Between the end of a session's request and the next.
     pub think: Duration,
@@ -72,7 +73,8 @@ pub enum Arrival {
         /// Nanoseconds since the start, one for each session, ascending.
         offsets_ns: Vec<u64>,
         /// The most requests in flight; those that are due beyond wait for their turn,
-        /// and their latency counts from when they were due.
+        /// and their latency counts from when they were due. So does a session's later
+        /// request, which is due when the one before has ended and was thought about.
         max_in_flight: u32,
     },
 }
@@ -116,7 +118,8 @@ pub struct Usage {
     /// From when a request could have been sent, being due and there being room for it, to
     /// its sending, in nanoseconds: how late the client was.
     pub late_ns: Histogram<u64>,
-    /// Requests that were due and never sent, because the load ended.
+    /// Requests that were due and never sent, because the load ended. What would have
+    /// followed them was not due.
     pub dropped: Vec<u32>,
 }
 

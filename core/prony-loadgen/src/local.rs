@@ -190,7 +190,7 @@ pub fn serve<E: Engine>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prony_plugin_sdk::{Api, EventKind, Image};
+    use prony_plugin_sdk::{Api, EventKind, Image, Role, Said};
 
     /// Says what it was asked.
     struct Echo;
@@ -217,6 +217,10 @@ mod tests {
             api: Api::Chat,
             prompt: "a\nb".to_owned(),
             system: None,
+            history: vec![Said {
+                role: Role::Assistant,
+                content: "said".to_owned(),
+            }],
             max_tokens: 1,
             temperature: 0.1,
             top_p: None,

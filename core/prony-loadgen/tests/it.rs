@@ -424,3 +424,78 @@ fn an_open_loop_to_nobody_ends_too() {
         assert_eq!(failed.class, ErrorClass::Connect, "{}", failed.message);
     }
 }
+
+#[test]
+fn turns_wait_for_room_and_those_after_the_end_are_not_due() {
+    let server = Server::spawn(config()).expect("a server");
+    let open = |max_in_flight| Arrival::Open {
+        offsets_ns: vec![0, 1_000_000, 2_000_000],
+        max_in_flight,
+    };
+    let sessions = vec![0..3, 3..6, 6..9];
+    let (exchanges, usage) = run(Load {
+        sessions: sessions.clone(),
+        arrival: open(2),
+        ..load(&server, 9, 4)
+    });
+    assert_eq!(exchanges.len(), 9);
+    assert!(usage.dropped.is_empty());
+    for stamps in exchanges.values().map(|it| it.seen.stamps) {
+        let meanwhile = exchanges.values().filter(|other| {
+            let other = other.seen.stamps;
+            other.sent_ns <= stamps.sent_ns && other.end_ns > stamps.sent_ns + APART_NS
+        });
+        assert!(meanwhile.count() <= 2);
+    }
+    for next in [1, 2, 4, 5, 7, 8] {
+        // Due when the one before had ended.
+        let before = exchanges[&(next - 1)].seen.stamps.end_ns;
+        assert_eq!(exchanges[&next].seen.stamps.intended_ns, before);
+    }
+    // All begin, and have no time for more than a turn.
+    let (exchanges, usage) = run(Load {
+        sessions,
+        think: Duration::from_secs(3600),
+        until: Some(Duration::from_secs(30)),
+        arrival: open(3),
+        ..load(&server, 9, 4)
+    });
+    assert_eq!(exchanges.into_keys().collect::<Vec<_>>(), [0, 3, 6]);
+    assert!(usage.dropped.is_empty());
+}
+
+#[test]
+fn a_turn_follows_one_that_failed() {
+    for (fault, arrival) in [
+        (Fault::Http500, closed(2)),
+        (Fault::Cut, closed(1)),
+        (
+            Fault::Cut,
+            Arrival::Open {
+                offsets_ns: vec![0],
+                max_in_flight: 2,
+            },
+        ),
+    ] {
+        let server = Server::spawn(Config {
+            fault: Some(fault),
+            ..config()
+        });
+        let server = server.expect("a server");
+        let (exchanges, usage) = run(Load {
+            sessions: vec![0..3],
+            arrival,
+            ..load(&server, 3, 4)
+        });
+        assert_eq!(exchanges.len(), 3, "{fault:?}");
+        let is_bad = |it: &Exchange| it.seen.failed.is_some() || it.seen.status != Some(200);
+        assert!(exchanges.values().all(is_bad), "{fault:?}");
+        assert!(usage.dropped.is_empty());
+        let stamps: Vec<_> = exchanges.values().map(|it| it.seen.stamps).collect();
+        assert!(
+            stamps
+                .windows(2)
+                .all(|pair| pair[0].end_ns <= pair[1].sent_ns)
+        );
+    }
+}

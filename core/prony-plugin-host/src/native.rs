@@ -8,8 +8,8 @@ use crate::{Plugin, contract};
 use libloading::Library;
 use prony_plugin_sdk::native::{MAGIC, PluginTable, RawArtifact, RawEvent, Str, Write, code, op};
 use prony_plugin_sdk::{
-    Artifact, CONTRACT, Endpoint, Event, EventKind, HttpRequest, LaunchPlan, Manifest, Message,
-    Model, Request, StdioPlan, Transport,
+    Artifact, CONTRACT, Carries, Endpoint, Event, EventKind, HttpRequest, LaunchPlan, Manifest,
+    Message, Model, Request, StdioPlan, Transport,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -21,8 +21,8 @@ type Entry = unsafe extern "C" fn() -> *const PluginTable;
 /// A native plugin.
 pub struct NativePlugin {
     name: String,
-    /// Whether it says that it takes images; one that does not is handed none.
-    images: bool,
+    /// What it says that requests may carry; it is handed nothing else.
+    carries: Carries,
     /// It speaks over standard input and output: the same operations mean others.
     stdio: bool,
     table: PluginTable,
@@ -104,26 +104,25 @@ impl NativePlugin {
         let table = unsafe { table.read() };
         let mut plugin = Self {
             name: path.display().to_string(),
-            images: false,
+            carries: Carries::default(),
             stdio: false,
             table,
         };
         let manifest = plugin.describe()?;
+        plugin.carries = manifest.carries();
         plugin.name = manifest.name;
-        plugin.images = manifest.images;
         plugin.stdio = manifest.transport == Some(Transport::Stdio);
         Ok(plugin)
     }
 
-    /// A plugin that has never heard of images would drop them in silence.
-    fn check_images(&self, request: &Request) -> Result<()> {
-        if self.images {
-            return Ok(());
-        }
-        request.without_images().map_err(|error| Error::Reported {
-            plugin: self.name.clone(),
-            error,
-        })
+    /// A plugin that has never heard of images or of a history would drop them in silence.
+    fn check(&self, request: &Request) -> Result<()> {
+        self.carries
+            .check(request)
+            .map_err(|error| Error::Reported {
+                plugin: self.name.clone(),
+                error,
+            })
     }
 
     /// JSON in, JSON out.
@@ -207,7 +206,7 @@ impl Plugin for NativePlugin {
         if self.stdio {
             return Err(self.unsupported("encode"));
         }
-        self.check_images(request)?;
+        self.check(request)?;
         self.call(
             "encode",
             op::ENCODE,
@@ -233,7 +232,7 @@ impl Plugin for NativePlugin {
         if !self.stdio {
             return Err(self.unsupported("encode"));
         }
-        self.check_images(request)?;
+        self.check(request)?;
         let input =
             json!({ "config": config, "model": model, "request": request, "number": number });
         self.call("encode", op::ENCODE, &input)
@@ -364,7 +363,7 @@ impl LocalEngine {
     /// Generates. `clock` is read in the first statement of each callback; the
     /// reading comes with the event, whose `chunk` is its index.
     pub fn generate(&mut self, request: &Request, clock: fn() -> u64) -> Result<Vec<(u64, Event)>> {
-        self.plugin.check_images(request)?;
+        self.plugin.check(request)?;
         let generate = self
             .plugin
             .table

@@ -14,8 +14,8 @@ use crate::{Plugin, contract};
 use bindings::{Host, engine, reporter, stdio};
 use prony_plugin_sdk as sdk;
 use prony_plugin_sdk::{
-    Artifact, CONTRACT, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message, Model,
-    Request, StdioPlan, Transport,
+    Artifact, CONTRACT, Carries, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message,
+    Model, Request, StdioPlan, Transport,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -146,7 +146,7 @@ impl WasmHost {
         };
         let mut plugin = WasmPlugin {
             name: path.display().to_string(),
-            images: false,
+            carries: Carries::default(),
             engine: self.engine.clone(),
             ticker: self.ticker.clone(),
             limits: self.limits,
@@ -169,8 +169,8 @@ impl WasmHost {
             );
             return Err(plugin.answer("describe", reason));
         }
+        plugin.carries = manifest.carries();
         plugin.name = manifest.name;
-        plugin.images = manifest.images;
         Ok(plugin)
     }
 }
@@ -217,8 +217,8 @@ enum Guest {
 /// A compiled, checked component.
 pub struct WasmPlugin {
     name: String,
-    /// Whether it says that it takes images; one that does not is handed none.
-    images: bool,
+    /// What it says that requests may carry; it is handed nothing else.
+    carries: Carries,
     engine: Engine,
     ticker: Arc<Ticker>,
     limits: Limits,
@@ -363,9 +363,7 @@ impl Plugin for WasmPlugin {
     }
 
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest> {
-        if !self.images {
-            self.reported(request.without_images())?;
-        }
+        self.reported(self.carries.check(request))?;
         let more = memory_for_images(request);
         let (config, model, request) = (config.to_string(), model.into(), request.into());
         let made = self.with_engine("encode", |guest, store| {
@@ -395,9 +393,7 @@ impl Plugin for WasmPlugin {
         request: &Request,
         number: u64,
     ) -> Result<Message> {
-        if !self.images {
-            self.reported(request.without_images())?;
-        }
+        self.reported(self.carries.check(request))?;
         let more = memory_for_images(request);
         let (config, model, request) = (config.to_string(), model.into(), request.into());
         let made = self.with_stdio("encode", |guest, store| {

@@ -106,6 +106,14 @@ pub enum Event {
         /// What the client did.
         client: Client,
     },
+    /// How long prompts are without their images, by the engine's count.
+    WithoutImages {
+        /// The visit that asked.
+        #[serde(flatten)]
+        visit: Visit,
+        /// Tokens by the prompt's index; empty if the engine does not say.
+        prompt_tokens: BTreeMap<u32, u32>,
+    },
     /// A visit ended.
     Visit(Visited),
     /// A stage failed.

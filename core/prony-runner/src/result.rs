@@ -61,6 +61,13 @@ pub fn result(journal: &Journal) -> RunResult {
             ..
         } => Some(format!("{stage} failed: {message}")),
         Event::Pilot { .. } => pilot(event),
+        Event::WithoutImages {
+            visit,
+            prompt_tokens,
+        } if prompt_tokens.is_empty() => Some(format!(
+            "`{}` does not say how many tokens its prompts have, so it is not verified that images reached the model",
+            visit.engine
+        )),
         _ => None,
     }));
     warnings.extend(observations(&models));

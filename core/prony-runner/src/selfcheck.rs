@@ -235,12 +235,14 @@ async fn send(
         };
         target.prepare(&request).map(Arc::new)
     });
+    let mut sessions = alone(requests);
+    let begin = sending::arrival(arrival, 0, &mut sessions, None, |_| None)?;
     let mut running = start(Load {
         requests: prepared.collect::<Result<_, _>>()?,
         target: target.clone(),
-        sessions: alone(requests),
+        sessions,
         think: Duration::ZERO,
-        arrival: sending::arrival(arrival, 0, requests, None)?,
+        arrival: begin,
         timeout: Duration::from_mins(1),
         until: None,
         shards,

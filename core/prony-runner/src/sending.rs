@@ -1,9 +1,10 @@
 //! From what a pipeline says of sending to what the load client does, and back.
 
-use prony_config::{Arrival as Said, Bursts, Ramp, Rate};
+use prony_config::{Arrival as Said, Bursts, Ramp, Rate, Replay};
 use prony_loadgen::arrivals::{Process, offsets_ns};
 use prony_loadgen::client::{Arrival, Usage};
 use prony_plugin_sdk::result::Client;
+use std::ops::Range;
 use std::time::Duration;
 
 /// From so many requests in flight on, the client looks at its sockets less often, ...
@@ -12,13 +13,15 @@ const MANY: u32 = 256;
 /// ... every so often. The kernel stamps what comes meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// When at most `requests` are sent, all of them within `duration`. Equal seeds give equal
-/// times.
+/// When `sessions` begin, all of them within `duration`: those that it leaves no time for
+/// are not due, and taken out. Equal seeds give equal times. `recorded` is when a request
+/// was recorded to be sent, in nanoseconds.
 pub fn arrival(
     said: Said,
     seed: u64,
-    requests: u32,
+    sessions: &mut Vec<Range<u32>>,
     duration: Option<Duration>,
+    recorded: impl Fn(u32) -> Option<u64>,
 ) -> Result<Arrival, String> {
     let closed = |concurrency, ramp| Ok(Arrival::Closed { concurrency, ramp });
     let (process, max_in_flight) = match said {
@@ -37,9 +40,30 @@ pub fn arrival(
             burstiness,
             max_in_flight,
         }) => (Process::Gamma { rate, burstiness }, max_in_flight),
+        Said::Replay(Replay {
+            speed,
+            max_in_flight,
+        }) => {
+            let times = sessions.iter().map(|session| recorded(session.start));
+            let times: Option<Vec<u64>> = times.collect();
+            let times = times.ok_or("not everything that is to be replayed has a time")?;
+            let first = times.first().copied().unwrap_or_default();
+            let due = |at: u64| (at.saturating_sub(first) as f64 / speed) as u64;
+            let mut offsets_ns: Vec<u64> = times.into_iter().map(due).collect();
+            if let Some(duration) = duration {
+                offsets_ns.retain(|at| u128::from(*at) < duration.as_nanos());
+            }
+            sessions.truncate(offsets_ns.len());
+            return Ok(Arrival::Open {
+                offsets_ns,
+                max_in_flight,
+            });
+        }
     };
+    let most = sessions.len() as u32;
     let offsets_ns =
-        offsets_ns(process, seed, requests, duration).map_err(|error| error.to_string())?;
+        offsets_ns(process, seed, most, duration).map_err(|error| error.to_string())?;
+    sessions.truncate(offsets_ns.len());
     Ok(Arrival::Open {
         offsets_ns,
         max_in_flight,
@@ -68,5 +92,99 @@ pub fn client(usage: &Usage) -> Client {
         send_delay_p99_ms: ms(usage.late_ns.value_at_quantile(0.99)),
         cpu_percent: usage.cpu_ns as f64 * 100.0 / cores as f64,
         dropped: usage.dropped.len() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_loop_has_a_time_for_each_session_and_no_session_without_one() {
+        let rate = Rate {
+            rate: 10.0,
+            max_in_flight: 8,
+        };
+        let bursts = Bursts {
+            rate: 10.0,
+            burstiness: 0.3,
+            max_in_flight: 8,
+        };
+        let said = [
+            Said::Constant(rate),
+            Said::Poisson(rate),
+            Said::Gamma(bursts),
+        ];
+        for (turns, seconds, seed) in
+            (1..5_u32).flat_map(|turns| (0..40_u64).map(move |n| (turns, n, n * 7)))
+        {
+            let all: Vec<Range<u32>> = (0..30).map(|n| n * turns..(n + 1) * turns).collect();
+            let duration = Duration::from_millis(100 * seconds);
+            for said in said {
+                let mut sessions = all.clone();
+                let made =
+                    arrival(said, seed, &mut sessions, Some(duration), |_| None).expect("times");
+                let Arrival::Open { offsets_ns, .. } = made else {
+                    panic!("open")
+                };
+                // However many turns: sessions arrive, and their turns follow.
+                assert_eq!(offsets_ns.len(), sessions.len());
+                assert_eq!(sessions, all[..sessions.len()]);
+                assert!(
+                    offsets_ns
+                        .iter()
+                        .all(|at| u128::from(*at) < duration.as_nanos())
+                );
+                // Those that are left out come after the end.
+                let mut unlimited = all.clone();
+                let all_times = arrival(said, seed, &mut unlimited, None, |_| None).expect("times");
+                let Arrival::Open {
+                    offsets_ns: times, ..
+                } = all_times
+                else {
+                    panic!("open")
+                };
+                assert_eq!((unlimited.len(), times.len()), (30, 30));
+                assert_eq!(offsets_ns, times[..offsets_ns.len()]);
+                let next = times.get(offsets_ns.len());
+                assert!(next.is_none_or(|at| u128::from(*at) + 1 >= duration.as_nanos()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_is_sent_as_far_apart() {
+        let times = [1_000_u64, 1_500, 0, 4_000];
+        let recorded = |index: u32| Some(times[index as usize]);
+        let replay = |speed| {
+            Said::Replay(Replay {
+                speed,
+                max_in_flight: 8,
+            })
+        };
+        let sent = |speed, limit: Option<u64>| {
+            let mut sessions = vec![0..1, 1..3, 3..4];
+            let limit = limit.map(Duration::from_nanos);
+            let made = arrival(replay(speed), 7, &mut sessions, limit, recorded).expect("times");
+            let Arrival::Open { offsets_ns, .. } = made else {
+                panic!("open")
+            };
+            assert_eq!(offsets_ns.len(), sessions.len());
+            offsets_ns
+        };
+        assert_eq!(sent(1.0, None), [0, 500, 3_000]);
+        assert_eq!(sent(2.0, None), [0, 250, 1_500]);
+        assert_eq!(sent(1.0, Some(3_000)), [0, 500]);
+        let mut sessions = vec![0..1];
+        assert!(arrival(replay(1.0), 7, &mut sessions, None, |_| None).is_err());
+    }
+
+    #[test]
+    fn a_closed_loop_leaves_nothing_out() {
+        let mut sessions = vec![0..2, 2..5];
+        let limit = Some(Duration::from_nanos(1));
+        let made = arrival(Said::Concurrency(2), 0, &mut sessions, limit, |_| None);
+        assert!(matches!(made, Ok(Arrival::Closed { concurrency: 2, .. })));
+        assert_eq!(sessions, [0..2, 2..5]);
     }
 }

@@ -1,13 +1,14 @@
 //! What is sent to all engines, made before anything is measured.
 
 use crate::images::Images;
-use prony_config::{Api, Cache, Cell, Length, Synthetic, Workload};
+use prony_config::{Api, Arrival, Cache, Cell, Length, Measure, Synthetic, Workload};
 use prony_plugin_host::sha256_of;
 use prony_plugin_sdk::words::count;
 use prony_tape::{Prompt, Shape, synthetic};
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::Path;
 
 /// The largest file of prompts, in bytes.
@@ -52,6 +53,13 @@ impl Tape {
                     .to_owned(),
             );
         }
+        if workload.api == Api::Completions && prompts.iter().any(|it| !it.begins()) {
+            return Err(
+                "the dataset has conversations of several turns, which do not go with `api: completions`: a chat template renders them"
+                    .to_owned(),
+            );
+        }
+        recorded(cell, &prompts)?;
         let content = Content {
             api: workload.api,
             system: workload.system.as_deref(),
@@ -73,10 +81,39 @@ impl Tape {
         &self.prompts[index as usize % self.prompts.len()]
     }
 
+    /// Which of a stage's `count` requests from `first` on are a conversation: ranges of
+    /// their numbers less `first`.
+    pub(crate) fn conversations(&self, first: u32, count: u32) -> Vec<Range<u32>> {
+        prony_tape::conversations(&self.prompts, first, count)
+    }
+
     /// What the first message of a request begins with, so that no cache knows it.
     pub(crate) fn nonce(&self, place: &str) -> String {
         prony_tape::nonce(self.seed, place)
     }
+}
+
+/// Whether there are times for what is to be sent at recorded ones.
+fn recorded(cell: &Cell, prompts: &[Prompt]) -> Result<(), String> {
+    let replays = |it: &&Measure| matches!(it.arrival, Arrival::Replay(_));
+    for measure in cell.measures().filter(replays) {
+        if measure.requests as usize > prompts.len() {
+            return Err(format!(
+                "the stage `{}` is to replay {} of a dataset that has {}: lower `requests`",
+                measure.id,
+                count(measure.requests.into(), "request"),
+                prompts.len()
+            ));
+        }
+        let mut sent = prompts.iter().take(measure.requests as usize);
+        if sent.any(|it| it.begins() && it.at_ns.is_none()) {
+            return Err(format!(
+                "the stage `{}` is to replay a dataset in which not every line has `at_ms`",
+                measure.id
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a measurement of the cell is of a cold cache.
@@ -88,8 +125,8 @@ pub(crate) fn is_cold(cell: &Cell) -> bool {
 pub(crate) fn source(workload: &Workload) -> Option<String> {
     if let Some(dataset) = &workload.dataset {
         let which = match dataset.limit {
-            Some(limit) => format!("the first {}", count(limit.into(), "prompt")),
-            None => "prompts".to_owned(),
+            Some(limit) => format!("the first {}", count(limit.into(), "conversation")),
+            None => "conversations".to_owned(),
         };
         return Some(format!("{which} of the dataset {}", dataset.path));
     }
@@ -109,7 +146,13 @@ fn prompts(
     let max_tokens = workload.max_tokens;
     if let Some(dataset) = &workload.dataset {
         let content = read(&dataset.path, folder)?;
-        return prony_tape::of_dataset(&content, dataset.limit, max_tokens)
+        let open = || {
+            let path = tokenizer.ok_or_else(|| {
+                "it needs a tokenizer: add `tokenizer` or `path` to the model".to_owned()
+            })?;
+            Tokenizer::open(path).map_err(|error| error.to_string())
+        };
+        return prony_tape::of_dataset(&content, dataset.limit, max_tokens, open, seed)
             .map_err(|problems| told(&dataset.path, &problems));
     }
     if let Some(synthetic) = &workload.synthetic {

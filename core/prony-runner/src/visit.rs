@@ -4,6 +4,7 @@
 mod load;
 mod requests;
 mod resident;
+mod without_images;
 mod work;
 
 use crate::Result;
@@ -157,6 +158,8 @@ pub(crate) struct Visiting<'a> {
     engine_cpu_s: Option<f64>,
     /// The number of the last request over standard input.
     numbered: u64,
+    /// Tokens of prompts without their images, by the engine's count, once it was asked.
+    without_images: Option<BTreeMap<u32, u32>>,
 }
 
 impl<'a> std::ops::Deref for VisitRun<'_, 'a> {
@@ -218,6 +221,7 @@ impl<'a> Visiting<'a> {
             windows: Vec::new(),
             engine_cpu_s: None,
             numbered: 0,
+            without_images: None,
         })
     }
 }

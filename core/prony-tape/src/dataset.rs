@@ -30,6 +30,10 @@ pub struct Conversation {
     /// The messages in order: a system message if there is one, then user and
     /// assistant in turn, the last one of the user.
     pub messages: Vec<Message>,
+    /// Tokens of the prompt that is to be made; there are no messages then.
+    pub input_tokens: Option<u32>,
+    /// When it was recorded to begin, in nanoseconds; not before the line above.
+    pub at_ns: Option<u64>,
     /// The most tokens of each answer, if the line says so.
     pub max_tokens: Option<u32>,
     /// The line of the file that it is, from one.
@@ -70,14 +74,22 @@ impl Problem {
 struct Line {
     prompt: Option<String>,
     messages: Option<Vec<Message>>,
+    input_tokens: Option<u32>,
     max_tokens: Option<u32>,
+    at_ms: Option<f64>,
 }
+
+/// The latest that a line can be due, in milliseconds: some 30 years.
+const LATEST_MS: f64 = 1e12;
+/// The longest prompt that is made, in tokens.
+const LONGEST: u32 = 1_000_000;
 
 /// Reads the lines of a dataset; empty ones are passed over. All problems are told,
 /// not only the first.
 pub fn read(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
     let mut conversations = Vec::new();
     let mut problems = Vec::new();
+    let mut last_ns = 0;
     for (line, content) in (1..).zip(text.lines()) {
         if content.trim().is_empty() {
             continue;
@@ -89,7 +101,15 @@ pub fn read(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
         };
         match serde_json::from_str::<Line>(content) {
             Ok(read) => match conversation(line, read) {
-                Ok(conversation) => conversations.push(conversation),
+                Ok(conversation) => {
+                    let at_ns = conversation.at_ns.unwrap_or(last_ns);
+                    if at_ns < last_ns {
+                        let message = "`at_ms` is less than in a line above; sort the lines by it";
+                        problems.push(problem(1, message.to_owned()));
+                    }
+                    last_ns = at_ns;
+                    conversations.push(conversation);
+                }
                 Err(message) => problems.push(problem(1, message)),
             },
             Err(error) => {
@@ -119,16 +139,44 @@ fn conversation(number: usize, line: Line) -> Result<Conversation, String> {
     if line.max_tokens == Some(0) {
         return Err("`max_tokens` is 0, expected at least 1".to_owned());
     }
-    let mut messages = match (line.prompt, line.messages) {
-        (Some(content), None) => vec![Message {
+    let at_ns = match line.at_ms {
+        None => None,
+        Some(at_ms) if (0.0..=LATEST_MS).contains(&at_ms) => Some((at_ms * 1e6) as u64),
+        Some(at_ms) => {
+            return Err(format!(
+                "`at_ms` is {at_ms}, expected milliseconds since the recording began"
+            ));
+        }
+    };
+    let mut messages = match (line.prompt, line.messages, line.input_tokens) {
+        (Some(content), None, None) => vec![Message {
             role: Role::User,
             content,
         }],
-        (None, Some(messages)) => messages,
-        (Some(_), Some(_)) => {
-            return Err("both `prompt` and `messages`; expected one of them".to_owned());
+        (None, Some(messages), None) => messages,
+        (None, None, Some(tokens)) if (1..=LONGEST).contains(&tokens) => {
+            return Ok(Conversation {
+                messages: Vec::new(),
+                input_tokens: Some(tokens),
+                at_ns,
+                max_tokens: line.max_tokens,
+                line: number,
+            });
         }
-        (None, None) => return Err("neither `prompt` nor `messages`".to_owned()),
+        (None, None, Some(tokens)) => {
+            return Err(format!(
+                "`input_tokens` is {tokens}, expected 1 to {LONGEST}"
+            ));
+        }
+        (None, None, None) => {
+            return Err("none of `prompt`, `messages` and `input_tokens`".to_owned());
+        }
+        _ => {
+            return Err(
+                "more than one of `prompt`, `messages` and `input_tokens`; expected one of them"
+                    .to_owned(),
+            );
+        }
     };
     // An answer to the last question is the engine's to give.
     if messages.last().is_some_and(|it| it.role == Role::Assistant) {
@@ -158,6 +206,8 @@ fn conversation(number: usize, line: Line) -> Result<Conversation, String> {
     }
     Ok(Conversation {
         messages,
+        input_tokens: None,
+        at_ns,
         max_tokens: line.max_tokens,
         line: number,
     })

@@ -10,4 +10,4 @@ pub mod dataset;
 pub mod synthetic;
 mod tape;
 
-pub use tape::{Prompt, Shape, nonce, of_dataset, of_shape, texts};
+pub use tape::{Prompt, Shape, conversations, nonce, of_dataset, of_shape, texts};

@@ -1,9 +1,15 @@
 //! The prompts of a workload.
 
-use crate::dataset::{self, Conversation, Role};
+use crate::dataset::{self, Conversation, Message};
 use crate::synthetic::{self, Length, Writer};
+use prony_plugin_sdk::words::count;
+use prony_plugin_sdk::{Role, Said};
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
+use std::ops::Range;
+
+/// The most bytes that the turns of a dataset come to: each repeats what was said before.
+const MOST_BYTES: usize = 1 << 30;
 
 /// A prompt, as every engine gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -11,10 +17,50 @@ pub struct Prompt {
     /// System message of its own; that of the workload unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
+    /// What was said before it, if it is a later turn of a conversation. The answers are
+    /// the dataset's and no engine's, so that all get the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Said>,
     /// What is said.
     pub text: String,
     /// The most tokens of its answer.
     pub max_tokens: u32,
+    /// When it was recorded to be sent, in nanoseconds; later turns follow the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_ns: Option<u64>,
+}
+
+impl Prompt {
+    /// One that nothing was said before.
+    fn new(text: String, max_tokens: u32) -> Self {
+        Self {
+            system: None,
+            history: Vec::new(),
+            text,
+            max_tokens,
+            at_ns: None,
+        }
+    }
+
+    /// Whether it is the first turn of a conversation, or all of one. Later turns follow
+    /// it at once.
+    pub fn begins(&self) -> bool {
+        self.history.is_empty()
+    }
+}
+
+/// Which of `count` requests make up a conversation, where requests go through `prompts`
+/// and round again: ranges that follow one another, of numbers from the request `first` on,
+/// which is 0. A conversation that began before, or that ends later, is cut.
+pub fn conversations(prompts: &[Prompt], first: u32, count: u32) -> Vec<Range<u32>> {
+    let begins = |index: &u32| {
+        let number = u64::from(first) + u64::from(*index);
+        *index == 0 || prompts[(number % prompts.len() as u64) as usize].begins()
+    };
+    let begun: Vec<u32> = (0..count).filter(begins).collect();
+    let ends = begun.iter().skip(1).copied().chain([count]);
+    let sessions = begun.iter().copied().zip(ends);
+    sessions.map(|(begin, end)| begin..end).collect()
 }
 
 /// What synthetic prompts are to be like.
@@ -32,20 +78,20 @@ pub struct Shape {
 
 /// Prompts that are texts.
 pub fn texts(texts: impl IntoIterator<Item = String>, max_tokens: u32) -> Vec<Prompt> {
-    let prompt = |text| Prompt {
-        system: None,
-        text,
-        max_tokens,
-    };
-    texts.into_iter().map(prompt).collect()
+    let prompts = texts.into_iter();
+    prompts.map(|text| Prompt::new(text, max_tokens)).collect()
 }
 
-/// The prompts of a dataset, at most `limit` of them. The errors are for people, each
-/// with its place.
+/// The prompts of the first `limit` conversations of a dataset, or of all: one for each
+/// turn, those of a conversation in a row. Where a line only says how long its prompt is,
+/// `tokenizer` gives what makes it; equal seeds give equal ones. The errors are for people,
+/// each with its place.
 pub fn of_dataset(
     content: &str,
     limit: Option<u32>,
     max_tokens: u32,
+    tokenizer: impl FnOnce() -> Result<Tokenizer, String>,
+    seed: u64,
 ) -> Result<Vec<Prompt>, Vec<String>> {
     let told = |problems: Vec<dataset::Problem>| -> Vec<String> {
         let told = problems.iter().map(dataset::Problem::place_and_message);
@@ -56,47 +102,73 @@ pub fn of_dataset(
         && conversations.len() < limit as usize
     {
         return Err(vec![format!(
-            " has {} prompts, and the workload's `limit` is {limit}",
-            conversations.len()
+            " has {}, and the workload's `limit` is {limit}",
+            count(conversations.len() as u64, "conversation")
         )]);
     }
     let most = limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut to_write = conversations.iter().take(most);
+    let to_write = to_write.find(|it| it.input_tokens.is_some());
+    let at = |line: usize, error: String| vec![format!(":{line}:1: `input_tokens`: {error}")];
+    let tokenizer = match to_write {
+        Some(first) => Some(tokenizer().map_err(|error| at(first.line, error))?),
+        None => None,
+    };
+    let writer = tokenizer.as_ref().map(Writer::new).transpose();
+    let writer = writer.map_err(|error| at(1, error.to_string()))?;
+    let mut seeds = Seeds(seed);
     let mut prompts = Vec::new();
-    let mut problems = Vec::new();
-    for conversation in conversations.into_iter().take(most) {
-        let line = conversation.line;
-        match single(conversation, max_tokens) {
-            Some(prompt) => prompts.push(prompt),
-            None => problems.push(format!(
-                ":{line}:1: a conversation of several turns, which cannot be sent yet: expected one message of `user`"
-            )),
+    let mut bytes = 0;
+    for conversation in conversations.iter().take(most) {
+        let first = prompts.len();
+        if let (Some(tokens), Some(writer)) = (conversation.input_tokens, &writer) {
+            let text = writer.text("", tokens, seeds.next());
+            let text = text.map_err(|error| at(conversation.line, error.to_string()))?;
+            bytes += text.len();
+            prompts.push(Prompt::new(
+                text,
+                conversation.max_tokens.unwrap_or(max_tokens),
+            ));
         }
+        for turn in conversation.turns() {
+            bytes += turn.iter().map(|it| it.content.len()).sum::<usize>();
+            if bytes > MOST_BYTES {
+                return Err(vec![format!(
+                    ":{}:1: the turns up to here come to more than {} MiB, since each repeats what was said before it: shorten the conversations, or lower `limit`",
+                    conversation.line,
+                    MOST_BYTES >> 20
+                )]);
+            }
+            prompts.push(of_turn(turn, conversation, max_tokens));
+        }
+        prompts[first].at_ns = conversation.at_ns;
     }
-    if problems.is_empty() {
-        Ok(prompts)
-    } else {
-        Err(problems)
-    }
+    Ok(prompts)
 }
 
-/// The only turn of a conversation; `None` if it has several.
-fn single(conversation: Conversation, max_tokens: u32) -> Option<Prompt> {
-    let mut prompt = Prompt {
-        system: None,
-        text: String::new(),
-        max_tokens: conversation.max_tokens.unwrap_or(max_tokens),
-    };
-    if conversation.turns().count() > 1 {
-        return None;
+/// The prompt of a turn: what its last message says.
+fn of_turn(turn: &[Message], conversation: &Conversation, max_tokens: u32) -> Prompt {
+    let max_tokens = conversation.max_tokens.unwrap_or(max_tokens);
+    let mut prompt = Prompt::new(String::new(), max_tokens);
+    for Message { role, content } in turn {
+        let role = match role {
+            dataset::Role::System => {
+                prompt.system = Some(content.clone());
+                continue;
+            }
+            dataset::Role::User => Role::User,
+            dataset::Role::Assistant => Role::Assistant,
+        };
+        prompt.history.push(Said {
+            role,
+            content: content.clone(),
+        });
     }
-    for message in conversation.messages {
-        match message.role {
-            Role::System => prompt.system = Some(message.content),
-            Role::User => prompt.text = message.content,
-            Role::Assistant => {}
-        }
-    }
-    Some(prompt)
+    prompt.text = prompt
+        .history
+        .pop()
+        .map_or_else(String::new, |it| it.content);
+    prompt
 }
 
 /// Prompts of exact lengths; equal seeds give equal ones.
@@ -107,12 +179,12 @@ pub fn of_shape(
     seed: u64,
 ) -> Result<Vec<Prompt>, synthetic::Error> {
     let writer = Writer::new(tokenizer)?;
-    let count = shape.count as usize;
+    let prompts = shape.count as usize;
     let mut seeds = Seeds(seed);
-    let inputs = shape.input.draw(seeds.next(), count)?;
+    let inputs = shape.input.draw(seeds.next(), prompts)?;
     let outputs = match shape.output {
-        Some(length) => length.draw(seeds.next(), count)?,
-        None => vec![max_tokens; count],
+        Some(length) => length.draw(seeds.next(), prompts)?,
+        None => vec![max_tokens; prompts],
     };
     let prefixes = match shape.prefix {
         Some((tokens, groups)) => (0..groups)
@@ -124,11 +196,8 @@ pub fn of_shape(
     for (index, (input, max_tokens)) in inputs.into_iter().zip(outputs).enumerate() {
         let group = index.checked_rem(prefixes.len());
         let prefix = group.map_or("", |group| &prefixes[group]);
-        prompts.push(Prompt {
-            system: None,
-            text: writer.text(prefix, input, seeds.next())?,
-            max_tokens,
-        });
+        let text = writer.text(prefix, input, seeds.next())?;
+        prompts.push(Prompt::new(text, max_tokens));
     }
     Ok(prompts)
 }
@@ -172,7 +241,43 @@ pub fn nonce(seed: u64, place: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::collections::HashSet;
+
+    fn dataset(
+        content: &str,
+        limit: Option<u32>,
+        max_tokens: u32,
+    ) -> Result<Vec<Prompt>, Vec<String>> {
+        of_dataset(content, limit, max_tokens, || Err("none".to_owned()), 1)
+    }
+
+    #[test]
+    fn times_are_of_conversations_and_lengths_need_a_tokenizer() {
+        let turns = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}],"at_ms":0.5}"#;
+        let content = format!("{turns}\n{{\"prompt\":\"p\",\"at_ms\":2}}");
+        let prompts = dataset(&content, None, 9).expect("prompts");
+        let times: Vec<_> = prompts.iter().map(|it| it.at_ns).collect();
+        assert_eq!(times, [Some(500_000), None, Some(2_000_000)]);
+
+        let content = "{\"prompt\":\"p\"}\n{\"input_tokens\":5,\"at_ms\":1}";
+        assert_eq!(dataset(content, Some(1), 9).expect("one").len(), 1);
+        let problems = dataset(content, None, 9).expect_err("no tokenizer");
+        assert_eq!(problems, [":2:1: `input_tokens`: none"]);
+        for (line, problem) in [
+            (r#"{"prompt":"p","at_ms":0}"#, "sort the lines"),
+            (r#"{"prompt":"p","at_ms":-1}"#, "expected milliseconds"),
+            (r#"{"prompt":"p","input_tokens":1}"#, "more than one of"),
+            (r#"{"input_tokens":0}"#, "expected 1 to"),
+        ] {
+            let content = format!("{{\"prompt\":\"p\",\"at_ms\":1}}\n{line}");
+            let problems = dataset(&content, None, 9).expect_err(line);
+            assert!(
+                problems[0].starts_with(":2:1: ") && problems[0].contains(problem),
+                "{problems:?}"
+            );
+        }
+    }
 
     #[test]
     fn nonces_tell_places_and_seeds_apart() {
@@ -196,29 +301,106 @@ mod tests {
             "\n\n",
             r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"b"}],"max_tokens":5}"#,
         );
-        let prompts = of_dataset(content, None, 9).expect("prompts");
+        let prompts = dataset(content, None, 9).expect("prompts");
         let read: Vec<_> = prompts
             .iter()
             .map(|it| (it.system.as_deref(), it.text.as_str(), it.max_tokens))
             .collect();
         assert_eq!(read, [(None, "a", 9), (Some("s"), "b", 5)]);
-        assert_eq!(of_dataset(content, Some(1), 9).expect("prompts").len(), 1);
+        assert_eq!(dataset(content, Some(1), 9).expect("prompts").len(), 1);
         assert_eq!(
-            of_dataset(content, Some(3), 9).expect_err("too few"),
-            [" has 2 prompts, and the workload's `limit` is 3"]
+            dataset(content, Some(3), 9).expect_err("too few"),
+            [" has 2 conversations, and the workload's `limit` is 3"]
         );
     }
 
     #[test]
-    fn what_cannot_be_sent_is_told_with_its_line() {
-        let turns = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#;
-        let problems = of_dataset(&format!("\n{turns}"), None, 9).expect_err("two turns");
-        assert!(
-            problems[0].starts_with(":2:1: a conversation of several turns"),
-            "{problems:?}"
+    fn each_turn_is_a_prompt_with_what_was_said_before() {
+        let content = concat!(
+            r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},"#,
+            r#"{"role":"assistant","content":"b"},{"role":"user","content":"c"},"#,
+            r#"{"role":"assistant","content":"not sent"}],"max_tokens":7}"#,
+            "\n",
+            r#"{"prompt":"p"}"#,
         );
-        let problems = of_dataset("{}\n{\"promt\":1}", None, 9).expect_err("bad lines");
-        assert_eq!(problems[0], ":1:1: neither `prompt` nor `messages`");
+        let prompts = dataset(content, Some(2), 9).expect("prompts");
+        let said = |role, content: &str| Said {
+            role,
+            content: content.to_owned(),
+        };
+        let first = Prompt {
+            system: Some("s".to_owned()),
+            ..Prompt::new("a".to_owned(), 7)
+        };
+        let second = Prompt {
+            history: vec![said(Role::User, "a"), said(Role::Assistant, "b")],
+            text: "c".to_owned(),
+            ..first.clone()
+        };
+        let alone = Prompt::new("p".to_owned(), 9);
+        assert_eq!(prompts, [first, second, alone]);
+        assert_eq!(conversations(&prompts, 0, 3), [0..2, 2..3]);
+        // The limit is of conversations.
+        assert_eq!(dataset(content, Some(1), 9).expect("prompts").len(), 2);
+        // What is written down of a prompt without a history is as it was.
+        let json = serde_json::to_string(&prompts[2]).expect("serialises");
+        assert_eq!(json, r#"{"text":"p","max_tokens":9}"#);
+        assert!(serde_json::to_string(&prompts[1]).expect("serialises").contains(
+            r#""history":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]"#
+        ));
+    }
+
+    #[test]
+    fn more_text_than_fits_is_told_with_its_line() {
+        // 40 turns, each with all of the 3 MiB before it.
+        let text = "x".repeat(3 << 20);
+        let mut messages = vec![format!(r#"{{"role":"user","content":"{text}"}}"#)];
+        for _ in 0..39 {
+            messages.push(r#"{"role":"assistant","content":"y"}"#.to_owned());
+            messages.push(messages[0].clone());
+        }
+        let content = format!("{{\"messages\":[{}]}}", messages.join(","));
+        let problems = dataset(&content, None, 9).expect_err("too much");
+        assert!(problems[0].starts_with(":1:1: the turns up to here come to more than 1024 MiB"));
+    }
+
+    proptest! {
+        #[test]
+        fn conversations_are_cut_where_they_begin(lengths in prop::collection::vec(1..5_usize, 1..6), first in 0..50_u32, count in 0..50_u32) {
+            // Prompts as of a dataset whose conversations have so many turns.
+            let mut prompts = Vec::new();
+            for length in &lengths {
+                for turn in 0..*length {
+                    let mut prompt = Prompt::new("p".to_owned(), 1);
+                    prompt.history = vec![Said { role: Role::User, content: String::new() }; turn];
+                    prompts.push(prompt);
+                }
+            }
+            let sessions = conversations(&prompts, first, count);
+            // Every request is in one, in order.
+            let all: Vec<u32> = sessions.iter().cloned().flatten().collect();
+            prop_assert_eq!(all, (0..count).collect::<Vec<_>>());
+            for session in &sessions {
+                let turns = session.clone().map(|index| prompts[(first + index) as usize % prompts.len()].history.len());
+                let turns: Vec<usize> = turns.collect();
+                // Turns of one conversation follow one another ...
+                prop_assert!(turns.windows(2).all(|pair| pair[1] == pair[0] + 1), "{:?}", turns);
+                // ... from its first on, unless the batch begins within it ...
+                prop_assert!(turns[0] == 0 || session.start == 0, "{:?}", turns);
+                // ... to its last, unless the batch ends within it.
+                let next = (first + session.end) as usize % prompts.len();
+                prop_assert!(prompts[next].begins() || session.end == count);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_told_with_its_line() {
+        let problems = dataset("{}\n{\"promt\":1}", None, 9).expect_err("bad lines");
+        assert_eq!(
+            problems[0],
+            ":1:1: none of `prompt`, `messages` and `input_tokens`"
+        );
         assert!(
             problems[1].starts_with(":2:8: unknown field `promt`"),
             "{problems:?}"

@@ -98,6 +98,8 @@ pub struct Config {
     /// A request without an image is answered with HTTP 400, so that an answer
     /// proves that an image arrived.
     pub require_image: bool,
+    /// Images are looked at and left out of the prompt.
+    pub drop_images: bool,
     /// Threads (at least 1). Connections are given to them in turn.
     pub threads: usize,
     /// Where it is kept what was done.
@@ -124,6 +126,7 @@ impl Default for Config {
             fault_from: 0,
             stall: Duration::from_secs(3),
             require_image: false,
+            drop_images: false,
             threads: 1,
             log: Log::none(),
         }

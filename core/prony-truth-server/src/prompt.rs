@@ -44,6 +44,7 @@ pub(crate) fn cost(request: &Value, config: &Config, cache: &PrefixCache) -> Res
     if images == 0 && config.require_image {
         return Err("an image is required".to_owned());
     }
+    let images = if config.drop_images { 0 } else { images };
     let words = || texts(request).flat_map(str::split_whitespace);
     let text = if config.prompt_tokens == PromptTokens::Words || config.prefix_cache {
         let messages = request["messages"].as_array().map_or(0, Vec::len);

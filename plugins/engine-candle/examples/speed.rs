@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seed: 1,
         stop: Vec::new(),
         ignore_eos: true,
+        history: Vec::new(),
         images: Vec::new(),
     };
     for _ in 0..3 {

@@ -48,6 +48,7 @@ impl LocalEngine for Candle {
         "candle",
         "GGUF Llama models in a process of their own, on candle"
     );
+    const HISTORY: bool = true;
 
     fn load(config: Config, model: &Model) -> Result<Self> {
         runtime::fix_threads(config.threads)?;
@@ -218,12 +219,16 @@ impl Candle {
     /// The tokens of a request's prompt.
     fn prompt(&self, request: &Request) -> Result<Vec<u32>> {
         let rendered = match request.api {
-            Api::Chat => Some(
-                self.chat
-                    .as_ref()
-                    .map_err(Clone::clone)?
-                    .render(request.system.as_deref(), &request.prompt)?,
-            ),
+            Api::Chat => Some(self.chat.as_ref().map_err(Clone::clone)?.render(
+                request.system.as_deref(),
+                &request.history,
+                &request.prompt,
+            )?),
+            Api::Completions if !request.history.is_empty() => {
+                return Err(Error::unsupported(
+                    "`api: completions` cannot carry a conversation, which a chat template renders: use `api: chat`, or conversations of one turn",
+                ));
+            }
             Api::Completions => None,
         };
         let tokens = self

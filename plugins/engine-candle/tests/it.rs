@@ -12,7 +12,7 @@ use engine_candle::weights::{Hyper, Random, Source};
 use engine_candle::{Candle, ENGINE_VERSION, PLUGIN};
 use prony_plugin_sdk::native::{RawEvent, Str, code};
 use prony_plugin_sdk::{
-    Api, Error, ErrorKind, EventKind, Image, LocalEngine, Model, Request, Result,
+    Api, Error, ErrorKind, EventKind, Image, LocalEngine, Model, Request, Result, Role, Said,
 };
 use serde_json::json;
 use std::ffi::c_void;
@@ -45,6 +45,7 @@ fn request(prompt: &str, max_tokens: u32) -> Request {
         seed: 1,
         stop: Vec::new(),
         ignore_eos: false,
+        history: Vec::new(),
         images: Vec::new(),
     }
 }
@@ -348,6 +349,13 @@ fn the_same_seed_gives_the_same_answer() {
     assert_eq!(sampled(5, 1e-9), sampled(6, 1e-9));
 }
 
+fn said(role: Role, content: &str) -> Said {
+    Said {
+        role,
+        content: content.to_owned(),
+    }
+}
+
 #[test]
 fn events_are_complete_and_in_order() {
     let mut engine = load(small(), None).unwrap();
@@ -391,6 +399,16 @@ fn events_are_complete_and_in_order() {
             ]
         );
     }
+    let conversation = |api| Request {
+        api,
+        history: vec![said(Role::User, "a"), said(Role::Assistant, "b")],
+        ..request("c", 1)
+    };
+    let answer = ask(&mut engine, &conversation(Api::Chat)).unwrap();
+    let prompt = "user: a\nassistant: b\nuser: c\nassistant: ".len() as u32 + 1;
+    assert_eq!(answer.count(EventKind::PromptTokens), prompt);
+    let error = ask(&mut engine, &conversation(Api::Completions)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
     let none = ask(&mut engine, &request("x", 0)).unwrap();
     assert_eq!(
         (none.count(EventKind::OutputTokens), none.finish()),

@@ -79,6 +79,7 @@ prony_plugin_sdk::plugin!(engine: Faulty);
 impl Engine for Faulty {
     type Config = Config;
     const ABOUT: About = about!("faulty", "Misbehaves on demand, for tests");
+    const HISTORY: bool = true;
 
     fn new(config: Config) -> Result<Self> {
         let faulty = Self { config };
@@ -96,14 +97,19 @@ impl Engine for Faulty {
         let Request {
             prompt,
             system,
+            history,
             max_tokens,
             seed,
             ..
         } = request;
         let system = system.as_deref().unwrap_or_default();
+        let said = history
+            .iter()
+            .map(|it| format!("{}: {}\n", it.role.name(), it.content));
         let body = format!(
-            "{max_tokens} {seed} {}\n{system}\n{prompt}{filler}",
-            prompt.len()
+            "{max_tokens} {seed} {}\n{system}\n{}{prompt}{filler}",
+            prompt.len(),
+            said.collect::<String>()
         );
         Ok(HttpRequest {
             method: "POST".to_owned(),

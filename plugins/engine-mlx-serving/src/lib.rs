@@ -109,6 +109,8 @@ impl StdioEngine for MlxServing {
             }
             _ => {}
         }
+        // Neither takes it what was said before: a call has one prompt. `HISTORY` is off, so
+        // such a request does not come here.
         if request.system.is_some() {
             return Err(Error::unsupported(
                 "the runtime takes no system message: remove `system`",

@@ -49,6 +49,7 @@ fn request() -> Request {
         seed: 1,
         stop: Vec::new(),
         ignore_eos: false,
+        history: Vec::new(),
         images: Vec::new(),
     }
 }

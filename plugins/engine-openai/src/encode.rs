@@ -18,23 +18,38 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
                 .system
                 .iter()
                 .map(|text| json!({ "role": "system", "content": text }));
-            // What the config puts in place of the messages would leave the
-            // images out.
-            if !request.images.is_empty() && config.body.contains_key("messages") {
+            // What the config puts in place of the messages would leave these out.
+            let carried = match (request.images.is_empty(), request.history.is_empty()) {
+                (false, _) => Some(("the message that carries the images", "without images")),
+                (true, false) => Some(("the conversation", "in conversations of one turn")),
+                (true, true) => None,
+            };
+            if let Some((what, otherwise)) = carried
+                && config.body.contains_key("messages")
+            {
                 return Err(Error::config(
                     "/body/messages",
-                    "`messages` would replace the message that carries the images: remove it, or ask without images",
+                    format!("`messages` would replace {what}: remove it, or ask {otherwise}"),
                 ));
             }
+            let history = request
+                .history
+                .iter()
+                .map(|said| json!({ "role": said.role.name(), "content": said.content }));
             let mut user = json!({ "role": "user", "content": null });
             user["content"] = content(request);
-            set("messages", system.chain([user]).collect());
+            set("messages", system.chain(history).chain([user]).collect());
             "chat/completions"
         }
         Api::Completions => {
             if !request.images.is_empty() {
                 return Err(Error::unsupported(
                     "`api: completions` cannot carry images: use `api: chat`, or ask without images",
+                ));
+            }
+            if !request.history.is_empty() {
+                return Err(Error::unsupported(
+                    "`api: completions` cannot carry a conversation, which a chat template renders: use `api: chat`, or conversations of one turn",
                 ));
             }
             set("prompt", json!(request.prompt));

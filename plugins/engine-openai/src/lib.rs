@@ -26,6 +26,7 @@ impl Engine for OpenAi {
         "Any OpenAI-compatible HTTP server, attached or launched"
     );
     const IMAGES: bool = true;
+    const HISTORY: bool = true;
 
     fn new(config: Config) -> Result<Self> {
         match (&config.base_url, &config.launch) {

@@ -5,7 +5,7 @@
 use engine_openai::{OpenAi, PLUGIN};
 use prony_plugin_sdk::{
     Api, Endpoint, Engine, Error, ErrorKind, Event, EventKind, Events, HttpRequest, Image,
-    LaunchPlan, Model, Pair, Ready, Request, Response, Result,
+    LaunchPlan, Model, Pair, Ready, Request, Response, Result, Role, Said,
 };
 use prony_plugin_test::Subject as _;
 use serde_json::{Value, json};
@@ -35,30 +35,30 @@ fn conformance_of_a_launched_server() {
 
 #[test]
 fn recordings_of_real_servers() {
-    struct Said(&'static str, &'static str, &'static str, [Option<u32>; 3]);
+    struct Recording(&'static str, &'static str, &'static str, [Option<u32>; 3]);
     let sea = "The sea is a vast and mysterious realm, teeming with life and unending in its own way, a testament to the";
     let waves = "The sea is a vast and mysterious realm that exists beneath the waves, a vast and mysterious realm that exists beneath the waves";
     let none = None;
-    for Said(name, model, text, counts) in [
-        Said(
+    for Recording(name, model, text, counts) in [
+        Recording(
             "llamacpp-chat",
             "smollm2",
             waves,
             [Some(37), Some(24), Some(0)],
         ),
-        Said(
+        Recording(
             "llamacpp-completions",
             "smollm2",
             " Paris.\n\nThe United States has a population of approximately 321 million people.\n\nThe United States",
             [Some(5), Some(24), Some(0)],
         ),
-        Said(
+        Recording(
             "mlx-chat",
             "SmolLM2-135M-hf",
             sea,
             [Some(37), Some(24), Some(0)],
         ),
-        Said("vllm-chat", "smollm2", sea, [Some(37), Some(24), none]),
+        Recording("vllm-chat", "smollm2", sea, [Some(37), Some(24), none]),
     ] {
         let events = fixture(&format!("{name}.sse"));
         assert_eq!(all(&events, EventKind::Text).concat(), text, "{name}");
@@ -289,6 +289,54 @@ fn every_field_of_a_request_has_its_place() {
     assert!(made.headers.iter().all(|it| it.name != "authorization"));
 }
 
+fn said(role: Role, content: &str) -> Said {
+    Said {
+        role,
+        content: content.to_owned(),
+    }
+}
+
+#[test]
+fn what_was_said_before_stands_between_system_message_and_prompt() {
+    let history = vec![said(Role::User, "a"), said(Role::Assistant, "b\n")];
+    let chat = Request {
+        system: Some("s".to_owned()),
+        history: history.clone(),
+        images: vec![image("image/png", b"a")],
+        ..request(Api::Chat)
+    };
+    assert!(
+        encode(&attached(), &chat).body.starts_with(concat!(
+            r#"{"model":"id","messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},"#,
+            r#"{"role":"assistant","content":"b\n"},{"role":"user","content":[{"type":"image_url","#,
+        )),
+        "{}",
+        encode(&attached(), &chat).body
+    );
+    let completions = Request {
+        history: history.clone(),
+        ..request(Api::Completions)
+    };
+    let refused = |config: &Value, request: &Request| {
+        adapter(config)
+            .unwrap()
+            .encode(&model(), request)
+            .unwrap_err()
+    };
+    let error = refused(&attached(), &completions);
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+    assert!(error.message.contains("`api: chat`"), "{error}");
+    let mut config = attached();
+    config["body"] = json!({ "messages": [] });
+    let chat = Request {
+        history,
+        ..request(Api::Chat)
+    };
+    let error = refused(&config, &chat);
+    assert_eq!(error.path.as_deref(), Some("/body/messages"));
+    assert!(error.message.contains("the conversation"), "{error}");
+}
+
 #[test]
 fn images_come_before_the_text() {
     let request = Request {
@@ -438,6 +486,7 @@ fn request(api: Api) -> Request {
         seed: 1,
         stop: Vec::new(),
         ignore_eos: false,
+        history: Vec::new(),
         images: Vec::new(),
     }
 }

@@ -55,16 +55,50 @@ pub struct Manifest {
     /// Whether requests may carry images; if not said, they may not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub images: bool,
+    /// Whether requests may carry a history; if not said, they may not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history: bool,
     /// JSON Schema (2020-12) of the plugin's `config`.
     pub config_schema: serde_json::Value,
 }
 
+/// What a plugin says that requests to it may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Carries {
+    /// [`Request::images`].
+    pub images: bool,
+    /// [`Request::history`].
+    pub history: bool,
+}
+
+impl Carries {
+    /// An error if a request carries what it may not: to leave that out would be to
+    /// measure other work than what was asked for.
+    pub fn check(self, request: &Request) -> Result<()> {
+        if !self.images {
+            request.without_images()?;
+        }
+        if !self.history {
+            request.without_history()?;
+        }
+        Ok(())
+    }
+}
+
 impl Manifest {
+    /// What requests may carry.
+    pub fn carries(&self) -> Carries {
+        Carries {
+            images: self.images,
+            history: self.history,
+        }
+    }
+
     pub(crate) fn of<C: JsonSchema>(
         about: crate::About,
         kind: Kind,
         transport: Option<Transport>,
-        images: bool,
+        carries: Carries,
     ) -> Self {
         Self {
             name: about.name.to_owned(),
@@ -72,7 +106,8 @@ impl Manifest {
             version: about.version.to_owned(),
             description: about.description.to_owned(),
             transport,
-            images,
+            images: carries.images,
+            history: carries.history,
             config_schema: schemars::schema_for!(C).to_value(),
         }
     }
@@ -345,7 +380,7 @@ pub struct StdioPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Api {
-    /// One user message, rendered with the model's chat template.
+    /// The last user message, rendered with the model's chat template.
     #[default]
     Chat,
     /// As it is.
@@ -361,6 +396,11 @@ pub struct Request {
     pub prompt: String,
     /// System message (chat only).
     pub system: Option<String>,
+    /// What was said before the prompt, after the system message: oldest first, user and
+    /// assistant in turn, the last of the assistant (chat only). Empty unless the plugin
+    /// says that it takes a history.
+    #[serde(default)]
+    pub history: Vec<Said>,
     /// Upper limit of generated tokens.
     pub max_tokens: u32,
     /// 0 means greedy.
@@ -392,6 +432,48 @@ impl Request {
             "the request carries {what}, and this engine takes no images: ask without them, or use an engine that takes them"
         )))
     }
+
+    /// An error if something was said before the prompt, for an engine that takes no
+    /// history: to leave it out would be to measure other work than what was asked for.
+    pub fn without_history(&self) -> Result<()> {
+        let messages = match self.history.len() {
+            0 => return Ok(()),
+            1 => "1 message".to_owned(),
+            many => format!("{many} messages"),
+        };
+        Err(Error::unsupported(format!(
+            "the request is a later turn of a conversation, with {messages} before it, and this engine takes only the first: use conversations of one turn, or an engine that takes more"
+        )))
+    }
+}
+
+/// Who said something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The one who asks.
+    User,
+    /// The one who answers.
+    Assistant,
+}
+
+impl Role {
+    /// As chat templates and APIs have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// A message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Who said it.
+    pub role: Role,
+    /// What was said.
+    pub content: String,
 }
 
 /// A file that goes with the prompt.

@@ -110,6 +110,8 @@ pub trait Engine: Sized + 'static {
     /// error before it comes here. If so, [`encode`](Self::encode) must send
     /// every one of them or return an error.
     const IMAGES: bool = false;
+    /// Whether requests may carry a history, under the same rule.
+    const HISTORY: bool = false;
 
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;
@@ -140,6 +142,8 @@ pub trait StdioEngine: Sized + 'static {
     /// Whether requests may carry images. If not, a request with images is an
     /// error before it comes here.
     const IMAGES: bool = false;
+    /// Whether requests may carry a history, under the same rule.
+    const HISTORY: bool = false;
 
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;
@@ -169,6 +173,8 @@ pub trait LocalEngine: Sized + 'static {
     /// Whether requests may carry images. If not, a request with images is an
     /// error before it comes here.
     const IMAGES: bool = false;
+    /// Whether requests may carry a history, under the same rule.
+    const HISTORY: bool = false;
 
     /// Loads the model.
     fn load(config: Self::Config, model: &Model) -> Result<Self>;

@@ -7,7 +7,9 @@ use crate::data::{
     Artifact, Endpoint, Error, ErrorKind, EventKind, Events, HttpRequest, Kind, Manifest, Message,
     Model, Request, Response, Transport,
 };
-use crate::{CONTRACT, Engine, LocalEngine, Reporter, Result, StdioEngine, result::RunResult};
+use crate::{
+    CONTRACT, Carries, Engine, LocalEngine, Reporter, Result, StdioEngine, result::RunResult,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -218,6 +220,16 @@ struct RenderInput {
     outcome: RunResult,
 }
 
+/// What requests to an engine may carry, by any of the traits.
+macro_rules! carries {
+    ($engine:ty) => {
+        Carries {
+            images: <$engine>::IMAGES,
+            history: <$engine>::HISTORY,
+        }
+    };
+}
+
 /// Reads a plugin's typed config, with a message that names the place.
 pub(crate) fn config<C: DeserializeOwned>(value: serde_json::Value) -> Result<C> {
     serde_json::from_value(value).map_err(|error| Error::config("", error.to_string()))
@@ -230,9 +242,7 @@ pub(crate) fn encode<E: Engine>(
     request: &Request,
 ) -> Result<HttpRequest> {
     let engine = E::new(config(config_json)?)?;
-    if !E::IMAGES {
-        request.without_images()?;
-    }
+    carries!(E).check(request)?;
     engine.encode(model, request)
 }
 
@@ -244,22 +254,20 @@ pub(crate) fn message<E: StdioEngine>(
     number: u64,
 ) -> Result<Message> {
     let engine = E::new(config(config_json)?)?;
-    if !E::IMAGES {
-        request.without_images()?;
-    }
+    carries!(E).check(request)?;
     engine.encode(model, request, number)
 }
 
 pub(crate) fn stdio_manifest<E: StdioEngine>() -> Manifest {
-    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Stdio), E::IMAGES)
+    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Stdio), carries!(E))
 }
 
 pub(crate) fn engine_manifest<E: Engine>() -> Manifest {
-    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Http), E::IMAGES)
+    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Http), carries!(E))
 }
 
 pub(crate) fn reporter_manifest<R: Reporter>() -> Manifest {
-    Manifest::of::<R::Config>(R::ABOUT, Kind::Reporter, None, false)
+    Manifest::of::<R::Config>(R::ABOUT, Kind::Reporter, None, Carries::default())
 }
 
 fn parse<T: DeserializeOwned>(input: Str) -> Result<T> {
@@ -478,7 +486,7 @@ unsafe extern "C" fn local_call<E: LocalEngine>(
                 E::ABOUT,
                 Kind::Engine,
                 Some(Transport::InProcess),
-                E::IMAGES,
+                carries!(E),
             ),
         );
         Ok(())
@@ -508,9 +516,7 @@ unsafe extern "C" fn local_generate<E: LocalEngine>(
 ) -> i32 {
     guard(error, ctx, || {
         let request: Request = parse(request)?;
-        if !E::IMAGES {
-            request.without_images()?;
-        }
+        carries!(E).check(&request)?;
         // SAFETY: the host hands back what `local_open` returned, to one call at a time.
         let engine = unsafe { &mut *engine.cast::<E>() };
         engine.generate(&request, &mut |kind, tokens, text| {

@@ -172,6 +172,7 @@ fn request(request: types::Request) -> data::Request {
         },
         prompt: request.prompt,
         system: request.system,
+        history: request.history.into_iter().map(said).collect(),
         max_tokens: request.max_tokens,
         temperature: request.temperature,
         top_p: request.top_p,
@@ -179,6 +180,16 @@ fn request(request: types::Request) -> data::Request {
         stop: request.stop,
         ignore_eos: request.ignore_eos,
         images: request.images.into_iter().map(image).collect(),
+    }
+}
+
+fn said(said: types::Said) -> data::Said {
+    data::Said {
+        role: match said.role {
+            types::Role::User => data::Role::User,
+            types::Role::Assistant => data::Role::Assistant,
+        },
+        content: said.content,
     }
 }
 

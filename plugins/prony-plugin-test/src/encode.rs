@@ -1,7 +1,7 @@
 //! Requests as HTTP exchanges.
 
 use crate::{Engine, Fault, fixture, model};
-use prony_plugin_sdk::{Api, ErrorKind, HttpRequest, Image, Request};
+use prony_plugin_sdk::{Api, ErrorKind, HttpRequest, Image, Request, Role, Said};
 use serde_json::Value;
 
 const PROMPT: &str = "Say \"é\\n\" 🦀\tand {{ x }} </s>";
@@ -25,6 +25,7 @@ pub(crate) fn check(engine: &mut Engine<'_>) {
         engine.finding("encode", "neither chat nor completions are supported");
     }
     with_images(engine);
+    with_history(engine);
     for extreme in extremes() {
         if let Err(fault @ Fault::Broken(_)) = encode(engine, &extreme) {
             let prompt: String = extreme.prompt.chars().take(20).collect();
@@ -86,6 +87,67 @@ fn with_images(engine: &mut Engine<'_>) {
         let message = "the manifest says that it takes images, and it takes none";
         engine.finding("encode", message);
     }
+}
+
+/// Every message of a conversation is sent, in order, or the request is refused as
+/// unsupported.
+fn with_history(engine: &mut Engine<'_>) {
+    let says_so = engine.subject.describe().is_ok_and(|it| it.history);
+    let mut sent = 0;
+    for api in [Api::Chat, Api::Completions] {
+        for turns in 1..=2 {
+            let asked = Request {
+                history: history(turns),
+                ..request(api)
+            };
+            let made = encode(engine, &asked);
+            let mut wrong =
+                |what: String| engine.finding("encode", format!("{api:?}, a history: {what}"));
+            match made {
+                Ok(made) => {
+                    sent += 1;
+                    let body = Sent::of(&made.body);
+                    let texts = asked.system.iter();
+                    let texts = texts.chain(asked.history.iter().map(|said| &said.content));
+                    let texts: Vec<&str> =
+                        texts.chain([&asked.prompt]).map(String::as_str).collect();
+                    match texts.iter().find(|text| !body.holds(text)) {
+                        Some(missing) => wrong(format!(
+                            "`{}` is not in the body: send every message, or return `unsupported`",
+                            missing.escape_debug()
+                        )),
+                        None if !body.holds_in_order(&texts) => wrong(
+                            "the messages are not in the body in their order, oldest first"
+                                .to_owned(),
+                        ),
+                        None => {}
+                    }
+                }
+                Err(Fault::Reported(error)) if error.kind == ErrorKind::Unsupported => {}
+                Err(fault) => wrong(fault.to_string()),
+            }
+        }
+    }
+    if says_so && sent == 0 {
+        let message = "the manifest says that it takes a history, and it takes none";
+        engine.finding("encode", message);
+    }
+}
+
+/// Questions and answers, all different.
+fn history(turns: usize) -> Vec<Said> {
+    let said = [
+        (Role::User, "What is \"é\"?\n{{ x }}"),
+        (Role::Assistant, "</s> A letter 🦀"),
+        (Role::User, "And \\u0041?"),
+        (Role::Assistant, "[INST] Another\tone"),
+    ];
+    let said = said.into_iter().take(2 * turns);
+    said.map(|(role, content)| Said {
+        role,
+        content: content.to_owned(),
+    })
+    .collect()
 }
 
 /// One pixel each.
@@ -165,6 +227,22 @@ impl Sent {
     fn holds(&self, wanted: &str) -> bool {
         self.0.iter().any(|it| it.contains(wanted))
     }
+
+    /// Each begins after the one before has ended: in the same text or in a later one.
+    /// Texts are in the order of the body, since objects keep theirs.
+    fn holds_in_order(&self, wanted: &[&str]) -> bool {
+        let (mut text, mut from) = (0, 0);
+        wanted.iter().all(|wanted| {
+            while let Some(it) = self.0.get(text) {
+                if let Some(at) = it[from..].find(wanted) {
+                    from += at + wanted.len();
+                    return true;
+                }
+                (text, from) = (text + 1, 0);
+            }
+            false
+        })
+    }
 }
 
 fn request(api: Api) -> Request {
@@ -178,6 +256,7 @@ fn request(api: Api) -> Request {
         seed: SEED,
         stop: Vec::new(),
         ignore_eos: false,
+        history: Vec::new(),
         images: Vec::new(),
     }
 }

@@ -68,7 +68,9 @@
 //!   option;
 //! - **config**: the example is accepted, nonsense is answered with an error;
 //! - **launch**, **encode**: deterministic, well-formed, nothing asked is lost;
-//!   every image is in the body, in base64, or the request is an error;
+//!   every image is in the body, in base64, or the request is an error; every
+//!   message of a conversation is in the body, in order, or the request is refused
+//!   as unsupported;
 //! - **decode**: each fixture gives the same events however its bytes are cut
 //!   into reads, each stamped with the read that completed it; a response cut
 //!   short gives the events up to there and no `end`; refusals are failures;

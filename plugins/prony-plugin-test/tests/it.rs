@@ -43,6 +43,11 @@ const SENDS_IMAGES: u32 = 20;
 const DROPS_IMAGES: u32 = 21;
 const DROPS_THE_SECOND: u32 = 22;
 const TAKES_NONE: u32 = 23;
+// From here on a history is taken.
+const SENDS_HISTORY: u32 = 30;
+const SENDS_THE_LAST: u32 = 31;
+const SENDS_IT_AFTER: u32 = 32;
+const REFUSES_HISTORY: u32 = 33;
 
 /// An adapter for a server of lines, with a defect.
 struct Lines<const DEFECT: u32>;
@@ -50,7 +55,8 @@ struct Lines<const DEFECT: u32>;
 impl<const DEFECT: u32> Engine for Lines<DEFECT> {
     type Config = Config;
     const ABOUT: About = prony_plugin_sdk::about!("lines", "One token a line");
-    const IMAGES: bool = DEFECT >= SENDS_IMAGES;
+    const IMAGES: bool = DEFECT >= SENDS_IMAGES && DEFECT <= TAKES_NONE;
+    const HISTORY: bool = DEFECT >= SENDS_HISTORY;
 
     fn new(_: Config) -> Result<Self> {
         Ok(Self)
@@ -80,6 +86,22 @@ impl<const DEFECT: u32> Engine for Lines<DEFECT> {
         if DEFECT == TAKES_NONE {
             request.without_images()?;
         }
+        if DEFECT == REFUSES_HISTORY {
+            request.without_history()?;
+        }
+        let mut texts: Vec<&str> = request
+            .history
+            .iter()
+            .map(|said| said.content.as_str())
+            .collect();
+        match DEFECT {
+            SENDS_THE_LAST => texts = texts.split_off(texts.len().saturating_sub(2)),
+            SENDS_IT_AFTER => texts.insert(0, &request.prompt),
+            _ => {}
+        }
+        if DEFECT != SENDS_IT_AFTER {
+            texts.push(&request.prompt);
+        }
         let sent = match DEFECT {
             SENDS_IMAGES => usize::MAX,
             DROPS_THE_SECOND => 1,
@@ -91,13 +113,7 @@ impl<const DEFECT: u32> Engine for Lines<DEFECT> {
             .take(sent)
             .map(prony_plugin_sdk::Image::data_url)
             .collect();
-        let body = (
-            &request.system,
-            &request.prompt,
-            request.max_tokens,
-            seed,
-            images,
-        );
+        let body = (&request.system, texts, request.max_tokens, seed, images);
         let mut made = HttpRequest::post_json("/", &serde_json::json!(body));
         if DEFECT == BAD_HEADER {
             made.headers.push(Pair::new("Host", "h"));
@@ -278,7 +294,24 @@ fn images_left_out_are_found() {
 }
 
 #[test]
-fn an_adapter_that_says_nothing_of_images_is_not_handed_any() {
+fn messages_left_out_or_out_of_order_are_found() {
+    finds::<SENDS_HISTORY>(&[]);
+    let found = findings(&engine_table::<Lines<SENDS_THE_LAST>>());
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(
+        found[0].starts_with("encode: Chat, a history: `What is"),
+        "{found:#?}"
+    );
+    finds::<SENDS_IT_AFTER>(&[
+        "encode: Completions, a history: the messages are not in the body in their order",
+    ]);
+    finds::<REFUSES_HISTORY>(&[
+        "encode: the manifest says that it takes a history, and it takes none",
+    ]);
+}
+
+#[test]
+fn an_adapter_that_says_nothing_of_images_and_history_is_not_handed_any() {
     let table = engine_table::<Lines<GOOD>>();
     let subject: &dyn prony_plugin_test::Subject = &table;
     assert!(!subject.describe().unwrap().images);
@@ -296,6 +329,7 @@ fn an_adapter_that_says_nothing_of_images_is_not_handed_any() {
         seed: 1,
         stop: Vec::new(),
         ignore_eos: false,
+        history: Vec::new(),
         images: Vec::new(),
     };
     let config = serde_json::json!({});
@@ -311,6 +345,18 @@ fn an_adapter_that_says_nothing_of_images_is_not_handed_any() {
     };
     assert_eq!(error.kind, prony_plugin_sdk::ErrorKind::Unsupported);
     assert!(error.message.contains("carries an image"), "{error}");
+    request.images.clear();
+    request.history = vec![prony_plugin_sdk::Said {
+        role: prony_plugin_sdk::Role::User,
+        content: "before".to_owned(),
+    }];
+    let prony_plugin_test::Fault::Reported(error) =
+        subject.encode(&config, &model, &request).unwrap_err()
+    else {
+        panic!("broke down")
+    };
+    assert_eq!(error.kind, prony_plugin_sdk::ErrorKind::Unsupported);
+    assert!(error.message.contains("1 message before it"), "{error}");
 }
 
 #[test]

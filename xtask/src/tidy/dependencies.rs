@@ -20,7 +20,7 @@ const CORE: [(&str, &[&str]); 13] = [
     ("prony-truth-server", &["prony-poll"]),
     ("prony-machine", &[]),
     ("prony-tokenizer", &[]),
-    ("prony-tape", &["prony-tokenizer"]),
+    ("prony-tape", &["prony-plugin-sdk", "prony-tokenizer"]),
     (
         "prony-runner",
         &[

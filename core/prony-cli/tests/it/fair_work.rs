@@ -1,6 +1,6 @@
 //! Cache contract and same work: what engines say of both is held against what was asked.
 
-use crate::kit::{Scratch, With, pipeline, truth};
+use crate::kit::{Scratch, With, pipeline, text, truth};
 use serde_json::{Value, json};
 
 fn check(result: &Value) -> &Value {
@@ -130,4 +130,32 @@ fn tokens_are_counted_once_more_by_the_model_s_tokenizer() {
     let run = counted("elsewhere.json").exits(1);
     run.complains("elsewhere.json");
     assert_eq!(run.requests("one").len(), 0);
+}
+
+#[test]
+fn an_image_that_does_not_reach_the_model_is_no_success() {
+    let scratch = Scratch::new();
+    scratch.write("a.png", b"\x89PNG\r\n\x1a\n and so on");
+    let images = |cache: &str| {
+        let one = ("keeps", truth(&["--prompt-tokens", "words"]));
+        let other = truth(&["--prompt-tokens", "words", "--drop-images"]);
+        // One that refuses what has no image cannot be asked.
+        let third = truth(&["--prompt-tokens", "words", "--require-image"]);
+        pipeline([one, ("drops", other), ("refuses", third)])
+            .with("workload.images", ["a.png"].as_slice())
+            .stage("measure", "cache", cache)
+    };
+    let run = scratch.run(&images("cold")).exits(1);
+    run.all_well("keeps");
+    assert_eq!(run.requests("keeps").len(), 4, "no more than were planned");
+    for request in run.requests("drops") {
+        assert_eq!(request["failed"]["class"], "protocol", "{request:#}");
+        let message = text(&request["failed"]["message"]);
+        assert!(message.contains("did not reach the model"), "{message}");
+    }
+    run.all_well("refuses");
+    let warnings = run.result()["warnings"].to_string();
+    let unverified = "`refuses` does not say how many tokens its prompts have";
+    assert!(warnings.contains(unverified), "{warnings}");
+    assert!(!warnings.contains("`keeps` does not say"), "{warnings}");
 }

@@ -134,3 +134,38 @@ fn a_client_that_could_not_keep_up_makes_a_run_invalid() {
         run.exits(0);
     }
 }
+
+#[test]
+fn a_recording_is_replayed_at_its_times() {
+    let scratch = Scratch::new();
+    let line = |at: u32| format!("{{\"prompt\":\"p{at}\",\"at_ms\":{at}}}\n");
+    let times = [500, 500, 620, 900, 1100];
+    scratch.write("trace.jsonl", times.map(line).concat());
+    let trace = |speed: f64, requests: u32| {
+        pipeline([("engine", truth(&[]))])
+            .with(
+                "workload",
+                json!({ "dataset": { "path": "trace.jsonl" }, "temperature": 0 }),
+            )
+            .stage("measure", "requests", requests)
+            .stage(
+                "measure",
+                "arrival",
+                json!({ "replay": { "speed": speed } }),
+            )
+    };
+    let run = scratch.run(&trace(2.0, 5)).exits(0);
+    run.all_well("engine");
+    let due = |it: &Value| it["intended_ns"].as_u64().expect("a time");
+    let mut requests = run.requests("engine");
+    requests.sort_by_key(|it| it["index"].as_u64());
+    let due: Vec<u64> = requests.iter().map(due).collect();
+    let apart: Vec<u64> = due.iter().map(|at| (at - due[0]) / 1_000).collect();
+    assert_eq!(apart, [0, 0, 60_000, 200_000, 300_000]);
+
+    let run = scratch.run(&trace(1.0, 6)).exits(1);
+    run.reports("the stage `measure` is to replay 6 requests of a dataset that has 5");
+    scratch.write("trace.jsonl", format!("{}{{\"prompt\":\"p\"}}", line(1)));
+    let run = scratch.run(&trace(1.0, 2)).exits(1);
+    run.reports("not every line has `at_ms`");
+}

@@ -62,7 +62,7 @@ struct Shard {
     uses: u64,
     /// Limits of openings and requests: when, of which connection, in which use.
     limits: BinaryHeap<Reverse<(u64, usize, u64)>>,
-    /// Later jobs of sessions, by time.
+    /// Later jobs of sessions, by time; in a closed loop also the first.
     later: BinaryHeap<Reverse<(u64, u32, u32)>>,
     /// Jobs for now.
     ready: VecDeque<Job>,
@@ -246,58 +246,62 @@ impl Shard {
     }
 
     fn next_due(&self) -> u64 {
+        if self.in_flight >= self.most_in_flight() {
+            return u64::MAX;
+        }
         let later = self.later.peek().map_or(u64::MAX, |next| next.0.0);
-        let full = self.in_flight >= self.most_in_flight();
-        let arrival = self.arrivals.front().filter(|_| !full);
+        let arrival = self.arrivals.front();
         later.min(arrival.map_or(u64::MAX, |arrival| arrival.1))
     }
 
     /// Makes jobs of what is due.
     fn begin_due(&mut self, now: u64) {
         let open = matches!(self.shared.load.arrival, Arrival::Open { .. });
+        let most = self.most_in_flight();
+        if open && now > self.until_ns {
+            // They would have been sent if there had been room.
+            let sessions = &self.shared.load.sessions;
+            let arrivals = self.arrivals.drain(..);
+            let arrivals = arrivals.map(|(session, _)| sessions[session as usize].start);
+            let later = self.later.drain().map(|Reverse((_, _, index))| index);
+            self.usage.dropped.extend(arrivals.chain(later));
+            return;
+        }
+        let freed_ns = if self.was_full { self.freed_ns } else { 0 };
+        self.was_full = false;
+        // Conversations in progress go on before others begin.
         while let Some(Reverse((at, session, index))) = self.later.peek().copied() {
             if at > now {
                 break;
+            }
+            if self.in_flight >= most {
+                self.was_full = true;
+                return;
             }
             self.later.pop();
             self.ready.push_back(Job {
                 session,
                 index,
                 intended_ns: open.then_some(at),
-                could_ns: (open || at > self.begun_ns).then_some(at),
+                could_ns: (open || at > self.begun_ns).then_some(at.max(freed_ns)),
                 first: None,
             });
             self.in_flight += 1;
         }
-        let most = self.most_in_flight();
         while let Some((session, at)) = self.arrivals.front().copied() {
-            if now > self.until_ns {
-                // They would have been sent if there had been room.
-                let sessions = &self.shared.load.sessions;
-                let indices = self.arrivals.drain(..);
-                let indices = indices.map(|(session, _)| sessions[session as usize].start);
-                self.usage.dropped.extend(indices);
-                break;
-            }
             if at > now {
-                // Nothing is waiting any more.
-                self.was_full = false;
                 break;
             }
             if self.in_flight >= most {
                 self.was_full = true;
-                break;
+                return;
             }
             self.arrivals.pop_front();
             self.ready.push_back(Job {
                 session,
                 index: self.shared.load.sessions[session as usize].start,
                 intended_ns: Some(at),
-                could_ns: Some(if self.was_full {
-                    at.max(self.freed_ns)
-                } else {
-                    at
-                }),
+                could_ns: Some(at.max(freed_ns)),
                 first: None,
             });
             self.in_flight += 1;
@@ -693,11 +697,9 @@ impl Shard {
             return;
         };
         let at = end_ns + think_ns;
-        if now_ns().max(at) > self.until_ns {
-            // The load is over. What a closed loop has not begun was not due.
-            if !closed {
-                self.usage.dropped.push(index);
-            }
+        if at > self.until_ns || (closed && now_ns() > self.until_ns) {
+            // The load is over. What a closed loop has not begun was not due, nor was a turn
+            // whose time comes after the end.
             return;
         }
         self.later.push(Reverse((at, session, index)));

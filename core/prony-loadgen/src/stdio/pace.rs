@@ -74,34 +74,31 @@ impl Pace {
 
     /// When something is due next.
     pub(super) fn next_ns(&self, load: &Load, in_flight: u32) -> u64 {
+        if !has_room(load, in_flight) {
+            return u64::MAX;
+        }
         let later = self.later.peek().map_or(u64::MAX, |next| next.0.0);
-        let arrival = self.arrivals.front().filter(|_| has_room(load, in_flight));
+        let arrival = self.arrivals.front();
         later.min(arrival.map_or(u64::MAX, |arrival| arrival.1))
     }
 
     /// What is due now, if there is room for it.
     pub(super) fn due(&mut self, load: &Load, in_flight: u32, now: u64) -> Option<Due> {
         let open = matches!(load.arrival, Arrival::Open { .. });
-        if let Some(Reverse((at, session, index))) = self.later.peek().copied()
-            && at <= now
-        {
-            self.later.pop();
-            return Some(Due {
-                session,
-                index,
-                intended_ns: open.then_some(at),
-                could_ns: (open || at > self.begun_ns).then_some(at),
-            });
-        }
-        let (session, at) = self.arrivals.front().copied()?;
-        if now > self.until_ns {
+        if open && now > self.until_ns {
             // They would have been sent if there had been room.
-            let rest = self.arrivals.drain(..);
-            self.dropped
-                .extend(rest.map(|(session, _)| load.sessions[session as usize].start));
+            let arrivals = self.arrivals.drain(..);
+            let arrivals = arrivals.map(|(session, _)| load.sessions[session as usize].start);
+            let later = self.later.drain().map(|Reverse((_, _, index))| index);
+            self.dropped.extend(arrivals.chain(later));
             return None;
         }
-        if at > now {
+        // Conversations in progress go on before others begin.
+        let later = self.later.peek().map(|next| next.0);
+        let later = later.filter(|(at, ..)| *at <= now);
+        let arrival = self.arrivals.front().copied();
+        let arrival = arrival.filter(|(_, at)| later.is_none() && *at <= now);
+        if later.is_none() && arrival.is_none() {
             // Nothing is waiting any more.
             self.was_full = false;
             return None;
@@ -110,13 +107,23 @@ impl Pace {
             self.was_full = true;
             return None;
         }
+        let freed_ns = if self.was_full { self.freed_ns } else { 0 };
+        if let Some((at, session, index)) = later {
+            self.later.pop();
+            return Some(Due {
+                session,
+                index,
+                intended_ns: open.then_some(at),
+                could_ns: (open || at > self.begun_ns).then_some(at.max(freed_ns)),
+            });
+        }
+        let (session, at) = arrival?;
         self.arrivals.pop_front();
-        let freed = if self.was_full { self.freed_ns } else { 0 };
         Some(Due {
             session,
             index: load.sessions[session as usize].start,
             intended_ns: Some(at),
-            could_ns: Some(at.max(freed)),
+            could_ns: Some(at.max(freed_ns)),
         })
     }
 
@@ -133,11 +140,9 @@ impl Pace {
         } else {
             return;
         };
-        if now.max(at) > self.until_ns {
-            // The load is over. What a closed loop has not begun was not due.
-            if !closed {
-                self.dropped.push(index);
-            }
+        if at > self.until_ns || (closed && now > self.until_ns) {
+            // The load is over. What a closed loop has not begun was not due, nor was a turn
+            // whose time comes after the end.
             return;
         }
         self.later.push(Reverse((at, session, index)));

@@ -157,6 +157,18 @@ impl From<&sdk::Endpoint> for types::Endpoint {
     }
 }
 
+impl From<&sdk::Said> for types::Said {
+    fn from(said: &sdk::Said) -> Self {
+        Self {
+            role: match said.role {
+                sdk::Role::User => types::Role::User,
+                sdk::Role::Assistant => types::Role::Assistant,
+            },
+            content: said.content.clone(),
+        }
+    }
+}
+
 impl From<&sdk::Image> for types::Image {
     fn from(image: &sdk::Image) -> Self {
         Self {
@@ -175,6 +187,7 @@ impl From<&sdk::Request> for types::Request {
             },
             prompt: request.prompt.clone(),
             system: request.system.clone(),
+            history: request.history.iter().map(Into::into).collect(),
             max_tokens: request.max_tokens,
             temperature: request.temperature,
             top_p: request.top_p,

@@ -92,6 +92,7 @@ pub(crate) fn request(api: Api) -> Request {
         seed: u64::MAX,
         stop: vec!["\n".to_owned()],
         ignore_eos: true,
+        history: Vec::new(),
         images: Vec::new(),
     }
 }

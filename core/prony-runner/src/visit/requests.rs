@@ -3,7 +3,7 @@
 use super::{CRASH_GRACE, Staged, Trouble, VisitRun, attempt};
 use crate::Result;
 use crate::images;
-use crate::journal::Event;
+use crate::journal::Event as Told;
 use crate::process::{Process, describe};
 use crate::runner::stopped;
 use crate::sending;
@@ -19,8 +19,9 @@ use prony_metrics::cache;
 use prony_metrics::record::{self, ErrorClass, Failed, Observation, Place, Record};
 use prony_plan::{Phase, Visit};
 use prony_plugin_host::Plugin;
-use prony_plugin_sdk::{Event as Said, Kind, Request};
+use prony_plugin_sdk::{Event, Kind, Request, Said};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,29 @@ pub(super) struct Batch<'s> {
     pub(super) cache: Option<Cache>,
     /// The longest that all of them may take.
     pub(super) limit: Option<Duration>,
+    /// Whether they carry the workload's images; those that do not are no part of the
+    /// results.
+    pub(super) has_images: bool,
+}
+
+/// What a request says, in order.
+struct Texts {
+    system: Option<String>,
+    history: Vec<Said>,
+    prompt: String,
+}
+
+impl Texts {
+    fn first(&mut self) -> &mut String {
+        let said = self.history.first_mut().map(|said| &mut said.content);
+        self.system.as_mut().or(said).unwrap_or(&mut self.prompt)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &str> {
+        let said = self.history.iter().map(|said| &said.content);
+        let all = self.system.iter().chain(said).chain([&self.prompt]);
+        all.map(String::as_str)
+    }
 }
 
 impl VisitRun<'_, '_> {
@@ -52,41 +76,60 @@ impl VisitRun<'_, '_> {
     fn request(&self, batch: &Batch<'_>, index: u32) -> std::result::Result<Request, String> {
         let workload = &self.cell.workload;
         let prompts = self.tape.prompts.len() as u32;
-        let (system, prompt) = self.texts(batch, index);
-        Ok(Request {
+        let Texts {
+            system,
+            history,
+            prompt,
+        } = self.texts(batch, index);
+        let mut request = Request {
             api: api(workload.api),
             prompt,
             system,
+            history,
             max_tokens: self.tape.prompt(index).max_tokens,
             temperature: workload.temperature,
             top_p: workload.top_p,
             seed: workload.seed,
             stop: workload.stop.clone(),
             ignore_eos: workload.ignore_eos,
-            images: self.runner.images.of_request(workload, prompts, index)?,
-        })
+            images: Vec::new(),
+        };
+        if batch.has_images {
+            request.images = self.runner.images.of_request(workload, prompts, index)?;
+        } else {
+            // Only the prompt matters.
+            request.max_tokens = 1;
+        }
+        Ok(request)
     }
 
-    /// System message and prompt of request `index` of a stage. Where a cold cache is
-    /// measured, whichever comes first begins with what no other request begins with.
-    fn texts(&self, batch: &Batch<'_>, index: u32) -> (Option<String>, String) {
+    /// What request `index` of a stage says. Where a cold cache is measured, the first
+    /// message begins with what no other request begins with, so that each turn of a
+    /// conversation is cold too.
+    fn texts(&self, batch: &Batch<'_>, index: u32) -> Texts {
         let prompt = self.tape.prompt(index);
-        let mut text = prompt.text.clone();
-        let mut system = prompt
-            .system
-            .as_ref()
-            .or(self.cell.workload.system.as_ref())
-            .cloned();
+        let system = prompt.system.as_ref();
+        let mut texts = Texts {
+            system: system.or(self.cell.workload.system.as_ref()).cloned(),
+            history: prompt.history.clone(),
+            prompt: prompt.text.clone(),
+        };
         if self.is_cold(batch) {
             // Without the engine: all get the same.
             let Visit {
                 cell, model, cycle, ..
             } = self.visit;
             let place = format!("{cell}/{model}/{cycle}/{}/{index}", batch.stage);
-            let first = system.as_mut().unwrap_or(&mut text);
-            first.insert_str(0, &self.tape.nonce(&place));
+            let nonce = self.tape.nonce(&place);
+            if batch.has_images {
+                texts.first().insert_str(0, &nonce);
+            } else {
+                // As long, and of no use to a cache.
+                texts.prompt.push(' ');
+                texts.prompt.push_str(nonce.trim_end());
+            }
         }
-        (system, text)
+        texts
     }
 
     /// Whether the requests of a batch must not be known to a cache. What warms up for
@@ -98,17 +141,17 @@ impl VisitRun<'_, '_> {
         }
     }
 
-    /// The fewest tokens that the texts of request `index` of a stage can have.
+    /// The fewest tokens that all texts of request `index` of a stage can have.
     fn least_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> u32 {
-        let (system, prompt) = self.texts(batch, index);
-        let texts = system.iter().chain([&prompt]);
-        texts.map(|text| cache::least_tokens(text)).sum()
+        let texts = self.texts(batch, index);
+        texts.all().map(cache::least_tokens).sum()
     }
 
     /// The place of request `index` of a batch.
     fn place(&self, batch: &Batch<'_>, index: u32) -> Place {
         let index = batch.first + index;
         let (prompt, image) = self.content(index);
+        let image = image.filter(|_| batch.has_images);
         Place {
             cell: self.visit.cell.clone(),
             model: self.visit.model.clone(),
@@ -161,13 +204,13 @@ impl VisitRun<'_, '_> {
                 made.insert(content, request);
             }
         }
-        let arrival = attempt!(self.arrival(batch, &mut requests));
+        let (sessions, arrival) = attempt!(self.sessions(batch, &mut requests));
         let due = requests.len() as u32;
         let load = Load {
             target: target.clone(),
             requests,
-            sessions: client::alone(due),
-            think: Duration::ZERO,
+            sessions,
+            think: self.think(),
             arrival,
             timeout: self.cell.workload.request_timeout.to_std(),
             until: batch.duration,
@@ -201,12 +244,12 @@ impl VisitRun<'_, '_> {
             let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered);
             requests.push(attempt!(made.map_err(|error| error.to_string())));
         }
-        let arrival = attempt!(self.arrival(batch, &mut requests));
+        let (sessions, arrival) = attempt!(self.sessions(batch, &mut requests));
         let due = requests.len() as u32;
         let running = pipe.start(stdio::Load {
             requests,
-            sessions: client::alone(due),
-            think: Duration::ZERO,
+            sessions,
+            think: self.think(),
             arrival,
             timeout: self.cell.workload.request_timeout.to_std(),
             until: batch.duration,
@@ -220,23 +263,29 @@ impl VisitRun<'_, '_> {
         plugin.map_err(|error| error.to_string())
     }
 
-    /// When `requests` are sent. Those that a duration leaves no time for are not due, and
-    /// taken out.
-    fn arrival<T>(
+    /// Which of `requests` are a conversation, and when those begin. Conversations that a
+    /// duration leaves no time for are not due, and their requests are taken out.
+    fn sessions<T>(
         &self,
         batch: &Batch<'_>,
         requests: &mut Vec<T>,
-    ) -> std::result::Result<Arrival, String> {
+    ) -> std::result::Result<(Vec<Range<u32>>, Arrival), String> {
+        let mut sessions = self.tape.conversations(batch.first, batch.count);
         let arrival = sending::arrival(
             batch.arrival,
             self.runner.pipeline.schedule.seed ^ (u64::from(self.visit.cycle) << 32),
-            batch.count,
+            &mut sessions,
             batch.duration,
+            |index| self.tape.prompt(batch.first + index).at_ns,
         )?;
-        if let Arrival::Open { offsets_ns, .. } = &arrival {
-            requests.truncate(offsets_ns.len());
-        }
-        Ok(arrival)
+        requests.truncate(sessions.last().map_or(0, |last| last.end as usize));
+        Ok((sessions, arrival))
+    }
+
+    /// Between the end of a turn's answer and the next turn.
+    fn think(&self) -> Duration {
+        let dataset = self.cell.workload.dataset.as_ref();
+        dataset.map_or(Duration::ZERO, |dataset| dataset.think.to_std())
     }
 
     /// Keeps what a load brings; returns how many requests succeeded. A `pipe` that is
@@ -288,8 +337,8 @@ impl VisitRun<'_, '_> {
             }
             bytes += exchange.body.len();
             later.push((index, exchange));
-            if resume.is_none() {
-                self.runner.show(&Event::Answered);
+            if resume.is_none() && batch.has_images {
+                self.runner.show(&Told::Answered);
             }
             if resume.is_some() || bytes > MOST_UNREAD {
                 bytes = 0;
@@ -314,7 +363,7 @@ impl VisitRun<'_, '_> {
             succeeded += u32::from(self.read(batch, plugin, index, exchange)?);
         }
         if let (Phase::Measure, Some(usage)) = (batch.phase, &usage) {
-            self.runner.tell(Event::Client {
+            self.runner.tell(Told::Client {
                 visit: self.visit.clone(),
                 stage: batch.stage.to_owned(),
                 client: sending::client(usage),
@@ -377,7 +426,7 @@ impl VisitRun<'_, '_> {
         seen: &Observation,
         body: &[u8],
         ends: &[u32],
-    ) -> std::result::Result<Vec<Said>, prony_plugin_sdk::Error> {
+    ) -> std::result::Result<Vec<Event>, prony_plugin_sdk::Error> {
         // Without HTTP there is no status, and what came back came back.
         match seen.status.or((!body.is_empty()).then_some(200)) {
             None => Ok(Vec::new()),
@@ -403,11 +452,27 @@ impl VisitRun<'_, '_> {
         let mut succeeded = 0;
         let mut over = Failed::new(ErrorClass::Timeout, "not finished within the stage's limit");
         let mut since = self.runner.now();
+        let begun: HashSet<u32> = (self.tape.conversations(batch.first, batch.count).iter())
+            .map(|session| session.start)
+            .collect();
         for index in 0..batch.count {
-            if until.is_some_and(|until| tokio::time::Instant::now() > until) {
+            let think = if begun.contains(&index) {
+                Duration::ZERO
+            } else {
+                self.think()
+            };
+            let at = tokio::time::Instant::now() + think;
+            if until.is_some_and(|until| at > until) {
                 // The rest of a closed loop is not due.
                 answered.truncate(index as usize);
                 break;
+            }
+            if !think.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep_until(at) => {}
+                    () = stopped(&mut stop) => return Ok(Err(Trouble::Interrupted)),
+                    () = passed(deadline) => break,
+                }
             }
             let request = attempt!(self.request(batch, batch.first + index));
             let (mut seen, said) = tokio::select! {
@@ -444,7 +509,7 @@ impl VisitRun<'_, '_> {
         batch: &Batch<'_>,
         index: u32,
         mut seen: Observation,
-        said: std::result::Result<Vec<Said>, prony_plugin_sdk::Error>,
+        said: std::result::Result<Vec<Event>, prony_plugin_sdk::Error>,
     ) -> Result<bool> {
         let origin = self.runner.origin_ns;
         let stamps = &mut seen.stamps;
@@ -462,6 +527,11 @@ impl VisitRun<'_, '_> {
         }
         let max_tokens = self.tape.prompt(batch.first + index).max_tokens;
         let mut record = Record::judge(self.place(batch, index), seen, said, max_tokens);
+        if !batch.has_images {
+            self.see_without_image(&record);
+            return Ok(record.ok());
+        }
+        self.hold_to_image(&mut record);
         if let (true, Some(tokenizer)) = (record.ok(), &self.tokenizer) {
             // One that cannot be counted is not checked.
             let counted = tokenizer.count(&record.text).ok();
@@ -477,7 +547,7 @@ impl VisitRun<'_, '_> {
         if self.first_failure.is_none() {
             self.first_failure.clone_from(&record.failed);
         }
-        self.runner.tell(Event::Request(Box::new(record)))?;
+        self.runner.tell(Told::Request(Box::new(record)))?;
         Ok(ok)
     }
 
@@ -490,6 +560,9 @@ impl VisitRun<'_, '_> {
         since: u64,
         why: &Failed,
     ) -> Result<()> {
+        if !batch.has_images {
+            return Ok(());
+        }
         let mut waited_since = Some(since);
         for (index, answered) in (0..).zip(answered) {
             if !answered {
@@ -499,7 +572,7 @@ impl VisitRun<'_, '_> {
                 if let Some(since) = waited_since.take() {
                     (record.stamps.intended_ns, record.stamps.sent_ns) = (since, since);
                 }
-                self.runner.tell(Event::Request(Box::new(record)))?;
+                self.runner.tell(Told::Request(Box::new(record)))?;
             }
         }
         Ok(())

@@ -100,6 +100,9 @@ impl VisitRun<'_, '_> {
         count: u32,
         running: &mut Running,
     ) -> Staged<u32> {
+        if stage.phase == Phase::Measure {
+            attempt!(self.ask_without_images(stage, running).await?);
+        }
         self.first_sent_ns = None;
         let before = self.summary.measure_ns.get(&stage.id).copied();
         let before = Duration::from_nanos(before.unwrap_or_default());
@@ -113,14 +116,10 @@ impl VisitRun<'_, '_> {
             duration: stage.duration,
             cache: stage.cache,
             limit: stage.timeout.map(|limit| limit.saturating_sub(before)),
+            has_images: true,
         };
         let begin = self.runner.now();
-        let process = &mut running.process;
-        let succeeded = match &mut running.link {
-            Link::Http { target } => self.over_http(&batch, target, process).await?,
-            Link::Stdio { pipe, .. } => self.over_stdio(&batch, pipe, process).await?,
-            Link::Worker(worker) => self.over_worker(&batch, worker, process).await?,
-        };
+        let succeeded = self.send_batch(&batch, running).await?;
         // From the first sending, since encoding is prony's work, to the last
         // answer: that prony then finds out whether the engine has
         // crashed is no time of the engine's. When it was interrupted, to now:
@@ -137,6 +136,20 @@ impl VisitRun<'_, '_> {
             *of_stage.or_default() += time;
         }
         Ok(succeeded)
+    }
+
+    /// Sends over whatever links prony and the engine.
+    pub(super) async fn send_batch(
+        &mut self,
+        batch: &Batch<'_>,
+        running: &mut Running,
+    ) -> Staged<u32> {
+        let process = &mut running.process;
+        match &mut running.link {
+            Link::Http { target } => self.over_http(batch, target, process).await,
+            Link::Stdio { pipe, .. } => self.over_stdio(batch, pipe, process).await,
+            Link::Worker(worker) => self.over_worker(batch, worker, process).await,
+        }
     }
 
     /// Ends a stage of which so many requests have succeeded.

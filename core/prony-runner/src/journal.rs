@@ -111,8 +111,8 @@ pub enum Event {
         /// The visit that asked.
         #[serde(flatten)]
         visit: Visit,
-        /// Tokens by the prompt's index; empty if the engine does not say.
-        prompt_tokens: BTreeMap<u32, u32>,
+        /// Prompts by index, and their tokens; empty if the engine does not say.
+        prompt_tokens: Vec<(u32, u32)>,
     },
     /// A visit ended.
     Visit(Visited),

@@ -33,7 +33,7 @@ fn a_dataset_says_what_is_sent_and_how_much_may_be_answered() {
     let result = run.result();
     assert_eq!(
         result["workload"]["source"],
-        "the first 2 prompts of the dataset questions.jsonl"
+        "the first 2 conversations of the dataset questions.jsonl"
     );
     // The engines answer 8 tokens, or as many as they may: the first line allows 5.
     for engine in ["left", "right"] {

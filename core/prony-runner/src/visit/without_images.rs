@@ -11,6 +11,7 @@ use crate::tape;
 use prony_config::Arrival;
 use prony_metrics::record::{ErrorClass, Failed, Record};
 use prony_plan::Phase;
+use std::collections::BTreeMap;
 
 /// The most prompts that are asked without images; those beyond are not held to anything.
 const MOST: u32 = 16;
@@ -28,7 +29,7 @@ impl VisitRun<'_, '_> {
         if self.cell.workload.images.is_empty() || self.without_images.is_some() {
             return Ok(Ok(()));
         }
-        self.without_images = Some(std::collections::BTreeMap::new());
+        self.without_images = Some(BTreeMap::new());
         let batch = Batch {
             phase: Phase::Warmup,
             stage: &stage.id,
@@ -42,7 +43,8 @@ impl VisitRun<'_, '_> {
             has_images: false,
         };
         attempt!(self.send_batch(&batch, running).await?);
-        let prompt_tokens = self.without_images.clone().unwrap_or_default();
+        let known = self.without_images.iter().flatten();
+        let prompt_tokens = known.map(|(prompt, tokens)| (*prompt, *tokens)).collect();
         self.runner.tell(Event::WithoutImages {
             visit: self.visit.clone(),
             prompt_tokens,

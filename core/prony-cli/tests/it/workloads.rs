@@ -33,7 +33,7 @@ fn a_dataset_says_what_is_sent_and_how_much_may_be_answered() {
     let result = run.result();
     assert_eq!(
         result["workload"]["source"],
-        "the first 2 prompts of the dataset questions.jsonl"
+        "the first 2 conversations of the dataset questions.jsonl"
     );
     // The engines answer 8 tokens, or as many as they may: the first line allows 5.
     for engine in ["left", "right"] {
@@ -71,7 +71,7 @@ fn a_bad_line_is_told_before_anything_is_measured() {
     let run = scratch.run(&two(dataset(3)));
     let message = text(&run.events("failed")[0]["message"]);
     assert!(
-        message.contains("has 2 prompts, and the workload's `limit` is 3"),
+        message.contains("has 2 conversations, and the workload's `limit` is 3"),
         "{message}"
     );
 }

@@ -195,6 +195,57 @@ fn an_open_loop_sends_at_set_times_and_counts_from_them() {
 }
 
 #[test]
+fn turns_of_a_session_follow_one_another_and_wait_for_room() {
+    let (pipe, _log) = truth(StdioConfig {
+        batch: 8,
+        ..config()
+    });
+    let think = Duration::from_millis(3);
+    let open = Arrival::Open {
+        offsets_ns: vec![0, 0, 1_000_000, 2_000_000],
+        max_in_flight: 2,
+    };
+    for arrival in [closed(1), closed(3), open] {
+        let is_open = matches!(arrival, Arrival::Open { .. });
+        let mut load = load(12, arrival);
+        load.sessions = vec![0..3, 3..4, 4..9, 9..12];
+        load.think = think;
+        let (exchanges, usage) = all(pipe.start(load));
+        assert_eq!(exchanges.len(), 12);
+        assert!(usage.dropped.is_empty());
+        for next in [1, 2, 5, 6, 7, 8, 10, 11] {
+            let before = exchanges[&(next - 1)].seen.stamps;
+            let stamps = exchanges[&next].seen.stamps;
+            let gap = stamps.sent_ns - before.end_ns;
+            assert!(u128::from(gap) >= think.as_nanos(), "{next}: {gap}");
+            if is_open {
+                let due = before.end_ns + think.as_nanos() as u64;
+                assert_eq!(stamps.intended_ns, due);
+            }
+        }
+        for stamps in exchanges.values().map(|it| it.seen.stamps) {
+            let meanwhile = exchanges.values().filter(|other| {
+                let other = other.seen.stamps;
+                other.sent_ns <= stamps.sent_ns && other.end_ns > stamps.sent_ns
+            });
+            assert!(!is_open || meanwhile.count() <= 2);
+        }
+    }
+    // All begin, and have no time for more than a turn.
+    let mut short = load(6, closed(2));
+    short.arrival = Arrival::Open {
+        offsets_ns: vec![0, 1_000_000],
+        max_in_flight: 4,
+    };
+    short.sessions = vec![0..3, 3..6];
+    short.think = Duration::from_secs(3600);
+    short.until = Some(LIMIT);
+    let (exchanges, usage) = all(pipe.start(short));
+    assert_eq!(exchanges.into_keys().collect::<Vec<_>>(), [0, 3]);
+    assert!(usage.dropped.is_empty());
+}
+
+#[test]
 fn each_fault_has_its_class() {
     let class = |fault, requests, timeout| {
         let (pipe, log) = truth(StdioConfig {

@@ -5,7 +5,7 @@
 mod support;
 
 use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
-use prony_plugin_sdk::{Api, Image, Request};
+use prony_plugin_sdk::{Api, Image, Request, Role, Said};
 use serde_json::{Value, json};
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
@@ -108,7 +108,16 @@ fn all_forms_ask_for_the_same() {
                 images: vec![image(300)],
                 ..request
             });
-            let sent = [text_only, with_image].concat().into_iter().map(|request| {
+            let said = |role, content: &str| Said {
+                role,
+                content: content.to_owned(),
+            };
+            let with_history = text_only.clone().map(|request| Request {
+                history: vec![said(Role::User, "é\n"), said(Role::Assistant, "\"")],
+                ..request
+            });
+            let all = [text_only, with_image, with_history].concat();
+            let sent = all.into_iter().map(|request| {
                 let made = plugin.encode(&config, &model(), &request);
                 made.map_err(prony_plugin_host::Error::into_reported)
             });

@@ -12,6 +12,7 @@ mod aa;
 mod cli;
 mod compare;
 mod config;
+mod conversations;
 mod custom_pipelines;
 mod failing_engines;
 mod fair_work;

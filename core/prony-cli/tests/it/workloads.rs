@@ -71,7 +71,7 @@ fn a_bad_line_is_told_before_anything_is_measured() {
     let run = scratch.run(&two(dataset(3)));
     let message = text(&run.events("failed")[0]["message"]);
     assert!(
-        message.contains("has 2 prompts, and the workload's `limit` is 3"),
+        message.contains("has 2 conversations, and the workload's `limit` is 3"),
         "{message}"
     );
 }

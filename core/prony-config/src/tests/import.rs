@@ -314,6 +314,7 @@ fn other_pipelines_that_ship_are_valid_without_warnings() {
         "pipelines/quickstart.yaml",
         "pipelines/smollm2.yaml",
         "examples/attach/pipeline.yaml",
+        "examples/conversations/pipeline.yaml",
     ] {
         clean(&[file]);
     }

@@ -189,6 +189,10 @@ fn no_winner_from_too_little_or_broken_data() {
         (Verdict::Inconclusive, 1)
     );
     assert!(broken.reason.contains("87.5 %"), "{}", broken.reason);
+    assert_eq!(broken.flags, ["low_success_rate"]);
+
+    let once = verdict(&[(1000.0, 500.0)], None);
+    assert_eq!(once.flags, ["single-start"]);
 }
 
 #[test]
@@ -257,6 +261,7 @@ fn cycles_in_which_an_engine_failed_to_start_count_against_a_verdict() {
         (comparison.verdict, comparison.degraded_cycles),
         (Verdict::Inconclusive, 2)
     );
+    assert_eq!(comparison.flags, ["degraded_cycles"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod numbers;
 mod overall;
+mod tail;
 
 pub use numbers::{Ratios, ratios};
 pub use overall::{Part, overall};
@@ -199,6 +200,11 @@ pub fn compare(
         let trusted = design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
         Some(judgement(&look, trusted))
     };
+    let tail = |time_ns: fn(&Record) -> Option<u64>, obstacles: &[&Option<String>]| {
+        let trusted = design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
+        let tail = || tail::tail(baseline, candidate, numbers, time_ns);
+        trusted.then(tail).flatten()
+    };
     let per_token = [&failures, &tokens];
     let equal_work = [&failures, &tokens, &lengths];
 
@@ -253,6 +259,8 @@ pub fn compare(
         end_to_end: judged(&numbers.end_to_end, &equal_work),
         latency_p50: judged(&numbers.latency_p50, &equal_work),
         latency_p90: judged(&numbers.latency_p90, &equal_work),
+        time_to_first_token_p99: tail(Record::time_to_first_token_ns, &[&failures]),
+        latency_p99: tail(|it| Some(it.latency_ns()), &equal_work),
         errors_p_value: errors(baseline, candidate),
         outliers: outliers_of(baseline, candidate),
         cycle_log_ratios: d,

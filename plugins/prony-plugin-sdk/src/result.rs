@@ -11,7 +11,8 @@ mod run;
 mod threshold;
 
 pub use comparison::{
-    Comparison, Family, Interval, Judgement, Lengths, Outliers, Overall, SameWork, Verdict,
+    Comparison, Family, Interval, Judgement, Lengths, Outliers, Overall, SameWork, TailJudgement,
+    Verdict,
 };
 pub use engine::{
     CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, EngineResult, TokenCheck,

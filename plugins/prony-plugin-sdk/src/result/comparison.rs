@@ -89,6 +89,13 @@ pub struct Comparison {
     /// The 90th percentile of the latency of each cycle, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_p90: Option<Judgement>,
+    /// The 99th percentile of the time to the first token over all cycles, where both
+    /// engines have the 459 requests that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token_p99: Option<TailJudgement>,
+    /// The 99th percentile of the latency over all cycles, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_p99: Option<TailJudgement>,
     /// The p value of one engine failing no more often than the other (exact `McNemar`
     /// test of paired requests), where a request failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +141,23 @@ pub struct Interval {
     pub high_percent: f64,
     /// Confidence level that it attains, 0 to 1.
     pub level: f64,
+}
+
+/// What can be said of a percentile over all cycles together: a permutation test that swaps
+/// the engines' labels cycle by cycle, once, of what had been measured in the end. It is not
+/// among the comparisons that the verdicts are adjusted for, and names no winner. It finds
+/// large differences only, and never says `equivalent`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TailJudgement {
+    /// On the candidate.
+    pub verdict: Verdict,
+    /// By how much the candidate is faster, in percent of the baseline's speed: the ratio of
+    /// the percentiles.
+    pub difference_percent: f64,
+    /// The two-sided p value of no difference.
+    pub p_value: f64,
+    /// Cycles that it rests on.
+    pub cycles: u32,
 }
 
 /// Latencies beyond Tukey's fences, of what is left when the medians of question and

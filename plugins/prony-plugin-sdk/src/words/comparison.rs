@@ -4,7 +4,7 @@ use super::{
     Flag, MISSING, about_seconds, count, level, one_line, optional, percent, percent_number, share,
     short_percent, signed_number, signed_percent,
 };
-use crate::result::{Comparison, Interval, Judgement, NoiseFloor, Overall, Verdict};
+use crate::result::{Comparison, Interval, Judgement, NoiseFloor, Overall, TailJudgement, Verdict};
 
 impl Verdict {
     /// The verdict as one word.
@@ -194,9 +194,8 @@ impl Comparison {
         ))
     }
 
-    /// What was judged beside the throughput, by name: `Prefill`, `Decode`, `End to end`,
-    /// `Typical request`, `Latency p50` and `Latency p90`.
-    pub fn judgements(&self) -> impl Iterator<Item = (&'static str, &Judgement)> {
+    /// What was judged beside the throughput by the same rule, with its name.
+    fn judgements(&self) -> impl Iterator<Item = (&'static str, &Judgement)> {
         [
             ("Prefill", &self.prefill),
             ("Decode", &self.decode),
@@ -225,7 +224,33 @@ impl Comparison {
             };
             format!("{name}: {}", finding.sentence())
         };
-        self.judgements().map(sentence).collect()
+        let of_tail = |(name, tail): (&str, &TailJudgement)| {
+            let cycles = count(tail.cycles.into(), "cycle");
+            let p_value = match tail.p_value {
+                small if small < 0.001 => "p < 0.001".to_owned(),
+                p_value => format!("p = {p_value:.3}"),
+            };
+            let basis = format!("{p_value} by label swap, {cycles}");
+            let difference = match tail.verdict {
+                Verdict::Faster | Verdict::Slower => String::new(),
+                _ => format!("{}, ", signed_percent(tail.difference_percent)),
+            };
+            let finding = Finding {
+                verdict: tail.verdict,
+                difference_percent: Some(tail.difference_percent),
+                basis: Some(format!("{difference}{basis}")),
+                ..self.finding()
+            };
+            format!("{name}: {}", finding.sentence())
+        };
+        let tails = [
+            ("TTFT p99", &self.time_to_first_token_p99),
+            ("Latency p99", &self.latency_p99),
+        ];
+        let tails = tails
+            .into_iter()
+            .filter_map(|(name, tail)| Some(of_tail((name, tail.as_ref()?))));
+        self.judgements().map(sentence).chain(tails).collect()
     }
 
     /// The difference with its sign, or [`MISSING`].
@@ -521,6 +546,18 @@ mod tests {
                 interval: Some(interval(2.1, 5.0)),
                 cycles: 11,
             }),
+            time_to_first_token_p99: Some(TailJudgement {
+                verdict: Verdict::Slower,
+                difference_percent: -31.0,
+                p_value: 0.0004,
+                cycles: 12,
+            }),
+            latency_p99: Some(TailJudgement {
+                verdict: Verdict::Inconclusive,
+                difference_percent: 4.2,
+                p_value: 0.21,
+                cycles: 12,
+            }),
             ..comparison(Verdict::Faster, 3.1, 2.2, 4.0)
         };
         assert_eq!(
@@ -529,6 +566,8 @@ mod tests {
                 "Prefill: B is 5.1 % faster than A (4.0 … 6.2 %, 96 % interval, 11 cycles)",
                 "Decode: B against A is inconclusive (-2.1 … +2.6 %, 96 % interval, 11 cycles)",
                 "End to end: B against A is inconclusive (+2.1 … +5.0 %, 96 % interval, 11 cycles): withheld for the reason above",
+                "TTFT p99: B is 31.0 % slower than A (p < 0.001 by label swap, 12 cycles)",
+                "Latency p99: B against A is inconclusive (+4.2 %, p = 0.210 by label swap, 12 cycles)",
             ]
         );
     }

@@ -126,6 +126,8 @@ pub struct Pair {
     pub verdict: Option<Verdict>,
     /// Why the verdict is what it is, or why there is none.
     pub reason: String,
+    /// Both in words, a sentence without a full stop.
+    pub sentence: String,
     /// Hodges-Lehmann estimate of the difference of the throughputs, in percent.
     pub difference_percent: Option<f64>,
     /// The interval that goes with it.

@@ -5,6 +5,7 @@ use super::{Basis, Options, Pair, Unlike, metrics, percent, same_run};
 use crate::statistics::comparators::Shift;
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT, Decision, Rule, Sequential};
 use prony_plugin_sdk::result::{Comparison, CycleResult, Interval, Verdict};
+use prony_plugin_sdk::words::{Finding, count};
 use std::collections::BTreeMap;
 
 impl<'a> Side<'a> {
@@ -49,11 +50,12 @@ impl<'a> Side<'a> {
                 basis: Basis::Paired,
                 verdict: Some(said.verdict),
                 reason: said.reason.clone(),
+                sentence: said.sentence(),
                 difference_percent: said.difference_percent,
                 interval: said.interval,
                 margin_percent,
                 cycles: [said.cycles, said.cycles],
-                regression: said.verdict == Verdict::Slower && !found.within_margin,
+                regression: said.verdict == Verdict::Slower && !said.within_margin,
             };
         }
         let (verdict, reason) = match (basis, obstacle) {
@@ -62,23 +64,48 @@ impl<'a> Side<'a> {
             (_, Some(obstacle)) => (Some(Verdict::Inconclusive), obstacle),
             (_, None) => (Some(found.verdict), found.reason(margin_percent)),
         };
+        let interval = found.interval.map(|interval| Interval {
+            low_percent: percent(interval.low),
+            high_percent: percent(interval.high),
+            level: interval.level,
+        });
+        let cycles = [self, other].map(|side| side.throughputs().len() as u32);
+        let difference_percent = found.estimate.map(percent);
+        let (base_engine, candidate_engine) = (&self.engine.engine, &other.engine.engine);
+        let (of_base, of_candidate) = match base_engine == candidate_engine {
+            true => ("the base", "the candidate"),
+            false => (base_engine.as_str(), candidate_engine.as_str()),
+        };
+        let finding = |verdict| Finding {
+            baseline: of_base,
+            candidate: of_candidate,
+            verdict,
+            difference_percent,
+            interval,
+            margin_percent,
+            within_margin: found.within_margin,
+            basis: Some(match (basis, cycles) {
+                (Basis::Paired, [one, two]) => count(one.min(two).into(), "cycle"),
+                (_, [one, two]) => format!("{one} and {}", count(two.into(), "cycle")),
+            }),
+            remarks: Vec::new(),
+            reason: Some(reason.clone()),
+        };
+        let sentence = verdict.map_or_else(|| reason.clone(), |it| finding(it).sentence());
         Pair {
             label: self.group.label(),
-            base_engine: self.engine.engine.clone(),
-            candidate_engine: other.engine.engine.clone(),
+            base_engine: base_engine.clone(),
+            candidate_engine: candidate_engine.clone(),
             differences,
             metrics: metrics(self.engine, other.engine),
             basis,
             verdict,
             reason,
-            difference_percent: found.estimate.map(percent),
-            interval: found.interval.map(|interval| Interval {
-                low_percent: percent(interval.low),
-                high_percent: percent(interval.high),
-                level: interval.level,
-            }),
+            sentence,
+            difference_percent,
+            interval,
             margin_percent,
-            cycles: [self, other].map(|side| side.throughputs().len() as u32),
+            cycles,
             regression: verdict == Some(Verdict::Slower) && !found.within_margin,
         }
     }

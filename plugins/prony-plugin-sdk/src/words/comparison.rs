@@ -206,6 +206,8 @@ impl Comparison {
         ]
         .into_iter()
         .filter_map(|(name, judgement)| Some((name, judgement.as_ref()?)))
+        // Without an interval the cycles were too few to say anything.
+        .filter(|(_, judgement)| judgement.interval.is_some())
     }
 
     /// What the judgements found, a sentence without a full stop each, for example
@@ -539,6 +541,12 @@ mod tests {
                 difference_percent: Some(0.4),
                 interval: Some(interval(-2.1, 2.6)),
                 cycles: 11,
+            }),
+            latency_p50: Some(Judgement {
+                verdict: Verdict::Inconclusive,
+                difference_percent: Some(3.0),
+                interval: None,
+                cycles: 3,
             }),
             end_to_end: Some(Judgement {
                 verdict: Verdict::Inconclusive,

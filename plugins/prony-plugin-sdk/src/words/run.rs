@@ -92,7 +92,7 @@ impl RunResult {
         );
         if family.equivalent > 0 {
             let own = level(1.0 - family.alpha_equivalent);
-            text += &format!("; each `equivalent` on its own at {own}");
+            text += &format!("; each claim of equivalence on its own at {own}");
         }
         let made = self.comparisons().count() as u64;
         if let Some(missing) = u64::from(family.comparisons)

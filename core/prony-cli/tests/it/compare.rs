@@ -81,7 +81,7 @@ fn engines_of_one_run_get_the_verdict_of_that_run() {
     assert_eq!(pair["difference_percent"], comparison["difference_percent"]);
     let sentence = pair["sentence"].as_str().expect("a sentence");
     assert!(sentence.contains(" slower than quick ("), "{sentence}");
-    let listed = scratch.prony(&["list"]).exits(0);
+    let listed = scratch.bare(&["list"]).exits(0);
     listed.prints(sentence);
 
     let itself = compare(&scratch, &["latest", "latest"]).exits(2);

@@ -21,24 +21,11 @@ pub(crate) fn run(name: Option<&str>) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// What is said of a name that has no page, with those that are like it.
+/// What is said of a name that has no page: which one was probably meant.
 fn unknown(name: &str) -> String {
-    const SHOWN: usize = 3;
-    let digits = |char: char| char.is_ascii_digit();
-    let alike = match name.contains(digits) {
-        true => name.to_ascii_uppercase(),
-        false => name.to_ascii_lowercase(),
-    };
     let codes = CODES.iter().map(|code| code.code);
     let flags = Flag::ALL.into_iter().map(Flag::name);
-    let near = prony_config::nearest(&alike, codes.chain(flags));
-    let near: Vec<String> = near
-        .iter()
-        .take(SHOWN)
-        .map(|it| format!("`{it}`"))
-        .collect();
-    format!(
-        "there is no page `{name}`; near are {}, and `prony explain` lists all",
-        near.join(", ")
-    )
+    let similar = prony_config::similar(name, codes.chain(flags))
+        .map_or_else(String::new, |it| format!(", but one on `{it}`"));
+    format!("there is no page on `{name}`{similar}: `prony explain` lists all")
 }

@@ -224,7 +224,7 @@ fn every_code_is_explained() {
     scratch
         .bare(&["explain", "carryover"])
         .exits(2)
-        .complains("near are `carry_over`");
+        .complains("there is no page on `carryover`, but one on `carry_over`");
     scratch.write("bad.yaml", BASE.replace("prompts", "promts"));
     scratch
         .prony(&["validate", "bad.yaml"])

@@ -72,9 +72,10 @@ impl<'a> Side<'a> {
         let cycles = [self, other].map(|side| side.throughputs().len() as u32);
         let difference_percent = found.estimate.map(percent);
         let (base_engine, candidate_engine) = (&self.engine.engine, &other.engine.engine);
-        let (of_base, of_candidate) = match base_engine == candidate_engine {
-            true => ("the base", "the candidate"),
-            false => (base_engine.as_str(), candidate_engine.as_str()),
+        let (of_base, of_candidate) = if base_engine == candidate_engine {
+            ("the base", "the candidate")
+        } else {
+            (base_engine.as_str(), candidate_engine.as_str())
         };
         let finding = |verdict| Finding {
             baseline: of_base,

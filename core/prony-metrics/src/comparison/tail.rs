@@ -52,10 +52,12 @@ pub(super) fn tail(
     // Of times: below zero where the candidate is faster.
     let faster = -found.log_ratio;
     Some(TailJudgement {
-        verdict: match found.p_value <= ALPHA {
-            true if faster > 0.0 => Verdict::Faster,
-            true => Verdict::Slower,
-            false => Verdict::Inconclusive,
+        verdict: if found.p_value > ALPHA {
+            Verdict::Inconclusive
+        } else if faster > 0.0 {
+            Verdict::Faster
+        } else {
+            Verdict::Slower
         },
         difference_percent: percent(faster),
         p_value: found.p_value,

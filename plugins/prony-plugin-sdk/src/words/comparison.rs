@@ -81,7 +81,6 @@ impl Finding<'_> {
                 self.interval.map(signed),
             ),
         };
-        let remarks: String = remarks.iter().map(|it| format!(", {it}")).collect();
         let details: Vec<&str> = [&interval, &self.basis]
             .into_iter()
             .filter_map(Option::as_deref)
@@ -95,7 +94,8 @@ impl Finding<'_> {
             "" => String::new(),
             reason => format!(": {reason}"),
         };
-        format!("{said}{remarks}{details}{reason}")
+        remarks.insert(0, said);
+        format!("{}{details}{reason}", remarks.join(", "))
     }
 }
 

@@ -54,9 +54,10 @@ impl RunResult {
             }
         }
         let grouped = |it: &ModelResult| it.cell.is_some() || it.measure.is_some();
-        let noun = match self.models.iter().any(grouped) {
-            true => "comparison",
-            false => "model",
+        let noun = if self.models.iter().any(grouped) {
+            "comparison"
+        } else {
+            "model"
         };
         let of_pair = |(candidate, baseline): &(&str, &str)| {
             let own = || {
@@ -85,22 +86,17 @@ impl RunResult {
                 found.join(", ")
             )
         };
-        let mut text = format!(
-            "Together at {} (Holm), {}",
-            level(1.0 - family.alpha),
-            pairs.iter().map(of_pair).collect::<Vec<_>>().join("; ")
-        );
+        let mut parts: Vec<String> = pairs.iter().map(of_pair).collect();
         if family.equivalent > 0 {
             let own = level(1.0 - family.alpha_equivalent);
-            text += &format!("; each claim of equivalence on its own at {own}");
+            parts.push(format!("each claim of equivalence on its own at {own}"));
         }
         let made = self.comparisons().count() as u64;
-        if let Some(missing) = u64::from(family.comparisons)
-            .checked_sub(made)
-            .filter(|it| *it > 0)
-        {
-            text += &format!("; {missing} of {} not made", family.comparisons);
+        let missing = u64::from(family.comparisons).saturating_sub(made);
+        if missing > 0 {
+            parts.push(format!("{missing} of {} not made", family.comparisons));
         }
-        Some(text)
+        let level = level(1.0 - family.alpha);
+        Some(format!("Together at {level} (Holm), {}", parts.join("; ")))
     }
 }

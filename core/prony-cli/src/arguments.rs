@@ -85,10 +85,14 @@ pub(crate) enum Command {
     Init(Init),
     /// Make a pipeline of another tool's configuration.
     Import(Import),
-    /// Say what a code such as P0101 means, with an example.
+    /// Say what a code such as `P0101` or a flag such as `carry_over` means.
     Explain {
-        /// The code; all codes are listed without one.
-        code: Option<String>,
+        /// The code or flag; all are listed without one.
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// List all.
+        #[arg(long, conflicts_with = "name")]
+        list: bool,
     },
     /// Show what a pipeline would run, in order.
     Plan(Plan),

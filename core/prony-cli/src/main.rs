@@ -102,7 +102,7 @@ fn main() -> ExitCode {
         Command::Validate(validate) => commands::validate::run(&arguments.global, validate),
         Command::Init(init) => commands::init::run(&arguments.global, init),
         Command::Import(import) => commands::import::run(&arguments.global, import),
-        Command::Explain { code } => commands::explain::run(code.as_deref()),
+        Command::Explain { name, .. } => commands::explain::run(name.as_deref()),
         Command::Plan(plan) => commands::plan::run(&arguments.global, plan),
         Command::Schema(schema) => commands::schema::run(&arguments.global, schema),
         Command::Plugin { command } => commands::plugin::run(&arguments.global, command),

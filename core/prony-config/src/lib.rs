@@ -51,7 +51,7 @@ pub use stage::{
     Step, Unload, Warmup, Work,
 };
 pub use threshold::{Metric, Statistic, Threshold};
-pub use wording::nearest;
+pub use wording::{nearest, similar};
 pub use yaml::MAX_BYTES;
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<
 
 /// The name that was probably meant: the same in another case, one that starts
 /// with the word, or one that differs in a few letters.
-pub(crate) fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// A shorter word starts too much.
     const LEAST: usize = 3;
     // The word itself is no help where it is wrong.

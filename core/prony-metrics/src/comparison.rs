@@ -9,6 +9,7 @@
 
 mod numbers;
 mod overall;
+mod tail;
 
 pub use numbers::{Ratios, ratios};
 pub use overall::{Part, overall};
@@ -25,7 +26,7 @@ use crate::statistics::warnings::{self, Warning, outliers, residuals};
 use crate::statistics::{self, Decision, Look, Rule, Sequential, SignedRank, mean};
 use crate::summary::{Visit, throughput};
 use prony_plugin_sdk::result::{Comparison, Interval, Judgement, Outliers, Verdict};
-use prony_plugin_sdk::words::count;
+use prony_plugin_sdk::words::{Flag, count};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Below this success rate of either engine no winner is named.
@@ -170,9 +171,10 @@ pub fn compare(
 ) -> Comparison {
     let margin_percent = design.margin_percent;
     let d = numbers.throughputs();
+    let failed = failures(baseline, candidate, numbers);
     let failures = uneven(baseline, candidate)
         .or_else(|| uneven(candidate, baseline))
-        .or_else(|| failures(baseline, candidate, numbers));
+        .or_else(|| failed.as_ref().map(|it| it.reason.clone()));
     let tokens = tokens(baseline, candidate);
     let lengths = lengths(baseline, candidate);
     // What else shows that the engines did not do the same work belongs here.
@@ -202,26 +204,29 @@ pub fn compare(
         let trusted = design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
         Some(judgement(&look, trusted))
     };
+    let tail = |time_ns: fn(&Record) -> Option<u64>, obstacles: &[&Option<String>]| {
+        let trusted = design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
+        let tail = || tail::tail(baseline, candidate, numbers, time_ns);
+        trusted.then(tail).flatten()
+    };
     let per_token = [&failures, &tokens];
     let equal_work = [&failures, &tokens, &lengths];
 
-    let mut flags = Vec::new();
-    if lengths.is_some() {
-        flags.push("length_mismatch".to_owned());
-    }
     let counts = |side: Side<'_>| side.implausible() || side.is_counted_otherwise();
-    if counts(baseline) || counts(candidate) {
-        flags.push("token_mismatch".to_owned());
-    }
-    if design.cycles == 1 {
-        flags.push("single-start".to_owned());
-    }
+    let miscounts = counts(baseline) || counts(candidate);
     let medians = judge.judge(&numbers::values(&numbers.medians));
     let of_medians = medians.map_or(Decision::Continue, |look| look.decision);
     let sensitive = warnings::outlier_sensitive(decision, of_medians);
     let warnings = drift(baseline, candidate, numbers);
-    let names = sensitive.into_iter().chain(warnings).map(Warning::name);
-    flags.extend(names.map(str::to_owned));
+    let withheld = [
+        lengths.is_some().then_some(Flag::LengthMismatch),
+        miscounts.then_some(Flag::TokenMismatch),
+        failed.and_then(|it| it.flag),
+        (design.cycles == 1).then_some(Flag::SingleStart),
+    ];
+    let warned = sensitive.into_iter().chain(warnings).map(Warning::flag);
+    let flags = withheld.into_iter().flatten().chain(warned);
+    let flags = flags.map(|flag| flag.name().to_owned()).collect();
 
     let pooled = |side: Side<'_>| throughput(side.records, side.visits, design.concurrency);
     let outlook = outlook(&d, family.rule.margin, family.rule.max_cycles);
@@ -259,6 +264,8 @@ pub fn compare(
         end_to_end: judged(&numbers.end_to_end, &equal_work),
         latency_p50: judged(&numbers.latency_p50, &equal_work),
         latency_p90: judged(&numbers.latency_p90, &equal_work),
+        time_to_first_token_p99: tail(Record::time_to_first_token_ns, &[&failures]),
+        latency_p99: tail(|it| Some(it.latency_ns()), &equal_work),
         errors_p_value: errors(baseline, candidate),
         outliers: outliers_of(baseline, candidate),
         cycle_log_ratios: d,
@@ -354,20 +361,32 @@ fn uneven(measured: Side<'_>, skipped: Side<'_>) -> Option<String> {
     })
 }
 
+/// What forbids every verdict.
+struct Failures {
+    flag: Option<Flag>,
+    reason: String,
+}
+
 /// Failures that forbid every verdict, if there are such.
-fn failures(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Option<String> {
+fn failures(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Option<Failures> {
     for side in [baseline, candidate] {
         if side.records.is_empty() {
-            return Some(format!("`{}` was not measured", side.name));
+            return Some(Failures {
+                flag: None,
+                reason: format!("`{}` was not measured", side.name),
+            });
         }
         let rate = side.success_rate();
         if rate < MIN_SUCCESS_RATE {
-            return Some(format!(
-                "only {:.1} % of the requests to `{}` succeeded; {:.0} % are needed",
-                rate * 100.0,
-                side.name,
-                MIN_SUCCESS_RATE * 100.0
-            ));
+            return Some(Failures {
+                flag: Some(Flag::LowSuccessRate),
+                reason: format!(
+                    "only {:.1} % of the requests to `{}` succeeded; {:.0} % are needed",
+                    rate * 100.0,
+                    side.name,
+                    MIN_SUCCESS_RATE * 100.0
+                ),
+            });
         }
     }
     // Without token counts no cycle has a number; that is told by `tokens`.
@@ -376,8 +395,10 @@ fn failures(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Option
     }
     let degraded = numbers.degraded.len();
     let all = numbers.cycles.len() + degraded;
-    (degraded as f64 > MAX_DEGRADED * all as f64)
-        .then(|| format!("{degraded} of {all} cycles have a failure"))
+    (degraded as f64 > MAX_DEGRADED * all as f64).then(|| Failures {
+        flag: Some(Flag::DegradedCycles),
+        reason: format!("{degraded} of {all} cycles have a failure"),
+    })
 }
 
 /// Counts of tokens that forbid every verdict that rests on them.

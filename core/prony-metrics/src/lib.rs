@@ -6,6 +6,7 @@
 //! - [`summary`]: the metrics of one model on one engine;
 //! - [`comparison`]: a candidate against the baseline;
 //! - [`delivered`]: the load that was delivered, against the one that was asked for;
+//! - [`mod@explain`]: the pages about what limits a comparison;
 //! - [`across`]: the results of two runs side by side;
 //! - [`definition`]: the metrics as other tools define them;
 //! - [`cache`]: whether an engine kept to the state of its prefix cache;
@@ -21,6 +22,7 @@ pub mod cache;
 pub mod comparison;
 pub mod definition;
 pub mod delivered;
+pub mod explain;
 pub mod record;
 pub mod same_work;
 pub mod statistics;

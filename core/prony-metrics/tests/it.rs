@@ -189,6 +189,10 @@ fn no_winner_from_too_little_or_broken_data() {
         (Verdict::Inconclusive, 1)
     );
     assert!(broken.reason.contains("87.5 %"), "{}", broken.reason);
+    assert_eq!(broken.flags, ["low_success_rate"]);
+
+    let once = verdict(&[(1000.0, 500.0)], None);
+    assert_eq!(once.flags, ["single-start"]);
 }
 
 #[test]
@@ -257,6 +261,7 @@ fn cycles_in_which_an_engine_failed_to_start_count_against_a_verdict() {
         (comparison.verdict, comparison.degraded_cycles),
         (Verdict::Inconclusive, 2)
     );
+    assert_eq!(comparison.flags, ["degraded_cycles"]);
 }
 
 #[test]
@@ -798,4 +803,38 @@ fn two_recorded_streams_score_as_the_tools_formulas_say() {
             "{definition:?} {metric}: {seen}"
         );
     }
+}
+
+#[test]
+fn the_99th_percentile_is_compared_where_there_are_enough_requests() {
+    // 40 requests a cycle, of which `slow` take three times as long.
+    let requests = |name: &str, cycles: u32, slow: u32| -> Vec<Record> {
+        let of_cycle = |cycle| {
+            (0..40).map(move |index| {
+                let ms = 1000.0 + f64::from((cycle * 7 + index * 3) % 11);
+                let ms = if index < slow { 3.0 * ms } else { ms };
+                (cycle, index, ms)
+            })
+        };
+        let record = |(cycle, index, ms)| {
+            let mut record = record(name, cycle, index, ms, 100);
+            record.place.prompt = 0;
+            record
+        };
+        (1..=cycles).flat_map(of_cycle).map(record).collect()
+    };
+    let judged = |cycles, slow_a, slow_b| {
+        let (a, b) = (requests("a", cycles, slow_a), requests("b", cycles, slow_b));
+        let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
+        compare(side("a", &a), side("b", &b), design(cycles, 40))
+    };
+    let tail = judged(12, 0, 2).latency_p99.expect("480 requests");
+    assert_eq!((tail.verdict, tail.cycles), (Verdict::Slower, 12));
+    assert!((tail.difference_percent + 66.7).abs() < 1.0, "{tail:?}");
+    let tail = judged(12, 2, 2).latency_p99.expect("480 requests");
+    assert_eq!(tail.verdict, Verdict::Inconclusive);
+    assert!(tail.p_value > 0.5, "{tail:?}");
+    assert_eq!(judged(11, 0, 2).latency_p99, None, "440 requests");
+    // All arrive in one read at time zero: there is no first token to compare.
+    assert_eq!(judged(12, 0, 2).time_to_first_token_p99, None);
 }

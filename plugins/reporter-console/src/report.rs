@@ -34,6 +34,14 @@ pub(crate) fn report(result: &RunResult, width: usize) -> String {
         text.push('\n');
         text.push_str(&comparisons(&compared, grouped(result), width));
     }
+    let together = result.together().into_iter();
+    let together: String = together
+        .map(|it| wrap("", &format!("{it}."), width))
+        .collect();
+    if !together.is_empty() {
+        text.push('\n');
+        text.push_str(&together);
+    }
     let floors = result.models.iter().filter_map(|model| {
         let floor = model.noise_floor.as_ref()?;
         Some(format!(
@@ -96,11 +104,11 @@ fn heading(result: &RunResult, width: usize) -> String {
     let groups = || result.models.iter();
     let cells = match result.cells.len() as u64 {
         0 => String::new(),
-        cells => format!("{} × ", count(cells, "cell")),
+        cells => format!("{} with ", count(cells, "cell")),
     };
     let requests = format!(
-        "{cells}{} × {} ({} first as warm-up), {}, {} at most",
-        count(run.cycles.into(), "cycle"),
+        "{cells}{}; {} a visit ({} first as warm-up), {}, {} at most",
+        result.cycles_sentence(),
         range(groups().map(|it| it.requests_per_visit), "request"),
         range(groups().map(|it| it.warmup_requests), ""),
         sending(&result.models),
@@ -414,6 +422,9 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: u
             &format!("{}: {}.", label(model), comparison.sentence()),
             width,
         ));
+        for sentence in comparison.judgement_sentences() {
+            text.push_str(&wrap("  ", &format!("{sentence}."), width));
+        }
         if let Some(same_work) = &comparison.same_work {
             let line = format!("Same work: {}.", same_work.sentence());
             text.push_str(&wrap("  ", &line, width));

@@ -63,3 +63,50 @@ fn the_defaults_apply_and_mistakes_are_named() {
     let error = Console::new(narrow).expect_err("too narrow");
     assert_eq!(error.to_string(), "must be at least 60 (at `config/width`)");
 }
+
+#[test]
+fn cycles_are_those_that_were_made() {
+    let made = |planned: u32, cycles: [u32; 2], result: RunResult| {
+        let mut result = result;
+        result.run.cycles = planned;
+        for (model, cycles) in result.models.iter_mut().zip(cycles) {
+            for engine in &mut model.engines {
+                engine.cycles = cycles;
+            }
+        }
+        result.cycles_sentence()
+    };
+    let decided = fixtures::winner;
+    assert_eq!(made(40, [9, 9], decided()), "9 of 40 cycles, decided");
+    assert_eq!(
+        made(40, [12, 9], decided()),
+        "9 to 12 of 40 cycles, decided"
+    );
+    assert_eq!(made(40, [40, 40], decided()), "40 cycles");
+    assert_eq!(made(40, [40, 42], decided()), "40 cycles and 2 to spare");
+    assert_eq!(
+        made(40, [40, 9], fixtures::other_work()),
+        "9 to 40 of 40 cycles"
+    );
+    assert_eq!(made(1, [0, 0], fixtures::no_requests()), "0 of 1 cycle");
+}
+
+#[test]
+fn what_was_not_judged_together_has_no_line() {
+    let lines = |change: fn(&mut RunResult)| {
+        let mut result = fixtures::several_sides();
+        change(&mut result);
+        result.together()
+    };
+    assert_eq!(lines(|_| {}).len(), 2);
+    assert_eq!(lines(|it| it.overall.clear()).len(), 1);
+    let alone = lines(|it| {
+        it.overall.clear();
+        it.family.as_mut().expect("a family").comparisons = 1;
+    });
+    assert_eq!(alone, [""; 0]);
+    let cut_short = lines(|it| {
+        it.models.pop();
+    });
+    assert!(cut_short[0].ends_with("; 1 of 3 not made"), "{cut_short:?}");
+}

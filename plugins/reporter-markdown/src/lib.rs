@@ -8,8 +8,11 @@
 //!   and the `measure` stage;
 //! - `result.models[].winner`: a name, `equivalent`, `inconclusive` or none;
 //! - `result.models[].problems`: what went wrong, in sentences;
-//! - `result.models[].comparisons[]`: `sentence`, `difference`, `range`,
-//!   `cycle_percents` and `notes` (the flags with their meaning);
+//! - `result.models[].comparisons[]`: `sentence`, `judgement_sentences` (a list: prefill,
+//!   decode and what else was judged), `difference`, `range`, `cycle_percents` and `notes`
+//!   (the flags with their meaning);
+//! - `result.cycles`: how many cycles were made of those planned, in words;
+//! - `result.together`: what holds for several comparisons together, a list of sentences;
 //! - `result.load` and `result.models[].engines[].load`: what was delivered of the load,
 //!   in words, or none;
 //! - `result.models[].engines[].times_to_tokens`: pairs of a number of tokens and the

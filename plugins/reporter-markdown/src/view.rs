@@ -61,6 +61,7 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
         for (index, comparison) in model.comparisons.iter().enumerate() {
             let into = &mut into["comparisons"][index];
             into["sentence"] = comparison.sentence().into();
+            into["judgement_sentences"] = json!(comparison.judgement_sentences());
             into["difference"] = comparison.difference().into();
             into["range"] = comparison.range().into();
             into["cycle_percents"] = json!(cycle_percents(comparison));
@@ -69,6 +70,8 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             into["notes"] = comparison.flags.iter().map(|flag| note(flag)).collect();
         }
     }
+    value["cycles"] = result.cycles_sentence().into();
+    value["together"] = json!(result.together());
     value["load"] = json!(result.load_sentence());
     // Left out of JSON where it is empty, and templates are strict.
     value["selfcheck"] = json!(result.selfcheck);

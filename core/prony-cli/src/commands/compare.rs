@@ -5,7 +5,7 @@ use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome};
 use prony_metrics::across::{self, Across, Basis, MetricPair, Options, Pair};
 use prony_plugin_sdk::result::Verdict;
-use prony_plugin_sdk::words::{count, level, number, one_line, optional, signed_percent};
+use prony_plugin_sdk::words::{count, number, one_line, optional, signed_percent};
 use std::fmt::Write as _;
 
 pub(crate) fn run(arguments: &Compare) -> Outcome {
@@ -39,7 +39,7 @@ fn gate(across: &Across, fail_on: &[FailOn]) -> Exit {
     let mut exit = Exit::Ok;
     for pair in across.pairs.iter().filter(|pair| pair.regression) {
         if fail_on.contains(&FailOn::Regression) {
-            eprintln!("error: regression: {}: {}", title(pair), verdict(pair));
+            eprintln!("error: regression: {}: {}", title(pair), pair.sentence);
             exit = Exit::ThresholdFailed;
         }
     }
@@ -70,32 +70,6 @@ fn title(pair: &Pair) -> String {
         format!("{one} against {two}")
     };
     format!("{} · {engines}", one_line(&pair.label))
-}
-
-/// The verdict, or why there is none.
-fn verdict(pair: &Pair) -> String {
-    let Some(verdict) = pair.verdict else {
-        return pair.reason.clone();
-    };
-    let interval = pair.interval.map_or_else(String::new, |it| {
-        format!(
-            " ({} … {}, {} interval)",
-            signed_percent(it.low_percent),
-            signed_percent(it.high_percent),
-            level(it.level)
-        )
-    });
-    let estimate = optional(pair.difference_percent, signed_percent);
-    let [one, two] = pair.cycles;
-    let cycles = match pair.basis {
-        Basis::Paired => count(one.min(two).into(), "cycle"),
-        _ => format!("{one} and {}", count(two.into(), "cycle")),
-    };
-    format!(
-        "{}: {estimate}{interval}, {cycles}; {}",
-        verdict.word(),
-        pair.reason
-    )
 }
 
 /// What the verdict takes for granted, if anything.
@@ -148,7 +122,7 @@ fn text(across: &Across) -> String {
             let [name, base, candidate, difference] = row(metric);
             let _ = writeln!(text, "  {name:18}{base:>12}{candidate:>12}{difference:>12}");
         }
-        let _ = writeln!(text, "  {}", one_line(&verdict(pair)));
+        let _ = writeln!(text, "  {}", one_line(&pair.sentence));
         if let Some(assumption) = assumption(pair) {
             let _ = writeln!(text, "  {assumption}");
         }
@@ -189,7 +163,7 @@ fn markdown(across: &Across) -> String {
         for metric in &pair.metrics {
             let _ = writeln!(text, "| {} |", row(metric).join(" | "));
         }
-        let _ = writeln!(text, "\n**{}**", plain(&verdict(pair)));
+        let _ = writeln!(text, "\n**{}**", plain(&pair.sentence));
         if let Some(assumption) = assumption(pair) {
             let _ = writeln!(text, "\n{}", plain(assumption));
         }

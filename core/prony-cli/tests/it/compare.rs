@@ -39,11 +39,11 @@ fn runs_one_after_the_other_have_no_winner_unless_the_machine_is_taken_to_be_sta
 
     let stable = ["--assume-stable", "--fail-on", "regression"];
     let said = compare(&scratch, &[&[&*quick, &slow], &stable[..]].concat()).exits(4);
-    let said = said.prints("slower: -");
+    let said = said.prints("% slower than the base (");
     let said = said.prints("assumed, not measured");
     said.complains("regression: model · engine");
     let said = compare(&scratch, &[&[&*slow, &quick], &stable[..]].concat()).exits(0);
-    said.prints("faster: +");
+    said.prints("% faster than the base (");
 
     // From files alone, wherever they are.
     let copy = |folder: &str, name: &str| {
@@ -79,6 +79,10 @@ fn engines_of_one_run_get_the_verdict_of_that_run() {
     assert_eq!(pair["verdict"], comparison["verdict"]);
     assert_eq!(pair["interval"], comparison["interval"]);
     assert_eq!(pair["difference_percent"], comparison["difference_percent"]);
+    let sentence = pair["sentence"].as_str().expect("a sentence");
+    assert!(sentence.contains(" slower than quick ("), "{sentence}");
+    let listed = scratch.bare(&["list"]).exits(0);
+    listed.prints(sentence);
 
     let itself = compare(&scratch, &["latest", "latest"]).exits(2);
     itself.complains("both are the same run");

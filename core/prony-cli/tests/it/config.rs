@@ -214,10 +214,17 @@ fn every_code_is_explained() {
         assert!(page.stdout.starts_with(&format!("# {code}")), "{page:?}");
     }
     scratch.bare(&["explain", "p0101"]).exits(0).prints("P0101");
+    let flag = scratch.bare(&["explain", "single_start"]).exits(0);
+    flag.prints("# single-start: ");
+    assert_eq!(scratch.bare(&["explain", "--list"]).exits(0).stdout, all);
     scratch
         .bare(&["explain", "P9999"])
         .exits(2)
         .complains("P9999");
+    scratch
+        .bare(&["explain", "carryover"])
+        .exits(2)
+        .complains("there is no page on `carryover`, but one on `carry_over`");
     scratch.write("bad.yaml", BASE.replace("prompts", "promts"));
     scratch
         .prony(&["validate", "bad.yaml"])

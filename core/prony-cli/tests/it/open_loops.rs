@@ -142,7 +142,7 @@ fn a_recording_is_replayed_at_its_times() {
     let times = [500, 500, 620, 900, 1100];
     scratch.write("trace.jsonl", times.map(line).concat());
     let trace = |speed: f64, requests: u32| {
-        pipeline([("engine", truth(&[]))])
+        pipeline([("engine", truth(&["--time-to-first-token-ms", "200"]))])
             .with(
                 "workload",
                 json!({ "dataset": { "path": "trace.jsonl" }, "temperature": 0 }),

@@ -6,16 +6,17 @@ use super::mean;
 use super::quantile::{median, quantile};
 use super::sequential::Decision;
 use super::signed_rank::SignedRank;
+use prony_plugin_sdk::words::Flag;
 use std::collections::BTreeMap;
 
 /// A trend over the run of more than this, as a log ratio, is a ramp.
-const RAMP: f64 = 0.05;
+pub const RAMP: f64 = 0.05;
 /// A step of more than this, as a log ratio, is throttling.
-const STEP: f64 = 0.03;
+pub const STEP: f64 = 0.03;
 /// Cycles before and after a step.
 const STEP_SIDE: usize = 2;
 /// Below this p value a trend or an effect of the order is taken for one.
-const SIGNIFICANT: f64 = 0.01;
+pub const SIGNIFICANT: f64 = 0.01;
 
 /// A warning.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,13 +44,13 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// As in reports.
-    pub fn name(self) -> &'static str {
+    /// As in results.
+    pub fn flag(self) -> Flag {
         match self {
-            Self::ThermalRamp { .. } => "thermal_ramp",
-            Self::ThrottleStep { .. } => "throttle_step",
-            Self::CarryOver { .. } => "carry_over",
-            Self::OutlierSensitive => "outlier_sensitive",
+            Self::ThermalRamp { .. } => Flag::ThermalRamp,
+            Self::ThrottleStep { .. } => Flag::ThrottleStep,
+            Self::CarryOver { .. } => Flag::CarryOver,
+            Self::OutlierSensitive => Flag::OutlierSensitive,
         }
     }
 }
@@ -131,8 +132,12 @@ pub fn throttle_step(points: &[(f64, f64)]) -> Option<Warning> {
 
 /// `carry_over`: the signed-rank test of `s d` with `s = 1` where the candidate came
 /// first and `-1` where it came second has a p value below 0.01. `cycles` are
-/// `(candidate came first, log ratio)`.
+/// `(candidate came first, log ratio)`. `None` where the order was always the same: then
+/// the test would be one of the engines.
 pub fn carry_over(cycles: &[(bool, f64)]) -> Option<Warning> {
+    if cycles.windows(2).all(|two| two[0].0 == two[1].0) {
+        return None;
+    }
     let signed: Vec<f64> = cycles
         .iter()
         .map(|(first, d)| if *first { *d } else { -d })

@@ -1,0 +1,144 @@
+//! What is not the same in two results.
+
+use super::Unlike;
+use super::side::Side;
+use prony_plugin_sdk::result::{EngineResult, Outcome, RunResult, Workload};
+use prony_plugin_sdk::words::{MISSING, count};
+
+/// What is not the same, told once for the whole runs.
+pub(super) fn of_runs(base: &RunResult, candidate: &RunResult) -> Vec<Unlike> {
+    let mut unlike = Differences::default();
+    let machine = |result: &RunResult| {
+        let it = &result.environment;
+        let digest = match it.machine.as_str() {
+            "" => "unknown",
+            digest => digest,
+        };
+        format!(
+            "{}, {}, {} ({digest})",
+            it.cpu,
+            count(it.cpus.into(), "CPU"),
+            it.os
+        )
+    };
+    // Without digests it cannot be said that they are the same.
+    let (one, two) = (&base.environment.machine, &candidate.environment.machine);
+    if one != two || one.is_empty() {
+        unlike.add("machine", &machine(base), &machine(candidate), true);
+    }
+    let version = |result: &RunResult| result.prony_version.clone();
+    unlike.note("version of prony", version(base), version(candidate));
+    let outcome = |result: &RunResult| match result.run.outcome {
+        Outcome::Completed => "completed",
+        Outcome::Failed => "failed in part",
+        Outcome::Interrupted => "interrupted",
+        Outcome::Running => "still running",
+    };
+    let (one, two) = (outcome(base), outcome(candidate));
+    unlike.note("outcome", one.to_owned(), two.to_owned());
+    unlike.0
+}
+
+#[derive(Default)]
+struct Differences(Vec<Unlike>);
+
+impl Differences {
+    fn add(&mut self, what: &str, base: &str, candidate: &str, forbids: bool) {
+        self.0.push(Unlike {
+            what: what.to_owned(),
+            base: base.to_owned(),
+            candidate: candidate.to_owned(),
+            forbids,
+        });
+    }
+
+    /// What a reader must know.
+    fn note(&mut self, what: &str, base: String, candidate: String) {
+        if base != candidate {
+            self.add(what, &base, &candidate, false);
+        }
+    }
+
+    /// What makes the work another one.
+    fn forbid(&mut self, what: &str, base: String, candidate: String) {
+        if base != candidate {
+            self.add(what, &base, &candidate, true);
+        }
+    }
+}
+
+impl Side<'_> {
+    /// What is not the same, in the order of how much it matters.
+    pub(super) fn differences(&self, other: &Self) -> Vec<Unlike> {
+        let mut unlike = Differences::default();
+        let keys = differing(self.workload(), other.workload());
+        if !keys.is_empty() {
+            let told = format!("workload ({})", keys.join(", "));
+            unlike.add(&told, "one", "another", true);
+        }
+        let model = |side: &Self| {
+            let revision = side.group.revision.as_ref();
+            side.group.sha256.as_ref().or(revision).cloned()
+        };
+        match (model(self), model(other)) {
+            (Some(one), Some(two)) => unlike.forbid("model", one, two),
+            (one, two) => {
+                let told = |it: Option<String>| it.unwrap_or_else(|| "not pinned".to_owned());
+                unlike.note("model", told(one), told(two));
+            }
+        }
+        let sending = |side: &Self| {
+            let it = side.group;
+            let arrival = it.arrival.as_deref().unwrap_or("closed loop");
+            format!(
+                "{} after {} for warm-up, {} in flight, {arrival}{}",
+                count(it.requests_per_visit.into(), "request"),
+                it.warmup_requests,
+                it.concurrency,
+                it.seconds
+                    .map_or_else(String::new, |it| format!(", {it} s"))
+            )
+        };
+        unlike.forbid("way of sending", sending(self), sending(other));
+        unlike.note("plugin", self.plugin(), other.plugin());
+        let config = |side: &Self| side.info().map(|info| info.config.to_string());
+        let told = |it: Option<String>| it.unwrap_or_else(|| MISSING.to_owned());
+        unlike.note("engine config", told(config(self)), told(config(other)));
+        let list = |names: &[String]| match names {
+            [] => "not told".to_owned(),
+            names => names.join(", "),
+        };
+        let (one, two) = (self.engine, other.engine);
+        unlike.note(
+            "engine version",
+            list(&one.engine_versions),
+            list(&two.engine_versions),
+        );
+        unlike.note(
+            "served model",
+            list(&one.served_models),
+            list(&two.served_models),
+        );
+        let cache = |engine: &EngineResult| match engine.cached_tokens {
+            0 => "no prompt tokens from it",
+            _ => "prompt tokens from it",
+        };
+        let (one, two) = (cache(one).to_owned(), cache(two).to_owned());
+        unlike.note("state of the prefix cache", one, two);
+        unlike.0
+    }
+}
+
+/// The keys of a workload that are not the same.
+fn differing(one: &Workload, other: &Workload) -> Vec<String> {
+    let fields = |workload: &Workload| {
+        let value = serde_json::to_value(workload).unwrap_or_default();
+        value.as_object().cloned().unwrap_or_default()
+    };
+    let (one, other) = (fields(one), fields(other));
+    let keys: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let differ = keys
+        .into_iter()
+        .filter(|key| one.get(*key) != other.get(*key));
+    differ.cloned().collect()
+}

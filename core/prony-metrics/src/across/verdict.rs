@@ -1,0 +1,244 @@
+//! What may be said of two results, by how they were measured.
+
+use super::side::Side;
+use super::{Basis, Options, Pair, Unlike, metrics, percent, same_run};
+use crate::statistics::comparators::Shift;
+use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT, Decision, Rule, Sequential};
+use prony_plugin_sdk::result::{Comparison, CycleResult, Interval, Verdict};
+use prony_plugin_sdk::words::{Finding, count};
+use std::collections::BTreeMap;
+
+impl<'a> Side<'a> {
+    pub(super) fn against(&self, other: &Self, of_runs: &[Unlike], options: &Options) -> Pair {
+        let differences = self.differences(other);
+        let margin_percent = options.margin_percent.unwrap_or_else(|| {
+            let comparisons = [self.group, other.group].into_iter();
+            let mut comparisons = comparisons.flat_map(|group| &group.comparisons);
+            comparisons.next().map_or(2.0, |it| it.margin_percent)
+        });
+        let forbidden = of_runs.iter().chain(&differences).find(|it| it.forbids);
+        let obstacle = forbidden
+            .map(|it| format!("not the same {}", it.what))
+            .or_else(|| self.obstacle("base"))
+            .or_else(|| other.obstacle("candidate"))
+            .or_else(|| self.lengths(other));
+        let basis = if forbidden.is_some() {
+            Basis::Descriptive
+        } else if self.is_interleaved(other, options.offset_s) {
+            Basis::Paired
+        } else if options.assume_stable {
+            Basis::TwoSamples
+        } else {
+            Basis::Descriptive
+        };
+        let found = match basis {
+            Basis::Paired => self.paired(other, margin_percent),
+            Basis::TwoSamples => self.two_samples(other, margin_percent),
+            Basis::Descriptive => Found::default(),
+        };
+        // What the run itself says of the two stands.
+        if let Some(said) = self
+            .said(other)
+            .filter(|it| (it.margin_percent - margin_percent).abs() < 1e-9)
+        {
+            return Pair {
+                label: self.group.label(),
+                base_engine: said.baseline.clone(),
+                candidate_engine: said.candidate.clone(),
+                differences,
+                metrics: metrics(self.engine, other.engine),
+                basis: Basis::Paired,
+                verdict: Some(said.verdict),
+                reason: said.reason.clone(),
+                sentence: said.sentence(),
+                difference_percent: said.difference_percent,
+                interval: said.interval,
+                margin_percent,
+                cycles: [said.cycles, said.cycles],
+                regression: said.verdict == Verdict::Slower && !said.within_margin,
+            };
+        }
+        let (verdict, reason) = match (basis, obstacle) {
+            (Basis::Descriptive, Some(obstacle)) => (None, obstacle),
+            (Basis::Descriptive, None) => (None, "sequential runs: descriptive only".to_owned()),
+            (_, Some(obstacle)) => (Some(Verdict::Inconclusive), obstacle),
+            (_, None) => (Some(found.verdict), found.reason(margin_percent)),
+        };
+        let interval = found.interval.map(|interval| Interval {
+            low_percent: percent(interval.low),
+            high_percent: percent(interval.high),
+            level: interval.level,
+        });
+        let cycles = [self, other].map(|side| side.throughputs().len() as u32);
+        let difference_percent = found.estimate.map(percent);
+        let (base_engine, candidate_engine) = (&self.engine.engine, &other.engine.engine);
+        let (of_base, of_candidate) = if base_engine == candidate_engine {
+            ("the base", "the candidate")
+        } else {
+            (base_engine.as_str(), candidate_engine.as_str())
+        };
+        let finding = |verdict| Finding {
+            baseline: of_base,
+            candidate: of_candidate,
+            verdict,
+            difference_percent,
+            interval,
+            margin_percent,
+            within_margin: found.within_margin,
+            basis: Some(match (basis, cycles) {
+                (Basis::Paired, [one, two]) => count(one.min(two).into(), "cycle"),
+                (_, [one, two]) => format!("{one} and {}", count(two.into(), "cycle")),
+            }),
+            remarks: Vec::new(),
+            reason: Some(reason.clone()),
+        };
+        let sentence = verdict.map_or_else(|| reason.clone(), |it| finding(it).sentence());
+        Pair {
+            label: self.group.label(),
+            base_engine: base_engine.clone(),
+            candidate_engine: candidate_engine.clone(),
+            differences,
+            metrics: metrics(self.engine, other.engine),
+            basis,
+            verdict,
+            reason,
+            sentence,
+            difference_percent,
+            interval,
+            margin_percent,
+            cycles,
+            regression: verdict == Some(Verdict::Slower) && !found.within_margin,
+        }
+    }
+
+    /// The comparison of the two in their run, if they are of one run and it has it.
+    fn said(&self, other: &Self) -> Option<&'a Comparison> {
+        let is_it = |it: &&Comparison| {
+            it.baseline == self.engine.engine && it.candidate == other.engine.engine
+        };
+        let found = self.group.comparisons.iter().find(is_it);
+        found.filter(|_| same_run(self.run, other.run))
+    }
+
+    /// Whether the cycles of both were measured in turn, one at a time, and in both orders.
+    fn is_interleaved(&self, other: &Self, offset_s: Option<f64>) -> bool {
+        if same_run(self.run, other.run) {
+            return self.run.run.order == "interleaved";
+        }
+        let Some(offset_s) = offset_s else {
+            return false;
+        };
+        let by_cycle = |side: &Self| -> BTreeMap<u32, CycleResult> {
+            let cycles = side.engine.by_cycle.iter().cloned();
+            cycles.map(|it| (it.cycle, it)).collect()
+        };
+        let (base, candidate) = (by_cycle(self), by_cycle(other));
+        let mut end = f64::NEG_INFINITY;
+        let (mut base_first, mut candidate_first) = (false, false);
+        for (cycle, one) in &base {
+            let Some(two) = candidate.get(cycle) else {
+                // Of a run that was cut short.
+                continue;
+            };
+            let (start, stop) = (two.start_s + offset_s, two.end_s + offset_s);
+            if one.start_s.min(start) < end {
+                return false;
+            }
+            if one.end_s <= start {
+                base_first = true;
+            } else if stop <= one.start_s {
+                candidate_first = true;
+            } else {
+                return false;
+            }
+            end = one.end_s.max(stop);
+        }
+        base_first && candidate_first
+    }
+
+    fn paired(&self, other: &Self, margin_percent: f64) -> Found {
+        let (base, candidate) = (self.throughputs(), other.throughputs());
+        let ratios = base
+            .iter()
+            .filter_map(|(cycle, one)| Some((candidate.get(cycle)? / one).ln()));
+        let ratios: Vec<f64> = ratios.collect();
+        let planned = self.run.run.cycles.max(ratios.len() as u32) as usize;
+        let rule = Sequential::new(Rule::new(margin_percent, planned));
+        let Some(look) = rule.judge(&ratios) else {
+            return Found::default();
+        };
+        Found {
+            verdict: match look.decision {
+                Decision::Faster => Verdict::Faster,
+                Decision::Slower => Verdict::Slower,
+                Decision::Equivalent => Verdict::Equivalent,
+                Decision::Continue | Decision::Inconclusive => Verdict::Inconclusive,
+            },
+            estimate: Some(look.estimate),
+            interval: look.interval,
+            within_margin: look.within_margin,
+        }
+    }
+
+    fn two_samples(&self, other: &Self, margin_percent: f64) -> Found {
+        let logs = |side: &Self| -> Vec<f64> {
+            let rates = side.throughputs().into_values();
+            rates.map(f64::ln).collect()
+        };
+        let Some(shift) = Shift::new(&logs(self), &logs(other)) else {
+            return Found::default();
+        };
+        let margin = (margin_percent / 100.0).ln_1p();
+        let equivalent = shift.interval(ALPHA_EQUIVALENT);
+        let within_margin = equivalent.is_some_and(|it| -margin < it.low && it.high < margin);
+        let interval = shift.interval(ALPHA);
+        Found {
+            verdict: match interval {
+                Some(interval) if interval.low > 0.0 => Verdict::Faster,
+                Some(interval) if interval.high < 0.0 => Verdict::Slower,
+                Some(_) if within_margin => Verdict::Equivalent,
+                _ => Verdict::Inconclusive,
+            },
+            estimate: Some(shift.estimate()),
+            interval,
+            within_margin,
+        }
+    }
+}
+
+/// What a test says, in log ratios.
+struct Found {
+    verdict: Verdict,
+    estimate: Option<f64>,
+    interval: Option<crate::statistics::Interval>,
+    /// Whether the interval for equivalence lies inside the margin.
+    within_margin: bool,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self {
+            verdict: Verdict::Inconclusive,
+            estimate: None,
+            interval: None,
+            within_margin: false,
+        }
+    }
+}
+
+impl Found {
+    fn reason(&self, margin_percent: f64) -> String {
+        match self.verdict {
+            Verdict::Faster | Verdict::Slower if self.within_margin => format!(
+                "the interval excludes zero, but the difference is less than {margin_percent} %"
+            ),
+            Verdict::Faster | Verdict::Slower => "the interval excludes zero".to_owned(),
+            Verdict::Equivalent => {
+                format!("the 90 % interval lies inside ±{margin_percent} %")
+            }
+            Verdict::Inconclusive => {
+                "the interval contains both no difference and a difference that counts".to_owned()
+            }
+        }
+    }
+}

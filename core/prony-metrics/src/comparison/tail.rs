@@ -1,0 +1,66 @@
+//! The 99th percentile, of all cycles together.
+
+use super::{Ratios, Side, percent};
+use crate::record::Record;
+use crate::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
+use crate::statistics::quantile::fewest_for_quantile;
+use crate::statistics::sequential::ALPHA;
+use prony_plugin_sdk::result::{TailJudgement, Verdict};
+use std::collections::BTreeMap;
+
+const P: f64 = 0.99;
+/// Equal records give equal results.
+const SEED: u64 = 0;
+
+/// Tests the 99th percentile of `time_ns` over the cycles that have a number; `None` where
+/// an engine has too few requests for it.
+///
+/// Cycle by cycle the coin has decided which engine came first, so swapping the labels of a
+/// cycle is what might have happened as well. The requests of one cycle stay together.
+pub(super) fn tail(
+    baseline: Side<'_>,
+    candidate: Side<'_>,
+    numbers: &Ratios,
+    time_ns: impl Fn(&Record) -> Option<u64>,
+) -> Option<TailJudgement> {
+    let times = |side: Side<'_>| -> BTreeMap<u32, Vec<f64>> {
+        let mut times = BTreeMap::<u32, Vec<f64>>::new();
+        for record in side.good() {
+            let time = time_ns(record).filter(|time| *time > 0);
+            let of_cycle = times.entry(record.place.cycle).or_default();
+            of_cycle.extend(time.map(|time| time as f64));
+        }
+        times
+    };
+    let (of_baseline, of_candidate) = (times(baseline), times(candidate));
+    let cycles: Vec<Cycle<'_>> = numbers
+        .cycles
+        .iter()
+        .filter_map(|(cycle, _)| {
+            Some(Cycle {
+                baseline: of_baseline.get(cycle)?,
+                candidate: of_candidate.get(cycle)?,
+            })
+        })
+        .collect();
+    let fewest = fewest_for_quantile(P) as usize;
+    let enough = |of: fn(&Cycle<'_>) -> usize| cycles.iter().map(of).sum::<usize>() >= fewest;
+    if !enough(|it| it.baseline.len()) || !enough(|it| it.candidate.len()) {
+        return None;
+    }
+    let found = label_swap(&cycles, P, RESAMPLES, SEED)?;
+    // Of times: below zero where the candidate is faster.
+    let faster = -found.log_ratio;
+    Some(TailJudgement {
+        verdict: if found.p_value > ALPHA {
+            Verdict::Inconclusive
+        } else if faster > 0.0 {
+            Verdict::Faster
+        } else {
+            Verdict::Slower
+        },
+        difference_percent: percent(faster),
+        p_value: found.p_value,
+        cycles: cycles.len() as u32,
+    })
+}

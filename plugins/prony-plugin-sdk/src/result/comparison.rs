@@ -1,0 +1,270 @@
+//! A candidate against the baseline: of one model, and over several.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What can be said about a candidate against the baseline.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The candidate is faster.
+    Faster,
+    /// The candidate is slower.
+    Slower,
+    /// They differ by less than the margin.
+    Equivalent,
+    /// The data does not say.
+    #[default]
+    Inconclusive,
+}
+
+/// A candidate against the baseline, for one model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// The baseline engine.
+    pub baseline: String,
+    /// The candidate engine.
+    pub candidate: String,
+    /// The verdict on the candidate.
+    pub verdict: Verdict,
+    /// The faster engine, if the verdict names one.
+    pub winner: Option<String>,
+    /// Candidate's throughput over the baseline's, minus 1, in percent:
+    /// Hodges-Lehmann estimate over cycles. After an early stop it is biased away from
+    /// zero, so the interval comes first.
+    pub difference_percent: Option<f64>,
+    /// Interval of the difference: the signed-rank interval with the critical value of
+    /// the look, valid at all looks together. Absent where so few cycles give none.
+    pub interval: Option<Interval>,
+    /// The interval that must lie inside the margin for `equivalent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_equivalent: Option<Interval>,
+    /// Whether it lies inside the margin: of a winner, that it is faster by less than
+    /// the margin.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub within_margin: bool,
+    /// Difference of the pooled throughputs (ratio of sums), in percent.
+    pub pooled_difference_percent: Option<f64>,
+    /// Differences up to this count as none, in percent.
+    pub margin_percent: f64,
+    /// Cycles that the verdict rests on: those up to the look that gave it, or all.
+    pub cycles: u32,
+    /// Number of the cycle after which the verdict fell; absent if none fell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<u32>,
+    /// Cycles left out because a request of theirs failed.
+    pub degraded_cycles: u32,
+    /// `ln(candidate / baseline)` of each cycle's throughput, also of cycles after the
+    /// verdict.
+    pub cycle_log_ratios: Vec<f64>,
+    /// The p value of no difference as if the cycles had been looked at once: nominal,
+    /// no verdict rests on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nominal_p_value: Option<f64>,
+    /// Cycles that a run needs to tell a difference of the margin, judged from how much
+    /// these differ: a normal approximation for 90 % power. From 6 cycles on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_cycles: Option<u32>,
+    /// Wall-clock time of a cycle, in seconds: the median from one start to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycle_s: Option<f64>,
+    /// The difference that the planned cycles can tell, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detectable_percent: Option<f64>,
+    /// The typical request: the median over questions of the ratio of times per token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median: Option<Judgement>,
+    /// The time to the first token, per prompt token where both engines count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<Judgement>,
+    /// The time per output token after the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode: Option<Judgement>,
+    /// Output tokens over the latencies of their requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_to_end: Option<Judgement>,
+    /// The median latency of each cycle, where it has 10 requests on each engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_p50: Option<Judgement>,
+    /// The 90th percentile of the latency of each cycle, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_p90: Option<Judgement>,
+    /// The 99th percentile of the time to the first token over all cycles, where both
+    /// engines have the 459 requests that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token_p99: Option<TailJudgement>,
+    /// The 99th percentile of the latency over all cycles, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_p99: Option<TailJudgement>,
+    /// The p value of one engine failing no more often than the other (exact `McNemar`
+    /// test of paired requests), where a request failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors_p_value: Option<f64>,
+    /// Latencies far from those of the same engine and question, per engine. They count
+    /// like all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outliers: Vec<Outliers>,
+    /// What forbids a verdict whatever the numbers say, in words; absent if nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
+    /// Why the verdict is what it is, in words.
+    pub reason: String,
+    /// What limits the comparison, for example `length_mismatch`; `prony explain` has a
+    /// page on each.
+    pub flags: Vec<String>,
+    /// Whether both did the same work; absent if no request was answered by both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_work: Option<SameWork>,
+}
+
+/// What can be said of one side of the work, by the same rule as the verdict. It is not
+/// among the comparisons that the verdicts are adjusted for, and names no winner.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Judgement {
+    /// On the candidate.
+    pub verdict: Verdict,
+    /// By how much the candidate is faster, in percent of the baseline's speed:
+    /// Hodges-Lehmann estimate over cycles.
+    pub difference_percent: Option<f64>,
+    /// Its interval; absent where so few cycles give none.
+    pub interval: Option<Interval>,
+    /// Cycles that it rests on.
+    pub cycles: u32,
+}
+
+/// An interval, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Interval {
+    /// Lower end.
+    pub low_percent: f64,
+    /// Upper end.
+    pub high_percent: f64,
+    /// Confidence level that it attains, 0 to 1.
+    pub level: f64,
+}
+
+/// What can be said of a percentile over all cycles together: a permutation test that swaps
+/// the engines' labels cycle by cycle, once, of what had been measured in the end. It is not
+/// among the comparisons that the verdicts are adjusted for, and names no winner. It finds
+/// large differences only, and never says `equivalent`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TailJudgement {
+    /// On the candidate.
+    pub verdict: Verdict,
+    /// By how much the candidate is faster, in percent of the baseline's speed: the ratio of
+    /// the percentiles.
+    pub difference_percent: f64,
+    /// The two-sided p value of no difference.
+    pub p_value: f64,
+    /// Cycles that it rests on.
+    pub cycles: u32,
+}
+
+/// Latencies beyond Tukey's fences, of what is left when the medians of question and
+/// engine are taken away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Outliers {
+    /// The engine.
+    pub engine: String,
+    /// More than 1.5 and at most 3 interquartile ranges beyond the quartiles.
+    pub mild: u64,
+    /// More than 3.
+    pub far: u64,
+}
+
+/// Whether two engines did the same work: their answers to the same requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SameWork {
+    /// Pairs of successful answers to the same request of the same cycle.
+    pub pairs: u64,
+    /// Pairs whose answers are equal, over all pairs, 0 to 1. Reasoning is not compared.
+    pub identical_share: f64,
+    /// Characters that the answers of the other pairs have in common at their beginning,
+    /// median; absent if all are equal.
+    pub first_divergence_characters_p50: Option<f64>,
+    /// Who counted the lengths below: `engine`, or `tokenizer` if all of them were counted
+    /// independently.
+    pub lengths_by: String,
+    /// Output tokens of the baseline's answers in these pairs.
+    pub baseline_output_tokens: Option<Lengths>,
+    /// Output tokens of the candidate's answers in these pairs.
+    pub candidate_output_tokens: Option<Lengths>,
+    /// Questions (a prompt, with its image) of which both lengths are known.
+    pub questions: u32,
+    /// Those of them whose answers differ in length by more than 1 %, all their pairs taken
+    /// together.
+    pub questions_of_unequal_length: u32,
+    /// The largest such difference: the candidate's length over the baseline's less 1, in
+    /// percent.
+    pub largest_length_difference_percent: Option<f64>,
+    /// The largest difference in prompt tokens of one pair: the candidate's less the
+    /// baseline's, by the engines' own counts. A few tokens are another chat template; many
+    /// are another prompt, such as one without its image.
+    pub largest_prompt_difference_tokens: Option<i64>,
+}
+
+impl SameWork {
+    /// Whether the answers to every question are equally long, within 1 %. If not, what an
+    /// answer took as a whole is not comparable, and only what is per token is.
+    pub fn is_of_equal_length(&self) -> bool {
+        self.questions_of_unequal_length == 0
+    }
+}
+
+/// The lengths of answers in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Lengths {
+    /// Number of answers.
+    pub n: u64,
+    /// Shortest.
+    pub min: f64,
+    /// Median.
+    pub p50: f64,
+    /// Longest.
+    pub max: f64,
+}
+
+/// All comparisons of a run: every cell, model, `measure` stage and candidate that was
+/// planned. They are judged together by Holm's procedure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Family {
+    /// How many were planned.
+    pub comparisons: u32,
+    /// The chance of naming any winner that is none, at most, 0 to 1.
+    pub alpha: f64,
+    /// The chance of one claim of `equivalent` being wrong, at most; not adjusted.
+    pub alpha_equivalent: f64,
+    /// Comparisons that name a winner.
+    pub winners: u32,
+    /// Comparisons that are equivalent.
+    pub equivalent: u32,
+    /// The others.
+    pub inconclusive: u32,
+}
+
+/// A candidate against the baseline over several models: the geometric mean of the
+/// ratios. It takes no part in any verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Overall {
+    /// The baseline engine.
+    pub baseline: String,
+    /// The candidate engine.
+    pub candidate: String,
+    /// The point of the matrix; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    /// Id of the `measure` stage; absent when the cell has only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<String>,
+    /// Models in it.
+    pub models: u32,
+    /// The geometric mean of the ratios, minus 1, in percent. Absent if a model has no
+    /// verdict that can be trusted: the set of models is fixed before the run.
+    pub difference_percent: Option<f64>,
+    /// Its interval: of the mean log ratios of the cycles where the models share cycles,
+    /// else by the normal approximation.
+    pub interval: Option<Interval>,
+    /// Why there is no number, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

@@ -1,0 +1,194 @@
+//! One model on one engine.
+
+use super::{Client, Delivered};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One model on one engine: all cycles together, warm-up excluded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineResult {
+    /// The engine.
+    pub engine: String,
+    /// Cycles in which it was measured.
+    pub cycles: u32,
+    /// Requests that were due.
+    pub requests: u64,
+    /// Requests that succeeded by every rule.
+    pub succeeded: u64,
+    /// `succeeded / requests`, 0 to 1; absent without requests.
+    pub success_rate: Option<f64>,
+    /// Failed requests by class (`connect`, `timeout`, `http_4xx`, `http_5xx`,
+    /// `protocol`, `engine_error`, `truncated`, `empty`, `oom`, `crashed`).
+    pub errors: BTreeMap<String, u64>,
+    /// The first message of each class.
+    pub error_messages: BTreeMap<String, String>,
+    /// Generated tokens of successful requests.
+    pub output_tokens: u64,
+    /// Output tokens of successful requests over the time of *all* requests
+    /// (ratio of sums): a failed request costs time and brings no tokens.
+    pub output_tokens_per_sec: Option<f64>,
+    /// The throughput of each cycle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_cycle: Vec<CycleResult>,
+    /// From sending to the last byte, successful requests.
+    pub request_latency_ms: Option<Distribution>,
+    /// From sending to the first token.
+    pub time_to_first_token_ms: Option<Distribution>,
+    /// From sending to the first token of the answer itself, of requests with reasoning
+    /// before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_answer_token_ms: Option<Distribution>,
+    /// Gaps between arrivals of text, all successful requests together.
+    pub inter_token_latency_ms: Option<Distribution>,
+    /// `(latency - time to first token) / (tokens - 1)` per request.
+    pub time_per_output_token_ms: Option<Distribution>,
+    /// Output tokens per request.
+    pub output_tokens_per_request: Option<Distribution>,
+    /// Prompt tokens per request, where the engine says.
+    pub prompt_tokens_per_request: Option<Distribution>,
+    /// Prompt tokens that came from a prefix cache.
+    pub cached_tokens: u64,
+    /// Whether it kept to the state of the prefix cache that the pipeline asks for; absent
+    /// if it asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheCheck>,
+    /// Its count of tokens against an independent one; absent without a tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_check: Option<TokenCheck>,
+    /// Reasoning tokens of successful requests, where the engine names them; they are among
+    /// the output tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
+    /// Sum of the measure stages' wall-clock time.
+    pub total_time_s: f64,
+    /// From starting the engine to its being ready.
+    pub load_time_ms: Option<Distribution>,
+    /// Highest resident memory of its processes, sampled.
+    pub peak_memory_bytes: Option<u64>,
+    /// Processor time of its processes while measuring, in percent of one core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<f64>,
+    /// What the load client itself did; absent for engines inside a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
+    /// Whether the load that was asked for was delivered; absent for engines inside a
+    /// process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Delivered>,
+    /// How evenly text came, successful requests.
+    #[serde(default)]
+    pub cadence: Cadence,
+    /// Why generation stopped, counted.
+    pub finish_reasons: BTreeMap<String, u64>,
+    /// Models that the engine says it served.
+    pub served_models: Vec<String>,
+    /// Versions that the engine reported.
+    pub engine_versions: Vec<String>,
+    /// The answer to the first prompt, as a check that it is an answer.
+    pub sample_output: Option<String>,
+}
+
+/// What the counts of an engine say of its prefix cache, where a pipeline states a state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CacheCheck {
+    /// What follows from the rest.
+    pub outcome: CacheOutcome,
+    /// Successful requests that can show the state: with `cold` all, with `warm` those
+    /// whose prompt had been answered before, since the engine was loaded.
+    pub requests: u64,
+    /// Those of them for which the engine reports prompt tokens and cached tokens.
+    pub counted: u64,
+    /// Those of them that were not in that state.
+    pub broken: u64,
+    /// Cached tokens over prompt tokens of the counted requests, 0 to 1.
+    pub cached_share: Option<f64>,
+}
+
+/// Whether an engine kept to the state of the prefix cache that a measurement is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheOutcome {
+    /// It did, as far as its own counts of cached tokens say.
+    Kept,
+    /// It did not: the numbers are not of that state, and not valid.
+    Broken,
+    /// Nothing says: it does not report cached tokens, or no request could show them.
+    Unverified,
+}
+
+/// The engine's count of generated tokens against an independent one, made of the text with
+/// the model's tokenizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenCheck {
+    /// Successful requests that were counted both ways.
+    pub requests: u64,
+    /// Those of them whose counts differ by more than special tokens explain.
+    pub mismatched: u64,
+    /// Generated tokens of these requests by the engine's count, reasoning excluded.
+    pub engine_tokens: u64,
+    /// The same by the independent count.
+    pub counted_tokens: u64,
+    /// The largest difference of one request: the engine's count less the independent one.
+    pub largest_difference: i64,
+    /// Throughput by the independent count; absent unless all successful requests have one.
+    pub output_tokens_per_sec: Option<f64>,
+}
+
+/// One cycle of one engine. A cycle that was cut short is not there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CycleResult {
+    /// The cycle, from 1.
+    pub cycle: u32,
+    /// When its first measured request was due, in seconds since the run's start.
+    pub start_s: f64,
+    /// When its last measured request ended, in seconds since the run's start.
+    pub end_s: f64,
+    /// As [`EngineResult::output_tokens_per_sec`]; absent if something in the cycle failed, or
+    /// tokens are not counted or their count is not plausible.
+    pub output_tokens_per_sec: Option<f64>,
+}
+
+/// How evenly text comes, whatever the chunks: times until so many tokens had come do not
+/// depend on how an engine cuts them, gaps between chunks do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cadence {
+    /// From when a request was due until so many tokens (1, 8, 32, 128) had come, of the
+    /// requests that had so many and whose every arrival names its tokens. Nothing is
+    /// interpolated: empty where arrivals do not name their tokens.
+    pub time_to_tokens_ms: BTreeMap<u32, Distribution>,
+    /// Share of the time between first and last arrival that lies in gaps of more than five
+    /// times the median gap, over all requests; 0 to 1. Absent without gaps.
+    pub stall_ratio: Option<f64>,
+    /// Arrivals of text for each output token: below 1 an engine sends several tokens at a
+    /// time. Absent where an engine does not count tokens.
+    pub arrivals_per_token: Option<f64>,
+}
+
+/// A distribution. Percentiles are of type 7, and absent where there are too few samples:
+/// then the largest may well lie below them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Distribution {
+    /// Number of samples.
+    pub n: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub p50: f64,
+    /// Lower end of the order-statistic interval of the median, at a level of at least
+    /// 95 % for independent samples; absent with fewer than 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_low: Option<f64>,
+    /// Its upper end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_high: Option<f64>,
+    /// 90th percentile; absent with fewer than 44 samples.
+    pub p90: Option<f64>,
+    /// 99th percentile; absent with fewer than 459 samples.
+    #[serde(default)]
+    pub p99: Option<f64>,
+    /// Largest.
+    pub max: f64,
+}

@@ -1,0 +1,161 @@
+//! Bounds on metrics.
+
+use super::model::label;
+#[cfg(doc)]
+use super::{Distribution, EngineResult, ModelResult};
+use crate::words::{self, MISSING};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A bound on a metric, and whether one engine kept to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ThresholdResult {
+    /// What is bounded: the name of a field of [`EngineResult`].
+    pub metric: String,
+    /// Which field of its [`Distribution`], if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistic: Option<String>,
+    /// The least that is good enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// The most that is good enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// The engine.
+    pub engine: String,
+    /// The model.
+    pub model: String,
+    /// The point of the matrix; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    /// Id of the `measure` stage; absent when the cell has only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<String>,
+    /// What was measured, in the metric's unit.
+    pub value: Option<f64>,
+    /// Why there is no value, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+    /// Whether the value is there and within the bounds.
+    pub passed: bool,
+}
+
+impl ThresholdResult {
+    /// What reports call the measured thing, as [`ModelResult::label`].
+    pub fn label(&self) -> String {
+        label(&self.model, self.cell.as_deref(), self.measure.as_deref())
+    }
+
+    /// What is bounded, for example `request_latency_ms p90`.
+    pub fn what(&self) -> String {
+        match &self.statistic {
+            Some(statistic) => format!("{} {statistic}", self.metric),
+            None => self.metric.clone(),
+        }
+    }
+
+    /// The bound in words, for example `at least 50`.
+    pub fn bound(&self) -> String {
+        match (self.min, self.max) {
+            (Some(min), Some(max)) => format!("{min} to {max}"),
+            (Some(min), None) => format!("at least {min}"),
+            (None, Some(max)) => format!("at most {max}"),
+            (None, None) => MISSING.to_owned(),
+        }
+    }
+
+    /// The value as reports show it. One that misses its bound is never rounded
+    /// to it.
+    pub fn shown(&self) -> String {
+        let Some(value) = self.value else {
+            return MISSING.to_owned();
+        };
+        let rounded = words::number(value);
+        let mut bounds = [self.min, self.max].into_iter().flatten();
+        if !self.passed && bounds.any(|bound| words::number(bound) == rounded) {
+            return value.to_string();
+        }
+        rounded
+    }
+
+    /// `pass` or `FAIL`.
+    pub fn word(&self) -> &'static str {
+        if self.passed { "pass" } else { "FAIL" }
+    }
+
+    /// What came of it, as a sentence without a full stop.
+    pub fn sentence(&self) -> String {
+        let found = match self.value {
+            Some(_) => format!("is {}", self.shown()),
+            None => match &self.missing {
+                Some(why) => format!("has no value ({why})"),
+                None => "has no value".to_owned(),
+            },
+        };
+        let sentence = format!(
+            "{} on {}: {} {found}, {} is asked for",
+            self.label(),
+            self.engine,
+            self.what(),
+            self.bound()
+        );
+        words::one_line(&sentence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn threshold(value: Option<f64>, passed: bool) -> ThresholdResult {
+        ThresholdResult {
+            metric: "request_latency_ms".to_owned(),
+            statistic: Some("p90".to_owned()),
+            min: None,
+            max: Some(500.0),
+            engine: "e".to_owned(),
+            model: "m".to_owned(),
+            cell: Some("quant=q8".to_owned()),
+            measure: Some("burst".to_owned()),
+            value,
+            missing: None,
+            passed,
+        }
+    }
+
+    #[test]
+    fn thresholds_are_sentences() {
+        assert_eq!(
+            threshold(Some(812.4), false).sentence(),
+            "m · quant=q8 · burst on e: request_latency_ms p90 is 812.4, at most 500 is asked for"
+        );
+        assert_eq!(
+            threshold(None, false).sentence(),
+            "m · quant=q8 · burst on e: request_latency_ms p90 has no value, at most 500 is asked for"
+        );
+        let few = ThresholdResult {
+            missing: Some("7 samples are too few".to_owned()),
+            ..threshold(None, false)
+        };
+        assert!(
+            few.sentence()
+                .contains("has no value (7 samples are too few), at most")
+        );
+    }
+
+    #[test]
+    fn what_misses_a_bound_does_not_look_as_if_it_met_it() {
+        assert_eq!(threshold(Some(499.96), true).shown(), "500.0");
+        assert_eq!(threshold(Some(500.04), false).shown(), "500.04");
+    }
+
+    #[test]
+    fn bounds_are_words() {
+        let bound = |min, max| {
+            let it = threshold(None, false);
+            ThresholdResult { min, max, ..it }.bound()
+        };
+        assert_eq!(bound(Some(0.99), None), "at least 0.99");
+        assert_eq!(bound(Some(1.0), Some(2.5)), "1 to 2.5");
+    }
+}

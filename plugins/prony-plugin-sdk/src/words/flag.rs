@@ -1,0 +1,120 @@
+//! What limits a comparison.
+
+/// What limits a comparison: everything that [`Comparison::flags`] can hold.
+///
+/// [`Comparison::flags`]: crate::result::Comparison::flags
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flag {
+    /// Answers to the same question differ in length.
+    LengthMismatch,
+    /// An engine's count of tokens cannot be right.
+    TokenMismatch,
+    /// Too few requests succeeded.
+    LowSuccessRate,
+    /// Too many cycles have a failure.
+    DegradedCycles,
+    /// Each engine was started once.
+    SingleStart,
+    /// Sums and medians give different verdicts.
+    OutlierSensitive,
+    /// The machine became steadily faster or slower.
+    ThermalRamp,
+    /// The machine's speed changed at one point.
+    ThrottleStep,
+    /// The second engine of a cycle was affected by the first.
+    CarryOver,
+}
+
+impl Flag {
+    /// All of them; those that withhold a verdict come first.
+    pub const ALL: [Self; 9] = [
+        Self::LengthMismatch,
+        Self::TokenMismatch,
+        Self::LowSuccessRate,
+        Self::DegradedCycles,
+        Self::SingleStart,
+        Self::OutlierSensitive,
+        Self::ThermalRamp,
+        Self::ThrottleStep,
+        Self::CarryOver,
+    ];
+
+    /// As in results; `prony explain` has a page by that name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LengthMismatch => "length_mismatch",
+            Self::TokenMismatch => "token_mismatch",
+            Self::LowSuccessRate => "low_success_rate",
+            Self::DegradedCycles => "degraded_cycles",
+            Self::SingleStart => "single-start",
+            Self::OutlierSensitive => "outlier_sensitive",
+            Self::ThermalRamp => "thermal_ramp",
+            Self::ThrottleStep => "throttle_step",
+            Self::CarryOver => "carry_over",
+        }
+    }
+
+    /// What it means, as a sentence.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::LengthMismatch => {
+                "The engines generated answers of different length, so they did not do the same \
+                 work; compare time per output token and time to first token, not throughput."
+            }
+            Self::TokenMismatch => {
+                "An engine counts more tokens than its answers have bytes, so its count cannot be \
+                 right."
+            }
+            Self::LowSuccessRate => "Too many requests failed for a winner to be named.",
+            Self::DegradedCycles => "Too many cycles have a failure for a winner to be named.",
+            Self::SingleStart => {
+                "Each engine was started once, so what was found may be the luck of that start."
+            }
+            Self::OutlierSensitive => {
+                "Throughput and the typical request disagree: a few requests decide the verdict."
+            }
+            Self::ThermalRamp => {
+                "The machine became steadily faster or slower during the run, as it does when it \
+                 heats up."
+            }
+            Self::ThrottleStep => {
+                "The machine's speed changed abruptly during the run, as it does when it throttles."
+            }
+            Self::CarryOver => {
+                "Whichever engine ran second was affected by the first; longer pauses between \
+                 visits help."
+            }
+        }
+    }
+
+    /// The flag of this name; `single_start` and `single-start` are one. `None` of those that
+    /// this version does not know.
+    pub fn named(name: &str) -> Option<Self> {
+        let plain = |name: &str| name.to_ascii_lowercase().replace('-', "_");
+        let wanted = plain(name);
+        Self::ALL
+            .into_iter()
+            .find(|flag| plain(flag.name()) == wanted)
+    }
+}
+
+/// What the flag of this name means, as a sentence; `None` of those that this version does
+/// not know.
+pub fn flag(name: &str) -> Option<&'static str> {
+    Flag::named(name).map(Flag::meaning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_found_by_name() {
+        for flag in Flag::ALL {
+            assert_eq!(Flag::named(flag.name()), Some(flag));
+            assert!(flag.meaning().ends_with('.'));
+        }
+        assert_eq!(Flag::named("Single_Start"), Some(Flag::SingleStart));
+        assert_eq!(flag("from_the_future"), None);
+    }
+}

@@ -1,0 +1,313 @@
+//! What is said of a model.
+
+use super::{MISSING, count, number, one_line, optional};
+use crate::result::{Comparison, EngineResult, Failure, ModelResult, Outcome, Verdict};
+
+/// How far one model came on one engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// There is a throughput to show.
+    Measured,
+    /// There is none because something failed.
+    Failed,
+    /// There is none because nothing was tried.
+    NotMeasured,
+}
+
+impl ModelResult {
+    /// The numbers of `engine`, if it was visited.
+    pub fn engine(&self, engine: &str) -> Option<&EngineResult> {
+        self.engines.iter().find(|result| result.engine == engine)
+    }
+
+    /// How far the model came on `engine`.
+    pub fn state(&self, engine: &str) -> State {
+        let result = self.engine(engine);
+        let works =
+            |result: &EngineResult| result.succeeded > 0 && result.output_tokens_per_sec.is_some();
+        if result.is_some_and(works) {
+            State::Measured
+        } else if result.is_some_and(|result| result.requests > 0)
+            || self.failures.iter().any(|failure| failure.engine == engine)
+        {
+            State::Failed
+        } else {
+            State::NotMeasured
+        }
+    }
+
+    /// Throughput on `engine` in tokens per second, `failed` or [`MISSING`].
+    pub fn throughput(&self, engine: &str) -> String {
+        match (self.state(engine), self.engine(engine)) {
+            (State::Measured, Some(result)) => optional(result.output_tokens_per_sec, number),
+            (State::Failed, _) => "failed".to_owned(),
+            _ => MISSING.to_owned(),
+        }
+    }
+
+    /// What belongs into a winner column: names, `equivalent` or `inconclusive`.
+    /// `None` if nothing was to be compared.
+    ///
+    /// Candidates are compared with the baseline, not with each other. So with
+    /// more than one candidate there may be several names: all that beat the
+    /// baseline, or the baseline and all that are equivalent to it.
+    pub fn winner(&self) -> Option<String> {
+        let measured =
+            |comparison: &&Comparison| self.state(&comparison.candidate) == State::Measured;
+        let comparisons: Vec<&Comparison> = match self.comparisons.as_slice() {
+            [] => {
+                let any = self
+                    .engines
+                    .iter()
+                    .any(|result| self.state(&result.engine) == State::Measured);
+                return (any && self.engines.len() > 1)
+                    .then(|| Verdict::Inconclusive.word().to_owned());
+            }
+            [only] => vec![only],
+            several => several.iter().filter(measured).collect(),
+        };
+        let having = |verdict: Verdict| {
+            comparisons
+                .iter()
+                .filter(move |comparison| comparison.verdict == verdict)
+        };
+        let inconclusive = Some(Verdict::Inconclusive.word().to_owned());
+        let Some(first) = comparisons.first() else {
+            return inconclusive;
+        };
+        if having(Verdict::Inconclusive).next().is_some() {
+            return inconclusive;
+        }
+        let leaders: Vec<String> = if having(Verdict::Faster).next().is_some() {
+            having(Verdict::Faster)
+                .map(|comparison| one_line(&comparison.candidate))
+                .collect()
+        } else if having(Verdict::Slower).next().is_some() {
+            let equals =
+                having(Verdict::Equivalent).map(|comparison| one_line(&comparison.candidate));
+            std::iter::once(one_line(&first.baseline))
+                .chain(equals)
+                .collect()
+        } else {
+            return Some(Verdict::Equivalent.word().to_owned());
+        };
+        Some(leaders.join(", "))
+    }
+
+    /// What went wrong, one sentence without a full stop per problem. A failure
+    /// that repeats is told once.
+    pub fn problems(&self) -> Vec<String> {
+        let mut told: Vec<(&Failure, u64)> = Vec::new();
+        for failure in &self.failures {
+            let same = |(first, _): &&mut (&Failure, u64)| {
+                (&first.engine, &first.stage, &first.message)
+                    == (&failure.engine, &failure.stage, &failure.message)
+            };
+            match told.iter_mut().find(same) {
+                Some((_, times)) => *times += 1,
+                None => told.push((failure, 1)),
+            }
+        }
+        let stages = told.into_iter().map(|(failure, times)| {
+            let cycle = match times {
+                1 => format!("cycle {}", failure.cycle),
+                _ => format!("{times} times, first in cycle {}", failure.cycle),
+            };
+            let (engine, stage) = (one_line(&failure.engine), one_line(&failure.stage));
+            let message = one_line(&failure.message);
+            // A model that cannot be had has failed before any engine or cycle.
+            if failure.engine.is_empty() {
+                return format!("{stage} failed: {message}");
+            }
+            format!("{engine} failed in {stage}, {cycle}: {message}")
+        });
+        let requests = self.engines.iter().flat_map(|result| {
+            result.errors.iter().map(|(class, times)| {
+                let first = result
+                    .error_messages
+                    .get(class)
+                    .map(|message| format!(", first: {}", one_line(message)));
+                let (engine, times) = (one_line(&result.engine), count(*times, "request"));
+                format!(
+                    "{engine}: {times} failed with {}{}",
+                    one_line(class),
+                    first.unwrap_or_default()
+                )
+            })
+        });
+        stages.chain(requests).collect()
+    }
+}
+
+impl Outcome {
+    /// The outcome as one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Running => "running",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::Interval;
+
+    fn comparison(verdict: Verdict, difference: f64, low: f64, high: f64) -> Comparison {
+        Comparison {
+            baseline: "A".to_owned(),
+            candidate: "B".to_owned(),
+            verdict,
+            winner: None,
+            difference_percent: Some(difference),
+            interval: Some(Interval {
+                low_percent: low,
+                high_percent: high,
+                level: 0.95,
+            }),
+            pooled_difference_percent: None,
+            margin_percent: 2.0,
+            cycles: 11,
+            degraded_cycles: 0,
+            cycle_log_ratios: Vec::new(),
+            reason: "the interval contains 0 and exceeds ±2 %".to_owned(),
+            flags: Vec::new(),
+            within_margin: low > -2.0 && high < 2.0,
+            ..Comparison::default()
+        }
+    }
+
+    fn model(verdicts: &[(&str, Verdict)]) -> ModelResult {
+        let engine = |name: &str| EngineResult {
+            engine: name.to_owned(),
+            succeeded: 1,
+            requests: 1,
+            output_tokens_per_sec: Some(1.0),
+            by_cycle: Vec::new(),
+            cycles: 1,
+            success_rate: Some(1.0),
+            errors: [].into(),
+            error_messages: [].into(),
+            output_tokens: 1,
+            request_latency_ms: None,
+            time_to_first_token_ms: None,
+            time_to_first_answer_token_ms: None,
+            inter_token_latency_ms: None,
+            time_per_output_token_ms: None,
+            output_tokens_per_request: None,
+            prompt_tokens_per_request: None,
+            cached_tokens: 0,
+            cache: None,
+            token_check: None,
+            reasoning_tokens: None,
+            total_time_s: 1.0,
+            load_time_ms: None,
+            peak_memory_bytes: None,
+            cpu_percent: None,
+            client: None,
+            delivered: None,
+            cadence: crate::result::Cadence::default(),
+            finish_reasons: [].into(),
+            served_models: Vec::new(),
+            engine_versions: Vec::new(),
+            sample_output: None,
+        };
+        ModelResult {
+            id: "m".to_owned(),
+            size: None,
+            path: None,
+            sha256: None,
+            revision: None,
+            tape: None,
+            cell: None,
+            measure: None,
+            warmup_requests: 0,
+            requests_per_visit: 1,
+            concurrency: 1,
+            arrival: None,
+            seconds: None,
+            cache: None,
+            engines: std::iter::once("A")
+                .chain(verdicts.iter().map(|(name, _)| *name))
+                .map(engine)
+                .collect(),
+            noise_floor: None,
+            comparisons: verdicts
+                .iter()
+                .map(|(name, verdict)| Comparison {
+                    candidate: (*name).to_owned(),
+                    ..comparison(*verdict, 0.0, 0.0, 0.0)
+                })
+                .collect(),
+            failures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_problem_that_repeats_is_told_once() {
+        let mut model = model(&[("B", Verdict::Inconclusive)]);
+        let failure = |cycle, message: &str| Failure {
+            engine: "B".to_owned(),
+            cycle,
+            stage: "load".to_owned(),
+            message: message.to_owned(),
+        };
+        model.failures = vec![
+            failure(2, "out of\nmemory"),
+            failure(3, "killed"),
+            failure(4, "out of\nmemory"),
+        ];
+        model.engines[1].errors = [("timeout".to_owned(), 1), ("truncated".to_owned(), 2)].into();
+        model.engines[1].error_messages = [("timeout".to_owned(), "30 s".to_owned())].into();
+        assert_eq!(
+            model.problems(),
+            [
+                "B failed in load, 2 times, first in cycle 2: out of memory",
+                "B failed in load, cycle 3: killed",
+                "B: 1 request failed with timeout, first: 30 s",
+                "B: 2 requests failed with truncated",
+            ]
+        );
+    }
+
+    #[test]
+    fn winners_are_only_what_the_verdicts_allow() {
+        use Verdict::{Equivalent, Faster, Inconclusive, Slower};
+        let winner = |verdicts: &[(&str, Verdict)]| model(verdicts).winner();
+        assert_eq!(winner(&[]), None);
+        assert_eq!(winner(&[("B", Faster)]).as_deref(), Some("B"));
+        assert_eq!(winner(&[("B", Slower)]).as_deref(), Some("A"));
+        assert_eq!(winner(&[("B", Equivalent)]).as_deref(), Some("equivalent"));
+        assert_eq!(
+            winner(&[("B", Inconclusive)]).as_deref(),
+            Some("inconclusive")
+        );
+        assert_eq!(
+            winner(&[("B", Faster), ("C", Slower)]).as_deref(),
+            Some("B")
+        );
+        assert_eq!(
+            winner(&[("B", Faster), ("C", Faster)]).as_deref(),
+            Some("B, C")
+        );
+        assert_eq!(
+            winner(&[("B", Slower), ("C", Equivalent)]).as_deref(),
+            Some("A, C")
+        );
+        assert_eq!(
+            winner(&[("B", Equivalent), ("C", Equivalent)]).as_deref(),
+            Some("equivalent")
+        );
+        assert_eq!(
+            winner(&[("B", Faster), ("C", Inconclusive)]).as_deref(),
+            Some("inconclusive")
+        );
+        let mut failed = model(&[("B", Faster), ("C", Inconclusive)]);
+        failed.engines[2].succeeded = 0;
+        assert_eq!(failed.state("C"), State::Failed);
+        assert_eq!(failed.winner().as_deref(), Some("B"));
+    }
+}

@@ -40,6 +40,7 @@ pub use result::{result, result_of};
 pub use runner::{Finished, Options, Runner};
 pub use step::name as step_name;
 pub use subject::redacted;
+pub use tape::source as source_of_prompts;
 
 /// Why a run could not go on at all. Failures of engines and models are no
 /// errors: they are part of the result.

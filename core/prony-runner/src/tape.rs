@@ -122,7 +122,7 @@ pub(crate) fn is_cold(cell: &Cell) -> bool {
 }
 
 /// Where the prompts come from, in words; `None` if they are in the pipeline.
-pub(crate) fn source(workload: &Workload) -> Option<String> {
+pub fn source(workload: &Workload) -> Option<String> {
     if let Some(dataset) = &workload.dataset {
         let which = match dataset.limit {
             Some(limit) => format!("the first {}", count(limit.into(), "conversation")),

@@ -3,7 +3,7 @@
 use crate::table::{Column, Kind, Section, render};
 use crate::text::{shorten, wrap};
 use prony_plugin_sdk::result::{
-    Comparison, Distribution, EngineResult, ModelResult, RunResult, ThresholdResult,
+    Comparison, Distribution, EngineResult, ModelResult, RunResult, ThresholdResult, Workload,
 };
 use prony_plugin_sdk::words::{self, MISSING, State, count, number, one_line};
 
@@ -107,17 +107,31 @@ fn heading(result: &RunResult, width: usize) -> String {
         cells => format!("{} with ", count(cells, "cell")),
     };
     let requests = format!(
-        "{cells}{}; {} a visit ({} first as warm-up), {}, {} at most",
+        "{cells}{}; {} a visit ({} first as warm-up), {}, {}",
         result.cycles_sentence(),
         range(groups().map(|it| it.requests_per_visit), "request"),
         range(groups().map(|it| it.warmup_requests), ""),
         sending(&result.models),
-        range(
-            std::iter::once(work).chain(own).map(|it| it.max_tokens),
-            "token"
-        )
+        sent(&std::iter::once(work).chain(own).collect::<Vec<_>>())
     );
     wrap("", &title, width) + &wrap("", &machine, width) + &wrap("", &requests, width)
+}
+
+/// Where prompts come from, or how long answers may be where the pipeline says both.
+fn sent(workloads: &[&Workload]) -> String {
+    let mut sources: Vec<String> = Vec::new();
+    for source in workloads.iter().filter_map(|it| it.source.as_deref()) {
+        let source = one_line(source);
+        if !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+    // Prompts from elsewhere may have limits of their own.
+    if sources.is_empty() {
+        let limits = workloads.iter().map(|it| it.max_tokens);
+        return format!("{} at most", range(limits, "token"));
+    }
+    sources.join(", ")
 }
 
 /// `4 at a time`, or how an open loop sends.

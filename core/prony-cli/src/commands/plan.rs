@@ -52,6 +52,9 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     if let Some(cycles) = cycles(&pipeline) {
         println!("{cycles}");
     }
+    for source in sources(&pipeline) {
+        println!("sends {source}");
+    }
     println!(
         "{}",
         time(&planned, &arguments.results.display().to_string())
@@ -63,6 +66,18 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     visits(&plan);
     println!("   report: {}", planned.report.join(", "));
     Ok(Exit::Ok)
+}
+
+/// Where prompts come from that are not in the pipeline, each once.
+fn sources(pipeline: &Pipeline) -> Vec<String> {
+    let mut sources = Vec::new();
+    for cell in &pipeline.cells {
+        let source = prony_runner::source_of_prompts(&cell.workload);
+        if let Some(source) = source.filter(|it| !sources.contains(it)) {
+            sources.push(source);
+        }
+    }
+    sources
 }
 
 /// The steps of `setup`, in order.

@@ -75,6 +75,8 @@ impl Side<'_> {
         if !keys.is_empty() {
             let told = format!("workload ({})", keys.join(", "));
             unlike.add(&told, "one", "another", true);
+        } else if let (Some(one), Some(two)) = (&self.group.tape, &other.group.tape) {
+            unlike.forbid("what was sent (tape)", one.clone(), two.clone());
         }
         let model = |side: &Self| {
             let revision = side.group.revision.as_ref();

@@ -455,7 +455,7 @@ fn turns_wait_for_room_and_those_after_the_end_are_not_due() {
     // All begin, and have no time for more than a turn.
     let (exchanges, usage) = run(Load {
         sessions,
-        think: Duration::from_secs(3600),
+        think: Duration::from_hours(1),
         until: Some(Duration::from_secs(30)),
         arrival: open(3),
         ..load(&server, 9, 4)
@@ -483,7 +483,7 @@ fn a_turn_follows_one_that_failed() {
         });
         let server = server.expect("a server");
         let (exchanges, usage) = run(Load {
-            sessions: vec![0..3],
+            sessions: std::iter::once(0..3).collect(),
             arrival,
             ..load(&server, 3, 4)
         });

@@ -238,7 +238,7 @@ fn turns_of_a_session_follow_one_another_and_wait_for_room() {
         max_in_flight: 4,
     };
     short.sessions = vec![0..3, 3..6];
-    short.think = Duration::from_secs(3600);
+    short.think = Duration::from_hours(1);
     short.until = Some(LIMIT);
     let (exchanges, usage) = all(pipe.start(short));
     assert_eq!(exchanges.into_keys().collect::<Vec<_>>(), [0, 3]);

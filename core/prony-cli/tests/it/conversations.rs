@@ -246,8 +246,6 @@ fn a_stage_may_begin_and_end_within_a_conversation() {
 #[test]
 fn the_user_thinks_between_turns_and_not_between_conversations() {
     let scratch = scratch();
-    // An hour between conversations would be noticed; half a second is told apart from it
-    // by its lower bound alone.
     let think = Duration::from_millis(500);
     for engine in [truth(&[]), synthetic()] {
         let run = scratch
@@ -263,6 +261,17 @@ fn the_user_thinks_between_turns_and_not_between_conversations() {
             let gap = ns(&requests[next], "sent_ns") - ns(&requests[before], "end_ns");
             assert!(u128::from(gap) >= think.as_nanos(), "{gap}");
         }
+    }
+    // Nobody waits between conversations: this would take days.
+    scratch.write("conversations.jsonl", "{\"prompt\":\"a1\"}\n".repeat(3));
+    for engine in [truth(&[]), synthetic()] {
+        scratch
+            .run(
+                &six([("engine", engine)])
+                    .with("workload.max_tokens", 2)
+                    .with("workload.dataset.think", "24h"),
+            )
+            .exits(0);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::quantile::median;
 use super::warmup::squares;
-use statrs::distribution::{ContinuousCDF as _, Normal};
+use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 
 /// Kendall's rank correlation with time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -100,6 +100,22 @@ pub struct Split {
     pub squares: f64,
     /// Sum of squared deviations from one mean.
     pub squares_unsplit: f64,
+}
+
+impl Split {
+    /// Two-sided p value of Student's t test for the shift between the two parts of `n`
+    /// values, as if the place had been known before.
+    pub fn p_value(&self, n: usize) -> f64 {
+        let freedom = n as f64 - 2.0;
+        let between = (self.squares_unsplit - self.squares).max(0.0);
+        let t = (between / (self.squares / freedom)).sqrt();
+        if t.is_nan() || freedom <= 0.0 {
+            return 1.0;
+        }
+        let student =
+            StudentsT::new(0.0, 1.0, freedom).expect("the degrees of freedom are positive");
+        2.0 * student.sf(t)
+    }
 }
 
 /// Splits `y` where the squared deviations from two means are least, with at least

@@ -17,6 +17,7 @@ use prony_metrics::statistics::warnings::{
 use prony_metrics::statistics::{Decision, Rule, Sequential, pilot};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng as _, SeedableRng as _};
+use statrs::distribution::{ContinuousCDF as _, Normal};
 
 fn decision(d: &[f64], rule: Rule) -> (Decision, usize) {
     let look = Sequential::new(rule).judge(d).expect("cycles");
@@ -279,6 +280,34 @@ fn drift_is_named() {
     let last = per_cycle(&requests(20, |cycle| if cycle == 19 { 1.04 } else { 1.0 }));
     assert_eq!(throttle_step(&last), None);
     assert_eq!((thermal_ramp(&[]), throttle_step(&[])), (None, None));
+}
+
+/// How many of `runs` runs of `cycles` cycles have a step, where cycles differ by 3 % and
+/// the second half is slower by `shift`.
+fn steps(runs: u32, cycles: u32, shift: f64) -> u32 {
+    let mut random = Pcg64Mcg::seed_from_u64(u64::from(cycles));
+    let mut uniform = move || (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+    let normal = Normal::new(0.0, 0.03).expect("a distribution");
+    let mut run = || {
+        let mut cycle = |cycle: u32| {
+            let noise = normal.inverse_cdf(uniform().max(1e-12));
+            let slower = if cycle < cycles / 2 { 0.0 } else { shift };
+            (f64::from(cycle), noise + slower)
+        };
+        let points: Vec<(f64, f64)> = (0..cycles).map(&mut cycle).collect();
+        throttle_step(&points).is_some()
+    };
+    (0..runs).map(|_| u32::from(run())).sum()
+}
+
+#[test]
+fn cycles_that_differ_anyway_are_no_step() {
+    for cycles in [6, 12, 40] {
+        // At most 1 % of them, and three standard errors of 2,000 runs.
+        let named = steps(2000, cycles, 0.0);
+        assert!(named <= 20 + 13, "{named} of 2000 with {cycles} cycles");
+    }
+    assert!(steps(200, 20, 0.1) >= 190);
 }
 
 #[test]

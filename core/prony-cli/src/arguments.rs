@@ -583,7 +583,7 @@ pub(crate) struct TruthServer {
     #[arg(long)]
     pub(crate) require_image: bool,
     /// Leave images out of the prompt, as a server of a text model does.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "require_image")]
     pub(crate) drop_images: bool,
     /// Write a line of JSON about each answer to this file: when its request had come, and
     /// when each write was made and was due, in nanoseconds of the monotonic clock.

@@ -18,7 +18,7 @@ pub(crate) mod validate;
 use crate::arguments::{Arguments, Global, TruthServer, TruthStdio};
 use crate::{Exit, Failure, Outcome, output, plugins};
 use clap::CommandFactory as _;
-use prony_truth_server::{Config, Fault, Identity, Log, StdioConfig, StdioFault};
+use prony_truth_server::{Config, Fault, Identity, Images, Log, StdioConfig, StdioFault};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
@@ -100,8 +100,11 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
         fault,
         fault_from: server.fault_from,
         stall: Duration::from_millis(server.stall_ms),
-        require_image: server.require_image,
-        drop_images: server.drop_images,
+        images: match (server.require_image, server.drop_images) {
+            (true, _) => Images::Required,
+            (_, true) => Images::Dropped,
+            _ => Images::Counted,
+        },
         threads: server.threads,
         log,
     };

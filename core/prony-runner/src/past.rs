@@ -42,10 +42,12 @@ fn took(events: &[Event]) -> Option<Past> {
     let mut under_way: HashMap<&str, UnderWay> = HashMap::new();
     for event in events {
         match event {
-            Event::Stage { stage, visit, .. } if stage == "load" => {
-                if let Some(visit) = visit {
-                    under_way.insert(&visit.engine, UnderWay::default());
-                }
+            Event::Stage {
+                stage,
+                visit: Some(visit),
+                ..
+            } if stage == "load" => {
+                under_way.insert(&visit.engine, UnderWay::default());
             }
             Event::Request(record) => {
                 let of = under_way.entry(&record.place.engine).or_default();

@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(sent(1.0, None), [0, 500, 3_000]);
         assert_eq!(sent(2.0, None), [0, 250, 1_500]);
         assert_eq!(sent(1.0, Some(3_000)), [0, 500]);
-        let mut sessions = vec![0..1];
+        let mut sessions = vec![0..1, 1..2];
         assert!(arrival(replay(1.0), 7, &mut sessions, None, |_| None).is_err());
     }
 

@@ -95,15 +95,24 @@ pub struct Config {
     pub fault_from: u32,
     /// How long [`Fault::Stall`] and [`Fault::SlowHeaders`] take.
     pub stall: Duration,
-    /// A request without an image is answered with HTTP 400, so that an answer
-    /// proves that an image arrived.
-    pub require_image: bool,
-    /// Images are looked at and left out of the prompt.
-    pub drop_images: bool,
+    /// What becomes of images.
+    pub images: Images,
     /// Threads (at least 1). Connections are given to them in turn.
     pub threads: usize,
     /// Where it is kept what was done.
     pub log: Log,
+}
+
+/// What becomes of the images of requests. All are looked at, whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// They count as tokens of the prompt.
+    Counted,
+    /// The same, and a request without one is answered with HTTP 400, so that an answer
+    /// proves that an image arrived.
+    Required,
+    /// They are left out of the prompt.
+    Dropped,
 }
 
 impl Default for Config {
@@ -125,8 +134,7 @@ impl Default for Config {
             fault: None,
             fault_from: 0,
             stall: Duration::from_secs(3),
-            require_image: false,
-            drop_images: false,
+            images: Images::Counted,
             threads: 1,
             log: Log::none(),
         }

@@ -1,6 +1,6 @@
 //! What a prompt costs.
 
-use crate::{Config, IMAGE_TOKENS, PROMPT_TOKENS, images};
+use crate::{Config, IMAGE_TOKENS, Images, PROMPT_TOKENS, images};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -41,10 +41,13 @@ pub(crate) struct Cost {
 /// Counts the prompt of `request`, or tells what is wrong with it.
 pub(crate) fn cost(request: &Value, config: &Config, cache: &PrefixCache) -> Result<Cost, String> {
     let images = images::count(request)?;
-    if images == 0 && config.require_image {
+    if images == 0 && config.images == Images::Required {
         return Err("an image is required".to_owned());
     }
-    let images = if config.drop_images { 0 } else { images };
+    let images = match config.images {
+        Images::Dropped => 0,
+        Images::Counted | Images::Required => images,
+    };
     let words = || texts(request).flat_map(str::split_whitespace);
     let text = if config.prompt_tokens == PromptTokens::Words || config.prefix_cache {
         let messages = request["messages"].as_array().map_or(0, Vec::len);

@@ -1,6 +1,6 @@
 //! What the server answers to requests with images, over HTTP.
 
-use prony_truth_server::{Config, IMAGE_TOKENS, PROMPT_TOKENS, serve};
+use prony_truth_server::{Config, IMAGE_TOKENS, Images, PROMPT_TOKENS, serve};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";
 
-fn server(require_image: bool) -> SocketAddr {
+fn server(images: Images) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let config = Config {
         tokens: 2,
         time_to_first_token: Duration::ZERO,
         inter_token_latency: Duration::ZERO,
-        require_image,
+        images,
         ..Config::default()
     };
     std::thread::spawn(move || serve(&listener, config));
@@ -51,7 +51,7 @@ fn chat(server: SocketAddr, urls: &[&str]) -> (u16, String) {
 
 #[test]
 fn each_image_costs_its_tokens() {
-    let server = server(false);
+    let server = server(Images::Counted);
     for images in 0..3 {
         let (status, answer) = chat(server, &vec![PNG; images as usize]);
         assert_eq!(status, 200, "{answer}");
@@ -67,7 +67,7 @@ fn each_image_costs_its_tokens() {
 #[test]
 fn what_is_no_image_is_a_bad_request() {
     for url in ["http://h/a.png", "data:image/png;base64,AAAA"] {
-        let (status, answer) = chat(server(false), &[PNG, url]);
+        let (status, answer) = chat(server(Images::Counted), &[PNG, url]);
         assert_eq!(status, 400, "{answer}");
         assert!(answer.contains("{\"error\":{\"message\":\"an "), "{answer}");
     }
@@ -75,7 +75,7 @@ fn what_is_no_image_is_a_bad_request() {
 
 #[test]
 fn an_image_can_be_required() {
-    let server = server(true);
+    let server = server(Images::Required);
     assert_eq!(chat(server, &[PNG]).0, 200);
     for (status, answer) in [
         chat(server, &[]),
@@ -84,4 +84,14 @@ fn an_image_can_be_required() {
         assert_eq!(status, 400, "{answer}");
         assert!(answer.contains("an image is required"), "{answer}");
     }
+}
+
+#[test]
+fn dropped_images_cost_nothing_and_must_be_images_all_the_same() {
+    let server = server(Images::Dropped);
+    let (status, answer) = chat(server, &[PNG]);
+    assert_eq!(status, 200, "{answer}");
+    let tokens = format!("\"prompt_tokens\":{PROMPT_TOKENS},");
+    assert!(answer.contains(&tokens), "{answer}");
+    assert_eq!(chat(server, &["http://h/a.png"]).0, 400);
 }

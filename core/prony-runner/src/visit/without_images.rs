@@ -39,7 +39,8 @@ impl VisitRun<'_, '_> {
             shards: 1,
             duration: None,
             cache: None,
-            limit: None,
+            // All together: an engine that hangs is found out by what is measured.
+            limit: Some(self.cell.workload.request_timeout.to_std()),
             has_images: false,
         };
         attempt!(self.send_batch(&batch, running).await?);

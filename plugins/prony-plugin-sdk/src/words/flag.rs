@@ -62,8 +62,8 @@ impl Flag {
                  work; compare time per output token and time to first token, not throughput."
             }
             Self::TokenMismatch => {
-                "An engine counts more tokens than its answers have bytes, so its count cannot be \
-                 right."
+                "An engine counts more tokens than its answers have bytes, which cannot be right, \
+                 or not as many as the model's tokenizer."
             }
             Self::LowSuccessRate => "Too many requests failed for a winner to be named.",
             Self::DegradedCycles => "Too many cycles have a failure for a winner to be named.",

@@ -111,7 +111,10 @@ pub enum Event {
         /// The visit that asked.
         #[serde(flatten)]
         visit: Visit,
-        /// Prompts by index, and their tokens; empty if the engine does not say.
+        /// How many prompts the stage has.
+        prompts: u32,
+        /// Prompts by index, and their tokens; those that were asked and whose length the
+        /// engine said.
         prompt_tokens: Vec<(u32, u32)>,
     },
     /// A visit ended.

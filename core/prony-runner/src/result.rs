@@ -63,9 +63,13 @@ pub fn result(journal: &Journal) -> RunResult {
         Event::Pilot { .. } => pilot(event),
         Event::WithoutImages {
             visit,
+            prompts,
             prompt_tokens,
-        } if prompt_tokens.is_empty() => Some(format!(
-            "`{}` does not say how many tokens its prompts have, so it is not verified that images reached the model",
+        } if prompt_tokens.len() < *prompts as usize => Some(format!(
+            "{}: of {} of {}, `{}` does not say how long they are without images, or was not asked, so it is not verified that images reached the model",
+            visit.model,
+            *prompts as usize - prompt_tokens.len(),
+            count((*prompts).into(), "prompt"),
             visit.engine
         )),
         _ => None,

@@ -104,6 +104,11 @@ fn workload(cell: &Cell) -> Workload {
         stop: texts(&workload.stop),
         ignore_eos: workload.ignore_eos,
         request_timeout_ms: workload.request_timeout.to_std().as_millis() as u64,
+        think_ms: workload
+            .dataset
+            .as_ref()
+            .map(|dataset| dataset.think.to_std().as_millis() as u64)
+            .filter(|think_ms| *think_ms > 0),
     }
 }
 

@@ -46,7 +46,7 @@ impl Tape {
         seed: u64,
     ) -> Result<Self, String> {
         let workload = &cell.workload;
-        let prompts = prompts(workload, tokenizer, folder, seed)?;
+        let mut prompts = prompts(workload, tokenizer, folder, seed)?;
         if workload.api == Api::Completions && prompts.iter().any(|it| it.system.is_some()) {
             return Err(
                 "the dataset has system messages, which do not go with `api: completions`"
@@ -60,6 +60,13 @@ impl Tape {
             );
         }
         recorded(cell, &prompts)?;
+        let replays = |it: &Measure| matches!(it.arrival, Arrival::Replay(_));
+        if !cell.measures().any(replays) {
+            // Times that nothing rests on are no part of what is sent.
+            for prompt in &mut prompts {
+                prompt.at_ns = None;
+            }
+        }
         let content = Content {
             api: workload.api,
             system: workload.system.as_deref(),

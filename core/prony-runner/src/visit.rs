@@ -158,8 +158,9 @@ pub(crate) struct Visiting<'a> {
     engine_cpu_s: Option<f64>,
     /// The number of the last request over standard input.
     numbered: u64,
-    /// Tokens of prompts without their images, by the engine's count, once it was asked.
-    without_images: Option<BTreeMap<u32, u32>>,
+    /// Tokens of prompts without their images, by the engine's count, once it was asked; of
+    /// cold requests apart.
+    without_images: BTreeMap<bool, BTreeMap<u32, u32>>,
 }
 
 impl<'a> std::ops::Deref for VisitRun<'_, 'a> {
@@ -221,7 +222,7 @@ impl<'a> Visiting<'a> {
             windows: Vec::new(),
             engine_cpu_s: None,
             numbered: 0,
-            without_images: None,
+            without_images: BTreeMap::new(),
         })
     }
 }

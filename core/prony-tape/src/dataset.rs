@@ -79,8 +79,8 @@ struct Line {
     at_ms: Option<f64>,
 }
 
-/// The latest that a line can be due, in milliseconds: some 30 years.
-const LATEST_MS: f64 = 1e12;
+/// The latest that a line can be due, in milliseconds: a hundred days.
+const LATEST_MS: f64 = 8.64e9;
 /// The longest prompt that is made, in tokens.
 const LONGEST: u32 = 1_000_000;
 
@@ -144,7 +144,7 @@ fn conversation(number: usize, line: Line) -> Result<Conversation, String> {
         Some(at_ms) if (0.0..=LATEST_MS).contains(&at_ms) => Some((at_ms * 1e6) as u64),
         Some(at_ms) => {
             return Err(format!(
-                "`at_ms` is {at_ms}, expected milliseconds since the recording began"
+                "`at_ms` is {at_ms:e}, expected milliseconds since the recording began, at most {LATEST_MS:e}"
             ));
         }
     };

@@ -115,7 +115,8 @@ pub fn of_dataset(
         None => None,
     };
     let writer = tokenizer.as_ref().map(Writer::new).transpose();
-    let writer = writer.map_err(|error| at(1, error.to_string()))?;
+    let writer =
+        writer.map_err(|error| at(to_write.map_or(1, |first| first.line), error.to_string()))?;
     let mut seeds = Seeds(seed);
     let mut prompts = Vec::new();
     let mut bytes = 0;
@@ -125,6 +126,15 @@ pub fn of_dataset(
             let text = writer.text("", tokens, seeds.next());
             let text = text.map_err(|error| at(conversation.line, error.to_string()))?;
             bytes += text.len();
+            if bytes > MOST_BYTES {
+                return Err(at(
+                    conversation.line,
+                    format!(
+                        "the prompts up to here come to more than {} MiB: lower `limit`",
+                        MOST_BYTES >> 20
+                    ),
+                ));
+            }
             prompts.push(Prompt::new(
                 text,
                 conversation.max_tokens.unwrap_or(max_tokens),

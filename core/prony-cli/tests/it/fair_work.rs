@@ -155,7 +155,7 @@ fn an_image_that_does_not_reach_the_model_is_no_success() {
     }
     run.all_well("refuses");
     let warnings = run.result()["warnings"].to_string();
-    let unverified = "`refuses` does not say how many tokens its prompts have";
+    let unverified = "of 2 of 2 prompts, `refuses` does not say";
     assert!(warnings.contains(unverified), "{warnings}");
     assert!(!warnings.contains("`keeps` does not say"), "{warnings}");
 }

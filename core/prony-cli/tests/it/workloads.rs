@@ -129,3 +129,19 @@ fn synthetic_prompts_are_as_long_as_they_were_drawn() {
     assert!(left.iter().all(|it| (20..=60).contains(it)), "{left:?}");
     assert_eq!(run.result()["workload"]["source"], "4 synthetic prompts");
 }
+
+#[test]
+fn times_that_nothing_replays_are_no_part_of_what_is_sent() {
+    let scratch = Scratch::new();
+    let lines = |at: &str| {
+        let line = |text: &str| format!("{{\"prompt\":\"{text}\"{at}}}\n");
+        ["one", "two"].map(line).concat()
+    };
+    scratch.write("a.jsonl", lines(""));
+    scratch.write("b.jsonl", lines(",\"at_ms\":7"));
+    let of = |file: &str| {
+        let workload = json!({ "dataset": { "path": file, "limit": 2 }, "temperature": 0 });
+        scratch.run(&two(workload)).result()
+    };
+    assert_eq!(tape(&of("a.jsonl")), tape(&of("b.jsonl")));
+}

@@ -144,7 +144,9 @@ impl Shard {
             }
             Arrival::Open { offsets_ns, .. } => {
                 let all = (0..).zip(offsets_ns).skip(number).step_by(shards);
-                self.arrivals = all.map(|(session, at)| (session, start + at)).collect();
+                self.arrivals = all
+                    .map(|(session, at)| (session, start.saturating_add(*at)))
+                    .collect();
             }
         }
         self.serve();

@@ -60,7 +60,7 @@ impl Pace {
                 }
             }
             Arrival::Open { offsets_ns, .. } => {
-                let times = offsets_ns.iter().map(|offset| start_ns + offset);
+                let times = offsets_ns.iter().map(|at| start_ns.saturating_add(*at));
                 pace.arrivals = (0..).zip(times).take(load.sessions.len()).collect();
             }
         }

@@ -137,7 +137,8 @@ impl VisitRun<'_, '_> {
     fn is_cold(&self, batch: &Batch<'_>) -> bool {
         match batch.phase {
             Phase::Measure => batch.cache == Some(Cache::Cold),
-            Phase::Warmup => tape::is_cold(self.cell),
+            Phase::Warmup if batch.has_images => tape::is_cold(self.cell),
+            Phase::Warmup => batch.cache == Some(Cache::Cold),
         }
     }
 
@@ -210,7 +211,7 @@ impl VisitRun<'_, '_> {
             target: target.clone(),
             requests,
             sessions,
-            think: self.think(),
+            think: self.think(batch),
             arrival,
             timeout: self.cell.workload.request_timeout.to_std(),
             until: batch.duration,
@@ -249,7 +250,7 @@ impl VisitRun<'_, '_> {
         let running = pipe.start(stdio::Load {
             requests,
             sessions,
-            think: self.think(),
+            think: self.think(batch),
             arrival,
             timeout: self.cell.workload.request_timeout.to_std(),
             until: batch.duration,
@@ -283,8 +284,9 @@ impl VisitRun<'_, '_> {
     }
 
     /// Between the end of a turn's answer and the next turn.
-    fn think(&self) -> Duration {
+    fn think(&self, batch: &Batch<'_>) -> Duration {
         let dataset = self.cell.workload.dataset.as_ref();
+        let dataset = dataset.filter(|_| batch.has_images);
         dataset.map_or(Duration::ZERO, |dataset| dataset.think.to_std())
     }
 
@@ -459,7 +461,7 @@ impl VisitRun<'_, '_> {
             let think = if begun.contains(&index) {
                 Duration::ZERO
             } else {
-                self.think()
+                self.think(batch)
             };
             let at = tokio::time::Instant::now() + think;
             if until.is_some_and(|until| at > until) {
@@ -528,10 +530,10 @@ impl VisitRun<'_, '_> {
         let max_tokens = self.tape.prompt(batch.first + index).max_tokens;
         let mut record = Record::judge(self.place(batch, index), seen, said, max_tokens);
         if !batch.has_images {
-            self.see_without_image(&record);
+            self.see_without_image(batch, &record);
             return Ok(record.ok());
         }
-        self.hold_to_image(&mut record);
+        self.hold_to_image(batch, &mut record);
         if let (true, Some(tokenizer)) = (record.ok(), &self.tokenizer) {
             // One that cannot be counted is not checked.
             let counted = tokenizer.count(&record.text).ok();

@@ -1,85 +1,80 @@
 //! Whether images reach the model: a prompt has more tokens with an image than without.
 //!
 //! Before it measures, a visit asks each prompt once without its image. What the engine
-//! then says of the prompt's length is what requests with images are held against.
+//! then says of the prompt's length is what requests with images are held against. What
+//! tells cold requests apart may be a few tokens longer in one than in another, so of images
+//! that are dropped in a cold measure some are not found; many are, which is enough.
 
 use super::requests::Batch;
 use super::work::Stage;
 use super::{Running, Staged, VisitRun, attempt};
 use crate::journal::Event;
-use crate::tape;
-use prony_config::Arrival;
+use prony_config::{Arrival, Cache};
 use prony_metrics::record::{ErrorClass, Failed, Record};
 use prony_plan::Phase;
 use std::collections::BTreeMap;
 
 /// The most prompts that are asked without images; those beyond are not held to anything.
 const MOST: u32 = 16;
-/// By so many tokens two texts of the same words in another order may differ.
-const REORDERED: u32 = 4;
 
 impl VisitRun<'_, '_> {
-    /// Asks, once in a visit and if the workload has images. That it fails means that it is
+    /// Asks if the workload has images, once for each state of the cache. That it fails means that it is
     /// not known.
     pub(super) async fn ask_without_images(
         &mut self,
         stage: &Stage<'_>,
         running: &mut Running,
     ) -> Staged<()> {
-        if self.cell.workload.images.is_empty() || self.without_images.is_some() {
+        let cold = stage.cache == Some(Cache::Cold);
+        if self.cell.workload.images.is_empty() || self.without_images.contains_key(&cold) {
             return Ok(Ok(()));
         }
-        self.without_images = Some(BTreeMap::new());
+        self.without_images.insert(cold, BTreeMap::new());
+        let prompts = stage.requests.min(self.tape.prompts.len() as u32);
         let batch = Batch {
             phase: Phase::Warmup,
             stage: &stage.id,
             first: 0,
-            count: MOST.min(self.tape.prompts.len() as u32),
+            count: MOST.min(prompts),
             arrival: Arrival::Concurrency(1),
             shards: 1,
             duration: None,
-            cache: None,
+            cache: stage.cache,
             // All together: an engine that hangs is found out by what is measured.
             limit: Some(self.cell.workload.request_timeout.to_std()),
             has_images: false,
         };
         attempt!(self.send_batch(&batch, running).await?);
-        let known = self.without_images.iter().flatten();
+        let known = self.without_images.get(&cold).into_iter().flatten();
         let prompt_tokens = known.map(|(prompt, tokens)| (*prompt, *tokens)).collect();
         self.runner.tell(Event::WithoutImages {
             visit: self.visit.clone(),
+            prompts,
             prompt_tokens,
         })?;
         Ok(Ok(()))
     }
 
     /// Keeps the length of a prompt without its image.
-    pub(super) fn see_without_image(&mut self, record: &Record) {
+    pub(super) fn see_without_image(&mut self, batch: &Batch<'_>, record: &Record) {
         if let (true, Some(tokens)) = (record.ok(), record.prompt_tokens) {
-            let known = self.without_images.get_or_insert_default();
+            let cold = batch.cache == Some(Cache::Cold);
+            let known = self.without_images.entry(cold).or_default();
             known.insert(record.place.prompt, tokens);
         }
     }
 
     /// Fails a request whose image is not in its prompt.
-    pub(super) fn hold_to_image(&self, record: &mut Record) {
-        let known = self.without_images.as_ref();
-        let without = known.and_then(|known| known.get(&record.place.prompt));
-        let (Some(_), Some(with), Some(without), true) = (
-            record.place.image,
-            record.prompt_tokens,
-            without,
-            record.ok(),
-        ) else {
+    pub(super) fn hold_to_image(&self, batch: &Batch<'_>, record: &mut Record) {
+        if batch.phase != Phase::Measure || record.place.image.is_none() || !record.ok() {
             return;
-        };
-        // What tells cold requests apart stands elsewhere in the two.
-        let slack = if tape::is_cold(self.cell) {
-            REORDERED
-        } else {
-            0
-        };
-        if with <= without + slack {
+        }
+        let cold = batch.cache == Some(Cache::Cold);
+        let known = self.without_images.get(&cold);
+        let without = known.and_then(|known| known.get(&record.place.prompt));
+        if let (Some(with), Some(without)) = (record.prompt_tokens, without)
+            && with <= *without
+        {
             record.failed = Some(Failed::new(
                 ErrorClass::Protocol,
                 format!(

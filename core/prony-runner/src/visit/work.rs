@@ -20,7 +20,7 @@ pub(super) struct Stage<'v> {
     arrival: Arrival,
     shards: u32,
     duration: Option<Duration>,
-    cache: Option<Cache>,
+    pub(super) cache: Option<Cache>,
     timeout: Option<Duration>,
 }
 

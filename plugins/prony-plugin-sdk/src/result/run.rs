@@ -80,6 +80,9 @@ pub struct Workload {
     pub ignore_eos: bool,
     /// Limit of one request.
     pub request_timeout_ms: u64,
+    /// Between the turns of a conversation; absent without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub think_ms: Option<u64>,
 }
 
 /// An image that was sent.

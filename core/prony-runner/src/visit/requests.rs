@@ -136,9 +136,8 @@ impl VisitRun<'_, '_> {
     /// those must not fill it with what they share.
     fn is_cold(&self, batch: &Batch<'_>) -> bool {
         match batch.phase {
-            Phase::Measure => batch.cache == Some(Cache::Cold),
             Phase::Warmup if batch.has_images => tape::is_cold(self.cell),
-            Phase::Warmup => batch.cache == Some(Cache::Cold),
+            Phase::Warmup | Phase::Measure => batch.cache == Some(Cache::Cold),
         }
     }
 

@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 const MOST: u32 = 16;
 
 impl VisitRun<'_, '_> {
-    /// Asks if the workload has images, once for each state of the cache. That it fails means that it is
-    /// not known.
+    /// Asks if the workload has images, once for each state of the cache. That it fails
+    /// means that it is not known.
     pub(super) async fn ask_without_images(
         &mut self,
         stage: &Stage<'_>,

@@ -369,10 +369,11 @@ impl Interval {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn comparison(verdict: Verdict, difference: f64, low: f64, high: f64) -> Comparison {
+    /// A comparison of B against A, with an interval in percent.
+    pub(crate) fn comparison(verdict: Verdict, difference: f64, low: f64, high: f64) -> Comparison {
         Comparison {
             baseline: "A".to_owned(),
             candidate: "B".to_owned(),

@@ -154,31 +154,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::Interval;
-
-    fn comparison(verdict: Verdict, difference: f64, low: f64, high: f64) -> Comparison {
-        Comparison {
-            baseline: "A".to_owned(),
-            candidate: "B".to_owned(),
-            verdict,
-            winner: None,
-            difference_percent: Some(difference),
-            interval: Some(Interval {
-                low_percent: low,
-                high_percent: high,
-                level: 0.95,
-            }),
-            pooled_difference_percent: None,
-            margin_percent: 2.0,
-            cycles: 11,
-            degraded_cycles: 0,
-            cycle_log_ratios: Vec::new(),
-            reason: "the interval contains 0 and exceeds ±2 %".to_owned(),
-            flags: Vec::new(),
-            within_margin: low > -2.0 && high < 2.0,
-            ..Comparison::default()
-        }
-    }
+    use crate::words::comparison::tests::comparison;
 
     fn model(verdicts: &[(&str, Verdict)]) -> ModelResult {
         let engine = |name: &str| EngineResult {

@@ -77,11 +77,11 @@ impl From<prony_plugin_host::Error> for Failure {
     }
 }
 
-impl From<prony_runner::Error> for Failure {
-    fn from(error: prony_runner::Error) -> Self {
+impl From<prony_journal::Error> for Failure {
+    fn from(error: prony_journal::Error) -> Self {
         match error {
-            prony_runner::Error::Plugin(error) => error.into(),
-            prony_runner::Error::NoRun { .. } | prony_runner::Error::NotAResult { .. } => {
+            prony_journal::Error::Plugin(error) => error.into(),
+            prony_journal::Error::NoRun { .. } | prony_journal::Error::NotAResult { .. } => {
                 Self::new(Exit::Usage, error.to_string())
             }
             other => Self::new(Exit::RunFailed, other.to_string()),

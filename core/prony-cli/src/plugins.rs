@@ -3,8 +3,8 @@
 use crate::Failure;
 use crate::arguments::Global;
 use prony_config::PluginKind;
+use prony_contract::Kind;
 use prony_plugin_host::Registry;
-use prony_plugin_sdk::Kind;
 use std::path::PathBuf;
 
 /// Name of lock files.

@@ -3,12 +3,12 @@
 
 use crate::arguments::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use prony_metrics::record::{Phase, Record};
+use prony_journal::{Event, Visited};
 use prony_metrics::statistics::Decision;
 use prony_metrics::summary;
 use prony_plan::{Part, Plan, Stage, Visit};
-use prony_plugin_sdk::words::{count, seconds};
-use prony_runner::{Event, Visited};
+use prony_record::{Phase, Record};
+use prony_result::words::{count, seconds};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;

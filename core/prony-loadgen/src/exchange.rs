@@ -1,7 +1,7 @@
 //! What came back for a request.
 
 use flate2::write::{GzDecoder, ZlibDecoder};
-use prony_metrics::record::{ErrorClass, Failed, Observation};
+use prony_record::{ErrorClass, Failed, Observation};
 use std::io::{self, Write};
 
 /// Longest body, once it is unpacked.

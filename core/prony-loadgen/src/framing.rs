@@ -4,7 +4,7 @@
 //! what comes out.
 
 use crate::exchange::Coding;
-use prony_metrics::record::{ErrorClass, Failed};
+use prony_record::{ErrorClass, Failed};
 
 /// Most headers that a response may have.
 const MAX_HEADERS: usize = 128;

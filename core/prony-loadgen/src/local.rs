@@ -7,8 +7,8 @@
 //! clock, and hands everything over when the request has ended.
 
 use crate::clock::now_ns;
-use prony_metrics::record::{ErrorClass, Failed, Observation, Stamps};
-use prony_plugin_sdk::{Error, Event, Model, Request};
+use prony_contract::{Error, Event, Model, Request};
+use prony_record::{ErrorClass, Failed, Observation, Stamps};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::{BufRead, Write};
@@ -190,7 +190,7 @@ pub fn serve<E: Engine>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prony_plugin_sdk::{Api, EventKind, Image, Role, Said};
+    use prony_contract::{Api, EventKind, Image, Role, Said};
 
     /// Says what it was asked.
     struct Echo;

@@ -14,8 +14,8 @@ mod router;
 
 use crate::client::{Arrival, Message as Told, Running, Stop, alone};
 use crate::clock::{now_ns, thread_cpu_ns};
-use prony_metrics::record::Failed;
-use prony_plugin_sdk::{Ending, Message};
+use prony_contract::{Ending, Message};
+use prony_record::Failed;
 use router::Router;
 use serde_json::Value;
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! Where requests go, and the bytes that go there.
 
-use prony_plugin_sdk::HttpRequest;
+use prony_contract::HttpRequest;
 
 /// Where requests go: `http://host[:port]` or `https://host[:port]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! The client against the server with a known schedule: what the one saw is what the
 //! other did.
 
+use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{Arrival, Load, Message, Usage, alone, start};
 use prony_loadgen::target::Target;
-use prony_metrics::record::ErrorClass;
-use prony_plugin_sdk::{HttpRequest, Pair};
+use prony_record::ErrorClass;
 use prony_truth_server::{Config, Entry, Fault, Framing, Log, Server};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -246,7 +246,7 @@ fn an_open_loop_sends_when_it_should_and_never_more_than_it_may() {
         assert!(meanwhile.count() <= 3);
     }
     // 18 ms each, at most 3 at a time: most had to wait, and that is seen.
-    let late = |stamps: &prony_metrics::record::Stamps| stamps.sent_ns - stamps.intended_ns;
+    let late = |stamps: &prony_record::Stamps| stamps.sent_ns - stamps.intended_ns;
     assert!(late(stamps.last().expect("40")) > 100_000_000);
 }
 

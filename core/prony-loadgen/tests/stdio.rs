@@ -1,11 +1,11 @@
 //! The client for standard input and output against an engine with a known schedule, and
 //! against engines that misbehave.
 
+use prony_contract::{Ending, Message};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{Arrival, Message as Told, Running, Usage, alone};
 use prony_loadgen::stdio::{Load, Pipe};
-use prony_metrics::record::ErrorClass;
-use prony_plugin_sdk::{Ending, Message};
+use prony_record::ErrorClass;
 use prony_truth_server::{StdioConfig, StdioFault, serve_stdio};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ mod side;
 mod verdict;
 
 use differences::of_runs;
-use prony_plugin_sdk::result::{EngineResult, Interval, ModelResult, RunResult, Verdict};
+use prony_result::{EngineResult, Interval, ModelResult, RunResult, Verdict};
 use serde::Serialize;
 use side::Side;
 

@@ -10,8 +10,8 @@
 //! at least half of its prompt from the cache. The rest is what caches leave out: the last
 //! token, or the last block.
 
-use crate::record::Record;
-use prony_plugin_sdk::result::{Cache, CacheCheck, CacheOutcome};
+use prony_record::Record;
+use prony_result::{Cache, CacheCheck, CacheOutcome};
 
 /// The longest that a word is taken to be one token, in bytes.
 const LONGEST_TOKEN: usize = 16;
@@ -94,7 +94,7 @@ pub fn reason(stated: Cache, check: &CacheCheck) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::answered;
+    use crate::fixture::answered;
 
     fn asked(least: u32, all: u32, cached: Option<u32>) -> Record {
         let mut record = answered("text", 1);

@@ -14,7 +14,6 @@ mod tail;
 pub use numbers::{Ratios, ratios};
 pub use overall::{Part, overall};
 
-use crate::record::Record;
 use crate::same_work::same_work;
 use crate::statistics::aggregate::length_mismatch;
 use crate::statistics::holm::{Holm, settled};
@@ -25,8 +24,11 @@ use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use crate::statistics::warnings::{self, Warning, outliers, residuals};
 use crate::statistics::{self, Decision, Look, Rule, Sequential, SignedRank, mean};
 use crate::summary::{Visit, throughput};
-use prony_plugin_sdk::result::{Comparison, Interval, Judgement, Outliers, Verdict};
-use prony_plugin_sdk::words::{Flag, count};
+use prony_record::Record;
+use prony_result::{
+    Comparison, Interval, Judgement, Outliers, Verdict,
+    words::{Flag, count},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Below this success rate of either engine no winner is named.
@@ -287,7 +289,7 @@ fn verdict_of(decision: Decision) -> Verdict {
 
 /// Why a look decides what it decides.
 fn conclusive(look: &Look, margin_percent: f64) -> String {
-    let level = |alpha: f64| prony_plugin_sdk::words::level(1.0 - alpha);
+    let level = |alpha: f64| prony_result::words::level(1.0 - alpha);
     let inside = level(ALPHA_EQUIVALENT);
     match (look.decision.is_win(), look.within_margin) {
         (true, true) => format!(

@@ -4,9 +4,9 @@
 //! per output token of another. A journal has every arrival, so each definition can be
 //! computed from the same requests, side by side.
 
-use crate::record::Record;
 use crate::statistics::{distribution, quantile};
-use prony_plugin_sdk::result::Cadence;
+use prony_record::Record;
+use prony_result::Cadence;
 use serde::Serialize;
 
 /// Whose definition.

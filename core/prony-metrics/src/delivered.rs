@@ -1,7 +1,7 @@
 //! Whether the load that was asked for is the load that was delivered.
 
-use crate::record::Record;
-use prony_plugin_sdk::result::Delivered;
+use prony_record::Record;
+use prony_result::Delivered;
 use std::collections::BTreeMap;
 
 /// The share of a stage at either end that is not looked at for Little's law: there

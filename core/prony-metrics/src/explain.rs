@@ -1,6 +1,6 @@
 //! The pages of `prony explain` about the flags of a comparison.
 
-use prony_plugin_sdk::words::Flag;
+use prony_result::words::Flag;
 
 /// The page about a flag, in Markdown: what it means, how it is found, what to do.
 pub fn explain(flag: Flag) -> &'static str {

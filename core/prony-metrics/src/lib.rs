@@ -1,7 +1,5 @@
 //! From records to a verdict, as pure functions.
 //!
-//! - [`record`]: what is kept of a request, and the rules that decide whether it
-//!   succeeded;
 //! - [`statistics`]: verdicts from numbers, and what can be said of them;
 //! - [`summary`]: the metrics of one model on one engine;
 //! - [`comparison`]: a candidate against the baseline;
@@ -23,7 +21,8 @@ pub mod comparison;
 pub mod definition;
 pub mod delivered;
 pub mod explain;
-pub mod record;
+#[cfg(test)]
+mod fixture;
 pub mod same_work;
 pub mod statistics;
 pub mod summary;

@@ -5,9 +5,9 @@
 //! answers are of another text, and may be of another length. That is no fault, but what an
 //! answer took as a whole is then not comparable, and what a token took is.
 
-use crate::record::Record;
 use crate::statistics::distribution;
-use prony_plugin_sdk::result::{Lengths, SameWork};
+use prony_record::Record;
+use prony_result::{Lengths, SameWork};
 use std::collections::{BTreeMap, HashMap};
 
 /// Lengths of a question's answers that differ by more than this share are unequal.
@@ -108,7 +108,7 @@ fn lengths(tokens: impl Iterator<Item = u32>) -> Option<Lengths> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::answered;
+    use crate::fixture::answered;
 
     fn answer(cycle: u32, index: u32, text: &str, tokens: u32) -> Record {
         let mut record = answered(text, tokens);
@@ -161,8 +161,8 @@ mod tests {
         let a = [answer(1, 0, "a", 1)];
         assert_eq!(compared(&a, &[answer(2, 0, "a", 1)]), None);
         let mut failed = answer(1, 0, "a", 1);
-        failed.failed = Some(crate::record::Failed::new(
-            crate::record::ErrorClass::Timeout,
+        failed.failed = Some(prony_record::Failed::new(
+            prony_record::ErrorClass::Timeout,
             "late",
         ));
         assert_eq!(compared(&a, &[failed]), None);

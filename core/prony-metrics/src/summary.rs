@@ -3,10 +3,10 @@
 
 use crate::definition::cadence;
 use crate::delivered::delivered;
-use crate::record::Record;
 use crate::statistics::distribution;
 use crate::tokens;
-use prony_plugin_sdk::result::{CycleResult, Distribution, EngineResult};
+use prony_record::Record;
+use prony_result::{CycleResult, Distribution, EngineResult};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one visit says of a group beside its requests.

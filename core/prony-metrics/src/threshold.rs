@@ -1,8 +1,7 @@
 //! Whether results reach what was asked of them.
 
 use crate::statistics::quantile::fewest_for_quantile;
-use prony_plugin_sdk::result::{EngineResult, ModelResult, ThresholdResult};
-use prony_plugin_sdk::words::count;
+use prony_result::{EngineResult, ModelResult, ThresholdResult, words::count};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -4,9 +4,9 @@
 //! ends an answer; and a text need not be cut into the tokens that it was generated in. The
 //! first gives at most two tokens, the second a few in a hundred.
 
-use crate::record::Record;
 use crate::summary::{Visit, rate};
-use prony_plugin_sdk::result::TokenCheck;
+use prony_record::Record;
+use prony_result::TokenCheck;
 
 /// Counts may differ by so many tokens without text, ...
 const SPECIAL_TOKENS: u32 = 2;
@@ -58,7 +58,7 @@ fn agree(engine: u32, counted: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::answered;
+    use crate::fixture::answered;
 
     fn counted(engine: u32, counted: u32) -> Record {
         let mut record = answered("words and words", engine);

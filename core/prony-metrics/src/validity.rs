@@ -2,7 +2,7 @@
 //! of the engine that was to be measured.
 
 use crate::cache;
-use prony_plugin_sdk::result::{Cache, Client, EngineResult};
+use prony_result::{Cache, Client, EngineResult};
 
 /// A client that is busier than this, in percent of its cores, may be what was measured.
 pub const BUSY_PERCENT: f64 = 90.0;

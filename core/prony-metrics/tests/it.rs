@@ -1,19 +1,17 @@
 //! The rules of comparison, metrics and thresholds.
 
+use prony_contract::{Event, EventKind};
 use prony_metrics::comparison::{
     Design, Family, Ratios, Side, compare as compare_in, compare_alone as compare, ratios,
 };
 use prony_metrics::definition::{Definition, Objectives, cadence, goodput_share, score};
-use prony_metrics::record::{
-    Arrival, ErrorClass, Failed, Observation, Phase, Place, Record, Stamps,
-};
 use prony_metrics::statistics::{
     Decision, Rule, Sequential, critical_value, distribution, smallest_sample,
 };
 use prony_metrics::summary::{Visit, engine, throughput};
 use prony_metrics::threshold::{Threshold, judge};
-use prony_plugin_sdk::result::{ModelResult, Verdict};
-use prony_plugin_sdk::{Event, EventKind};
+use prony_record::{Arrival, ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
+use prony_result::{ModelResult, Verdict};
 use std::collections::BTreeSet;
 
 #[test]
@@ -132,7 +130,7 @@ fn design(cycles: u32, requests_per_visit: u32) -> Design {
 }
 
 /// Cycles with the given times of baseline and candidate, in ms for 100 tokens.
-fn verdict(times: &[(f64, f64)], break_cycle: Option<u32>) -> prony_plugin_sdk::result::Comparison {
+fn verdict(times: &[(f64, f64)], break_cycle: Option<u32>) -> prony_result::Comparison {
     let mut all = (Vec::new(), Vec::new());
     for (cycle, (a, b)) in (1..).zip(times) {
         all.0.push(record("a", cycle, 0, *a, 100));
@@ -367,7 +365,7 @@ fn with_ratios(d: &[f64]) -> (Vec<Record>, Vec<Record>) {
 }
 
 /// What is said of two comparisons that are judged together.
-fn together(series: [&[f64]; 2], cycles: u32) -> Vec<prony_plugin_sdk::result::Comparison> {
+fn together(series: [&[f64]; 2], cycles: u32) -> Vec<prony_result::Comparison> {
     let records = series.map(with_ratios);
     let refs: Vec<(Vec<&Record>, Vec<&Record>)> = records
         .iter()
@@ -438,7 +436,7 @@ fn a_verdict_is_the_look_of_the_sequential_rule() {
 #[test]
 fn comparisons_of_a_run_share_one_error() {
     // One that has a winner gives its error to the other.
-    let level = |it: &prony_plugin_sdk::result::Comparison| it.interval.map(|it| it.level);
+    let level = |it: &prony_result::Comparison| it.interval.map(|it| it.level);
     let noisy: Vec<f64> = around(0.0).iter().map(|d| d * 30.0).collect();
     let found = together([&around(0.05), &noisy], 12);
     assert_eq!(found[0].verdict, Verdict::Faster);

@@ -124,7 +124,7 @@ pub enum Error {
         /// The plugin.
         plugin: String,
         /// Its error.
-        error: prony_plugin_sdk::Error,
+        error: prony_contract::Error,
     },
     /// What the plugin returned breaks the contract.
     #[error("plugin `{plugin}` returned something unreadable from `{export}`: {reason}")]
@@ -164,13 +164,12 @@ impl Error {
 
     /// As the plugin's own error, for places that expect one: a breakdown is
     /// the plugin's defect.
-    pub fn into_reported(self) -> prony_plugin_sdk::Error {
+    pub fn into_reported(self) -> prony_contract::Error {
         match self {
             Self::Reported { error, .. } => error,
-            other => prony_plugin_sdk::Error::new(
-                prony_plugin_sdk::ErrorKind::Internal,
-                other.to_string(),
-            ),
+            other => {
+                prony_contract::Error::new(prony_contract::ErrorKind::Internal, other.to_string())
+            }
         }
     }
 

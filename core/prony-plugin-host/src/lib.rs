@@ -23,7 +23,7 @@ pub use native::{LocalEngine, NativePlugin};
 pub use registry::{Registry, add};
 pub use wasm::{Limits, WasmHost, WasmPlugin};
 
-use prony_plugin_sdk::{
+use prony_contract::{
     Artifact, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,
     StdioPlan,
 };
@@ -31,7 +31,7 @@ use serde_json::Value;
 
 /// The contract version of this host, for example `0.1`.
 pub fn contract() -> String {
-    let (major, minor) = prony_plugin_sdk::CONTRACT;
+    let (major, minor) = prony_contract::CONTRACT;
     format!("{major}.{minor}")
 }
 

@@ -3,7 +3,7 @@
 //! instantiates nothing.
 
 use crate::error::{Error, Result};
-use prony_plugin_sdk::{Kind, Transport};
+use prony_contract::{Kind, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;

@@ -6,10 +6,10 @@
 use crate::error::{Error, Result};
 use crate::{Plugin, contract};
 use libloading::Library;
-use prony_plugin_sdk::native::{MAGIC, PluginTable, RawArtifact, RawEvent, Str, Write, code, op};
-use prony_plugin_sdk::{
+use prony_contract::{
     Artifact, CONTRACT, Carries, Endpoint, Event, EventKind, HttpRequest, LaunchPlan, Manifest,
     Message, Model, Request, StdioPlan, Transport,
+    abi::{MAGIC, PluginTable, RawArtifact, RawEvent, Str, Write, code, op},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use crate::lock::{self, Entry, Form, Grant, Lock};
 use crate::native::NativePlugin;
 use crate::wasm::{WasmHost, componentize};
 use crate::{Plugin, contract};
-use prony_plugin_sdk::Kind;
+use prony_contract::Kind;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

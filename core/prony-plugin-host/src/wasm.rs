@@ -12,8 +12,8 @@ use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::{Plugin, contract};
 use bindings::{Host, engine, reporter, stdio};
-use prony_plugin_sdk as sdk;
-use prony_plugin_sdk::{
+use prony_contract as contract;
+use prony_contract::{
     Artifact, CONTRACT, Carries, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message,
     Model, Request, StdioPlan, Transport,
 };
@@ -322,7 +322,10 @@ impl WasmPlugin {
         }
     }
 
-    fn reported<T, E: Into<sdk::Error>>(&self, result: std::result::Result<T, E>) -> Result<T> {
+    fn reported<T, E: Into<contract::Error>>(
+        &self,
+        result: std::result::Result<T, E>,
+    ) -> Result<T> {
         result.map_err(|error| Error::Reported {
             plugin: self.name.clone(),
             error: error.into(),

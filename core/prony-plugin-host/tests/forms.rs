@@ -4,8 +4,8 @@
 
 mod support;
 
+use prony_contract::{Api, Image, Request, Role, Said};
 use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
-use prony_plugin_sdk::{Api, Image, Request, Role, Said};
 use serde_json::{Value, json};
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The machine.
 
 use prony_machine::{Fingerprint, Gpu, State};
-use prony_plugin_sdk::result::Environment;
+use prony_result::Environment;
 
 /// What the result says of a machine.
 pub(crate) fn of(machine: &Fingerprint, state: &State) -> Environment {

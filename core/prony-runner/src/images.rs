@@ -1,8 +1,8 @@
 //! Images that go with the prompts.
 
 use prony_config::Workload;
+use prony_contract::Image;
 use prony_plugin_host::sha256_of;
-use prony_plugin_sdk::Image;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::Path;

@@ -1,24 +1,23 @@
 //! The run: setup, visits, the end.
 
 use crate::context::{self, text};
-use crate::folder::RunFolder;
 use crate::images::Images;
-use crate::journal::{Event, SCHEMA, StageOf, Started, Writer};
-use crate::looks::Looks;
-use crate::noise::Noise;
 use crate::selfcheck;
 use crate::setup::{self, ModelFiles, Tokenizers};
 use crate::step::{self, Surroundings};
-use crate::subject::{plugins, subject, unsaid};
-use crate::tape::{self, Tape};
+use crate::tape::Tape;
 use crate::visit::{Seat, Stop, VisitRun, Visiting, resident};
 use crate::{Error, Result, environment};
 use prony_config::{Cell, Model, OnFailure, Pipeline, Step};
+use prony_journal::{
+    Event, Looks, Noise, RunFolder, SCHEMA, StageOf, Started, Writer, plugins, source_of_prompts,
+    subject, unsaid,
+};
 use prony_loadgen::clock::now_ns;
 use prony_machine::{Fingerprint, State};
 use prony_plan::{Plan, Visit};
 use prony_plugin_host::{Registry, sha256_of};
-use prony_plugin_sdk::result::Outcome;
+use prony_result::Outcome;
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -407,7 +406,7 @@ impl<'a> Runner<'a> {
                             model: model.id.clone(),
                             sha256: tape.sha256.clone(),
                             prompts: tape.prompts.len() as u32,
-                            source: tape::source(&cell.workload).map(|it| unsaid(&it, cell)),
+                            source: source_of_prompts(&cell.workload).map(|it| unsaid(&it, cell)),
                         })?;
                         self.tapes.insert(of_model, Arc::new(tape));
                         if let Some(tokenizer) = tokenizer {

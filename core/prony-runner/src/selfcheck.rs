@@ -4,12 +4,12 @@
 use crate::process::Process;
 use crate::sending;
 use prony_config::{Arrival, Cell, Pipeline};
+use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{Load, Message, Usage, alone, start};
 use prony_loadgen::target::Target;
 use prony_metrics::validity::BUSY_PERCENT;
-use prony_plugin_sdk::result::{ErrorRange, Selfcheck};
-use prony_plugin_sdk::{HttpRequest, Pair};
+use prony_result::{ErrorRange, Selfcheck};
 use prony_truth_server::Entry;
 use std::collections::HashMap;
 use std::path::Path;

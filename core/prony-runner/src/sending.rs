@@ -3,7 +3,7 @@
 use prony_config::{Arrival as Said, Bursts, Ramp, Rate, Replay};
 use prony_loadgen::arrivals::{Process, offsets_ns};
 use prony_loadgen::client::{Arrival, Usage};
-use prony_plugin_sdk::result::Client;
+use prony_result::Client;
 use std::ops::Range;
 use std::time::Duration;
 

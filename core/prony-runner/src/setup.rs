@@ -1,9 +1,9 @@
 //! The built-in part of `setup`: what must hold before any engine starts.
 
 use prony_config::{Cell, Engine, Model, Pipeline, template};
+use prony_contract::{Kind, Transport};
 use prony_plan::Plan;
 use prony_plugin_host::{Entry, Registry};
-use prony_plugin_sdk::{Kind, Transport};
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::HashMap;

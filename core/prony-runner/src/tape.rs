@@ -3,7 +3,7 @@
 use crate::images::Images;
 use prony_config::{Api, Arrival, Cache, Cell, Length, Measure, Synthetic, Workload};
 use prony_plugin_host::sha256_of;
-use prony_plugin_sdk::words::count;
+use prony_result::words::count;
 use prony_tape::{Prompt, Shape, synthetic};
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
@@ -126,22 +126,6 @@ fn recorded(cell: &Cell, prompts: &[Prompt]) -> Result<(), String> {
 /// Whether a measurement of the cell is of a cold cache.
 pub(crate) fn is_cold(cell: &Cell) -> bool {
     cell.measures().any(|it| it.cache == Some(Cache::Cold))
-}
-
-/// Where the prompts come from, in words; `None` if they are in the pipeline.
-pub fn source(workload: &Workload) -> Option<String> {
-    if let Some(dataset) = &workload.dataset {
-        let which = match dataset.limit {
-            Some(limit) => format!("the first {}", count(limit.into(), "conversation")),
-            None => "conversations".to_owned(),
-        };
-        return Some(format!("{which} of the dataset {}", dataset.path));
-    }
-    if let Some(synthetic) = &workload.synthetic {
-        return Some(count(synthetic.count.into(), "synthetic prompt"));
-    }
-    let files = workload.prompt_files.len();
-    (files > 0).then(|| format!("{} from files", count(files as u64, "prompt")))
 }
 
 fn prompts(

@@ -1,8 +1,8 @@
 //! The worker process of an in-process engine.
 
+use prony_contract::{Error, ErrorKind, Event, Kind, Request};
 use prony_loadgen::local;
 use prony_plugin_host::{LocalEngine, Registry};
-use prony_plugin_sdk::{Error, ErrorKind, Event, Kind, Request};
 use std::io::BufReader;
 
 struct Loaded(LocalEngine);

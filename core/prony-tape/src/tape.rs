@@ -2,8 +2,8 @@
 
 use crate::dataset::{self, Conversation, Message};
 use crate::synthetic::{self, Length, Writer};
-use prony_plugin_sdk::words::count;
-use prony_plugin_sdk::{Role, Said};
+use prony_contract::{Role, Said};
+use prony_result::words::count;
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
 use std::ops::Range;

@@ -55,36 +55,18 @@
 //!
 //! The contract itself: `schemas/wit/plugin.wit`, `schemas/include/prony_plugin.h`.
 
-mod data;
 pub mod native;
-pub mod result;
 pub mod sse;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;
-pub mod words;
-mod work;
 
-pub use data::*;
+pub use prony_contract::*;
+pub use prony_result::{self as result, words};
 #[doc(hidden)]
 pub use schemars;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-
-/// Version of the plugin contract that this SDK speaks. While the major number
-/// is 0, a change of the minor number breaks.
-pub const CONTRACT: (u32, u32) = (0, 1);
-
-/// Who a plugin is. Written with [`about!`].
-#[derive(Debug, Clone, Copy)]
-pub struct About {
-    /// The name users write after `plugin:`.
-    pub name: &'static str,
-    /// Version of the plugin.
-    pub version: &'static str,
-    /// One line.
-    pub description: &'static str,
-}
 
 /// An [`About`] with the version of the crate that calls it.
 #[macro_export]

@@ -2,8 +2,9 @@
 //! calls of the SDK's traits. Used through [`plugin!`](crate::plugin).
 
 use crate::native::{config, encode, engine_manifest, message, reporter_manifest, stdio_manifest};
-use crate::{Engine, Events, Reporter, StdioEngine, data};
+use crate::{Engine, Events, Reporter, StdioEngine};
 use engine::prony::plugin::{log, types};
+use prony_contract as data;
 
 /// Bindings of the world `engine-plugin`.
 #[expect(missing_docs, reason = "generated")]

@@ -5,52 +5,76 @@ use serde_json::Value;
 use super::{Finding, SourceFile, line_of};
 use crate::workspace::Workspace;
 
-/// The prony crates that each core crate may use.
-const CORE: [(&str, &[&str]); 13] = [
+/// The prony crates that each core crate may use: only such as stand above it.
+const CORE: &[(&str, &[&str])] = &[
     ("prony-diagnostic", &[]),
     ("prony-poll", &[]),
-    ("prony-config", &["prony-diagnostic"]),
-    ("prony-plan", &["prony-diagnostic", "prony-config"]),
-    ("prony-metrics", &["prony-plugin-sdk"]),
-    ("prony-plugin-host", &["prony-plugin-sdk"]),
-    (
-        "prony-loadgen",
-        &["prony-plugin-sdk", "prony-metrics", "prony-poll"],
-    ),
-    ("prony-truth-server", &["prony-poll"]),
     ("prony-machine", &[]),
     ("prony-tokenizer", &[]),
-    ("prony-tape", &["prony-plugin-sdk", "prony-tokenizer"]),
+    ("prony-contract", &[]),
+    ("prony-truth-server", &["prony-poll"]),
+    ("prony-config", &["prony-diagnostic"]),
+    ("prony-plan", &["prony-config"]),
+    ("prony-record", &["prony-contract"]),
+    ("prony-result", &["prony-contract"]),
+    (
+        "prony-tape",
+        &["prony-contract", "prony-result", "prony-tokenizer"],
+    ),
+    (
+        "prony-metrics",
+        &["prony-contract", "prony-record", "prony-result"],
+    ),
+    ("prony-plugin-host", &["prony-contract", "prony-result"]),
+    (
+        "prony-loadgen",
+        &["prony-contract", "prony-poll", "prony-record"],
+    ),
+    (
+        "prony-journal",
+        &[
+            "prony-config",
+            "prony-contract",
+            "prony-machine",
+            "prony-metrics",
+            "prony-plan",
+            "prony-plugin-host",
+            "prony-record",
+            "prony-result",
+        ],
+    ),
     (
         "prony-runner",
         &[
-            "prony-diagnostic",
             "prony-config",
-            "prony-machine",
-            "prony-plan",
-            "prony-metrics",
-            "prony-plugin-host",
+            "prony-contract",
+            "prony-journal",
             "prony-loadgen",
-            "prony-truth-server",
-            "prony-plugin-sdk",
+            "prony-machine",
+            "prony-metrics",
+            "prony-plan",
+            "prony-plugin-host",
+            "prony-record",
+            "prony-result",
             "prony-tape",
             "prony-tokenizer",
+            "prony-truth-server",
         ],
     ),
     (
         "prony-cli",
         &[
-            "prony-diagnostic",
             "prony-config",
-            "prony-machine",
-            "prony-plan",
+            "prony-contract",
+            "prony-diagnostic",
+            "prony-journal",
             "prony-metrics",
+            "prony-plan",
             "prony-plugin-host",
-            "prony-loadgen",
+            "prony-record",
+            "prony-result",
             "prony-runner",
             "prony-truth-server",
-            "prony-plugin-sdk",
-            "prony-plugin-test",
         ],
     ),
 ];
@@ -127,7 +151,10 @@ fn allowed(area: Area, from: &str, on: &str, for_tests: bool) -> bool {
             allowed_in_core(from).is_some_and(|list| list.contains(&on))
                 || (for_tests && FOR_TESTS.contains(&on))
         }
-        Area::Plugins if from == "prony-plugin-sdk" => for_tests && on == "prony-plugin-test",
+        Area::Plugins if from == "prony-plugin-sdk" => {
+            matches!(on, "prony-contract" | "prony-result")
+                || (for_tests && on == "prony-plugin-test")
+        }
         Area::Plugins => on == "prony-plugin-sdk" || (for_tests && on == "prony-plugin-test"),
         Area::Other => false,
     }

@@ -5,14 +5,16 @@ use crate::commands::print_json;
 use crate::commands::run::{Job, load_plugins, stop_on_signal};
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use prony_config::{AgainstItself, Loaded, Pipeline};
+use prony_journal::{Noise, RunFolder};
 use prony_metrics::statistics::pilot::detectable;
 use prony_metrics::statistics::sequential::{MAX_CYCLES_RELOAD, Rule, Sequential};
 use prony_metrics::statistics::{chance_wins, standard_deviation};
 use prony_plan::Plan;
 use prony_plugin_host::Registry;
-use prony_plugin_sdk::result::{Comparison, Interval, RunResult, Verdict};
-use prony_plugin_sdk::words::{count, one_line, optional, percent};
-use prony_runner::{Noise, RunFolder};
+use prony_result::{
+    Comparison, Interval, RunResult, Verdict,
+    words::{count, one_line, optional, percent},
+};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -132,8 +134,8 @@ pub(crate) fn run(global: &Global, arguments: &Aa) -> Outcome {
             exit = Exit::NotValid;
         }
         match result.run.outcome {
-            prony_plugin_sdk::result::Outcome::Completed => {}
-            prony_plugin_sdk::result::Outcome::Failed => exit = Exit::RunFailed,
+            prony_result::Outcome::Completed => {}
+            prony_result::Outcome::Failed => exit = Exit::RunFailed,
             _ => exit = Exit::Interrupted,
         }
         if exit == Exit::Interrupted {

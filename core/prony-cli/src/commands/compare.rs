@@ -4,17 +4,19 @@ use crate::arguments::{Compare, CompareFormat, FailOn};
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome};
 use prony_metrics::across::{self, Across, Basis, MetricPair, Options, Pair};
-use prony_plugin_sdk::result::Verdict;
-use prony_plugin_sdk::words::{count, number, one_line, optional, signed_percent};
+use prony_result::{
+    Verdict,
+    words::{count, number, one_line, optional, signed_percent},
+};
 use std::fmt::Write as _;
 
 pub(crate) fn run(arguments: &Compare) -> Outcome {
-    let read = |name: &str| prony_runner::recorded(&arguments.results, name);
+    let read = |name: &str| prony_journal::recorded(&arguments.results, name);
     let (base, candidate) = (read(&arguments.base)?, read(&arguments.candidate)?);
     let offset_s = if across::same_run(&base, &candidate) {
         Some(0.0)
     } else {
-        prony_runner::seconds_between(&base, &candidate)
+        prony_journal::seconds_between(&base, &candidate)
     };
     let options = Options {
         base_engine: arguments.engine.clone(),

@@ -2,7 +2,7 @@
 
 use crate::{Exit, Failure, Outcome};
 use prony_config::CODES;
-use prony_plugin_sdk::words::Flag;
+use prony_result::words::Flag;
 
 pub(crate) fn run(name: Option<&str>) -> Outcome {
     let Some(name) = name else {

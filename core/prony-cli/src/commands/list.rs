@@ -3,12 +3,12 @@
 use crate::arguments::List;
 use crate::commands::print_json;
 use crate::{Exit, Outcome};
-use prony_plugin_sdk::result::{Comparison, RunResult};
+use prony_result::{Comparison, RunResult};
 
 pub(crate) fn run(arguments: &List) -> Outcome {
     let mut runs: Vec<RunResult> = Vec::new();
-    for folder in prony_runner::runs(&arguments.results) {
-        match prony_runner::result_of(&folder) {
+    for folder in prony_journal::runs(&arguments.results) {
+        match prony_journal::result_of(&folder) {
             Ok(result) => runs.push(result),
             Err(error) => eprintln!("warning: {error}"),
         }

@@ -3,10 +3,10 @@
 use crate::arguments::Metrics;
 use crate::commands::print_json;
 use crate::{Exit, Outcome, output};
+use prony_journal::Event;
 use prony_metrics::definition::{Definition, Objectives, Scored, cadence, goodput_share, score};
-use prony_metrics::record::{Phase, Record};
-use prony_plugin_sdk::result::Cadence;
-use prony_runner::Event;
+use prony_record::{Phase, Record};
+use prony_result::Cadence;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -34,10 +34,10 @@ struct Defined {
 
 pub(crate) fn run(arguments: &Metrics) -> Outcome {
     let folder = match &arguments.run {
-        Some(name) => prony_runner::find_run(&arguments.results, name)?,
-        None => prony_runner::newest_run(&arguments.results)?.folder,
+        Some(name) => prony_journal::find_run(&arguments.results, name)?,
+        None => prony_journal::newest_run(&arguments.results)?.folder,
     };
-    let journal = prony_runner::read(&folder.journal())?;
+    let journal = prony_journal::read(&folder.journal())?;
     let mut groups = BTreeMap::<_, Vec<&Record>>::new();
     for event in &journal.events {
         if let Event::Request(record) = event

@@ -5,7 +5,7 @@ use crate::commands::print_json;
 use crate::{Exit, Outcome, pipeline, plugins};
 use prony_config::{Order, Pipeline, Stop};
 use prony_plan::{Estimate, Part, Plan, Stage, Visit};
-use prony_plugin_sdk::words::{count, seconds};
+use prony_result::words::{count, seconds};
 use serde::Serialize;
 use std::collections::HashSet;
 
@@ -29,7 +29,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     };
     let pipeline = loaded.pipeline;
     let plan = Plan::new(&pipeline);
-    let past = prony_runner::past(&arguments.results, &pipeline.name);
+    let past = prony_journal::past(&arguments.results, &pipeline.name);
     let estimate = Estimate::new(&pipeline, &plan, past.as_ref().map(|(_, past)| past));
     let from = past.filter(|_| estimate.seconds.is_some());
     let planned = Planned {
@@ -72,7 +72,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
 fn sources(pipeline: &Pipeline) -> Vec<String> {
     let mut sources = Vec::new();
     for cell in &pipeline.cells {
-        let source = prony_runner::source_of_prompts(&cell.workload);
+        let source = prony_journal::source_of_prompts(&cell.workload);
         if let Some(source) = source.filter(|it| !sources.contains(it)) {
             sources.push(source);
         }

@@ -4,14 +4,14 @@ use crate::arguments::{Global, Report};
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, output, plugins};
 use prony_config::{OnFailure, Reporter};
-use prony_runner::RunFolder;
+use prony_journal::RunFolder;
 
 pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
     let folder = match &arguments.run {
-        Some(name) => prony_runner::find_run(&arguments.results, name)?,
+        Some(name) => prony_journal::find_run(&arguments.results, name)?,
         None => newest(global, arguments)?,
     };
-    let result = prony_runner::result_of(&folder)?;
+    let result = prony_journal::result_of(&folder)?;
     if arguments.json {
         print_json(&result)?;
         return Ok(Exit::Ok);
@@ -27,13 +27,13 @@ pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
         .collect();
     let registry = plugins::registry(global)?;
     let reported =
-        prony_runner::report(&result, &reporters, OnFailure::Continue, &registry, &folder)?;
+        prony_journal::report(&result, &reporters, OnFailure::Continue, &registry, &folder)?;
     Ok(show(global, &reported))
 }
 
 /// The run that is meant when none is named. If others could be meant, says so.
 fn newest(global: &Global, arguments: &Report) -> Result<RunFolder, Failure> {
-    let newest = prony_runner::newest_run(&arguments.results)?;
+    let newest = prony_journal::newest_run(&arguments.results)?;
     let named = |run: &RunFolder| arguments.results.join(run.id()).display().to_string();
     if global.quiet {
         return Ok(newest.folder);
@@ -56,7 +56,7 @@ fn newest(global: &Global, arguments: &Report) -> Result<RunFolder, Failure> {
 }
 
 /// Prints what reporters printed, and which files they wrote.
-pub(crate) fn show(global: &Global, reported: &prony_runner::Reported) -> Exit {
+pub(crate) fn show(global: &Global, reported: &prony_journal::Reported) -> Exit {
     output::write(&reported.stdout);
     for path in reported.files.iter().filter(|_| !global.quiet) {
         eprintln!("wrote {}", path.display());

@@ -5,10 +5,12 @@ use crate::commands::print_json;
 use crate::progress::Progress;
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use prony_config::Pipeline;
+use prony_contract::Kind;
+use prony_journal::{Reported, RunFolder};
 use prony_plan::{Estimate, Plan};
 use prony_plugin_host::Registry;
-use prony_plugin_sdk::{Kind, result, words};
-use prony_runner::{Options, Reported, RunFolder, Runner};
+use prony_result::{self as result, words};
+use prony_runner::{Options, Runner};
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -87,7 +89,7 @@ impl Job<'_> {
         let resolved = resolved(pipeline)?;
         let mut progress = Progress::new(self.global, plan);
         let finished = runtime()?.block_on(async {
-            let mut observer = |event: &prony_runner::Event| progress.see(event);
+            let mut observer = |event: &prony_journal::Event| progress.see(event);
             let runner = Runner::new(
                 pipeline,
                 &resolved,
@@ -102,8 +104,8 @@ impl Job<'_> {
             Ok::<_, Failure>(runner.run().await?)
         })?;
         progress.end();
-        let result = prony_runner::result_of(folder)?;
-        let reported = prony_runner::report(
+        let result = prony_journal::result_of(folder)?;
+        let reported = prony_journal::report(
             &result,
             &pipeline.reporters,
             pipeline.report.on_failure,
@@ -129,7 +131,7 @@ pub(super) fn load_plugins(pipeline: &Pipeline, registry: &Registry) -> Result<(
 
 /// Says how long it will take, if an earlier run tells.
 fn announce(pipeline: &Pipeline, plan: &Plan, results: &Path) {
-    let Some((folder, past)) = prony_runner::past(results, &pipeline.name) else {
+    let Some((folder, past)) = prony_journal::past(results, &pipeline.name) else {
         return;
     };
     let estimate = Estimate::new(pipeline, plan, Some(&past));
@@ -209,7 +211,7 @@ fn options(global: &Global, file: &Path) -> Result<Options, Failure> {
 fn resolved(pipeline: &Pipeline) -> Result<String, Failure> {
     let failure = |error: String| Failure::new(Exit::RunFailed, error);
     let value = serde_json::to_value(pipeline).map_err(|error| failure(error.to_string()))?;
-    let yaml = serde_yaml::to_string(&prony_runner::redacted(&value))
+    let yaml = serde_yaml::to_string(&prony_journal::redacted(&value))
         .map_err(|error| failure(error.to_string()))?;
     Ok(format!(
         "# The pipeline of this run, with every default spelled out.\n{yaml}"

@@ -3,8 +3,8 @@
 use crate::arguments::{Global, Schema, SchemaOf};
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, plugins};
-use prony_plugin_sdk::Kind;
-use prony_plugin_sdk::result::RunResult;
+use prony_contract::Kind;
+use prony_result::RunResult;
 
 pub(crate) fn run(global: &Global, schema: &Schema) -> Outcome {
     if schema.name.is_some() && schema.of != SchemaOf::Plugin {

@@ -4,7 +4,7 @@ use crate::arguments::{Global, Selfcheck as Arguments};
 use crate::commands::{print_json, run::runtime};
 use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use prony_config::Arrival;
-use prony_plugin_sdk::result::Selfcheck;
+use prony_result::Selfcheck;
 use prony_runner::selfcheck::{self, FIRST_MS, GAP_MS, TOKENS, Way};
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {

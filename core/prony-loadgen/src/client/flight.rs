@@ -4,7 +4,7 @@ use super::socket::Arrived;
 use crate::Exchange;
 use crate::exchange::MAX_BODY;
 use crate::framing::{Framing, Head};
-use prony_metrics::record::{ErrorClass, Failed, Stamps};
+use prony_record::{ErrorClass, Failed, Stamps};
 use std::io;
 
 /// Longest response head.

@@ -6,7 +6,7 @@ use crate::Exchange;
 use crate::client::{Arrival, Done, Message as Told, Usage};
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::exchange::MAX_BODY;
-use prony_metrics::record::{ErrorClass, Failed};
+use prony_record::{ErrorClass, Failed};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;

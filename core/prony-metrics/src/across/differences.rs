@@ -2,8 +2,10 @@
 
 use super::Unlike;
 use super::side::Side;
-use prony_plugin_sdk::result::{EngineResult, Outcome, RunResult, Workload};
-use prony_plugin_sdk::words::{MISSING, count};
+use prony_result::{
+    EngineResult, Outcome, RunResult, Workload,
+    words::{MISSING, count},
+};
 
 /// What is not the same, told once for the whole runs.
 pub(super) fn of_runs(base: &RunResult, candidate: &RunResult) -> Vec<Unlike> {

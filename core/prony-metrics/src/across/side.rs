@@ -4,8 +4,10 @@ use crate::comparison::{MAX_DEGRADED, MIN_SUCCESS_RATE};
 use crate::statistics::aggregate::length_mismatch;
 use crate::statistics::sequential::ALPHA;
 use crate::statistics::smallest_sample;
-use prony_plugin_sdk::result::{EngineInfo, EngineResult, ModelResult, RunResult, Workload};
-use prony_plugin_sdk::words::{MISSING, count};
+use prony_result::{
+    EngineInfo, EngineResult, ModelResult, RunResult, Workload,
+    words::{MISSING, count},
+};
 use std::collections::BTreeMap;
 
 /// One of both.
@@ -41,8 +43,8 @@ impl<'a> Side<'a> {
             return MISSING.to_owned();
         };
         let plugins = &self.run.plugins;
-        let is_it = |it: &&prony_plugin_sdk::result::PluginInfo| {
-            it.name == info.plugin && it.kind == prony_plugin_sdk::Kind::Engine
+        let is_it = |it: &&prony_result::PluginInfo| {
+            it.name == info.plugin && it.kind == prony_contract::Kind::Engine
         };
         plugins.iter().find(is_it).map_or_else(
             || info.plugin.clone(),

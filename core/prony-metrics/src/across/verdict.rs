@@ -4,8 +4,10 @@ use super::side::Side;
 use super::{Basis, Options, Pair, Unlike, metrics, percent, same_run};
 use crate::statistics::comparators::Shift;
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT, Decision, Rule, Sequential};
-use prony_plugin_sdk::result::{Comparison, CycleResult, Interval, Verdict};
-use prony_plugin_sdk::words::{Finding, count};
+use prony_result::{
+    Comparison, CycleResult, Interval, Verdict,
+    words::{Finding, count},
+};
 use std::collections::BTreeMap;
 
 impl<'a> Side<'a> {

@@ -1,11 +1,11 @@
 //! From the requests of a comparison to the numbers of its cycles.
 
 use super::{Design, Question, Side, question};
-use crate::record::Record;
 use crate::statistics::aggregate::{
     self, Block, Timing, decode_rate, median_log_ratio, prefill_rate, quantile_log_ratio,
 };
 use crate::summary::{Visit, throughput};
+use prony_record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What there is of one cycle.

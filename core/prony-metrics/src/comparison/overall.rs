@@ -4,7 +4,7 @@ use super::{Ratios, in_percent, numbers, percent};
 use crate::statistics::models::{geometric_mean, synchronous};
 use crate::statistics::sequential::ALPHA;
 use crate::statistics::{Interval, Rule, Sequential, SignedRank, standard_deviation};
-use prony_plugin_sdk::result::{Comparison, Overall};
+use prony_result::{Comparison, Overall};
 use statrs::distribution::{ContinuousCDF as _, Normal};
 use std::collections::BTreeSet;
 

@@ -1,11 +1,11 @@
 //! The 99th percentile, of all cycles together.
 
 use super::{Ratios, Side, percent};
-use crate::record::Record;
 use crate::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
 use crate::statistics::quantile::fewest_for_quantile;
 use crate::statistics::sequential::ALPHA;
-use prony_plugin_sdk::result::{TailJudgement, Verdict};
+use prony_record::Record;
+use prony_result::{TailJudgement, Verdict};
 use std::collections::BTreeMap;
 
 const P: f64 = 0.99;

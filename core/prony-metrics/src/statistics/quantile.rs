@@ -1,7 +1,7 @@
 //! Quantiles, their estimates and intervals, and how many values they need.
 
 use super::Binomial;
-use prony_plugin_sdk::result::Distribution;
+use prony_result::Distribution;
 use statrs::function::beta::beta_reg;
 
 /// Quantile of type 7 (Hyndman & Fan 1996; the default of R and numpy): linear

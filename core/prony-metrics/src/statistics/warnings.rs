@@ -6,7 +6,7 @@ use super::mean;
 use super::quantile::{median, quantile};
 use super::sequential::Decision;
 use super::signed_rank::SignedRank;
-use prony_plugin_sdk::words::Flag;
+use prony_result::words::Flag;
 use std::collections::BTreeMap;
 
 /// A trend over the run of more than this, as a log ratio, is a ramp.

@@ -2,7 +2,7 @@
 
 #![expect(unreachable_pub, reason = "what `bindgen!` re-exports must be `pub`")]
 
-use prony_plugin_sdk as sdk;
+use prony_contract as contract;
 use wasmtime::ResourceLimiter;
 
 /// Bindings of the world `engine-plugin`.
@@ -122,14 +122,14 @@ impl log::Host for Host {
     }
 }
 
-impl From<types::Error> for sdk::Error {
+impl From<types::Error> for contract::Error {
     fn from(error: types::Error) -> Self {
         let kind = match error.kind {
-            types::ErrorKind::InvalidConfig => sdk::ErrorKind::InvalidConfig,
-            types::ErrorKind::Unsupported => sdk::ErrorKind::Unsupported,
-            types::ErrorKind::MalformedResponse => sdk::ErrorKind::MalformedResponse,
-            types::ErrorKind::Engine => sdk::ErrorKind::Engine,
-            types::ErrorKind::Internal => sdk::ErrorKind::Internal,
+            types::ErrorKind::InvalidConfig => contract::ErrorKind::InvalidConfig,
+            types::ErrorKind::Unsupported => contract::ErrorKind::Unsupported,
+            types::ErrorKind::MalformedResponse => contract::ErrorKind::MalformedResponse,
+            types::ErrorKind::Engine => contract::ErrorKind::Engine,
+            types::ErrorKind::Internal => contract::ErrorKind::Internal,
         };
         Self {
             kind,
@@ -139,8 +139,8 @@ impl From<types::Error> for sdk::Error {
     }
 }
 
-impl From<&sdk::Model> for types::Model {
-    fn from(model: &sdk::Model) -> Self {
+impl From<&contract::Model> for types::Model {
+    fn from(model: &contract::Model) -> Self {
         Self {
             id: model.id.clone(),
             path: model.path.clone(),
@@ -148,8 +148,8 @@ impl From<&sdk::Model> for types::Model {
     }
 }
 
-impl From<&sdk::Endpoint> for types::Endpoint {
-    fn from(at: &sdk::Endpoint) -> Self {
+impl From<&contract::Endpoint> for types::Endpoint {
+    fn from(at: &contract::Endpoint) -> Self {
         Self {
             host: at.host.clone(),
             port: at.port,
@@ -157,20 +157,20 @@ impl From<&sdk::Endpoint> for types::Endpoint {
     }
 }
 
-impl From<&sdk::Said> for types::Said {
-    fn from(said: &sdk::Said) -> Self {
+impl From<&contract::Said> for types::Said {
+    fn from(said: &contract::Said) -> Self {
         Self {
             role: match said.role {
-                sdk::Role::User => types::Role::User,
-                sdk::Role::Assistant => types::Role::Assistant,
+                contract::Role::User => types::Role::User,
+                contract::Role::Assistant => types::Role::Assistant,
             },
             content: said.content.clone(),
         }
     }
 }
 
-impl From<&sdk::Image> for types::Image {
-    fn from(image: &sdk::Image) -> Self {
+impl From<&contract::Image> for types::Image {
+    fn from(image: &contract::Image) -> Self {
         Self {
             media_type: image.media_type.clone(),
             data: image.data.clone(),
@@ -178,12 +178,12 @@ impl From<&sdk::Image> for types::Image {
     }
 }
 
-impl From<&sdk::Request> for types::Request {
-    fn from(request: &sdk::Request) -> Self {
+impl From<&contract::Request> for types::Request {
+    fn from(request: &contract::Request) -> Self {
         Self {
             api: match request.api {
-                sdk::Api::Chat => types::Api::Chat,
-                sdk::Api::Completions => types::Api::Completions,
+                contract::Api::Chat => types::Api::Chat,
+                contract::Api::Completions => types::Api::Completions,
             },
             prompt: request.prompt.clone(),
             system: request.system.clone(),
@@ -199,17 +199,17 @@ impl From<&sdk::Request> for types::Request {
     }
 }
 
-fn pairs(pairs: Vec<types::Pair>) -> Vec<sdk::Pair> {
+fn pairs(pairs: Vec<types::Pair>) -> Vec<contract::Pair> {
     pairs
         .into_iter()
-        .map(|pair| sdk::Pair {
+        .map(|pair| contract::Pair {
             name: pair.name,
             value: pair.value,
         })
         .collect()
 }
 
-impl From<types::Command> for sdk::Command {
+impl From<types::Command> for contract::Command {
     fn from(command: types::Command) -> Self {
         Self {
             argv: command.argv,
@@ -219,7 +219,7 @@ impl From<types::Command> for sdk::Command {
     }
 }
 
-impl From<types::Ready> for sdk::Ready {
+impl From<types::Ready> for contract::Ready {
     fn from(ready: types::Ready) -> Self {
         match ready {
             types::Ready::Http(path) => Self::Http(path),
@@ -229,7 +229,7 @@ impl From<types::Ready> for sdk::Ready {
     }
 }
 
-impl From<types::LaunchPlan> for sdk::LaunchPlan {
+impl From<types::LaunchPlan> for contract::LaunchPlan {
     fn from(plan: types::LaunchPlan) -> Self {
         Self {
             command: plan.command.map(Into::into),
@@ -239,7 +239,7 @@ impl From<types::LaunchPlan> for sdk::LaunchPlan {
     }
 }
 
-impl TryFrom<types::Message> for sdk::Message {
+impl TryFrom<types::Message> for contract::Message {
     type Error = String;
 
     fn try_from(message: types::Message) -> Result<Self, String> {
@@ -248,7 +248,7 @@ impl TryFrom<types::Message> for sdk::Message {
             let value = value
                 .transpose()
                 .map_err(|error| format!("the value of an ending is no JSON: {error}"))?;
-            Ok(sdk::Ending {
+            Ok(contract::Ending {
                 at: end.at,
                 value,
                 failed: end.failed,
@@ -266,11 +266,11 @@ impl TryFrom<types::Message> for sdk::Message {
     }
 }
 
-impl TryFrom<types::StdioPlan> for sdk::StdioPlan {
+impl TryFrom<types::StdioPlan> for contract::StdioPlan {
     type Error = String;
 
     fn try_from(plan: types::StdioPlan) -> Result<Self, String> {
-        let read = |messages: Vec<types::Message>| -> Result<Vec<sdk::Message>, String> {
+        let read = |messages: Vec<types::Message>| -> Result<Vec<contract::Message>, String> {
             messages.into_iter().map(TryInto::try_into).collect()
         };
         Ok(Self {
@@ -283,7 +283,7 @@ impl TryFrom<types::StdioPlan> for sdk::StdioPlan {
     }
 }
 
-impl TryFrom<types::HttpRequest> for sdk::HttpRequest {
+impl TryFrom<types::HttpRequest> for contract::HttpRequest {
     type Error = std::string::FromUtf8Error;
 
     fn try_from(made: types::HttpRequest) -> Result<Self, Self::Error> {
@@ -297,9 +297,9 @@ impl TryFrom<types::HttpRequest> for sdk::HttpRequest {
     }
 }
 
-impl From<types::Event> for sdk::Event {
+impl From<types::Event> for contract::Event {
     fn from(event: types::Event) -> Self {
-        use sdk::EventKind as To;
+        use contract::EventKind as To;
         use types::EventKind as From;
         let kind = match event.kind {
             From::Text => To::Text,
@@ -323,7 +323,7 @@ impl From<types::Event> for sdk::Event {
     }
 }
 
-impl From<types::Artifact> for sdk::Artifact {
+impl From<types::Artifact> for contract::Artifact {
     fn from(artifact: types::Artifact) -> Self {
         Self {
             name: artifact.name,

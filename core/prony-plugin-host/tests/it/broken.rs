@@ -2,8 +2,8 @@
 
 use crate::guest::{EVENT, Guest, manifest};
 use crate::support::{core_module, model, request};
+use prony_contract::{Api, Kind};
 use prony_plugin_host::{Error, Grant, Limits, Lock, Plugin, Registry, WasmHost, WasmPlugin};
-use prony_plugin_sdk::{Api, Kind};
 use serde_json::json;
 use std::path::Path;
 use tempfile::TempDir;

@@ -1,8 +1,8 @@
 //! The native form: libraries in C, good and bad ones, and a linked plugin.
 
 use crate::support::{Hosted, at, model, request};
+use prony_contract::Api;
 use prony_plugin_host::{Error, NativePlugin, Plugin};
-use prony_plugin_sdk::Api;
 use serde_json::json;
 use std::env::consts::DLL_EXTENSION;
 use std::path::{Path, PathBuf};

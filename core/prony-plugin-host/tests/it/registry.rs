@@ -2,8 +2,8 @@
 
 use crate::native::library;
 use crate::support::{core_module, model, request};
+use prony_contract::{Api, ErrorKind, Image, Kind, Request};
 use prony_plugin_host::{Entry, Error, Form, Grant, Lock, Registry};
-use prony_plugin_sdk::{Api, ErrorKind, Image, Kind, Request};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 //! says.
 
 use crate::support::{Hosted, at, core_module, model, request};
+use prony_contract::{Api, ErrorKind, EventKind};
 use prony_plugin_host::{Error, Limits, Plugin, WasmHost, WasmPlugin};
-use prony_plugin_sdk::{Api, ErrorKind, EventKind};
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What the host's test binaries share.
 
+use prony_contract::{Api, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Model, Request};
 use prony_plugin_host::{Error, Plugin};
-use prony_plugin_sdk::{Api, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Model, Request};
 use prony_plugin_test::{Answer, Fault, Subject};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -26,9 +26,15 @@ pub(crate) fn core_module(package: &str) -> PathBuf {
         &format!("wasm32-unknown-unknown/release/{file}.wasm"),
         &command,
     );
-    let changed = [package, "prony-plugin-sdk"]
+    let sources = [
+        format!("../../plugins/{package}/src"),
+        "../../plugins/prony-plugin-sdk/src".to_owned(),
+        "../prony-contract/src".to_owned(),
+        "../prony-result/src".to_owned(),
+    ];
+    let changed = sources
         .into_iter()
-        .flat_map(|package| std::fs::read_dir(format!("../../plugins/{package}/src")).unwrap())
+        .flat_map(|source| std::fs::read_dir(source).unwrap())
         .map(|file| file.unwrap().metadata().unwrap().modified().unwrap())
         .max();
     assert!(

@@ -1,10 +1,10 @@
 //! What is measured: cases, clients, and what a client measured.
 
 use crate::reference;
+use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{Arrival, Load, Message, alone, start};
 use prony_loadgen::target::Target;
-use prony_plugin_sdk::{HttpRequest, Pair};
 use prony_truth_server::{Config, Entry, Identity, Log, Server};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;

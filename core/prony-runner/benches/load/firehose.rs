@@ -3,9 +3,9 @@
 use crate::case::{Case, Client, cpu_ns, record};
 use crate::table::{Firehose, Table};
 use crate::{Options, Server};
+use prony_contract::EventKind;
 use prony_loadgen::Exchange;
 use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
-use prony_plugin_sdk::EventKind;
 use std::time::Duration;
 
 pub(crate) fn run(options: &Options, table: &mut Table) {

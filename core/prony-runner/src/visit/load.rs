@@ -1,16 +1,16 @@
 //! `load`: from a config to an engine that is ready.
 
 use super::{CRASH_GRACE, Link, Running, Staged, Trouble, VisitRun, attempt, watch};
-use crate::journal::StageOf;
 use crate::process::{Process, describe};
 use crate::runner::stopped;
 use prony_config::template;
+use prony_contract::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
+use prony_journal::StageOf;
 use prony_loadgen::client::answers_200;
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
-use prony_plugin_sdk::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
 use serde_json::Value;
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -192,7 +192,7 @@ impl VisitRun<'_, '_> {
     /// What a plugin's command is for the system, with its program's name.
     fn command<'l>(
         &self,
-        launch: &'l prony_plugin_sdk::Command,
+        launch: &'l prony_contract::Command,
     ) -> std::result::Result<(&'l str, Command), String> {
         let [program, arguments @ ..] = launch.argv.as_slice() else {
             return Err("the launch command is empty".to_owned());

@@ -3,23 +3,22 @@
 use super::{CRASH_GRACE, Staged, Trouble, VisitRun, attempt};
 use crate::Result;
 use crate::images;
-use crate::journal::Event as Told;
 use crate::process::{Process, describe};
 use crate::runner::stopped;
 use crate::sending;
-use crate::subject::api;
 use crate::tape;
 use prony_config::Cache;
+use prony_contract::{Event, Kind, Request, Said};
+use prony_journal::{Event as Told, api};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{self, Arrival, Done, Load, Message, Usage};
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::{self, Pipe};
 use prony_loadgen::target::{Prepared, Target};
 use prony_metrics::cache;
-use prony_metrics::record::{self, ErrorClass, Failed, Observation, Place, Record};
 use prony_plan::{Phase, Visit};
 use prony_plugin_host::Plugin;
-use prony_plugin_sdk::{Event, Kind, Request, Said};
+use prony_record::{ErrorClass, Failed, Observation, Place, Record};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -158,8 +157,8 @@ impl VisitRun<'_, '_> {
             engine: self.visit.engine.clone(),
             cycle: self.visit.cycle,
             phase: match batch.phase {
-                Phase::Warmup => record::Phase::Warmup,
-                Phase::Measure => record::Phase::Measure,
+                Phase::Warmup => prony_record::Phase::Warmup,
+                Phase::Measure => prony_record::Phase::Measure,
             },
             stage: batch.stage.to_owned(),
             index,
@@ -427,7 +426,7 @@ impl VisitRun<'_, '_> {
         seen: &Observation,
         body: &[u8],
         ends: &[u32],
-    ) -> std::result::Result<Vec<Event>, prony_plugin_sdk::Error> {
+    ) -> std::result::Result<Vec<Event>, prony_contract::Error> {
         // Without HTTP there is no status, and what came back came back.
         match seen.status.or((!body.is_empty()).then_some(200)) {
             None => Ok(Vec::new()),
@@ -510,7 +509,7 @@ impl VisitRun<'_, '_> {
         batch: &Batch<'_>,
         index: u32,
         mut seen: Observation,
-        said: std::result::Result<Vec<Event>, prony_plugin_sdk::Error>,
+        said: std::result::Result<Vec<Event>, prony_contract::Error>,
     ) -> Result<bool> {
         let origin = self.runner.origin_ns;
         let stamps = &mut seen.stamps;

@@ -8,10 +8,10 @@
 use super::requests::Batch;
 use super::work::Stage;
 use super::{Running, Staged, VisitRun, attempt};
-use crate::journal::Event;
 use prony_config::{Arrival, Cache};
-use prony_metrics::record::{ErrorClass, Failed, Record};
+use prony_journal::Event;
 use prony_plan::Phase;
+use prony_record::{ErrorClass, Failed, Record};
 use std::collections::BTreeMap;
 
 /// The most prompts that are asked without images; those beyond are not held to anything.

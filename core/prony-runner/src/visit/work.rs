@@ -3,8 +3,8 @@
 use super::requests::Batch;
 use super::{Link, Running, Staged, Trouble, VisitRun, attempt};
 use crate::context::holds;
-use crate::journal::StageOf;
 use prony_config::{Arrival, Cache, Condition, OnFailure, Step, Work};
+use prony_journal::StageOf;
 use prony_plan::Phase;
 use std::time::Duration;
 

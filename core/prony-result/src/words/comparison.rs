@@ -4,7 +4,7 @@ use super::{
     Flag, MISSING, about_seconds, count, level, one_line, optional, percent, percent_number, share,
     short_percent, signed_number, signed_percent,
 };
-use crate::result::{Comparison, Interval, Judgement, NoiseFloor, Overall, TailJudgement, Verdict};
+use crate::{Comparison, Interval, Judgement, NoiseFloor, Overall, TailJudgement, Verdict};
 
 impl Verdict {
     /// The verdict as one word.
@@ -501,7 +501,7 @@ pub(super) mod tests {
         ] {
             assert!(comparison.sentence().starts_with(open), "{comparison:?}");
         }
-        let same_work = crate::result::SameWork {
+        let same_work = crate::SameWork {
             pairs: 10,
             identical_share: 0.6,
             first_divergence_characters_p50: Some(12.0),

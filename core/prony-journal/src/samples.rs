@@ -2,10 +2,10 @@
 //! model, engine and `measure` stage.
 
 use crate::journal::{Event, Visited};
-use prony_metrics::record::{Phase, Record};
 use prony_metrics::summary;
 use prony_plan::{Plan, Stage, Visit};
-use prony_plugin_sdk::result::{Client, Failure};
+use prony_record::{Phase, Record};
+use prony_result::{Client, Failure};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Cell, model, engine, and id of the `measure` stage.

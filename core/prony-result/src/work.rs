@@ -1,7 +1,7 @@
 //! What reports say of the prefix cache, of counts of tokens, and of the work that engines did.
 
-use crate::result::{Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, SameWork};
 use crate::words::{count, number, one_line, share, signed_percent};
+use crate::{Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, SameWork};
 
 impl CacheCheck {
     /// What was found of a state that a pipeline asks for, for example `verified, 98 % of the

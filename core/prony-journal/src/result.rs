@@ -8,17 +8,17 @@ use prony_metrics::cache::check as check_cache;
 use prony_metrics::comparison::{
     Design, Family, Part as Share, Ratios, Side, compare, overall, ratios,
 };
-use prony_metrics::record::Record;
 use prony_metrics::statistics::Look;
 use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use prony_metrics::validity;
 use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
-use prony_plugin_sdk::result::{
+use prony_record::Record;
+use prony_result::{
     Cache, CacheCheck, CacheOutcome, Comparison, Family as FamilyResult, ImageInfo, ModelResult,
     NoiseFloor, Outcome, Overall, Run, RunResult, SCHEMA, Selfcheck, Verdict, Workload,
+    words::count,
 };
-use prony_plugin_sdk::words::count;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The result of the run in a folder, also of one that is still going on.

@@ -3,15 +3,15 @@
 use crate::Result;
 use crate::journal::{Family, ModelInfo, Subject};
 use prony_config::{self as config, Api, Cell, Compare, Engine, Order, Pipeline};
+use prony_contract::{self as contract, Kind};
 use prony_metrics::statistics::Rule;
 use prony_metrics::threshold::Threshold;
 use prony_plugin_host::{Entry, Registry};
-use prony_plugin_sdk::result::{CellInfo, EngineInfo, ImageInfo, PluginInfo, Workload};
-use prony_plugin_sdk::{self as sdk, Kind};
+use prony_result::{CellInfo, EngineInfo, ImageInfo, PluginInfo, Workload, words::count};
 use serde_json::Value;
 
 /// What is measured.
-pub(crate) fn subject(pipeline: &Pipeline) -> Subject {
+pub fn subject(pipeline: &Pipeline) -> Subject {
     let compare = pipeline.compare.as_ref();
     let baseline = compare.map(|compare| compare.baseline.as_str());
     let first = pipeline.cells.first().expect("a pipeline has a cell");
@@ -70,7 +70,7 @@ fn family(pipeline: &Pipeline) -> Option<Family> {
 
 /// A text without what the environment says, which is nobody else's business:
 /// with the template for it, as the pipeline has it.
-pub(crate) fn unsaid(text: &str, cell: &Cell) -> String {
+pub fn unsaid(text: &str, cell: &Cell) -> String {
     /// What is shorter is no secret and stands in many words.
     const SHORTEST: usize = 4;
     let env = cell.context.get("env").and_then(Value::as_object);
@@ -81,6 +81,22 @@ pub(crate) fn unsaid(text: &str, cell: &Cell) -> String {
     said.fold(text.to_owned(), |text, (name, value)| {
         text.replace(value, &format!("${{{{ env.{name} }}}}"))
     })
+}
+
+/// Where the prompts come from, in words; `None` if they are in the pipeline.
+pub fn source_of_prompts(workload: &config::Workload) -> Option<String> {
+    if let Some(dataset) = &workload.dataset {
+        let which = match dataset.limit {
+            Some(limit) => format!("the first {}", count(limit.into(), "conversation")),
+            None => "conversations".to_owned(),
+        };
+        return Some(format!("{which} of the dataset {}", dataset.path));
+    }
+    if let Some(synthetic) = &workload.synthetic {
+        return Some(count(synthetic.count.into(), "synthetic prompt"));
+    }
+    let files = workload.prompt_files.len();
+    (files > 0).then(|| format!("{} from files", count(files as u64, "prompt")))
 }
 
 fn workload(cell: &Cell) -> Workload {
@@ -94,7 +110,7 @@ fn workload(cell: &Cell) -> Workload {
     Workload {
         api: api(workload.api),
         prompts: texts(&workload.prompts),
-        source: crate::tape::source(workload).map(|source| unsaid(&source, cell)),
+        source: source_of_prompts(workload).map(|source| unsaid(&source, cell)),
         images: workload.images.iter().map(image).collect(),
         system: workload.system.as_ref().map(|text| unsaid(text, cell)),
         max_tokens: workload.max_tokens,
@@ -185,15 +201,16 @@ pub fn redacted(config: &Value) -> Value {
     }
 }
 
-pub(crate) fn api(api: Api) -> sdk::Api {
+/// The contract's word for an API.
+pub fn api(api: Api) -> contract::Api {
     match api {
-        Api::Chat => sdk::Api::Chat,
-        Api::Completions => sdk::Api::Completions,
+        Api::Chat => contract::Api::Chat,
+        Api::Completions => contract::Api::Completions,
     }
 }
 
 /// The plugins of a pipeline, each once.
-pub(crate) fn plugins(pipeline: &Pipeline, registry: &Registry) -> Result<Vec<PluginInfo>> {
+pub fn plugins(pipeline: &Pipeline, registry: &Registry) -> Result<Vec<PluginInfo>> {
     let engines = pipeline
         .engines
         .iter()

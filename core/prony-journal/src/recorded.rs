@@ -3,7 +3,7 @@
 use crate::folder::{RunFolder, find_run};
 use crate::result::result_of;
 use crate::{Error, Result};
-use prony_plugin_sdk::result::{RunResult, SCHEMA};
+use prony_result::{RunResult, SCHEMA};
 use serde_json::Value;
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::{ModelResult, RunResult};
-use crate::Api;
+use prony_contract::Api;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -158,7 +158,7 @@ pub struct PluginInfo {
     /// Its name.
     pub name: String,
     /// `engine` or `reporter`.
-    pub kind: crate::Kind,
+    pub kind: prony_contract::Kind,
     /// Its version.
     pub version: String,
     /// `wasm` (sandboxed) or `native` (not sandboxed).

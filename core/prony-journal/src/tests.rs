@@ -4,12 +4,10 @@ use crate::journal::{self, Event, Journal, SCHEMA, StageOf, Started, Visited, Wr
 use crate::subject::subject;
 use crate::{RunFolder, find_run, newest_run, past, result, result_of, runs};
 use prony_config::{Pipeline, PluginKind, Plugins};
-use prony_metrics::record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
+use prony_contract::{Event as Said, EventKind};
 use prony_plan::{Estimate, Plan, Visit};
-use prony_plugin_sdk::result::{
-    Environment, ModelResult, Outcome, RunResult, ThresholdResult, Verdict,
-};
-use prony_plugin_sdk::{Event as Said, EventKind};
+use prony_record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
+use prony_result::{Environment, ModelResult, Outcome, RunResult, ThresholdResult, Verdict};
 use std::collections::BTreeMap;
 use std::path::Path;
 

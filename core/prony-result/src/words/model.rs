@@ -1,7 +1,7 @@
 //! What is said of a model.
 
 use super::{MISSING, count, number, one_line, optional};
-use crate::result::{Comparison, EngineResult, Failure, ModelResult, Outcome, Verdict};
+use crate::{Comparison, EngineResult, Failure, ModelResult, Outcome, Verdict};
 
 /// How far one model came on one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +185,7 @@ mod tests {
             cpu_percent: None,
             client: None,
             delivered: None,
-            cadence: crate::result::Cadence::default(),
+            cadence: crate::Cadence::default(),
             finish_reasons: [].into(),
             served_models: Vec::new(),
             engine_versions: Vec::new(),

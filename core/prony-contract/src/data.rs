@@ -94,7 +94,8 @@ impl Manifest {
         }
     }
 
-    pub(crate) fn of<C: JsonSchema>(
+    /// Of a plugin whose options are a `C`.
+    pub fn of<C: JsonSchema>(
         about: crate::About,
         kind: Kind,
         transport: Option<Transport>,

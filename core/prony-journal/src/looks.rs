@@ -9,16 +9,16 @@ use crate::result::{design, side};
 use crate::samples::Samples;
 use prony_config::Stop;
 use prony_metrics::comparison::ratios;
-use prony_metrics::record::Phase;
 use prony_metrics::statistics::holm::Holm;
 use prony_metrics::statistics::pilot::{PILOT_CYCLES, Pilot, plan as pilot};
 use prony_metrics::statistics::{Decision, Look, mean};
 use prony_plan::{Part, Plan, Visit};
+use prony_record::Phase;
 use std::collections::HashSet;
 
 /// Looks at the comparisons of one model after the other.
 #[derive(Debug)]
-pub(crate) struct Looks<'a> {
+pub struct Looks<'a> {
     plan: &'a Plan,
     subject: Subject,
     stop: Stop,
@@ -55,7 +55,7 @@ impl Compared {
 
 impl<'a> Looks<'a> {
     /// Looks up or simulates the critical values: up to seconds, so not between cycles.
-    pub(crate) fn new(plan: &'a Plan, subject: &Subject, stop: Stop) -> Option<Self> {
+    pub fn new(plan: &'a Plan, subject: &Subject, stop: Stop) -> Option<Self> {
         let family = subject.judged_by?;
         let possible = family.rule.max_cycles >= PILOT_CYCLES;
         let holm = possible.then(|| Holm::new(family.rule, family.comparisons as usize));
@@ -77,7 +77,7 @@ impl<'a> Looks<'a> {
     }
 
     /// Another model begins.
-    pub(crate) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         let over = std::mem::take(&mut self.current);
         self.earlier.extend(over.into_iter().map(|it| it.numbers));
         self.events.clear();
@@ -86,7 +86,7 @@ impl<'a> Looks<'a> {
     }
 
     /// Keeps what a look rests on.
-    pub(crate) fn see(&mut self, event: &Event) {
+    pub fn see(&mut self, event: &Event) {
         if self.holm.is_none() {
             return;
         }
@@ -107,7 +107,7 @@ impl<'a> Looks<'a> {
     }
 
     /// Looks after a cycle that took so many seconds; what there is to tell.
-    pub(crate) fn look(&mut self, of: &Visit, seconds: f64) -> Vec<Event> {
+    pub fn look(&mut self, of: &Visit, seconds: f64) -> Vec<Event> {
         self.seconds.push(seconds);
         let Some(holm) = &self.holm else {
             return Vec::new();
@@ -141,14 +141,14 @@ impl<'a> Looks<'a> {
     }
 
     /// Whether the model needs no other cycle.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         let decided = self.stop == Stop::Decided && self.current.iter().all(Compared::is_decided);
         decided && !self.current.is_empty()
     }
 
     /// Whether a spare cycle is to take the place of one in which something failed, when
     /// `spent` have already.
-    pub(crate) fn wants_spare(&self, spent: usize) -> bool {
+    pub fn wants_spare(&self, spent: usize) -> bool {
         let wants = |it: &Compared| {
             let is_open = self.stop == Stop::Never || !it.is_decided();
             is_open && it.numbers.len() < self.family.rule.max_cycles && it.degraded > spent

@@ -3,9 +3,9 @@
 use crate::Result;
 use crate::folder::RunFolder;
 use prony_config::{OnFailure, Reporter};
+use prony_contract::{Artifact, Kind};
 use prony_plugin_host::Registry;
-use prony_plugin_sdk::result::RunResult;
-use prony_plugin_sdk::{Artifact, Kind};
+use prony_result::RunResult;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 

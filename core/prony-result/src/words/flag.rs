@@ -2,7 +2,7 @@
 
 /// What limits a comparison: everything that [`Comparison::flags`] can hold.
 ///
-/// [`Comparison::flags`]: crate::result::Comparison::flags
+/// [`Comparison::flags`]: crate::Comparison::flags
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flag {
     /// Answers to the same question differ in length.

@@ -1,7 +1,7 @@
 //! What is said of a run as a whole.
 
 use super::{count, level, one_line};
-use crate::result::{Comparison, ModelResult, RunResult, Verdict};
+use crate::{Comparison, ModelResult, RunResult, Verdict};
 
 impl RunResult {
     /// How many cycles were made of those that were planned: `9 of 40 cycles, decided`, `9 to
@@ -35,7 +35,7 @@ impl RunResult {
     /// many have which verdict at the error that they share, for each candidate, and then the
     /// geometric means. Empty where one thing was compared.
     pub fn together(&self) -> Vec<String> {
-        let means = self.overall.iter().map(crate::result::Overall::sentence);
+        let means = self.overall.iter().map(crate::Overall::sentence);
         self.family_sentence().into_iter().chain(means).collect()
     }
 

@@ -12,7 +12,7 @@ use prony_metrics::statistics::pilot::detectable;
 use prony_metrics::statistics::{smallest_sample, standard_deviation};
 use prony_plan::{Plan, Stage};
 use prony_plugin_host::sha256_of;
-use prony_plugin_sdk::result::{EngineInfo, NoiseFloor, RunResult, Verdict};
+use prony_result::{EngineInfo, NoiseFloor, RunResult, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -144,7 +144,7 @@ impl Noise {
 
     /// What is known of the groups of a run; where several of its engines were compared
     /// with themselves, of the noisiest.
-    pub(crate) fn of(&self, subject: &Subject, plan: &Plan) -> Vec<KnownNoise> {
+    pub fn of(&self, subject: &Subject, plan: &Plan) -> Vec<KnownNoise> {
         let mut known = BTreeMap::<(String, String, String), (f64, KnownNoise)>::new();
         for setting in settings(subject, plan) {
             let Some(floor) = self.file.floors.get(&setting.key) else {

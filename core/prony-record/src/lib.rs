@@ -1,6 +1,6 @@
 //! What is kept of a request, and when it counts as a success.
 
-use prony_plugin_sdk::{Error, ErrorKind, Event, EventKind};
+use prony_contract::{Error, ErrorKind, Event, EventKind};
 use serde::{Deserialize, Serialize};
 
 /// Whether a request is part of the sample.
@@ -440,21 +440,8 @@ fn is_oom(message: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A request that was answered well.
-    pub(crate) fn answered(text: &str, tokens: u32) -> Record {
-        let events = vec![
-            event(EventKind::Text, 0, text),
-            event(EventKind::Finish, 0, "stop"),
-            event(EventKind::OutputTokens, tokens, ""),
-            event(EventKind::End, 0, ""),
-        ];
-        let record = Record::judge(place(), Observation::default(), Ok(events), u32::MAX);
-        assert_eq!(record.failed, None);
-        record
-    }
 
     fn place() -> Place {
         Place {

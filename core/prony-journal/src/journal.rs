@@ -6,11 +6,11 @@
 use crate::noise::KnownNoise;
 use crate::{Error, Result};
 use prony_machine::Warning;
-use prony_metrics::record::Record;
 use prony_metrics::statistics::{Decision, Rule};
 use prony_metrics::threshold::Threshold;
 use prony_plan::{Plan, Visit};
-use prony_plugin_sdk::result::{
+use prony_record::Record;
+use prony_result::{
     CellInfo, Client, EngineInfo, Environment, Outcome, PluginInfo, Selfcheck, Workload,
 };
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Value of [`Started::schema`].
-pub(crate) const SCHEMA: &str = "prony-journal/1";
+pub const SCHEMA: &str = "prony-journal/1";
 
 /// Something that happened. All times are nanoseconds since the run's origin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -239,18 +239,23 @@ pub struct Visited {
 
 /// A stage, and what it is a part of: makes its events.
 #[derive(Debug, Clone)]
-pub(crate) struct StageOf {
-    pub(crate) kind: &'static str,
-    pub(crate) id: String,
-    pub(crate) visit: Option<Visit>,
+pub struct StageOf {
+    /// `setup`, `load`, `warmup`, `measure` or `unload`.
+    pub kind: &'static str,
+    /// What the pipeline calls it; the kind unless it says otherwise.
+    pub id: String,
+    /// The visit; absent for `setup`.
+    pub visit: Option<Visit>,
 }
 
 impl StageOf {
-    pub(crate) fn begins(&self, at_ns: u64) -> Event {
+    /// It begins.
+    pub fn begins(&self, at_ns: u64) -> Event {
         self.event(at_ns, false)
     }
 
-    pub(crate) fn is_skipped(&self, at_ns: u64) -> Event {
+    /// Its `if` leaves it out.
+    pub fn is_skipped(&self, at_ns: u64) -> Event {
         self.event(at_ns, true)
     }
 
@@ -264,7 +269,8 @@ impl StageOf {
         }
     }
 
-    pub(crate) fn failed(&self, step: bool, message: String) -> Event {
+    /// It failed, by a step of the user's or not.
+    pub fn failed(&self, step: bool, message: String) -> Event {
         Event::Failed {
             stage: self.kind.to_owned(),
             id: self.own_id(),
@@ -380,14 +386,14 @@ pub struct Journal {
 /// A journal that is being written. Nobody else can lock it until it is dropped,
 /// so that a run in progress can be told from one that died.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub struct Writer {
     path: PathBuf,
     file: File,
 }
 
 impl Writer {
     /// Creates it; it must not exist.
-    pub(crate) fn create(path: &Path) -> Result<Self> {
+    pub fn create(path: &Path) -> Result<Self> {
         let file = File::options()
             .append(true)
             .create_new(true)
@@ -402,7 +408,7 @@ impl Writer {
     }
 
     /// Appends an event.
-    pub(crate) fn append(&mut self, event: &Event) -> Result<()> {
+    pub fn append(&mut self, event: &Event) -> Result<()> {
         let mut line =
             serde_json::to_vec(event).map_err(|error| damaged(&self.path, 0, error.to_string()))?;
         line.push(b'\n');
@@ -410,7 +416,7 @@ impl Writer {
     }
 
     /// Waits until everything is on the disk. Not during a measurement.
-    pub(crate) fn sync(&self) -> Result<()> {
+    pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(Error::io(&self.path))
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::folder::{RunFolder, runs};
 use crate::journal::{self, Event};
-use prony_metrics::record::Phase;
 use prony_plan::Past;
-use prony_plugin_sdk::result::Outcome;
+use prony_record::Phase;
+use prony_result::Outcome;
 use std::collections::HashMap;
 use std::path::Path;
 

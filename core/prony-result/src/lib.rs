@@ -9,6 +9,8 @@ mod load;
 mod model;
 mod run;
 mod threshold;
+pub mod words;
+mod work;
 
 pub use comparison::{
     Comparison, Family, Interval, Judgement, Lengths, Outliers, Overall, SameWork, TailJudgement,

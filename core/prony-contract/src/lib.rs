@@ -1,0 +1,27 @@
+//! The plugin contract, as the host and the SDK share it.
+//!
+//! - the data that crosses the boundary, at the root of this crate:
+//!   `schemas/wit/plugin.wit` says what each field means;
+//! - [`abi`]: the C form of it, `schemas/include/prony_plugin.h`.
+//!
+//! Plugin authors find all of this in `prony_contract`.
+
+pub mod abi;
+mod data;
+
+pub use data::*;
+
+/// Version of the plugin contract, major and minor. While the major number is 0, a
+/// change of the minor number breaks.
+pub const CONTRACT: (u32, u32) = (0, 1);
+
+/// Who a plugin is. Written with the SDK's `about!`.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// The name users write after `plugin:`.
+    pub name: &'static str,
+    /// Version of the plugin.
+    pub version: &'static str,
+    /// One line.
+    pub description: &'static str,
+}

@@ -1,0 +1,34 @@
+//! Requests for tests.
+
+use prony_contract::{Event, EventKind};
+use prony_record::{Observation, Phase, Place, Record};
+
+/// A request that was answered well.
+pub(crate) fn answered(text: &str, tokens: u32) -> Record {
+    let event = |kind, tokens, text: &str| Event {
+        chunk: 0,
+        kind,
+        tokens,
+        text: text.to_owned(),
+    };
+    let events = vec![
+        event(EventKind::Text, 0, text),
+        event(EventKind::Finish, 0, "stop"),
+        event(EventKind::OutputTokens, tokens, ""),
+        event(EventKind::End, 0, ""),
+    ];
+    let place = Place {
+        cell: String::new(),
+        model: "m".to_owned(),
+        engine: "e".to_owned(),
+        cycle: 1,
+        phase: Phase::Measure,
+        stage: "measure".to_owned(),
+        index: 0,
+        prompt: 0,
+        image: None,
+    };
+    let record = Record::judge(place, Observation::default(), Ok(events), u32::MAX);
+    assert_eq!(record.failed, None);
+    record
+}

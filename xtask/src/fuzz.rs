@@ -151,7 +151,7 @@ impl Fuzzer {
         create_folder(&folder)?;
         let own = format!("{FOLDER}/seeds/");
         for path in workspace.files()? {
-            let wanted = ["schemas/tests/", "pipelines/", "examples/", &own]
+            let wanted = ["core/prony-config/tests/", "pipelines/", "examples/", &own]
                 .iter()
                 .any(|start| path.starts_with(start));
             if wanted && is_yaml(&path) {

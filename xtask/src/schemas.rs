@@ -26,7 +26,7 @@ const SCHEMAS: [&str; 3] = [
 const PIPELINE: &str = SCHEMAS[0];
 
 /// Files here are invalid by the schema alone.
-const INVALID: &str = "schemas/tests/invalid/schema/";
+const INVALID: &str = "core/prony-config/tests/invalid/schema/";
 
 /// Where to find the versions that are installed, and ajv's caller.
 const FOLDER: &str = "xtask/validators";
@@ -98,7 +98,7 @@ impl Wanted {
             return Ok(Some(Self::Invalid));
         }
         let valid = path.starts_with("pipelines/")
-            || path.starts_with("schemas/tests/valid/")
+            || path.starts_with("core/prony-config/tests/valid/")
             // An example may well bring YAML of another kind.
             || (path.starts_with("examples/") && names_stages(workspace, path)?);
         Ok(valid.then_some(Self::Valid))

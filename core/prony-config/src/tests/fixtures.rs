@@ -96,10 +96,10 @@ pub(super) fn load_file(path: &Path, name: &str) -> Result<Loaded, Vec<Diagnosti
     })
 }
 
-/// The YAML files below a folder of `schemas/tests`, in order. Those that begin
+/// The YAML files below a folder of `tests`, in order. Those that begin
 /// with `_` are there to be extended.
 pub(super) fn files(folder: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/tests");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut files = below(&root.join(folder));
     files.sort();
     assert!(!files.is_empty(), "no examples in {folder}");

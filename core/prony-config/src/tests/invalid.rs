@@ -1,4 +1,4 @@
-//! Every `schemas/tests/invalid/**/CODE-name.yaml` gives the text in
+//! Every `core/prony-config/tests/invalid/**/CODE-name.yaml` gives the text in
 //! `CODE-name.diag`, with that code in it. In `fairness`, all of it is warnings;
 //! elsewhere there is an error, unless the code is a warning's. Run with
 //! `BLESS=1` to write those files.

@@ -225,7 +225,7 @@ proptest! {
 
     #[test]
     fn any_change_of_a_valid_file(at in 0_usize..2_000, text in "[ -~\n]{0,3}", cut in 0_usize..4) {
-        let full = include_str!("../../../../schemas/tests/valid/full.yaml");
+        let full = include_str!("../../tests/valid/full.yaml");
         let start = full.floor_char_boundary(at.min(full.len()));
         let end = full.floor_char_boundary((start + cut).min(full.len()));
         try_load(&format!("{}{text}{}", &full[..start], &full[end..]));

@@ -21,13 +21,14 @@ macro_rules! eprintln {
 
 mod arguments;
 mod commands;
+mod exit;
 mod output;
 mod pipeline;
 mod plugins;
 mod progress;
 
-use arguments::{Arguments, Command};
-use clap::Parser as _;
+use arguments::Arguments;
+use exit::Exit;
 use std::process::ExitCode;
 
 /// Why a command did not succeed: what to say and how to exit.
@@ -35,30 +36,6 @@ use std::process::ExitCode;
 pub(crate) struct Failure {
     code: Exit,
     message: String,
-}
-
-/// Exit codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
-    Ok = 0,
-    RunFailed = 1,
-    Usage = 2,
-    InvalidPipeline = 3,
-    ThresholdFailed = 4,
-    Plugin = 5,
-    /// It finished, and its numbers are not valid.
-    NotValid = 6,
-    Interrupted = 130,
-}
-
-impl Exit {
-    /// A success that was not one after all.
-    fn or_failed(self) -> Self {
-        match self {
-            Self::Ok => Self::RunFailed,
-            other => other,
-        }
-    }
 }
 
 impl Failure {
@@ -93,28 +70,9 @@ impl From<prony_journal::Error> for Failure {
 pub(crate) type Outcome = Result<Exit, Failure>;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments::parse();
     start_tracing(&arguments);
-    let outcome = match &arguments.command {
-        Command::Run(run) => commands::run::run(&arguments.global, run),
-        Command::Aa(aa) => commands::aa::run(&arguments.global, aa),
-        Command::Compare(compare) => commands::compare::run(compare),
-        Command::Validate(validate) => commands::validate::run(&arguments.global, validate),
-        Command::Init(init) => commands::init::run(&arguments.global, init),
-        Command::Import(import) => commands::import::run(&arguments.global, import),
-        Command::Explain { name, .. } => commands::explain::run(name.as_deref()),
-        Command::Plan(plan) => commands::plan::run(&arguments.global, plan),
-        Command::Schema(schema) => commands::schema::run(&arguments.global, schema),
-        Command::Plugin { command } => commands::plugin::run(&arguments.global, command),
-        Command::List(list) => commands::list::run(list),
-        Command::Report(report) => commands::report::run(&arguments.global, report),
-        Command::Metrics(metrics) => commands::metrics::run(metrics),
-        Command::Selfcheck(selfcheck) => commands::selfcheck::run(&arguments.global, selfcheck),
-        Command::Completions { shell } => Ok(commands::completions(*shell)),
-        Command::TruthStdio(engine) => commands::truth_stdio(engine),
-        Command::TruthServer(server) => commands::truth_server(server),
-        Command::Worker { plugin } => commands::worker(&arguments.global, plugin),
-    };
+    let outcome = arguments.command.run(&arguments.global);
     let code = match outcome {
         Ok(code) => code,
         Err(Failure { code, message }) => {

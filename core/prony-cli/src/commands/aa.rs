@@ -1,9 +1,10 @@
 //! `prony aa`: an engine against itself.
 
-use crate::arguments::{Aa, Global};
+use crate::arguments::{Global, Source};
 use crate::commands::print_json;
 use crate::commands::run::{Job, load_plugins, stop_on_signal};
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
+use clap::Args;
 use prony_config::{AgainstItself, Loaded, Pipeline};
 use prony_journal::{Noise, RunFolder};
 use prony_metrics::statistics::pilot::detectable;
@@ -16,7 +17,42 @@ use prony_result::{
     words::{count, one_line, optional, percent},
 };
 use serde::Serialize;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok, 1 a run failed, or 20 or more runs named a winner more often than
+chance would, 2 usage, 3 invalid pipeline, 5 plugin failure, 6 not valid, 130 interrupted.\n\nExample: prony aa pipelines/quickstart.yaml --runs 20 --limit 30m";
+
+/// Runs a pipeline with one of its engines on both sides, under the names `NAME` and
+/// `NAME_again`. Whatever differs then is noise. What it finds is kept for this machine, and
+/// later results with the same engine, model and workload say it.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The engine; without it the baseline, or the only one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Option<String>,
+    /// How many runs, each with a seed of its own. From 20 on their winners are counted
+    /// against what chance allows.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+    /// Cycles of each run, instead of the pipeline's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(6..=10_000))]
+    pub(crate) cycles: Option<u32>,
+    /// Begin no run that would not be over after this time, by what the longest one took;
+    /// for example `30m`.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) limit: Option<prony_config::Duration>,
+    /// Folder that gets a new folder for each run.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Runs from which on their winners are counted against what chance allows.
 const ENOUGH_RUNS: usize = 20;
@@ -63,7 +99,7 @@ struct One {
     reason: String,
 }
 
-pub(crate) fn run(global: &Global, arguments: &Aa) -> Outcome {
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
     let (given, diagnostics) =
         pipeline::load(&arguments.source.file, &arguments.source.layers, &registry);
@@ -131,7 +167,7 @@ pub(crate) fn run(global: &Global, arguments: &Aa) -> Outcome {
         }
         for reason in &result.invalid {
             eprintln!("error: not valid: {reason}");
-            exit = Exit::NotValid;
+            exit = Exit::Invalid;
         }
         match result.run.outcome {
             prony_result::Outcome::Completed => {}
@@ -187,7 +223,7 @@ fn engine(pipeline: &Pipeline, asked: Option<&str>) -> Result<String, Failure> {
 }
 
 /// As many as asked for, or as the pipeline has if a verdict can come of them.
-fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Aa) -> u32 {
+fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Arguments) -> u32 {
     let given = pipeline.schedule.cycles;
     let rule = |cycles: u32| Rule::new(0.0, cycles as usize);
     let can_decide = |cycles: u32| Sequential::new(rule(cycles)).first_look().is_some();
@@ -210,7 +246,7 @@ fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Aa) -> u32 {
 /// The pipeline with the engine on both sides; what there is to say about it is shown once.
 fn turned(
     global: &Global,
-    arguments: &Aa,
+    arguments: &Arguments,
     aa: &AgainstItself<'_>,
     given: &Pipeline,
     registry: &Registry,

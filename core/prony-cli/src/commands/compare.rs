@@ -1,16 +1,83 @@
 //! `prony compare`: the results of two runs beside each other.
 
-use crate::arguments::{Compare, CompareFormat, FailOn};
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome};
+use clap::{Args, ValueEnum};
 use prony_metrics::across::{self, Across, Basis, MetricPair, Options, Pair};
 use prony_result::{
     Verdict,
     words::{count, number, one_line, optional, signed_percent},
 };
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
-pub(crate) fn run(arguments: &Compare) -> Outcome {
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok, 2 usage, or nothing to compare, 4 what `--fail-on` names.\n\nExample: prony compare before after --fail-on regression";
+
+/// Two versions of an engine are best compared as two engines of one pipeline, whose cycles
+/// take turns. Of runs that were made one after the other the differences are shown and no
+/// winner is named, since the machine may have changed in between.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    /// The run that is compared with: a name below the results folder, a folder, or a file
+    /// `result.json`.
+    pub(crate) base: String,
+    /// The run that is compared.
+    pub(crate) candidate: String,
+    /// The engine, if not all that both have.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Option<String>,
+    /// Its name in the candidate, if it is another one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) candidate_engine: Option<String>,
+    /// Differences up to this count as none, for example `2%`; the base's without it.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) margin: Option<f64>,
+    /// Take the machine to have been equally fast in both runs, and name a winner.
+    #[arg(long)]
+    pub(crate) assume_stable: bool,
+    /// What ends with exit code 4. May be repeated.
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) fail_on: Vec<FailOn>,
+    /// Folder with runs.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: CompareFormat,
+    /// Print as JSON.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// A verdict says that the candidate is slower, and not by less than the margin.
+    Regression,
+    /// There is no verdict, or it is inconclusive.
+    Inconclusive,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompareFormat {
+    /// For a terminal.
+    #[default]
+    Text,
+    /// For a merge request or a build summary.
+    Markdown,
+}
+
+/// `2%` or `2`.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    let value = number.parse::<f64>().ok();
+    value
+        .filter(|value| (0.0..100.0).contains(value))
+        .ok_or_else(|| "expected a percentage from 0 to below 100, such as `2%`".to_owned())
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let read = |name: &str| prony_journal::recorded(&arguments.results, name);
     let (base, candidate) = (read(&arguments.base)?, read(&arguments.candidate)?);
     let offset_s = if across::same_run(&base, &candidate) {

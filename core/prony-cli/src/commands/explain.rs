@@ -1,11 +1,20 @@
 //! `prony explain`: pages about codes of diagnostics and about flags of comparisons.
 
 use crate::{Exit, Failure, Outcome};
+use clap::Args;
 use prony_config::CODES;
 use prony_result::words::Flag;
 
-pub(crate) fn run(name: Option<&str>) -> Outcome {
-    let Some(name) = name else {
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony explain P0101")]
+pub(crate) struct Arguments {
+    /// The code or flag; without it all are listed.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let Some(name) = &arguments.name else {
         for code in CODES {
             println!("{}  {}", code.code, code.summary);
         }

@@ -1,11 +1,35 @@
 //! `prony import`
 
-use crate::arguments::{Global, Import, ImportFrom};
+use crate::arguments::Global;
 use crate::commands::init;
 use crate::{Exit, Outcome, pipeline};
+use clap::{Args, ValueEnum};
 use prony_config::Imported;
+use std::path::PathBuf;
 
-pub(crate) fn run(global: &Global, arguments: &Import) -> Outcome {
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony import mlx-serving benchmark.yaml -o pipeline.yaml")]
+pub(crate) struct Arguments {
+    /// The tool whose configuration it is.
+    #[arg(value_enum)]
+    pub(crate) from: ImportFrom,
+    /// The configuration.
+    pub(crate) file: PathBuf,
+    /// The file to write instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write over a file that is there.
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportFrom {
+    /// mlx-serving's benchmark: `benchmark`, `models`, `questions` or `prompts` and `test_images`.
+    MlxServing,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let name = arguments.file.display().to_string();
     let text = match pipeline::read(&arguments.file) {
         Ok(text) => text,

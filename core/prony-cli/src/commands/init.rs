@@ -1,12 +1,40 @@
 //! `prony init`
 
-use crate::arguments::{Global, Init, Starter};
+use crate::arguments::Global;
 use crate::{Exit, Failure, Outcome};
+use clap::{Args, ValueEnum};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub(crate) fn run(global: &Global, arguments: &Init) -> Outcome {
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony init compare versions.yaml")]
+pub(crate) struct Arguments {
+    /// What to start from.
+    #[arg(value_enum, default_value_t)]
+    pub(crate) what: Starter,
+    /// The file to write; `-` is standard output.
+    #[arg(default_value = "pipeline.yaml")]
+    pub(crate) file: PathBuf,
+    /// Write over a file that is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Starter {
+    /// One engine, one model.
+    #[default]
+    Hello,
+    /// Two engines against each other.
+    Compare,
+    /// One engine with every combination of some settings.
+    Sweep,
+    /// Limits that a build has to keep.
+    CiGate,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let text = text(arguments.what);
     if arguments.file == Path::new("-") {
         println!("{}", text.trim_end());

@@ -1,11 +1,23 @@
 //! `prony list`
 
-use crate::arguments::List;
 use crate::commands::print_json;
 use crate::{Exit, Outcome};
+use clap::Args;
 use prony_result::{Comparison, RunResult};
+use std::path::PathBuf;
 
-pub(crate) fn run(arguments: &List) -> Outcome {
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony list --results results")]
+pub(crate) struct Arguments {
+    /// Folder with runs.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut runs: Vec<RunResult> = Vec::new();
     for folder in prony_journal::runs(&arguments.results) {
         match prony_journal::result_of(&folder) {

@@ -1,14 +1,43 @@
 //! `prony metrics`: a recording, scored as several tools define what they report.
 
-use crate::arguments::Metrics;
 use crate::commands::print_json;
 use crate::{Exit, Outcome, output};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use prony_journal::Event;
 use prony_metrics::definition::{Definition, Objectives, Scored, cadence, goodput_share, score};
 use prony_record::{Phase, Record};
 use prony_result::Cadence;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Scores the measured requests of a run by several definitions, side by side.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony metrics latest --ttft-ms 500 --tpot-ms 50")]
+pub(crate) struct Arguments {
+    /// The run: a folder, or a name below the results folder; the newest that is over
+    /// without it.
+    pub(crate) run: Option<String>,
+    /// Folder with runs.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Whose definitions; all without it. May be repeated.
+    #[arg(long, value_parser = PossibleValuesParser::new(Definition::ALL.map(Definition::name)), value_delimiter = ',')]
+    pub(crate) definition: Vec<String>,
+    /// Objective for goodput: the longest time to the first token.
+    #[arg(long, value_name = "MS")]
+    pub(crate) ttft_ms: Option<f64>,
+    /// Objective for goodput: the longest time per output token.
+    #[arg(long, value_name = "MS")]
+    pub(crate) tpot_ms: Option<f64>,
+    /// Objective for goodput: the longest latency.
+    #[arg(long, value_name = "MS")]
+    pub(crate) latency_ms: Option<f64>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// The requests that are reported together.
 #[derive(Debug, Serialize)]
@@ -32,7 +61,7 @@ struct Defined {
     metrics: Vec<Scored>,
 }
 
-pub(crate) fn run(arguments: &Metrics) -> Outcome {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let folder = match &arguments.run {
         Some(name) => prony_journal::find_run(&arguments.results, name)?,
         None => prony_journal::newest_run(&arguments.results)?.folder,

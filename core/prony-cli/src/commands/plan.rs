@@ -1,13 +1,28 @@
 //! `prony plan`
 
-use crate::arguments::{Global, Plan as Arguments};
+use crate::arguments::{Global, Source};
 use crate::commands::print_json;
 use crate::{Exit, Outcome, pipeline, plugins};
+use clap::Args;
 use prony_config::{Order, Pipeline, Stop};
 use prony_plan::{Estimate, Part, Plan, Stage, Visit};
 use prony_result::words::{count, seconds};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony plan pipelines/quickstart.yaml --json")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Folder with earlier runs, to estimate the time from.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Everything there is to say before a run.
 #[derive(Serialize)]

@@ -1,15 +1,47 @@
 //! `prony plugin`
 
-use crate::arguments::{Global, GrantOf, Plugin};
+use crate::arguments::Global;
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, plugins};
+use clap::{Args, Subcommand, ValueEnum};
 use prony_plugin_host::{Entry, Grant, Registry};
 use std::path::{Path, PathBuf};
 
-pub(crate) fn run(global: &Global, command: &Plugin) -> Outcome {
-    match command {
-        Plugin::List { json } => list(global, *json),
-        Plugin::Add { file, grants } => add(global, file, grants),
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony plugin add --grant native target/release/libengine_mine.so")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the installed plugins.
+    List {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a plugin, put it beside a lock file and lock it.
+    Add {
+        /// A WASM module or component, or a shared library.
+        file: PathBuf,
+        /// What it may do beyond the sandbox.
+        #[arg(long = "grant", value_enum, value_name = "GRANT")]
+        grants: Vec<GrantOf>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GrantOf {
+    /// Run as native code, outside the sandbox.
+    Native,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
+    match &arguments.command {
+        Command::List { json } => list(global, *json),
+        Command::Add { file, grants } => add(global, file, grants),
     }
 }
 

@@ -1,12 +1,36 @@
 //! `prony report`
 
-use crate::arguments::{Global, Report};
+use crate::arguments::Global;
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, output, plugins};
+use clap::Args;
 use prony_config::{OnFailure, Reporter};
 use prony_journal::RunFolder;
+use std::path::PathBuf;
 
-pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony report latest --reporter markdown")]
+pub(crate) struct Arguments {
+    /// The run: a folder, or a name below the results folder; `latest` is the last that came
+    /// to its end. Without it, the newest that is over, also if it was cut short.
+    pub(crate) run: Option<String>,
+    /// Folder with runs.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Reporter plugins to use.
+    #[arg(
+        long = "reporter",
+        default_value = "console",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub(crate) reporters: Vec<String>,
+    /// Print the result as JSON, and write nothing.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let folder = match &arguments.run {
         Some(name) => prony_journal::find_run(&arguments.results, name)?,
         None => newest(global, arguments)?,
@@ -32,7 +56,7 @@ pub(crate) fn run(global: &Global, arguments: &Report) -> Outcome {
 }
 
 /// The run that is meant when none is named. If others could be meant, says so.
-fn newest(global: &Global, arguments: &Report) -> Result<RunFolder, Failure> {
+fn newest(global: &Global, arguments: &Arguments) -> Result<RunFolder, Failure> {
     let newest = prony_journal::newest_run(&arguments.results)?;
     let named = |run: &RunFolder| arguments.results.join(run.id()).display().to_string();
     if global.quiet {

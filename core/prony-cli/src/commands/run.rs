@@ -1,9 +1,10 @@
 //! `prony run`
 
-use crate::arguments::{Global, Run};
+use crate::arguments::{Global, Source};
 use crate::commands::print_json;
 use crate::progress::Progress;
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
+use clap::Args;
 use prony_config::Pipeline;
 use prony_contract::Kind;
 use prony_journal::{Reported, RunFolder};
@@ -11,11 +12,24 @@ use prony_plan::{Estimate, Plan};
 use prony_plugin_host::Registry;
 use prony_result::{self as result, words};
 use prony_runner::{Options, Runner};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-pub(crate) fn run(global: &Global, arguments: &Run) -> Outcome {
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony run pipelines/quickstart.yaml --set schedule.cycles=12")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Folder that gets a new folder for the run.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// Print the result as JSON instead of what reporters print.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
     let Some(loaded) = pipeline::open(global, &arguments.source, &registry) else {
         return Ok(Exit::InvalidPipeline);
@@ -159,7 +173,7 @@ fn valid(result: &result::RunResult) -> Exit {
     if result.invalid.is_empty() {
         thresholds(result)
     } else {
-        Exit::NotValid
+        Exit::Invalid
     }
 }
 

@@ -1,12 +1,40 @@
 //! `prony schema`
 
-use crate::arguments::{Global, Schema, SchemaOf};
+use crate::arguments::Global;
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, plugins};
+use clap::{Args, ValueEnum};
 use prony_contract::Kind;
 use prony_result::RunResult;
 
-pub(crate) fn run(global: &Global, schema: &Schema) -> Outcome {
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony schema pipeline --with-plugins")]
+pub(crate) struct Arguments {
+    /// Which schema.
+    #[arg(value_enum, default_value_t)]
+    pub(crate) of: SchemaOf,
+    /// For `pipeline`: with the options of the installed plugins, for an editor.
+    #[arg(long)]
+    pub(crate) with_plugins: bool,
+    /// For `plugin`: the plugin's name.
+    #[arg(required_if_eq("of", "plugin"))]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// Pipeline files.
+    #[default]
+    Pipeline,
+    /// `result.json`.
+    Result,
+    /// `prony.lock`.
+    Lock,
+    /// The `config` of an installed plugin.
+    Plugin,
+}
+
+pub(crate) fn run(global: &Global, schema: &Arguments) -> Outcome {
     if schema.name.is_some() && schema.of != SchemaOf::Plugin {
         let message = "only `prony schema plugin` takes a name";
         return Err(Failure::new(Exit::Usage, message));

@@ -1,11 +1,36 @@
 //! `prony selfcheck`: the load client against the server with a known schedule.
 
-use crate::arguments::{Global, Selfcheck as Arguments};
+use crate::arguments::{Global, Layers, Source};
 use crate::commands::{print_json, run::runtime};
 use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
+use clap::Args;
 use prony_config::Arrival;
 use prony_result::Selfcheck;
 use prony_runner::selfcheck::{self, FIRST_MS, GAP_MS, TOKENS, Way};
+use std::path::PathBuf;
+
+/// Checks with a pipeline's own ways of sending, or with some numbers of requests in flight.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony selfcheck --concurrency 64 --seconds 5")]
+pub(crate) struct Arguments {
+    /// A pipeline, whose ways of sending are checked.
+    pub(crate) pipeline: Option<PathBuf>,
+    /// Requests in flight, without a pipeline. May be repeated.
+    #[arg(
+        long,
+        value_name = "N",
+        default_values_t = [1, 64],
+        value_parser = clap::value_parser!(u32).range(1..=4096),
+        conflicts_with = "pipeline"
+    )]
+    pub(crate) concurrency: Vec<u32>,
+    /// About how long each check takes, in seconds.
+    #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let ways = match &arguments.pipeline {
@@ -19,9 +44,9 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             .collect(),
         Some(source) => {
             let registry = plugins::registry(global)?;
-            let source = crate::arguments::Source {
+            let source = Source {
                 file: source.clone(),
-                layers: crate::arguments::Layers::default(),
+                layers: Layers::default(),
             };
             let Some(loaded) = pipeline::open(global, &source, &registry) else {
                 return Ok(Exit::InvalidPipeline);
@@ -51,7 +76,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         output::line(format_args!("{}", table(&checks)));
     }
     let valid = checks.iter().all(|check| check.invalid.is_empty());
-    Ok(if valid { Exit::Ok } else { Exit::NotValid })
+    Ok(if valid { Exit::Ok } else { Exit::Invalid })
 }
 
 /// The command that runs the truth server; its options follow.

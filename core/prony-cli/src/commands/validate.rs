@@ -1,10 +1,38 @@
 //! `prony validate`
 
-use crate::arguments::{Format, Global, Validate};
+use crate::arguments::{Global, Layers};
 use crate::{Exit, Outcome, pipeline, plugins};
+use clap::{Args, ValueEnum};
 use prony_diagnostic::Diagnostic;
+use std::path::PathBuf;
 
-pub(crate) fn run(global: &Global, validate: &Validate) -> Outcome {
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony validate pipeline.yaml --deny warnings")]
+pub(crate) struct Arguments {
+    /// The pipelines.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
+    /// How to print what is found.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs: one JSON object.
+    Json,
+    /// For code scanning: SARIF 2.1.0.
+    Sarif,
+    /// For GitHub Actions: one annotation a line.
+    Github,
+}
+
+pub(crate) fn run(global: &Global, validate: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
     let mut all = Vec::new();
     let mut invalid = false;

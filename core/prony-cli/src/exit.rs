@@ -1,0 +1,69 @@
+//! Exit codes: the one place that says what they mean.
+
+/// How prony ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok = 0,
+    RunFailed = 1,
+    Usage = 2,
+    InvalidPipeline = 3,
+    ThresholdFailed = 4,
+    Plugin = 5,
+    /// It finished, and its numbers are invalid.
+    Invalid = 6,
+    Interrupted = 130,
+}
+
+impl Exit {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::RunFailed,
+        Self::Usage,
+        Self::InvalidPipeline,
+        Self::ThresholdFailed,
+        Self::Plugin,
+        Self::Invalid,
+        Self::Interrupted,
+    ];
+
+    /// What it means, without a full stop.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::RunFailed => "the run failed, or standard output could not be written",
+            Self::Usage => "wrong usage",
+            Self::InvalidPipeline => "the pipeline is invalid",
+            Self::ThresholdFailed => {
+                "a threshold was missed, or `prony compare` found what `--fail-on` names"
+            }
+            Self::Plugin => "a plugin failed, or is not the one that was locked",
+            Self::Invalid => {
+                "finished, but the numbers are invalid: the load client was the bottleneck, or an \
+                 engine's cache state was not what the pipeline declares"
+            }
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// All of them in a line or two.
+    pub(crate) fn in_short() -> String {
+        let short = |exit: Self| match exit {
+            Self::RunFailed => "run failed",
+            Self::InvalidPipeline => "invalid pipeline",
+            Self::ThresholdFailed => "threshold missed",
+            Self::Plugin => "plugin failed",
+            Self::Invalid => "invalid numbers",
+            other => other.meaning(),
+        };
+        let codes = Self::ALL.map(|exit| format!("{} {}", exit as u8, short(exit)));
+        codes.join(", ")
+    }
+
+    /// A success that was not one after all.
+    pub(crate) fn or_failed(self) -> Self {
+        match self {
+            Self::Ok => Self::RunFailed,
+            other => other,
+        }
+    }
+}

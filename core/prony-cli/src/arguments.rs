@@ -85,9 +85,9 @@ pub(crate) enum Command {
     Init(Init),
     /// Make a pipeline of another tool's configuration.
     Import(Import),
-    /// Say what a code such as `P0101` or a flag such as `carry_over` means.
+    /// Say what a code such as `P0101`, a flag such as `carry_over` or the metrics mean.
     Explain {
-        /// The code or flag; all are listed without one.
+        /// The code or flag, of which all are listed without one; or `metrics`.
         #[arg(value_name = "NAME")]
         name: Option<String>,
         /// List all.

@@ -4,9 +4,9 @@ use crate::arguments::Metrics;
 use crate::commands::print_json;
 use crate::{Exit, Outcome, output};
 use prony_journal::Event;
-use prony_metrics::definition::{Definition, Objectives, Scored, cadence, goodput_share, score};
+use prony_metrics::definition::{Definition, Scored, cadence, goodput_share, score};
 use prony_record::{Phase, Record};
-use prony_result::Cadence;
+use prony_result::{Cadence, Objectives};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -49,9 +49,9 @@ pub(crate) fn run(arguments: &Metrics) -> Outcome {
         }
     }
     let objectives = Objectives {
-        time_to_first_token_ms: arguments.ttft_ms,
-        time_per_output_token_ms: arguments.tpot_ms,
-        request_latency_ms: arguments.latency_ms,
+        ttft_ms: arguments.ttft_ms,
+        tpot_ms: arguments.tpot_ms,
+        latency_ms: arguments.latency_ms,
     };
     let asked = objectives != Objectives::default();
     let definitions: Vec<Definition> = Definition::ALL

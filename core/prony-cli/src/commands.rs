@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Init(init::Arguments),
     /// Check pipelines without running anything.
     Validate(validate::Arguments),
-    /// Explain a code such as `P0101` or a flag such as `carry_over`.
+    /// Explain a code such as `P0101`, a flag such as `carry_over`, or the metrics.
     Explain(explain::Arguments),
     /// Convert another tool's configuration into a pipeline.
     Import(import::Arguments),

@@ -130,7 +130,7 @@ pub(crate) struct Axis(#[schemars(length(min = 1, max = 1000))] pub Vec<Scalar>)
 /// A text, a number, `true` or `false`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub(crate) struct Scalar(#[schemars(extend("type" = ["string", "number", "boolean"]))] pub Value);
+pub struct Scalar(#[schemars(extend("type" = ["string", "number", "boolean"]))] pub Value);
 
 /// What the engines are compared with.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

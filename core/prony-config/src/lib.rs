@@ -35,6 +35,7 @@ pub use against_itself::AgainstItself;
 pub use codes::{CODES, Code, explain};
 pub use condition::Condition;
 pub use duration::Duration;
+pub use file::Scalar;
 pub use import::{Imported, import_mlx_serving};
 pub use inputs::Inputs;
 pub use load::{Loaded, load, load_all, unreadable};
@@ -50,7 +51,7 @@ pub use stage::{
     Arrival, Bursts, Cache, Load, Measure, OnFailure, Part, Ramp, Rate, Replay, Report, Setup,
     Step, Unload, Warmup, Work,
 };
-pub use threshold::{Metric, Statistic, Threshold};
+pub use threshold::Threshold;
 pub use wording::{nearest, similar};
 pub use yaml::MAX_BYTES;
 

@@ -10,14 +10,15 @@ use prony_metrics::comparison::{
 };
 use prony_metrics::statistics::Look;
 use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
+use prony_metrics::summary;
+use prony_metrics::threshold::{self, Measured};
 use prony_metrics::validity;
-use prony_metrics::{summary, threshold};
 use prony_plan::{Part, Stage};
 use prony_record::Record;
 use prony_result::{
     Cache, CacheCheck, CacheOutcome, Comparison, Family as FamilyResult, ImageInfo, ModelResult,
-    NoiseFloor, Outcome, Overall, Run, RunResult, SCHEMA, Selfcheck, Verdict, Workload,
-    words::count,
+    NoiseFloor, Outcome, Overall, Run, RunResult, SCHEMA, Selfcheck, ThresholdResult, Verdict,
+    Workload, words::count,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -50,6 +51,7 @@ pub fn result(journal: &Journal) -> RunResult {
         models,
         family,
         overall,
+        thresholds,
     } = models(started, events);
     let mut warnings = started.notes.clone();
     warnings.extend(events.iter().filter_map(|event| match event {
@@ -100,7 +102,7 @@ pub fn result(journal: &Journal) -> RunResult {
         environment: started.environment.clone(),
         engines: subject.engines.clone(),
         plugins: started.plugins.clone(),
-        thresholds: threshold::judge(&subject.thresholds, &models),
+        thresholds,
         selfcheck: selfchecks(events),
         invalid: invalid(&models, events),
         models,
@@ -182,6 +184,7 @@ struct Compared {
     models: Vec<ModelResult>,
     family: Option<FamilyResult>,
     overall: Vec<Overall>,
+    thresholds: Vec<ThresholdResult>,
 }
 
 /// All comparisons are judged together, so their numbers come first.
@@ -202,6 +205,7 @@ fn judged(groups: &[Group<'_>]) -> Compared {
             models: Vec::new(),
             family: None,
             overall: Vec::new(),
+            thresholds: Vec::new(),
         };
     };
     let Design {
@@ -243,7 +247,13 @@ fn judged(groups: &[Group<'_>]) -> Compared {
         }
     });
     let overall = over_models(&models, &shares, margin_percent, cycles);
+    let measured: Vec<Measured<'_>> = groups
+        .iter()
+        .zip(&models)
+        .map(|(group, model)| group.measured(model))
+        .collect();
     Compared {
+        thresholds: threshold::judge(&first.started.subject.thresholds, &measured),
         models,
         family,
         overall,
@@ -396,6 +406,21 @@ impl<'a> Group<'a> {
             comparisons,
             noise_floor: self.noise_floor(),
             failures: of_model.iter().chain(of_engines).cloned().collect(),
+        }
+    }
+
+    /// What thresholds are held against.
+    fn measured(&'a self, model: &'a ModelResult) -> Measured<'a> {
+        let cells = &self.started.subject.cells;
+        let cell = cells.iter().find(|it| it.id == self.model.cell);
+        let sides = self.sides().into_iter();
+        Measured {
+            model,
+            measure: &self.stage.id,
+            matrix: cell.map(|it| &it.matrix),
+            records: sides
+                .map(|(name, sample)| (name, sample.records.as_slice()))
+                .collect(),
         }
     }
 

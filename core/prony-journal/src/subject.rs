@@ -7,7 +7,9 @@ use prony_contract::{self as contract, Kind};
 use prony_metrics::statistics::Rule;
 use prony_metrics::threshold::Threshold;
 use prony_plugin_host::{Entry, Registry};
-use prony_result::{CellInfo, EngineInfo, ImageInfo, PluginInfo, Workload, words::count};
+use prony_result::{
+    CellInfo, EngineInfo, ImageInfo, Objectives, PluginInfo, Workload, words::count,
+};
 use serde_json::Value;
 
 /// What is measured.
@@ -131,13 +133,22 @@ fn workload(cell: &Cell) -> Workload {
 fn threshold(threshold: &config::Threshold) -> Threshold {
     let statistic = threshold.statistic.unwrap_or_default().name();
     let is_distribution = threshold.metric.is_distribution();
+    let matrix = threshold.matrix.iter();
+    let matrix = matrix.map(|(axis, value)| (axis.to_owned(), value.0.clone()));
     Threshold {
-        metric: threshold.metric.name().to_owned(),
+        metric: threshold.metric.name.to_owned(),
         statistic: is_distribution.then(|| statistic.to_owned()),
+        objectives: Objectives {
+            ttft_ms: threshold.ttft_ms,
+            tpot_ms: threshold.tpot_ms,
+            latency_ms: threshold.latency_ms,
+        },
         min: threshold.min,
         max: threshold.max,
         engine: threshold.engine.clone(),
         model: threshold.model.clone(),
+        measure: threshold.measure.clone(),
+        matrix: matrix.collect(),
     }
 }
 

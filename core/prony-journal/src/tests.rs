@@ -5,9 +5,13 @@ use crate::subject::subject;
 use crate::{RunFolder, find_run, newest_run, past, result, result_of, runs};
 use prony_config::{Pipeline, PluginKind, Plugins};
 use prony_contract::{Event as Said, EventKind};
+use prony_metrics::definition::goodput_share;
+use prony_metrics::threshold::Threshold;
 use prony_plan::{Estimate, Plan, Visit};
 use prony_record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
-use prony_result::{Environment, ModelResult, Outcome, RunResult, ThresholdResult, Verdict};
+use prony_result::{
+    Environment, ModelResult, Objectives, Outcome, RunResult, ThresholdResult, Verdict,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -569,6 +573,83 @@ fn a_distribution_is_bounded_by_its_median_unless_given() {
     };
     assert_eq!(threshold.what(), "request_latency_ms p50");
     assert_eq!((threshold.value, threshold.passed), (Some(500.0), true));
+}
+
+#[test]
+fn a_threshold_may_be_for_one_stage_and_some_points() {
+    let text = SEVERAL.split("thresholds:").next().expect("a pipeline");
+    let of = |limits: &str| {
+        let text = format!("{text}thresholds: [{{ metric: success_rate, min: 1, {limits} }}]\n");
+        let result = result(&journal(&pipeline(&text), |_| Fate::Well));
+        let held = result.thresholds.iter();
+        held.map(|it| format!("{} {}", it.label(), it.engine))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of("measure: burst"),
+        [
+            "m · length=8 · burst a",
+            "m · length=8 · burst b",
+            "m · length=32 · burst a"
+        ]
+    );
+    assert_eq!(
+        of("matrix: { length: 32 }, measure: again"),
+        ["m · length=32 · again a"]
+    );
+    assert_eq!(of("matrix: { length: '8' }, model: m, engine: b").len(), 3);
+    let one =
+        format!("{SIMPLE}thresholds: [{{ metric: success_rate, min: 1, measure: measure }}]\n");
+    let result = result(&journal(&pipeline(&one), |_| Fate::Well));
+    assert_eq!(result.thresholds.len(), 2, "the only stage has an id too");
+}
+
+#[test]
+fn goodput_is_of_every_request() {
+    let text =
+        format!("{SIMPLE}thresholds: [{{ metric: goodput_percent, latency_ms: 600, min: 95 }}]\n");
+    let mut journal = journal(&pipeline(&text), |_| Fate::Well);
+    let mut of_b = Vec::new();
+    for event in &mut journal.events {
+        if let Event::Request(record) = event
+            && record.place.engine == "b"
+            && record.place.phase == Phase::Measure
+        {
+            if record.place.cycle == 3 && record.place.index == 0 {
+                record.failed = Some(Failed::new(ErrorClass::Timeout, "slow"));
+            }
+            of_b.push(record.clone());
+        }
+    }
+    let result = result(&journal);
+    let found: Vec<_> = result
+        .thresholds
+        .iter()
+        .map(|it| (it.what(), it.engine.as_str(), it.value, it.passed))
+        .collect();
+    let what = || "goodput_percent (latency 600 ms)".to_owned();
+    // Requests to `a` take a second; one of 16 to `b` has failed.
+    assert_eq!(
+        found,
+        [
+            (what(), "a", Some(0.0), false),
+            (what(), "b", Some(93.75), false)
+        ]
+    );
+    let objectives = Objectives {
+        latency_ms: Some(600.0),
+        ..Objectives::default()
+    };
+    let records: Vec<&Record> = of_b.iter().map(|it| &**it).collect();
+    assert_eq!(goodput_share(&records, objectives), Some(0.9375));
+}
+
+#[test]
+fn a_threshold_of_an_old_journal_is_read() {
+    let old = r#"{"metric":"request_latency_ms","statistic":"p90","max":500.0,"model":"m"}"#;
+    let threshold: Threshold = serde_json::from_str(old).expect("a threshold");
+    assert_eq!(threshold.objectives, Objectives::default());
+    assert_eq!(serde_json::to_string(&threshold).expect("JSON"), old);
 }
 
 // ---- the file

@@ -21,7 +21,9 @@ mod side;
 mod verdict;
 
 use differences::of_runs;
-use prony_result::{EngineResult, Interval, ModelResult, RunResult, Verdict};
+use prony_result::{
+    EngineResult, Interval, METRICS, Metric, ModelResult, RunResult, Statistic, Verdict,
+};
 use serde::Serialize;
 use side::Side;
 
@@ -145,6 +147,9 @@ pub struct Pair {
 pub struct MetricPair {
     /// Its name in results.
     pub metric: &'static str,
+    /// Title in tables, with statistic and unit; not part of the JSON.
+    #[serde(skip)]
+    pub title: String,
     /// Which value of a distribution; absent for a plain number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistic: Option<&'static str>,
@@ -306,11 +311,14 @@ fn engines(
 }
 
 fn metrics(base: &EngineResult, candidate: &EngineResult) -> Vec<MetricPair> {
-    let pair = |metric, statistic, of: &dyn Fn(&EngineResult) -> Option<f64>| {
-        let (base, candidate) = (of(base), of(candidate));
+    let pair = |metric: &Metric| {
+        let median = Statistic::default();
+        let value = |it| metric.value(it, Some(median));
+        let (base, candidate) = (value(base), value(candidate));
         MetricPair {
-            metric,
-            statistic,
+            metric: metric.name,
+            title: metric.short_heading(),
+            statistic: metric.is_distribution().then(|| median.name()),
             base,
             candidate,
             difference_percent: base
@@ -319,20 +327,8 @@ fn metrics(base: &EngineResult, candidate: &EngineResult) -> Vec<MetricPair> {
                 .map(|(base, candidate)| (candidate / base - 1.0) * 100.0),
         }
     };
-    vec![
-        pair("output_tokens_per_sec", None, &|it| {
-            it.output_tokens_per_sec
-        }),
-        pair("time_to_first_token_ms", Some("p50"), &|it| {
-            it.time_to_first_token_ms.map(|it| it.p50)
-        }),
-        pair("inter_token_latency_ms", Some("p50"), &|it| {
-            it.inter_token_latency_ms.map(|it| it.p50)
-        }),
-        pair("request_latency_ms", Some("p50"), &|it| {
-            it.request_latency_ms.map(|it| it.p50)
-        }),
-    ]
+    let compared = METRICS.iter().filter(|it| it.is_compared);
+    compared.map(pair).collect()
 }
 
 /// A log ratio as a difference in percent.

@@ -6,7 +6,7 @@
 
 use crate::statistics::{distribution, quantile};
 use prony_record::Record;
-use prony_result::Cadence;
+use prony_result::{Cadence, Objectives};
 use serde::Serialize;
 
 /// Whose definition.
@@ -223,17 +223,6 @@ fn time_to_tokens_ms(record: &Record, count: u32) -> Option<f64> {
     Some(reached.0.saturating_sub(record.stamps.intended_ns) as f64 / 1e6)
 }
 
-/// What every request has to reach, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Objectives {
-    /// The longest time to the first token.
-    pub time_to_first_token_ms: Option<f64>,
-    /// The longest time per output token.
-    pub time_per_output_token_ms: Option<f64>,
-    /// The longest latency.
-    pub request_latency_ms: Option<f64>,
-}
-
 /// The share of all requests that succeeded and reached the objectives, 0 to 1; `None`
 /// without requests. A request that failed, or of which an objective cannot be told, has
 /// missed.
@@ -247,9 +236,9 @@ pub fn goodput_share(records: &[&Record], objectives: Objectives) -> Option<f64>
         };
         let per_token = times.more.map(|more| (times.end - times.first) / more);
         record.ok()
-            && within(objectives.time_to_first_token_ms, Some(times.first))
-            && within(objectives.time_per_output_token_ms, per_token)
-            && within(objectives.request_latency_ms, Some(times.end))
+            && within(objectives.ttft_ms, Some(times.first))
+            && within(objectives.tpot_ms, per_token)
+            && within(objectives.latency_ms, Some(times.end))
     };
     let all = records.len();
     (all > 0).then(|| records.iter().filter(reached).count() as f64 / all as f64)

@@ -1,6 +1,8 @@
-//! The pages of `prony explain` about the flags of a comparison.
+//! The pages of `prony explain` about the flags of a comparison and about metrics.
 
-use prony_result::words::Flag;
+use crate::statistics::quantile::fewest_for_quantile;
+use prony_result::{Group, Metric, Source, Statistic, Unit, words::Flag};
+use std::fmt::Write as _;
 
 /// The page about a flag, in Markdown: what it means, how it is found, what to do.
 pub fn explain(flag: Flag) -> &'static str {
@@ -20,6 +22,59 @@ pub fn explain(flag: Flag) -> &'static str {
         Flag::ThrottleStep => page!("throttle_step"),
         Flag::CarryOver => page!("carry_over"),
     }
+}
+
+/// The page about all metrics, in Markdown: also `docs/metrics.md`.
+pub fn metrics() -> String {
+    let tails = Statistic::ALL.into_iter().filter_map(|it| {
+        let fewest = fewest_for_quantile(it.tail()?);
+        Some(format!("{fewest} for `{}`", it.name()))
+    });
+    let tails: Vec<String> = tails.collect();
+    let statistics = Statistic::ALL.map(|it| format!("`{}`", it.name()));
+    let mut page = format!(
+        "# Metrics
+
+Every metric of an engine's entry in `result.json`, by its name there. `prony explain metrics`
+shows this page; `cargo xtask codegen` writes it from the table in `core/prony-result/src/metric.rs`.
+
+A threshold bounds one of them with `min`, `max` or both, except where *stated* says that the
+pipeline itself sets it. Of a distribution it bounds a `statistic`: {}, the median unless given.
+A percentile needs samples: {}.
+",
+        statistics.join(", "),
+        tails.join(", ")
+    );
+    for group in Group::ALL {
+        let _ = write!(
+            page,
+            "\n## {}\n\n| Metric | Unit | Better | | |\n|---|---|---|---|---|\n",
+            heading(group.name())
+        );
+        for metric in group.metrics() {
+            let Metric { name, doc, .. } = metric;
+            let unit = match metric.unit {
+                Unit::Count => "count",
+                Unit::Ratio => "ratio",
+                unit => unit.symbol(),
+            };
+            let kind = match metric.source {
+                _ if !metric.is_bounded => "stated",
+                Source::Number(_) => "number",
+                Source::Distribution(_) => "distribution",
+                Source::Requests => "of requests",
+            };
+            let better = metric.better.name();
+            let _ = writeln!(page, "| `{name}` | {unit} | {better} | {kind} | {doc} |");
+        }
+    }
+    page
+}
+
+fn heading(name: &str) -> String {
+    let mut chars = name.chars();
+    let first = chars.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,27 @@
 //! Whether results reach what was asked of them.
 
+use crate::definition::goodput_share;
 use crate::statistics::quantile::fewest_for_quantile;
-use prony_result::{EngineResult, ModelResult, ThresholdResult, words::count};
+use prony_record::Record;
+use prony_result::{
+    EngineResult, Metric, ModelResult, Objectives, Source, Statistic, ThresholdResult, words::count,
+};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
 
-/// A bound on a metric, for every engine and model that it does not leave out.
+/// A bound on a metric, for every engine, model, matrix point and `measure` stage that it
+/// does not leave out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
-    /// Name of a field of [`EngineResult`].
+    /// A [`Metric::name`].
     pub metric: String,
-    /// Name of a field of its distribution; absent if it is a number.
+    /// A [`Statistic::name`]; absent if the metric is one number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistic: Option<String>,
+    /// What each request has to reach, if the metric is goodput.
+    #[serde(flatten)]
+    pub objectives: Objectives,
     /// The least that is good enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
@@ -25,84 +34,114 @@ pub struct Threshold {
     /// The id of the only model that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The id of the only `measure` stage that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<String>,
+    /// The only values of axes that it is for.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub matrix: Map<String, Value>,
+}
+
+/// What thresholds are held against: one model in one matrix point and `measure` stage.
+#[derive(Debug, Clone)]
+pub struct Measured<'a> {
+    /// Its result.
+    pub model: &'a ModelResult,
+    /// Id of the `measure` stage.
+    pub measure: &'a str,
+    /// Value of each axis; `None` without a matrix.
+    pub matrix: Option<&'a Map<String, Value>>,
+    /// The measured requests, by engine.
+    pub records: HashMap<&'a str, &'a [&'a Record]>,
 }
 
 impl Threshold {
-    fn holds_for(&self, model: &ModelResult, engine: &EngineResult) -> bool {
+    fn holds_for(&self, measured: &Measured<'_>, engine: &EngineResult) -> bool {
         let is =
             |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|it| it == name);
-        is(&self.engine, &engine.engine) && is(&self.model, &model.id)
+        let has = |(axis, wanted): (&String, &Value)| {
+            let value = measured.matrix.and_then(|values| values.get(axis));
+            value.is_some_and(|value| text(value) == text(wanted))
+        };
+        is(&self.engine, &engine.engine)
+            && is(&self.model, &measured.model.id)
+            && is(&self.measure, measured.measure)
+            && self.matrix.iter().all(has)
     }
 
-    /// The metric's value, if it has one.
-    fn value(&self, numbers: &Value) -> Option<f64> {
-        let metric = numbers.get(&self.metric)?;
-        match &self.statistic {
-            Some(statistic) => metric.get(statistic)?.as_f64(),
-            None => metric.as_f64(),
+    fn statistic(&self) -> Option<Statistic> {
+        self.statistic.as_deref().and_then(Statistic::named)
+    }
+
+    /// The metric's value, if it has one. What was not measured has none, though some of its
+    /// numbers are 0 and would pass for a good value.
+    fn value(&self, metric: &Metric, engine: &EngineResult, records: &[&Record]) -> Option<f64> {
+        match metric.source {
+            _ if engine.requests == 0 => None,
+            Source::Requests => Some(goodput_share(records, self.objectives)? * 100.0),
+            Source::Number(_) | Source::Distribution(_) => metric.value(engine, self.statistic()),
         }
     }
 
     /// Why it has none, if there are too few samples for it.
-    fn missing(&self, numbers: &Value) -> Option<String> {
-        let statistic = self.statistic.as_deref()?;
-        let fewest = match statistic {
-            "p90" => fewest_for_quantile(0.9),
-            "p99" => fewest_for_quantile(0.99),
-            _ => return None,
-        };
-        let n = numbers.get(&self.metric)?.get("n")?.as_u64()?;
-        (n < fewest).then(|| {
+    fn missing(&self, metric: &Metric, engine: &EngineResult) -> Option<String> {
+        let statistic = self.statistic()?;
+        let fewest = fewest_for_quantile(statistic.tail()?);
+        let n = metric.distribution(engine)?.n;
+        (engine.requests > 0 && n < fewest).then(|| {
             let samples = count(n, "sample");
-            format!("n too small: {samples}, and {statistic} needs {fewest}")
+            let name = statistic.name();
+            format!("n too small: {samples}, and {name} needs {fewest}")
         })
     }
 
     fn allows(&self, value: f64) -> bool {
         self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max)
     }
+
+    fn judge(&self, measured: &Measured<'_>, engine: &EngineResult) -> ThresholdResult {
+        let name = engine.engine.as_str();
+        let records = measured.records.get(name).copied().unwrap_or_default();
+        // One of a journal of another version may be unknown.
+        let metric = Metric::named(&self.metric);
+        let value = metric.and_then(|metric| self.value(metric, engine, records));
+        let missing = metric.filter(|_| value.is_none());
+        ThresholdResult {
+            metric: self.metric.clone(),
+            statistic: self.statistic.clone(),
+            objectives: self.objectives,
+            min: self.min,
+            max: self.max,
+            engine: name.to_owned(),
+            model: measured.model.id.clone(),
+            cell: measured.model.cell.clone(),
+            measure: measured.model.measure.clone(),
+            value,
+            missing: missing.and_then(|metric| self.missing(metric, engine)),
+            passed: value.is_some_and(|value| self.allows(value)),
+        }
+    }
+}
+
+/// A value of an axis as it stands in ids, by which `8` and `"8"` are one.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Holds every threshold against every result that it is for. What has no value
 /// misses its threshold.
-pub fn judge(thresholds: &[Threshold], models: &[ModelResult]) -> Vec<ThresholdResult> {
-    // Metrics go by their names in `result.json`, so that is where they are looked up.
-    let results: Vec<(&ModelResult, &EngineResult, Value)> = models
-        .iter()
-        .flat_map(|model| model.engines.iter().map(move |engine| (model, engine)))
-        .map(|(model, engine)| (model, engine, numbers(engine)))
-        .collect();
-    let judge = |threshold: &Threshold| -> Vec<ThresholdResult> {
-        results
+pub fn judge(thresholds: &[Threshold], measured: &[Measured<'_>]) -> Vec<ThresholdResult> {
+    let of = |threshold: &Threshold| -> Vec<ThresholdResult> {
+        let engines = measured
             .iter()
-            .filter(|(model, engine, _)| threshold.holds_for(model, engine))
-            .map(|(model, engine, numbers)| {
-                let value = threshold.value(numbers);
-                let missing = value.is_none().then(|| threshold.missing(numbers));
-                ThresholdResult {
-                    metric: threshold.metric.clone(),
-                    statistic: threshold.statistic.clone(),
-                    min: threshold.min,
-                    max: threshold.max,
-                    engine: engine.engine.clone(),
-                    model: model.id.clone(),
-                    cell: model.cell.clone(),
-                    measure: model.measure.clone(),
-                    value,
-                    missing: missing.flatten(),
-                    passed: value.is_some_and(|value| threshold.allows(value)),
-                }
-            })
+            .flat_map(|it| it.model.engines.iter().map(move |engine| (it, engine)));
+        engines
+            .filter(|(it, engine)| threshold.holds_for(it, engine))
+            .map(|(it, engine)| threshold.judge(it, engine))
             .collect()
     };
-    thresholds.iter().flat_map(judge).collect()
-}
-
-/// The numbers of an engine by name; none if nothing was measured, where some
-/// of them are 0 and would pass for a good value.
-fn numbers(engine: &EngineResult) -> Value {
-    if engine.requests == 0 {
-        return Value::Null;
-    }
-    serde_json::to_value(engine).unwrap_or_default()
+    thresholds.iter().flat_map(of).collect()
 }

@@ -4,14 +4,14 @@ use prony_contract::{Event, EventKind};
 use prony_metrics::comparison::{
     Design, Family, Ratios, Side, compare as compare_in, compare_alone as compare, ratios,
 };
-use prony_metrics::definition::{Definition, Objectives, cadence, goodput_share, score};
+use prony_metrics::definition::{Definition, cadence, goodput_share, score};
 use prony_metrics::statistics::{
     Decision, Rule, Sequential, critical_value, distribution, smallest_sample,
 };
 use prony_metrics::summary::{Visit, engine, throughput};
-use prony_metrics::threshold::{Threshold, judge};
+use prony_metrics::threshold::{self, Measured, Threshold};
 use prony_record::{Arrival, ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
-use prony_result::{ModelResult, Verdict};
+use prony_result::{METRICS, Metric, ModelResult, Objectives, Source, ThresholdResult, Verdict};
 use std::collections::BTreeSet;
 
 #[test]
@@ -475,15 +475,154 @@ fn measured_on_one() -> ModelResult {
     }
 }
 
+/// Holds thresholds against models without requests at hand.
+fn judge(thresholds: &[Threshold], models: &[ModelResult]) -> Vec<ThresholdResult> {
+    let measured = models.iter().map(|model| Measured {
+        model,
+        measure: "measure",
+        matrix: None,
+        records: [].into(),
+    });
+    threshold::judge(thresholds, &measured.collect::<Vec<_>>())
+}
+
 fn threshold(metric: &str, min: Option<f64>, max: Option<f64>) -> Threshold {
     Threshold {
         metric: metric.into(),
         statistic: None,
+        objectives: Objectives::default(),
         min,
         max,
         engine: Some("a".into()),
         model: None,
+        measure: None,
+        matrix: serde_json::Map::new(),
     }
+}
+
+/// A request that took a second, as part of an engine's numbers.
+fn every_number() -> ModelResult {
+    let mut model = measured_on_one();
+    let engine = &mut model.engines[0];
+    let mut value = serde_json::to_value(&*engine).expect("JSON");
+    let latency = value["request_latency_ms"].clone();
+    for metric in METRICS
+        .iter()
+        .filter(|it| it.name.contains('.') || it.value(engine, None).is_none())
+    {
+        let mut place = &mut value;
+        for key in metric.name.split('.') {
+            place = &mut place[key];
+        }
+        *place = if metric.is_distribution() {
+            latency.clone()
+        } else {
+            7.into()
+        };
+    }
+    // What a part has beside its metrics.
+    for (part, rest) in [
+        (
+            "cache",
+            serde_json::json!({ "outcome": "kept", "requests": 1, "counted": 1 }),
+        ),
+        (
+            "token_check",
+            serde_json::json!({ "requests": 1, "engine_tokens": 1, "counted_tokens": 1, "largest_difference": 0 }),
+        ),
+        (
+            "client",
+            serde_json::json!({ "stamps": "kernel", "reads": 1 }),
+        ),
+        ("delivered", serde_json::json!({ "intended": 1 })),
+    ] {
+        for (key, of_it) in rest.as_object().expect("a map") {
+            value[part][key] = of_it.clone();
+        }
+    }
+    *engine = serde_json::from_value(value).expect("an engine");
+    model
+}
+
+#[test]
+fn every_metric_can_be_bounded() {
+    let model = every_number();
+    for metric in Metric::bounded().filter(|it| !matches!(it.source, Source::Requests)) {
+        let of = |min, max| {
+            let results = judge(
+                &[threshold(metric.name, min, max)],
+                std::slice::from_ref(&model),
+            );
+            assert_eq!(results.len(), 1, "{results:?}");
+            (results[0].value, results[0].passed)
+        };
+        let value = metric.value(&model.engines[0], None).expect(metric.name);
+        assert_eq!(
+            of(Some(value), Some(value)),
+            (Some(value), true),
+            "{}",
+            metric.name
+        );
+        assert_eq!(
+            of(Some(value + 0.5), None),
+            (Some(value), false),
+            "{}",
+            metric.name
+        );
+        assert_eq!(
+            of(None, Some(value - 0.5)),
+            (Some(value), false),
+            "{}",
+            metric.name
+        );
+    }
+    let unknown = judge(
+        &[threshold("of_another_version", Some(0.0), None)],
+        &[model],
+    );
+    assert_eq!((unknown[0].value, unknown[0].passed), (None, false));
+}
+
+#[test]
+fn a_threshold_may_be_for_some_points_and_stages() {
+    let model = measured_on_one();
+    let matrix = serde_json::json!({ "quant": "q8", "length": 8 });
+    let measured = Measured {
+        model: &model,
+        measure: "burst",
+        matrix: matrix.as_object(),
+        records: [].into(),
+    };
+    let holds = |measure: Option<&str>, point: serde_json::Value| {
+        let threshold = Threshold {
+            measure: measure.map(Into::into),
+            matrix: point.as_object().cloned().expect("values"),
+            ..threshold("success_rate", Some(1.0), None)
+        };
+        !threshold::judge(&[threshold], std::slice::from_ref(&measured)).is_empty()
+    };
+    let any = || serde_json::json!({});
+    assert!(holds(None, any()) && holds(Some("burst"), any()));
+    assert!(!holds(Some("measure"), any()));
+    assert!(holds(None, serde_json::json!({ "length": 8 })));
+    assert!(holds(
+        None,
+        serde_json::json!({ "length": "8", "quant": "q8" })
+    ));
+    assert!(!holds(
+        None,
+        serde_json::json!({ "length": 8, "quant": "q4" })
+    ));
+    assert!(!holds(None, serde_json::json!({ "depth": 8 })));
+    let without = Measured {
+        matrix: None,
+        ..measured.clone()
+    };
+    let point = Threshold {
+        matrix: matrix.as_object().cloned().expect("values"),
+        ..threshold("success_rate", Some(1.0), None)
+    };
+    assert_eq!(threshold::judge(&[point], &[without]), []);
 }
 
 #[test]
@@ -533,6 +672,7 @@ fn what_has_no_value_misses_its_threshold() {
         results[0].sentence()
     };
     assert!(tail("p90").contains("has no value (n too small: 4 samples, and p90 needs 44)"));
+    assert!(tail("p95").contains("(n too small: 4 samples, and p95 needs 90)"));
     assert!(tail("p99").contains("(n too small: 4 samples, and p99 needs 459)"));
     // Of an engine that was not measured even a time of 0 is no value.
     let time = threshold("total_time_s", None, Some(60.0));
@@ -619,7 +759,7 @@ fn what_failed_has_missed_its_objectives() {
     bad.failed = Some(Failed::new(ErrorClass::Timeout, "?"));
     let share = |ttft| {
         let objectives = Objectives {
-            time_to_first_token_ms: Some(ttft),
+            ttft_ms: Some(ttft),
             ..Objectives::default()
         };
         goodput_share(&[&good, &bad], objectives)
@@ -654,14 +794,16 @@ fn a_distribution_has_the_percentiles_that_its_size_allows() {
     let of = |n: u32| distribution((0..n).map(f64::from).collect()).expect("samples");
     let has = |n| {
         let it = of(n);
-        (it.p50_low.is_some(), it.p90.is_some(), it.p99.is_some())
+        [it.p50_low, it.p90, it.p95, it.p99].map(|it| it.is_some())
     };
-    assert_eq!(has(5), (false, false, false));
-    assert_eq!(has(6), (true, false, false));
-    assert_eq!(has(43), (true, false, false));
-    assert_eq!(has(44), (true, true, false));
-    assert_eq!(has(458), (true, true, false));
-    assert_eq!(has(459), (true, true, true));
+    assert_eq!(has(5), [false, false, false, false]);
+    assert_eq!(has(6), [true, false, false, false]);
+    assert_eq!(has(43), [true, false, false, false]);
+    assert_eq!(has(44), [true, true, false, false]);
+    assert_eq!(has(89), [true, true, false, false]);
+    assert_eq!(has(90), [true, true, true, false]);
+    assert_eq!(has(458), [true, true, true, false]);
+    assert_eq!(has(459), [true, true, true, true]);
     // Ranks 40 and 61 of 100: the 0.025 quantile of `Bin(100, 1/2)` is 40.
     let hundred = of(100);
     assert_eq!(

@@ -186,6 +186,9 @@ pub struct Distribution {
     pub p50_high: Option<f64>,
     /// 90th percentile; absent with fewer than 44 samples.
     pub p90: Option<f64>,
+    /// 95th percentile; absent with fewer than 90 samples.
+    #[serde(default)]
+    pub p95: Option<f64>,
     /// 99th percentile; absent with fewer than 459 samples.
     #[serde(default)]
     pub p99: Option<f64>,

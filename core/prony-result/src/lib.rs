@@ -6,6 +6,7 @@
 mod comparison;
 mod engine;
 mod load;
+mod metric;
 mod model;
 mod run;
 mod threshold;
@@ -20,9 +21,10 @@ pub use engine::{
     CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, EngineResult, TokenCheck,
 };
 pub use load::{Client, Delivered, ErrorRange, Selfcheck};
+pub use metric::{Better, Column, Group, METRICS, Metric, Source, Statistic, Unit};
 pub use model::{Cache, Failure, ModelResult, NoiseFloor};
 pub use run::{CellInfo, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Run, Workload};
-pub use threshold::ThresholdResult;
+pub use threshold::{Objectives, ThresholdResult};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,19 +2,52 @@
 
 use super::model::label;
 #[cfg(doc)]
-use super::{Distribution, EngineResult, ModelResult};
+use super::{Distribution, Metric, ModelResult};
 use crate::words::{self, MISSING};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// What a request has to reach to count as goodput, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Objectives {
+    /// The longest time to the first token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<f64>,
+    /// The longest time per output token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpot_ms: Option<f64>,
+    /// The longest latency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+}
+
+impl Objectives {
+    /// In words, for example `TTFT 500 ms, latency 5000 ms`; empty if there are none.
+    pub fn sentence(&self) -> String {
+        let stated = [
+            ("TTFT", self.ttft_ms),
+            ("TPOT", self.tpot_ms),
+            ("latency", self.latency_ms),
+        ];
+        let stated = stated.iter().filter_map(|(what, limit)| {
+            let limit = (*limit)?;
+            Some(format!("{what} {limit} ms"))
+        });
+        stated.collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// A bound on a metric, and whether one engine kept to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThresholdResult {
-    /// What is bounded: the name of a field of [`EngineResult`].
+    /// What is bounded: a [`Metric::name`].
     pub metric: String,
     /// Which field of its [`Distribution`], if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistic: Option<String>,
+    /// What each request had to reach, if goodput is bounded.
+    #[serde(flatten)]
+    pub objectives: Objectives,
     /// The least that is good enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
@@ -46,11 +79,13 @@ impl ThresholdResult {
         label(&self.model, self.cell.as_deref(), self.measure.as_deref())
     }
 
-    /// What is bounded, for example `request_latency_ms p90`.
+    /// What is bounded, for example `request_latency_ms p90` or
+    /// `goodput_percent (TTFT 500 ms)`.
     pub fn what(&self) -> String {
-        match &self.statistic {
-            Some(statistic) => format!("{} {statistic}", self.metric),
-            None => self.metric.clone(),
+        match (&self.statistic, self.objectives.sentence().as_str()) {
+            (Some(statistic), _) => format!("{} {statistic}", self.metric),
+            (None, "") => self.metric.clone(),
+            (None, objectives) => format!("{} ({objectives})", self.metric),
         }
     }
 
@@ -111,6 +146,7 @@ mod tests {
         ThresholdResult {
             metric: "request_latency_ms".to_owned(),
             statistic: Some("p90".to_owned()),
+            objectives: Objectives::default(),
             min: None,
             max: Some(500.0),
             engine: "e".to_owned(),
@@ -140,6 +176,32 @@ mod tests {
         assert!(
             few.sentence()
                 .contains("has no value (7 samples are too few), at most")
+        );
+    }
+
+    #[test]
+    fn goodput_names_its_objectives() {
+        let goodput = ThresholdResult {
+            metric: "goodput_percent".to_owned(),
+            statistic: None,
+            objectives: Objectives {
+                ttft_ms: Some(500.0),
+                latency_ms: Some(2.5e3),
+                ..Objectives::default()
+            },
+            min: Some(99.0),
+            max: None,
+            ..threshold(Some(97.5), false)
+        };
+        assert_eq!(
+            goodput.sentence(),
+            "m · quant=q8 · burst on e: goodput_percent (TTFT 500 ms, latency 2500 ms) is 97.5, at least 99 is asked for"
+        );
+        let json = serde_json::to_value(&goodput).expect("JSON");
+        assert_eq!(json["ttft_ms"], 500.0);
+        assert_eq!(
+            serde_json::from_value::<ThresholdResult>(json).expect("a threshold"),
+            goodput
         );
     }
 

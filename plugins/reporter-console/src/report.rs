@@ -3,11 +3,10 @@
 use crate::table::{Column, Kind, Section, render};
 use crate::text::{shorten, wrap};
 use prony_plugin_sdk::result::{
-    Comparison, Distribution, EngineResult, ModelResult, RunResult, ThresholdResult, Workload,
+    self, Comparison, EngineResult, METRICS, Metric, ModelResult, RunResult, ThresholdResult,
+    Workload,
 };
-use prony_plugin_sdk::words::{self, MISSING, State, count, number, one_line};
-
-const GIB: f64 = 1_073_741_824.0;
+use prony_plugin_sdk::words::{self, MISSING, State, count, one_line};
 
 /// The whole report.
 pub(crate) fn report(result: &RunResult, width: usize) -> String {
@@ -233,19 +232,14 @@ fn numbers(result: &RunResult, width: usize) -> String {
         .iter()
         .flat_map(|model| rows_of(result, model))
         .collect();
-    let column = |title: &str, unit: &str, cell: &dyn Fn(&EngineResult) -> Option<String>| {
-        let cells = rows
-            .iter()
-            .map(|row| {
-                row.numbers
-                    .and_then(cell)
-                    .unwrap_or_else(|| MISSING.to_owned())
-            })
-            .collect();
-        Column::new(title, unit, Kind::Number, cells)
-    };
-    let of = |distribution: Option<Distribution>, value: fn(&Distribution) -> f64| {
-        distribution.map(|distribution| number(value(&distribution)))
+    // The column that stays says where there is nothing to show.
+    let cell = |row: &Row<'_>, metric: &Metric, column: &result::Column| match row.numbers {
+        _ if column.spare == 0 && row.model.state(row.engine) == State::Failed => {
+            "failed".to_owned()
+        }
+        numbers => numbers
+            .and_then(|it| column.cell(metric, it))
+            .unwrap_or_else(|| MISSING.to_owned()),
     };
     let (mut columns, sections) = if grouped(result) {
         (
@@ -258,57 +252,14 @@ fn numbers(result: &RunResult, width: usize) -> String {
         let models = Column::new("Model", "", Kind::Name, models.collect());
         (vec![models], Vec::new())
     };
-    columns.extend([
-        Column::new(
-            "Engine",
-            "",
-            Kind::Name,
-            rows.iter().map(|row| one_line(row.engine)).collect(),
-        ),
-        Column::new(
-            "Speed",
-            "tok/s",
-            Kind::Number,
-            rows.iter()
-                .map(|row| row.model.throughput(row.engine))
-                .collect(),
-        ),
-        column("Latency", "mean ms", &|it| {
-            of(it.request_latency_ms, |d| d.mean)
-        })
-        .spare(6),
-        column("Latency", "p50 ms", &|it| {
-            of(it.request_latency_ms, |d| d.p50)
-        })
-        .spare(2),
-        column("Latency", "p90 ms", &|it| {
-            it.request_latency_ms.map(|d| match d.p90 {
-                Some(p90) => number(p90),
-                None => format!("n={}", d.n),
-            })
-        })
-        .spare(5),
-        column("TTFT", "p50 ms", &|it| {
-            of(it.time_to_first_token_ms, |d| d.p50)
-        })
-        .spare(3),
-        column("ITL", "p50 ms", &|it| {
-            of(it.inter_token_latency_ms, |d| d.p50)
-        })
-        .spare(7),
-        column("Success", "%", &|it| {
-            it.success_rate.map(words::share_number)
-        })
-        .spare(1),
-        column("Load", "p50 s", &|it| {
-            it.load_time_ms.map(|d| number(d.p50 / 1000.0))
-        })
-        .spare(8),
-        column("Memory", "peak GiB", &|it| {
-            it.peak_memory_bytes.map(|bytes| number(bytes as f64 / GIB))
-        })
-        .spare(9),
-    ]);
+    let engines = rows.iter().map(|row| one_line(row.engine));
+    columns.push(Column::new("Engine", "", Kind::Name, engines.collect()));
+    for metric in METRICS {
+        columns.extend(metric.columns.iter().map(|it| {
+            let cells = rows.iter().map(|row| cell(row, metric, it));
+            Column::new(it.title, it.unit, Kind::Number, cells.collect()).spare(it.spare)
+        }));
+    }
     let notes: Vec<String> = rows.iter().map(Row::note).collect();
     if notes.iter().any(|note| !note.is_empty()) {
         columns.push(Column::new("Note", "", Kind::Word, notes).spare(4));

@@ -7,6 +7,9 @@
 //! - `result.models[].label`: the model and, where there are several, the cell
 //!   and the `measure` stage;
 //! - `result.models[].winner`: a name, `equivalent`, `inconclusive` or none;
+//! - `result.models[].numbers`: `header` and `rows` of the metrics that are one number each;
+//! - `result.models[].distributions[]`: `metric` (a title with unit), `engine` and
+//!   `distribution`;
 //! - `result.models[].problems`: what went wrong, in sentences;
 //! - `result.models[].comparisons[]`: `sentence`, `judgement_sentences` (a list: prefill,
 //!   decode and what else was judged), `difference`, `range`, `cycle_percents` and `notes`

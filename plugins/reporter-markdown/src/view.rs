@@ -1,7 +1,8 @@
 //! What a template sees.
 
 use prony_plugin_sdk::result::{
-    Comparison, Delivered, EngineResult, ModelResult, RunResult, SameWork, Verdict, Workload,
+    Comparison, Delivered, EngineResult, METRICS, Metric, ModelResult, RunResult, SameWork,
+    Verdict, Workload,
 };
 use prony_plugin_sdk::words::{self, MISSING, State};
 use prony_plugin_sdk::{Error, ErrorKind, Result};
@@ -12,14 +13,14 @@ use serde_json::{Value, json};
 #[derive(Debug, Serialize)]
 pub(crate) struct View {
     result: Value,
-    summary: Summary,
+    summary: Table,
     /// Whether the same was asked for every entry of `result.models`.
     uniform: bool,
 }
 
-/// The table at the top of the report.
+/// A table of texts.
 #[derive(Debug, PartialEq, Serialize)]
-struct Summary {
+struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
 }
@@ -48,6 +49,8 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             .filter_map(EngineResult::token_sentence);
         into["token_sentences"] = counted.collect();
         into["problems"] = json!(model.problems());
+        into["numbers"] = json!(numbers(model));
+        into["distributions"] = distributions(model);
         for (index, engine) in model.engines.iter().enumerate() {
             let delivered = engine.delivered.as_ref().map(Delivered::sentence);
             into["engines"][index]["load"] = json!(delivered);
@@ -134,7 +137,7 @@ fn note(flag: &str) -> Value {
 
 /// One row per model, the baseline's column first. Without a baseline there is
 /// nothing to compare, and the columns that compare are left out.
-fn summary(result: &RunResult) -> Summary {
+fn summary(result: &RunResult) -> Table {
     let (baselines, candidates): (Vec<_>, Vec<_>) =
         result.engines.iter().partition(|engine| engine.baseline);
     let compares = !baselines.is_empty() && !candidates.is_empty();
@@ -180,10 +183,50 @@ fn summary(result: &RunResult) -> Summary {
         }
         row
     };
-    Summary {
+    Table {
         header,
         rows: result.models.iter().map(row).collect(),
     }
+}
+
+/// The metrics that are one number each: a row for each engine.
+fn numbers(model: &ModelResult) -> Table {
+    let metrics = || {
+        let reported = METRICS.iter().filter(|it| it.is_reported);
+        reported.filter(|it| !it.is_distribution())
+    };
+    let title = |metric: &Metric| metric.title.to_owned();
+    let row = |engine: &EngineResult| {
+        let name = std::iter::once(engine.engine.clone());
+        let cell = |metric: &Metric| {
+            words::optional(metric.value(engine, None), |it| metric.unit.show(it))
+        };
+        name.chain(metrics().map(cell)).collect()
+    };
+    Table {
+        header: std::iter::once("Engine".to_owned())
+            .chain(metrics().map(title))
+            .collect(),
+        rows: model.engines.iter().map(row).collect(),
+    }
+}
+
+/// The metrics that are distributions: an entry for each metric and engine that has one.
+fn distributions(model: &ModelResult) -> Value {
+    let entry = |metric: &Metric, engine: &EngineResult| {
+        let distribution = metric.distribution(engine)?;
+        Some(json!({
+            "metric": metric.heading(),
+            "engine": engine.engine,
+            "distribution": distribution,
+        }))
+    };
+    let reported = METRICS.iter().filter(|it| it.is_reported);
+    let entries = reported.flat_map(|metric| {
+        let engines = model.engines.iter();
+        engines.filter_map(move |engine| entry(metric, engine))
+    });
+    entries.collect()
 }
 
 fn throughput(model: &ModelResult, engine: &str) -> String {

@@ -13,10 +13,10 @@ const CORE: &[(&str, &[&str])] = &[
     ("prony-tokenizer", &[]),
     ("prony-contract", &[]),
     ("prony-truth-server", &["prony-poll"]),
-    ("prony-config", &["prony-diagnostic"]),
-    ("prony-plan", &["prony-config"]),
     ("prony-record", &["prony-contract"]),
     ("prony-result", &["prony-contract"]),
+    ("prony-config", &["prony-diagnostic", "prony-result"]),
+    ("prony-plan", &["prony-config"]),
     (
         "prony-tape",
         &["prony-contract", "prony-result", "prony-tokenizer"],

@@ -149,15 +149,8 @@ fn assumption(pair: &Pair) -> Option<&'static str> {
 }
 
 fn row(metric: &MetricPair) -> [String; 4] {
-    let name = match metric.metric {
-        "output_tokens_per_sec" => "throughput, tok/s",
-        "time_to_first_token_ms" => "TTFT p50, ms",
-        "inter_token_latency_ms" => "ITL p50, ms",
-        "request_latency_ms" => "latency p50, ms",
-        other => other,
-    };
     [
-        name.to_owned(),
+        metric.title.clone(),
         optional(metric.base, number),
         optional(metric.candidate, number),
         optional(metric.difference_percent, signed_percent),

@@ -1,14 +1,17 @@
-//! `prony explain`: pages about codes of diagnostics and about flags of comparisons.
+//! `prony explain`: pages about codes of diagnostics, flags of comparisons and metrics.
 
 use crate::{Exit, Failure, Outcome};
 use clap::Args;
 use prony_config::CODES;
-use prony_result::words::Flag;
+use prony_result::{Metric, words::Flag};
+
+/// The name of the page about all metrics.
+const METRICS: &str = "metrics";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony explain P0101")]
 pub(crate) struct Arguments {
-    /// The code or flag; without it all are listed.
+    /// The code or flag, of which all are listed without one; or `metrics`.
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }
@@ -23,6 +26,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         }
         return Ok(Exit::Ok);
     };
+    if name == METRICS || Metric::named(name).is_some() {
+        println!("{}", prony_metrics::explain::metrics().trim_end());
+        return Ok(Exit::Ok);
+    }
     let code = prony_config::explain(&name.to_ascii_uppercase());
     let page = code.or_else(|| Flag::named(name).map(prony_metrics::explain::explain));
     let page = page.ok_or_else(|| Failure::new(Exit::Usage, unknown(name)))?;
@@ -34,7 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 fn unknown(name: &str) -> String {
     let codes = CODES.iter().map(|code| code.code);
     let flags = Flag::ALL.into_iter().map(Flag::name);
-    let similar = prony_config::similar(name, codes.chain(flags))
+    let pages = codes.chain(flags).chain([METRICS]);
+    let similar = prony_config::similar(name, pages)
         .map_or_else(String::new, |it| format!(", but one on `{it}`"));
-    format!("there is no page on `{name}`{similar}: `prony explain` lists all")
+    format!(
+        "there is no page on `{name}`{similar}: `prony explain` lists all, and `prony explain metrics` the metrics"
+    )
 }

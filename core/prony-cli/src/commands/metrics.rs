@@ -5,9 +5,9 @@ use crate::{Exit, Outcome, output};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use prony_journal::Event;
-use prony_metrics::definition::{Definition, Objectives, Scored, cadence, goodput_share, score};
+use prony_metrics::definition::{Definition, Scored, cadence, goodput_share, score};
 use prony_record::{Phase, Record};
-use prony_result::Cadence;
+use prony_result::{Cadence, Objectives};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -78,9 +78,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         }
     }
     let objectives = Objectives {
-        time_to_first_token_ms: arguments.ttft_ms,
-        time_per_output_token_ms: arguments.tpot_ms,
-        request_latency_ms: arguments.latency_ms,
+        ttft_ms: arguments.ttft_ms,
+        tpot_ms: arguments.tpot_ms,
+        latency_ms: arguments.latency_ms,
     };
     let asked = objectives != Objectives::default();
     let definitions: Vec<Definition> = Definition::ALL

@@ -33,7 +33,7 @@ fn runs_one_after_the_other_have_no_winner_unless_the_machine_is_taken_to_be_sta
     let (quick, slow) = two_runs(&scratch);
     let said = compare(&scratch, &[&quick, &slow, "--fail-on", "regression"]).exits(0);
     let said = said.prints("sequential runs: descriptive only");
-    let said = said.prints("throughput, tok/s");
+    let said = said.prints("Speed, tok/s");
     said.complains("1 of 1 comparison not decided");
     compare(&scratch, &[&quick, &slow, "--fail-on", "inconclusive"]).exits(4);
 
@@ -58,7 +58,7 @@ fn runs_one_after_the_other_have_no_winner_unless_the_machine_is_taken_to_be_sta
     assert_eq!(pair["regression"], true);
     assert_eq!(pair["cycles"], json!([6, 6]));
     let said = compare(&scratch, &[&base, &candidate, "--format", "markdown"]).exits(0);
-    said.prints("| throughput, tok/s |");
+    said.prints("| Speed, tok/s |");
 }
 
 #[test]

@@ -225,6 +225,10 @@ fn every_code_is_explained() {
         .bare(&["explain", "carryover"])
         .exits(2)
         .complains("there is no page on `carryover`, but one on `carry_over`");
+    let metrics = scratch.bare(&["explain", "metrics"]).exits(0);
+    let metrics = metrics.prints("# Metrics").prints("| `goodput_percent` |");
+    let one = scratch.bare(&["explain", "cpu_percent"]).exits(0);
+    assert_eq!(one.stdout, metrics.stdout);
     scratch.write("bad.yaml", BASE.replace("prompts", "promts"));
     scratch
         .prony(&["validate", "bad.yaml"])

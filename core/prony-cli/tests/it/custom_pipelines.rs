@@ -180,6 +180,35 @@ fn a_missed_threshold_ends_with_four() {
 }
 
 #[test]
+fn a_threshold_on_goodput_agrees_with_the_command_that_scores_it() {
+    let slow = truth(&["--inter-token-latency-us", "4000"]);
+    let goodput = |limit: f64| json!({ "metric": "goodput_percent", "tpot_ms": limit, "ttft_ms": 60_000, "min": 99, "measure": "measure" });
+    let pipeline =
+        pipeline([("engine", slow)]).with("thresholds", json!([goodput(60_000.0), goodput(0.001)]));
+    let scratch = Scratch::new();
+    let run = scratch.run(&pipeline).exits(4);
+    run.complains("goodput_percent (TTFT 60000 ms, TPOT 0.001 ms) is 0, at least 99 is asked for");
+    let result = run.result();
+    let held = result["thresholds"].as_array().expect("thresholds");
+    let passed: Vec<_> = held.iter().map(|it| it["passed"].as_bool()).collect();
+    assert_eq!(passed, [Some(true), Some(false)]);
+    for it in held {
+        let limit = it["tpot_ms"].to_string();
+        let scored = scratch.bare(&[
+            "metrics",
+            "latest",
+            "--json",
+            "--ttft-ms",
+            "60000",
+            "--tpot-ms",
+            &limit,
+        ]);
+        let share = scored.exits(0).json()[0]["goodput_share"].as_f64();
+        assert_eq!(it["value"].as_f64(), share.map(|share| share * 100.0));
+    }
+}
+
+#[test]
 fn the_pipeline_that_is_written_down_runs_again() {
     let tokens = truth(&["--tokens", "${{ matrix.tokens }}"]);
     let pipeline = pipeline([("engine", tokens)])

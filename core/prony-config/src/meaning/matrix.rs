@@ -231,7 +231,7 @@ fn axes(matrix: &Node) -> Vec<&Entry> {
 }
 
 /// A scalar as it stands in a cell's id; nothing when it is not known.
-fn scalar(node: &Node) -> Option<String> {
+pub(super) fn scalar(node: &Node) -> Option<String> {
     match &node.kind {
         Kind::String(text) if !is_hole(node) => Some(text.clone()),
         Kind::Number(number) => Some(number.to_string()),
@@ -351,7 +351,7 @@ fn new(values: Map<String, Value>, axes: &[&Entry]) -> Point {
 }
 
 /// A scalar as it stands in ids.
-fn id_text(value: &Value) -> String {
+pub(super) fn id_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -263,6 +263,16 @@ fn in_order(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
 }
 
 /// Every stage has an id of its own.
+/// The ids of the `measure` stages, given or not.
+pub(super) fn measures(stages: &[&Entry]) -> Vec<String> {
+    let measures = stages.iter().filter(|stage| stage.key == "measure");
+    let id = |(same, stage): (usize, &&Entry)| {
+        let given = stage.value.entry("id").and_then(|id| id.value.text());
+        given.map_or_else(|| default_id("measure", same), str::to_owned)
+    };
+    measures.enumerate().map(id).collect()
+}
+
 fn ids(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
     let mut seen: HashMap<String, Span> = HashMap::new();
     let mut counts: HashMap<&str, usize> = HashMap::new();

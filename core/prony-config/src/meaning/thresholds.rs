@@ -1,24 +1,48 @@
 //! Thresholds that bound something that is there.
 
 use prony_diagnostic::Diagnostic;
-use serde::Deserialize as _;
+use prony_result::{Metric, Source, Unit};
 
+use super::matrix::{Point, id_text, points, scalar};
+use super::stages::measures;
 use super::{Document, known};
-use crate::tree::{Entry, Kind, Node};
+use crate::codes;
+use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::{list, literal, nearest, similar, with_article};
-use crate::{Metric, codes};
 
 impl Document<'_> {
     pub(super) fn thresholds(&self, out: &mut Vec<Diagnostic>) {
         let section = self.entry("thresholds").map(|entry| entry.value.items());
+        let Some(thresholds) = section.filter(|items| !items.is_empty()) else {
+            return;
+        };
         let engines: Vec<&str> = self.engine_names().iter().map(|(name, _)| *name).collect();
         let ids = self.model_nodes().into_iter().filter_map(|m| m.entry("id"));
         let models: Vec<&str> = ids.filter_map(|id| known(&id.value)).collect();
-        for threshold in section.unwrap_or_default() {
+        let measures = measures(&self.stage_entries());
+        let measures: Vec<&str> = measures.iter().map(String::as_str).collect();
+        let points = points(self.root);
+        for threshold in thresholds {
             bounds(threshold, out);
             statistic(threshold, out);
-            out.extend(named(threshold, "engine", &engines));
-            out.extend(named(threshold, "model", &models));
+            objectives(threshold, out);
+            for (key, names) in [
+                ("engine", &engines),
+                ("model", &models),
+                ("measure", &measures),
+            ] {
+                if let Some(entry) = threshold.entry(key)
+                    && let Some(name) = known(&entry.value)
+                {
+                    let what = if key == "measure" {
+                        "`measure` stage"
+                    } else {
+                        key
+                    };
+                    out.extend(named(what, name, &entry.value.span, names));
+                }
+            }
+            point(threshold, &points, out);
         }
     }
 }
@@ -34,33 +58,36 @@ fn bounds(threshold: &Node, out: &mut Vec<Diagnostic>) {
     let (min, max) = (threshold.entry("min"), threshold.entry("max"));
     let metric = threshold.entry("metric");
     let wrong = |message: &str| Diagnostic::error(codes::THRESHOLD, message);
-    let is_share = metric.is_some_and(|m| m.value.text() == Some("success_rate"));
+    let unit = metric_of(threshold).map(|it| it.unit);
+    let (least, most) = unit.map_or((0.0, f64::INFINITY), Unit::range);
     let unreachable = "a threshold that nothing can reach";
     if let (Some(entry), Some(value)) = (min, number(min))
-        && is_share
-        && value > 1.0
+        && value > most
     {
-        let help = if value <= 100.0 {
-            let share = value / 100.0;
-            format!("give a share from 0 to 1: for {value} percent write {share}")
-        } else {
-            "give a share from 0 to 1".to_owned()
-        };
+        let problem = wrong(unreachable).at(
+            entry.value.span.clone(),
+            format!("a share is at most {most}"),
+        );
         out.push(
-            wrong(unreachable)
-                .at(entry.value.span.clone(), "a share is at most 1")
-                .help(help),
+            problem.help(if unit == Some(Unit::Share) && value <= 100.0 {
+                let share = value / 100.0;
+                format!("give a share from 0 to 1: for {value} percent write {share}")
+            } else {
+                format!("give a share from {least} to {most}")
+            }),
         );
         return;
     }
-    // No metric is ever below zero.
     if let (Some(entry), Some(value)) = (max, number(max))
-        && value < 0.0
+        && value < least
     {
         out.push(
             wrong(unreachable)
-                .at(entry.value.span.clone(), "nothing is below 0")
-                .help("give a number from 0"),
+                .at(
+                    entry.value.span.clone(),
+                    format!("nothing is below {least}"),
+                )
+                .help(format!("give a number from {least}")),
         );
         return;
     }
@@ -89,48 +116,143 @@ fn bounds(threshold: &Node, out: &mut Vec<Diagnostic>) {
     }
 }
 
+/// The metric of a threshold, if there is one of its name.
+fn metric_of(threshold: &Node) -> Option<&'static Metric> {
+    Metric::named(known(&threshold.entry("metric")?.value)?)
+}
+
 fn statistic(threshold: &Node, out: &mut Vec<Diagnostic>) {
-    let (Some(statistic), Some(metric)) = (threshold.entry("statistic"), threshold.entry("metric"))
+    let (Some(statistic), Some(metric)) = (threshold.entry("statistic"), metric_of(threshold))
     else {
         return;
     };
-    let name = known(&metric.value).unwrap_or_default();
-    let metric = Metric::deserialize(serde_json::Value::from(name)).ok();
-    if metric.is_some_and(|metric| !metric.is_distribution()) {
+    if !metric.is_distribution() {
         out.push(
-            Diagnostic::error(codes::THRESHOLD, format!("{} is one number", literal(name)))
-                .at(
-                    statistic.key_span.clone(),
-                    "there is no distribution to take it from",
-                )
-                .help("remove `statistic`"),
+            Diagnostic::error(
+                codes::THRESHOLD,
+                format!("{} is one number", literal(metric.name)),
+            )
+            .at(
+                statistic.key_span.clone(),
+                "there is no distribution to take it from",
+            )
+            .help("remove `statistic`"),
         );
     }
 }
 
-/// A name that a threshold is limited to is one of those that there are.
-fn named(threshold: &Node, key: &str, names: &[&str]) -> Option<Diagnostic> {
-    let entry = threshold.entry(key)?;
-    let name = known(&entry.value)?;
+/// Goodput has objectives, and nothing else has.
+fn objectives(threshold: &Node, out: &mut Vec<Diagnostic>) {
+    const OBJECTIVES: [&str; 3] = ["ttft_ms", "tpot_ms", "latency_ms"];
+    let (Some(entry), Some(metric)) = (threshold.entry("metric"), metric_of(threshold)) else {
+        return;
+    };
+    let mut given = OBJECTIVES.iter().filter_map(|key| threshold.entry(key));
+    let is_goodput = matches!(metric.source, Source::Requests);
+    match given.next() {
+        None if is_goodput => out.push(
+            Diagnostic::error(codes::THRESHOLD, "goodput without objectives")
+                .at(
+                    entry.value.span.clone(),
+                    "does not say when a request is good",
+                )
+                .help("add `ttft_ms`, `tpot_ms`, `latency_ms` or several, or bound `success_rate`"),
+        ),
+        Some(objective) if !is_goodput => out.push(
+            Diagnostic::error(
+                codes::THRESHOLD,
+                format!("{} has no objectives", literal(metric.name)),
+            )
+            .at(
+                objective.key_span.clone(),
+                "an objective of `goodput_percent`",
+            )
+            .help("remove it, or bound `goodput_percent`"),
+        ),
+        _ => {}
+    }
+}
+
+/// A name that a threshold is limited to is one of those that there are; `what` is what it
+/// names.
+fn named(what: &str, name: &str, span: &Span, names: &[&str]) -> Option<Diagnostic> {
     if names.is_empty() || names.contains(&name) {
         return None;
     }
     let message = format!(
-        "a threshold for the {key} {}, which is not there",
+        "a threshold for the {what} {}, which is not there",
         literal(name)
     );
     let problem = Diagnostic::error(codes::THRESHOLD, message)
-        .at(entry.value.span.clone(), format!("no {key} of this name"))
+        .at(span.clone(), format!("no {what} of this name"))
         .note(format!(
-            "{key}s: {}",
+            "known: {}",
             list(&nearest(name, names.iter().copied()))
         ));
     Some(match similar(name, names.iter().copied()) {
         Some(meant) => problem.suggest(
-            format!("{} with a similar name exists", with_article(key)),
-            entry.value.span.clone(),
+            format!("{} with a similar name exists", with_article(what)),
+            span.clone(),
             meant,
         ),
-        None => problem.help(format!("name one of the {key}s, or remove `{key}` for all")),
+        None => problem.help("name one that is there, or leave it out for all"),
     })
+}
+
+/// The values of axes that a threshold is limited to are those of a point of the matrix.
+fn point(threshold: &Node, points: &[Point], out: &mut Vec<Diagnostic>) {
+    let Some(matrix) = threshold.entry("matrix") else {
+        return;
+    };
+    let values = matrix.value.entries();
+    // Without any, something is wrong with the matrix, which has been said.
+    let Some(first) = points.first() else {
+        return;
+    };
+    let axes: Vec<&str> = first.values.keys().map(String::as_str).collect();
+    if axes.is_empty() {
+        out.extend((!values.is_empty()).then(|| {
+            Diagnostic::error(
+                codes::THRESHOLD,
+                "a threshold for a point of a matrix, and there is none",
+            )
+            .at(matrix.key_span.clone(), "no matrix")
+            .help("remove it, or add the axis to a `matrix`")
+        }));
+        return;
+    }
+    let before = out.len();
+    for entry in values {
+        out.extend(named("axis", &entry.key, &entry.key_span, &axes));
+        let mut there: Vec<String> = points
+            .iter()
+            .filter_map(|point| point.values.get(&entry.key).map(id_text))
+            .collect();
+        there.sort();
+        there.dedup();
+        let there: Vec<&str> = there.iter().map(String::as_str).collect();
+        let what = literal(&entry.key);
+        if let Some(value) = scalar(&entry.value) {
+            out.extend(named(&what, &value, &entry.value.span, &there));
+        }
+    }
+    let has = |point: &Point| {
+        values.iter().all(|entry| {
+            let value = point.values.get(&entry.key).map(id_text);
+            scalar(&entry.value).is_none() || value == scalar(&entry.value)
+        })
+    };
+    if out.len() == before && !points.iter().any(has) {
+        out.push(
+            Diagnostic::error(
+                codes::THRESHOLD,
+                "a threshold for a point that the matrix leaves out",
+            )
+            .at(
+                matrix.value.span.clone(),
+                "no point has all of these values",
+            )
+            .help("name fewer axes, or the values of a point that is there"),
+        );
+    }
 }

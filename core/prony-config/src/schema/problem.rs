@@ -1,6 +1,7 @@
 //! The wording of schema errors.
 
 use prony_diagnostic::Diagnostic;
+use prony_result::Group;
 use serde_json::Value;
 
 use super::check::has_type;
@@ -311,11 +312,13 @@ pub(super) fn unknown_value(found: &Found<'_>, schema: &Value, options: &[&Value
     };
     let message = format!("unknown {thing} {}", literal(&given));
     let problem = Diagnostic::error(codes::UNKNOWN_VALUE, message)
-        .at(value_span(found), "not one of the alternatives")
-        .note(format!(
-            "known: {}",
-            list(&nearest(&given, options.iter().copied()))
-        ));
+        .at(value_span(found), "not one of the alternatives");
+    let problem = if title(schema) == Some("metric") {
+        metrics(problem)
+    } else {
+        let known = nearest(&given, options.iter().copied());
+        problem.note(format!("known: {}", list(&known)))
+    };
     match similar(&given, options.iter().copied()) {
         Some(meant) => problem.suggest(
             "an alternative with a similar name exists",
@@ -324,6 +327,15 @@ pub(super) fn unknown_value(found: &Found<'_>, schema: &Value, options: &[&Value
         ),
         None => problem.help("write one of them"),
     }
+}
+
+/// Adds all metrics that can be bounded: there are too many for a line.
+fn metrics(problem: Diagnostic) -> Diagnostic {
+    Group::ALL.into_iter().fold(problem, |problem, group| {
+        let bounded = group.metrics().filter(|it| it.is_bounded);
+        let names: Vec<String> = bounded.map(|it| literal(it.name)).collect();
+        problem.note(format!("{}: {}", group.name(), names.join(", ")))
+    })
 }
 
 pub(super) fn not_constant(found: &Found<'_>, expected: &Value) -> Diagnostic {

@@ -31,6 +31,7 @@ pub fn distribution(mut samples: Vec<f64>) -> Option<Distribution> {
         p50_low,
         p50_high,
         p90: percentile(0.9),
+        p95: percentile(0.95),
         p99: percentile(0.99),
         max,
     })
@@ -116,7 +117,7 @@ pub fn fewest_within(over: u64, p: f64, confidence: f64) -> u64 {
 const PERCENTILE_CONFIDENCE: f64 = 0.99;
 
 /// The fewest values of which the `p` quantile may be shown: with fewer, the largest
-/// one may well lie below it. 459 for p99, 44 for p90; with fewer it is a
+/// one may well lie below it. 44 for p90, 90 for p95, 459 for p99; with fewer it is a
 /// "maximum of n".
 pub fn fewest_for_quantile(p: f64) -> u64 {
     fewest_within(0, p, PERCENTILE_CONFIDENCE)

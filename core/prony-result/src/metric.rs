@@ -1,0 +1,1082 @@
+//! The metrics: one row each, of which thresholds, tables, `prony compare`, the JSON Schema
+//! of pipelines and `docs/metrics.md` are made.
+
+#[cfg(doc)]
+use super::Objectives;
+use super::{Distribution, EngineResult};
+use crate::words::{self, number};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::borrow::Cow;
+
+/// A number that is measured of an engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its path in an engine's entry of `result.json`, with `.` between the parts. Names
+    /// carry their unit.
+    pub name: &'static str,
+    /// Title in reports, without the unit: `Request latency`.
+    pub title: &'static str,
+    /// Other metrics that it is listed with.
+    pub group: Group,
+    /// Unit of its values.
+    pub unit: Unit,
+    /// Which way is better.
+    pub better: Better,
+    /// Where its values are.
+    pub source: Source,
+    /// One sentence on what it is.
+    pub doc: &'static str,
+    /// Whether a threshold can bound it; if not, it is stated by the pipeline and not
+    /// measured.
+    pub is_bounded: bool,
+    /// Whether reports have it in the tables of all metrics; if not, they have it elsewhere
+    /// or not at all.
+    pub is_reported: bool,
+    /// Whether `prony compare` shows it; of a distribution the median.
+    pub is_compared: bool,
+    /// Columns in tables that have no room for all metrics.
+    pub columns: &'static [Column],
+}
+
+/// Where the values of a metric are.
+#[derive(Debug, Clone, Copy)]
+pub enum Source {
+    /// In a field with one number.
+    Number(fn(&EngineResult) -> Option<f64>),
+    /// In a field with a distribution, of which a threshold bounds one statistic.
+    Distribution(fn(&EngineResult) -> Option<Distribution>),
+    /// In the requests themselves, against the [`Objectives`] that a threshold states.
+    Requests,
+}
+
+/// Which way a metric is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// More is better.
+    Higher,
+    /// Less is better.
+    Lower,
+    /// Neither: it describes.
+    Neither,
+}
+
+impl Better {
+    /// `higher`, `lower` or `neither`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+            Self::Neither => "neither",
+        }
+    }
+}
+
+/// The unit of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Tokens per second.
+    TokensPerSecond,
+    /// Milliseconds.
+    Milliseconds,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// A share of 0 to 1.
+    Share,
+    /// A share of 0 to 100.
+    Percent,
+    /// Percent of one core, or of the cores that may be used: above 100 with several.
+    CpuPercent,
+    /// A difference in percent, above or below 0.
+    Deviation,
+    /// How many there are of what the title says.
+    Count,
+    /// How many there are in a second.
+    PerSecond,
+    /// One number by another.
+    Ratio,
+}
+
+impl Unit {
+    /// As tables show it: `tok/s`, `ms`; empty where the title says all.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::TokensPerSecond => "tok/s",
+            Self::Milliseconds => "ms",
+            Self::Seconds => "s",
+            Self::Bytes => "B",
+            Self::Share => "0 to 1",
+            Self::Percent | Self::CpuPercent | Self::Deviation => "%",
+            Self::PerSecond => "/s",
+            Self::Count | Self::Ratio => "",
+        }
+    }
+
+    /// The least and the most that a value can be.
+    pub fn range(self) -> (f64, f64) {
+        match self {
+            Self::Share => (0.0, 1.0),
+            Self::Percent => (0.0, 100.0),
+            Self::Deviation => (f64::NEG_INFINITY, f64::INFINITY),
+            _ => (0.0, f64::INFINITY),
+        }
+    }
+
+    /// A value with its unit, unless that is part of the title: `98.3 %`, `5.12 GiB`, `45.2`.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Self::Share => words::share(value),
+            Self::Seconds => words::seconds(value),
+            Self::Bytes => words::bytes(value as u64),
+            Self::Count => value.to_string(),
+            _ => number(value),
+        }
+    }
+}
+
+/// What metrics are listed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// How much in a time.
+    Throughput,
+    /// How long it takes.
+    Latency,
+    /// How even text comes.
+    Cadence,
+    /// How many requests there were, and how many were good.
+    Requests,
+    /// How many tokens, and whose count.
+    Tokens,
+    /// What the engine needs.
+    Engine,
+    /// What load was delivered.
+    Load,
+    /// What the load client did.
+    Client,
+}
+
+impl Group {
+    /// All of them, in the order of lists.
+    pub const ALL: [Self; 8] = [
+        Self::Throughput,
+        Self::Latency,
+        Self::Cadence,
+        Self::Requests,
+        Self::Tokens,
+        Self::Engine,
+        Self::Load,
+        Self::Client,
+    ];
+
+    /// Its name, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+            Self::Cadence => "cadence",
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+            Self::Engine => "engine",
+            Self::Load => "delivered load",
+            Self::Client => "load client",
+        }
+    }
+
+    /// The metrics in it.
+    pub fn metrics(self) -> impl Iterator<Item = &'static Metric> {
+        METRICS.iter().filter(move |it| it.group == self)
+    }
+}
+
+/// A number of a distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "statistic")]
+pub enum Statistic {
+    /// The arithmetic mean.
+    Mean,
+    /// The smallest value.
+    Min,
+    /// The median.
+    #[default]
+    P50,
+    /// The 90th percentile. It needs 44 samples.
+    P90,
+    /// The 95th percentile. It needs 90 samples.
+    P95,
+    /// The 99th percentile. It needs 459 samples.
+    P99,
+    /// The largest value.
+    Max,
+}
+
+impl Statistic {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Mean,
+        Self::Min,
+        Self::P50,
+        Self::P90,
+        Self::P95,
+        Self::P99,
+        Self::Max,
+    ];
+
+    /// Its name in `result.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Min => "min",
+            Self::P50 => "p50",
+            Self::P90 => "p90",
+            Self::P95 => "p95",
+            Self::P99 => "p99",
+            Self::Max => "max",
+        }
+    }
+
+    /// The statistic of a name; `None` if there is none of it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
+    /// The statistic of a distribution; `None` where it has too few samples for it.
+    pub fn of(self, distribution: &Distribution) -> Option<f64> {
+        match self {
+            Self::Mean => Some(distribution.mean),
+            Self::Min => Some(distribution.min),
+            Self::P50 => Some(distribution.p50),
+            Self::P90 => distribution.p90,
+            Self::P95 => distribution.p95,
+            Self::P99 => distribution.p99,
+            Self::Max => Some(distribution.max),
+        }
+    }
+
+    /// The share of samples below it, where it is a percentile that needs many.
+    pub fn tail(self) -> Option<f64> {
+        match self {
+            Self::P90 => Some(0.9),
+            Self::P95 => Some(0.95),
+            Self::P99 => Some(0.99),
+            Self::Mean | Self::Min | Self::P50 | Self::Max => None,
+        }
+    }
+}
+
+/// A column of a metric, or of one statistic of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Short title: `TTFT`.
+    pub title: &'static str,
+    /// Statistic and unit, below the title: `p50 ms`.
+    pub unit: &'static str,
+    /// Statistic that is shown; absent for a plain number.
+    pub statistic: Option<Statistic>,
+    /// How much of the metric's unit is one of the column's.
+    pub divisor: f64,
+    /// Order in which columns are left out for lack of width, highest first; 0 stays.
+    pub spare: u8,
+}
+
+impl Column {
+    const fn number(title: &'static str, unit: &'static str, spare: u8) -> Self {
+        Self {
+            title,
+            unit,
+            statistic: None,
+            divisor: 1.0,
+            spare,
+        }
+    }
+
+    const fn of(statistic: Statistic, title: &'static str, unit: &'static str, spare: u8) -> Self {
+        Self {
+            statistic: Some(statistic),
+            ..Self::number(title, unit, spare)
+        }
+    }
+
+    const fn per(self, divisor: f64) -> Self {
+        Self { divisor, ..self }
+    }
+
+    /// What it shows of an engine: a number, `n=12` where that is too few samples for the
+    /// statistic; `None` where nothing was measured.
+    pub fn cell(&self, metric: &Metric, engine: &EngineResult) -> Option<String> {
+        match (metric.value(engine, self.statistic), metric.source) {
+            (Some(value), _) if metric.unit == Unit::Share => Some(words::share_number(value)),
+            (Some(value), _) => Some(number(value / self.divisor)),
+            (None, Source::Distribution(of)) => Some(format!("n={}", of(engine)?.n)),
+            (None, _) => None,
+        }
+    }
+}
+
+impl Metric {
+    /// A metric that is reported and can be bounded, without columns.
+    const fn new(
+        name: &'static str,
+        title: &'static str,
+        group: Group,
+        (unit, better): (Unit, Better),
+        source: Source,
+        doc: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            title,
+            group,
+            unit,
+            better,
+            source,
+            doc,
+            is_bounded: true,
+            is_reported: true,
+            is_compared: false,
+            columns: &[],
+        }
+    }
+
+    const fn number(
+        name: &'static str,
+        title: &'static str,
+        group: Group,
+        measured_in: (Unit, Better),
+        of: fn(&EngineResult) -> Option<f64>,
+        doc: &'static str,
+    ) -> Self {
+        Self::new(name, title, group, measured_in, Source::Number(of), doc)
+    }
+
+    /// A distribution of milliseconds, of which less is better.
+    const fn times(
+        name: &'static str,
+        title: &'static str,
+        group: Group,
+        of: fn(&EngineResult) -> Option<Distribution>,
+        doc: &'static str,
+    ) -> Self {
+        let measured_in = (Unit::Milliseconds, Better::Lower);
+        Self::new(
+            name,
+            title,
+            group,
+            measured_in,
+            Source::Distribution(of),
+            doc,
+        )
+    }
+
+    const fn columns(self, columns: &'static [Column]) -> Self {
+        Self { columns, ..self }
+    }
+
+    const fn compared(self) -> Self {
+        Self {
+            is_compared: true,
+            ..self
+        }
+    }
+
+    const fn stated(self) -> Self {
+        Self {
+            is_bounded: false,
+            ..self
+        }
+    }
+
+    const fn not_reported(self) -> Self {
+        Self {
+            is_reported: false,
+            ..self
+        }
+    }
+
+    /// The metric of a name; `None` if there is none of it.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        METRICS.iter().find(|it| it.name == name)
+    }
+
+    /// Those that a threshold can bound, by group.
+    pub fn bounded() -> impl Iterator<Item = &'static Self> {
+        let all = Group::ALL.into_iter().flat_map(Group::metrics);
+        all.filter(|it| it.is_bounded)
+    }
+
+    /// Whether it is a distribution, of which a threshold bounds one statistic.
+    pub fn is_distribution(&self) -> bool {
+        matches!(self.source, Source::Distribution(_))
+    }
+
+    /// Title with the unit, where that is not part of the values: `Load time, ms`.
+    pub fn heading(&self) -> String {
+        match self.unit.symbol() {
+            "" => self.title.to_owned(),
+            symbol => format!("{}, {symbol}", self.title),
+        }
+    }
+
+    /// Title of its number or median where there is little room: `TTFT, p50 ms`.
+    pub fn short_heading(&self) -> String {
+        let statistic = self.is_distribution().then(Statistic::default);
+        let column = self.columns.iter().find(|it| it.statistic == statistic);
+        match (column, statistic) {
+            (Some(column), _) => format!("{}, {}", column.title, column.unit),
+            (None, Some(median)) => format!("{}, {}", self.heading(), median.name()),
+            (None, None) => self.heading(),
+        }
+    }
+
+    /// The distribution of an engine; `None` if it is none, or nothing was measured.
+    pub fn distribution(&self, engine: &EngineResult) -> Option<Distribution> {
+        match self.source {
+            Source::Distribution(of) => of(engine),
+            Source::Number(_) | Source::Requests => None,
+        }
+    }
+
+    /// The value of an engine in the metric's unit; of a distribution a statistic, the median
+    /// unless given. `None` where nothing was measured, there are too few samples, or it is
+    /// only in the requests.
+    pub fn value(&self, engine: &EngineResult, statistic: Option<Statistic>) -> Option<f64> {
+        match self.source {
+            Source::Number(of) => of(engine),
+            Source::Distribution(of) => statistic.unwrap_or_default().of(&of(engine)?),
+            Source::Requests => None,
+        }
+    }
+}
+
+/// Metrics are what their names say.
+impl PartialEq for Metric {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Serialize for Metric {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+/// By name, of those that can be bounded.
+impl<'de> Deserialize<'de> for &'static Metric {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<'de, str>::deserialize(deserializer)?;
+        let metric = Metric::named(&name).filter(|it| it.is_bounded);
+        metric.ok_or_else(|| D::Error::custom(format!("no metric `{name}` can be bounded")))
+    }
+}
+
+impl JsonSchema for Metric {
+    fn schema_name() -> Cow<'static, str> {
+        "Metric".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let choice = |it: &Self| {
+            let better = match it.better {
+                Better::Neither => String::new(),
+                better => format!(" {} is better.", capital(better.name())),
+            };
+            json_schema!({
+                "type": "string",
+                "const": it.name,
+                "description": format!("{}{better}", it.doc),
+            })
+        };
+        json_schema!({
+            "title": "metric",
+            "description": "A metric that can be bounded.",
+            "oneOf": Self::bounded().map(choice).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn time_to_tokens<const COUNT: u32>(engine: &EngineResult) -> Option<Distribution> {
+    engine.cadence.time_to_tokens_ms.get(&COUNT).copied()
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    let first = chars.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
+}
+
+use Better::{Higher, Lower, Neither};
+use Statistic::{Mean, P50, P90};
+
+const GIB: f64 = 1_073_741_824.0;
+
+/// All metrics, in the order of tables.
+pub static METRICS: &[Metric] = &[
+    Metric::number(
+        "output_tokens_per_sec",
+        "Output tokens per second",
+        Group::Throughput,
+        (Unit::TokensPerSecond, Higher),
+        |it| it.output_tokens_per_sec,
+        "Output tokens of successful requests over the time of all requests.",
+    )
+    .compared()
+    .columns(&[Column::number("Speed", "tok/s", 0)]),
+    Metric::times(
+        "request_latency_ms",
+        "Request latency",
+        Group::Latency,
+        |it| it.request_latency_ms,
+        "Time from sending to the last byte, of successful requests.",
+    )
+    .compared()
+    .columns(&[
+        Column::of(Mean, "Latency", "mean ms", 6),
+        Column::of(P50, "Latency", "p50 ms", 2),
+        Column::of(P90, "Latency", "p90 ms", 5),
+    ]),
+    Metric::times(
+        "time_to_first_token_ms",
+        "Time to first token",
+        Group::Latency,
+        |it| it.time_to_first_token_ms,
+        "Time from sending to the first token.",
+    )
+    .compared()
+    .columns(&[Column::of(P50, "TTFT", "p50 ms", 3)]),
+    Metric::times(
+        "time_to_first_answer_token_ms",
+        "Time to first answer token",
+        Group::Latency,
+        |it| it.time_to_first_answer_token_ms,
+        "Time from sending to the first token of the answer itself, of requests with reasoning before it.",
+    ),
+    Metric::times(
+        "inter_token_latency_ms",
+        "Inter-token latency",
+        Group::Latency,
+        |it| it.inter_token_latency_ms,
+        "Gaps between arrivals of text, of all successful requests together.",
+    )
+    .compared()
+    .columns(&[Column::of(P50, "ITL", "p50 ms", 7)]),
+    Metric::times(
+        "time_per_output_token_ms",
+        "Time per output token",
+        Group::Latency,
+        |it| it.time_per_output_token_ms,
+        "Time after the first token over the tokens after the first, of each request.",
+    ),
+    Metric::number(
+        "cycles",
+        "Cycles",
+        Group::Requests,
+        (Unit::Count, Neither),
+        |it| Some(it.cycles.into()),
+        "Cycles in which the engine was measured.",
+    )
+    .stated(),
+    Metric::number(
+        "requests",
+        "Requests",
+        Group::Requests,
+        (Unit::Count, Neither),
+        |it| Some(it.requests as f64),
+        "Requests that were due.",
+    )
+    .stated(),
+    Metric::number(
+        "succeeded",
+        "Succeeded",
+        Group::Requests,
+        (Unit::Count, Higher),
+        |it| Some(it.succeeded as f64),
+        "Requests that succeeded by every rule.",
+    ),
+    Metric::number(
+        "success_rate",
+        "Success rate",
+        Group::Requests,
+        (Unit::Share, Higher),
+        |it| it.success_rate,
+        "Share of requests that succeeded, 0 to 1.",
+    )
+    .columns(&[Column::number("Success", "%", 1)]),
+    Metric::new(
+        "goodput_percent",
+        "Goodput",
+        Group::Requests,
+        (Unit::Percent, Higher),
+        Source::Requests,
+        "Share of requests that succeeded within the `ttft_ms`, `tpot_ms` and `latency_ms` of the threshold, 0 to 100.",
+    )
+    .not_reported(),
+    Metric::number(
+        "output_tokens",
+        "Output tokens",
+        Group::Tokens,
+        (Unit::Count, Neither),
+        |it| Some(it.output_tokens as f64),
+        "Generated tokens of successful requests.",
+    ),
+    Metric::new(
+        "output_tokens_per_request",
+        "Output tokens per request",
+        Group::Tokens,
+        (Unit::Count, Neither),
+        Source::Distribution(|it| it.output_tokens_per_request),
+        "Generated tokens of each successful request.",
+    ),
+    Metric::new(
+        "prompt_tokens_per_request",
+        "Prompt tokens per request",
+        Group::Tokens,
+        (Unit::Count, Neither),
+        Source::Distribution(|it| it.prompt_tokens_per_request),
+        "Prompt tokens of each successful request, where the engine reports them.",
+    ),
+    Metric::number(
+        "reasoning_tokens",
+        "Reasoning tokens",
+        Group::Tokens,
+        (Unit::Count, Neither),
+        |it| Some(it.reasoning_tokens? as f64),
+        "Reasoning tokens of successful requests, which are among the output tokens.",
+    )
+    .not_reported(),
+    Metric::number(
+        "cached_tokens",
+        "Cached prompt tokens",
+        Group::Tokens,
+        (Unit::Count, Neither),
+        |it| Some(it.cached_tokens as f64),
+        "Prompt tokens that came from a prefix cache.",
+    ),
+    Metric::number(
+        "cache.cached_share",
+        "Cached share",
+        Group::Tokens,
+        (Unit::Share, Neither),
+        |it| it.cache.as_ref()?.cached_share,
+        "Share of prompt tokens that came from the prefix cache, where the measurement states the cache's state, 0 to 1.",
+    )
+    .not_reported(),
+    Metric::number(
+        "cache.broken",
+        "Requests in another cache state",
+        Group::Tokens,
+        (Unit::Count, Lower),
+        |it| Some(it.cache.as_ref()?.broken as f64),
+        "Requests that were not in the state of the prefix cache that the measurement states.",
+    )
+    .not_reported(),
+    Metric::number(
+        "token_check.mismatched",
+        "Requests with another token count",
+        Group::Tokens,
+        (Unit::Count, Lower),
+        |it| Some(it.token_check.as_ref()?.mismatched as f64),
+        "Requests whose tokens the engine and the model's tokenizer count differently.",
+    )
+    .not_reported(),
+    Metric::number(
+        "token_check.output_tokens_per_sec",
+        "Output tokens per second, counted independently",
+        Group::Throughput,
+        (Unit::TokensPerSecond, Higher),
+        |it| it.token_check.as_ref()?.output_tokens_per_sec,
+        "Throughput by the count of the model's tokenizer.",
+    )
+    .not_reported(),
+    Metric::number(
+        "total_time_s",
+        "Time",
+        Group::Engine,
+        (Unit::Seconds, Lower),
+        |it| Some(it.total_time_s),
+        "Wall-clock time of the measure stages.",
+    ),
+    Metric::times(
+        "load_time_ms",
+        "Load time",
+        Group::Engine,
+        |it| it.load_time_ms,
+        "Time from starting the engine to its being ready.",
+    )
+    .columns(&[Column::of(P50, "Load", "p50 s", 8).per(1000.0)]),
+    Metric::number(
+        "peak_memory_bytes",
+        "Peak memory",
+        Group::Engine,
+        (Unit::Bytes, Lower),
+        |it| Some(it.peak_memory_bytes? as f64),
+        "Highest resident memory of the engine's processes, sampled.",
+    )
+    .columns(&[Column::number("Memory", "peak GiB", 9).per(GIB)]),
+    Metric::number(
+        "cpu_percent",
+        "CPU time",
+        Group::Engine,
+        (Unit::CpuPercent, Lower),
+        |it| it.cpu_percent,
+        "CPU time of the engine's processes while measuring, in percent of one core.",
+    )
+    .not_reported(),
+    Metric::times(
+        "cadence.time_to_tokens_ms.1",
+        "Time to one token",
+        Group::Cadence,
+        time_to_tokens::<1>,
+        "Time from when a request was due until one token had come, of requests whose every arrival names its tokens.",
+    )
+    .not_reported(),
+    Metric::times(
+        "cadence.time_to_tokens_ms.8",
+        "Time to 8 tokens",
+        Group::Cadence,
+        time_to_tokens::<8>,
+        "Time from when a request was due until 8 tokens had come, of requests whose every arrival names its tokens.",
+    )
+    .not_reported(),
+    Metric::times(
+        "cadence.time_to_tokens_ms.32",
+        "Time to 32 tokens",
+        Group::Cadence,
+        time_to_tokens::<32>,
+        "Time from when a request was due until 32 tokens had come, of requests whose every arrival names its tokens.",
+    )
+    .not_reported(),
+    Metric::times(
+        "cadence.time_to_tokens_ms.128",
+        "Time to 128 tokens",
+        Group::Cadence,
+        time_to_tokens::<128>,
+        "Time from when a request was due until 128 tokens had come, of requests whose every arrival names its tokens.",
+    )
+    .not_reported(),
+    Metric::number(
+        "cadence.stall_ratio",
+        "Stalls",
+        Group::Cadence,
+        (Unit::Share, Lower),
+        |it| it.cadence.stall_ratio,
+        "Share of the time between first and last arrival in gaps of more than five times the median gap, 0 to 1.",
+    )
+    .not_reported(),
+    Metric::number(
+        "cadence.arrivals_per_token",
+        "Arrivals per token",
+        Group::Cadence,
+        (Unit::Ratio, Neither),
+        |it| it.cadence.arrivals_per_token,
+        "Arrivals of text for each output token: below 1 the engine sends several tokens at a time.",
+    )
+    .not_reported(),
+    Metric::number(
+        "delivered.sent",
+        "Requests sent",
+        Group::Load,
+        (Unit::Count, Higher),
+        |it| Some(it.delivered.as_ref()?.sent as f64),
+        "Requests that were sent, of those that were due.",
+    )
+    .not_reported(),
+    Metric::number(
+        "delivered.sent_per_sec",
+        "Requests sent per second",
+        Group::Load,
+        (Unit::PerSecond, Higher),
+        |it| it.delivered.as_ref()?.sent_per_sec,
+        "Requests sent per second, from the first to the last.",
+    )
+    .not_reported(),
+    Metric::number(
+        "delivered.mean_in_flight",
+        "Mean requests in flight",
+        Group::Load,
+        (Unit::Ratio, Neither),
+        |it| it.delivered.as_ref()?.mean_in_flight,
+        "Mean number of requests in flight, from the first sending to the last byte.",
+    )
+    .not_reported(),
+    Metric::number(
+        "delivered.max_in_flight",
+        "Most requests in flight",
+        Group::Load,
+        (Unit::Count, Neither),
+        |it| Some(it.delivered.as_ref()?.max_in_flight.into()),
+        "Largest number of requests in flight.",
+    )
+    .not_reported(),
+    Metric::number(
+        "delivered.littles_law_residual_percent",
+        "Little's law residual",
+        Group::Load,
+        (Unit::Deviation, Neither),
+        |it| it.delivered.as_ref()?.littles_law_residual_percent,
+        "Requests ending per second times their mean latency, against the mean in flight: 0 for a steady load.",
+    )
+    .not_reported(),
+    Metric::number(
+        "client.read_delay_p99_ms",
+        "Read delay, p99",
+        Group::Client,
+        (Unit::Milliseconds, Lower),
+        |it| Some(it.client.as_ref()?.read_delay_p99_ms),
+        "Time from the stamp of an arrival to the end of its read, 99th percentile.",
+    )
+    .not_reported(),
+    Metric::number(
+        "client.send_delay_p90_ms",
+        "Send delay, p90",
+        Group::Client,
+        (Unit::Milliseconds, Lower),
+        |it| Some(it.client.as_ref()?.send_delay_p90_ms),
+        "Time from when a request could have been sent to its sending, 90th percentile.",
+    )
+    .not_reported(),
+    Metric::number(
+        "client.send_delay_p99_ms",
+        "Send delay, p99",
+        Group::Client,
+        (Unit::Milliseconds, Lower),
+        |it| Some(it.client.as_ref()?.send_delay_p99_ms),
+        "Time from when a request could have been sent to its sending, 99th percentile.",
+    )
+    .not_reported(),
+    Metric::number(
+        "client.cpu_percent",
+        "CPU time of the load client",
+        Group::Client,
+        (Unit::CpuPercent, Lower),
+        |it| Some(it.client.as_ref()?.cpu_percent),
+        "CPU time of the load client, in percent of the cores that it may use.",
+    )
+    .not_reported(),
+    Metric::number(
+        "client.dropped",
+        "Requests never sent",
+        Group::Client,
+        (Unit::Count, Lower),
+        |it| Some(it.client.as_ref()?.dropped as f64),
+        "Requests of an open loop that were due and never sent, because the stage ended.",
+    )
+    .not_reported(),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::collections::BTreeSet;
+
+    /// Numbers of an engine's entry that are no metrics, by where their paths begin, and why.
+    const NO_METRICS: [(&str, &str); 10] = [
+        (
+            "errors.",
+            "by class: `succeeded` and `success_rate` are their metrics",
+        ),
+        ("finish_reasons.", "by what engines call them"),
+        (
+            "by_cycle.",
+            "`output_tokens_per_sec` once more, of each cycle",
+        ),
+        ("cache.requests", "how many requests the check rests on"),
+        ("cache.counted", "how many requests the check rests on"),
+        (
+            "token_check.requests",
+            "how many requests the check rests on",
+        ),
+        (
+            "token_check.engine_tokens",
+            "`output_tokens` of these requests",
+        ),
+        ("token_check.", "what `token_check.mismatched` is made of"),
+        ("delivered.intended", "stated by the pipeline"),
+        ("client.reads", "how many pieces a stream came in"),
+    ];
+
+    /// A value of a schema with a number of its own in each place, and where those are: of a
+    /// distribution only where it is.
+    #[derive(Default)]
+    struct Sample {
+        next: u32,
+        places: Vec<String>,
+    }
+
+    impl Sample {
+        fn of(&mut self, schema: &Value, root: &Value, at: &str) -> Value {
+            let below = |key: &str| {
+                if at.is_empty() {
+                    key.to_owned()
+                } else {
+                    format!("{at}.{key}")
+                }
+            };
+            if let Some(reference) = schema["$ref"].as_str() {
+                let target = root.pointer(&reference[1..]).expect("a definition");
+                if !reference.ends_with("/Distribution") {
+                    return self.of(target, root, at);
+                }
+                let before = self.places.len();
+                let value = self.of(target, root, at);
+                self.places.truncate(before);
+                self.places.push(at.to_owned());
+                return value;
+            }
+            if let Some(branches) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
+                return self.of(&branches[0], root, at);
+            }
+            if schema.get("const").is_some() {
+                return schema["const"].clone();
+            }
+            let types = schema["type"].as_array().cloned();
+            let types = types.unwrap_or_else(|| vec![schema["type"].clone()]);
+            match types[0].as_str().expect("a type") {
+                "object" if schema.get("properties").is_some() => {
+                    let properties = schema["properties"].as_object().expect("properties");
+                    let field = |(key, schema): (&String, &Value)| {
+                        (key.clone(), self.of(schema, root, &below(key)))
+                    };
+                    Value::Object(properties.iter().map(field).collect())
+                }
+                "object" if schema.get("patternProperties").is_some() => {
+                    let values = schema["patternProperties"].as_object().expect("a pattern");
+                    let schema = values.values().next().expect("a pattern");
+                    let field = |key: &str| (key.to_owned(), self.of(schema, root, &below(key)));
+                    Value::Object(["1", "8", "32", "128"].map(field).into_iter().collect())
+                }
+                "object" => {
+                    json!({ "x": self.of(&schema["additionalProperties"], root, &below("x")) })
+                }
+                "array" => json!([self.of(&schema["items"], root, &below("0"))]),
+                "integer" | "number" => {
+                    self.places.push(at.to_owned());
+                    self.next += 1;
+                    self.next.into()
+                }
+                "string" => "".into(),
+                other => panic!("{at}: {other}"),
+            }
+        }
+    }
+
+    fn sample() -> (Value, EngineResult, Vec<String>) {
+        let schema = schemars::schema_for!(EngineResult).to_value();
+        let mut sample = Sample::default();
+        let value = sample.of(&schema, &schema, "");
+        let engine = serde_json::from_value(value.clone()).expect("an engine's entry");
+        (value, engine, sample.places)
+    }
+
+    #[test]
+    fn every_number_of_a_result_is_a_metric_or_known_to_be_none() {
+        let (_, _, places) = sample();
+        assert!(places.len() > 40, "{places:?}");
+        let is_none = |place: &str| NO_METRICS.iter().any(|(none, _)| place.starts_with(none));
+        let unknown: Vec<&String> = places
+            .iter()
+            .filter(|place| Metric::named(place).is_none() && !is_none(place))
+            .collect();
+        assert_eq!(unknown, [""; 0], "add a row to METRICS");
+        for (none, _) in NO_METRICS {
+            let of_it = places
+                .iter()
+                .any(|place| place.starts_with(none) && Metric::named(place).is_none());
+            assert!(of_it, "{none} is not there");
+        }
+    }
+
+    #[test]
+    fn every_row_reads_the_field_of_its_name() {
+        let (value, engine, _) = sample();
+        for metric in METRICS {
+            let field = value.pointer(&format!("/{}", metric.name.replace('.', "/")));
+            match metric.source {
+                Source::Number(_) => {
+                    let field = field.and_then(Value::as_f64);
+                    assert!(field.is_some(), "{}", metric.name);
+                    assert_eq!(metric.value(&engine, None), field, "{}", metric.name);
+                }
+                Source::Distribution(_) => {
+                    for statistic in Statistic::ALL {
+                        let field = field.and_then(|it| it[statistic.name()].as_f64());
+                        assert!(field.is_some(), "{}", metric.name);
+                        let seen = metric.value(&engine, Some(statistic));
+                        assert_eq!(seen, field, "{} {statistic:?}", metric.name);
+                    }
+                }
+                Source::Requests => assert_eq!((field, metric.value(&engine, None)), (None, None)),
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_of_one_form() {
+        let names: BTreeSet<&str> = METRICS.iter().map(|it| it.name).collect();
+        assert_eq!(names.len(), METRICS.len(), "a name is there twice");
+        let grouped: usize = Group::ALL.map(|it| it.metrics().count()).iter().sum();
+        assert_eq!(grouped, METRICS.len());
+        for metric in METRICS {
+            let Metric { name, doc, .. } = metric;
+            assert!(
+                doc.ends_with('.') && !doc[..doc.len() - 1].contains(". "),
+                "{name}: {doc}"
+            );
+            // The unit is part of the name.
+            let unit = match metric.unit {
+                Unit::TokensPerSecond | Unit::PerSecond => "_per_sec",
+                Unit::Milliseconds if name.starts_with("cadence.time_to_tokens_ms.") => "",
+                Unit::Milliseconds => "_ms",
+                Unit::Seconds => "_s",
+                Unit::Bytes => "_bytes",
+                Unit::Percent | Unit::CpuPercent | Unit::Deviation => "_percent",
+                Unit::Share | Unit::Count | Unit::Ratio => "",
+            };
+            assert!(name.ends_with(unit), "{name}");
+            if metric.is_compared {
+                let median = metric.is_distribution().then(Statistic::default);
+                let has = metric.columns.iter().any(|it| it.statistic == median);
+                assert!(has, "{name} needs a short title");
+            }
+            for column in metric.columns {
+                assert_eq!(
+                    column.statistic.is_some(),
+                    metric.is_distribution(),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn metrics_go_by_their_names() {
+        for metric in Metric::bounded() {
+            let json = serde_json::to_value(metric).expect("JSON");
+            assert_eq!(json, metric.name);
+            assert_eq!(<&Metric>::deserialize(json).expect("a metric"), metric);
+        }
+        for unknown in ["requests", "speed"] {
+            assert!(<&Metric>::deserialize(json!(unknown)).is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_cell_tells_too_few_samples_from_nothing_measured() {
+        let (_, mut engine, _) = sample();
+        let latency = Metric::named("request_latency_ms").expect("a metric");
+        let [_, _, p90] = latency.columns else {
+            panic!("{:?}", latency.columns)
+        };
+        engine.request_latency_ms = engine.request_latency_ms.map(|it| Distribution {
+            n: 12,
+            p90: None,
+            ..it
+        });
+        assert_eq!(p90.cell(latency, &engine).as_deref(), Some("n=12"));
+        engine.request_latency_ms = None;
+        assert_eq!(p90.cell(latency, &engine), None);
+    }
+}

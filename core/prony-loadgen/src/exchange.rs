@@ -1,6 +1,7 @@
 //! What came back for a request.
 
 use flate2::write::{GzDecoder, ZlibDecoder};
+use prony_contract::{Error, Event};
 use prony_record::{ErrorClass, Failed, Observation};
 use std::io::{self, Write};
 
@@ -19,7 +20,8 @@ pub(crate) enum Coding {
     Deflate,
 }
 
-/// What came back for one request: what the transport saw, and the bytes.
+/// What came back for one request: what the transport saw, and the bytes, or the events of
+/// an engine in a worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exchange {
     /// Stamps are absolute readings of [`crate::clock::now_ns`].
@@ -28,6 +30,9 @@ pub struct Exchange {
     pub body: Vec<u8>,
     /// End offset in `body` of each read; same length as `seen.reads_ns`.
     pub ends: Vec<u32>,
+    /// Of an engine in a worker, which needs no decoding: its events, or the plugin's error.
+    /// `chunk` of an event is an index into `seen.reads_ns`.
+    pub events: Option<Result<Vec<Event>, Error>>,
     pub(crate) coding: Coding,
 }
 

@@ -5,18 +5,23 @@
 //! stamp of its last byte, except what HTTP needs to know where the body ends.
 //!
 //! - [`clock`]: the only clock that is read during a measurement;
-//! - [`target`]: where requests go, and their bytes;
-//! - [`arrivals`]: when requests are sent;
-//! - [`client`]: sends them to a server;
-//! - [`stdio`]: sends them to a process, over its standard input and output;
-//! - [`local`]: engines inside a worker process, which stamps for itself.
+//! - [`arrivals`]: times at which sessions of an open loop begin;
+//! - [`load`]: requests, when they are sent, and what comes of them;
+//! - `pace`: which of them are due, by what has ended and the time; pure;
+//! - [`target`]: where requests go over HTTP, and their bytes;
+//! - [`client`], [`stdio`], [`local`]: the drivers, which send what is due: to a server, to a
+//!   process over its standard input and output, and to a worker process with the engine
+//!   inside, which stamps for itself. Each has a `start`, from a [`load::Load`] to a
+//!   [`load::Running`].
 
 pub mod arrivals;
 pub mod client;
 pub mod clock;
 mod exchange;
 mod framing;
+pub mod load;
 pub mod local;
+mod pace;
 pub mod stdio;
 pub mod target;
 

@@ -6,15 +6,20 @@
 //! output; the worker stamps tokens in the engine's callback, with the same
 //! clock, and hands everything over when the request has ended.
 
+use crate::Exchange;
 use crate::clock::now_ns;
+use crate::load::{Load, Reporter, Running, Usage};
+use crate::pace::{Due, Pace, Part};
 use prony_contract::{Error, Event, Model, Request};
-use prony_record::{ErrorClass, Failed, Observation, Stamps};
+use prony_record::{ErrorClass, Failed, Stamps};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::{BufRead, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::Notify;
 
 /// To the worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,52 +56,137 @@ pub enum Answer {
 /// prony's end of a worker.
 #[derive(Debug)]
 pub struct Worker {
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    pipes: Arc<tokio::sync::Mutex<Pipes>>,
+    lost: Arc<Mutex<Option<Failed>>>,
 }
 
 impl Worker {
     /// Over the pipes of a started worker.
     pub fn new(orders: ChildStdin, answers: ChildStdout) -> Self {
+        let answers = BufReader::new(answers);
         Self {
-            orders,
-            answers: BufReader::new(answers),
+            pipes: Arc::new(tokio::sync::Mutex::new(Pipes { orders, answers })),
+            lost: Arc::default(),
         }
     }
 
     /// Has the model loaded. Pending until the worker answers or is gone.
-    pub async fn load(&mut self, config: Value, model: Model) -> Result<(), String> {
-        match self.ask(&Order::Load { config, model }).await? {
+    pub async fn load(&self, config: Value, model: Model) -> Result<(), String> {
+        let mut pipes = self.pipes.lock().await;
+        match pipes.ask(&Order::Load { config, model }).await? {
             Answer::Loaded(Ok(())) => Ok(()),
             Answer::Loaded(Err(error)) => Err(error.to_string()),
             Answer::Generated { .. } => Err("the worker answered out of turn".to_owned()),
         }
     }
 
-    /// Has one request generated, for at most `limit`. After a timeout or a
-    /// crash the worker is of no further use: generation cannot be called off.
-    pub async fn generate(
-        &mut self,
-        request: &Request,
-        limit: Duration,
-    ) -> (Observation, Result<Vec<Event>, Error>) {
-        let start = now_ns();
-        let answer = tokio::time::timeout(limit, self.ask(&Order::Generate(request.clone()))).await;
-        let (stamps, failed, events) = match answer {
+    /// Starts a load, on a task of its own; of several at a time the later ones wait. A
+    /// worker answers one request at a time, however many are due.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(&self, load: Load<Arc<Request>>) -> Running {
+        let stop = Arc::new(Notify::new());
+        let (running, reporter) = Running::new({
+            let stop = stop.clone();
+            move || stop.notify_one()
+        });
+        let (pipes, lost) = (self.pipes.clone(), self.lost.clone());
+        tokio::spawn(async move {
+            let usage = tokio::select! {
+                mut pipes = pipes.lock() => send_all(&mut pipes, &lost, &load, &reporter, &stop).await,
+                () = stop.notified() => Usage::new(0),
+            };
+            reporter.ended(usage);
+        });
+        running
+    }
+
+    /// Why nothing more can be sent, if so: generation cannot be called off, so after a
+    /// timeout or a crash the worker is of no further use.
+    pub fn lost(&self) -> Option<Failed> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.clone()
+    }
+}
+
+/// Sends what is due, until nothing more will be or `stop` is notified.
+async fn send_all(
+    pipes: &mut Pipes,
+    lost: &Mutex<Option<Failed>>,
+    load: &Load<Arc<Request>>,
+    reporter: &Reporter,
+    stop: &Notify,
+) -> Usage {
+    let lose = |why: Failed| {
+        let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.get_or_insert(why);
+    };
+    let is_lost = lost.lock().is_ok_and(|lost| lost.is_some());
+    let start_ns = now_ns();
+    let mut pace = Pace::new(Part::WHOLE, Arc::default());
+    pace.start(load, start_ns);
+    if is_lost {
+        pace.stop();
+    }
+    while !pace.is_over(load) {
+        let now = now_ns();
+        let Some(due) = pace.due(load, now) else {
+            let rest = Duration::from_nanos(pace.next_ns(load).saturating_sub(now));
+            tokio::select! {
+                () = tokio::time::sleep(rest) => continue,
+                () = stop.notified() => break,
+            }
+        };
+        let request = &load.requests[due.index as usize];
+        let exchange = tokio::select! {
+            exchange = pipes.generate(request, due, load.timeout) => exchange,
+            () = stop.notified() => {
+                let message = "the load was ended, and what the engine was asked cannot be \
+                               called off";
+                lose(Failed::new(ErrorClass::Timeout, message));
+                break;
+            }
+        };
+        if let Some(failed) = &exchange.seen.failed {
+            let message = format!("request {} failed ({})", due.index, failed.message);
+            lose(Failed::new(failed.class, message));
+            pace.stop();
+        }
+        let end_ns = exchange.seen.stamps.end_ns;
+        let mut resumed_ns = end_ns;
+        if let Some(resumed) = reporter.done(load, due.index, exchange) {
+            // The sender is dropped, never used. That it waited was asked for.
+            let _ = resumed.await;
+            resumed_ns = now_ns();
+        }
+        pace.ended(load, due, end_ns, resumed_ns, now_ns());
+    }
+    let mut usage = Usage::new(0);
+    usage.wall_ns = now_ns() - start_ns;
+    usage.dropped = pace.take_dropped();
+    usage
+}
+
+/// The worker's standard input and output.
+#[derive(Debug)]
+struct Pipes {
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Pipes {
+    /// Has one request generated, for at most `limit`.
+    async fn generate(&mut self, request: &Arc<Request>, due: Due, limit: Duration) -> Exchange {
+        let start_ns = now_ns();
+        let order = Order::Generate(Request::clone(request));
+        let answer = tokio::time::timeout(limit, self.ask(&order)).await;
+        let (sent_ns, end_ns, outcome) = match answer {
             Ok(Ok(Answer::Generated {
                 sent_ns,
                 end_ns,
                 events,
-            })) => (
-                Stamps {
-                    intended_ns: sent_ns,
-                    sent_ns,
-                    end_ns,
-                    ..Stamps::default()
-                },
-                None,
-                events,
-            ),
+            })) => (sent_ns, end_ns, Ok(events)),
             other => {
                 let failed = match other {
                     Err(_) => Failed::new(
@@ -108,26 +198,30 @@ impl Worker {
                         Failed::new(ErrorClass::Protocol, "the worker answered out of turn")
                     }
                 };
-                let stamps = Stamps {
-                    intended_ns: start,
-                    sent_ns: start,
-                    end_ns: now_ns(),
-                    ..Stamps::default()
-                };
-                (stamps, Some(failed), Ok(Vec::new()))
+                (start_ns, now_ns(), Err(failed))
             }
         };
-        let mut seen = Observation {
-            stamps,
-            failed,
-            ..Observation::default()
+        let mut exchange = Exchange::default();
+        let seen = &mut exchange.seen;
+        seen.stamps = Stamps {
+            intended_ns: due.intended_ns.unwrap_or(sent_ns),
+            sent_ns,
+            end_ns,
+            ..Stamps::default()
         };
-        let events = events.map(|events| {
-            let (reads_ns, events): (Vec<u64>, Vec<Event>) = events.into_iter().unzip();
+        let events = match outcome {
+            Ok(events) => events,
+            Err(failed) => {
+                seen.failed = Some(failed);
+                Ok(Vec::new())
+            }
+        };
+        exchange.events = Some(events.map(|events| {
+            let (reads_ns, events) = events.into_iter().unzip();
             seen.reads_ns = reads_ns;
             events
-        });
-        (seen, events)
+        }));
+        exchange
     }
 
     async fn ask(&mut self, order: &Order) -> Result<Answer, String> {
@@ -190,7 +284,10 @@ pub fn serve<E: Engine>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::{Arrival, Done, single_request_sessions};
     use prony_contract::{Api, EventKind, Image, Role, Said};
+    use std::process::Stdio;
+    use tokio::process::{Child, Command};
 
     /// Says what it was asked.
     struct Echo;
@@ -211,9 +308,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_order_reaches_the_engine_unchanged() {
-        let request = Request {
+    fn request() -> Request {
+        Request {
             api: Api::Chat,
             prompt: "a\nb".to_owned(),
             system: None,
@@ -231,7 +327,112 @@ mod tests {
                 media_type: "image/png".to_owned(),
                 data: (0..=255).collect(),
             }],
-        };
+        }
+    }
+
+    /// A worker that answers with its command line's words, which a shell runs.
+    fn worker(script: &str) -> (Worker, Child) {
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a shell");
+        let (orders, answers) = (child.stdin.take(), child.stdout.take());
+        let worker = Worker::new(orders.expect("a pipe"), answers.expect("a pipe"));
+        (worker, child)
+    }
+
+    const ANSWER: &str = r#"echo '{"generated":{"sent_ns":5,"end_ns":7,"events":{"Ok":[[6,{"chunk":0,"kind":"text","tokens":1,"text":"a"}]]}}}'"#;
+
+    fn load(requests: u32) -> Load<Arc<Request>> {
+        Load {
+            requests: vec![Arc::new(request()); requests as usize],
+            sessions: single_request_sessions(requests),
+            think: Duration::ZERO,
+            arrival: Arrival::Closed {
+                concurrency: 1,
+                ramp: Duration::ZERO,
+            },
+            timeout: Duration::from_secs(20),
+            until: None,
+        }
+    }
+
+    /// What has ended, in order, and whether there is an end.
+    async fn all(mut running: Running) -> (Vec<Done>, Option<Usage>) {
+        let mut all = Vec::new();
+        while let Some(mut done) = running.next().await {
+            drop(done.resume.take());
+            all.push(done);
+        }
+        (all, running.usage().cloned())
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(test);
+    }
+
+    #[test]
+    fn requests_follow_one_another() {
+        run(async {
+            let (worker, _child) = worker(&format!("while read order; do {ANSWER}; done"));
+            for _ in 0..2 {
+                let (done, usage) = all(worker.start(load(5))).await;
+                let indices: Vec<u32> = done.iter().map(|done| done.index).collect();
+                assert_eq!(indices, [0, 1, 2, 3, 4]);
+                for Done { exchange, .. } in done {
+                    assert_eq!(exchange.seen.failed, None);
+                    assert_eq!(exchange.seen.reads_ns, [6]);
+                    let events = exchange.events.expect("events").expect("no error");
+                    assert_eq!((events.len(), &*events[0].text), (1, "a"));
+                }
+                // It sends and stamps for itself.
+                assert_eq!(usage.map(|usage| (usage.shards, usage.reads)), Some((0, 0)));
+            }
+            assert_eq!(worker.lost(), None);
+        });
+    }
+
+    #[test]
+    fn nothing_more_is_asked_of_a_worker_that_is_gone() {
+        run(async {
+            let (worker, _child) = worker(&format!("read a; {ANSWER}; read a; {ANSWER}; read a"));
+            let (done, usage) = all(worker.start(load(5))).await;
+            let failed = done.iter().map(|done| done.exchange.seen.failed.as_ref());
+            let classes: Vec<_> = failed.map(|failed| failed.map(|it| it.class)).collect();
+            assert_eq!(classes, [None, None, Some(ErrorClass::Crashed)]);
+            assert!(usage.is_some());
+            let lost = worker.lost().expect("it is gone");
+            assert!(lost.message.contains("request 2 failed"), "{lost:?}");
+            assert_eq!(all(worker.start(load(5))).await.0.len(), 0);
+        });
+    }
+
+    #[test]
+    fn an_end_does_not_wait_for_a_worker() {
+        run(async {
+            let (slow, _child) = worker("read a; read never");
+            let mut running = slow.start(load(5));
+            running.stop();
+            assert!(running.next().await.is_none());
+            let (slow, _child) = worker("read a; read never");
+            let timeout = Duration::from_millis(20);
+            let (done, _) = all(slow.start(Load { timeout, ..load(5) })).await;
+            assert_eq!(done.len(), 1);
+            let failed = done[0].exchange.seen.failed.as_ref();
+            assert_eq!(failed.map(|it| it.class), Some(ErrorClass::Timeout));
+            assert!(slow.lost().is_some());
+        });
+    }
+
+    #[test]
+    fn an_order_reaches_the_engine_unchanged() {
+        let request = request();
         let load = Order::Load {
             config: Value::Null,
             model: Model {

@@ -9,18 +9,16 @@
 //! An answer cannot be called off. So a request that took too long, and anything else
 //! that breaks the connection, is the end of it ([`Pipe::lost`]).
 
-mod pace;
 mod router;
 
-use crate::client::{Arrival, Message as Told, Running, Stop, alone};
 use crate::clock::{now_ns, thread_cpu_ns};
+use crate::load::{Load, Reporter, Running};
 use prony_contract::{Ending, Message};
 use prony_record::Failed;
 use router::Router;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::Builder;
@@ -31,24 +29,7 @@ const READ: usize = 64 << 10;
 /// Bytes that may wait for the router before the reader waits for it.
 const MOST_WAITING: usize = 64 << 20;
 
-/// What to send over standard input, and when.
-#[derive(Debug)]
-pub struct Load {
-    /// The requests.
-    pub requests: Vec<Message>,
-    /// Which of them follow one another, as in [`crate::client::Load::sessions`].
-    pub sessions: Vec<Range<u32>>,
-    /// Between the end of a session's request and the next.
-    pub think: Duration,
-    /// When sessions begin.
-    pub arrival: Arrival,
-    /// Limit of each request, from its sending.
-    pub timeout: Duration,
-    /// No request is sent later than this after the start.
-    pub until: Option<Duration>,
-}
-
-/// What the threads tell the router.
+/// An event for the router, from the other threads or from [`Pipe`].
 enum Event {
     Read {
         at_ns: u64,
@@ -59,12 +40,12 @@ enum Event {
         at_ns: u64,
         error: Option<io::Error>,
     },
-    /// Flight so and so is being written from now on.
+    /// The flight with this number is written from this time on.
     Sending(u64, u64),
+    /// It was written at this time.
     Written(u64, u64),
     NotWritten(u64, io::Error),
-    /// A load, and where its messages go.
-    Start(Load, tokio::sync::mpsc::UnboundedSender<Told>),
+    Start(Load<Message>, Reporter),
     Stop,
     /// Nothing more will be sent.
     Close,
@@ -122,45 +103,26 @@ impl Pipe {
     }
 
     /// Starts a load; of several at a time the later ones wait.
-    pub fn start(&self, load: Load) -> Running {
-        let (sender, messages) = tokio::sync::mpsc::unbounded_channel();
-        // If the router has ended, the sender is dropped, and the load with it.
-        let _ = self.events.send(Event::Start(load, sender));
+    pub fn start(&self, load: Load<Message>) -> Running {
         let events = self.events.clone();
-        let stop = Box::new(move || {
+        let (running, reporter) = Running::new(move || {
             let _ = events.send(Event::Stop);
         });
-        Running {
-            messages,
-            stop: Stop(stop),
-        }
+        // If the router has ended, the reporter is dropped, and the load is over.
+        let _ = self.events.send(Event::Start(load, reporter));
+        running
     }
 
     /// Sends one message and waits for its answer. An error has the engine's words, if it
     /// had any.
     pub async fn ask(&self, message: Message, limit: Duration) -> Result<(), String> {
         let ends = message.ends.clone();
-        let mut running = self.start(Load {
-            requests: vec![message],
-            sessions: alone(1),
-            think: Duration::ZERO,
-            arrival: Arrival::Closed {
-                concurrency: 1,
-                ramp: Duration::ZERO,
-            },
-            timeout: limit,
-            until: None,
-        });
-        let exchange = loop {
-            match running.messages.recv().await {
-                Some(Told::Done(done)) => break done.exchange,
-                Some(Told::Ended(_)) => {}
-                None => {
-                    let lost = self.lost().map(|lost| lost.message);
-                    return Err(lost.unwrap_or_else(|| "the engine is gone".to_owned()));
-                }
-            }
+        let mut running = self.start(Load::of_one(message, limit));
+        let Some(done) = running.next().await else {
+            let lost = self.lost().map(|lost| lost.message);
+            return Err(lost.unwrap_or_else(|| "the engine is gone".to_owned()));
         };
+        let exchange = done.exchange;
         if let Some(failed) = exchange.seen.failed {
             return Err(failed.message);
         }
@@ -188,7 +150,7 @@ impl Drop for Pipe {
     }
 }
 
-/// Whether `line` is the last by this rule.
+/// Tells whether `line` is the last by this rule.
 fn ends_by(end: &Ending, line: &Value) -> bool {
     match (line.pointer(&end.at), &end.value) {
         (Some(found), Some(wanted)) => found == wanted,

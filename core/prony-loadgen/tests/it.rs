@@ -3,8 +3,9 @@
 
 use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
-use prony_loadgen::client::{Arrival, Load, Message, Usage, alone, start};
-use prony_loadgen::target::Target;
+use prony_loadgen::client::Http;
+use prony_loadgen::load::{Arrival, Load, Usage, single_request_sessions};
+use prony_loadgen::target::{Prepared, Target};
 use prony_record::ErrorClass;
 use prony_truth_server::{Config, Entry, Fault, Framing, Log, Server};
 use std::collections::BTreeMap;
@@ -14,8 +15,12 @@ use std::time::Duration;
 /// By how much the two clocks that a kernel's stamp goes through may be apart.
 const APART_NS: u64 = 100_000;
 
-fn load(server: &Server, requests: u32, max_tokens: u32) -> Load {
-    let target = Target::new(&server.url).expect("a URL");
+fn http(server: &Server) -> Http {
+    Http::new(Target::new(&server.url).expect("a URL"))
+}
+
+fn load(server: &Server, requests: u32, max_tokens: u32) -> Load<Arc<Prepared>> {
+    let target = http(server).target;
     let request = |index: u32| HttpRequest {
         method: "POST".into(),
         path: "/v1/chat/completions".into(),
@@ -37,14 +42,11 @@ fn load(server: &Server, requests: u32, max_tokens: u32) -> Load {
         requests: (0..requests)
             .map(|index| Arc::new(target.prepare(&request(index)).expect("a request")))
             .collect(),
-        target,
-        sessions: alone(requests),
+        sessions: single_request_sessions(requests),
         think: Duration::ZERO,
         arrival: closed(1),
         timeout: Duration::from_secs(20),
         until: None,
-        shards: 1,
-        look_every: Duration::ZERO,
     }
 }
 
@@ -65,21 +67,14 @@ fn config() -> Config {
 }
 
 /// Runs a load to its end.
-fn run(load: Load) -> (BTreeMap<u32, Exchange>, Usage) {
-    let mut running = start(load).expect("starts");
-    let (mut exchanges, mut usage) = (BTreeMap::new(), None::<Usage>);
-    while let Some(message) = running.messages.blocking_recv() {
-        match message {
-            Message::Done(done) => {
-                let twice = exchanges.insert(done.index, done.exchange);
-                assert!(twice.is_none(), "{} ended twice", done.index);
-            }
-            Message::Ended(ended) => match &mut usage {
-                Some(usage) => usage.add(&ended),
-                None => usage = Some(ended),
-            },
-        }
+fn run(http: &Http, load: Load<Arc<Prepared>>) -> (BTreeMap<u32, Exchange>, Usage) {
+    let mut running = http.start(load).expect("starts");
+    let mut exchanges = BTreeMap::new();
+    while let Some(done) = running.blocking_next() {
+        let twice = exchanges.insert(done.index, done.exchange);
+        assert!(twice.is_none(), "{} ended twice", done.index);
     }
+    let usage = running.usage().cloned();
     (exchanges, usage.expect("a shard"))
 }
 
@@ -104,10 +99,13 @@ fn entry(log: &[Entry], index: u32) -> &Entry {
 #[test]
 fn what_the_server_did_is_what_the_client_saw() {
     let server = Server::spawn(config()).expect("a server");
-    let (exchanges, usage) = run(Load {
-        arrival: closed(4),
-        ..load(&server, 20, 16)
-    });
+    let (exchanges, usage) = run(
+        &http(&server),
+        Load {
+            arrival: closed(4),
+            ..load(&server, 20, 16)
+        },
+    );
     let log = server.stop().expect("stops");
     assert_eq!(exchanges.len(), 20);
     assert!(usage.dropped.is_empty());
@@ -141,11 +139,16 @@ fn shards_see_together_what_one_sees() {
     let server = Server::spawn(config()).expect("a server");
     let seen = |shards, arrival| {
         bodies(
-            run(Load {
-                shards,
-                arrival,
-                ..load(&server, 50, 8)
-            })
+            run(
+                &Http {
+                    shards,
+                    ..http(&server)
+                },
+                Load {
+                    arrival,
+                    ..load(&server, 50, 8)
+                },
+            )
             .0,
         )
     };
@@ -182,8 +185,8 @@ proptest::proptest! {
             closed(in_flight)
         };
         let seen = |shards| {
-            let load = Load { shards, arrival: arrival(), ..load(&server, requests, 4) };
-            let (exchanges, usage) = run(load);
+            let load = Load { arrival: arrival(), ..load(&server, requests, 4) };
+            let (exchanges, usage) = run(&Http { shards, ..http(&server) }, load);
             assert!(exchanges.keys().copied().eq(0..requests));
             assert!(usage.dropped.is_empty());
             let reads: usize = exchanges.values().map(|it| it.seen.reads_ns.len()).sum();
@@ -205,10 +208,13 @@ fn every_framing_brings_the_same_body() {
         };
         let server = Server::spawn(config).expect("a server");
         bodies(
-            run(Load {
-                arrival: closed(2),
-                ..load(&server, 6, 16)
-            })
+            run(
+                &http(&server),
+                Load {
+                    arrival: closed(2),
+                    ..load(&server, 6, 16)
+                },
+            )
             .0,
         )
     };
@@ -225,13 +231,16 @@ fn every_framing_brings_the_same_body() {
 fn an_open_loop_sends_when_it_should_and_never_more_than_it_may() {
     let server = Server::spawn(config()).expect("a server");
     let offsets_ns: Vec<u64> = (0..40).map(|k| k * 400_000).collect();
-    let (exchanges, _) = run(Load {
-        arrival: Arrival::Open {
-            offsets_ns: offsets_ns.clone(),
-            max_in_flight: 3,
+    let (exchanges, _) = run(
+        &http(&server),
+        Load {
+            arrival: Arrival::Open {
+                offsets_ns: offsets_ns.clone(),
+                max_in_flight: 3,
+            },
+            ..load(&server, 40, 16)
         },
-        ..load(&server, 40, 16)
-    });
+    );
     assert_eq!(exchanges.len(), 40);
     let stamps: Vec<_> = exchanges.values().map(|it| it.seen.stamps).collect();
     let start = stamps[0].intended_ns - offsets_ns[0];
@@ -253,22 +262,28 @@ fn an_open_loop_sends_when_it_should_and_never_more_than_it_may() {
 #[test]
 fn what_a_load_had_no_time_for_is_told() {
     let server = Server::spawn(config()).expect("a server");
-    let (exchanges, usage) = run(Load {
-        arrival: Arrival::Open {
-            offsets_ns: (0..40).map(|k| k * 1_000_000).collect(),
-            max_in_flight: 1,
+    let (exchanges, usage) = run(
+        &http(&server),
+        Load {
+            arrival: Arrival::Open {
+                offsets_ns: (0..40).map(|k| k * 1_000_000).collect(),
+                max_in_flight: 1,
+            },
+            until: Some(Duration::from_millis(50)),
+            ..load(&server, 40, 16)
         },
-        until: Some(Duration::from_millis(50)),
-        ..load(&server, 40, 16)
-    });
+    );
     let mut all: Vec<u32> = exchanges.into_keys().chain(usage.dropped.clone()).collect();
     all.sort_unstable();
     assert_eq!(all, (0..40).collect::<Vec<_>>());
     assert!(usage.dropped.len() > 30);
-    let (closed, usage) = run(Load {
-        until: Some(Duration::from_millis(50)),
-        ..load(&server, 40, 16)
-    });
+    let (closed, usage) = run(
+        &http(&server),
+        Load {
+            until: Some(Duration::from_millis(50)),
+            ..load(&server, 40, 16)
+        },
+    );
     assert!(!closed.is_empty() && closed.len() < 10);
     assert!(usage.dropped.is_empty(), "a closed loop owes nothing");
 }
@@ -284,12 +299,15 @@ fn turns_of_a_session_follow_one_another() {
             max_in_flight: 4,
         },
     ] {
-        let (exchanges, _) = run(Load {
-            sessions: vec![0..3, 3..4, 4..9, 9..12],
-            think,
-            arrival,
-            ..load(&server, 12, 4)
-        });
+        let (exchanges, _) = run(
+            &http(&server),
+            Load {
+                sessions: vec![0..3, 3..4, 4..9, 9..12],
+                think,
+                arrival,
+                ..load(&server, 12, 4)
+            },
+        );
         assert_eq!(exchanges.len(), 12);
         for next in [1, 2, 5, 6, 7, 8, 10, 11] {
             let before = exchanges[&(next - 1)].seen.stamps.end_ns;
@@ -300,15 +318,18 @@ fn turns_of_a_session_follow_one_another() {
 }
 
 #[test]
-fn a_ramp_begins_lane_by_lane() {
+fn a_ramp_begins_slot_by_slot() {
     let server = Server::spawn(config()).expect("a server");
-    let (exchanges, _) = run(Load {
-        arrival: Arrival::Closed {
-            concurrency: 4,
-            ramp: Duration::from_millis(40),
+    let (exchanges, _) = run(
+        &http(&server),
+        Load {
+            arrival: Arrival::Closed {
+                concurrency: 4,
+                ramp: Duration::from_millis(40),
+            },
+            ..load(&server, 4, 32)
         },
-        ..load(&server, 4, 32)
-    });
+    );
     let mut sent: Vec<u64> = exchanges
         .values()
         .map(|it| it.seen.stamps.sent_ns)
@@ -341,10 +362,13 @@ fn faults_of_the_transport_have_their_class() {
             ..config()
         });
         let server = server.expect("a server");
-        let (exchanges, _) = run(Load {
-            timeout: Duration::from_millis(400),
-            ..load(&server, 4, 8)
-        });
+        let (exchanges, _) = run(
+            &http(&server),
+            Load {
+                timeout: Duration::from_millis(400),
+                ..load(&server, 4, 8)
+            },
+        );
         for (index, exchange) in exchanges {
             let failed = exchange.seen.failed.map(|failed| failed.class);
             let expected = class.filter(|_| index >= 2);
@@ -359,9 +383,9 @@ fn faults_of_the_transport_have_their_class() {
 #[test]
 fn nobody_listening_is_told_of_every_request() {
     let server = Server::spawn(config()).expect("a server");
-    let load = load(&server, 300, 8);
+    let (http, load) = (http(&server), load(&server, 300, 8));
     server.stop().expect("stops");
-    let (exchanges, _) = run(load);
+    let (exchanges, _) = run(&http, load);
     assert_eq!(exchanges.len(), 300);
     for exchange in exchanges.into_values() {
         let failed = exchange.seen.failed.expect("a failure");
@@ -377,47 +401,53 @@ fn a_load_ends_when_it_is_told_to() {
         ..config()
     });
     let server = server.expect("a server");
-    let mut running = start(Load {
-        arrival: closed(3),
-        timeout: Duration::from_hours(1),
+    let sharded = Http {
         shards: 3,
-        ..load(&server, 9, 8)
-    })
-    .expect("starts");
+        ..http(&server)
+    };
+    let mut running = sharded
+        .start(Load {
+            arrival: closed(3),
+            timeout: Duration::from_hours(1),
+            ..load(&server, 9, 8)
+        })
+        .expect("starts");
     running.stop();
-    let mut ended = 0;
-    while let Some(message) = running.messages.blocking_recv() {
-        assert!(matches!(message, Message::Ended(_)), "{message:?}");
-        ended += 1;
-    }
-    assert_eq!(ended, 3);
+    assert!(running.blocking_next().is_none());
+    assert_eq!(running.usage().map(|usage| usage.shards), Some(3));
 }
 
 #[test]
 fn rare_looks_lose_nothing() {
     let server = Server::spawn(config()).expect("a server");
-    let (exchanges, usage) = run(Load {
-        arrival: closed(20),
+    let rarely = Http {
         look_every: Duration::from_millis(5),
-        ..load(&server, 60, 16)
-    });
+        ..http(&server)
+    };
+    let (exchanges, usage) = run(
+        &rarely,
+        Load {
+            arrival: closed(20),
+            ..load(&server, 60, 16)
+        },
+    );
     assert_eq!(bodies(exchanges).len(), 60);
     if cfg!(target_os = "linux") {
         // Stamps are those of the arrivals all the same.
-        assert!(usage.behind_ns.max() > 1_000_000);
+        assert!(usage.read_lag_ns.max() > 1_000_000);
     }
 }
 
 #[test]
 fn an_open_loop_to_nobody_ends_too() {
     let server = Server::spawn(config()).expect("a server");
-    let mut load = load(&server, 300, 8);
+    let (http, mut load) = (http(&server), load(&server, 300, 8));
     load.arrival = Arrival::Open {
         offsets_ns: (0..300).map(|k| k * 1_000_000).collect(),
         max_in_flight: 20,
     };
     server.stop().expect("stops");
-    let (exchanges, _) = run(load);
+    let (exchanges, _) = run(&http, load);
     assert_eq!(exchanges.len(), 300);
     for exchange in exchanges.into_values() {
         let failed = exchange.seen.failed.expect("a failure");
@@ -433,11 +463,14 @@ fn turns_wait_for_room_and_those_after_the_end_are_not_due() {
         max_in_flight,
     };
     let sessions = vec![0..3, 3..6, 6..9];
-    let (exchanges, usage) = run(Load {
-        sessions: sessions.clone(),
-        arrival: open(2),
-        ..load(&server, 9, 4)
-    });
+    let (exchanges, usage) = run(
+        &http(&server),
+        Load {
+            sessions: sessions.clone(),
+            arrival: open(2),
+            ..load(&server, 9, 4)
+        },
+    );
     assert_eq!(exchanges.len(), 9);
     assert!(usage.dropped.is_empty());
     for stamps in exchanges.values().map(|it| it.seen.stamps) {
@@ -453,13 +486,16 @@ fn turns_wait_for_room_and_those_after_the_end_are_not_due() {
         assert_eq!(exchanges[&next].seen.stamps.intended_ns, before);
     }
     // All begin, and have no time for more than a turn.
-    let (exchanges, usage) = run(Load {
-        sessions,
-        think: Duration::from_hours(1),
-        until: Some(Duration::from_secs(30)),
-        arrival: open(3),
-        ..load(&server, 9, 4)
-    });
+    let (exchanges, usage) = run(
+        &http(&server),
+        Load {
+            sessions,
+            think: Duration::from_hours(1),
+            until: Some(Duration::from_secs(30)),
+            arrival: open(3),
+            ..load(&server, 9, 4)
+        },
+    );
     assert_eq!(exchanges.into_keys().collect::<Vec<_>>(), [0, 3, 6]);
     assert!(usage.dropped.is_empty());
 }
@@ -482,11 +518,14 @@ fn a_turn_follows_one_that_failed() {
             ..config()
         });
         let server = server.expect("a server");
-        let (exchanges, usage) = run(Load {
-            sessions: std::iter::once(0..3).collect(),
-            arrival,
-            ..load(&server, 3, 4)
-        });
+        let (exchanges, usage) = run(
+            &http(&server),
+            Load {
+                sessions: std::iter::once(0..3).collect(),
+                arrival,
+                ..load(&server, 3, 4)
+            },
+        );
         assert_eq!(exchanges.len(), 3, "{fault:?}");
         let is_bad = |it: &Exchange| it.seen.failed.is_some() || it.seen.status != Some(200);
         assert!(exchanges.values().all(is_bad), "{fault:?}");

@@ -3,8 +3,8 @@
 
 use prony_contract::{Ending, Message};
 use prony_loadgen::Exchange;
-use prony_loadgen::client::{Arrival, Message as Told, Running, Usage, alone};
-use prony_loadgen::stdio::{Load, Pipe};
+use prony_loadgen::load::{Arrival, Load, Running, Usage, single_request_sessions};
+use prony_loadgen::stdio::Pipe;
 use prony_record::ErrorClass;
 use prony_truth_server::{StdioConfig, StdioFault, serve_stdio};
 use serde_json::{Value, json};
@@ -61,10 +61,10 @@ fn request(number: u64) -> Message {
     }
 }
 
-fn load(requests: u32, arrival: Arrival) -> Load {
+fn load(requests: u32, arrival: Arrival) -> Load<Message> {
     Load {
         requests: (1..=u64::from(requests)).map(request).collect(),
-        sessions: alone(requests),
+        sessions: single_request_sessions(requests),
         think: Duration::ZERO,
         arrival,
         timeout: LIMIT,
@@ -81,15 +81,12 @@ fn closed(concurrency: u32) -> Arrival {
 
 fn all(mut running: Running) -> (BTreeMap<u32, Exchange>, Usage) {
     let mut exchanges = BTreeMap::new();
-    loop {
-        match running.messages.blocking_recv().expect("an end") {
-            Told::Done(done) => {
-                let before = exchanges.insert(done.index, done.exchange);
-                assert!(before.is_none(), "a request ends once");
-            }
-            Told::Ended(usage) => return (exchanges, usage),
-        }
+    while let Some(done) = running.blocking_next() {
+        let before = exchanges.insert(done.index, done.exchange);
+        assert!(before.is_none(), "a request ends once");
     }
+    let usage = running.usage().cloned();
+    (exchanges, usage.expect("an end"))
 }
 
 /// The lines of an answer, each with the read that completed it.

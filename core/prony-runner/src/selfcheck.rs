@@ -6,7 +6,8 @@ use crate::sending;
 use prony_config::{Arrival, Cell, Pipeline};
 use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
-use prony_loadgen::client::{Load, Message, Usage, alone, start};
+use prony_loadgen::client::Http;
+use prony_loadgen::load::{Load, Usage, single_request_sessions};
 use prony_loadgen::target::Target;
 use prony_metrics::validity::BUSY_PERCENT;
 use prony_result::{ErrorRange, Selfcheck};
@@ -235,32 +236,28 @@ async fn send(
         };
         target.prepare(&request).map(Arc::new)
     });
-    let mut sessions = alone(requests);
+    let mut sessions = single_request_sessions(requests);
     let begin = sending::arrival(arrival, 0, &mut sessions, None, |_| None)?;
-    let mut running = start(Load {
+    let load = Load {
         requests: prepared.collect::<Result<_, _>>()?,
-        target: target.clone(),
         sessions,
         think: Duration::ZERO,
         arrival: begin,
         timeout: Duration::from_mins(1),
         until: None,
+    };
+    let http = Http {
+        target,
         shards,
         look_every: sending::look_every(arrival),
-    })
-    .map_err(|error| error.to_string())?;
-    let (mut exchanges, mut usage) = (Vec::new(), None::<Usage>);
-    while let Some(message) = running.messages.recv().await {
-        match message {
-            Message::Done(done) => exchanges.push((done.index, done.exchange)),
-            Message::Ended(ended) => match &mut usage {
-                Some(usage) => usage.add(&ended),
-                None => usage = Some(ended),
-            },
-        }
+    };
+    let mut running = http.start(load).map_err(|error| error.to_string())?;
+    let mut exchanges = Vec::new();
+    while let Some(done) = running.next().await {
+        exchanges.push((done.index, done.exchange));
     }
-    let usage = usage.ok_or("the load client ended early")?;
-    Ok((exchanges, usage))
+    let usage = running.usage().ok_or("the load client ended early")?;
+    Ok((exchanges, usage.clone()))
 }
 
 /// The truth server in a process of its own, and where it listens.

@@ -1,8 +1,8 @@
-//! From what a pipeline says of sending to what the load client does, and back.
+//! From the sending that a pipeline asks for to what the load client does, and back.
 
 use prony_config::{Arrival as Said, Bursts, Ramp, Rate, Replay};
 use prony_loadgen::arrivals::{Process, offsets_ns};
-use prony_loadgen::client::{Arrival, Usage};
+use prony_loadgen::load::{Arrival, Usage};
 use prony_result::Client;
 use std::ops::Range;
 use std::time::Duration;
@@ -87,9 +87,9 @@ pub fn client(usage: &Usage) -> Client {
     Client {
         stamps: if by_kernel { "kernel" } else { "read" }.to_owned(),
         reads: usage.reads,
-        read_delay_p99_ms: ms(usage.behind_ns.value_at_quantile(0.99)),
-        send_delay_p90_ms: ms(usage.late_ns.value_at_quantile(0.9)),
-        send_delay_p99_ms: ms(usage.late_ns.value_at_quantile(0.99)),
+        read_delay_p99_ms: ms(usage.read_lag_ns.value_at_quantile(0.99)),
+        send_delay_p90_ms: ms(usage.send_lag_ns.value_at_quantile(0.9)),
+        send_delay_p99_ms: ms(usage.send_lag_ns.value_at_quantile(0.99)),
         cpu_percent: usage.cpu_ns as f64 * 100.0 / cores as f64,
         dropped: usage.dropped.len() as u64,
     }

@@ -4,6 +4,7 @@ use super::socket::Arrived;
 use crate::Exchange;
 use crate::exchange::MAX_BODY;
 use crate::framing::{Framing, Head};
+use crate::pace::Due;
 use prony_record::{ErrorClass, Failed, Stamps};
 use std::io;
 
@@ -13,13 +14,7 @@ const MAX_HEAD: usize = 64 << 10;
 /// A request that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
-    pub(super) session: u32,
-    pub(super) index: u32,
-    /// When it was due; `None`: whenever there is a connection.
-    pub(super) intended_ns: Option<u64>,
-    /// When it could have been sent: when it was due and there was room for it. `None` for
-    /// the first of a lane, which are due whenever it is their turn.
-    pub(super) could_ns: Option<u64>,
+    pub(super) due: Due,
     /// It was sent before, over a connection that was closed already.
     pub(super) first: Option<Stamps>,
 }
@@ -41,7 +36,7 @@ impl Flight {
     pub(super) fn new(job: Job, now: u64) -> Self {
         let mut exchange = Exchange::default();
         let stamps = &mut exchange.seen.stamps;
-        (stamps.intended_ns, stamps.sent_ns) = (job.intended_ns.unwrap_or(now), now);
+        (stamps.intended_ns, stamps.sent_ns) = (job.due.intended_ns.unwrap_or(now), now);
         Self {
             job,
             written: 0,
@@ -65,6 +60,7 @@ impl Flight {
             body,
             ends,
             coding,
+            ..
         } = &mut self.exchange;
         let head = if let Some(head) = &mut self.head {
             head

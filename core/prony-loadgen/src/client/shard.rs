@@ -1,11 +1,12 @@
 //! One thread of the client: its connections, and the loop that serves them.
 
+use super::Shared;
 use super::flight::{Flight, Job};
 use super::link::Link;
 use super::socket::{Socket, Stamper};
-use super::{Arrival, Done, Message, Shared, Usage};
-use crate::Exchange;
 use crate::clock::{now_ns, thread_cpu_ns};
+use crate::load::{Arrival, Reporter, Usage};
+use crate::pace::{Pace, Part};
 use prony_poll::{Event, Events, Interest, Poller};
 use prony_record::{ErrorClass, Failed};
 use slab::Slab;
@@ -16,23 +17,22 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
 
 /// Time to get a connection; a local server answers in microseconds.
 const CONNECT_LIMIT_NS: u64 = 10_000_000_000;
 /// A kept connection that ends sooner than this after a request was sent had
 /// been closed before the server saw the request.
 const STALE_WITHIN_NS: u64 = 10_000_000;
-/// Connections that an open loop keeps ready for what comes next.
-const SPARE: usize = 8;
+/// Idle connections that each shard of an open loop keeps ready for what comes next.
+const SPARES: u32 = 8;
 /// Room for a read.
 const READ: usize = 64 << 10;
 
 struct Connection {
     link: Link,
     phase: Phase,
-    /// Tells this use of the connection from others, for limits.
-    r#use: u64,
+    /// Tells its present use from others, for limits.
+    generation: u64,
     /// It was idle before its present use.
     kept: bool,
 }
@@ -46,7 +46,7 @@ enum Phase {
 
 struct Shard {
     shared: Arc<Shared>,
-    sender: mpsc::UnboundedSender<Message>,
+    reporter: Reporter,
     poller: Poller,
     stamper: Stamper,
     scratch: Vec<u8>,
@@ -59,42 +59,23 @@ struct Shard {
     warming: usize,
     /// The last connection could be opened, or none was tried.
     is_reachable: bool,
-    uses: u64,
-    /// Limits of openings and requests: when, of which connection, in which use.
+    /// The last generation of a connection.
+    generation: u64,
+    /// Limits of openings and requests: when, of which connection, in which generation.
     limits: BinaryHeap<Reverse<(u64, usize, u64)>>,
-    /// Later jobs of sessions, by time; in a closed loop also the first.
-    later: BinaryHeap<Reverse<(u64, u32, u32)>>,
-    /// Jobs for now.
-    ready: VecDeque<Job>,
-    /// Requests that are being sent or answered.
-    in_flight: u32,
-    /// Sessions of an open loop still to begin: number and time, in order.
-    arrivals: VecDeque<(u32, u64)>,
-    /// When the last lane of a closed loop has begun.
-    begun_ns: u64,
-    /// Something that is due waits for room, or did until now.
-    was_full: bool,
-    /// When a request ended last, which made room for another.
-    freed_ns: u64,
+    pace: Pace,
     /// The last address that worked.
     address: usize,
-    /// The last time for sending.
-    until_ns: u64,
     usage: Usage,
 }
 
-/// Runs shard `number` of `shards`.
-pub(super) fn run(
-    shared: Arc<Shared>,
-    number: usize,
-    shards: usize,
-    poller: Poller,
-    sender: mpsc::UnboundedSender<Message>,
-) {
+/// Runs one part of the load.
+pub(super) fn run(shared: Arc<Shared>, part: Part, poller: Poller, reporter: Reporter) {
     prony_poll::exact_timers();
     let mut this = Shard {
+        pace: Pace::new(part, shared.next_session.clone()),
         shared,
-        sender,
+        reporter,
         poller,
         stamper: Stamper::new(),
         scratch: vec![0; READ],
@@ -103,86 +84,41 @@ pub(super) fn run(
         idle: VecDeque::new(),
         warming: 0,
         is_reachable: true,
-        uses: 0,
+        generation: 0,
         limits: BinaryHeap::new(),
-        later: BinaryHeap::new(),
-        ready: VecDeque::new(),
-        in_flight: 0,
-        arrivals: VecDeque::new(),
-        begun_ns: 0,
-        was_full: false,
-        freed_ns: 0,
         address: 0,
-        until_ns: u64::MAX,
-        usage: Usage::new(),
+        usage: Usage::new(1),
     };
-    this.run(number, shards);
+    this.run(part);
 }
 
 impl Shard {
-    fn run(&mut self, number: usize, shards: usize) {
-        let lanes = self.lanes(number, shards);
-        self.warm(lanes);
+    fn run(&mut self, part: Part) {
+        self.warm(self.first_connections(part));
         self.shared.ready.wait();
-        let start = *self.shared.start_ns.get_or_init(now_ns);
-        let cpu = thread_cpu_ns();
-        if let Some(until) = self.shared.load.until {
-            self.until_ns = start.saturating_add(until.as_nanos() as u64);
-        }
-        let shared = self.shared.clone();
-        match &shared.load.arrival {
-            Arrival::Closed { concurrency, ramp } => {
-                self.begun_ns = start + ramp.as_nanos() as u64;
-                for lane in 0..lanes {
-                    let nth = (lane * shards + number) as u64;
-                    let after = ramp.as_nanos() as u64 * nth / u64::from(*concurrency);
-                    match self.next_session() {
-                        Some(first) => self.later.push(Reverse((start + after, first.0, first.1))),
-                        None => break,
-                    }
-                }
-            }
-            Arrival::Open { offsets_ns, .. } => {
-                let all = (0..).zip(offsets_ns).skip(number).step_by(shards);
-                self.arrivals = all
-                    .map(|(session, at)| (session, start.saturating_add(*at)))
-                    .collect();
-            }
-        }
+        let start_ns = *self.shared.start_ns.get_or_init(now_ns);
+        let cpu_ns = thread_cpu_ns();
+        self.pace.start(&self.shared.load, start_ns);
         self.serve();
-        self.usage.cpu_ns = thread_cpu_ns() - cpu;
-        self.usage.wall_ns = now_ns() - start;
-        let usage = std::mem::replace(&mut self.usage, Usage::new());
-        // Nobody may be listening any more.
-        let _ = self.sender.send(Message::Ended(usage));
+        let mut usage = std::mem::replace(&mut self.usage, Usage::new(1));
+        usage.cpu_ns = thread_cpu_ns() - cpu_ns;
+        usage.wall_ns = now_ns() - start_ns;
+        usage.dropped = self.pace.take_dropped();
+        self.reporter.ended(usage);
     }
 
-    /// How many sessions of a closed loop this shard has in progress, or connections an
-    /// open loop begins with.
-    fn lanes(&self, number: usize, shards: usize) -> usize {
+    /// The number of connections that are opened before the start.
+    fn first_connections(&self, part: Part) -> u32 {
         let load = &self.shared.load;
-        let all = match &load.arrival {
-            Arrival::Closed { concurrency, .. } => (*concurrency as usize).min(load.sessions.len()),
-            Arrival::Open { max_in_flight, .. } => (*max_in_flight as usize)
-                .min(load.sessions.len())
-                .min(SPARE * shards),
-        };
-        (number..all).step_by(shards).count()
-    }
-
-    /// The most requests of an open loop that this shard has in flight.
-    fn most_in_flight(&self) -> u32 {
-        match &self.shared.load.arrival {
-            Arrival::Closed { .. } => u32::MAX,
-            Arrival::Open { max_in_flight, .. } => {
-                let shards = self.shared.load.shards.max(1).min(*max_in_flight);
-                max_in_flight / shards.max(1)
-            }
+        let slots = part.slots(load);
+        match &load.arrival {
+            Arrival::Closed { .. } => slots,
+            Arrival::Open { .. } => slots.min(SPARES),
         }
     }
 
     /// Opens connections and waits until they are open, or cannot be.
-    fn warm(&mut self, count: usize) {
+    fn warm(&mut self, count: u32) {
         for _ in 0..count {
             self.open(None);
         }
@@ -193,34 +129,35 @@ impl Shard {
     }
 
     fn stopped(&self) -> bool {
-        self.shared.stopped.load(Ordering::Relaxed) || self.sender.is_closed()
+        self.shared.stopped.load(Ordering::Relaxed) || self.reporter.is_closed()
     }
 
     fn serve(&mut self) {
         let mut events = Events::with_capacity(1024);
-        let look_every = self.shared.load.look_every;
+        let look_every = self.shared.look_every;
         let mut looked = 0;
         loop {
             if self.stopped() {
                 return;
             }
-            self.begin_due(now_ns());
-            while let Some(job) = self.ready.pop_front() {
-                self.launch(job);
+            // One reading of the clock: what becomes due meanwhile is for the next turn.
+            let now = now_ns();
+            while let Some(due) = self.pace.due(&self.shared.load, now) {
+                self.launch(Job { due, first: None });
             }
             self.keep_spares();
-            if self.in_flight == 0
-                && self.later.is_empty()
-                && self.arrivals.is_empty()
-                && self.ready.is_empty()
-            {
+            if self.pace.is_over(&self.shared.load) {
                 return;
             }
             if !look_every.is_zero() && self.usage.is_stamped_by_kernel() {
                 // What comes meanwhile is stamped without us.
                 let next_look = looked + look_every.as_nanos() as u64;
                 let now = now_ns();
-                let rest = self.next_due().min(next_look).saturating_sub(now);
+                let rest = self
+                    .pace
+                    .next_ns(&self.shared.load)
+                    .min(next_look)
+                    .saturating_sub(now);
                 if rest > 0 {
                     std::thread::sleep(Duration::from_nanos(rest));
                 }
@@ -233,7 +170,7 @@ impl Shard {
     /// Waits for the sockets, deals with what they bring, and with limits that have passed.
     fn wait(&mut self, events: &mut Events) {
         let limit = self.limits.peek().map_or(u64::MAX, |limit| limit.0.0);
-        let next = self.next_due().min(limit);
+        let next = self.pace.next_ns(&self.shared.load).min(limit);
         let timeout =
             (next < u64::MAX).then(|| Duration::from_nanos(next.saturating_sub(now_ns())));
         if let Err(error) = self.poller.wait(events, timeout) {
@@ -245,77 +182,6 @@ impl Shard {
             self.happened(event);
         }
         self.expire();
-    }
-
-    fn next_due(&self) -> u64 {
-        if self.in_flight >= self.most_in_flight() {
-            return u64::MAX;
-        }
-        let later = self.later.peek().map_or(u64::MAX, |next| next.0.0);
-        let arrival = self.arrivals.front();
-        later.min(arrival.map_or(u64::MAX, |arrival| arrival.1))
-    }
-
-    /// Makes jobs of what is due.
-    fn begin_due(&mut self, now: u64) {
-        let open = matches!(self.shared.load.arrival, Arrival::Open { .. });
-        let most = self.most_in_flight();
-        if open && now > self.until_ns {
-            // They would have been sent if there had been room.
-            let sessions = &self.shared.load.sessions;
-            let arrivals = self.arrivals.drain(..);
-            let arrivals = arrivals.map(|(session, _)| sessions[session as usize].start);
-            let later = self.later.drain().map(|Reverse((_, _, index))| index);
-            self.usage.dropped.extend(arrivals.chain(later));
-            return;
-        }
-        let freed_ns = if self.was_full { self.freed_ns } else { 0 };
-        self.was_full = false;
-        // Conversations in progress go on before others begin.
-        while let Some(Reverse((at, session, index))) = self.later.peek().copied() {
-            if at > now {
-                break;
-            }
-            if self.in_flight >= most {
-                self.was_full = true;
-                return;
-            }
-            self.later.pop();
-            self.ready.push_back(Job {
-                session,
-                index,
-                intended_ns: open.then_some(at),
-                could_ns: (open || at > self.begun_ns).then_some(at.max(freed_ns)),
-                first: None,
-            });
-            self.in_flight += 1;
-        }
-        while let Some((session, at)) = self.arrivals.front().copied() {
-            if at > now {
-                break;
-            }
-            if self.in_flight >= most {
-                self.was_full = true;
-                return;
-            }
-            self.arrivals.pop_front();
-            self.ready.push_back(Job {
-                session,
-                index: self.shared.load.sessions[session as usize].start,
-                intended_ns: Some(at),
-                could_ns: Some(at.max(freed_ns)),
-                first: None,
-            });
-            self.in_flight += 1;
-        }
-    }
-
-    /// The first request of the next session of a closed loop, with the session's number.
-    fn next_session(&mut self) -> Option<(u32, u32)> {
-        let sessions = &self.shared.load.sessions;
-        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        let session = sessions.get(number)?;
-        Some((number as u32, session.start))
     }
 
     /// Sends over an idle connection, or opens one.
@@ -336,8 +202,8 @@ impl Shard {
         };
         // Where nobody listens, trying again and again would be all that is done.
         while self.is_reachable
-            && !self.arrivals.is_empty()
-            && self.idle.len() + self.warming < SPARE
+            && self.pace.has_arrivals(&self.shared.load)
+            && self.idle.len() + self.warming < SPARES as usize
             && self.connections.len() < max_in_flight as usize
         {
             self.open(None);
@@ -364,15 +230,15 @@ impl Shard {
                     if job.is_none() {
                         self.warming += 1;
                     }
-                    self.uses += 1;
+                    self.generation += 1;
                     let token = self.connections.insert(Connection {
                         link,
                         phase: Phase::Opening(tried, job),
-                        r#use: self.uses,
+                        generation: self.generation,
                         kept: false,
                     });
                     let limit = now_ns() + CONNECT_LIMIT_NS;
-                    self.limits.push(Reverse((limit, token, self.uses)));
+                    self.limits.push(Reverse((limit, token, self.generation)));
                     let link = &self.connections[token].link;
                     let registered =
                         self.poller
@@ -394,7 +260,7 @@ impl Shard {
 
     fn unreachable(&mut self, error: &io::Error) -> Failed {
         self.is_reachable = false;
-        let address = &self.shared.load.target.address;
+        let address = &self.shared.target.address;
         Failed::new(
             ErrorClass::Connect,
             format!("no connection to {address}: {error}"),
@@ -457,7 +323,9 @@ impl Shard {
                 }
             }
             Phase::Busy(flight) => {
-                let whole = self.shared.load.requests[flight.job.index as usize].0.len();
+                let whole = self.shared.load.requests[flight.job.due.index as usize]
+                    .0
+                    .len();
                 if event.writable && (flight.written < whole || connection.link.is_encrypted()) {
                     self.write(token);
                 }
@@ -508,8 +376,8 @@ impl Shard {
                         self.send(token, job);
                     } else {
                         self.warming -= 1;
-                        self.uses += 1;
-                        connection.r#use = self.uses;
+                        self.generation += 1;
+                        connection.generation = self.generation;
                         self.idle.push_back(token);
                     }
                 }
@@ -519,18 +387,18 @@ impl Shard {
 
     /// Sends over an open connection.
     fn send(&mut self, token: usize, job: Job) {
-        self.uses += 1;
+        self.generation += 1;
         let connection = &mut self.connections[token];
-        connection.r#use = self.uses;
+        connection.generation = self.generation;
         let now = now_ns();
-        if let (None, Some(could)) = (job.first, job.could_ns) {
+        if let (None, Some(sendable_ns)) = (job.first, job.due.sendable_ns) {
             self.usage
-                .late_ns
-                .saturating_record(now.saturating_sub(could));
+                .send_lag_ns
+                .saturating_record(now.saturating_sub(sendable_ns));
         }
         connection.phase = Phase::Busy(Box::new(Flight::new(job, now)));
         let limit = now.saturating_add(self.shared.load.timeout.as_nanos() as u64);
-        self.limits.push(Reverse((limit, token, self.uses)));
+        self.limits.push(Reverse((limit, token, self.generation)));
         self.write(token);
     }
 
@@ -540,7 +408,7 @@ impl Shard {
             return;
         };
         let link = &mut connection.link;
-        let request = self.shared.load.requests[flight.job.index as usize].clone();
+        let request = self.shared.load.requests[flight.job.due.index as usize].clone();
         let mut write = || -> io::Result<bool> {
             while flight.written < request.0.len() {
                 match link.write(&request.0[flight.written..]) {
@@ -603,7 +471,7 @@ impl Shard {
             self.usage.reads += 1;
             self.usage.stamped_by_kernel += u64::from(arrived.by_kernel);
             self.usage
-                .behind_ns
+                .read_lag_ns
                 .saturating_record(arrived.read_ns - arrived.at_ns);
             let bytes = if connection.link.is_encrypted() {
                 &self.plain[..]
@@ -631,8 +499,8 @@ impl Shard {
         };
         let kept = connection.kept;
         if outcome == Ok(true) {
-            self.uses += 1;
-            connection.r#use = self.uses;
+            self.generation += 1;
+            connection.generation = self.generation;
             self.idle.push_back(token);
         } else {
             self.connections.remove(token);
@@ -668,7 +536,6 @@ impl Shard {
         let Flight {
             job, mut exchange, ..
         } = flight;
-        self.in_flight -= 1;
         if let Some(first) = job.first {
             // The wait is the user's, so time goes on from the first sending.
             let stamps = &mut exchange.seen.stamps;
@@ -677,59 +544,21 @@ impl Shard {
         }
         exchange.seen.body_bytes = exchange.body.len() as u64;
         exchange.shrink();
-        let mut end_ns = exchange.seen.stamps.end_ns;
-        self.freed_ns = end_ns;
-        if self.tell(job.index, exchange) {
-            // That it waited was asked for.
-            end_ns = now_ns();
-        }
-        let shared = self.shared.clone();
-        let load = &shared.load;
-        let (session, think) = (&load.sessions[job.session as usize], load.think);
-        let closed = matches!(load.arrival, Arrival::Closed { .. });
-        let next = if job.index + 1 < session.end {
-            Some((job.session, job.index + 1, think.as_nanos() as u64))
-        } else if closed {
-            self.next_session()
-                .map(|(session, index)| (session, index, 0))
-        } else {
-            None
-        };
-        let Some((session, index, think_ns)) = next else {
-            return;
-        };
-        let at = end_ns + think_ns;
-        if at > self.until_ns || (closed && now_ns() > self.until_ns) {
-            // The load is over. What a closed loop has not begun was not due, nor was a turn
-            // whose time comes after the end.
-            return;
-        }
-        self.later.push(Reverse((at, session, index)));
-    }
-
-    /// Hands over what came back; whether it has waited for the receiver.
-    fn tell(&mut self, index: u32, exchange: Exchange) -> bool {
-        let alone = matches!(
-            self.shared.load.arrival,
-            Arrival::Closed { concurrency: 1, .. }
-        );
-        let (resume, resumed) = oneshot::channel();
-        let done = Done {
-            index,
-            exchange,
-            resume: alone.then_some(resume),
-        };
-        if self.sender.send(Message::Done(done)).is_ok() && alone {
-            // The sender is dropped, never used.
+        let end_ns = exchange.seen.stamps.end_ns;
+        let mut resumed_ns = end_ns;
+        let load = &self.shared.load;
+        if let Some(resumed) = self.reporter.done(load, job.due.index, exchange) {
+            // The sender is dropped, never used. That it waited was asked for.
             let _ = resumed.blocking_recv();
+            resumed_ns = now_ns();
         }
-        alone
+        self.pace.ended(load, job.due, end_ns, resumed_ns, now_ns());
     }
 
     /// Ends what has taken too long.
     fn expire(&mut self) {
         let now = now_ns();
-        while let Some(Reverse((at, token, r#use))) = self.limits.peek().copied() {
+        while let Some(Reverse((at, token, generation))) = self.limits.peek().copied() {
             if at > now {
                 return;
             }
@@ -737,7 +566,7 @@ impl Shard {
             let Some(connection) = self.connections.get(token) else {
                 continue;
             };
-            if connection.r#use != r#use {
+            if connection.generation != generation {
                 continue;
             }
             match connection.phase {

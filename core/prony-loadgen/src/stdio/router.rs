@@ -1,11 +1,12 @@
 //! Which line belongs to which request, and what is sent when.
 
-use super::pace::{Due, Pace};
-use super::{Event, Load, Shared, ends_by};
+use super::{Event, Shared, ends_by};
 use crate::Exchange;
-use crate::client::{Arrival, Done, Message as Told, Usage};
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::exchange::MAX_BODY;
+use crate::load::{Load, Reporter, Usage};
+use crate::pace::{Due, Pace, Part};
+use prony_contract::Message;
 use prony_record::{ErrorClass, Failed};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,7 +16,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 /// Bytes of lines that belong to nobody, and are kept.
 const MOST_LOGGED: usize = 1 << 20;
@@ -31,8 +31,8 @@ struct Flight {
 
 /// The load in progress.
 struct Active {
-    load: Load,
-    sender: UnboundedSender<Told>,
+    load: Load<Message>,
+    reporter: Reporter,
     pace: Pace,
     usage: Usage,
     start_ns: u64,
@@ -49,7 +49,7 @@ pub(super) struct Router {
     shared: Arc<Shared>,
     active: Option<Active>,
     /// Loads that wait for their turn.
-    waiting: VecDeque<(Load, UnboundedSender<Told>)>,
+    waiting: VecDeque<(Load<Message>, Reporter)>,
     /// By number, which is also their order in time.
     flights: BTreeMap<u64, Flight>,
     /// Numbers of flights.
@@ -133,9 +133,11 @@ impl Router {
                     let stamps = &mut flight.exchange.seen.stamps;
                     stamps.sent_ns = at_ns;
                     stamps.intended_ns = flight.due.intended_ns.unwrap_or(at_ns);
-                    if let (Some(could), Some(active)) = (flight.due.could_ns, &mut self.active) {
-                        let late = at_ns.saturating_sub(could);
-                        active.usage.late_ns.saturating_record(late);
+                    if let (Some(sendable_ns), Some(active)) =
+                        (flight.due.sendable_ns, &mut self.active)
+                    {
+                        let lag_ns = at_ns.saturating_sub(sendable_ns);
+                        active.usage.send_lag_ns.saturating_record(lag_ns);
                     }
                 }
             }
@@ -154,14 +156,14 @@ impl Router {
                 // What others were answered may still be on its way.
                 self.land(number, now_ns(), Some(failed));
             }
-            Event::Start(load, sender) => self.waiting.push_back((load, sender)),
+            Event::Start(load, reporter) => self.waiting.push_back((load, reporter)),
             Event::Stop => {
                 if self.active.is_some() && !self.flights.is_empty() {
                     let message = "the load was ended, and what the engine was asked cannot be \
                                    called off";
                     self.lose(Failed::new(ErrorClass::Timeout, message), now_ns());
                 } else if let Some(active) = &mut self.active {
-                    active.pace.clear();
+                    active.pace.stop();
                 }
             }
             Event::Close => self.to_write = None,
@@ -172,22 +174,25 @@ impl Router {
     fn next_ns(&self) -> u64 {
         let limits = self.flights.values().map(|flight| flight.limit_ns);
         let limit = limits.min().unwrap_or(u64::MAX);
-        let due = self.active.as_ref().map_or(u64::MAX, |active| {
-            active.pace.next_ns(&active.load, self.flights.len() as u32)
-        });
+        let due = self
+            .active
+            .as_ref()
+            .map_or(u64::MAX, |active| active.pace.next_ns(&active.load));
         limit.min(due)
     }
 
     fn send_due(&mut self) {
         if self.active.is_none()
-            && let Some((load, sender)) = self.waiting.pop_front()
+            && let Some((load, reporter)) = self.waiting.pop_front()
         {
             let start_ns = now_ns();
+            let mut pace = Pace::new(Part::WHOLE, Arc::default());
+            pace.start(&load, start_ns);
             self.active = Some(Active {
-                pace: Pace::new(&load, start_ns),
+                pace,
                 load,
-                sender,
-                usage: Usage::new(),
+                reporter,
+                usage: Usage::new(1),
                 start_ns,
                 cpu_ns: thread_cpu_ns(),
                 reader_cpu_ns: self.shared.reader_cpu_ns.load(Ordering::Relaxed),
@@ -195,15 +200,14 @@ impl Router {
             if self.shared.lost().is_some()
                 && let Some(active) = &mut self.active
             {
-                active.pace.clear();
+                active.pace.stop();
             }
         }
         loop {
-            let in_flight = self.flights.len() as u32;
             let Some(active) = &mut self.active else {
                 return;
             };
-            let Some(due) = active.pace.due(&active.load, in_flight, now_ns()) else {
+            let Some(due) = active.pace.due(&active.load, now_ns()) else {
                 return;
             };
             self.send(due);
@@ -260,7 +264,7 @@ impl Router {
         self.reads += 1;
         if let Some(active) = &mut self.active {
             active.usage.reads += 1;
-            active.usage.behind_ns.saturating_record(0);
+            active.usage.read_lag_ns.saturating_record(0);
         }
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (line, rest) = bytes.split_at(end + 1);
@@ -366,7 +370,7 @@ impl Router {
         lost.unwrap_or_else(PoisonError::into_inner)
             .get_or_insert_with(|| why.clone());
         if let Some(active) = &mut self.active {
-            active.pace.clear();
+            active.pace.stop();
         }
     }
 
@@ -401,24 +405,15 @@ impl Router {
         seen.body_bytes = exchange.body.len() as u64;
         seen.failed = failed;
         exchange.shrink();
-        let alone = matches!(active.load.arrival, Arrival::Closed { concurrency: 1, .. });
-        let (resume, resumed) = oneshot::channel();
-        let done = Done {
-            index: due.index,
-            exchange,
-            resume: alone.then_some(resume),
-        };
-        let mut from_ns = end_ns;
-        if active.sender.send(Told::Done(done)).is_ok() && alone {
+        let mut resumed_ns = end_ns;
+        if let Some(resumed) = active.reporter.done(&active.load, due.index, exchange) {
             // The sender is dropped, never used. That it waited was asked for.
             let _ = resumed.blocking_recv();
-            from_ns = now_ns();
+            resumed_ns = now_ns();
         }
-        if self.shared.lost().is_none() {
-            active
-                .pace
-                .ended(&active.load, due, end_ns, from_ns, now_ns());
-        }
+        active
+            .pace
+            .ended(&active.load, due, end_ns, resumed_ns, now_ns());
     }
 
     /// Ends what has taken too long.
@@ -441,7 +436,7 @@ impl Router {
 
     /// Tells that the load is over, if it is.
     fn finish(&mut self) {
-        let is_over = |active: &mut Active| self.flights.is_empty() && active.pace.is_over();
+        let is_over = |active: &mut Active| active.pace.is_over(&active.load);
         let Some(mut active) = self.active.take_if(is_over) else {
             return;
         };
@@ -451,8 +446,7 @@ impl Router {
         usage.cpu_ns =
             (thread_cpu_ns() - active.cpu_ns).max(reader.saturating_sub(active.reader_cpu_ns));
         usage.wall_ns = now_ns() - active.start_ns;
-        usage.dropped = active.pace.dropped;
-        // Nobody may be listening any more.
-        let _ = active.sender.send(Told::Ended(active.usage));
+        usage.dropped = active.pace.take_dropped();
+        active.reporter.ended(active.usage);
     }
 }

@@ -3,8 +3,9 @@
 use crate::reference;
 use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
-use prony_loadgen::client::{Arrival, Load, Message, alone, start};
-use prony_loadgen::target::Target;
+use prony_loadgen::client::Http;
+use prony_loadgen::load::{Arrival, Load, single_request_sessions};
+use prony_loadgen::target::{Prepared, Target};
 use prony_truth_server::{Config, Entry, Identity, Log, Server};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
@@ -123,15 +124,13 @@ impl Case {
         }
     }
 
-    pub(crate) fn load(&self, url: &str, look_every: Duration) -> Load {
-        let target = Target::new(url).unwrap();
+    fn load(&self, target: &Target) -> Load<Arc<Prepared>> {
         let each = (0..self.streams).map(|it| Arc::new(target.prepare(&self.request(it)).unwrap()));
         let each: Vec<_> = each.collect();
         let requests = self.streams * self.answers;
         Load {
-            target,
             requests: each.into_iter().cycle().take(requests as usize).collect(),
-            sessions: alone(requests),
+            sessions: single_request_sessions(requests),
             think: Duration::ZERO,
             arrival: Arrival::Closed {
                 concurrency: self.streams,
@@ -139,8 +138,6 @@ impl Case {
             },
             timeout: Duration::from_mins(2),
             until: None,
-            shards: 1,
-            look_every,
         }
     }
 }
@@ -244,14 +241,16 @@ pub(crate) fn record(
     look_every: Duration,
 ) -> (Vec<(u32, Exchange)>, u64, u64) {
     let before = cpu_ns();
-    let mut running = start(case.load(url, look_every)).unwrap();
-    let (mut exchanges, mut wall_ns) = (Vec::new(), 0);
-    while let Some(message) = running.messages.blocking_recv() {
-        match message {
-            Message::Done(done) => exchanges.push((done.index, done.exchange)),
-            Message::Ended(usage) => wall_ns = usage.wall_ns,
-        }
+    let http = Http {
+        look_every,
+        ..Http::new(Target::new(url).unwrap())
+    };
+    let mut running = http.start(case.load(&http.target)).unwrap();
+    let mut exchanges = Vec::new();
+    while let Some(done) = running.blocking_next() {
+        exchanges.push((done.index, done.exchange));
     }
+    let wall_ns = running.usage().unwrap().wall_ns;
     (exchanges, wall_ns, cpu_ns() - before)
 }
 

@@ -11,16 +11,16 @@ use prony_config::Cache;
 use prony_contract::{Event, Kind, Request, Said};
 use prony_journal::{Event as Told, api};
 use prony_loadgen::Exchange;
-use prony_loadgen::client::{self, Arrival, Done, Load, Message, Usage};
+use prony_loadgen::client::Http;
+use prony_loadgen::load::{Done, Load};
 use prony_loadgen::local::Worker;
-use prony_loadgen::stdio::{self, Pipe};
+use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::{Prepared, Target};
 use prony_metrics::cache;
 use prony_plan::{Phase, Visit};
 use prony_plugin_host::Plugin;
 use prony_record::{ErrorClass, Failed, Observation, Place, Record};
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,42 +189,19 @@ impl VisitRun<'_, '_> {
                 .map_err(|error| error.to_string())?;
             target.prepare(&made).map(Arc::new)
         };
-        // What is sent again is made once: images are large.
-        let mut made: HashMap<(u32, Option<u32>), Arc<Prepared>> = HashMap::new();
-        let mut requests = Vec::new();
-        for index in (batch.first..).take(batch.count as usize) {
-            let content = self.content(index);
-            let request = match made.get(&content) {
-                Some(request) => request.clone(),
-                None => attempt!(encode(index)),
-            };
-            requests.push(request.clone());
-            if !self.is_cold(batch) {
-                made.insert(content, request);
-            }
-        }
-        let (sessions, arrival) = attempt!(self.sessions(batch, &mut requests));
-        let due = requests.len() as u32;
-        let load = Load {
+        let requests = attempt!(self.each_content(batch, encode));
+        let load = attempt!(self.load_of(batch, requests));
+        let http = Http {
             target: target.clone(),
-            requests,
-            sessions,
-            think: self.think(batch),
-            arrival,
-            timeout: self.cell.workload.request_timeout.to_std(),
-            until: batch.duration,
             shards: batch.shards,
             look_every: sending::look_every(batch.arrival),
         };
-        match client::start(load) {
-            Ok(running) => {
-                self.receive(batch, &plugin, running, due, process, None)
-                    .await
-            }
-            Err(error) => Ok(Err(
-                format!("the load generator did not start: {error}").into()
-            )),
-        }
+        let due = load.requests.len();
+        let running = http.start(load);
+        let running =
+            attempt!(running.map_err(|error| format!("the load generator did not start: {error}")));
+        self.receive(batch, Some(&plugin), running, due, process, || None)
+            .await
     }
 
     /// Sends requests over an engine's standard input; returns how many succeeded.
@@ -243,18 +220,50 @@ impl VisitRun<'_, '_> {
             let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered);
             requests.push(attempt!(made.map_err(|error| error.to_string())));
         }
-        let (sessions, arrival) = attempt!(self.sessions(batch, &mut requests));
-        let due = requests.len() as u32;
-        let running = pipe.start(stdio::Load {
-            requests,
-            sessions,
-            think: self.think(batch),
-            arrival,
-            timeout: self.cell.workload.request_timeout.to_std(),
-            until: batch.duration,
-        });
-        self.receive(batch, &plugin, running, due, process, Some(pipe))
+        let load = attempt!(self.load_of(batch, requests));
+        let due = load.requests.len();
+        let running = pipe.start(load);
+        self.receive(batch, Some(&plugin), running, due, process, || pipe.lost())
             .await
+    }
+
+    /// Has a worker answer requests; returns how many succeeded.
+    pub(super) async fn over_worker(
+        &mut self,
+        batch: &Batch<'_>,
+        worker: &Worker,
+        process: &mut Option<Process>,
+    ) -> Staged<u32> {
+        let request = |index| self.request(batch, index).map(Arc::new);
+        let requests = attempt!(self.each_content(batch, request));
+        let load = attempt!(self.load_of(batch, requests));
+        let due = load.requests.len();
+        let running = worker.start(load);
+        self.receive(batch, None, running, due, process, || worker.lost())
+            .await
+    }
+
+    /// The requests of a batch, in order. Those that are sent again are made once: images
+    /// are large.
+    fn each_content<T>(
+        &self,
+        batch: &Batch<'_>,
+        make: impl Fn(u32) -> std::result::Result<Arc<T>, String>,
+    ) -> std::result::Result<Vec<Arc<T>>, String> {
+        let mut made: HashMap<(u32, Option<u32>), Arc<T>> = HashMap::new();
+        let mut requests = Vec::new();
+        for index in (batch.first..).take(batch.count as usize) {
+            let content = self.content(index);
+            let request = match made.get(&content) {
+                Some(request) => request.clone(),
+                None => make(index)?,
+            };
+            requests.push(request.clone());
+            if !self.is_cold(batch) {
+                made.insert(content, request);
+            }
+        }
+        Ok(requests)
     }
 
     fn adapter(&self) -> std::result::Result<Arc<dyn Plugin>, String> {
@@ -262,13 +271,13 @@ impl VisitRun<'_, '_> {
         plugin.map_err(|error| error.to_string())
     }
 
-    /// Which of `requests` are a conversation, and when those begin. Conversations that a
+    /// When `requests` are sent, and which of them are a conversation. Conversations that a
     /// duration leaves no time for are not due, and their requests are taken out.
-    fn sessions<T>(
+    fn load_of<T>(
         &self,
         batch: &Batch<'_>,
-        requests: &mut Vec<T>,
-    ) -> std::result::Result<(Vec<Range<u32>>, Arrival), String> {
+        mut requests: Vec<T>,
+    ) -> std::result::Result<Load<T>, String> {
         let mut sessions = self.tape.conversations(batch.first, batch.count);
         let arrival = sending::arrival(
             batch.arrival,
@@ -278,7 +287,14 @@ impl VisitRun<'_, '_> {
             |index| self.tape.prompt(batch.first + index).at_ns,
         )?;
         requests.truncate(sessions.last().map_or(0, |last| last.end as usize));
-        Ok((sessions, arrival))
+        Ok(Load {
+            requests,
+            sessions,
+            think: self.think(batch),
+            arrival,
+            timeout: self.cell.workload.request_timeout.to_std(),
+            until: batch.duration,
+        })
     }
 
     /// Between the end of a turn's answer and the next turn.
@@ -288,48 +304,45 @@ impl VisitRun<'_, '_> {
         dataset.map_or(Duration::ZERO, |dataset| dataset.think.to_std())
     }
 
-    /// Keeps what a load brings; returns how many requests succeeded. A `pipe` that is
-    /// lost explains what was never sent.
+    /// Keeps what a load of `due` requests brings; returns how many succeeded. `lost` tells
+    /// why nothing more could be sent, if so; without a `plugin` nothing needs decoding.
     async fn receive(
         &mut self,
         batch: &Batch<'_>,
-        plugin: &Arc<dyn Plugin>,
-        mut running: client::Running,
-        due: u32,
+        plugin: Option<&Arc<dyn Plugin>>,
+        mut running: prony_loadgen::load::Running,
+        due: usize,
         process: &mut Option<Process>,
-        pipe: Option<&Pipe>,
+        lost: impl Fn() -> Option<Failed>,
     ) -> Staged<u32> {
-        let mut answered = vec![false; due as usize];
-        let mut usage: Option<Usage> = None;
+        let mut answered = vec![false; due];
         let mut succeeded = 0;
         let mut stop = self.runner.stop.clone();
         let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
         let mut since = self.runner.now();
         // What came back while others were in flight is read when none are, so that
-        // reading takes no processor time from the engine.
+        // reading takes no CPU time from the engine.
         let mut later: Vec<(u32, Exchange)> = Vec::new();
         let mut bytes = 0;
-        let interrupted = loop {
+        let (mut interrupted, mut is_over) = (false, false);
+        loop {
             let next = tokio::select! {
-                next = running.messages.recv() => next,
-                () = stopped(&mut stop) => break true,
-                () = passed(deadline) => break false,
+                next = running.next() => next,
+                () = stopped(&mut stop) => {
+                    interrupted = true;
+                    break;
+                }
+                () = passed(deadline) => break,
             };
-            let Some(message) = next else { break false };
+            let Some(done) = next else {
+                is_over = true;
+                break;
+            };
             let Done {
                 index,
                 mut exchange,
                 resume,
-            } = match message {
-                Message::Done(done) => done,
-                Message::Ended(ended) => {
-                    match &mut usage {
-                        Some(usage) => usage.add(&ended),
-                        None => usage = Some(ended),
-                    }
-                    continue;
-                }
-            };
+            } = done;
             answered[index as usize] = true;
             since = self.runner.now();
             if let Some(failed) = &mut exchange.seen.failed {
@@ -347,22 +360,19 @@ impl VisitRun<'_, '_> {
                 }
             }
             drop(resume);
-        };
-        // What it did until now is told, whatever ended it.
-        let is_over = usage.is_some();
-        running.stop();
-        while let Some(message) = running.messages.recv().await {
-            if let Message::Ended(ended) = message {
-                match &mut usage {
-                    Some(usage) => usage.add(&ended),
-                    None => usage = Some(ended),
-                }
-            }
         }
+        // Ending it may be what loses the engine, and explains nothing then.
+        let lost = lost();
+        // What it did until now is told, whatever ended it.
+        running.stop();
+        while running.next().await.is_some() {}
+        let usage = running.usage();
         for (index, exchange) in later {
             succeeded += u32::from(self.read(batch, plugin, index, exchange)?);
         }
-        if let (Phase::Measure, Some(usage)) = (batch.phase, &usage) {
+        // A worker has no client beside it.
+        let client = usage.filter(|usage| batch.phase == Phase::Measure && usage.shards > 0);
+        if let Some(usage) = client {
             self.runner.tell(Told::Client {
                 visit: self.visit.clone(),
                 stage: batch.stage.to_owned(),
@@ -372,7 +382,7 @@ impl VisitRun<'_, '_> {
         if interrupted {
             return Ok(Err(Trouble::Interrupted));
         }
-        if let Some(lost) = pipe.and_then(Pipe::lost) {
+        if let Some(lost) = lost {
             let message = format!("not sent: {}", lost.message);
             let over = Failed::new(ErrorClass::Crashed, message);
             self.unsent(batch, &answered, since, &over)?;
@@ -381,7 +391,7 @@ impl VisitRun<'_, '_> {
         if let (true, Some(usage), Some(duration)) = (is_over, usage, batch.duration) {
             // What a closed loop has not begun was never due; what an open loop had to
             // leave out was.
-            let dropped: HashSet<u32> = usage.dropped.into_iter().collect();
+            let dropped: HashSet<u32> = usage.dropped.iter().copied().collect();
             for (index, answered) in (0..).zip(&mut answered) {
                 *answered |= !dropped.contains(&index);
             }
@@ -411,21 +421,25 @@ impl VisitRun<'_, '_> {
     fn read(
         &mut self,
         batch: &Batch<'_>,
-        plugin: &Arc<dyn Plugin>,
+        plugin: Option<&Arc<dyn Plugin>>,
         index: u32,
         mut exchange: Exchange,
     ) -> Result<bool> {
         exchange.unpack();
-        let said = self.decode(plugin, &exchange.seen, &exchange.body, &exchange.ends);
+        let said = match (exchange.events.take(), plugin) {
+            (Some(events), _) => events,
+            (None, Some(plugin)) => self.decode(plugin, &exchange),
+            (None, None) => Ok(Vec::new()),
+        };
         self.keep(batch, index, exchange.seen, said)
     }
 
     fn decode(
         &self,
         plugin: &Arc<dyn Plugin>,
-        seen: &Observation,
-        body: &[u8],
-        ends: &[u32],
+        Exchange {
+            seen, body, ends, ..
+        }: &Exchange,
     ) -> std::result::Result<Vec<Event>, prony_contract::Error> {
         // Without HTTP there is no status, and what came back came back.
         match seen.status.or((!body.is_empty()).then_some(200)) {
@@ -434,73 +448,6 @@ impl VisitRun<'_, '_> {
                 .decode(&self.config, status, body, ends)
                 .map_err(prony_plugin_host::Error::into_reported),
         }
-    }
-
-    /// Has a worker answer requests; returns how many succeeded.
-    pub(super) async fn over_worker(
-        &mut self,
-        batch: &Batch<'_>,
-        worker: &mut Worker,
-        process: &mut Option<Process>,
-    ) -> Staged<u32> {
-        let timeout = self.cell.workload.request_timeout.to_std();
-        let mut stop = self.runner.stop.clone();
-        let now = tokio::time::Instant::now();
-        let deadline = batch.limit.map(|limit| now + limit);
-        let until = batch.duration.map(|duration| now + duration);
-        let mut answered = vec![false; batch.count as usize];
-        let mut succeeded = 0;
-        let mut over = Failed::new(ErrorClass::Timeout, "not finished within the stage's limit");
-        let mut since = self.runner.now();
-        let begun: HashSet<u32> = (self.tape.conversations(batch.first, batch.count).iter())
-            .map(|session| session.start)
-            .collect();
-        for index in 0..batch.count {
-            let think = if begun.contains(&index) {
-                Duration::ZERO
-            } else {
-                self.think(batch)
-            };
-            let at = tokio::time::Instant::now() + think;
-            if until.is_some_and(|until| at > until) {
-                // The rest of a closed loop is not due.
-                answered.truncate(index as usize);
-                break;
-            }
-            if !think.is_zero() {
-                tokio::select! {
-                    () = tokio::time::sleep_until(at) => {}
-                    () = stopped(&mut stop) => return Ok(Err(Trouble::Interrupted)),
-                    () = passed(deadline) => break,
-                }
-            }
-            let request = attempt!(self.request(batch, batch.first + index));
-            let (mut seen, said) = tokio::select! {
-                answer = worker.generate(&request, timeout) => answer,
-                () = stopped(&mut stop) => return Ok(Err(Trouble::Interrupted)),
-                () = passed(deadline) => break,
-            };
-            answered[index as usize] = true;
-            let mut lost = None;
-            if let Some(failed) = &mut seen.failed {
-                blame_crash(failed, process).await;
-                lost = Some(failed.clone());
-            }
-            if self.keep(batch, index, seen, said)? {
-                succeeded += 1;
-            }
-            since = self.runner.now();
-            if let Some(failed) = lost {
-                // A worker cannot call generation off, so nothing more can be asked of it.
-                over = Failed::new(
-                    ErrorClass::Crashed,
-                    format!("not sent: request {index} failed ({})", failed.message),
-                );
-                break;
-            }
-        }
-        self.unsent(batch, &answered, since, &over)?;
-        Ok(Ok(succeeded))
     }
 
     /// Journals a request; tells whether it succeeded.

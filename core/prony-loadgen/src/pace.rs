@@ -1,0 +1,541 @@
+//! When the requests of a load are due: a pure function of the load, what has ended, and
+//! the time. All times are nanoseconds of one clock, whichever the caller reads.
+
+use crate::load::{Arrival, Load};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// The share of a load that one of several drivers sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Its number, from 0.
+    pub(crate) number: u32,
+    /// How many there are, at least 1.
+    pub(crate) of: u32,
+}
+
+impl Part {
+    pub(crate) const WHOLE: Self = Self { number: 0, of: 1 };
+
+    /// Sessions of a closed loop that this part has in progress.
+    pub(crate) fn slots<R>(self, load: &Load<R>) -> u32 {
+        self.share(load.arrival.max_in_flight().min(load.sessions.len() as u32))
+    }
+
+    /// Its share of `all` things that are dealt out in turn.
+    pub(crate) fn share(self, all: u32) -> u32 {
+        all.saturating_sub(self.number).div_ceil(self.of)
+    }
+}
+
+/// A request that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) session: u32,
+    pub(crate) index: u32,
+    /// When it was due, in an open loop; `None`: whenever it can be sent.
+    pub(crate) intended_ns: Option<u64>,
+    /// When it could have been sent: when it was due and there was room for it. `None` for
+    /// the first of a slot, which are due whenever it is their turn.
+    pub(crate) sendable_ns: Option<u64>,
+}
+
+/// The state of one part of a load.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    part: Part,
+    /// Requests of which it is known when they are due: when, session, index; the first on
+    /// top. Later ones of sessions, and in a closed loop all.
+    later: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// The next session of an open loop.
+    next_arrival: u32,
+    /// The next session of a closed loop, which all parts share.
+    next_session: Arc<AtomicU32>,
+    start_ns: u64,
+    /// When the last slot of a closed loop has begun.
+    ramped_ns: u64,
+    /// The last time for sending.
+    until_ns: u64,
+    /// Requests that were due and have not ended.
+    in_flight: u32,
+    max_in_flight: u32,
+    /// When there was room again after there had been none; 0 if there always was.
+    room_since_ns: u64,
+    /// Nothing more is sent.
+    is_stopped: bool,
+    /// Requests of an open loop that were due and never sent.
+    dropped: Vec<u32>,
+}
+
+impl Pace {
+    /// A part of a load that has not started. `next_session` is 0 and shared by all parts.
+    pub(crate) fn new(part: Part, next_session: Arc<AtomicU32>) -> Self {
+        Self {
+            part,
+            later: BinaryHeap::new(),
+            next_arrival: part.number,
+            next_session,
+            start_ns: u64::MAX,
+            ramped_ns: u64::MAX,
+            until_ns: u64::MAX,
+            in_flight: 0,
+            max_in_flight: u32::MAX,
+            room_since_ns: 0,
+            is_stopped: false,
+            dropped: Vec::new(),
+        }
+    }
+
+    /// Starts it at `start_ns`.
+    pub(crate) fn start<R>(&mut self, load: &Load<R>, start_ns: u64) {
+        let after_start = |duration: Duration| start_ns.saturating_add(nanoseconds(duration));
+        self.start_ns = start_ns;
+        self.until_ns = load.until.map_or(u64::MAX, after_start);
+        match load.arrival {
+            Arrival::Closed { concurrency, ramp } => {
+                self.ramped_ns = after_start(ramp);
+                for slot in 0..self.part.slots(load) {
+                    let Some((session, index)) = self.next_session(load) else {
+                        break;
+                    };
+                    let nth = slot * self.part.of + self.part.number;
+                    let at = after_start(ramp * nth / concurrency);
+                    self.later.push(Reverse((at, session, index)));
+                }
+            }
+            Arrival::Open { max_in_flight, .. } => {
+                self.max_in_flight = max_in_flight / self.part.of;
+            }
+        }
+    }
+
+    /// The next request that is due at `now_ns`, if there is room for it. It is in flight
+    /// from now on, until [`Self::ended`].
+    pub(crate) fn due<R>(&mut self, load: &Load<R>, now_ns: u64) -> Option<Due> {
+        let is_open = load.arrival.is_open();
+        if is_open && now_ns > self.until_ns {
+            self.drop_all(load);
+            return None;
+        }
+        // Conversations in progress go on before others begin.
+        let later = self.later.peek().map(|next| next.0);
+        let later = later.filter(|(at, ..)| *at <= now_ns);
+        let arrival = || self.next_arrival(load).filter(|(at, ..)| *at <= now_ns);
+        let (at, session, index) = later.or_else(arrival)?;
+        if !self.has_room() {
+            return None;
+        }
+        if later.is_some() {
+            self.later.pop();
+        } else {
+            self.next_arrival += self.part.of;
+        }
+        self.in_flight += 1;
+        Some(Due {
+            session,
+            index,
+            intended_ns: is_open.then_some(at),
+            sendable_ns: (is_open || at > self.ramped_ns).then_some(at.max(self.room_since_ns)),
+        })
+    }
+
+    /// When something is due next that there is room for; `u64::MAX`: not before something
+    /// ends.
+    pub(crate) fn next_ns<R>(&self, load: &Load<R>) -> u64 {
+        if !self.has_room() {
+            return u64::MAX;
+        }
+        let later = self.later.peek().map_or(u64::MAX, |next| next.0.0);
+        later.min(self.next_arrival(load).map_or(u64::MAX, |next| next.0))
+    }
+
+    /// A request has ended at `end_ns`, and it is `now_ns`. What follows it can be sent from
+    /// `resumed_ns` on.
+    pub(crate) fn ended<R>(
+        &mut self,
+        load: &Load<R>,
+        due: Due,
+        end_ns: u64,
+        resumed_ns: u64,
+        now_ns: u64,
+    ) {
+        if !self.has_room() {
+            self.room_since_ns = end_ns;
+        }
+        self.in_flight -= 1;
+        if self.is_stopped {
+            return;
+        }
+        let is_closed = !load.arrival.is_open();
+        let (session, index, at) = if due.index + 1 < load.sessions[due.session as usize].end {
+            let at = resumed_ns.saturating_add(nanoseconds(load.think));
+            (due.session, due.index + 1, at)
+        } else if is_closed && let Some((session, index)) = self.next_session(load) {
+            (session, index, resumed_ns)
+        } else {
+            return;
+        };
+        if at > self.until_ns || (is_closed && now_ns > self.until_ns) {
+            // The load is over. What a closed loop has not begun was not due, nor was a turn
+            // whose time comes after the end.
+            return;
+        }
+        self.later.push(Reverse((at, session, index)));
+    }
+
+    /// Nothing more is sent. What was due is not told as dropped.
+    pub(crate) fn stop(&mut self) {
+        self.is_stopped = true;
+        self.later.clear();
+    }
+
+    /// Whether nothing is in flight and nothing will be due.
+    pub(crate) fn is_over<R>(&self, load: &Load<R>) -> bool {
+        self.in_flight == 0 && self.later.is_empty() && self.next_arrival(load).is_none()
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight < self.max_in_flight
+    }
+
+    /// Whether sessions of an open loop are still to begin.
+    pub(crate) fn has_arrivals<R>(&self, load: &Load<R>) -> bool {
+        self.next_arrival(load).is_some()
+    }
+
+    /// Requests that were due and never sent, because the load ended.
+    pub(crate) fn take_dropped(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// When the next session of an open loop begins, its number, and its first request.
+    fn next_arrival<R>(&self, load: &Load<R>) -> Option<(u64, u32, u32)> {
+        let Arrival::Open { offsets_ns, .. } = &load.arrival else {
+            return None;
+        };
+        if self.is_stopped {
+            return None;
+        }
+        let offset_ns = offsets_ns.get(self.next_arrival as usize)?;
+        let session = load.sessions.get(self.next_arrival as usize)?;
+        let at = self.start_ns.saturating_add(*offset_ns);
+        Some((at, self.next_arrival, session.start))
+    }
+
+    /// The number and the first request of the next session of a closed loop.
+    fn next_session<R>(&self, load: &Load<R>) -> Option<(u32, u32)> {
+        let number = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let session = load.sessions.get(number as usize)?;
+        Some((number, session.start))
+    }
+
+    /// What is due or will be is not sent any more: it would have been if there had been room.
+    fn drop_all<R>(&mut self, load: &Load<R>) {
+        while let Some((_, _, index)) = self.next_arrival(load) {
+            self.dropped.push(index);
+            self.next_arrival += self.part.of;
+        }
+        let later = self.later.drain().map(|Reverse((_, _, index))| index);
+        self.dropped.extend(later);
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrivals::{Process, offsets_ns};
+    use crate::load::single_request_sessions;
+    use std::ops::Range;
+
+    const START_NS: u64 = 1_000;
+
+    fn load(sessions: Vec<Range<u32>>, arrival: Arrival) -> Load<()> {
+        Load {
+            requests: Vec::new(),
+            sessions,
+            think: Duration::ZERO,
+            arrival,
+            timeout: Duration::MAX,
+            until: None,
+        }
+    }
+
+    fn closed(concurrency: u32, ramp_ns: u64) -> Arrival {
+        let ramp = Duration::from_nanos(ramp_ns);
+        Arrival::Closed { concurrency, ramp }
+    }
+
+    fn open(offsets_ns: &[u64], max_in_flight: u32) -> Arrival {
+        Arrival::Open {
+            offsets_ns: offsets_ns.to_vec(),
+            max_in_flight,
+        }
+    }
+
+    /// What a driver did whose requests take `took_ns` each: index and time since the start
+    /// of each sending, what was due with it, and what was dropped.
+    struct Sent {
+        sent: Vec<(u32, u64)>,
+        due: Vec<Due>,
+        dropped: Vec<u32>,
+        max_in_flight: usize,
+    }
+
+    /// Drives the parts of a load with a clock that jumps to whatever comes next; requests
+    /// that would be sent `stop_ns` after the start or later are not: all is stopped then.
+    fn drive(load: &Load<()>, parts: u32, took_ns: u64, stop_ns: u64) -> Sent {
+        let next_session = Arc::<AtomicU32>::default();
+        let mut paces: Vec<Pace> = (0..parts)
+            .map(|number| Part { number, of: parts })
+            .map(|part| Pace::new(part, next_session.clone()))
+            .collect();
+        for pace in &mut paces {
+            assert_eq!(pace.due(load, u64::MAX - 1), None, "it has not started");
+            pace.start(load, START_NS);
+        }
+        let mut result = Sent {
+            sent: Vec::new(),
+            due: Vec::new(),
+            dropped: Vec::new(),
+            max_in_flight: 0,
+        };
+        // When it ends, whose it is, and what it is.
+        let mut flights: Vec<(u64, usize, Due)> = Vec::new();
+        let mut now = START_NS;
+        while !paces.iter().all(|pace| pace.is_over(load)) {
+            if now >= START_NS.saturating_add(stop_ns) {
+                paces.iter_mut().for_each(Pace::stop);
+            }
+            for (number, pace) in paces.iter_mut().enumerate() {
+                while let Some(due) = pace.due(load, now) {
+                    result.sent.push((due.index, now - START_NS));
+                    result.due.push(due);
+                    flights.push((now + took_ns, number, due));
+                }
+            }
+            result.max_in_flight = result.max_in_flight.max(flights.len());
+            let ends = flights.iter().map(|flight| flight.0);
+            let next = paces.iter().map(|pace| pace.next_ns(load)).chain(ends);
+            let Some(next) = next.min().filter(|next| *next < u64::MAX) else {
+                break;
+            };
+            now = now.max(next);
+            flights.sort_by_key(|flight| flight.0);
+            while flights.first().is_some_and(|flight| flight.0 <= now) {
+                let (end_ns, number, due) = flights.remove(0);
+                paces[number].ended(load, due, end_ns, end_ns, now);
+            }
+        }
+        assert!(paces.iter().all(|pace| pace.is_over(load)));
+        result.dropped = paces.iter_mut().flat_map(Pace::take_dropped).collect();
+        result.dropped.sort_unstable();
+        result
+    }
+
+    fn sent(load: &Load<()>, took_ns: u64) -> Vec<(u32, u64)> {
+        drive(load, 1, took_ns, u64::MAX).sent
+    }
+
+    #[test]
+    fn what_is_sent_when() {
+        let alone = single_request_sessions;
+        let talks = || vec![0..3, 3..4, 4..6];
+        let think = Duration::from_nanos(5);
+        let thoughtful = |arrival| Load {
+            think,
+            ..load(talks(), arrival)
+        };
+        let table: &[(&str, Load<()>, &[(u32, u64)])] = &[
+            (
+                "closed, one at a time",
+                load(alone(3), closed(1, 0)),
+                &[(0, 0), (1, 10), (2, 20)],
+            ),
+            (
+                "closed, two slots",
+                load(alone(5), closed(2, 0)),
+                &[(0, 0), (1, 0), (2, 10), (3, 10), (4, 20)],
+            ),
+            (
+                "closed, more slots than sessions",
+                load(alone(2), closed(8, 0)),
+                &[(0, 0), (1, 0)],
+            ),
+            (
+                "a ramp begins slot by slot",
+                load(alone(6), closed(4, 12)),
+                &[(0, 0), (1, 3), (2, 6), (3, 9), (4, 10), (5, 13)],
+            ),
+            (
+                "turns follow one another after a think time, and sessions at once",
+                thoughtful(closed(1, 0)),
+                &[(0, 0), (1, 15), (2, 30), (3, 40), (4, 50), (5, 65)],
+            ),
+            (
+                "open, at set times whatever is in flight",
+                load(alone(4), open(&[0, 1, 2, 30], 8)),
+                &[(0, 0), (1, 1), (2, 2), (3, 30)],
+            ),
+            (
+                "open, waiting for room",
+                load(alone(4), open(&[0, 1, 2, 30], 2)),
+                &[(0, 0), (1, 1), (2, 10), (3, 30)],
+            ),
+            (
+                "open: conversations go on before others begin, if their turn is due",
+                thoughtful(open(&[0, 14, 15], 1)),
+                &[(0, 0), (3, 14), (1, 24), (4, 34), (2, 44), (5, 54)],
+            ),
+        ];
+        for (name, load, expected) in table {
+            assert_eq!(sent(load, 10), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_arrival_process_is_kept_to() {
+        for process in [
+            Process::Constant { rate: 1e6 },
+            Process::Poisson { rate: 1e6 },
+            Process::Gamma {
+                rate: 1e6,
+                burstiness: 0.3,
+            },
+        ] {
+            let offsets = offsets_ns(process, 3, 50, None).expect("a process");
+            let load = load(single_request_sessions(50), open(&offsets, 64));
+            let expected: Vec<(u32, u64)> = (0..).zip(offsets.iter().copied()).collect();
+            assert_eq!(sent(&load, 10), expected, "{process:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_late_from_when_there_was_room_for_it() {
+        let load = load(single_request_sessions(3), open(&[0, 1, 15], 1));
+        let driven = drive(&load, 1, 10, u64::MAX);
+        let times = |of: fn(&Due) -> Option<u64>| -> Vec<Option<u64>> {
+            let times = driven.due.iter().map(of);
+            times.map(|time| time.map(|time| time - START_NS)).collect()
+        };
+        assert_eq!(times(|due| due.intended_ns), [Some(0), Some(1), Some(15)]);
+        // The last one was due while the second was in flight, which ended at 20.
+        assert_eq!(times(|due| due.sendable_ns), [Some(0), Some(10), Some(20)]);
+
+        let closed = self::load(single_request_sessions(3), closed(2, 4));
+        let due = drive(&closed, 1, 10, u64::MAX).due;
+        assert!(due.iter().all(|due| due.intended_ns.is_none()));
+        let sendable: Vec<_> = due.iter().map(|due| due.sendable_ns).collect();
+        assert_eq!(sendable, [None, None, Some(START_NS + 10)]);
+    }
+
+    #[test]
+    fn an_end_drops_what_an_open_loop_owes_and_a_closed_loop_owes_nothing() {
+        let until = Some(Duration::from_nanos(25));
+        let drive = |load: Load<()>| {
+            let driven = drive(&Load { until, ..load }, 1, 10, u64::MAX);
+            let sent: Vec<u32> = driven.sent.iter().map(|sent| sent.0).collect();
+            (sent, driven.dropped)
+        };
+        let alone = || single_request_sessions(5);
+        let times = &[0, 1, 2, 3, 4];
+        assert_eq!(
+            drive(load(alone(), open(times, 1))),
+            (vec![0, 1, 2], vec![3, 4])
+        );
+        assert_eq!(
+            drive(load(alone(), open(times, 8))),
+            (vec![0, 1, 2, 3, 4], vec![])
+        );
+        assert_eq!(drive(load(alone(), closed(1, 0))), (vec![0, 1, 2], vec![]));
+        let talks = || vec![0..3, 3..6];
+        let thoughtful = |think, arrival| Load {
+            think: Duration::from_nanos(think),
+            ..load(talks(), arrival)
+        };
+        // A conversation that cannot begin is one request that was due.
+        assert_eq!(
+            drive(thoughtful(0, open(&[0, 0], 1))),
+            (vec![0, 1, 2], vec![3])
+        );
+        // A turn that is due and finds no room is dropped; what would follow it is not due.
+        assert_eq!(
+            drive(thoughtful(2, open(&[0, 0], 1))),
+            (vec![0, 3, 1], vec![4])
+        );
+        // Nor is one whose time comes after the end.
+        assert_eq!(
+            drive(thoughtful(20, open(&[0, 1], 8))),
+            (vec![0, 3], vec![])
+        );
+        assert_eq!(drive(thoughtful(20, closed(2, 0))), (vec![0, 3], vec![]));
+    }
+
+    #[test]
+    fn nothing_is_sent_after_a_stop() {
+        for arrival in [closed(2, 0), open(&[0, 0, 5, 15, 25], 2)] {
+            let load = load(vec![0..2, 2..3, 3..4, 4..5, 5..6], arrival);
+            let driven = drive(&load, 1, 10, 12);
+            assert!(driven.sent.len() >= 2 && driven.sent.len() < 6);
+            assert!(driven.sent.iter().all(|(_, at)| *at < 12));
+            assert!(driven.dropped.is_empty());
+        }
+    }
+
+    #[test]
+    fn parts_deal_out_slots_and_arrivals_and_share_sessions() {
+        let slots = |concurrency, of| -> Vec<u32> {
+            let load = load(single_request_sessions(20), closed(concurrency, 0));
+            (0..of)
+                .map(|number| Part { number, of }.slots(&load))
+                .collect()
+        };
+        assert_eq!(slots(10, 4), [3, 3, 2, 2]);
+        assert_eq!(slots(2, 4), [1, 1, 0, 0]);
+        assert_eq!(slots(100, 3), [7, 7, 6]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parts_together_send_everything_once(
+            parts in 1_u32..5,
+            lengths in proptest::collection::vec(1_u32..5, 1..30),
+            extra in 0_u32..6,
+            think in 0_u64..30,
+            took in 1_u64..40,
+            gap in 0_u64..20,
+            is_open: bool,
+        ) {
+            let in_flight = parts + extra;
+            let sessions: Vec<Range<u32>> = lengths
+                .iter()
+                .scan(0, |end, length| {
+                    *end += length;
+                    Some(*end - length..*end)
+                })
+                .collect();
+            let requests: u32 = lengths.iter().sum();
+            let offsets: Vec<u64> = (0..lengths.len() as u64).map(|n| n * gap).collect();
+            let arrival = if is_open { open(&offsets, in_flight) } else { closed(in_flight, gap) };
+            let load = Load { think: Duration::from_nanos(think), ..load(sessions.clone(), arrival) };
+            let driven = drive(&load, parts, took, u64::MAX);
+            let mut indices: Vec<u32> = driven.sent.iter().map(|sent| sent.0).collect();
+            indices.sort_unstable();
+            proptest::prop_assert_eq!(indices, (0..requests).collect::<Vec<_>>());
+            proptest::prop_assert!(driven.dropped.is_empty());
+            proptest::prop_assert!(driven.max_in_flight <= in_flight as usize);
+            let at = |index: u32| driven.sent.iter().find(|sent| sent.0 == index).map(|sent| sent.1);
+            for session in sessions {
+                for turn in session.start + 1..session.end {
+                    proptest::prop_assert!(at(turn) >= at(turn - 1).map(|at| at + took + think));
+                }
+            }
+        }
+    }
+}

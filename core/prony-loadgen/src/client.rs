@@ -49,8 +49,10 @@ struct Shared {
     /// The next session of a closed loop.
     next_session: Arc<AtomicU32>,
     stopped: AtomicBool,
-    /// All are ready to start.
+    /// All have their first connections.
     ready: Gate,
+    /// From then to the start.
+    settling: Duration,
     start_ns: OnceLock<u64>,
 }
 
@@ -84,7 +86,8 @@ impl Http {
     }
 
     /// Starts a load on threads of its own. Connections are made before the first request
-    /// is sent: what is measured is the engine, not the handshake.
+    /// is sent, and settle ([`settling_time`]): what is measured is the engine, not the
+    /// handshake.
     ///
     /// An error means that threads, pollers or as many sockets are not to be had, or that no
     /// certificate authority is known.
@@ -103,7 +106,14 @@ impl Http {
             None => None,
         };
         let shards = self.shards.max(1).min(max_in_flight.max(1));
+        let parts = (0..shards).map(|number| Part { number, of: shards });
+        let connections = parts.map(|part| first_connections(part, &load)).sum();
         let shared = Arc::new(Shared {
+            settling: match encryption {
+                None => settling_time(connections),
+                // The handshakes were with whoever accepted them.
+                Some(_) => Duration::ZERO,
+            },
             load,
             target: self.target.clone(),
             look_every: self.look_every,
@@ -139,6 +149,39 @@ impl Http {
         }
         Ok(running)
     }
+}
+
+/// Connections that a part of a load opens before the start.
+fn first_connections<R>(part: Part, load: &Load<R>) -> u32 {
+    let slots = part.slots(load);
+    if load.arrival.is_open() {
+        slots.min(SPARES)
+    } else {
+        slots
+    }
+}
+
+/// Idle connections that each shard of an open loop keeps ready for what comes next.
+const SPARES: u32 = 8;
+
+/// Time that `connections` without TLS are left alone before the first request is sent.
+///
+/// A connection is open for the client as soon as the other side's kernel has queued it,
+/// and nothing tells the client when the server accepts it. A server that is still accepting
+/// gets to the first requests late, and they alone would seem slow. Servers accept one
+/// connection after the other, so the pause grows with their number; how long is in
+/// `docs/load.md`. A single connection needs none. With TLS the handshake proves that the
+/// connection was accepted.
+pub fn settling_time(connections: u32) -> Duration {
+    const BASE: Duration = Duration::from_millis(10);
+    const EACH: Duration = Duration::from_micros(200);
+    const MAX: Duration = Duration::from_secs(2);
+    if connections < 2 {
+        return Duration::ZERO;
+    }
+    EACH.saturating_mul(connections)
+        .saturating_add(BASE)
+        .min(MAX)
 }
 
 /// Files that are open beside connections, and some for the runner.

@@ -3,7 +3,7 @@
 
 use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
-use prony_loadgen::client::Http;
+use prony_loadgen::client::{Http, settling_time};
 use prony_loadgen::load::{Arrival, Load, Usage, single_request_sessions};
 use prony_loadgen::target::{Prepared, Target};
 use prony_record::ErrorClass;
@@ -325,7 +325,7 @@ fn a_ramp_begins_slot_by_slot() {
         Load {
             arrival: Arrival::Closed {
                 concurrency: 4,
-                ramp: Duration::from_millis(40),
+                ramp: Duration::from_millis(200),
             },
             ..load(&server, 4, 32)
         },
@@ -336,7 +336,7 @@ fn a_ramp_begins_slot_by_slot() {
         .collect();
     sent.sort_unstable();
     assert!(
-        sent.windows(2).all(|pair| pair[1] - pair[0] > 5_000_000),
+        sent.windows(2).all(|pair| pair[1] - pair[0] > 25_000_000),
         "{sent:?}"
     );
 }
@@ -436,6 +436,29 @@ fn rare_looks_lose_nothing() {
         // Stamps are those of the arrivals all the same.
         assert!(usage.read_lag_ns.max() > 1_000_000);
     }
+}
+
+#[test]
+fn connections_settle_before_the_first_request() {
+    let server = Server::spawn(config()).expect("a server");
+    let first_after = |concurrency| {
+        let begin_ns = prony_loadgen::clock::now_ns();
+        let (exchanges, _) = run(
+            &http(&server),
+            Load {
+                arrival: closed(concurrency),
+                ..load(&server, 60, 2)
+            },
+        );
+        let first = exchanges.values().map(|it| it.seen.stamps.sent_ns).min();
+        u128::from(first.expect("requests") - begin_ns)
+    };
+    let settling = |connections| settling_time(connections).as_nanos();
+    assert!(first_after(50) >= settling(50));
+    assert!(settling(50) > settling(2) && settling(2) > 0);
+    assert_eq!(settling(1), 0);
+    // However many there are, it has an end.
+    assert_eq!(settling(u32::MAX), settling(1 << 20));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One thread of the client: its connections, and the loop that serves them.
 
-use super::Shared;
+use super::{SPARES, Shared, first_connections};
 use super::flight::{Flight, Job};
 use super::link::Link;
 use super::socket::{Socket, Stamper};
@@ -23,8 +23,6 @@ const CONNECT_LIMIT_NS: u64 = 10_000_000_000;
 /// A kept connection that ends sooner than this after a request was sent had
 /// been closed before the server saw the request.
 const STALE_WITHIN_NS: u64 = 10_000_000;
-/// Idle connections that each shard of an open loop keeps ready for what comes next.
-const SPARES: u32 = 8;
 /// Room for a read.
 const READ: usize = 64 << 10;
 
@@ -94,27 +92,19 @@ pub(super) fn run(shared: Arc<Shared>, part: Part, poller: Poller, reporter: Rep
 
 impl Shard {
     fn run(&mut self, part: Part) {
-        self.warm(self.first_connections(part));
+        self.warm(first_connections(part, &self.shared.load));
         self.shared.ready.wait();
-        let start_ns = *self.shared.start_ns.get_or_init(now_ns);
+        let settled_ns = || now_ns() + self.shared.settling.as_nanos() as u64;
+        let start_ns = *self.shared.start_ns.get_or_init(settled_ns);
         let cpu_ns = thread_cpu_ns();
         self.pace.start(&self.shared.load, start_ns);
         self.serve();
         let mut usage = std::mem::replace(&mut self.usage, Usage::new(1));
         usage.cpu_ns = thread_cpu_ns() - cpu_ns;
-        usage.wall_ns = now_ns() - start_ns;
+        // It may have been stopped before the start.
+        usage.wall_ns = now_ns().saturating_sub(start_ns);
         usage.dropped = self.pace.take_dropped();
         self.reporter.ended(usage);
-    }
-
-    /// The number of connections that are opened before the start.
-    fn first_connections(&self, part: Part) -> u32 {
-        let load = &self.shared.load;
-        let slots = part.slots(load);
-        match &load.arrival {
-            Arrival::Closed { .. } => slots,
-            Arrival::Open { .. } => slots.min(SPARES),
-        }
     }
 
     /// Opens connections and waits until they are open, or cannot be.

@@ -118,6 +118,13 @@ pub struct Usage {
     pub dropped: Vec<u32>,
 }
 
+impl Default for Usage {
+    /// Of a client with one shard that has done nothing.
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
 impl Usage {
     pub(crate) fn new(shards: u32) -> Self {
         let empty = || {

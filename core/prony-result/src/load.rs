@@ -26,6 +26,14 @@ pub struct Selfcheck {
     pub arrival_error_us: ErrorRange,
     /// Between the gap of two arrivals and that of their writes, either way.
     pub gap_error_us: ErrorRange,
+    /// From the client's stamp of sending to when the server had read the whole request, of
+    /// the first wave: requests that go out at the start, over new connections. Absent in
+    /// an open loop, which has no waves, and with one request in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_receipt_us: Option<ErrorRange>,
+    /// The same of all other requests; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later_receipt_us: Option<ErrorRange>,
     /// What the client did and needed.
     pub client: Client,
     /// Why times measured like this are not to be trusted; empty if they are.

@@ -118,6 +118,7 @@ pub async fn check(
         let _ = std::fs::remove_file(file);
     }
     let (mut first, mut arrivals, mut gaps, mut tokens) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let mut receipts = Vec::new();
     for (index, exchange) in &exchanges {
         if let Some(failed) = &exchange.seen.failed {
             return Err(format!(
@@ -129,6 +130,8 @@ pub async fn check(
         let entry = truth
             .get(index)
             .ok_or_else(|| format!("the truth server did not log request {index}"))?;
+        let sent_ns = exchange.seen.stamps.sent_ns;
+        receipts.push((sent_ns, apart(entry.received_ns, sent_ns)));
         let seen = seen(exchange, entry);
         tokens += seen.len() as u64;
         first.extend(seen.first().map(|(stamp, write)| apart(*stamp, *write)));
@@ -138,6 +141,7 @@ pub async fn check(
             (apart(second.0, first.0) - apart(second.1, first.1)).abs()
         }));
     }
+    let (first_receipt, later_receipt) = waves(arrival, receipts);
     let mut check = Selfcheck {
         arrival: prony_plan::words(arrival),
         concurrency: arrival.most_in_flight(),
@@ -147,11 +151,35 @@ pub async fn check(
         first_error_us: range(first),
         arrival_error_us: range(arrivals),
         gap_error_us: range(gaps),
+        first_receipt_us: first_receipt,
+        later_receipt_us: later_receipt,
         client: sending::client(&usage),
         invalid: Vec::new(),
     };
     check.invalid = reasons(&check);
     Ok(check)
+}
+
+/// Ranges of how long requests were on their way, of the first wave and of all others.
+/// `receipts` are when each was sent and how long it took, in nanoseconds.
+///
+/// The server's own reading counts and not its kernel's stamp: the kernel also stamps what
+/// comes over a connection that the server has not accepted yet, and just that is to be seen.
+fn waves(
+    arrival: Arrival,
+    mut receipts: Vec<(u64, i64)>,
+) -> (Option<ErrorRange>, Option<ErrorRange>) {
+    receipts.sort_unstable();
+    let wave = match arrival {
+        Arrival::Concurrency(concurrency @ 2..) => concurrency as usize,
+        _ => 0,
+    };
+    let later = receipts.split_off(wave.min(receipts.len()));
+    let range = |receipts: Vec<(u64, i64)>| {
+        let ns: Vec<i64> = receipts.into_iter().map(|receipt| receipt.1).collect();
+        (!ns.is_empty()).then(|| range(ns))
+    };
+    (range(receipts), range(later))
 }
 
 /// From nanoseconds.
@@ -187,6 +215,15 @@ fn reasons(check: &Selfcheck) -> Vec<String> {
         reasons.push(format!(
             "one request in a hundred was sent {late:.1} ms late or later"
         ));
+    }
+    if let (Some(first), Some(later)) = (check.first_receipt_us, check.later_receipt_us) {
+        let later_by = first.p50 - later.p50;
+        if later_by > WORST_GAP_US {
+            reasons.push(format!(
+                "the server had the first requests {later_by:.0} µs later than others, after \
+                 they were sent: it was still accepting connections"
+            ));
+        }
     }
     reasons
 }
@@ -304,5 +341,55 @@ async fn entries(log: &Path, requests: usize) -> Result<HashMap<u32, Entry>, Str
             return Ok(entries.collect());
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sent one after the other; the first `slow` took 5 ms longer.
+    fn receipts(requests: u64, slow: u64) -> Vec<(u64, i64)> {
+        let took = |nth| if nth < slow { 5_030_000 } else { 30_000 };
+        (0..requests).rev().map(|nth| (nth, took(nth))).collect()
+    }
+
+    fn check(arrival: Arrival, receipts: Vec<(u64, i64)>) -> Selfcheck {
+        let none = || range(Vec::new());
+        let (first_receipt_us, later_receipt_us) = waves(arrival, receipts);
+        Selfcheck {
+            arrival: prony_plan::words(arrival),
+            concurrency: arrival.most_in_flight(),
+            rate: None,
+            requests: 1,
+            tokens: 1,
+            first_error_us: none(),
+            arrival_error_us: none(),
+            gap_error_us: none(),
+            first_receipt_us,
+            later_receipt_us,
+            client: sending::client(&Usage::default()),
+            invalid: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_first_wave_that_comes_late_is_told() {
+        let eight = Arrival::Concurrency(8);
+        let late = check(eight, receipts(24, 8));
+        assert_eq!(late.first_receipt_us.map(|it| it.p50), Some(5030.0));
+        assert_eq!(late.later_receipt_us.map(|it| it.max), Some(30.0));
+        assert_eq!(reasons(&late).len(), 1);
+        assert_eq!(reasons(&check(eight, receipts(24, 0))), [""; 0]);
+        // All are late alike: that is the server.
+        assert_eq!(reasons(&check(eight, receipts(24, 24))), [""; 0]);
+        // There is nothing to compare with.
+        let only = check(eight, receipts(8, 8));
+        assert_eq!(only.later_receipt_us, None);
+        assert_eq!(reasons(&only), [""; 0]);
+        // One connection needs no settling, and an open loop has no waves.
+        let one = check(Arrival::Concurrency(1), receipts(24, 1));
+        assert_eq!(one.first_receipt_us, None);
+        assert_eq!(one.later_receipt_us.map(|it| it.max), Some(5030.0));
     }
 }

@@ -5,7 +5,7 @@ use crate::commands::{print_json, run::runtime};
 use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use clap::Args;
 use prony_config::Arrival;
-use prony_result::Selfcheck;
+use prony_result::{ErrorRange, Selfcheck};
 use prony_runner::selfcheck::{self, FIRST_MS, GAP_MS, TOKENS, Way};
 use std::path::PathBuf;
 
@@ -98,6 +98,8 @@ fn table(checks: &[Selfcheck]) -> String {
             tokens,
             arrival_error_us: arrivals,
             gap_error_us: gaps,
+            first_receipt_us,
+            later_receipt_us,
             client,
             invalid,
             ..
@@ -106,29 +108,34 @@ fn table(checks: &[Selfcheck]) -> String {
             "kernel" => "by the kernel",
             _ => "after each read",
         };
+        let range = |name: &str, it: ErrorRange| {
+            format!(
+                "  {name:<35} p50 {:.0} µs   p99 {:.0} µs   max {:.0} µs",
+                it.p50, it.p99, it.max
+            )
+        };
+        let receipt = |name: &str, it: &Option<ErrorRange>| it.map(|it| range(name, it));
         let lines = [
-            format!("{arrival}: {requests} requests, {tokens} tokens, stamped {stamps}"),
-            format!(
-                "  arrivals after the server's write   p50 {:.0} µs   p99 {:.0} µs   max {:.0} µs",
-                arrivals.p50, arrivals.p99, arrivals.max
-            ),
-            format!(
-                "  error of gaps between tokens        p50 {:.0} µs   p99 {:.0} µs   max {:.0} µs",
-                gaps.p50, gaps.p99, gaps.max
-            ),
-            format!(
+            Some(format!(
+                "{arrival}: {requests} requests, {tokens} tokens, stamped {stamps}"
+            )),
+            receipt("first requests read after sending", first_receipt_us),
+            receipt("later requests read after sending", later_receipt_us),
+            Some(range("arrivals after the server's write", *arrivals)),
+            Some(range("error of gaps between tokens", *gaps)),
+            Some(format!(
                 "  late in sending                     p90 {:.0} µs   p99 {:.0} µs",
                 client.send_delay_p90_ms * 1e3,
                 client.send_delay_p99_ms * 1e3
-            ),
-            format!(
-                "  processor time of the client        {:.1} % of a core",
+            )),
+            Some(format!(
+                "  CPU time of the client              {:.1} % of a core",
                 client.cpu_percent
-            ),
+            )),
         ];
         text.push('\n');
-        for line in lines {
-            text.push_str(&line);
+        for line in lines.iter().flatten() {
+            text.push_str(line);
             text.push('\n');
         }
         if invalid.is_empty() {

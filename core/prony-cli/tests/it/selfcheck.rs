@@ -29,6 +29,10 @@ fn every_token_is_held_against_its_write() {
     assert_eq!(check["arrival"], "concurrency 2");
     let count = |name: &str| check[name].as_u64().expect("a count");
     assert_eq!(count("tokens"), 64 * count("requests"));
+    for receipt in ["first_receipt_us", "later_receipt_us"] {
+        // No request is read before it is sent.
+        assert!(number(&check[receipt]["p50"]) > 0.0, "{check}");
+    }
     // How exact it is depends on the machine; that the code says so does not.
     let valid = is_told(check);
     said.exits(if valid { 0 } else { 6 });

@@ -1,9 +1,9 @@
 //! One thread of the client: its connections, and the loop that serves them.
 
-use super::{SPARES, Shared, first_connections};
 use super::flight::{Flight, Job};
 use super::link::Link;
 use super::socket::{Socket, Stamper};
+use super::{SPARES, Shared, first_connections};
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::load::{Arrival, Reporter, Usage};
 use crate::pace::{Pace, Part};

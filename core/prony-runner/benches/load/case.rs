@@ -8,7 +8,6 @@ use prony_loadgen::load::{Arrival, Load, single_request_sessions};
 use prony_loadgen::target::{Prepared, Target};
 use prony_truth_server::{Config, Entry, Identity, Log, Server};
 use rustix::time::{ClockId, clock_gettime};
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +69,27 @@ impl Case {
         Self {
             name: "64 streams, 50/10 ms, HTTPS",
             tls: true,
+            ..PLAIN
+        },
+    ];
+
+    /// Those that are about the way of requests to the server.
+    pub(crate) const WAVES: &[Self] = &[
+        Self {
+            name: "512 streams, 4 waves",
+            streams: 512,
+            answers: 4,
+            tokens: 8,
+            gap_ms: 20,
+            ..PLAIN
+        },
+        Self {
+            name: "4096 streams, 3 waves",
+            streams: 4096,
+            answers: 3,
+            tokens: 2,
+            first_ms: 500,
+            gap_ms: 500,
             ..PLAIN
         },
     ];
@@ -146,6 +166,7 @@ impl Case {
 pub(crate) fn serve(case: &str) {
     let case = std::iter::once(&Case::FIREHOSE)
         .chain(Case::PACED)
+        .chain(Case::WAVES)
         .find(|it| it.name == case)
         .unwrap();
     let mut config = case.config();
@@ -189,6 +210,27 @@ pub(crate) struct Measured {
     /// 99th percentile of what gaps between tokens are off the gaps between the server's
     /// writes, in microseconds.
     pub(crate) gap_p99_us: f64,
+    /// Time from the client's stamp of sending to the server's having read the request, in
+    /// microseconds: of the first request of each stream, and of all others, if there are any.
+    pub(crate) receipts: (Receipts, Option<Receipts>),
+}
+
+/// How long requests were on their way, in microseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Receipts {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+impl Receipts {
+    fn new(mut us: Vec<f64>) -> Option<Self> {
+        us.sort_unstable_by(f64::total_cmp);
+        let at = |share: usize| us.get(us.len() * share / 100).copied();
+        Some(Self {
+            p50: at(50)?,
+            p99: at(99)?,
+        })
+    }
 }
 
 /// What came back of a request.
@@ -197,6 +239,8 @@ pub(crate) struct Seen {
     /// For each read, where it ends in `bytes`, and its stamp.
     pub(crate) reads: Vec<(usize, u64)>,
     pub(crate) stream: u32,
+    /// When sending began.
+    pub(crate) sent_ns: u64,
 }
 
 impl Client {
@@ -214,7 +258,7 @@ impl Client {
         let look = match self {
             Self::Reference => {
                 let (seen, wall_ns, cpu_ns) = reference::run(case, &server.url);
-                return measured(case, &seen, server, wall_ns, cpu_ns);
+                return measured(case, seen, server, wall_ns, cpu_ns);
             }
             Self::Prony => Duration::ZERO,
             Self::PronyBatched => Duration::from_millis(1),
@@ -228,9 +272,10 @@ impl Client {
                 reads: ends.zip(exchange.seen.reads_ns).collect(),
                 bytes: exchange.body,
                 stream: index % case.streams,
+                sent_ns: exchange.seen.stamps.sent_ns,
             }
         });
-        measured(case, &seen.collect::<Vec<_>>(), server, wall_ns, cpu_ns)
+        measured(case, seen.collect(), server, wall_ns, cpu_ns)
     }
 }
 
@@ -256,17 +301,28 @@ pub(crate) fn record(
 
 fn measured(
     case: &Case,
-    seen: &[Seen],
+    mut seen: Vec<Seen>,
     server: &mut crate::Server,
     wall_ns: u64,
     cpu_ns: u64,
 ) -> Measured {
     assert_eq!(seen.len(), (case.streams * case.answers) as usize);
     let (mut first, mut gaps) = (0.0, Vec::new());
+    let (mut early, mut later) = (Vec::new(), Vec::new());
     if case.is_paced() {
-        let truth = server.entries(seen.len());
-        for seen in seen {
-            let tokens = tokens(seen, &truth[&seen.stream]);
+        let mut truth = server.entries(seen.len());
+        // The answers of a stream, in order.
+        truth.sort_by_key(|it| (stream(it), it.received_ns));
+        seen.sort_by_key(|it| (it.stream, it.sent_ns));
+        for (nth, (seen, entry)) in seen.iter().zip(&truth).enumerate() {
+            assert_eq!(seen.stream, stream(entry));
+            let receipt = apart(entry.received_ns, seen.sent_ns);
+            if nth % case.answers as usize == 0 {
+                early.push(receipt);
+            } else {
+                later.push(receipt);
+            }
+            let tokens = tokens(seen, entry);
             assert_eq!(tokens.len(), case.tokens as usize);
             let late: Vec<f64> = tokens
                 .iter()
@@ -283,6 +339,10 @@ fn measured(
         cpu_ns,
         first_us: first / seen.len() as f64,
         gap_p99_us: gaps.get(gaps.len() * 99 / 100).copied().unwrap_or_default(),
+        receipts: (
+            Receipts::new(early).unwrap_or_default(),
+            Receipts::new(later),
+        ),
     }
 }
 
@@ -307,11 +367,9 @@ fn apart(to: u64, from: u64) -> f64 {
     to.wrapping_sub(from).cast_signed() as f64 / 1e3
 }
 
-/// Those that the server's process tells, by their streams.
-pub(crate) fn entries(json: &str) -> HashMap<u32, Entry> {
-    let entries: Vec<Entry> = serde_json::from_str(json).unwrap();
-    let stream = |entry: &Entry| entry.id.as_ref().unwrap().parse().unwrap();
-    entries.into_iter().map(|it| (stream(&it), it)).collect()
+/// The stream that an answer belongs to.
+fn stream(entry: &Entry) -> u32 {
+    entry.id.as_ref().unwrap().parse().unwrap()
 }
 
 /// Processor time of this process so far, in nanoseconds.

@@ -17,7 +17,6 @@ mod table;
 
 use case::{Case, Client, Measured};
 use prony_truth_server::Entry;
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -67,7 +66,7 @@ fn main() {
 }
 
 fn paced(options: &Options, table: &mut Table) {
-    for case in Case::PACED {
+    for case in Case::PACED.iter().chain(Case::WAVES) {
         let mut server = Server::start(case);
         let mut all: Vec<(Client, Vec<Measured>)> =
             case.clients().iter().map(|it| (*it, Vec::new())).collect();
@@ -79,7 +78,11 @@ fn paced(options: &Options, table: &mut Table) {
                 measured.push(client.run(case, &mut server));
             }
         }
-        table.paced(case, &all);
+        if case.answers > 1 {
+            table.waves(case, &all);
+        } else {
+            table.paced(case, &all);
+        }
     }
 }
 
@@ -131,13 +134,14 @@ impl Server {
     }
 
     /// What it did for so many requests since it was last asked.
-    pub(crate) fn entries(&mut self, requests: usize) -> HashMap<u32, Entry> {
-        let mut entries = HashMap::new();
+    pub(crate) fn entries(&mut self, requests: usize) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::new();
         // The log of an answer is written after its last byte.
         while entries.len() < requests {
             std::thread::sleep(std::time::Duration::from_millis(10));
             writeln!(self.child.stdin.as_mut().unwrap()).unwrap();
-            entries.extend(case::entries(&self.lines.next().unwrap().unwrap()));
+            let line = self.lines.next().unwrap().unwrap();
+            entries.extend(serde_json::from_str::<Vec<Entry>>(&line).unwrap());
         }
         entries
     }

@@ -3,6 +3,7 @@
 //! looking for the ends of events. It knows nothing of HTTP but how these answers end.
 
 use crate::case::{Case, Seen, cpu_ns};
+use prony_loadgen::client::settling_time;
 use prony_loadgen::clock::now_ns;
 use prony_poll::{Events, Interest, Poller};
 use std::io::{ErrorKind, Write as _};
@@ -13,6 +14,8 @@ struct Stream {
     socket: TcpStream,
     request: Vec<u8>,
     left: u32,
+    /// When the request in progress was sent.
+    sent_ns: u64,
     bytes: Vec<u8>,
     /// For each read, where it ends and its stamp.
     reads: Vec<(usize, u64)>,
@@ -38,14 +41,17 @@ pub(crate) fn run(case: &Case, url: &str) -> (Vec<Seen>, u64, u64) {
                 socket,
                 request: request(case, address, index),
                 left: case.answers,
+                sent_ns: 0,
                 bytes: Vec::new(),
                 reads: Vec::new(),
                 events: 0,
             }
         })
         .collect();
+    std::thread::sleep(settling_time(case.streams));
     let (began, cpu) = (now_ns(), cpu_ns());
     for stream in &mut streams {
+        stream.sent_ns = now_ns();
         stream.socket.write_all(&stream.request).unwrap();
     }
     let mut events = Events::with_capacity(1024);
@@ -73,12 +79,14 @@ pub(crate) fn run(case: &Case, url: &str) -> (Vec<Seen>, u64, u64) {
                     bytes: std::mem::take(&mut stream.bytes),
                     reads: std::mem::take(&mut stream.reads),
                     stream: event.token as u32,
+                    sent_ns: stream.sent_ns,
                 });
                 assert!(stream.events >= u64::from(case.tokens));
                 stream.left -= 1;
                 if stream.left == 0 {
                     open -= 1;
                 } else {
+                    stream.sent_ns = now_ns();
                     stream.socket.write_all(&stream.request).unwrap();
                 }
             }

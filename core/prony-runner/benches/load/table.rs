@@ -1,6 +1,6 @@
 //! What is printed: medians of all turns, and their ratio to the reference's.
 
-use crate::case::{Case, Client, Measured};
+use crate::case::{Case, Client, Measured, Receipts};
 use std::fmt::Write as _;
 
 #[derive(Default)]
@@ -101,6 +101,38 @@ impl Table {
             self.json.push(serde_json::json!({
                 "case": case.name, "client": client.name(), "ttft_error_mean_us": first,
                 "itl_error_p99_us": gap, "cpu_s_per_million": cpu,
+            }));
+        }
+    }
+
+    /// The way of requests to the server.
+    pub(crate) fn waves(&mut self, case: &Case, all: &[(Client, Vec<Measured>)]) {
+        let _ = write!(
+            self.text,
+            "\n| {} | first requests read after sending, p50 | p99 | later requests, p50 | p99 |\n\
+             |---|---|---|---|---|\n",
+            case.name
+        );
+        for (client, turns) in all {
+            let of = |part: fn(&Measured) -> f64| median(turns.iter().map(part));
+            let first = (of(|it| it.receipts.0.p50), of(|it| it.receipts.0.p99));
+            let later = |of: fn(Receipts) -> f64| {
+                median(turns.iter().filter_map(|it| it.receipts.1).map(of))
+            };
+            let later = (later(|it| it.p50), later(|it| it.p99));
+            let _ = writeln!(
+                self.text,
+                "| {} | {:.0} µs | {:.0} µs | {:.0} µs | {:.0} µs |",
+                client.name(),
+                first.0,
+                first.1,
+                later.0,
+                later.1
+            );
+            self.json.push(serde_json::json!({
+                "case": case.name, "client": client.name(),
+                "first_receipt_p50_us": first.0, "first_receipt_p99_us": first.1,
+                "later_receipt_p50_us": later.0, "later_receipt_p99_us": later.1,
             }));
         }
     }

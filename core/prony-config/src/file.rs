@@ -205,11 +205,13 @@ pub(crate) struct MeasureEntry {
     pub requests: Option<u32>,
     /// When requests are sent: `concurrency: 1` unless given.
     pub arrival: Arrival,
-    /// Threads of the load client: 1 unless given, and at most one for each request in
-    /// flight. Each has its own share of them. More are of use only where one is too busy,
+    /// Threads of the load client, at most one for each request in flight: unless given one
+    /// for each 2,048 requests in flight, and at most a quarter of the machine's cores. Each
+    /// has its own share of the requests. More are of use only where they are too busy,
     /// which results say, and not for engines inside a process.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
-    pub shards: u32,
+    pub shards: Option<u32>,
     /// For how long requests are sent; those in flight then are waited for. Without it
     /// all `requests` are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,7 +237,7 @@ impl Default for MeasureEntry {
             after: Vec::new(),
             requests: None,
             arrival: Arrival::default(),
-            shards: 1,
+            shards: None,
             duration: None,
             cache: None,
             timeout: None,

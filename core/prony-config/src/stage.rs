@@ -150,8 +150,8 @@ pub struct Measure {
     pub requests: u32,
     /// When requests are sent.
     pub arrival: Arrival,
-    /// Threads of the load client.
-    pub shards: u32,
+    /// Threads of the load client; `None`: as many as the load needs.
+    pub shards: Option<u32>,
     /// No request is sent later than this after the first.
     pub duration: Option<Duration>,
     /// Whether engines may answer from their prefix caches; `None` if the pipeline does not

@@ -8,6 +8,7 @@
 mod flight;
 mod gate;
 mod link;
+mod look;
 mod shard;
 mod socket;
 

@@ -110,6 +110,10 @@ pub struct Usage {
     pub stamped_by_kernel: u64,
     /// Read lag: from the stamp to the end of the read, in nanoseconds.
     pub read_lag_ns: Histogram<u64>,
+    /// How long the first byte of each read may have waited for it at most, in nanoseconds:
+    /// since the client had last seen that nothing more was there. Empty where that is not
+    /// known: of pipes.
+    pub unseen_ns: Histogram<u64>,
     /// Send lag: from when a request could have been sent, being due and there being room
     /// for it, to its sending, in nanoseconds.
     pub send_lag_ns: Histogram<u64>,
@@ -138,6 +142,7 @@ impl Usage {
             reads: 0,
             stamped_by_kernel: 0,
             read_lag_ns: empty(),
+            unseen_ns: empty(),
             send_lag_ns: empty(),
             dropped: Vec::new(),
         }
@@ -157,6 +162,7 @@ impl Usage {
         self.stamped_by_kernel += other.stamped_by_kernel;
         // Both have the same bounds.
         let _ = self.read_lag_ns.add(&other.read_lag_ns);
+        let _ = self.unseen_ns.add(&other.unseen_ns);
         let _ = self.send_lag_ns.add(&other.send_lag_ns);
         self.shards += other.shards;
         self.dropped.extend(&other.dropped);

@@ -438,6 +438,42 @@ fn rare_looks_lose_nothing() {
     }
 }
 
+/// What it is that makes tokens share a stamp: the server's writes, or a client that looks
+/// too seldom.
+#[test]
+fn the_client_knows_what_it_may_not_have_seen() {
+    let seen = |coalesce, look_ms| {
+        let server = Server::spawn(Config {
+            coalesce,
+            inter_token_latency: Duration::from_millis(2),
+            ..config()
+        });
+        let server = server.expect("a server");
+        let http = Http {
+            look_every: Duration::from_millis(look_ms),
+            ..http(&server)
+        };
+        let (exchanges, usage) = run(
+            &http,
+            Load {
+                arrival: closed(4),
+                ..load(&server, 8, 64)
+            },
+        );
+        let reads = exchanges.values().map(|it| it.seen.reads_ns.len()).sum();
+        assert_eq!(bodies(exchanges).len(), 8);
+        let reads: usize = reads;
+        assert!(reads < 8 * 40, "tokens came together: {reads}");
+        usage.unseen_ns.value_at_quantile(0.5)
+    };
+    // Writes are 32 ms apart, and each is read when it comes.
+    assert!(seen(16, 0) < 16_000_000);
+    if cfg!(target_os = "linux") {
+        // Each token has its write, and those of 32 ms are read together.
+        assert!(seen(1, 32) > 16_000_000);
+    }
+}
+
 #[test]
 fn connections_settle_before_the_first_request() {
     let server = Server::spawn(config()).expect("a server");

@@ -190,6 +190,8 @@ pub fn cadence(records: &[&Record]) -> Cadence {
         let stalls = gaps.iter().filter(|gap| **gap > limit);
         stalls.fold(0.0, |sum, gap| sum + gap) / all
     });
+    let shared = gaps.iter().take_while(|gap| **gap <= 0.0).count();
+    let shared_stamp_share = (!gaps.is_empty()).then(|| shared as f64 / gaps.len() as f64);
     let (mut arrivals, mut tokens) = (0, 0);
     for record in good() {
         let Some(count) = record.output_tokens else {
@@ -207,6 +209,7 @@ pub fn cadence(records: &[&Record]) -> Cadence {
         time_to_tokens_ms: TOKENS.into_iter().filter_map(to_tokens).collect(),
         stall_ratio,
         arrivals_per_token: (tokens > 0).then(|| arrivals as f64 / tokens as f64),
+        shared_stamp_share,
     }
 }
 

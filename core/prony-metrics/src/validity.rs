@@ -1,5 +1,5 @@
-//! Whether numbers are of the engine, or of the client that measured it, and of the state
-//! of the engine that was to be measured.
+//! Validity: numbers are of the engine and not of the client that measured it, and of the
+//! state of the engine that was to be measured.
 
 use crate::cache;
 use prony_result::{Cache, Client, EngineResult};
@@ -9,6 +9,13 @@ pub const BUSY_PERCENT: f64 = 90.0;
 /// Sends later than this are late, if they also are more than this share of the latency.
 const LATE_MS: f64 = 5.0;
 const LATE_SHARE: f64 = 0.1;
+/// More arrivals that share a stamp than this share of all change percentiles of gaps.
+const SHARED: f64 = 0.1;
+/// Looks at the sockets further apart than this share of the gaps that were seen hide gaps, ...
+const UNSEEN_SHARE: f64 = 0.5;
+/// ... if they are further apart than this too. A client with many streams looks each
+/// millisecond by choice, which hides no more than that.
+const UNSEEN_MS: f64 = 2.0;
 /// A stage shorter than this says nothing of how busy the client was.
 const SHORTEST_S: f64 = 0.5;
 
@@ -24,7 +31,7 @@ pub fn reasons(engine: &EngineResult, stated: Option<Cache>) -> Vec<String> {
 /// Why the numbers may be the client's.
 ///
 /// Client-side delay must not pass for the engine's: a run in which the client could not
-/// send when it should have, or had no processor time left, is not a measurement of the
+/// send when it should have, or had no CPU time left, is not a measurement of the
 /// engine. The 90th percentile counts, so that one hiccup of the machine does not.
 fn of_client(engine: &EngineResult) -> Vec<String> {
     let Some(client) = &engine.client else {
@@ -47,5 +54,130 @@ fn of_client(engine: &EngineResult) -> Vec<String> {
             "one request in ten was sent {send_delay_p90_ms:.1} ms late or later, against a median latency of {latency:.1} ms"
         ));
     }
+    reasons.extend(of_shared_stamps(engine, client));
     reasons
+}
+
+/// Why gaps between tokens, and times to first tokens, may be those of the client's looks.
+///
+/// A stamp belongs to a read. Tokens that one read brings share the stamp of the last, even
+/// if they were sent apart: then gaps of 0 and gaps as long as the client's absence take the
+/// place of the engine's. Mostly it is the engine that sends several tokens in one write,
+/// which is no fault of anybody's. The client tells these apart by what it knows of itself:
+/// the tokens of a read came since it had last seen that nothing more was there. If that was
+/// a moment ago, against the gaps between reads that brought something, they were sent
+/// together. If it was as long ago as such a gap, the gaps are its own: a client that gets
+/// round to a stream every 100 ms sees gaps of 100 ms, whatever was sent.
+///
+/// Their mean is that of all gaps over the share of those that are none, since what is not
+/// seen between tokens is seen between reads.
+fn of_shared_stamps(engine: &EngineResult, client: &Client) -> Option<String> {
+    let shared = engine.cadence.shared_stamp_share?;
+    let unseen_ms = client.unseen_p50_ms?;
+    let gap_ms = if shared < 1.0 {
+        engine.inter_token_latency_ms?.mean / (1.0 - shared)
+    } else {
+        // Each answer came in one read.
+        engine.request_latency_ms?.mean
+    };
+    let is_blind = unseen_ms > UNSEEN_MS && unseen_ms > gap_ms * UNSEEN_SHARE;
+    (shared > SHARED && is_blind).then(|| {
+        format!(
+            "{:.0} % of tokens share the stamp of the token before, and the client saw \
+             their streams only every {unseen_ms:.1} ms, against gaps of {gap_ms:.1} ms: \
+             times of tokens may be its own (more `shards`, or fewer requests in flight)",
+            shared * 100.0
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::answered;
+    use crate::summary;
+    use prony_record::{Arrival, Record};
+
+    /// A client that looked at its sockets so often, by the median.
+    fn client(unseen_p50_ms: Option<f64>) -> Client {
+        Client {
+            stamps: "kernel".to_owned(),
+            shards: Some(1),
+            reads: 100,
+            read_delay_p99_ms: 0.1,
+            unseen_p50_ms,
+            send_delay_p90_ms: 0.0,
+            send_delay_p99_ms: 0.0,
+            cpu_percent: 50.0,
+            dropped: 0,
+        }
+    }
+
+    /// Reasons for an answer whose 64 tokens are due `gap_ms` apart, written `in_a_write`
+    /// together, to a client that gets round to reading every `look_ms`.
+    fn reasons_of(gap_ms: f64, in_a_write: u32, look_ms: f64) -> Vec<String> {
+        let stamp = |token: u32| {
+            let written = f64::from(token / in_a_write * in_a_write) * gap_ms;
+            // The read after it has the stamp of the last write before the read.
+            let read = ((written / look_ms).floor() + 1.0) * look_ms;
+            let writes = gap_ms * f64::from(in_a_write);
+            let last = ((read - 1e-9) / writes).floor() * writes;
+            (last.max(written) * 1e6) as u64
+        };
+        let record = Record {
+            arrivals: (0..64).map(|token| Arrival(stamp(token), 1)).collect(),
+            ..answered("x", 64)
+        };
+        let mut engine = summary::engine("e", &[&record], &[], 1);
+        engine.client = Some(client(Some(look_ms)));
+        reasons(&engine, None)
+    }
+
+    #[test]
+    fn tokens_that_the_client_read_together_are_told_from_those_that_were_sent_together() {
+        let nothing = [""; 0];
+        // One token a write, read in time.
+        assert_eq!(reasons_of(20.0, 1, 0.1), nothing);
+        assert_eq!(reasons_of(20.0, 1, 1.0), nothing);
+        // Several in a write, read in time: the engine's doing.
+        assert_eq!(reasons_of(20.0, 8, 0.1), nothing);
+        assert_eq!(reasons_of(2.0, 4, 1.0), nothing);
+        // All at once, as fast as can be, to a client that looks each millisecond.
+        assert_eq!(reasons_of(0.001, 8, 1.0), nothing);
+        // Read too seldom, whatever was sent.
+        for (gap_ms, in_a_write, look_ms) in [
+            (20.0, 1, 200.0),
+            (20.0, 1, 45.0),
+            (1.0, 1, 2.5),
+            (20.0, 2, 200.0),
+        ] {
+            let reasons = reasons_of(gap_ms, in_a_write, look_ms);
+            assert_eq!(reasons.len(), 1, "{gap_ms} {in_a_write} {look_ms}");
+            assert!(reasons[0].contains("share the stamp"), "{reasons:?}");
+        }
+        // The whole answer in one read.
+        assert_eq!(reasons_of(20.0, 1, 5000.0).len(), 1);
+    }
+
+    #[test]
+    fn late_reads_do_no_harm_where_every_token_has_its_stamp() {
+        let record = Record {
+            arrivals: (0..64).map(|token| Arrival(token * 1_000_000, 1)).collect(),
+            ..answered("x", 64)
+        };
+        let mut engine = summary::engine("e", &[&record], &[], 1);
+        engine.client = Some(client(Some(30.0)));
+        assert_eq!(reasons(&engine, None), [""; 0]);
+    }
+
+    #[test]
+    fn a_client_that_does_not_tell_is_not_judged() {
+        let record = Record {
+            arrivals: (0..64).map(|token| Arrival(token / 8, 1)).collect(),
+            ..answered("x", 64)
+        };
+        let mut engine = summary::engine("e", &[&record], &[], 1);
+        engine.client = Some(client(None));
+        assert_eq!(reasons(&engine, None), [""; 0]);
+    }
 }

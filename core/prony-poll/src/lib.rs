@@ -74,6 +74,11 @@ impl Events {
         }
     }
 
+    /// Whether the last wait brought as many as there is room for: there may be more.
+    pub fn is_full(&self) -> bool {
+        self.raw.len() == self.raw.capacity()
+    }
+
     /// What happened during the last wait.
     pub fn iter(&self) -> impl Iterator<Item = Event> {
         self.raw.iter().filter_map(system::read)

@@ -163,6 +163,10 @@ pub struct Cadence {
     /// Arrivals of text for each output token: below 1 an engine sends several tokens at a
     /// time. Absent where an engine does not count tokens.
     pub arrivals_per_token: Option<f64>,
+    /// Share of arrivals that one read brought together with the arrival before, so that they
+    /// have its stamp; 0 to 1, the first arrivals of requests left out. Absent without gaps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_stamp_share: Option<f64>,
 }
 
 /// A distribution. Percentiles are of type 7, and absent where there are too few samples:

@@ -108,15 +108,22 @@ pub struct Client {
     /// Who stamped arrivals, at least 99 in 100: `kernel`, when a segment came from the
     /// network; else `read`, right after reading it, which is later the busier the client is.
     pub stamps: String,
+    /// Its threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u32>,
     /// Reads that brought bytes.
     pub reads: u64,
     /// From the stamp to the end of the read, 99th percentile.
     pub read_delay_p99_ms: f64,
+    /// How long the first byte of a read may have waited for it at most, median: since the
+    /// client last saw that nothing more was there. Absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen_p50_ms: Option<f64>,
     /// From when a request could have been sent to its sending, 90th percentile.
     pub send_delay_p90_ms: f64,
     /// The same, 99th percentile.
     pub send_delay_p99_ms: f64,
-    /// Processor time in percent of the cores that it may use, one for each of its threads.
+    /// CPU time in percent of the cores that it may use, one for each of its threads.
     pub cpu_percent: f64,
     /// Requests of an open loop that were due and never sent, because the stage ended.
     pub dropped: u64,
@@ -132,8 +139,13 @@ impl Client {
             } else {
                 "read".to_owned()
             },
+            shards: self.shards.max(other.shards),
             reads: self.reads + other.reads,
             read_delay_p99_ms: self.read_delay_p99_ms.max(other.read_delay_p99_ms),
+            unseen_p50_ms: match (self.unseen_p50_ms, other.unseen_p50_ms) {
+                (Some(one), Some(other)) => Some(one.max(other)),
+                (one, other) => one.or(other),
+            },
             send_delay_p90_ms: self.send_delay_p90_ms.max(other.send_delay_p90_ms),
             send_delay_p99_ms: self.send_delay_p99_ms.max(other.send_delay_p99_ms),
             cpu_percent: self.cpu_percent.max(other.cpu_percent),

@@ -44,8 +44,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Way {
     /// When requests are sent.
     pub arrival: Arrival,
-    /// Threads that send them.
-    pub shards: u32,
+    /// Threads that send them, if that is not for prony to choose.
+    pub shards: Option<u32>,
 }
 
 /// The ways of sending of a pipeline, each once. How fast a recording is replayed is not
@@ -285,7 +285,7 @@ async fn send(
     };
     let http = Http {
         target,
-        shards,
+        shards: sending::shards(shards, arrival, sending::cores()),
         look_every: sending::look_every(arrival),
     };
     let mut running = http.start(load).map_err(|error| error.to_string())?;

@@ -79,6 +79,23 @@ pub fn look_every(said: Said) -> Duration {
     }
 }
 
+/// Threads of the load client: as many as the pipeline `asked` for, or one for each 2,048
+/// requests in flight, at most a quarter of the machine's `cores`.
+///
+/// One thread reads some 3.5 million tokens a second, so it is right for nearly every load.
+/// Thousands of streams are another matter, since each of their tokens is a read of its own.
+/// The cores are first of all for the engine, which mostly runs on the same machine.
+pub fn shards(asked: Option<u32>, arrival: Said, cores: usize) -> u32 {
+    const STREAMS: u32 = 2048;
+    let most = u32::try_from(cores / 4).unwrap_or(u32::MAX).max(1);
+    asked.unwrap_or_else(|| arrival.most_in_flight().div_ceil(STREAMS).clamp(1, most))
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What a result says of the client.
 pub fn client(usage: &Usage) -> Client {
     let ms = |ns: u64| ns as f64 / 1e6;
@@ -86,8 +103,11 @@ pub fn client(usage: &Usage) -> Client {
     let cores = u64::from(usage.shards) * usage.wall_ns.max(1);
     Client {
         stamps: if by_kernel { "kernel" } else { "read" }.to_owned(),
+        shards: Some(usage.shards),
         reads: usage.reads,
         read_delay_p99_ms: ms(usage.read_lag_ns.value_at_quantile(0.99)),
+        unseen_p50_ms: (!usage.unseen_ns.is_empty())
+            .then(|| ms(usage.unseen_ns.value_at_quantile(0.5))),
         send_delay_p90_ms: ms(usage.send_lag_ns.value_at_quantile(0.9)),
         send_delay_p99_ms: ms(usage.send_lag_ns.value_at_quantile(0.99)),
         cpu_percent: usage.cpu_ns as f64 * 100.0 / cores as f64,
@@ -177,6 +197,18 @@ mod tests {
         assert_eq!(sent(1.0, Some(3_000)), [0, 500]);
         let mut sessions = vec![0..1, 1..2];
         assert!(arrival(replay(1.0), 7, &mut sessions, None, |_| None).is_err());
+    }
+
+    #[test]
+    fn shards_are_chosen_by_streams_and_cores_unless_given() {
+        let chosen = |streams, cores| shards(None, Said::Concurrency(streams), cores);
+        assert_eq!(chosen(1, 64), 1);
+        assert_eq!(chosen(2048, 64), 1);
+        assert_eq!(chosen(2049, 64), 2);
+        assert_eq!(chosen(8192, 64), 4);
+        assert_eq!(chosen(8192, 8), 2);
+        assert_eq!(chosen(8192, 2), 1);
+        assert_eq!(shards(Some(3), Said::Concurrency(1), 2), 3);
     }
 
     #[test]

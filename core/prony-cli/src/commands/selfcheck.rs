@@ -39,7 +39,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             .iter()
             .map(|concurrency| Way {
                 arrival: Arrival::Concurrency(*concurrency),
-                shards: 1,
+                shards: None,
             })
             .collect(),
         Some(source) => {

@@ -2,6 +2,7 @@
 
 use super::flight::{Flight, Job};
 use super::link::Link;
+use super::look::Looks;
 use super::socket::{Socket, Stamper};
 use super::{SPARES, Shared, first_connections};
 use crate::clock::{now_ns, thread_cpu_ns};
@@ -64,6 +65,7 @@ struct Shard {
     pace: Pace,
     /// The last address that worked.
     address: usize,
+    looks: Looks,
     usage: Usage,
 }
 
@@ -85,6 +87,7 @@ pub(super) fn run(shared: Arc<Shared>, part: Part, poller: Poller, reporter: Rep
         generation: 0,
         limits: BinaryHeap::new(),
         address: 0,
+        looks: Looks::new(now_ns()),
         usage: Usage::new(1),
     };
     this.run(part);
@@ -161,15 +164,24 @@ impl Shard {
     fn wait(&mut self, events: &mut Events) {
         let limit = self.limits.peek().map_or(u64::MAX, |limit| limit.0.0);
         let next = self.pace.next_ns(&self.shared.load).min(limit);
+        let before_ns = now_ns();
         let timeout =
-            (next < u64::MAX).then(|| Duration::from_nanos(next.saturating_sub(now_ns())));
+            (next < u64::MAX).then(|| Duration::from_nanos(next.saturating_sub(before_ns)));
         if let Err(error) = self.poller.wait(events, timeout) {
             tracing::error!("waiting for sockets: {error}");
             std::thread::sleep(Duration::from_millis(1));
         }
+        let since_ns = self.looks.waited(before_ns, now_ns(), events.is_full());
         self.stamper.refresh();
+        let reads = self.usage.reads;
         for event in events.iter() {
             self.happened(event);
+        }
+        let reads = self.usage.reads - reads;
+        if reads > 0 {
+            // Once for all, so that a read costs no more: of the first ones it is too much.
+            let unseen_ns = now_ns().saturating_sub(since_ns);
+            self.usage.unseen_ns.saturating_record_n(unseen_ns, reads);
         }
         self.expire();
     }

@@ -37,8 +37,8 @@ pub(super) struct Batch<'s> {
     pub(super) count: u32,
     /// When they are sent.
     pub(super) arrival: prony_config::Arrival,
-    /// Threads that send them.
-    pub(super) shards: u32,
+    /// Threads that send them, if the pipeline says.
+    pub(super) shards: Option<u32>,
     /// For how long.
     pub(super) duration: Option<Duration>,
     /// The state of the prefix cache that is measured.
@@ -193,7 +193,7 @@ impl VisitRun<'_, '_> {
         let load = attempt!(self.load_of(batch, requests));
         let http = Http {
             target: target.clone(),
-            shards: batch.shards,
+            shards: sending::shards(batch.shards, batch.arrival, sending::cores()),
             look_every: sending::look_every(batch.arrival),
         };
         let due = load.requests.len();

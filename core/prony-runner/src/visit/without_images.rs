@@ -37,7 +37,7 @@ impl VisitRun<'_, '_> {
             first: 0,
             count: MOST.min(prompts),
             arrival: Arrival::Concurrency(1),
-            shards: 1,
+            shards: Some(1),
             duration: None,
             cache: stage.cache,
             // All together: an engine that hangs is found out by what is measured.

@@ -1,0 +1,79 @@
+//! Runs that an earlier prony recorded are read, written and reported as they were.
+//!
+//! `broken` has a matrix, a reload, requests of three error classes, failed stages and steps,
+//! a model that is not there and an engine that does not start; `compared` is decided after
+//! 7 cycles of two engines that stay loaded. Names of folders and the machine were replaced.
+
+use prony_journal::{Event, Journal, read, result};
+use prony_result::RunResult;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const RUNS: [&str; 2] = ["broken", "compared"];
+
+fn file(run: &str, name: &str) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    fixtures.join(run).join(name)
+}
+
+fn text(run: &str, name: &str) -> String {
+    fs::read_to_string(file(run, name)).expect("the fixture is there")
+}
+
+fn journal(run: &str) -> Journal {
+    read(&file(run, "journal.jsonl")).expect("the journal can be read")
+}
+
+/// Fails at the first place where `new` lacks what `old` has, or has another value for it.
+fn holds(new: &Value, old: &Value, path: &str) {
+    match (new, old) {
+        (Value::Object(new), Value::Object(old)) => {
+            for (key, old) in old {
+                let new = new.get(key);
+                let new = new.unwrap_or_else(|| panic!("{path}.{key} is gone"));
+                holds(new, old, &format!("{path}.{key}"));
+            }
+        }
+        (Value::Array(new), Value::Array(old)) => {
+            assert_eq!(new.len(), old.len(), "{path}");
+            for (index, (new, old)) in new.iter().zip(old).enumerate() {
+                holds(new, old, &format!("{path}[{index}]"));
+            }
+        }
+        _ => assert_eq!(new, old, "{path}"),
+    }
+}
+
+#[test]
+fn every_line_of_a_journal_is_written_as_it_was_read() {
+    for run in RUNS {
+        let Journal { started, events } = journal(run);
+        let events = [Event::Started(started)].into_iter().chain(events);
+        let written: Vec<String> = events
+            .map(|event| serde_json::to_string(&event).expect("an event is JSON"))
+            .collect();
+        let text = text(run, "journal.jsonl");
+        for (written, line) in written.iter().zip(text.lines()) {
+            assert_eq!(written, line, "{run}");
+        }
+        assert_eq!(written.len(), text.lines().count(), "{run}");
+    }
+}
+
+#[test]
+fn the_result_of_a_journal_is_what_it_was() {
+    for run in RUNS {
+        let old: Value = serde_json::from_str(&text(run, "result.json")).expect("JSON");
+        let new = serde_json::to_value(result(&journal(run))).expect("a result is JSON");
+        holds(&new, &old, run);
+    }
+}
+
+#[test]
+fn a_result_that_was_written_can_be_read() {
+    for run in RUNS {
+        let old: RunResult = serde_json::from_str(&text(run, "result.json")).expect("a result");
+        assert_eq!(old, result(&journal(run)), "{run}");
+    }
+}

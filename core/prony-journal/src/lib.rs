@@ -29,7 +29,7 @@ pub use past::past;
 pub use recorded::{recorded, seconds_between};
 pub use report::{Reported, report};
 pub use result::{result, result_of};
-pub use subject::{api, plugins, redacted, source_of_prompts, subject, unsaid};
+pub use subject::{api, mask, plugins, redact, source_of_prompts, subject};
 
 /// Why a run could not go on at all. Failures of engines and models are no
 /// errors: they are part of the result.

@@ -34,7 +34,7 @@ pub fn subject(pipeline: &Pipeline) -> Subject {
             cell: cell.id.clone(),
             id: model.id.clone(),
             size: model.size.clone(),
-            revision: model.revision.as_ref().map(|it| unsaid(it, cell)),
+            revision: model.revision.as_ref().map(|it| mask(it, cell)),
         })
     });
     Subject {
@@ -72,7 +72,7 @@ fn family(pipeline: &Pipeline) -> Option<Family> {
 
 /// A text without what the environment says, which is nobody else's business:
 /// with the template for it, as the pipeline has it.
-pub fn unsaid(text: &str, cell: &Cell) -> String {
+pub fn mask(text: &str, cell: &Cell) -> String {
     /// What is shorter is no secret and stands in many words.
     const SHORTEST: usize = 4;
     let env = cell.context.get("env").and_then(Value::as_object);
@@ -103,7 +103,7 @@ pub fn source_of_prompts(workload: &config::Workload) -> Option<String> {
 
 fn workload(cell: &Cell) -> Workload {
     let workload = &cell.workload;
-    let texts = |texts: &[String]| texts.iter().map(|text| unsaid(text, cell)).collect();
+    let texts = |texts: &[String]| texts.iter().map(|text| mask(text, cell)).collect();
     let image = |path: &String| ImageInfo {
         path: path.clone(),
         // Read later: a step of `setup` may make it.
@@ -112,9 +112,9 @@ fn workload(cell: &Cell) -> Workload {
     Workload {
         api: api(workload.api),
         prompts: texts(&workload.prompts),
-        source: source_of_prompts(workload).map(|source| unsaid(&source, cell)),
+        source: source_of_prompts(workload).map(|source| mask(&source, cell)),
         images: workload.images.iter().map(image).collect(),
-        system: workload.system.as_ref().map(|text| unsaid(text, cell)),
+        system: workload.system.as_ref().map(|text| mask(text, cell)),
         max_tokens: workload.max_tokens,
         temperature: workload.temperature,
         top_p: workload.top_p,
@@ -157,12 +157,12 @@ fn engine_info(engine: &Engine, baseline: Option<&str>) -> EngineInfo {
         name: engine.name.clone(),
         plugin: engine.plugin.clone(),
         baseline: baseline == Some(engine.name.as_str()),
-        config: redacted(&Value::Object(engine.config.clone())),
+        config: redact(&Value::Object(engine.config.clone())),
     }
 }
 
 /// A config without what must not get into a report that is passed on.
-pub fn redacted(config: &Value) -> Value {
+pub fn redact(config: &Value) -> Value {
     const SECRETS: [&str; 5] = ["api_key", "authorization", "password", "secret", "token"];
     // Also `HF_TOKEN` and `X-Api-Key`; a number such as `eos_token: 2` stays.
     let is_secret = |key: &str| {
@@ -181,7 +181,7 @@ pub fn redacted(config: &Value) -> Value {
                     if secret {
                         Value::from("(redacted)")
                     } else {
-                        redacted(value)
+                        redact(value)
                     },
                 )
             };
@@ -203,7 +203,7 @@ pub fn redacted(config: &Value) -> Value {
                 ) {
                     (_, Some(name)) if named(value) => format!("--{name}=(redacted)").into(),
                     (Some(_), None) if value.is_string() => Value::from("(redacted)"),
-                    _ => redacted(value),
+                    _ => redact(value),
                 }
             };
             Value::Array(items.iter().enumerate().map(word).collect())

@@ -28,8 +28,8 @@ pub(crate) fn all_ids(parts: &[Part]) -> Vec<String> {
     prony_plan::ids(parts).into_iter().flat_map(ids).collect()
 }
 
-/// Whether a stage or a step runs.
-pub(crate) fn holds(condition: &Condition, context: &Value) -> Result<bool, String> {
+/// Evaluates the `if` of a stage or a step.
+pub(crate) fn evaluate(condition: &Condition, context: &Value) -> Result<bool, String> {
     let template = match condition {
         Condition::Is(value) => return Ok(*value),
         Condition::When(template) => template,
@@ -61,12 +61,12 @@ mod tests {
             "engine": { "name": "a" },
             "stages": { "setup": { "outputs": { "gpu": "true", "cards": "2" } } },
         });
-        holds(&Condition::When(template.to_owned()), &context)
+        evaluate(&Condition::When(template.to_owned()), &context)
     }
 
     #[test]
     fn conditions_are_true_or_false() {
-        assert_eq!(holds(&Condition::Is(false), &Value::Null), Ok(false));
+        assert_eq!(evaluate(&Condition::Is(false), &Value::Null), Ok(false));
         assert_eq!(when("${{ engine.name == 'a' }}"), Ok(true));
         assert_eq!(when("${{ engine.name == 'b' }}"), Ok(false));
         assert_eq!(
@@ -85,7 +85,7 @@ mod tests {
         );
         let condition = "${{ stages.load.outputs.ready | default('no') == 'no' }}";
         assert_eq!(
-            holds(&Condition::When(condition.to_owned()), &context),
+            evaluate(&Condition::When(condition.to_owned()), &context),
             Ok(true)
         );
         assert_eq!(context["vars"]["x"], 1);

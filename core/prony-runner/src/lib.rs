@@ -11,6 +11,7 @@ mod context;
 mod environment;
 mod images;
 pub mod process;
+mod run;
 mod runner;
 pub mod selfcheck;
 pub mod sending;
@@ -21,5 +22,5 @@ mod visit;
 pub mod worker;
 
 pub use prony_journal::{Error, Result};
-pub use runner::{Finished, Options, Runner};
+pub use runner::{Finished, Inputs, Options, Runner};
 pub use step::name as step_name;

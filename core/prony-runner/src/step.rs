@@ -10,9 +10,9 @@ use tokio::process::Command;
 /// The most that a step may write into its outputs, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What steps need to know.
+/// The environment of steps.
 #[derive(Debug, Clone)]
-pub(crate) struct Surroundings {
+pub(crate) struct StepEnvironment {
     /// Folder of the pipeline file: where steps run.
     pub(crate) folder: PathBuf,
     /// prony's cache folder, `PRONY_CACHE` to steps.
@@ -37,13 +37,13 @@ pub fn name(step: &Step) -> String {
 pub(crate) fn is_done(
     step: &Step,
     context: &Value,
-    surroundings: &Surroundings,
+    environment: &StepEnvironment,
 ) -> Result<bool, String> {
     let Some(creates) = &step.creates else {
         return Ok(false);
     };
     let path = template::render_str(creates, context)?;
-    Ok(surroundings.folder.join(path).exists())
+    Ok(environment.folder.join(path).exists())
 }
 
 /// What a step gave.
@@ -59,14 +59,14 @@ pub(crate) struct Outputs {
 pub(crate) fn command(
     step: &Step,
     context: &Value,
-    surroundings: &Surroundings,
+    environment: &StepEnvironment,
 ) -> Result<Command, String> {
     let mut command = Command::new("sh");
     command
         .arg("-c")
         .arg(template::render_str(&step.run, context)?)
-        .current_dir(&surroundings.folder)
-        .env("PRONY_CACHE", &surroundings.cache);
+        .current_dir(&environment.folder)
+        .env("PRONY_CACHE", &environment.cache);
     for (key, value) in step.env.iter() {
         command.env(key, template::render_str(value, context)?);
     }
@@ -77,12 +77,12 @@ pub(crate) fn command(
 pub(crate) async fn run(
     step: &Step,
     mut command: Command,
-    surroundings: &Surroundings,
+    environment: &StepEnvironment,
     log: &str,
 ) -> Result<Outputs, String> {
-    let file = OutputFile::create(&surroundings.logs.join(format!("{log}.outputs")))?;
+    let file = OutputFile::create(&environment.logs.join(format!("{log}.outputs")))?;
     command.env("PRONY_OUTPUT", &file.0);
-    let log = surroundings.logs.join(format!("{log}.log"));
+    let log = environment.logs.join(format!("{log}.log"));
     let mut process =
         Process::start(command, &log).map_err(|error| format!("`sh` did not start: {error}"))?;
     let limit = step.timeout.to_std();
@@ -197,7 +197,7 @@ mod tests {
             std::fs::create_dir(&path).expect("a folder");
             path
         };
-        let surroundings = Surroundings {
+        let environment = StepEnvironment {
             folder: path("pipeline"),
             cache: path("cache"),
             logs: path("logs"),
@@ -206,11 +206,11 @@ mod tests {
             .enable_all()
             .build();
         let context = json!({ "matrix": { "x": "from a template" } });
-        let command = command(step, &context, &surroundings).expect("a command");
+        let command = command(step, &context, &environment).expect("a command");
         let done = runtime
             .expect("a runtime")
-            .block_on(run(step, command, &surroundings, "step"));
-        let left = std::fs::read_dir(&surroundings.logs)
+            .block_on(run(step, command, &environment, "step"));
+        let left = std::fs::read_dir(&environment.logs)
             .expect("a folder")
             .flatten();
         let left = left.map(|entry| entry.file_name().to_string_lossy().into_owned());

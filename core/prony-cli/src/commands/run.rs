@@ -11,7 +11,7 @@ use prony_journal::{Reported, RunFolder};
 use prony_plan::{Estimate, Plan};
 use prony_plugin_host::Registry;
 use prony_result::{self as result, words};
-use prony_runner::{Options, Runner};
+use prony_runner::{Inputs, Options, Runner};
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -104,17 +104,16 @@ impl Job<'_> {
         let mut progress = Progress::new(self.global, plan);
         let finished = runtime()?.block_on(async {
             let mut observer = |event: &prony_journal::Event| progress.see(event);
-            let runner = Runner::new(
+            let inputs = Inputs {
                 pipeline,
-                &resolved,
+                resolved: &resolved,
                 notes,
                 plan,
-                self.registry,
-                &options,
+                registry: self.registry,
+                options: &options,
                 folder,
-                stop.clone(),
-                &mut observer,
-            )?;
+            };
+            let runner = Runner::new(inputs, stop.clone(), &mut observer)?;
             Ok::<_, Failure>(runner.run().await?)
         })?;
         progress.end();
@@ -225,7 +224,7 @@ fn options(global: &Global, file: &Path) -> Result<Options, Failure> {
 fn resolved(pipeline: &Pipeline) -> Result<String, Failure> {
     let failure = |error: String| Failure::new(Exit::RunFailed, error);
     let value = serde_json::to_value(pipeline).map_err(|error| failure(error.to_string()))?;
-    let yaml = serde_yaml::to_string(&prony_journal::redacted(&value))
+    let yaml = serde_yaml::to_string(&prony_journal::redact(&value))
         .map_err(|error| failure(error.to_string()))?;
     Ok(format!(
         "# The pipeline of this run, with every default spelled out.\n{yaml}"

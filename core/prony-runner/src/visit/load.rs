@@ -1,11 +1,10 @@
 //! `load`: from a config to an engine that is ready.
 
-use super::{CRASH_GRACE, Link, Running, Staged, Trouble, VisitRun, attempt, watch};
+use super::engine::{Link, LiveEngine, Running, watch};
+use super::{CRASH_GRACE, Staged};
 use crate::process::{Process, describe};
-use crate::runner::stopped;
 use prony_config::template;
 use prony_contract::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
-use prony_journal::StageOf;
 use prony_loadgen::client::answers_200;
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
@@ -21,79 +20,48 @@ const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// How long one such question may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-impl VisitRun<'_, '_> {
-    pub(super) async fn load(
-        &mut self,
-        stage: &StageOf,
-        running: &mut Option<Running>,
-    ) -> Staged<()> {
-        self.begin(stage)?;
-        let load = &self.part.load;
-        attempt!(self.steps(stage, &load.before).await?);
-        let limit = load.timeout.to_std();
-        let mut stop = self.runner.stop.clone();
-        let started = tokio::select! {
-            started = self.start(running, limit) => started,
-            () = stopped(&mut stop) => Err(Trouble::Interrupted),
-        };
-        attempt!(started);
-        self.steps(stage, &load.after).await
-    }
-
-    /// Starts the engine and waits until it is ready. `running` is set as soon
-    /// as there is something to stop.
-    async fn start(
-        &mut self,
-        running: &mut Option<Running>,
-        limit: Duration,
-    ) -> std::result::Result<(), Trouble> {
+impl LiveEngine<'_, '_> {
+    /// Starts the engine and waits until it is ready; how long that took, in nanoseconds,
+    /// unless it ran already. `running` is set as soon as there is something to stop.
+    pub(super) async fn start_within(&mut self, limit: Duration) -> Staged<Option<u64>> {
         let at = Endpoint {
             host: "127.0.0.1".to_owned(),
             port: free_port()?,
         };
         // Steps may want to know, too.
         self.at = Some(at.clone());
-        let config = Value::Object(self.engine.config.clone());
-        self.config = template::render_value(&config, &self.context())?;
-        let plugin = self.engine.plugin.as_str();
-        let (entry, _) = self
-            .runner
-            .registry
+        let engine = self.requests.engine;
+        let config = Value::Object(engine.config.clone());
+        self.requests.config = template::render_value(&config, &self.context())?;
+        let plugin = engine.plugin.as_str();
+        let registry = self.requests.run.registry;
+        let (entry, _) = registry
             .find(Kind::Engine, plugin)
             .map_err(|error| error.to_string())?;
         let begin = now_ns();
-        let ready = match entry.transport.unwrap_or(Transport::Http) {
-            Transport::InProcess => self.start_worker(plugin, running, limit).await,
-            Transport::Stdio => self.start_stdio(plugin, running, limit).await,
-            Transport::Http => self.start_server(plugin, &at, running, limit).await,
-        };
-        let was_started = running
-            .as_ref()
-            .is_some_and(|running| running.process.is_some());
-        ready?;
-        if was_started {
-            self.summary.load_time_ns = Some(now_ns() - begin);
-        }
-        Ok(())
+        match entry.transport.unwrap_or(Transport::Http) {
+            Transport::InProcess => self.start_worker(plugin, limit).await,
+            Transport::Stdio => self.start_stdio(limit).await,
+            Transport::Http => self.start_server(&at, limit).await,
+        }?;
+        let running = self.running.as_ref();
+        let was_started = running.is_some_and(|running| running.process.is_some());
+        Ok(was_started.then(|| now_ns() - begin))
     }
 
-    async fn start_worker(
-        &mut self,
-        plugin: &str,
-        running: &mut Option<Running>,
-        limit: Duration,
-    ) -> std::result::Result<(), Trouble> {
-        let [program, arguments @ ..] = self.runner.options.worker.as_slice() else {
+    async fn start_worker(&mut self, plugin: &str, limit: Duration) -> Staged<()> {
+        let [program, arguments @ ..] = self.requests.run.options.worker.as_slice() else {
             return Err("no worker command is set".to_owned().into());
         };
         let mut command = Command::new(program);
         command
             .args(arguments)
             .arg(plugin)
-            .current_dir(&self.runner.options.folder);
+            .current_dir(&self.requests.run.options.folder);
         let (process, orders, answers) = Process::start_piped(command, &self.log())
             .map_err(|error| format!("`{program}` did not start: {error}"))?;
-        let running = running.insert(Running {
+        let (config, model) = (self.requests.config.clone(), self.requests.model.clone());
+        let running = self.running.insert(Running {
             sampler: watch(&process),
             process: Some(process),
             link: Link::Worker(Worker::new(orders, answers)),
@@ -106,8 +74,7 @@ impl VisitRun<'_, '_> {
         else {
             return Err("a worker has a process".to_owned().into());
         };
-        let loaded =
-            tokio::time::timeout(limit, worker.load(self.config.clone(), self.model.clone())).await;
+        let loaded = tokio::time::timeout(limit, worker.load(config, model)).await;
         match loaded {
             Ok(Ok(())) => Ok(()),
             Ok(Err(message)) => match process.exited_within(CRASH_GRACE).await {
@@ -127,20 +94,11 @@ impl VisitRun<'_, '_> {
         }
     }
 
-    async fn start_server(
-        &mut self,
-        plugin: &str,
-        at: &Endpoint,
-        running: &mut Option<Running>,
-        limit: Duration,
-    ) -> std::result::Result<(), Trouble> {
-        let plugin = self
-            .runner
-            .registry
-            .load(Kind::Engine, plugin)
-            .map_err(|error| error.to_string())?;
+    async fn start_server(&mut self, at: &Endpoint, limit: Duration) -> Staged<()> {
+        let requests = &self.requests;
+        let plugin = requests.adapter()?;
         let plan: LaunchPlan = plugin
-            .launch(&self.config, &self.model, at)
+            .launch(&requests.config, &requests.model, at)
             .map_err(|error| error.to_string())?;
         let target = Target::new(&plan.base_url).map_err(|error| error.to_string())?;
         let process = match &plan.command {
@@ -151,7 +109,7 @@ impl VisitRun<'_, '_> {
                 Some(process.map_err(|error| format!("`{program}` did not start: {error}"))?)
             }
         };
-        let running = running.insert(Running {
+        let running = self.running.insert(Running {
             sampler: process.as_ref().and_then(watch),
             process,
             link: Link::Http {
@@ -188,7 +146,7 @@ impl VisitRun<'_, '_> {
     }
 }
 
-impl VisitRun<'_, '_> {
+impl LiveEngine<'_, '_> {
     /// What a plugin's command is for the system, with its program's name.
     fn command<'l>(
         &self,
@@ -197,7 +155,7 @@ impl VisitRun<'_, '_> {
         let [program, arguments @ ..] = launch.argv.as_slice() else {
             return Err("the launch command is empty".to_owned());
         };
-        let here = &self.runner.options.folder;
+        let here = &self.requests.run.options.folder;
         let folder = launch
             .cwd
             .as_ref()
@@ -210,19 +168,11 @@ impl VisitRun<'_, '_> {
 
     /// Starts an engine that speaks over its standard input and output, and says what it
     /// must be told before it can be asked.
-    async fn start_stdio(
-        &mut self,
-        plugin: &str,
-        running: &mut Option<Running>,
-        limit: Duration,
-    ) -> std::result::Result<(), Trouble> {
-        let plugin = self
-            .runner
-            .registry
-            .load(Kind::Engine, plugin)
-            .map_err(|error| error.to_string())?;
+    async fn start_stdio(&mut self, limit: Duration) -> Staged<()> {
+        let requests = &self.requests;
+        let plugin = requests.adapter()?;
         let plan: StdioPlan = plugin
-            .launch_stdio(&self.config, &self.model)
+            .launch_stdio(&requests.config, &requests.model)
             .map_err(|error| error.to_string())?;
         let (program, command) = self.command(&plan.command)?;
         let not_started = |error| format!("`{program}` did not start: {error}");
@@ -234,7 +184,7 @@ impl VisitRun<'_, '_> {
             Pipe::new(input.into(), output.into(), plan.id_at, log)
         };
         let pipe = piped().map_err(not_started)?;
-        let running = running.insert(Running {
+        let running = self.running.insert(Running {
             sampler: watch(&process),
             process: Some(process),
             link: Link::Stdio {

@@ -1,15 +1,17 @@
 //! Requests, and what is kept of them.
 
-use super::{CRASH_GRACE, Staged, Trouble, VisitRun, attempt};
+use super::engine::{Link, Material, Running};
+use super::sequence::Sent;
+use super::{CRASH_GRACE, Staged};
 use crate::Result;
-use crate::images;
+use crate::images::{self, Images};
 use crate::process::{Process, describe};
-use crate::runner::stopped;
+use crate::run::{Run, StageError, interrupted};
 use crate::sending;
-use crate::tape;
-use prony_config::Cache;
-use prony_contract::{Event, Kind, Request, Said};
-use prony_journal::{Event as Told, api};
+use crate::tape::{self, Tape};
+use prony_config::{Cache, Cell, Engine};
+use prony_contract::{self as contract, Kind, Model, Request};
+use prony_journal::{Event, api};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::Http;
 use prony_loadgen::load::{Done, Load};
@@ -20,7 +22,9 @@ use prony_metrics::cache;
 use prony_plan::{Phase, Visit};
 use prony_plugin_host::Plugin;
 use prony_record::{ErrorClass, Failed, Observation, Place, Record};
-use std::collections::{HashMap, HashSet};
+use prony_tokenizer::Tokenizer;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +32,7 @@ use std::time::Duration;
 const MOST_UNREAD: usize = 512 << 20;
 
 /// The requests of a stage.
-pub(super) struct Batch<'s> {
+pub(crate) struct Batch<'s> {
     pub(super) phase: Phase,
     /// Id of the stage.
     pub(super) stage: &'s str,
@@ -50,27 +54,105 @@ pub(super) struct Batch<'s> {
     pub(super) has_images: bool,
 }
 
-/// What a request says, in order.
+/// The texts of a request, in order.
 struct Texts {
     system: Option<String>,
-    history: Vec<Said>,
+    history: Vec<contract::Said>,
     prompt: String,
 }
 
 impl Texts {
     fn first(&mut self) -> &mut String {
-        let said = self.history.first_mut().map(|said| &mut said.content);
-        self.system.as_mut().or(said).unwrap_or(&mut self.prompt)
+        let history = self.history.first_mut().map(|message| &mut message.content);
+        self.system.as_mut().or(history).unwrap_or(&mut self.prompt)
     }
 
     fn all(&self) -> impl Iterator<Item = &str> {
-        let said = self.history.iter().map(|said| &said.content);
-        let all = self.system.iter().chain(said).chain([&self.prompt]);
+        let history = self.history.iter().map(|message| &message.content);
+        let all = self.system.iter().chain(history).chain([&self.prompt]);
         all.map(String::as_str)
     }
 }
 
-impl VisitRun<'_, '_> {
+/// The requests of a visit: makes them, sends them, and journals what came back.
+pub(super) struct Requests<'r, 'a> {
+    pub(super) run: &'r Run<'a>,
+    pub(super) visit: &'r Visit,
+    pub(super) cell: &'r Cell,
+    pub(super) engine: &'r Engine,
+    /// The engine's config, once its templates are filled in.
+    pub(super) config: Value,
+    pub(super) model: Model,
+    pub(super) tape: Arc<Tape>,
+    tokenizer: Option<Arc<Tokenizer>>,
+    images: &'r Images,
+    /// The number of the last request over standard input.
+    numbered: u64,
+    /// End of the request that ended last, since the run's origin.
+    last_end_ns: u64,
+    /// When the first request of the batch was sent, since the run's origin.
+    first_sent_ns: Option<u64>,
+    /// Why the first request of the batch that failed did so.
+    first_failure: Option<Failed>,
+    /// Tokens of prompts without their images, by the engine's count, once it was asked; of
+    /// cold requests apart.
+    pub(super) without_images: BTreeMap<bool, BTreeMap<u32, u32>>,
+}
+
+impl<'r, 'a> Requests<'r, 'a> {
+    /// Requests of `model` to `engine`, none of which has been sent.
+    pub(super) fn new(
+        run: &'r Run<'a>,
+        visit: &'r Visit,
+        cell: &'r Cell,
+        engine: &'r Engine,
+        model: Model,
+        material: &Material<'r>,
+    ) -> Self {
+        Self {
+            run,
+            visit,
+            cell,
+            engine,
+            config: Value::Null,
+            model,
+            tape: material.tape.clone(),
+            tokenizer: material.tokenizer.clone(),
+            images: material.images,
+            numbered: 0,
+            last_end_ns: 0,
+            first_sent_ns: None,
+            first_failure: None,
+            without_images: BTreeMap::new(),
+        }
+    }
+
+    /// Sends a batch that counts.
+    pub(super) async fn send(&mut self, batch: &Batch<'_>, running: &mut Running) -> Sent {
+        self.first_sent_ns = None;
+        let succeeded = self.send_batch(batch, running).await;
+        Sent {
+            succeeded,
+            first_sent_ns: self.first_sent_ns,
+            last_end_ns: self.last_end_ns,
+            first_failure: self.first_failure.take(),
+        }
+    }
+
+    /// Sends over whatever links prony and the engine; returns how many succeeded.
+    pub(super) async fn send_batch(
+        &mut self,
+        batch: &Batch<'_>,
+        running: &mut Running,
+    ) -> Staged<u32> {
+        let process = &mut running.process;
+        match &mut running.link {
+            Link::Http { target } => self.over_http(batch, target, process).await,
+            Link::Stdio { pipe, .. } => self.over_stdio(batch, pipe, process).await,
+            Link::Worker(worker) => self.over_worker(batch, worker, process).await,
+        }
+    }
+
     /// Request `index` of a stage; the prompts and images go round.
     fn request(&self, batch: &Batch<'_>, index: u32) -> std::result::Result<Request, String> {
         let workload = &self.cell.workload;
@@ -94,7 +176,7 @@ impl VisitRun<'_, '_> {
             images: Vec::new(),
         };
         if batch.has_images {
-            request.images = self.runner.images.of_request(workload, prompts, index)?;
+            request.images = self.images.of_request(workload, prompts, index)?;
         } else {
             // Only the prompt matters.
             request.max_tokens = 1;
@@ -176,21 +258,21 @@ impl VisitRun<'_, '_> {
     }
 
     /// Sends requests to a server; returns how many succeeded.
-    pub(super) async fn over_http(
+    async fn over_http(
         &mut self,
         batch: &Batch<'_>,
         target: &Target,
         process: &mut Option<Process>,
     ) -> Staged<u32> {
-        let plugin = attempt!(self.adapter());
+        let plugin = self.adapter()?;
         let encode = |index| -> std::result::Result<Arc<Prepared>, String> {
             let made = plugin
                 .encode(&self.config, &self.model, &self.request(batch, index)?)
                 .map_err(|error| error.to_string())?;
             target.prepare(&made).map(Arc::new)
         };
-        let requests = attempt!(self.each_content(batch, encode));
-        let load = attempt!(self.load_of(batch, requests));
+        let requests = self.each_content(batch, encode)?;
+        let load = self.load_of(batch, requests)?;
         let http = Http {
             target: target.clone(),
             shards: sending::shards(batch.shards, batch.arrival, sending::cores()),
@@ -199,28 +281,28 @@ impl VisitRun<'_, '_> {
         let due = load.requests.len();
         let running = http.start(load);
         let running =
-            attempt!(running.map_err(|error| format!("the load generator did not start: {error}")));
+            running.map_err(|error| format!("the load generator did not start: {error}"))?;
         self.receive(batch, Some(&plugin), running, due, process, || None)
             .await
     }
 
     /// Sends requests over an engine's standard input; returns how many succeeded.
-    pub(super) async fn over_stdio(
+    async fn over_stdio(
         &mut self,
         batch: &Batch<'_>,
         pipe: &Pipe,
         process: &mut Option<Process>,
     ) -> Staged<u32> {
-        let plugin = attempt!(self.adapter());
+        let plugin = self.adapter()?;
         let mut requests = Vec::new();
         for index in (batch.first..).take(batch.count as usize) {
             // Another one for each request of the visit.
             self.numbered += 1;
-            let request = attempt!(self.request(batch, index));
+            let request = self.request(batch, index)?;
             let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered);
-            requests.push(attempt!(made.map_err(|error| error.to_string())));
+            requests.push(made.map_err(|error| error.to_string())?);
         }
-        let load = attempt!(self.load_of(batch, requests));
+        let load = self.load_of(batch, requests)?;
         let due = load.requests.len();
         let running = pipe.start(load);
         self.receive(batch, Some(&plugin), running, due, process, || pipe.lost())
@@ -228,15 +310,15 @@ impl VisitRun<'_, '_> {
     }
 
     /// Has a worker answer requests; returns how many succeeded.
-    pub(super) async fn over_worker(
+    async fn over_worker(
         &mut self,
         batch: &Batch<'_>,
         worker: &Worker,
         process: &mut Option<Process>,
     ) -> Staged<u32> {
         let request = |index| self.request(batch, index).map(Arc::new);
-        let requests = attempt!(self.each_content(batch, request));
-        let load = attempt!(self.load_of(batch, requests));
+        let requests = self.each_content(batch, request)?;
+        let load = self.load_of(batch, requests)?;
         let due = load.requests.len();
         let running = worker.start(load);
         self.receive(batch, None, running, due, process, || worker.lost())
@@ -266,8 +348,9 @@ impl VisitRun<'_, '_> {
         Ok(requests)
     }
 
-    fn adapter(&self) -> std::result::Result<Arc<dyn Plugin>, String> {
-        let plugin = self.runner.registry.load(Kind::Engine, &self.engine.plugin);
+    /// The plugin of the engine.
+    pub(super) fn adapter(&self) -> std::result::Result<Arc<dyn Plugin>, String> {
+        let plugin = self.run.registry.load(Kind::Engine, &self.engine.plugin);
         plugin.map_err(|error| error.to_string())
     }
 
@@ -281,7 +364,7 @@ impl VisitRun<'_, '_> {
         let mut sessions = self.tape.conversations(batch.first, batch.count);
         let arrival = sending::arrival(
             batch.arrival,
-            self.runner.pipeline.schedule.seed ^ (u64::from(self.visit.cycle) << 32),
+            self.run.pipeline.schedule.seed ^ (u64::from(self.visit.cycle) << 32),
             &mut sessions,
             batch.duration,
             |index| self.tape.prompt(batch.first + index).at_ns,
@@ -317,19 +400,19 @@ impl VisitRun<'_, '_> {
     ) -> Staged<u32> {
         let mut answered = vec![false; due];
         let mut succeeded = 0;
-        let mut stop = self.runner.stop.clone();
+        let mut stop = self.run.stop.clone();
         let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
-        let mut since = self.runner.now();
+        let mut since = self.run.now();
         // What came back while others were in flight is read when none are, so that
         // reading takes no CPU time from the engine.
         let mut later: Vec<(u32, Exchange)> = Vec::new();
         let mut bytes = 0;
-        let (mut interrupted, mut is_over) = (false, false);
+        let (mut is_interrupted, mut is_over) = (false, false);
         loop {
             let next = tokio::select! {
                 next = running.next() => next,
-                () = stopped(&mut stop) => {
-                    interrupted = true;
+                () = interrupted(&mut stop) => {
+                    is_interrupted = true;
                     break;
                 }
                 () = passed(deadline) => break,
@@ -344,14 +427,14 @@ impl VisitRun<'_, '_> {
                 resume,
             } = done;
             answered[index as usize] = true;
-            since = self.runner.now();
+            since = self.run.now();
             if let Some(failed) = &mut exchange.seen.failed {
                 blame_crash(failed, process).await;
             }
             bytes += exchange.body.len();
             later.push((index, exchange));
             if resume.is_none() && batch.has_images {
-                self.runner.show(&Told::Answered);
+                self.run.show(&Event::Answered);
             }
             if resume.is_some() || bytes > MOST_UNREAD {
                 bytes = 0;
@@ -373,20 +456,20 @@ impl VisitRun<'_, '_> {
         // A worker has no client beside it.
         let client = usage.filter(|usage| batch.phase == Phase::Measure && usage.shards > 0);
         if let Some(usage) = client {
-            self.runner.tell(Told::Client {
+            self.run.tell(Event::Client {
                 visit: self.visit.clone(),
                 stage: batch.stage.to_owned(),
                 client: sending::client(usage),
             })?;
         }
-        if interrupted {
-            return Ok(Err(Trouble::Interrupted));
+        if is_interrupted {
+            return Err(StageError::Interrupted);
         }
         if let Some(lost) = lost {
             let message = format!("not sent: {}", lost.message);
             let over = Failed::new(ErrorClass::Crashed, message);
             self.unsent(batch, &answered, since, &over)?;
-            return Ok(Ok(succeeded));
+            return Ok(succeeded);
         }
         if let (true, Some(usage), Some(duration)) = (is_over, usage, batch.duration) {
             // What a closed loop has not begun was never due; what an open loop had to
@@ -405,7 +488,7 @@ impl VisitRun<'_, '_> {
                 since,
                 &Failed::new(ErrorClass::Timeout, message),
             )?;
-            return Ok(Ok(succeeded));
+            return Ok(succeeded);
         }
         self.unsent(
             batch,
@@ -413,7 +496,7 @@ impl VisitRun<'_, '_> {
             since,
             &Failed::new(ErrorClass::Timeout, "not finished within the stage's limit"),
         )?;
-        Ok(Ok(succeeded))
+        Ok(succeeded)
     }
 
     /// Has the plugin read what came back, and journals it; tells whether the request
@@ -426,12 +509,12 @@ impl VisitRun<'_, '_> {
         mut exchange: Exchange,
     ) -> Result<bool> {
         exchange.unpack();
-        let said = match (exchange.events.take(), plugin) {
+        let events = match (exchange.events.take(), plugin) {
             (Some(events), _) => events,
             (None, Some(plugin)) => self.decode(plugin, &exchange),
             (None, None) => Ok(Vec::new()),
         };
-        self.keep(batch, index, exchange.seen, said)
+        self.keep(batch, index, exchange.seen, events)
     }
 
     fn decode(
@@ -440,7 +523,7 @@ impl VisitRun<'_, '_> {
         Exchange {
             seen, body, ends, ..
         }: &Exchange,
-    ) -> std::result::Result<Vec<Event>, prony_contract::Error> {
+    ) -> std::result::Result<Vec<contract::Event>, contract::Error> {
         // Without HTTP there is no status, and what came back came back.
         match seen.status.or((!body.is_empty()).then_some(200)) {
             None => Ok(Vec::new()),
@@ -456,9 +539,9 @@ impl VisitRun<'_, '_> {
         batch: &Batch<'_>,
         index: u32,
         mut seen: Observation,
-        said: std::result::Result<Vec<Event>, prony_contract::Error>,
+        events: std::result::Result<Vec<contract::Event>, contract::Error>,
     ) -> Result<bool> {
-        let origin = self.runner.origin_ns;
+        let origin = self.run.origin_ns;
         let stamps = &mut seen.stamps;
         for stamp in [
             &mut stamps.intended_ns,
@@ -473,7 +556,7 @@ impl VisitRun<'_, '_> {
             *stamp = stamp.saturating_sub(origin);
         }
         let max_tokens = self.tape.prompt(batch.first + index).max_tokens;
-        let mut record = Record::judge(self.place(batch, index), seen, said, max_tokens);
+        let mut record = Record::judge(self.place(batch, index), seen, events, max_tokens);
         if !batch.has_images {
             self.see_without_image(batch, &record);
             return Ok(record.ok());
@@ -494,7 +577,7 @@ impl VisitRun<'_, '_> {
         if self.first_failure.is_none() {
             self.first_failure.clone_from(&record.failed);
         }
-        self.runner.tell(Told::Request(Box::new(record)))?;
+        self.run.tell(Event::Request(Box::new(record)))?;
         Ok(ok)
     }
 
@@ -514,12 +597,12 @@ impl VisitRun<'_, '_> {
         for (index, answered) in (0..).zip(answered) {
             if !answered {
                 let place = self.place(batch, index);
-                let mut record = Record::unsent(place, self.runner.now(), why.clone());
+                let mut record = Record::unsent(place, self.run.now(), why.clone());
                 self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
                 if let Some(since) = waited_since.take() {
                     (record.stamps.intended_ns, record.stamps.sent_ns) = (since, since);
                 }
-                self.runner.tell(Told::Request(Box::new(record)))?;
+                self.run.tell(Event::Request(Box::new(record)))?;
             }
         }
         Ok(())

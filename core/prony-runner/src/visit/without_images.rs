@@ -5,9 +5,10 @@
 //! tells cold requests apart may be a few tokens longer in one than in another, so of images
 //! that are dropped in a cold measure some are not found; many are, which is enough.
 
-use super::requests::Batch;
-use super::work::Stage;
-use super::{Running, Staged, VisitRun, attempt};
+use super::Staged;
+use super::engine::Running;
+use super::requests::{Batch, Requests};
+use super::stage::Stage;
 use prony_config::{Arrival, Cache};
 use prony_journal::Event;
 use prony_plan::Phase;
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 /// The most prompts that are asked without images; those beyond are not held to anything.
 const MOST: u32 = 16;
 
-impl VisitRun<'_, '_> {
+impl Requests<'_, '_> {
     /// Asks if the workload has images, once for each state of the cache. That it fails
     /// means that it is not known.
     pub(super) async fn ask_without_images(
@@ -27,7 +28,7 @@ impl VisitRun<'_, '_> {
     ) -> Staged<()> {
         let cold = stage.cache == Some(Cache::Cold);
         if self.cell.workload.images.is_empty() || self.without_images.contains_key(&cold) {
-            return Ok(Ok(()));
+            return Ok(());
         }
         self.without_images.insert(cold, BTreeMap::new());
         let prompts = stage.requests.min(self.tape.prompts.len() as u32);
@@ -44,15 +45,15 @@ impl VisitRun<'_, '_> {
             limit: Some(self.cell.workload.request_timeout.to_std()),
             has_images: false,
         };
-        attempt!(self.send_batch(&batch, running).await?);
+        self.send_batch(&batch, running).await?;
         let known = self.without_images.get(&cold).into_iter().flatten();
         let prompt_tokens = known.map(|(prompt, tokens)| (*prompt, *tokens)).collect();
-        self.runner.tell(Event::WithoutImages {
+        self.run.tell(Event::WithoutImages {
             visit: self.visit.clone(),
             prompts,
             prompt_tokens,
         })?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Keeps the length of a prompt without its image.

@@ -1,0 +1,266 @@
+//! What everything that a run does rests on: its journal, its clock, and the user's steps.
+
+use crate::context::{self, evaluate};
+use crate::step::{self, StepEnvironment};
+use crate::{Error, Options, Result};
+use prony_config::{Pipeline, Step};
+use prony_journal::{Event, Looks, RunFolder, Writer};
+use prony_loadgen::clock::now_ns;
+use prony_machine::Fingerprint;
+use prony_plan::{Plan, Visit};
+use prony_plugin_host::Registry;
+use serde_json::Value;
+use std::cell::RefCell;
+use tokio::sync::watch;
+
+/// Why a stage ended early.
+#[derive(Debug)]
+pub(crate) enum StageError {
+    /// The journal cannot be kept, so the run ends.
+    Journal(Error),
+    /// A step of the user's failed.
+    Step(String),
+    /// Anything else failed.
+    Failed(String),
+    /// The user interrupted the run.
+    Interrupted,
+}
+
+impl From<Error> for StageError {
+    fn from(error: Error) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl From<String> for StageError {
+    fn from(message: String) -> Self {
+        Self::Failed(message)
+    }
+}
+
+/// A run in progress. Engines that are loaded at the same time share it.
+pub(crate) struct Run<'a> {
+    pub(crate) pipeline: &'a Pipeline,
+    pub(crate) plan: &'a Plan,
+    pub(crate) registry: &'a Registry,
+    pub(crate) options: &'a Options,
+    pub(crate) folder: &'a RunFolder,
+    /// Turns true when the user interrupts the run.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Reading of the clock that all times of the journal start from.
+    pub(crate) origin_ns: u64,
+    /// The machine.
+    pub(crate) machine: Fingerprint,
+    history: RefCell<History<'a>>,
+}
+
+/// The receivers of events, and what they know by now.
+struct History<'a> {
+    journal: Writer,
+    observer: &'a mut dyn FnMut(&Event),
+    /// The comparisons; `None` if nothing is compared.
+    looks: Option<Looks<'a>>,
+    /// Whether something failed.
+    failed: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        inputs: &crate::Inputs<'a>,
+        machine: Fingerprint,
+        looks: Option<Looks<'a>>,
+        stop: watch::Receiver<bool>,
+        observer: &'a mut dyn FnMut(&Event),
+    ) -> Result<Self> {
+        Ok(Self {
+            pipeline: inputs.pipeline,
+            plan: inputs.plan,
+            registry: inputs.registry,
+            options: inputs.options,
+            folder: inputs.folder,
+            stop,
+            origin_ns: now_ns(),
+            machine,
+            history: RefCell::new(History {
+                journal: Writer::create(&inputs.folder.journal())?,
+                observer,
+                looks,
+                failed: false,
+            }),
+        })
+    }
+
+    /// Appends an event to the journal, then shows it to the observer.
+    pub(crate) fn tell(&self, event: Event) -> Result<()> {
+        let mut history = self.history.borrow_mut();
+        history.failed |= matches!(event, Event::Failed { .. });
+        history.journal.append(&event)?;
+        if let Some(looks) = &mut history.looks {
+            looks.see(&event);
+        }
+        (history.observer)(&event);
+        Ok(())
+    }
+
+    /// Shows an event to the observer alone.
+    pub(crate) fn show(&self, event: &Event) {
+        (self.history.borrow_mut().observer)(event);
+    }
+
+    /// Waits until the journal is on the disk. Not during a measurement.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.history.borrow().journal.sync()
+    }
+
+    /// Tells whether something has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.history.borrow().failed
+    }
+
+    /// Begins the comparisons of another model.
+    pub(crate) fn begin_comparisons(&self) {
+        if let Some(looks) = &mut self.history.borrow_mut().looks {
+            looks.begin();
+        }
+    }
+
+    /// Judges the comparisons of the model of `of`, after a cycle of so many seconds.
+    pub(crate) fn judge(&self, of: &Visit, seconds: f64) -> Result<()> {
+        let events = {
+            let mut history = self.history.borrow_mut();
+            let looks = history.looks.as_mut();
+            looks.map_or_else(Vec::new, |looks| looks.look(of, seconds))
+        };
+        events.into_iter().try_for_each(|event| self.tell(event))
+    }
+
+    /// Tells whether the model needs no other cycle.
+    pub(crate) fn is_settled(&self) -> bool {
+        let history = self.history.borrow();
+        history.looks.as_ref().is_some_and(Looks::is_settled)
+    }
+
+    /// Tells whether the model needs another spare cycle, when it had `spent`.
+    pub(crate) fn wants_spare(&self, spent: usize) -> bool {
+        let history = self.history.borrow();
+        let looks = history.looks.as_ref();
+        looks.is_some_and(|looks| looks.wants_spare(spent))
+    }
+
+    /// Nanoseconds since the run's origin.
+    pub(crate) fn now(&self) -> u64 {
+        now_ns().saturating_sub(self.origin_ns)
+    }
+
+    /// Tells whether the user has interrupted the run.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    pub(crate) fn step_environment(&self) -> StepEnvironment {
+        let logs = self.folder.logs();
+        StepEnvironment {
+            folder: self.options.folder.clone(),
+            cache: self.options.cache.clone(),
+            // Steps run in another folder.
+            logs: std::path::absolute(&logs).unwrap_or(logs),
+        }
+    }
+
+    /// The names that templates can use: `base`, `stages`, and what is known everywhere.
+    pub(crate) fn context(&self, base: &Value, stages: &Value) -> Value {
+        let Options { cache, folder, .. } = self.options;
+        context::context(base, cache, folder, stages)
+    }
+
+    /// Runs steps in order, up to the first that fails. `stages`, which later templates can
+    /// name, gains their outputs. `base` is what templates can name beside what is known
+    /// everywhere; `stage` is the id of the stage, `log` the name of the steps' log.
+    pub(crate) async fn steps(
+        &self,
+        steps: &[Step],
+        base: &Value,
+        stage: &str,
+        log: &str,
+        stages: &mut Value,
+    ) -> std::result::Result<(), StageError> {
+        let environment = self.step_environment();
+        for step in steps {
+            let context = self.context(base, stages);
+            let name = step::name(step);
+            let failed = |message| StageError::Step(format!("step `{name}`: {message}"));
+            let reason = left_out(step, &context, &environment).map_err(failed)?;
+            let skipped = reason.is_some();
+            self.tell(Event::Step {
+                name: name.clone(),
+                skipped,
+                reason: reason.map(ToOwned::to_owned),
+            })?;
+            if skipped {
+                continue;
+            }
+            let outputs = self.step(step, &context, &environment, log).await?;
+            for (output, value) in outputs.given {
+                stages[stage]["outputs"][output] = value.into();
+            }
+            for ignored in outputs.ignored {
+                let message = format!("step `{name}` {ignored}");
+                self.tell(Event::Warning { message })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a step, again as often as its `retry` says.
+    async fn step(
+        &self,
+        step: &Step,
+        context: &Value,
+        environment: &StepEnvironment,
+        log: &str,
+    ) -> std::result::Result<step::Outputs, StageError> {
+        let mut stop = self.stop.clone();
+        let mut attempt = 0;
+        loop {
+            let command = step::command(step, context, environment).map_err(|message| {
+                StageError::Step(format!("step `{}`: {message}", step::name(step)))
+            })?;
+            let done = tokio::select! {
+                done = step::run(step, command, environment, log) => done,
+                () = interrupted(&mut stop) => return Err(StageError::Interrupted),
+            };
+            match done {
+                Ok(outputs) => return Ok(outputs),
+                // Ctrl-C reaches the step as well.
+                Err(_) if self.is_interrupted() => return Err(StageError::Interrupted),
+                Err(message) if attempt == step.retry => return Err(StageError::Step(message)),
+                Err(message) => {
+                    attempt += 1;
+                    let of = step.retry;
+                    let message = format!("{message}; trying again ({attempt} of {of})");
+                    self.tell(Event::Warning { message })?;
+                }
+            }
+        }
+    }
+}
+
+/// The reason why a step is left out, if it is.
+fn left_out(
+    step: &Step,
+    context: &Value,
+    environment: &StepEnvironment,
+) -> std::result::Result<Option<&'static str>, String> {
+    if !evaluate(&step.condition, context)? {
+        return Ok(Some("its `if` is false"));
+    }
+    Ok(step::is_done(step, context, environment)?.then_some("done already"))
+}
+
+/// Pending until the user interrupts the run.
+pub(crate) async fn interrupted(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could.
+        std::future::pending::<()>().await;
+    }
+}

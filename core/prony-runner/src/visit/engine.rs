@@ -1,0 +1,307 @@
+//! A real engine, as a visit deals with it.
+
+use super::requests::{Batch, Requests};
+use super::sequence::{EngineSide, Sent, Used, Window};
+use super::stage::Stage;
+use super::{StageError, Staged};
+use crate::context::{evaluate, text};
+use crate::images::Images;
+use crate::process::Process;
+use crate::run::Run;
+use crate::tape::Tape;
+use prony_config::{Cell, Condition, Step};
+use prony_contract::{Endpoint, Message, Model};
+use prony_journal::{Event, Result};
+use prony_loadgen::local::Worker;
+use prony_loadgen::stdio::Pipe;
+use prony_loadgen::target::Target;
+use prony_machine::{Change, Sampler, State, Warning};
+use prony_plan::Visit;
+use prony_tokenizer::Tokenizer;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What all visits of a model share.
+pub(crate) struct Material<'r> {
+    /// Where the model is, if it is a file or a folder.
+    pub(crate) path: Option<&'r Path>,
+    /// What is sent.
+    pub(crate) tape: Arc<Tape>,
+    /// Counts the tokens of answers.
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
+    /// What the workloads' images are.
+    pub(crate) images: &'r Images,
+}
+
+/// A started engine.
+pub(super) struct Running {
+    /// Its process; `None` when attached.
+    pub(super) process: Option<Process>,
+    /// Watches it.
+    pub(super) sampler: Option<Sampler>,
+    pub(super) link: Link,
+}
+
+/// The way of requests to the engine.
+pub(super) enum Link {
+    Http {
+        target: Target,
+    },
+    Stdio {
+        pipe: Pipe,
+        /// Messages that precede the end of its input.
+        closing: Vec<Message>,
+    },
+    Worker(Worker),
+}
+
+/// Watches the processes of an engine. A machine that does not let itself be watched is
+/// no reason not to measure.
+pub(super) fn watch(process: &Process) -> Option<Sampler> {
+    let options = prony_machine::Options::default();
+    Sampler::start(process.id(), options).ok()
+}
+
+/// An engine of a run, with all that its visit needs of the run.
+pub(crate) struct LiveEngine<'r, 'a> {
+    /// Its requests; also the engine's config.
+    pub(super) requests: Requests<'r, 'a>,
+    pub(super) running: Option<Running>,
+    /// Where it is to listen, once that is chosen.
+    pub(super) at: Option<Endpoint>,
+    revision: Option<&'r str>,
+    /// `stages` of templates: the outputs of `setup` and of this turn.
+    stages: Value,
+    /// Whether another engine is loaded at the same time.
+    is_resident: bool,
+    /// What the machine was doing when the visit began.
+    before: State,
+    /// Processor time of the engine in the visit, in seconds.
+    cpu_s: Option<f64>,
+    /// What the sampler saw of the GPUs.
+    gpu_warnings: Vec<Warning>,
+}
+
+impl<'r, 'a> LiveEngine<'r, 'a> {
+    /// An engine that is not loaded yet. `None` if the cell does not have it or the model.
+    pub(super) fn new(
+        run: &'r Run<'a>,
+        visit: &'r Visit,
+        cell: &'r Cell,
+        material: &Material<'r>,
+        is_resident: bool,
+        stages: Value,
+    ) -> Option<Self> {
+        let model = cell.models.iter().find(|model| model.id == visit.model)?;
+        let engine = cell.engines.iter().find(|it| it.name == visit.engine)?;
+        let path = material.path.map(text);
+        let of_visit = Model {
+            id: visit.model.clone(),
+            path,
+        };
+        Some(Self {
+            requests: Requests::new(run, visit, cell, engine, of_visit, material),
+            running: None,
+            at: None,
+            revision: model.revision.as_deref(),
+            stages,
+            is_resident,
+            before: State::read(),
+            cpu_s: None,
+            gpu_warnings: Vec::new(),
+        })
+    }
+
+    /// What templates know as `stages` when the visit has ended.
+    pub(crate) fn into_stages(self) -> Value {
+        self.stages
+    }
+
+    /// `model-engine-c1`, safe as a file name and short enough for one.
+    fn label(&self) -> String {
+        const MAX: usize = 200;
+        let Visit {
+            cell,
+            model,
+            engine,
+            cycle,
+            part,
+        } = self.requests.visit;
+        let cell = if cell.is_empty() {
+            String::new()
+        } else {
+            format!("-{cell}")
+        };
+        let name: String = format!("{model}-{engine}{cell}")
+            .chars()
+            .take(MAX)
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        match part {
+            1 => format!("{name}-c{cycle}"),
+            part => format!("{name}-c{cycle}-p{part}"),
+        }
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        let logs = self.requests.run.folder.logs();
+        logs.join(format!("{}.log", self.label()))
+    }
+
+    /// The names that templates can use beside what is known everywhere.
+    fn base(&self) -> Value {
+        let Requests {
+            cell, model, visit, ..
+        } = &self.requests;
+        let mut base = cell.context.clone();
+        base["model"] = json!({ "id": model.id });
+        // What is not given is not there: so it can have a default.
+        if let Some(path) = &model.path {
+            base["model"]["path"] = json!(path);
+        }
+        if let Some(revision) = self.revision {
+            base["model"]["revision"] = json!(revision);
+        }
+        base["engine"] = json!({ "name": visit.engine });
+        if let Some(at) = &self.at {
+            base["engine"]["host"] = json!(at.host);
+            base["engine"]["port"] = json!(at.port);
+        }
+        base
+    }
+
+    pub(super) fn context(&self) -> Value {
+        self.requests.run.context(&self.base(), &self.stages)
+    }
+
+    /// Says what an engine is told before its input is closed. That it does not listen keeps
+    /// nobody from ending it.
+    async fn say_goodbye(&self, pipe: &Pipe, closing: &[Message], grace: Duration) -> Result<()> {
+        for message in closing {
+            if pipe.lost().is_some() {
+                break;
+            }
+            if let Err(words) = pipe.ask(message.clone(), grace).await {
+                let visit = self.requests.visit;
+                let message = format!(
+                    "{}: `{}` (cycle {}) did not unload as it should: {words}",
+                    visit.model, visit.engine, visit.cycle
+                );
+                self.requests.run.tell(Event::Warning { message })?;
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl EngineSide for LiveEngine<'_, '_> {
+    fn now_ns(&self) -> u64 {
+        self.requests.run.now()
+    }
+
+    fn tell(&mut self, event: Event) -> Result<()> {
+        self.requests.run.tell(event)
+    }
+
+    fn evaluate(&self, condition: &Condition) -> std::result::Result<bool, String> {
+        evaluate(condition, &self.context())
+    }
+
+    async fn steps(&mut self, stage: &str, steps: &[Step]) -> Staged<()> {
+        let (base, log) = (self.base(), format!("{}-steps", self.label()));
+        let run = self.requests.run;
+        run.steps(steps, &base, stage, &log, &mut self.stages).await
+    }
+
+    async fn start(&mut self, limit: Duration) -> Staged<Option<u64>> {
+        let mut stop = self.requests.run.stop.clone();
+        tokio::select! {
+            started = self.start_within(limit) => started,
+            () = crate::run::interrupted(&mut stop) => Err(StageError::Interrupted),
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    async fn prepare(&mut self, stage: &Stage<'_>) -> Staged<()> {
+        match &mut self.running {
+            Some(running) => self.requests.ask_without_images(stage, running).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, batch: &Batch<'_>) -> Sent {
+        match &mut self.running {
+            Some(running) => self.requests.send(batch, running).await,
+            None => Sent {
+                succeeded: Err("the engine is not loaded".to_owned().into()),
+                first_sent_ns: None,
+                last_end_ns: 0,
+                first_failure: None,
+            },
+        }
+    }
+
+    fn look_back(&mut self, measured: &[Window]) -> Used {
+        let mut used = Used::default();
+        let sampler = self.running.as_mut().and_then(|it| it.sampler.take());
+        let Some(mut sampler) = sampler else {
+            return used;
+        };
+        sampler.finish();
+        let origin = self.requests.run.origin_ns;
+        for window in measured {
+            let seen = sampler.window(origin + window.from_ns, origin + window.to_ns);
+            if let Some(cpu_s) = seen.cpu_seconds {
+                let of_stage = used.measure_cpu_s.entry(window.stage.clone());
+                *of_stage.or_default() += cpu_s;
+            }
+        }
+        let total = sampler.stop().total;
+        used.peak_memory_bytes = total.peak_rss_bytes;
+        self.cpu_s = total.cpu_seconds;
+        for (index, gpu) in total.gpus.iter().enumerate() {
+            self.gpu_warnings.extend(gpu.warnings(index));
+        }
+        used
+    }
+
+    async fn stop(&mut self, grace: Duration) -> Staged<bool> {
+        let Some(Running { process, link, .. }) = self.running.take() else {
+            return Ok(false);
+        };
+        if let Link::Stdio { pipe, closing } = &link {
+            self.say_goodbye(pipe, closing, grace).await?;
+        }
+        // A worker ends when its orders do, and so may any other that reads them.
+        drop(link);
+        Ok(match process {
+            Some(process) => process.stop(grace).await,
+            None => false,
+        })
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        let after = State::read();
+        let change = Change::between(&self.before, &after, &[], self.cpu_s);
+        let mut of_machine = change.warnings(&self.requests.run.machine, &after);
+        if self.cpu_s.is_none() || self.is_resident {
+            // What a server that was there before uses, or another engine, cannot be told
+            // from the rest.
+            of_machine.retain(|warning| warning.code != "busy_machine");
+        }
+        let of_gpus = self.gpu_warnings.iter().cloned();
+        of_gpus.chain(of_machine).collect()
+    }
+}

@@ -1,0 +1,506 @@
+//! The sequence of a visit, whatever the engine is: load, the stages that send requests,
+//! unload.
+//!
+//! ```text
+//! Unloaded ── load ──▸ Ready ── open ──▸ InStage ── send … send, close ──▸ Ready … ── unload
+//!     │                  │                  │
+//!     └── fails          └──────────────────┴── fails: Ready if the policy is `continue`
+//!         ▾                                     ▾ and it was not the load
+//!       Over, from where only unload follows   Over
+//! ```
+//!
+//! With `resident`, two engines are loaded at the same time and take turns; one that is over
+//! passes its turns over:
+//!
+//! ```text
+//! load A, load B ─ warm-up A, warm-up B ─ A B B A, A B B A, … ─ unload A, unload B
+//! ```
+//!
+//! A is the one that the cycle's coin put first.
+
+use super::requests::Batch;
+use super::stage::Stage;
+use crate::run::StageError;
+use prony_config::{Condition, OnFailure, Part, Step};
+use prony_journal::{Event, Result, StageOf, Visited};
+use prony_machine::Warning;
+use prony_plan::{Ids, Phase};
+use prony_record::Failed;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The engines that have their turns in a block.
+const BLOCK: [usize; 4] = [0, 1, 1, 0];
+
+/// The consequence of a visit for the rest of the run; the last counts for most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// A stage failed, and the run goes on with the next one.
+    Continue,
+    /// The engine is not tried with this model again.
+    SkipModel,
+    /// The run ends.
+    Run,
+    /// The user interrupted the run.
+    Interrupted,
+}
+
+impl From<OnFailure> for Stop {
+    fn from(policy: OnFailure) -> Self {
+        match policy {
+            OnFailure::Continue => Self::Continue,
+            OnFailure::SkipModel => Self::SkipModel,
+            OnFailure::Stop => Self::Run,
+        }
+    }
+}
+
+/// Time in which a `measure` stage had requests under way, in nanoseconds since the run's
+/// origin: from the first sending to the last answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// The stage's id.
+    pub(super) stage: String,
+    pub(super) from_ns: u64,
+    pub(super) to_ns: u64,
+}
+
+/// What became of a batch of requests.
+pub(crate) struct Sent {
+    /// The number that succeeded.
+    pub(super) succeeded: std::result::Result<u32, StageError>,
+    /// When the first was sent, in nanoseconds since the run's origin.
+    pub(super) first_sent_ns: Option<u64>,
+    /// When the last answer ended, likewise; 0 without any.
+    pub(super) last_end_ns: u64,
+    /// Why the first that failed did.
+    pub(super) first_failure: Option<Failed>,
+}
+
+/// What the processes of an engine used while it was loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Used {
+    /// Highest resident memory.
+    pub(super) peak_memory_bytes: Option<u64>,
+    /// Processor time in each `measure` stage, in seconds, by its id.
+    pub(super) measure_cpu_s: BTreeMap<String, f64>,
+}
+
+/// What a visit does to its engine and around it. The sequence knows nothing else of both.
+pub(crate) trait EngineSide {
+    /// Nanoseconds since the run's origin.
+    fn now_ns(&self) -> u64;
+
+    /// Journals an event.
+    fn tell(&mut self, event: Event) -> Result<()>;
+
+    /// Evaluates the `if` of a stage.
+    fn evaluate(&self, condition: &Condition) -> std::result::Result<bool, String>;
+
+    /// Runs steps of the stage with this id.
+    async fn steps(&mut self, stage: &str, steps: &[Step]) -> std::result::Result<(), StageError>;
+
+    /// Starts the engine and waits until it is ready; how long that took, in nanoseconds,
+    /// unless it ran already.
+    async fn start(&mut self, limit: Duration) -> std::result::Result<Option<u64>, StageError>;
+
+    /// Tells whether there is something to stop, ready or not.
+    fn is_running(&self) -> bool;
+
+    /// Does what must precede the requests of a `measure` stage.
+    async fn prepare(&mut self, stage: &Stage<'_>) -> std::result::Result<(), StageError>;
+
+    /// Sends requests and journals what came back.
+    async fn send(&mut self, batch: &Batch<'_>) -> Sent;
+
+    /// Ends watching the engine.
+    fn look_back(&mut self, measured: &[Window]) -> Used;
+
+    /// Stops the engine; tells whether it had to be killed, since it had not ended by itself
+    /// within `grace`.
+    async fn stop(&mut self, grace: Duration) -> std::result::Result<bool, StageError>;
+
+    /// What was not as it should be with the machine during the visit.
+    fn warnings(&self) -> Vec<Warning>;
+}
+
+/// Where an engine is in its visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not loaded yet.
+    Unloaded,
+    /// Loaded, and in no stage.
+    Ready,
+    /// In a stage of which so many requests have succeeded.
+    InStage { succeeded: u32 },
+    /// No stage follows but `unload`.
+    Over,
+}
+
+/// Something to do with an engine.
+#[derive(Clone, Copy)]
+enum Action<'s, 'v> {
+    Load,
+    Open(&'s Stage<'v>),
+    Send(&'s Stage<'v>, Share),
+    Close(&'s Stage<'v>),
+    Unload,
+}
+
+/// A share of the requests of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    /// Number of its first request within the stage, from 0.
+    first: u32,
+    count: u32,
+}
+
+/// What came of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Loaded,
+    Opened,
+    /// The stage sends nothing, by its `if` or its number of requests.
+    LeftOut,
+    /// So many requests succeeded.
+    Sent(u32),
+    Closed,
+    Unloaded,
+    Failed(Stop),
+}
+
+impl State {
+    /// The state that follows.
+    fn after(self, outcome: Outcome) -> Self {
+        match (self, outcome) {
+            (Self::InStage { succeeded }, Outcome::Sent(more)) => Self::InStage {
+                succeeded: succeeded + more,
+            },
+            (_, Outcome::Opened) => Self::InStage { succeeded: 0 },
+            (_, Outcome::Loaded | Outcome::LeftOut | Outcome::Closed)
+            // The engine is up, and the policy says that it is good enough for what follows.
+            | (Self::Ready | Self::InStage { .. }, Outcome::Failed(Stop::Continue)) => Self::Ready,
+            (_, Outcome::Sent(_) | Outcome::Unloaded | Outcome::Failed(_)) => Self::Over,
+        }
+    }
+}
+
+/// A visit: one load-to-unload of one engine with one model.
+pub(crate) struct Visit<'v, E> {
+    planned: &'v prony_plan::Visit,
+    segment: &'v Part,
+    ids: Ids,
+    engine: E,
+    state: State,
+    /// The worst consequence of its failures.
+    end: Option<Stop>,
+    load_time_ns: Option<u64>,
+    /// What it has measured, in order.
+    measured: Vec<Window>,
+    /// Why the first request of the stage that failed did so.
+    first_failure: Option<Failed>,
+    used: Used,
+    /// Time of its own turns.
+    own_ns: u64,
+}
+
+impl<'v, E: EngineSide> Visit<'v, E> {
+    /// A visit of `engine`, of a segment whose stages have these ids.
+    pub(super) fn new(
+        planned: &'v prony_plan::Visit,
+        segment: &'v Part,
+        ids: Ids,
+        engine: E,
+    ) -> Self {
+        Self {
+            planned,
+            segment,
+            ids,
+            engine,
+            state: State::Unloaded,
+            end: None,
+            load_time_ns: None,
+            measured: Vec::new(),
+            first_failure: None,
+            used: Used::default(),
+            own_ns: 0,
+        }
+    }
+
+    /// The consequence for the rest of the run, and the engine's side.
+    pub(crate) fn into_end(self) -> (Option<Stop>, E) {
+        (self.end, self.engine)
+    }
+
+    /// The stages between load and unload, in order.
+    fn stages(&self) -> Vec<Stage<'v>> {
+        let work = self.segment.work.iter().zip(self.ids.work.clone());
+        work.map(|(work, id)| Stage::new(work, id)).collect()
+    }
+
+    /// Does what the state allows, and passes over what it does not.
+    async fn turn(&mut self, action: Action<'_, '_>) -> Result<()> {
+        let segment = self.segment;
+        let begin = self.engine.now_ns();
+        let (of, policy) = match action {
+            Action::Load => (self.of("load", &self.ids.load), segment.load.on_failure),
+            Action::Open(stage) | Action::Send(stage, _) | Action::Close(stage) => {
+                (self.of(stage.phase.name(), &stage.id), stage.on_failure)
+            }
+            Action::Unload => (
+                self.of("unload", &self.ids.unload),
+                segment.unload.on_failure,
+            ),
+        };
+        let done = match (self.state, action) {
+            (State::Unloaded, Action::Load) => self.load(&of).await,
+            (State::Ready, Action::Open(stage)) => self.open(stage, &of).await,
+            (State::InStage { .. }, Action::Send(stage, share)) => self.send(stage, share).await,
+            (State::InStage { succeeded }, Action::Close(stage)) => {
+                self.close(stage, succeeded).await
+            }
+            (_, Action::Unload) => self.unload(&of).await,
+            _ => return Ok(()),
+        };
+        let outcome = self.settle(&of, done, policy)?;
+        if let Outcome::Failed(stop) = outcome {
+            self.end = self.end.max(Some(stop));
+        }
+        self.state = self.state.after(outcome);
+        self.own_ns += self.engine.now_ns().saturating_sub(begin);
+        Ok(())
+    }
+
+    /// Journals a failure, and says what follows from it.
+    fn settle(
+        &mut self,
+        stage: &StageOf,
+        done: std::result::Result<Outcome, StageError>,
+        policy: OnFailure,
+    ) -> Result<Outcome> {
+        let (step, message) = match done {
+            Ok(outcome) => return Ok(outcome),
+            Err(StageError::Journal(error)) => return Err(error),
+            Err(StageError::Interrupted) => return Ok(Outcome::Failed(Stop::Interrupted)),
+            Err(StageError::Step(message)) => (true, message),
+            Err(StageError::Failed(message)) => (false, message),
+        };
+        self.engine.tell(stage.failed(step, message))?;
+        Ok(Outcome::Failed(policy.into()))
+    }
+
+    fn of(&self, kind: &'static str, id: &str) -> StageOf {
+        StageOf {
+            kind,
+            id: id.to_owned(),
+            visit: Some(self.planned.clone()),
+        }
+    }
+
+    fn begin(&mut self, stage: &StageOf) -> Result<()> {
+        let at_ns = self.engine.now_ns();
+        self.engine.tell(stage.begins(at_ns))
+    }
+
+    async fn load(&mut self, of: &StageOf) -> std::result::Result<Outcome, StageError> {
+        self.begin(of)?;
+        let load = &self.segment.load;
+        self.engine.steps(&of.id, &load.before).await?;
+        self.load_time_ns = self.engine.start(load.timeout.to_std()).await?;
+        self.engine.steps(&of.id, &load.after).await?;
+        Ok(Outcome::Loaded)
+    }
+
+    async fn open(
+        &mut self,
+        stage: &Stage<'_>,
+        of: &StageOf,
+    ) -> std::result::Result<Outcome, StageError> {
+        if stage.requests == 0 {
+            return Ok(Outcome::LeftOut);
+        }
+        let wanted = self.engine.evaluate(stage.condition);
+        if wanted == Ok(false) {
+            let at_ns = self.engine.now_ns();
+            self.engine.tell(of.is_skipped(at_ns))?;
+            return Ok(Outcome::LeftOut);
+        }
+        self.begin(of)?;
+        wanted?;
+        self.first_failure = None;
+        self.engine.steps(&of.id, stage.before).await?;
+        Ok(Outcome::Opened)
+    }
+
+    async fn send(
+        &mut self,
+        stage: &Stage<'_>,
+        share: Share,
+    ) -> std::result::Result<Outcome, StageError> {
+        let measures = stage.phase == Phase::Measure;
+        if measures {
+            self.engine.prepare(stage).await?;
+        }
+        let before = self.measured_ns().remove(&stage.id);
+        let before = Duration::from_nanos(before.unwrap_or_default());
+        let batch = Batch {
+            phase: stage.phase,
+            stage: &stage.id,
+            first: share.first,
+            count: share.count,
+            arrival: stage.arrival,
+            shards: stage.shards,
+            duration: stage.duration,
+            cache: stage.cache,
+            limit: stage.timeout.map(|limit| limit.saturating_sub(before)),
+            has_images: true,
+        };
+        let begin = self.engine.now_ns();
+        let sent = self.engine.send(&batch).await;
+        if measures {
+            // From the first sending, since encoding is prony's work, to the last answer:
+            // that prony then finds out whether the engine has crashed is no time of the
+            // engine's. When it was interrupted, to now: requests were under way.
+            self.measured.push(Window {
+                stage: stage.id.clone(),
+                from_ns: sent.first_sent_ns.unwrap_or(begin),
+                to_ns: match sent.succeeded {
+                    Ok(_) => sent.last_end_ns,
+                    Err(_) => self.engine.now_ns(),
+                },
+            });
+        }
+        if self.first_failure.is_none() {
+            self.first_failure = sent.first_failure;
+        }
+        Ok(Outcome::Sent(sent.succeeded?))
+    }
+
+    async fn close(
+        &mut self,
+        stage: &Stage<'_>,
+        succeeded: u32,
+    ) -> std::result::Result<Outcome, StageError> {
+        if succeeded > 0 {
+            self.engine.steps(&stage.id, stage.after).await?;
+            return Ok(Outcome::Closed);
+        }
+        let why = self.first_failure.take();
+        let why = why.map_or_else(String::new, |failed| {
+            format!("; the first: {}: {}", failed.class.name(), failed.message)
+        });
+        Err(StageError::Failed(format!(
+            "none of {} requests succeeded{why}",
+            stage.requests
+        )))
+    }
+
+    async fn unload(&mut self, of: &StageOf) -> std::result::Result<Outcome, StageError> {
+        if !self.engine.is_running() {
+            return Ok(Outcome::Unloaded);
+        }
+        // While the processes can still be asked.
+        self.used = self.engine.look_back(&self.measured);
+        self.begin(of)?;
+        let unload = &self.segment.unload;
+        // Steps that fail must not keep the engine alive.
+        let before = self.engine.steps(&of.id, &unload.before).await;
+        if self.engine.stop(unload.timeout.to_std()).await? {
+            let message = killed(self.planned);
+            self.engine.tell(Event::Warning { message })?;
+        }
+        before?;
+        self.engine.steps(&of.id, &unload.after).await?;
+        Ok(Outcome::Unloaded)
+    }
+
+    /// Wall-clock time of each `measure` stage, in nanoseconds, by its id.
+    fn measured_ns(&self) -> BTreeMap<String, u64> {
+        let mut times = BTreeMap::<String, u64>::new();
+        for window in &self.measured {
+            let time = times.entry(window.stage.clone()).or_default();
+            *time += window.to_ns.saturating_sub(window.from_ns);
+        }
+        times
+    }
+
+    /// Journals the visit.
+    fn finish(&mut self) -> Result<()> {
+        let used = std::mem::take(&mut self.used);
+        let visited = Visited {
+            visit: self.planned.clone(),
+            load_time_ns: self.load_time_ns,
+            measure_ns: self.measured_ns(),
+            peak_memory_bytes: used.peak_memory_bytes,
+            measure_cpu_s: used.measure_cpu_s,
+            machine: self.engine.warnings(),
+            total_ns: self.own_ns,
+        };
+        self.engine.tell(Event::Visit(visited))
+    }
+}
+
+/// The turns of the engines in a stage: the number of the engine, and its share.
+fn turns(stage: &Stage<'_>, engines: usize, blocks: u32) -> Vec<(usize, Share)> {
+    if stage.phase == Phase::Warmup || engines != 2 {
+        let all = Share {
+            first: 0,
+            count: stage.requests,
+        };
+        return (0..engines).map(|engine| (engine, all)).collect();
+    }
+    let count = stage.requests / (2 * blocks);
+    let mut sent = [0; 2];
+    let turn = |engine: usize| {
+        let first = sent[engine];
+        sent[engine] += count;
+        (engine, Share { first, count })
+    };
+    (0..blocks).flat_map(|_| BLOCK).map(turn).collect()
+}
+
+/// Runs visits whose engines are loaded at the same time: one, or two that take turns in so
+/// many `blocks`. Whatever happens, all are unloaded; only if the journal cannot be kept is
+/// that left to their end.
+pub(crate) async fn run<E: EngineSide>(
+    visits: &mut [Visit<'_, E>],
+    blocks: u32,
+    stop: &watch::Receiver<bool>,
+) -> Result<()> {
+    for visit in &mut *visits {
+        if !*stop.borrow() {
+            visit.turn(Action::Load).await?;
+        }
+    }
+    let stages = visits.first().map_or_else(Vec::new, Visit::stages);
+    for stage in &stages {
+        for visit in &mut *visits {
+            visit.turn(Action::Open(stage)).await?;
+        }
+        for (engine, share) in turns(stage, visits.len(), blocks) {
+            visits[engine].turn(Action::Send(stage, share)).await?;
+        }
+        for visit in &mut *visits {
+            visit.turn(Action::Close(stage)).await?;
+        }
+    }
+    for visit in visits {
+        visit.turn(Action::Unload).await?;
+        visit.finish()?;
+    }
+    Ok(())
+}
+
+fn killed(visit: &prony_plan::Visit) -> String {
+    let of_cell = match (visit.cell.as_str(), visit.part) {
+        ("", 1) => String::new(),
+        ("", part) => format!(", part {part}"),
+        (cell, 1) => format!(", {cell}"),
+        (cell, part) => format!(", {cell}, part {part}"),
+    };
+    format!(
+        "{}: `{}` (cycle {}{of_cell}) or a process of its own did not end when asked and was killed",
+        visit.model, visit.engine, visit.cycle
+    )
+}

@@ -3,10 +3,10 @@
 
 use crate::arguments::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use prony_journal::{Event, Visited};
+use prony_journal::{Event, Scope, Visited};
 use prony_metrics::statistics::Decision;
 use prony_metrics::summary;
-use prony_plan::{Part, Plan, Stage, Visit};
+use prony_plan::{Plan, Segment, SegmentKey, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
 use prony_result::words::{count, seconds};
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) struct Progress<'a> {
     quiet: bool,
     bar: Option<ProgressBar>,
-    parts: HashMap<(&'a str, u32), &'a Part>,
+    segments: HashMap<SegmentKey<'a>, &'a Segment>,
     /// The visits that there will be, as far as is known: those planned, without what a
     /// verdict makes needless, and with the spare ones.
     visits: Vec<Visit>,
@@ -45,7 +45,7 @@ impl<'a> Progress<'a> {
         Self {
             quiet: global.quiet,
             bar,
-            parts: plan.parts(),
+            segments: plan.segments(),
             visits: plan.visits.clone(),
             begun: 0,
             unread: 0,
@@ -63,10 +63,12 @@ impl<'a> Progress<'a> {
                 skipped,
                 ..
             } => {
-                if let ("load", Some(visit)) = (stage.as_str(), visit) {
+                if let (StageKind::Load, Some(visit)) = (stage, visit) {
                     self.begin(visit);
                 }
-                self.stage.clone_from(id.as_ref().unwrap_or(stage));
+                id.as_deref()
+                    .unwrap_or(stage.name())
+                    .clone_into(&mut self.stage);
                 let at = visit
                     .as_ref()
                     .map_or_else(String::new, |visit| format!("{visit}: "));
@@ -118,12 +120,12 @@ impl<'a> Progress<'a> {
             Event::Failed {
                 stage,
                 id,
-                visit,
+                scope,
                 message,
                 ..
             } => {
-                let subject = visit.as_ref().map_or_else(String::new, subject);
-                let stage = id.as_ref().unwrap_or(stage);
+                let subject = subject(scope);
+                let stage = id.as_deref().unwrap_or(stage.name());
                 self.say(&format!("failed: {subject}{stage}: {message}"));
             }
             Event::Skipped {
@@ -131,14 +133,11 @@ impl<'a> Progress<'a> {
                 model,
                 engine,
             } => {
-                let cell = match cell.as_str() {
-                    "" => String::new(),
-                    cell => format!(" · {cell}"),
-                };
+                let model = of_cell(model, cell.as_deref());
                 let on = engine
                     .as_ref()
                     .map_or_else(String::new, |engine| format!(" on {engine}"));
-                self.say(&format!("skipping the rest of {model}{cell}{on}"));
+                self.say(&format!("skipping the rest of {model}{on}"));
             }
             Event::Look {
                 cell,
@@ -161,7 +160,7 @@ impl<'a> Progress<'a> {
                     (Some(low), Some(high)) => format!(" ({low:+.1} … {high:+.1} %)"),
                     _ => String::new(),
                 };
-                let model = of_cell(model, cell);
+                let model = of_cell(model, cell.as_deref());
                 self.say(&format!(
                     "{model}, {stage}: {candidate} is {verdict} after {}{interval}",
                     count(u64::from(*cycles), "cycle")
@@ -175,7 +174,7 @@ impl<'a> Progress<'a> {
                 detectable_percent,
                 feasible,
             } => {
-                let model = of_cell(model, cell);
+                let model = of_cell(model, cell.as_deref());
                 let expected = format!(
                     "{model}: a difference as large as the margin takes about {expected_cycles} cycles"
                 );
@@ -199,7 +198,7 @@ impl<'a> Progress<'a> {
                 self.visits.retain(|visit| !needless(visit));
                 self.visits.splice(..0, begun);
                 self.adjust();
-                let model = of_cell(model, cell);
+                let model = of_cell(model, cell.as_deref());
                 self.say(&format!("{model}: decided after {cycles} of {of} cycles"));
             }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
@@ -233,7 +232,11 @@ impl<'a> Progress<'a> {
 
     /// Requests of visits, those of stages with an `if` as if they ran.
     fn requests(&self, visits: &[Visit]) -> u64 {
-        let of = |visit: &Visit| self.parts.get(&visit.part()).map_or(0, |it| it.requests());
+        let of = |visit: &Visit| {
+            self.segments
+                .get(&visit.of_segment())
+                .map_or(0, |it| it.requests())
+        };
         visits.iter().map(of).sum()
     }
 
@@ -250,8 +253,8 @@ impl<'a> Progress<'a> {
         if let Some(load) = visited.load_time_ns {
             parts.push(format!("loaded in {:.2} s", load as f64 / 1e9));
         }
-        let part = self.parts.get(&visited.visit.part());
-        let stages: Vec<&Stage> = part.map_or_else(Vec::new, |part| part.measures().collect());
+        let segment = self.segments.get(&visited.visit.of_segment());
+        let stages: Vec<&Stage> = segment.map_or_else(Vec::new, |it| it.measures().collect());
         for stage in &stages {
             let of_it = |record: &&Record| {
                 let place = &record.place;
@@ -308,21 +311,21 @@ impl<'a> Progress<'a> {
     }
 }
 
-fn of_cell(model: &str, cell: &str) -> String {
+fn of_cell(model: &str, cell: Option<&str>) -> String {
     match cell {
-        "" => model.to_owned(),
-        cell => format!("{model} · {cell}"),
+        None => model.to_owned(),
+        Some(cell) => format!("{model} · {cell}"),
     }
 }
 
-/// What a failure is about; a model that cannot be had is on no engine.
-fn subject(visit: &Visit) -> String {
-    let cell = match visit.cell.as_str() {
-        "" => String::new(),
-        cell => format!(" · {cell}"),
-    };
-    match visit.engine.as_str() {
-        "" => format!("{}{cell} ", visit.model),
-        engine => format!("{}{cell} on {engine} ", visit.model),
+/// The subject of a failure; a model that cannot be had is on no engine.
+fn subject(scope: &Scope) -> String {
+    match scope {
+        Scope::Run => String::new(),
+        Scope::Model { cell, model } => format!("{} ", of_cell(model, cell.as_deref())),
+        Scope::Visit(visit) => {
+            let model = of_cell(&visit.model, visit.cell.as_deref());
+            format!("{model} on {} ", visit.engine)
+        }
     }
 }

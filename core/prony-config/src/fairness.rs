@@ -141,7 +141,10 @@ pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> V
     }
     out.extend(found.into_iter().map(|(problem, cell, cells)| {
         if cells < pipeline.cells.len() {
-            problem.note(format!("in the cell {}", literal(&cell.id)))
+            problem.note(format!(
+                "in the cell {}",
+                literal(cell.id.as_deref().unwrap_or_default())
+            ))
         } else {
             problem
         }
@@ -206,7 +209,7 @@ impl Lint<'_> {
     fn cold(&self) -> Option<(usize, Range<usize>)> {
         let never = Condition::Is(false);
         let (mut measures, mut warmups) = (0, 0);
-        for part in &self.cell.parts {
+        for part in &self.cell.segments {
             let first = warmups;
             let mut is_cold = true;
             for work in &part.work {
@@ -229,7 +232,7 @@ impl Lint<'_> {
 
     /// Whether a warm-up, counted over all stages, never runs.
     fn never(&self, warmup: usize) -> bool {
-        let work = self.cell.parts.iter().flat_map(|part| &part.work);
+        let work = self.cell.segments.iter().flat_map(|segment| &segment.work);
         let mut warmups = work.filter_map(|work| match work {
             Work::Warmup(warmup) => Some(warmup),
             Work::Measure(_) => None,

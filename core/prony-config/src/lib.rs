@@ -48,7 +48,7 @@ pub use plugins::{PluginKind, Plugins};
 pub use schedule::first_look;
 pub use schema::{schema, schema_with_plugins};
 pub use stage::{
-    Arrival, Bursts, Cache, Load, Measure, OnFailure, Part, Ramp, Rate, Replay, Report, Setup,
+    Arrival, Bursts, Cache, Load, Measure, OnFailure, Ramp, Rate, Replay, Report, Segment, Setup,
     Step, Unload, Warmup, Work,
 };
 pub use threshold::Threshold;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Condition, Duration, Measure, Part, Report, Setup, Threshold, Work};
+use crate::{Condition, Duration, Measure, Report, Segment, Setup, Threshold, Work};
 
 /// A checked pipeline. It is written as a pipeline file in which every default
 /// is spelled out, and loading that file gives the same pipeline again; what
@@ -73,9 +73,9 @@ impl Serialize for Pipeline {
 /// One point of the matrix: a pipeline in which every axis has a value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
-    /// `axis=value,axis=value` in the order of the axes; empty without a matrix.
+    /// `axis=value,axis=value` in the order of the axes; `None` without a matrix.
     /// The same for the same point of every pipeline.
-    pub id: String,
+    pub id: Option<String>,
     /// The engines, as many and in the same order as the pipeline's; options may
     /// hold templates of the run.
     pub engines: Vec<Engine>,
@@ -86,7 +86,7 @@ pub struct Cell {
     /// What is sent.
     pub workload: Workload,
     /// The visits of a turn of one engine, at least one.
-    pub parts: Vec<Part>,
+    pub segments: Vec<Segment>,
     /// What templates of the run can name beside what the run itself knows:
     /// `vars`, `env` and `matrix`.
     pub context: Value,
@@ -98,9 +98,9 @@ impl Cell {
         !self.excluded.iter().any(|(e, m)| e == engine && m == model)
     }
 
-    /// The measure stages of all parts, in order.
+    /// The measure stages of all segments, in order.
     pub fn measures(&self) -> impl Iterator<Item = &Measure> {
-        let work = self.parts.iter().flat_map(|part| &part.work);
+        let work = self.segments.iter().flat_map(|segment| &segment.work);
         work.filter_map(|work| match work {
             Work::Measure(measure) => Some(measure),
             Work::Warmup(_) => None,
@@ -109,7 +109,7 @@ impl Cell {
 
     /// Unmeasured requests of a turn.
     pub fn warmup_requests(&self) -> u32 {
-        let work = self.parts.iter().flat_map(|part| &part.work);
+        let work = self.segments.iter().flat_map(|segment| &segment.work);
         work.map(|work| match work {
             Work::Warmup(warmup) => warmup.requests,
             Work::Measure(_) => 0,

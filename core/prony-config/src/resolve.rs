@@ -9,8 +9,8 @@ use crate::file::{CompareEntry, File, MeasureEntry, PluginUse, Stage, margin_per
 use crate::meaning::Point;
 use crate::template::{Filled, default_id};
 use crate::{
-    Cell, Compare, Engine, Load, Measure, Model, Ordered, Part, Pipeline, Report, Reporter, Setup,
-    Unload, Work,
+    Cell, Compare, Engine, Load, Measure, Model, Ordered, Pipeline, Report, Reporter, Segment,
+    Setup, Unload, Work,
 };
 
 /// The pipeline of a document as written and of its cells, in their order.
@@ -147,7 +147,7 @@ fn spell_out_stages(file: &mut Value) {
     if all.last().and_then(kind).as_deref() != Some("report") {
         all.push(stage("report", json!(Report::default())));
     }
-    // Those that were left out get ids of their own, as in `parts`.
+    // Those that were left out get ids of their own, as in `segments`.
     let id = |stage: &Value| {
         Some(
             stage
@@ -208,12 +208,12 @@ fn cell(point: Point, mut file: File, filled: &Filled) -> Cell {
     let mut context = filled.context.clone();
     context["matrix"] = json!(point.values);
     Cell {
-        id: point.id,
+        id: (!point.id.is_empty()).then_some(point.id),
         engines,
         models,
         excluded,
         workload: file.workload,
-        parts: parts(file.stages),
+        segments: segments(file.stages),
         context,
     }
 }
@@ -251,7 +251,7 @@ fn reporters(report: &Report, defined: &Ordered<PluginUse>) -> Vec<Reporter> {
 }
 
 /// The stages of a turn, from each load to its unload.
-fn parts(stages: Vec<Stage>) -> Vec<Part> {
+fn segments(stages: Vec<Stage>) -> Vec<Segment> {
     let ids = stages.iter().filter_map(|stage| match stage {
         Stage::Setup(stage) => stage.id.clone(),
         Stage::Load(stage) => stage.id.clone(),
@@ -261,25 +261,27 @@ fn parts(stages: Vec<Stage>) -> Vec<Part> {
         Stage::Report(_) => None,
     });
     let mut used: HashSet<String> = ids.collect();
-    let mut parts = in_parts(stages);
-    for part in &mut parts {
-        part.load
+    let mut segments = in_segments(stages);
+    for segment in &mut segments {
+        segment
+            .load
             .id
             .get_or_insert_with(|| unused("load", &mut used));
     }
-    for part in &mut parts {
-        part.unload
+    for segment in &mut segments {
+        segment
+            .unload
             .id
             .get_or_insert_with(|| unused("unload", &mut used));
     }
-    parts
+    segments
 }
 
-fn in_parts(stages: Vec<Stage>) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+fn in_segments(stages: Vec<Stage>) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
     let mut open = false;
-    let begin = |parts: &mut Vec<Part>, load: Load| {
-        parts.push(Part {
+    let begin = |segments: &mut Vec<Segment>, load: Load| {
+        segments.push(Segment {
             load,
             work: Vec::new(),
             unload: Unload::default(),
@@ -289,12 +291,12 @@ fn in_parts(stages: Vec<Stage>) -> Vec<Part> {
         match stage {
             Stage::Setup(_) | Stage::Report(_) => {}
             Stage::Load(load) => {
-                begin(&mut parts, load);
+                begin(&mut segments, load);
                 open = true;
             }
             Stage::Warmup(_) | Stage::Measure(_) => {
                 if !open {
-                    begin(&mut parts, Load::default());
+                    begin(&mut segments, Load::default());
                     open = true;
                 }
                 let work = match stage {
@@ -302,19 +304,19 @@ fn in_parts(stages: Vec<Stage>) -> Vec<Part> {
                     Stage::Warmup(warmup) => Work::Warmup(warmup),
                     _ => continue,
                 };
-                if let Some(part) = parts.last_mut() {
-                    part.work.push(work);
+                if let Some(segment) = segments.last_mut() {
+                    segment.work.push(work);
                 }
             }
             Stage::Unload(unload) => {
-                if let Some(part) = parts.last_mut() {
-                    part.unload = unload;
+                if let Some(segment) = segments.last_mut() {
+                    segment.unload = unload;
                 }
                 open = false;
             }
         }
     }
-    parts
+    segments
 }
 
 /// A measure stage whose defaults have been filled in.

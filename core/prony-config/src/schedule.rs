@@ -52,7 +52,7 @@ pub(crate) fn check(pipeline: &Pipeline, root: &Node) -> Vec<Diagnostic> {
         }));
         return out;
     }
-    let found = check.engines().or_else(|| check.parts());
+    let found = check.engines().or_else(|| check.segments());
     out.extend(found.or_else(|| check.turns()));
     out
 }
@@ -98,8 +98,12 @@ impl Check<'_> {
         })
     }
 
-    fn parts(&self) -> Option<Diagnostic> {
-        let several = self.pipeline.cells.iter().any(|cell| cell.parts.len() > 1);
+    fn segments(&self) -> Option<Diagnostic> {
+        let several = self
+            .pipeline
+            .cells
+            .iter()
+            .any(|cell| cell.segments.len() > 1);
         several.then(|| {
             let stages = self.root.at("/stages");
             let mut loads = stages.node.items().iter();

@@ -8,7 +8,7 @@ use crate::{Condition, Duration, Ordered};
 
 /// One load-to-unload, with what happens in between: the stages of one visit.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Part {
+pub struct Segment {
     /// Starts an engine with a model.
     pub load: Load,
     /// Warm-ups and measurements in order.

@@ -5,10 +5,11 @@
 
 use crate::noise::KnownNoise;
 use crate::{Error, Result};
+use prony_config::Order;
 use prony_machine::Warning;
 use prony_metrics::statistics::{Decision, Rule};
 use prony_metrics::threshold::Threshold;
-use prony_plan::{Plan, Visit};
+use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_record::Record;
 use prony_result::{
     CellInfo, Client, EngineInfo, Environment, Outcome, PluginInfo, Selfcheck, Workload,
@@ -30,9 +31,9 @@ pub enum Event {
     Started(Box<Started>),
     /// A model is there, and is the one that the pipeline means.
     Model {
-        /// Point of the matrix; empty without a matrix.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        cell: String,
+        /// Point of the matrix; absent without a matrix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cell: Option<String>,
         /// Model id.
         model: String,
         /// Its file or folder.
@@ -50,9 +51,9 @@ pub enum Event {
     },
     /// What is sent to all engines is made.
     Tape {
-        /// Point of the matrix; empty without a matrix.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        cell: String,
+        /// Point of the matrix; absent without a matrix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cell: Option<String>,
         /// Model id.
         model: String,
         /// Digest of all that requests are made of.
@@ -65,8 +66,8 @@ pub enum Event {
     },
     /// A stage begins, or is left out.
     Stage {
-        /// `setup`, `load`, `warmup`, `measure` or `unload`.
-        stage: String,
+        /// Its kind.
+        stage: StageKind,
         /// What the pipeline calls it, if not that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
@@ -121,15 +122,14 @@ pub enum Event {
     Visit(Visited),
     /// A stage failed.
     Failed {
-        /// `setup`, `load`, `warmup`, `measure` or `unload`.
-        stage: String,
+        /// Its kind.
+        stage: StageKind,
         /// What the pipeline calls it, if not that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
-        /// The visit that it is part of. Absent for `setup`, unless it is about
-        /// a model: then without an engine and in cycle 0.
+        /// What it is part of.
         #[serde(flatten)]
-        visit: Option<Visit>,
+        scope: Scope,
         /// Whether it was a step of the user's that failed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         step: bool,
@@ -138,9 +138,9 @@ pub enum Event {
     },
     /// The rest of a model is left out, on one engine or on all.
     Skipped {
-        /// Point of the matrix; empty without a matrix.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        cell: String,
+        /// Point of the matrix; absent without a matrix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cell: Option<String>,
         /// Model id.
         model: String,
         /// Engine name; all engines when absent.
@@ -149,9 +149,9 @@ pub enum Event {
     },
     /// What is known of a comparison after a cycle.
     Look {
-        /// Point of the matrix; empty without a matrix.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        cell: String,
+        /// Point of the matrix; absent without a matrix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cell: Option<String>,
         /// Model id.
         model: String,
         /// The engine that is compared with the baseline.
@@ -173,9 +173,9 @@ pub enum Event {
     /// What the first cycles of a model let expect of its comparisons; of several, of the
     /// one that scatters most.
     Pilot {
-        /// Point of the matrix; empty without a matrix.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        cell: String,
+        /// Point of the matrix; absent without a matrix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cell: Option<String>,
         /// Model id.
         model: String,
         /// Cycles that a difference as large as the margin takes.
@@ -189,9 +189,9 @@ pub enum Event {
     },
     /// The remaining cycles of a model are left out: all its comparisons have a verdict.
     Stopped {
-        /// Point of the matrix; empty without a matrix.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        cell: String,
+        /// Point of the matrix; absent without a matrix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cell: Option<String>,
         /// Model id.
         model: String,
         /// The last cycle.
@@ -240,12 +240,71 @@ pub struct Visited {
 /// A stage, and what it is a part of: makes its events.
 #[derive(Debug, Clone)]
 pub struct StageOf {
-    /// `setup`, `load`, `warmup`, `measure` or `unload`.
-    pub kind: &'static str,
+    /// Its kind.
+    pub kind: StageKind,
     /// What the pipeline calls it; the kind unless it says otherwise.
     pub id: String,
-    /// The visit; absent for `setup`.
-    pub visit: Option<Visit>,
+    /// What it is part of.
+    pub scope: Scope,
+}
+
+/// What a stage is part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<Visit>", into = "Option<Visit>")]
+pub enum Scope {
+    /// The run: `setup`.
+    Run,
+    /// A model that cannot be had on any engine: `setup`, as far as it is about the model.
+    Model {
+        /// Point of the matrix; `None` without a matrix.
+        cell: Option<String>,
+        /// Model id.
+        model: String,
+    },
+    /// A visit.
+    Visit(Visit),
+}
+
+/// A model is written as a visit of it without an engine, in cycle 0.
+impl From<Scope> for Option<Visit> {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Run => None,
+            Scope::Model { cell, model } => Some(Visit {
+                cell,
+                model,
+                engine: String::new(),
+                cycle: 0,
+                segment: 1,
+            }),
+            Scope::Visit(visit) => Some(visit),
+        }
+    }
+}
+
+impl From<Option<Visit>> for Scope {
+    fn from(visit: Option<Visit>) -> Self {
+        match visit {
+            None => Self::Run,
+            Some(Visit {
+                cell,
+                model,
+                engine,
+                ..
+            }) if engine.is_empty() => Self::Model { cell, model },
+            Some(visit) => Self::Visit(visit),
+        }
+    }
+}
+
+impl Scope {
+    /// The visit, if it is one.
+    pub fn visit(&self) -> Option<&Visit> {
+        match self {
+            Self::Visit(visit) => Some(visit),
+            Self::Run | Self::Model { .. } => None,
+        }
+    }
 }
 
 impl StageOf {
@@ -261,9 +320,9 @@ impl StageOf {
 
     fn event(&self, at_ns: u64, skipped: bool) -> Event {
         Event::Stage {
-            stage: self.kind.to_owned(),
+            stage: self.kind,
             id: self.own_id(),
-            visit: self.visit.clone(),
+            visit: self.scope.visit().cloned(),
             skipped,
             at_ns,
         }
@@ -272,16 +331,16 @@ impl StageOf {
     /// It failed, by a step of the user's or not.
     pub fn failed(&self, step: bool, message: String) -> Event {
         Event::Failed {
-            stage: self.kind.to_owned(),
+            stage: self.kind,
             id: self.own_id(),
-            visit: self.visit.clone(),
+            scope: self.scope.clone(),
             step,
             message,
         }
     }
 
     fn own_id(&self) -> Option<String> {
-        (self.id != self.kind).then(|| self.id.clone())
+        (self.id != self.kind.name()).then(|| self.id.clone())
     }
 }
 
@@ -324,8 +383,8 @@ pub struct Subject {
     pub description: Option<String>,
     /// Cycles planned.
     pub cycles: u32,
-    /// `interleaved` or `sequential`.
-    pub order: String,
+    /// The engines' order within a cycle.
+    pub order: Order,
     /// Seed of the order.
     pub seed: u64,
     /// What was asked of every engine, except in cells that say otherwise.
@@ -361,9 +420,9 @@ pub struct Family {
 /// A model of a cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// Point of the matrix; empty without a matrix.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub cell: String,
+    /// Point of the matrix; absent without a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// Its id.
     pub id: String,
     /// Its size label.
@@ -372,6 +431,16 @@ pub struct ModelInfo {
     /// The revision that engines are to fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+}
+
+impl ModelInfo {
+    /// What it is found by.
+    pub fn key(&self) -> ModelKey<'_> {
+        ModelKey {
+            cell: self.cell.as_deref(),
+            model: &self.id,
+        }
+    }
 }
 
 /// A journal that was read.

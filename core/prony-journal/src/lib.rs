@@ -20,7 +20,7 @@ mod subject;
 
 pub use folder::{Newest, RunFolder, find_run, newest_run, runs};
 pub use journal::{
-    Event, Family, Journal, ModelInfo, SCHEMA, StageOf, Started, Subject, Visited, Writer,
+    Event, Family, Journal, ModelInfo, SCHEMA, Scope, StageOf, Started, Subject, Visited, Writer,
     is_running, read,
 };
 pub use looks::Looks;

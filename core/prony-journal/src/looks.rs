@@ -6,13 +6,13 @@
 
 use crate::journal::{Event, Family, Subject};
 use crate::result::{design, side};
-use crate::samples::Samples;
+use crate::samples::{Key, Samples};
 use prony_config::Stop;
 use prony_metrics::comparison::ratios;
 use prony_metrics::statistics::holm::Holm;
 use prony_metrics::statistics::pilot::{PILOT_CYCLES, Pilot, plan as pilot};
 use prony_metrics::statistics::{Decision, Look, mean};
-use prony_plan::{Part, Plan, Visit};
+use prony_plan::{Plan, Segment, Visit};
 use prony_record::Phase;
 use std::collections::HashSet;
 
@@ -176,10 +176,16 @@ impl<'a> Looks<'a> {
         else {
             return Vec::new();
         };
-        let parts = self.plan.parts.iter().filter(|part| part.cell == of.cell);
+        let segments = self.plan.segments.iter().filter(|it| it.cell == of.cell);
         let mut compared = Vec::new();
-        for stage in parts.flat_map(Part::measures) {
-            let sample = |engine| samples.group(&of.cell, &of.model, engine, &stage.id);
+        for stage in segments.flat_map(Segment::measures) {
+            let sample = |engine| {
+                samples.group(Key {
+                    model: of.of_model(),
+                    engine,
+                    measure: &stage.id,
+                })
+            };
             let candidates = engines.iter().filter(|it| !it.baseline && runs(&it.name));
             for candidate in candidates.map(|it| it.name.as_str()) {
                 let (a, b) = (sample(baseline), sample(candidate));

@@ -10,7 +10,7 @@ use crate::journal::{self, Started, Subject};
 use crate::{Error, Result};
 use prony_metrics::statistics::pilot::detectable;
 use prony_metrics::statistics::{smallest_sample, standard_deviation};
-use prony_plan::{Plan, Stage};
+use prony_plan::{ModelKey, Plan, Stage};
 use prony_plugin_host::sha256_of;
 use prony_result::{EngineInfo, NoiseFloor, RunResult, Verdict};
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,9 @@ const SCHEMA: &str = "prony-noise/1";
 /// The noise floor of one group of a run, as its journal has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KnownNoise {
-    /// Point of the matrix; empty without a matrix.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub cell: String,
+    /// Point of the matrix; absent without a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// Model id.
     pub model: String,
     /// Id of the `measure` stage.
@@ -104,7 +104,7 @@ impl Noise {
             for setting in settings(&started.subject, &started.plan) {
                 let group = result.models.iter().find(|model| {
                     model.id == setting.model
-                        && model.cell.as_deref().unwrap_or_default() == setting.cell
+                        && model.cell.as_deref() == setting.cell
                         && model
                             .measure
                             .as_deref()
@@ -145,7 +145,7 @@ impl Noise {
     /// What is known of the groups of a run; where several of its engines were compared
     /// with themselves, of the noisiest.
     pub fn of(&self, subject: &Subject, plan: &Plan) -> Vec<KnownNoise> {
-        let mut known = BTreeMap::<(String, String, String), (f64, KnownNoise)>::new();
+        let mut known = BTreeMap::<(ModelKey<'_>, &str), (f64, KnownNoise)>::new();
         for setting in settings(subject, plan) {
             let Some(floor) = self.file.floors.get(&setting.key) else {
                 continue;
@@ -157,7 +157,7 @@ impl Noise {
             let cycles = subject.cycles as usize;
             let enough = cycles >= smallest_cycles();
             let found = KnownNoise {
-                cell: setting.cell.to_owned(),
+                cell: setting.cell.map(ToOwned::to_owned),
                 model: setting.model.to_owned(),
                 measure: setting.measure.to_owned(),
                 floor: NoiseFloor {
@@ -170,11 +170,11 @@ impl Noise {
                     at: floor.at.clone(),
                 },
             };
-            let key = (
-                found.cell.clone(),
-                found.model.clone(),
-                found.measure.clone(),
-            );
+            let of_model = ModelKey {
+                cell: setting.cell,
+                model: setting.model,
+            };
+            let key = (of_model, setting.measure);
             let noisier = |(other, _): &(f64, KnownNoise)| deviation > *other;
             if known.get(&key).is_none_or(noisier) {
                 known.insert(key, (deviation, found));
@@ -220,7 +220,7 @@ fn read(path: &Path, machine: &str) -> std::result::Result<Option<File>, String>
 
 /// An engine in one group of a run.
 struct Setting<'a> {
-    cell: &'a str,
+    cell: Option<&'a str>,
     model: &'a str,
     measure: &'a str,
     engine: &'a str,
@@ -231,35 +231,34 @@ struct Setting<'a> {
 impl Setting<'_> {
     fn about(&self, started: &Started) -> String {
         let parts = [
-            &*started.subject.name,
-            self.engine,
-            self.model,
+            Some(&*started.subject.name),
+            Some(self.engine),
+            Some(self.model),
             self.cell,
-            self.measure,
+            Some(self.measure),
         ];
-        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = parts.into_iter().flatten().collect();
         parts.join(" · ")
     }
 }
 
 fn settings<'a>(subject: &'a Subject, plan: &'a Plan) -> Vec<Setting<'a>> {
-    let planned: HashSet<(&str, &str, &str)> = plan
-        .visits
-        .iter()
-        .map(|visit| (&*visit.cell, &*visit.model, &*visit.engine))
+    let visits = plan.visits.iter();
+    let planned: HashSet<(ModelKey<'_>, &str)> = visits
+        .map(|visit| (visit.of_model(), &*visit.engine))
         .collect();
     let mut settings = Vec::new();
     for model in &subject.models {
-        let of_cell = plan.parts.iter().filter(|part| part.cell == model.cell);
-        for stage in of_cell.flat_map(prony_plan::Part::measures) {
+        let of_cell = plan.segments.iter().filter(|it| it.cell == model.cell);
+        for stage in of_cell.flat_map(prony_plan::Segment::measures) {
             for engine in &subject.engines {
-                if planned.contains(&(&*model.cell, &*model.id, &*engine.name)) {
+                if planned.contains(&(model.key(), &*engine.name)) {
                     settings.push(Setting {
-                        cell: &model.cell,
+                        cell: model.cell.as_deref(),
                         model: &model.id,
                         measure: &stage.id,
                         engine: &engine.name,
-                        key: key(subject, &model.cell, &model.id, engine, stage),
+                        key: key(subject, model.key(), engine, stage),
                     });
                 }
             }
@@ -268,8 +267,8 @@ fn settings<'a>(subject: &'a Subject, plan: &'a Plan) -> Vec<Setting<'a>> {
     settings
 }
 
-fn key(subject: &Subject, cell: &str, model: &str, engine: &EngineInfo, stage: &Stage) -> String {
-    let own = subject.cells.iter().find(|it| it.id == cell);
+fn key(subject: &Subject, of: ModelKey<'_>, engine: &EngineInfo, stage: &Stage) -> String {
+    let own = subject.cells.iter().find(|it| Some(&*it.id) == of.cell);
     let workload = own.and_then(|cell| cell.workload.as_ref());
     let Stage {
         requests,
@@ -281,8 +280,9 @@ fn key(subject: &Subject, cell: &str, model: &str, engine: &EngineInfo, stage: &
     let setting = json!({
         "plugin": engine.plugin,
         "config": engine.config,
-        "model": model,
-        "cell": cell,
+        "model": of.model,
+        // Files of noise that were written before have it so.
+        "cell": of.cell.unwrap_or_default(),
         "measure": stage.id,
         "workload": workload.unwrap_or(&subject.workload),
         "requests": requests,

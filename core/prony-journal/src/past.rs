@@ -1,8 +1,8 @@
 //! What earlier runs took, for estimating the next one.
 
 use crate::folder::{RunFolder, runs};
-use crate::journal::{self, Event};
-use prony_plan::Past;
+use crate::journal::{self, Event, Scope};
+use prony_plan::{Past, StageKind};
 use prony_record::Phase;
 use prony_result::Outcome;
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ fn took(events: &[Event]) -> Option<Past> {
                 stage,
                 visit: Some(visit),
                 ..
-            } if stage == "load" => {
+            } if *stage == StageKind::Load => {
                 under_way.insert(&visit.engine, UnderWay::default());
             }
             Event::Request(record) => {
@@ -57,7 +57,8 @@ fn took(events: &[Event]) -> Option<Past> {
                 }
             }
             Event::Failed {
-                visit: Some(visit), ..
+                scope: Scope::Visit(visit),
+                ..
             } => under_way.entry(&visit.engine).or_default().failed = true,
             Event::Visit(visited) => {
                 let of = under_way.remove(visited.visit.engine.as_str());

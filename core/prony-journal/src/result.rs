@@ -2,8 +2,9 @@
 
 use crate::Result;
 use crate::folder::RunFolder;
-use crate::journal::{self, Event, Journal, ModelInfo, Started, Subject};
-use crate::samples::{Sample, Samples};
+use crate::journal::{self, Event, Journal, ModelInfo, Scope, Started, Subject};
+use crate::samples::{Key, Sample, Samples};
+use prony_config::Order;
 use prony_metrics::cache::check as check_cache;
 use prony_metrics::comparison::{
     Design, Family, Part as Share, Ratios, Side, compare, overall, ratios,
@@ -13,7 +14,7 @@ use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use prony_metrics::summary;
 use prony_metrics::threshold::{self, Measured};
 use prony_metrics::validity;
-use prony_plan::{Part, Stage};
+use prony_plan::{ModelKey, Segment, Stage};
 use prony_record::Record;
 use prony_result::{
     Cache, CacheCheck, CacheOutcome, Comparison, Family as FamilyResult, ImageInfo, ModelResult,
@@ -57,11 +58,11 @@ pub fn result(journal: &Journal) -> RunResult {
     warnings.extend(events.iter().filter_map(|event| match event {
         Event::Warning { message } => Some(message.clone()),
         Event::Failed {
-            visit: None,
+            scope: Scope::Run,
             stage,
             message,
             ..
-        } => Some(format!("{stage} failed: {message}")),
+        } => Some(format!("{} failed: {message}", stage.name())),
         Event::Pilot { .. } => pilot(event),
         Event::WithoutImages {
             visit,
@@ -94,7 +95,7 @@ pub fn result(journal: &Journal) -> RunResult {
             outcome,
             pipeline_sha256: started.pipeline_sha256.clone(),
             cycles: subject.cycles,
-            order: subject.order.clone(),
+            order: order(subject.order).to_owned(),
             seed: subject.seed,
         },
         workload: subject.workload.clone(),
@@ -117,16 +118,17 @@ pub fn result(journal: &Journal) -> RunResult {
 /// One result per cell, model and `measure` stage for which visits were planned.
 fn models(started: &Started, events: &[Event]) -> Compared {
     let samples = Samples::new(&started.plan, events);
-    let mut planned: HashMap<(&str, &str), HashSet<&str>> = HashMap::new();
+    let mut planned: HashMap<ModelKey<'_>, HashSet<&str>> = HashMap::new();
     for visit in &started.plan.visits {
-        let engines = planned.entry((&visit.cell, &visit.model)).or_default();
+        let engines = planned.entry(visit.of_model()).or_default();
         engines.insert(&visit.engine);
     }
-    let mut parts: HashMap<&str, Vec<&Part>> = HashMap::new();
-    for part in &started.plan.parts {
-        parts.entry(&part.cell).or_default().push(part);
+    let mut segments: HashMap<Option<&str>, Vec<&Segment>> = HashMap::new();
+    for segment in &started.plan.segments {
+        let of_cell = segments.entry(segment.cell.as_deref()).or_default();
+        of_cell.push(segment);
     }
-    let mut files: HashMap<(&str, &str), (&String, &Option<String>)> = HashMap::new();
+    let mut files: HashMap<ModelKey<'_>, (&String, &Option<String>)> = HashMap::new();
     for event in events {
         if let Event::Model {
             cell,
@@ -135,10 +137,11 @@ fn models(started: &Started, events: &[Event]) -> Compared {
             sha256,
         } = event
         {
-            files.insert((cell, model), (path, sha256));
+            let cell = cell.as_deref();
+            files.insert(ModelKey { cell, model }, (path, sha256));
         }
     }
-    let mut tapes: HashMap<(&str, &str), &String> = HashMap::new();
+    let mut tapes: HashMap<ModelKey<'_>, &String> = HashMap::new();
     for event in events {
         if let Event::Tape {
             cell,
@@ -147,22 +150,23 @@ fn models(started: &Started, events: &[Event]) -> Compared {
             ..
         } = event
         {
-            tapes.insert((cell, model), sha256);
+            let cell = cell.as_deref();
+            tapes.insert(ModelKey { cell, model }, sha256);
         }
     }
     let mut groups = Vec::new();
     for model in &started.subject.models {
-        let key = (model.cell.as_str(), model.id.as_str());
-        let (Some(engines), Some(parts)) = (planned.get(&key), parts.get(key.0)) else {
+        let key = model.key();
+        let (Some(engines), Some(segments)) = (planned.get(&key), segments.get(&key.cell)) else {
             continue;
         };
         let stages = || {
-            parts
+            segments
                 .iter()
-                .flat_map(|part| part.measures().map(move |it| (part, it)))
+                .flat_map(|segment| segment.measures().map(move |it| (segment, it)))
         };
         let several = stages().nth(1).is_some();
-        for (part, stage) in stages() {
+        for (segment, stage) in stages() {
             groups.push(Group {
                 started,
                 samples: &samples,
@@ -170,7 +174,7 @@ fn models(started: &Started, events: &[Event]) -> Compared {
                 file: files.get(&key).copied(),
                 tape: tapes.get(&key).copied(),
                 engines,
-                part,
+                segment,
                 stage,
                 several,
             });
@@ -315,7 +319,7 @@ struct Group<'a> {
     tape: Option<&'a String>,
     /// Those that were to be visited.
     engines: &'a HashSet<&'a str>,
-    part: &'a Part,
+    segment: &'a Segment,
     stage: &'a Stage,
     /// Whether the cell has other `measure` stages.
     several: bool,
@@ -350,10 +354,10 @@ impl<'a> Group<'a> {
 
     fn result(&self, comparisons: Vec<Comparison>) -> ModelResult {
         let sides = self.sides();
-        let of_model = self.samples.of_model(&self.model.cell, &self.model.id);
+        let of_model = self.samples.of_model(self.model.key());
         let of_engines = sides.iter().flat_map(|(_, sample)| &sample.failures);
         let before = self
-            .part
+            .segment
             .stages
             .iter()
             .take_while(|it| it.id != self.stage.id);
@@ -365,7 +369,7 @@ impl<'a> Group<'a> {
             sha256: self.file.and_then(|(_, sha256)| sha256.clone()),
             revision: self.model.revision.clone(),
             tape: self.tape.cloned(),
-            cell: (!self.model.cell.is_empty()).then(|| self.model.cell.clone()),
+            cell: self.model.cell.clone(),
             measure: self.several.then(|| self.stage.id.clone()),
             warmup_requests: warmups.map(|it| it.requests).sum(),
             requests_per_visit: self.stage.requests,
@@ -412,7 +416,9 @@ impl<'a> Group<'a> {
     /// What thresholds are held against.
     fn measured(&'a self, model: &'a ModelResult) -> Measured<'a> {
         let cells = &self.started.subject.cells;
-        let cell = cells.iter().find(|it| it.id == self.model.cell);
+        let cell = cells
+            .iter()
+            .find(|it| Some(&it.id) == self.model.cell.as_ref());
         let sides = self.sides().into_iter();
         Measured {
             model,
@@ -425,8 +431,11 @@ impl<'a> Group<'a> {
     }
 
     fn sample(&self, engine: &'a str) -> &'a Sample<'a> {
-        self.samples
-            .group(&self.model.cell, &self.model.id, engine, &self.stage.id)
+        self.samples.group(Key {
+            model: self.model.key(),
+            engine,
+            measure: &self.stage.id,
+        })
     }
 
     fn noise_floor(&self) -> Option<NoiseFloor> {
@@ -445,6 +454,14 @@ pub(crate) fn design(subject: &Subject, stage: &Stage) -> Design {
         requests_per_visit: stage.requests,
         concurrency: stage.concurrency,
         margin_percent: subject.margin_percent,
+    }
+}
+
+/// The order of engines, as results have it.
+fn order(order: Order) -> &'static str {
+    match order {
+        Order::Interleaved => "interleaved",
+        Order::Sequential => "sequential",
     }
 }
 
@@ -497,10 +514,9 @@ fn pilot(event: &Event) -> Option<String> {
     else {
         return None;
     };
-    let cell = match cell.as_str() {
-        "" => String::new(),
-        cell => format!(" · {cell}"),
-    };
+    let cell = cell
+        .as_ref()
+        .map_or_else(String::new, |cell| format!(" · {cell}"));
     Some(format!(
         "{model}{cell}: by its first cycles, a difference as large as the margin takes about {expected_cycles} cycles, which are more than there may be; the smallest that can be told is about {detectable_percent:.1} %"
     ))

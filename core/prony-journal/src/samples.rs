@@ -1,15 +1,43 @@
 //! A journal sorted by what is reported together: the requests of one cell,
 //! model, engine and `measure` stage.
 
-use crate::journal::{Event, Visited};
+use crate::journal::{Event, Scope, Visited};
 use prony_metrics::summary;
-use prony_plan::{Plan, Stage, Visit};
+use prony_plan::{ModelKey, Plan, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
 use prony_result::{Client, Failure};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Cell, model, engine, and id of the `measure` stage.
-type Key<'a> = (&'a str, &'a str, &'a str, &'a str);
+/// What is reported together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key<'a> {
+    pub(crate) model: ModelKey<'a>,
+    pub(crate) engine: &'a str,
+    /// Id of the `measure` stage.
+    pub(crate) measure: &'a str,
+}
+
+impl<'a> Key<'a> {
+    fn of_visit(visit: &'a Visit, measure: &'a str) -> Self {
+        Self {
+            model: visit.of_model(),
+            engine: &visit.engine,
+            measure,
+        }
+    }
+
+    fn of_request(record: &'a Record) -> Self {
+        let place = &record.place;
+        Self {
+            model: ModelKey {
+                cell: place.cell.as_deref(),
+                model: &place.model,
+            },
+            engine: &place.engine,
+            measure: &place.stage,
+        }
+    }
+}
 
 /// What a journal says of one group.
 #[derive(Debug, Default)]
@@ -43,17 +71,16 @@ impl Sample<'_> {
 pub(crate) struct Samples<'a> {
     groups: HashMap<Key<'a>, Sample<'a>>,
     nothing: Sample<'a>,
-    /// By cell and model.
-    models: HashMap<(&'a str, &'a str), Vec<Failure>>,
+    models: HashMap<ModelKey<'a>, Vec<Failure>>,
 }
 
 impl<'a> Samples<'a> {
     /// Goes through the events once.
     pub(crate) fn new(plan: &'a Plan, events: &'a [Event]) -> Self {
-        let parts = plan.parts();
+        let segments = plan.segments();
         let measures = |visit: &'a Visit| -> Vec<&'a Stage> {
-            let part = parts.get(&visit.part());
-            part.map_or_else(Vec::new, |part| part.measures().collect())
+            let segment = segments.get(&visit.of_segment());
+            segment.map_or_else(Vec::new, |segment| segment.measures().collect())
         };
         let mut samples = Self::default();
         // The `measure` stages of the current visit that have begun.
@@ -71,16 +98,16 @@ impl<'a> Samples<'a> {
                     visit: Some(visit),
                     skipped,
                     ..
-                } => match (stage.as_str(), skipped) {
-                    ("load", _) => {
+                } => match (stage, skipped) {
+                    (StageKind::Load, _) => {
                         begun.clear();
                         answered.clear();
                     }
-                    ("measure", false) => {
-                        begun.insert(id.as_deref().unwrap_or(stage));
+                    (StageKind::Measure, false) => {
+                        begun.insert(id.as_deref().unwrap_or(stage.name()));
                     }
-                    ("measure", true) => {
-                        let sample = samples.of(visit, id.as_deref().unwrap_or(stage));
+                    (StageKind::Measure, true) => {
+                        let sample = samples.of(visit, id.as_deref().unwrap_or(stage.name()));
                         sample.skipped.insert(visit.cycle);
                     }
                     _ => {}
@@ -102,22 +129,29 @@ impl<'a> Samples<'a> {
                 Event::Failed {
                     stage,
                     id,
-                    visit: Some(visit),
+                    scope,
                     step,
                     message,
                 } => {
+                    // As results have it, a model that cannot be had is on no engine.
+                    let of = scope.visit();
                     let failure = Failure {
-                        engine: visit.engine.clone(),
-                        cycle: visit.cycle,
-                        stage: id.as_ref().unwrap_or(stage).clone(),
+                        engine: of.map_or_else(String::new, |visit| visit.engine.clone()),
+                        cycle: of.map_or(0, |visit| visit.cycle),
+                        stage: id.as_deref().unwrap_or(stage.name()).to_owned(),
                         message: message.clone(),
                     };
-                    if visit.engine.is_empty() {
-                        let key = (visit.cell.as_str(), visit.model.as_str());
-                        samples.models.entry(key).or_default().push(failure);
-                    } else {
-                        let measures = measures(visit);
-                        samples.failed(visit, stage, *step, failure, &measures, &begun);
+                    match scope {
+                        Scope::Run => {}
+                        Scope::Model { cell, model } => {
+                            let cell = cell.as_deref();
+                            let of_model = samples.models.entry(ModelKey { cell, model });
+                            of_model.or_default().push(failure);
+                        }
+                        Scope::Visit(visit) => {
+                            let measures = measures(visit);
+                            samples.failed(visit, *stage, *step, failure, &measures, &begun);
+                        }
                     }
                 }
                 _ => {}
@@ -128,31 +162,23 @@ impl<'a> Samples<'a> {
     }
 
     /// What is known of a group; nothing if it was never come to.
-    pub(crate) fn group(
-        &'a self,
-        cell: &'a str,
-        model: &'a str,
-        engine: &'a str,
-        measure: &'a str,
-    ) -> &'a Sample<'a> {
-        let known = self.groups.get(&(cell, model, engine, measure));
-        known.unwrap_or(&self.nothing)
+    pub(crate) fn group(&'a self, key: Key<'a>) -> &'a Sample<'a> {
+        self.groups.get(&key).unwrap_or(&self.nothing)
     }
 
     /// Failures of a model before any engine.
-    pub(crate) fn of_model(&'a self, cell: &'a str, model: &'a str) -> &'a [Failure] {
-        self.models.get(&(cell, model)).map_or(&[], Vec::as_slice)
+    pub(crate) fn of_model(&'a self, model: ModelKey<'a>) -> &'a [Failure] {
+        self.models.get(&model).map_or(&[], Vec::as_slice)
     }
 
     fn of(&mut self, visit: &'a Visit, measure: &'a str) -> &mut Sample<'a> {
-        let key = (&*visit.cell, &*visit.model, &*visit.engine, measure);
+        let key = Key::of_visit(visit, measure);
         self.groups.entry(key).or_default()
     }
 
     fn request(&mut self, record: &'a Record) {
-        let at = &record.place;
-        let key = (&*at.cell, &*at.model, &*at.engine, &*at.stage);
-        self.groups.entry(key).or_default().records.push(record);
+        let sample = self.groups.entry(Key::of_request(record)).or_default();
+        sample.records.push(record);
     }
 
     /// Tells whether a request's prompt had been answered when it was sent. What was sent
@@ -167,8 +193,7 @@ impl<'a> Samples<'a> {
             .or_insert(record.stamps.end_ns);
         *first = (*first).min(record.stamps.end_ns);
         if at.phase == Phase::Measure && *first <= record.stamps.sent_ns {
-            let key = (&*at.cell, &*at.model, &*at.engine, &*at.stage);
-            let sample = self.groups.entry(key).or_default();
+            let sample = self.groups.entry(Key::of_request(record)).or_default();
             sample.repeated.insert(at.at());
         }
     }
@@ -180,15 +205,17 @@ impl<'a> Samples<'a> {
     fn failed(
         &mut self,
         visit: &'a Visit,
-        kind: &str,
+        kind: StageKind,
         step: bool,
         failure: Failure,
         measures: &[&'a Stage],
         begun: &HashSet<&str>,
     ) {
-        let own = |stage: &Stage| kind == "measure" && stage.id == failure.stage;
+        let own = |stage: &Stage| kind == StageKind::Measure && stage.id == failure.stage;
         let later = |stage: &Stage| {
-            kind != "unload" && (kind != "measure" || step) && !begun.contains(stage.id.as_str())
+            kind != StageKind::Unload
+                && (kind != StageKind::Measure || step)
+                && !begun.contains(stage.id.as_str())
         };
         let mut touched: Vec<&Stage> = measures.to_vec();
         touched.retain(|stage| own(stage) || later(stage));

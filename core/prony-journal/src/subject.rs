@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::journal::{Family, ModelInfo, Subject};
-use prony_config::{self as config, Api, Cell, Compare, Engine, Order, Pipeline};
+use prony_config::{self as config, Api, Cell, Compare, Engine, Pipeline};
 use prony_contract::{self as contract, Kind};
 use prony_metrics::statistics::Rule;
 use prony_metrics::threshold::Threshold;
@@ -18,15 +18,15 @@ pub fn subject(pipeline: &Pipeline) -> Subject {
     let baseline = compare.map(|compare| compare.baseline.as_str());
     let first = pipeline.cells.first().expect("a pipeline has a cell");
     let common = workload(first);
-    let cells = pipeline.cells.iter().filter(|cell| !cell.id.is_empty());
-    let cells = cells.map(|cell| {
+    let cells = pipeline.cells.iter().filter_map(|cell| {
+        let id = cell.id.clone()?;
         let own = workload(cell);
         let matrix = cell.context.get("matrix").and_then(Value::as_object);
-        CellInfo {
-            id: cell.id.clone(),
+        Some(CellInfo {
+            id,
             matrix: matrix.cloned().unwrap_or_default(),
             workload: (own != common).then_some(own),
-        }
+        })
     });
     let cells: Vec<CellInfo> = cells.collect();
     let models = pipeline.cells.iter().flat_map(|cell| {
@@ -41,10 +41,7 @@ pub fn subject(pipeline: &Pipeline) -> Subject {
         name: pipeline.name.clone(),
         description: pipeline.description.clone(),
         cycles: pipeline.schedule.cycles,
-        order: match pipeline.schedule.order {
-            Order::Interleaved => "interleaved".to_owned(),
-            Order::Sequential => "sequential".to_owned(),
-        },
+        order: pipeline.schedule.order,
         seed: pipeline.schedule.seed,
         workload: common,
         cells,

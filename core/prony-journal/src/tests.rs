@@ -1,13 +1,13 @@
 //! From journals to results: journals written by hand, of pipelines read from text.
 
-use crate::journal::{self, Event, Journal, SCHEMA, StageOf, Started, Visited, Writer};
+use crate::journal::{self, Event, Journal, SCHEMA, Scope, StageOf, Started, Visited, Writer};
 use crate::subject::subject;
 use crate::{RunFolder, find_run, newest_run, past, result, result_of, runs};
 use prony_config::{Pipeline, PluginKind, Plugins};
 use prony_contract::{Event as Said, EventKind};
 use prony_metrics::definition::goodput_share;
 use prony_metrics::threshold::Threshold;
-use prony_plan::{Estimate, Plan, Visit};
+use prony_plan::{Estimate, Plan, StageKind, Visit};
 use prony_record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
 use prony_result::{
     Environment, ModelResult, Objectives, Outcome, RunResult, ThresholdResult, Verdict,
@@ -116,30 +116,30 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
     let of = |kind, id: &str| StageOf {
         kind,
         id: id.to_owned(),
-        visit: Some(visit.clone()),
+        scope: Scope::Visit(visit.clone()),
     };
     let mut visited = Visited {
         visit: visit.clone(),
         load_time_ns: Some(1_000_000_000),
         measure_ns: BTreeMap::new(),
-        peak_memory_bytes: Some(visit.part.into()),
+        peak_memory_bytes: Some(visit.segment.into()),
         measure_cpu_s: BTreeMap::new(),
         machine: Vec::new(),
         total_ns: 5_000_000_000,
     };
-    let load = of("load", "load");
+    let load = of(StageKind::Load, "load");
     events.push(load.begins(0));
     let mut goes_on = true;
     if let Fate::Fails("load", step) = fate {
         events.push(load.failed(step, "boom".to_owned()));
         goes_on = false;
     }
-    for stage in plan.parts()[&visit.part()]
+    for stage in plan.segments()[&visit.of_segment()]
         .stages
         .iter()
         .filter(|_| goes_on)
     {
-        let of_visit = of(stage.phase.name(), &stage.id);
+        let of_visit = of(stage.phase.into(), &stage.id);
         if fate == Fate::Skips(of_visit_id(&stage.id)) {
             events.push(of_visit.is_skipped(0));
             continue;
@@ -166,7 +166,7 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
             events.push(of_visit.failed(step, "boom".to_owned()));
         }
     }
-    let unload = of("unload", "unload");
+    let unload = of(StageKind::Unload, "unload");
     events.push(unload.begins(0));
     if let Fate::Fails("unload", step) = fate {
         events.push(unload.failed(step, "boom".to_owned()));
@@ -338,7 +338,7 @@ fn models_say_which_file_they_are() {
     journal.events.insert(
         0,
         Event::Model {
-            cell: String::new(),
+            cell: None,
             model: "m".to_owned(),
             path: "/models/m.gguf".to_owned(),
             sha256: Some("cd".to_owned()),
@@ -351,11 +351,12 @@ fn models_say_which_file_they_are() {
 
 // ---- failures
 
-/// Something happens to `b` in the first cell's first cycle, in one of its parts.
-fn once(part: u32, fate: Fate) -> RunResult {
+/// Something happens to `b` in the first cell's first cycle, in one of its segments.
+fn once(segment: u32, fate: Fate) -> RunResult {
     let journal = journal(&pipeline(SEVERAL), |visit| {
-        let it = visit.cell == "length=8" && visit.engine == "b" && visit.cycle == 1;
-        if it && visit.part == part {
+        let it =
+            visit.cell.as_deref() == Some("length=8") && visit.engine == "b" && visit.cycle == 1;
+        if it && visit.segment == segment {
             fate
         } else {
             Fate::Well
@@ -376,7 +377,7 @@ fn touched(result: &RunResult) -> [(u32, usize); 3] {
 }
 
 #[test]
-fn a_failure_touches_what_comes_after_it_in_its_part() {
+fn a_failure_touches_what_comes_after_it_in_its_segment() {
     let (hit, well) = ((1, 1), (0, 0));
     assert_eq!(
         touched(&once(1, Fate::Fails("load", false))),
@@ -441,17 +442,13 @@ fn a_failure_is_told_by_the_name_of_its_stage() {
 fn a_model_that_cannot_be_had_has_failed_in_every_stage_of_its_cell() {
     let pipeline = pipeline(SEVERAL);
     let mut journal = journal(&pipeline, |_| Fate::Well);
-    let of_model = Visit {
-        cell: "length=8".to_owned(),
-        model: "m".to_owned(),
-        engine: String::new(),
-        cycle: 0,
-        part: 1,
-    };
     let setup = StageOf {
-        kind: "setup",
+        kind: StageKind::Setup,
         id: "setup".to_owned(),
-        visit: Some(of_model),
+        scope: Scope::Model {
+            cell: Some("length=8".to_owned()),
+            model: "m".to_owned(),
+        },
     };
     journal.events = vec![setup.failed(false, "no file".to_owned())];
     let result = result(&journal);
@@ -498,7 +495,7 @@ fn a_stage_that_is_left_out_on_one_engine_gives_no_verdict() {
     let skips = |engine: &'static str, cycles: std::ops::RangeInclusive<u32>| {
         let journal = journal(&pipeline(SEVERAL), move |visit| {
             let it = engine.contains(&visit.engine) && cycles.contains(&visit.cycle);
-            if it && visit.part == 1 {
+            if it && visit.segment == 1 {
                 Fate::Skips("burst")
             } else {
                 Fate::Well
@@ -686,7 +683,7 @@ fn what_is_written_is_read() {
         reason: reason.map(str::to_owned),
     };
     let setup = StageOf {
-        kind: "setup",
+        kind: StageKind::Setup,
         id: "prepare".to_owned(),
         visit: None,
     };

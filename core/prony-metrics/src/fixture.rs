@@ -18,7 +18,7 @@ pub(crate) fn answered(text: &str, tokens: u32) -> Record {
         event(EventKind::End, 0, ""),
     ];
     let place = Place {
-        cell: String::new(),
+        cell: None,
         model: "m".to_owned(),
         engine: "e".to_owned(),
         cycle: 1,

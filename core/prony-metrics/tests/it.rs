@@ -28,7 +28,7 @@ fn few_differences_give_no_interval() {
 /// A record of a request that took `ms` and gave `tokens`.
 fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record {
     let place = Place {
-        cell: String::new(),
+        cell: None,
         model: "m".into(),
         engine: engine.into(),
         cycle,

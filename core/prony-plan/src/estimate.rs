@@ -26,13 +26,17 @@ impl Estimate {
     /// Of a plan of `pipeline`, with what is known of earlier visits.
     pub fn new(pipeline: &Pipeline, plan: &Plan, past: Option<&Past>) -> Self {
         let cells = pipeline.cells.iter();
-        let most: HashMap<&str, u64> = cells
-            .map(|cell| (cell.id.as_str(), u64::from(cell.workload.max_tokens)))
+        let most: HashMap<Option<&str>, u64> = cells
+            .map(|cell| (cell.id.as_deref(), u64::from(cell.workload.max_tokens)))
             .collect();
-        let parts = plan.parts();
-        let requests = |visit: &Visit| parts.get(&visit.part()).map_or(0, |part| part.requests());
-        let tokens =
-            |visit: &Visit| requests(visit) * most.get(visit.cell.as_str()).copied().unwrap_or(0);
+        let segments = plan.segments();
+        let requests = |visit: &Visit| {
+            let segment = segments.get(&visit.of_segment());
+            segment.map_or(0, |segment| segment.requests())
+        };
+        let tokens = |visit: &Visit| {
+            requests(visit) * most.get(&visit.cell.as_deref()).copied().unwrap_or(0)
+        };
         let seconds = |cycles: u32| {
             let visits = plan.visits.iter().filter(|visit| visit.cycle <= cycles);
             visits
@@ -56,10 +60,19 @@ impl Estimate {
 /// What earlier visits took.
 #[derive(Debug, Clone, Default)]
 pub struct Past {
-    /// By cell, model, engine and part.
-    alike: HashMap<(String, String, String, u32), Took>,
+    /// Visits of the same kind, whatever their cycle.
+    alike: HashMap<Alike, Took>,
     /// By engine: for what has not been visited before.
     engines: HashMap<String, Took>,
+}
+
+/// What equal visits of several cycles have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Alike {
+    cell: Option<String>,
+    model: String,
+    engine: String,
+    segment: u32,
 }
 
 /// Sums over visits.
@@ -101,13 +114,11 @@ impl Past {
     }
 }
 
-fn alike(visit: &Visit) -> (String, String, String, u32) {
-    let Visit {
-        cell,
-        model,
-        engine,
-        part,
-        ..
-    } = visit;
-    (cell.clone(), model.clone(), engine.clone(), *part)
+fn alike(visit: &Visit) -> Alike {
+    Alike {
+        cell: visit.cell.clone(),
+        model: visit.model.clone(),
+        engine: visit.engine.clone(),
+        segment: visit.segment,
+    }
 }

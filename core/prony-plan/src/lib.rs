@@ -6,7 +6,7 @@ mod estimate;
 mod stages;
 
 pub use estimate::{Estimate, Past};
-pub use stages::{Ids, Part, Phase, Stage, ids, words};
+pub use stages::{Ids, Phase, Segment, Stage, StageKind, describe, ids};
 
 use prony_config::{Cell, Order, Pipeline};
 use rand::SeedableRng as _;
@@ -30,8 +30,9 @@ pub struct Plan {
     /// loaded; A is the one that is visited first. Absent where each visit loads its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u32>,
-    /// What the visits consist of: the parts of every cell.
-    pub parts: Vec<Part>,
+    /// The segments of every cell, which the visits consist of.
+    #[serde(rename = "parts")]
+    pub segments: Vec<Segment>,
 }
 
 /// Cycles of one model in one cell that may take the place of others.
@@ -43,18 +44,36 @@ const SPARE: u64 = 0x5370_6172_6543_7963;
 /// One load-to-unload of one engine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Visit {
-    /// Point of the matrix; empty without a matrix.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub cell: String,
+    /// Point of the matrix; absent without a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// Model id.
     pub model: String,
     /// Engine name.
     pub engine: String,
     /// Fresh start of all engines with this model, from 1.
     pub cycle: u32,
-    /// Which of the cell's parts, from 1.
-    #[serde(default = "first", skip_serializing_if = "is_first")]
-    pub part: u32,
+    /// The number of the cell's segment, from 1.
+    #[serde(rename = "part", default = "first", skip_serializing_if = "is_first")]
+    pub segment: u32,
+}
+
+/// A model at a point of the matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelKey<'a> {
+    /// Point of the matrix; `None` without a matrix.
+    pub cell: Option<&'a str>,
+    /// Model id.
+    pub model: &'a str,
+}
+
+/// A segment of a point of the matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SegmentKey<'a> {
+    /// Point of the matrix; `None` without a matrix.
+    pub cell: Option<&'a str>,
+    /// Number within the cell, from 1.
+    pub number: u32,
 }
 
 pub(crate) fn first() -> u32 {
@@ -62,20 +81,20 @@ pub(crate) fn first() -> u32 {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-pub(crate) fn is_first(part: &u32) -> bool {
-    *part == 1
+pub(crate) fn is_first(segment: &u32) -> bool {
+    *segment == 1
 }
 
 /// `model · cell on engine, cycle 2, part 2`; what there is only one of is left out.
 impl fmt::Display for Visit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
-        if !self.cell.is_empty() {
-            write!(f, " · {}", self.cell)?;
+        if let Some(cell) = &self.cell {
+            write!(f, " · {cell}")?;
         }
         write!(f, " on {}, cycle {}", self.engine, self.cycle)?;
-        if self.part > 1 {
-            write!(f, ", part {}", self.part)?;
+        if self.segment > 1 {
+            write!(f, ", part {}", self.segment)?;
         }
         Ok(())
     }
@@ -84,7 +103,7 @@ impl fmt::Display for Visit {
 impl Plan {
     /// Plans `pipeline`: cell by cell, model by model, cycle by cycle. Within a
     /// cycle every engine has one turn, in an order that is drawn anew for each
-    /// cycle; a turn is the visits of all parts of the cell.
+    /// cycle; a turn is the visits of all segments of the cell.
     ///
     /// Two engines are ordered by a fair coin, independent of every other cycle:
     /// then the signs of the cycle differences of two equal engines are fair
@@ -101,8 +120,8 @@ impl Plan {
             ..Self::default()
         };
         for cell in &pipeline.cells {
-            let parts = Part::all(cell);
-            if !parts.iter().any(|part| part.measures().next().is_some()) {
+            let segments = Segment::all(cell);
+            if !segments.iter().any(|it| it.measures().next().is_some()) {
                 continue;
             }
             for model in &cell.models {
@@ -116,14 +135,14 @@ impl Plan {
                         engines.shuffle(random);
                     }
                     let turn = |engine: &str| {
-                        let visit = |part: &Part| Visit {
+                        let visit = |segment: &Segment| Visit {
                             cell: cell.id.clone(),
                             model: model.id.clone(),
                             engine: engine.to_owned(),
                             cycle,
-                            part: part.part,
+                            segment: segment.number,
                         };
-                        parts.iter().map(visit).collect::<Vec<_>>()
+                        segments.iter().map(visit).collect::<Vec<_>>()
                     };
                     engines.into_iter().flat_map(turn).collect::<Vec<_>>()
                 };
@@ -135,7 +154,7 @@ impl Plan {
                     plan.spare.extend(visits(cycle, &mut random_spare));
                 }
             }
-            plan.parts.extend(parts);
+            plan.segments.extend(segments);
         }
         plan
     }
@@ -152,18 +171,28 @@ impl Plan {
         found.unwrap_or_default()
     }
 
-    /// The parts by cell and number.
-    pub fn parts(&self) -> HashMap<(&str, u32), &Part> {
-        let parts = self.parts.iter();
-        parts
-            .map(|part| ((part.cell.as_str(), part.part), part))
+    /// The segments by cell and number.
+    pub fn segments(&self) -> HashMap<SegmentKey<'_>, &Segment> {
+        let segments = self.segments.iter();
+        segments
+            .map(|segment| {
+                let key = SegmentKey {
+                    cell: segment.cell.as_deref(),
+                    number: segment.number,
+                };
+                (key, segment)
+            })
             .collect()
     }
 
     /// All requests, warm-up included; of stages with an `if` as if they ran.
     pub fn requests(&self) -> u64 {
-        let parts = self.parts();
-        let of = |visit: &Visit| parts.get(&visit.part()).map_or(0, |part| part.requests());
+        let segments = self.segments();
+        let of = |visit: &Visit| {
+            segments
+                .get(&visit.of_segment())
+                .map_or(0, |it| it.requests())
+        };
         self.visits.iter().map(of).sum()
     }
 }
@@ -171,12 +200,23 @@ impl Plan {
 impl Visit {
     /// Whether another one is of the same model in the same cell.
     pub fn is_of_model(&self, other: &Self) -> bool {
-        (&self.cell, &self.model) == (&other.cell, &other.model)
+        self.of_model() == other.of_model()
     }
 
-    /// The key of its part in [`Plan::parts`].
-    pub fn part(&self) -> (&str, u32) {
-        (&self.cell, self.part)
+    /// The model that it is of, in its cell.
+    pub fn of_model(&self) -> ModelKey<'_> {
+        ModelKey {
+            cell: self.cell.as_deref(),
+            model: &self.model,
+        }
+    }
+
+    /// The key of its segment in [`Plan::segments`].
+    pub fn of_segment(&self) -> SegmentKey<'_> {
+        SegmentKey {
+            cell: self.cell.as_deref(),
+            number: self.segment,
+        }
     }
 }
 

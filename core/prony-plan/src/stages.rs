@@ -1,17 +1,21 @@
 //! What happens between a load and its unload.
 
-use prony_config::{Arrival, Cache, Cell, Condition, Measure, Part as Written, Work};
+use prony_config::{Arrival, Cache, Cell, Condition, Measure, Segment as Written, Work};
 use serde::{Deserialize, Serialize};
 
 /// One load-to-unload of a cell, as far as requests go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Part {
-    /// Point of the matrix; empty without a matrix.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub cell: String,
+pub struct Segment {
+    /// Point of the matrix; absent without a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// Its number within the cell, from 1.
-    #[serde(default = "crate::first", skip_serializing_if = "crate::is_first")]
-    pub part: u32,
+    #[serde(
+        rename = "part",
+        default = "crate::first",
+        skip_serializing_if = "crate::is_first"
+    )]
+    pub number: u32,
     /// The stages that send requests, in order; without those that never run.
     pub stages: Vec<Stage>,
 }
@@ -51,24 +55,59 @@ pub enum Phase {
     Measure,
 }
 
-impl Phase {
-    /// The kind of stage.
+/// A kind of stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageKind {
+    /// Once, before all visits.
+    Setup,
+    /// Starts the engine.
+    Load,
+    /// Sends requests that are not measured.
+    Warmup,
+    /// Sends requests that are measured.
+    Measure,
+    /// Stops the engine.
+    Unload,
+}
+
+impl StageKind {
+    /// As in YAML, JSON and reports.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Setup => "setup",
+            Self::Load => "load",
             Self::Warmup => "warmup",
             Self::Measure => "measure",
+            Self::Unload => "unload",
         }
     }
 }
 
-impl Part {
-    /// The parts of a cell.
+impl From<Phase> for StageKind {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Warmup => Self::Warmup,
+            Phase::Measure => Self::Measure,
+        }
+    }
+}
+
+impl Phase {
+    /// The kind of stage.
+    pub fn name(self) -> &'static str {
+        StageKind::from(self).name()
+    }
+}
+
+impl Segment {
+    /// The segments of a cell.
     pub(crate) fn all(cell: &Cell) -> Vec<Self> {
-        let parts = (1..).zip(&cell.parts).zip(ids(&cell.parts));
-        parts
-            .map(|((part, written), ids)| Self {
+        let segments = (1..).zip(&cell.segments).zip(ids(&cell.segments));
+        segments
+            .map(|((number, written), ids)| Self {
                 cell: cell.id.clone(),
-                part,
+                number,
                 stages: written
                     .work
                     .iter()
@@ -129,7 +168,7 @@ impl Stage {
             concurrency: measure.map_or(1, |stage| stage.arrival.most_in_flight()),
             arrival: measure
                 .filter(|stage| stage.arrival.is_open())
-                .map(|stage| words(stage.arrival)),
+                .map(|stage| describe(stage.arrival)),
             seconds: measure
                 .and_then(|stage| stage.duration)
                 .map(|duration| duration.to_std().as_secs_f64()),
@@ -139,8 +178,8 @@ impl Stage {
     }
 }
 
-/// A way of sending in words: `concurrency 4`, `poisson, 40 a second`.
-pub fn words(arrival: Arrival) -> String {
+/// Describes a way of sending: `concurrency 4`, `poisson, 40 a second`.
+pub fn describe(arrival: Arrival) -> String {
     match arrival {
         Arrival::Concurrency(concurrency) => format!("concurrency {concurrency}"),
         Arrival::Ramp(ramp) => format!("ramp to {}", ramp.concurrency),
@@ -155,7 +194,7 @@ pub fn words(arrival: Arrival) -> String {
     }
 }
 
-/// What the stages of a part are called.
+/// The ids of the stages of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ids {
     /// The `load` stage.
@@ -168,7 +207,7 @@ pub struct Ids {
 
 /// The ids of the stages of a cell: as given, or else the kind, from the second
 /// of its kind on with its number.
-pub fn ids(parts: &[Written]) -> Vec<Ids> {
+pub fn ids(segments: &[Written]) -> Vec<Ids> {
     let mut warmups = 0;
     let id = |kind: &str, given: &Option<String>, same: usize| {
         let numbered = || match same {
@@ -177,7 +216,7 @@ pub fn ids(parts: &[Written]) -> Vec<Ids> {
         };
         given.clone().unwrap_or_else(numbered)
     };
-    let ids = |(part, written): (usize, &Written)| {
+    let ids = |(segment, written): (usize, &Written)| {
         let work = written.work.iter().map(|work| match work {
             Work::Measure(Measure { id, .. }) => id.clone(),
             Work::Warmup(warmup) => {
@@ -187,9 +226,9 @@ pub fn ids(parts: &[Written]) -> Vec<Ids> {
         });
         Ids {
             work: work.collect(),
-            load: id("load", &written.load.id, part),
-            unload: id("unload", &written.unload.id, part),
+            load: id("load", &written.load.id, segment),
+            unload: id("unload", &written.unload.id, segment),
         }
     };
-    parts.iter().enumerate().map(ids).collect()
+    segments.iter().enumerate().map(ids).collect()
 }

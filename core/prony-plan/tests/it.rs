@@ -1,7 +1,7 @@
 //! Order and completeness of plans, and what they take.
 
 use prony_config::{Pipeline, PluginKind, Plugins, load};
-use prony_plan::{Estimate, Past, Phase, Plan, Visit, ids};
+use prony_plan::{Estimate, Past, Phase, Plan, SegmentKey, Visit, ids};
 use std::collections::{BTreeMap, BTreeSet};
 
 struct AnyPlugin;
@@ -161,12 +161,12 @@ stages:
 ";
 
 #[test]
-fn a_turn_of_an_engine_is_all_parts_of_the_cell() {
+fn a_turn_of_an_engine_is_all_segments_of_the_cell() {
     let plan = Plan::new(&loaded(MATRIX));
     let cells: Vec<&str> = plan
         .visits
         .iter()
-        .map(|visit| visit.cell.as_str())
+        .filter_map(|visit| visit.cell.as_deref())
         .collect();
     assert!(
         cells.is_sorted_by_key(|cell| *cell == "length=32"),
@@ -174,16 +174,20 @@ fn a_turn_of_an_engine_is_all_parts_of_the_cell() {
     );
     // Model by model, cycle by cycle, and the parts of a turn in a row.
     for cell in ["length=8", "length=32"] {
-        let of_it: Vec<&Visit> = plan.visits.iter().filter(|it| it.cell == cell).collect();
+        let of_it: Vec<&Visit> = plan
+            .visits
+            .iter()
+            .filter(|it| it.cell.as_deref() == Some(cell))
+            .collect();
         assert!(of_it.is_sorted_by_key(|it| (&it.model, it.cycle)));
         for turn in of_it.chunks(2) {
             let [first, second] = turn else {
                 panic!("{turn:?}")
             };
-            assert_eq!((first.part, second.part), (1, 2));
+            assert_eq!((first.segment, second.segment), (1, 2));
             assert_eq!(
                 Visit {
-                    part: 2,
+                    segment: 2,
                     ..(*first).clone()
                 },
                 **second
@@ -194,7 +198,7 @@ fn a_turn_of_an_engine_is_all_parts_of_the_cell() {
         let of_it = plan
             .visits
             .iter()
-            .filter(|it| it.cell == cell && it.part == 1);
+            .filter(|it| it.cell.as_deref() == Some(cell) && it.segment == 1);
         of_it
             .filter(|it| it.engine == engine && it.model == model)
             .count()
@@ -208,8 +212,12 @@ fn a_turn_of_an_engine_is_all_parts_of_the_cell() {
 #[test]
 fn what_never_runs_is_not_planned() {
     let plan = Plan::new(&loaded(MATRIX));
-    let stages = |cell: &str, part| -> Vec<(Phase, String, u32, u32)> {
-        let stages = plan.parts()[&(cell, part)].stages.iter();
+    let stages = |cell: &str, number| -> Vec<(Phase, String, u32, u32)> {
+        let key = SegmentKey {
+            cell: Some(cell),
+            number,
+        };
+        let stages = plan.segments()[&key].stages.iter();
         let stage = stages.map(|it| (it.phase, it.id.clone(), it.requests, it.concurrency));
         stage.collect()
     };
@@ -240,7 +248,7 @@ fn what_never_runs_is_not_planned() {
 #[test]
 fn stages_are_called_by_their_kind_unless_the_pipeline_says_otherwise() {
     let pipeline = loaded(MATRIX);
-    let ids = ids(&pipeline.cells[0].parts);
+    let ids = ids(&pipeline.cells[0].segments);
     assert_eq!(ids[1].load, "again");
     assert_eq!((&*ids[0].unload, &*ids[1].unload), ("unload", "unload_2"));
     assert_eq!(
@@ -252,19 +260,19 @@ fn stages_are_called_by_their_kind_unless_the_pipeline_says_otherwise() {
 #[test]
 fn a_visit_says_what_there_are_several_of() {
     let visit = Visit {
-        cell: String::new(),
+        cell: None,
         model: "m".into(),
         engine: "e".into(),
         cycle: 2,
-        part: 1,
+        segment: 1,
     };
     assert_eq!(visit.to_string(), "m on e, cycle 2");
     let json = serde_json::to_string(&visit).expect("serialises");
     assert_eq!(json, r#"{"model":"m","engine":"e","cycle":2}"#);
     assert_eq!(serde_json::from_str::<Visit>(&json).expect("reads"), visit);
     let visit = Visit {
-        cell: "q=8".into(),
-        part: 2,
+        cell: Some("q=8".into()),
+        segment: 2,
         ..visit
     };
     assert_eq!(visit.to_string(), "m · q=8 on e, cycle 2, part 2");
@@ -279,7 +287,11 @@ fn a_cell_in_which_nothing_is_measured_has_no_visits() {
     );
     let text = text.replace("id: burst", &format!("id: burst, {only_in}"));
     let plan = Plan::new(&loaded(&text));
-    assert!(plan.visits.iter().all(|visit| visit.cell == "length=8"));
+    assert!(
+        plan.visits
+            .iter()
+            .all(|visit| visit.cell.as_deref() == Some("length=8"))
+    );
     assert!(!plan.visits.is_empty());
 }
 

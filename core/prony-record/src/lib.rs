@@ -119,9 +119,9 @@ pub struct Arrival(pub u64, pub u32);
 /// Which request of the plan this is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Cell of the matrix; empty without a matrix.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub cell: String,
+    /// Point of the matrix; absent without a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// Model id.
     pub model: String,
     /// Engine name.
@@ -445,7 +445,7 @@ mod tests {
 
     fn place() -> Place {
         Place {
-            cell: String::new(),
+            cell: None,
             model: "m".into(),
             engine: "e".into(),
             cycle: 1,

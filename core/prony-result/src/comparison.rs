@@ -184,6 +184,7 @@ pub struct SameWork {
     pub first_divergence_characters_p50: Option<f64>,
     /// Who counted the lengths below: `engine`, or `tokenizer` if all of them were counted
     /// independently.
+    #[schemars(extend("enum" = ["engine", "tokenizer"]))]
     pub lengths_by: String,
     /// Output tokens of the baseline's answers in these pairs.
     pub baseline_output_tokens: Option<Lengths>,

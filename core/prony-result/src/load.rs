@@ -107,6 +107,7 @@ impl RunResult {
 pub struct Client {
     /// Who stamped arrivals, at least 99 in 100: `kernel`, when a segment came from the
     /// network; else `read`, right after reading it, which is later the busier the client is.
+    #[schemars(extend("enum" = ["kernel", "read"]))]
     pub stamps: String,
     /// Its threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]

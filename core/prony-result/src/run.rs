@@ -41,6 +41,7 @@ pub struct Run {
     /// Fresh starts of the engines that were planned.
     pub cycles: u32,
     /// `interleaved` or `sequential`.
+    #[schemars(extend("enum" = ["interleaved", "sequential"]))]
     pub order: String,
     /// Seed of the order.
     pub seed: u64,
@@ -162,6 +163,7 @@ pub struct PluginInfo {
     /// Its version.
     pub version: String,
     /// `wasm` (sandboxed) or `native` (not sandboxed).
+    #[schemars(extend("enum" = ["wasm", "native"]))]
     pub form: String,
     /// Contract version it speaks.
     pub contract: String,

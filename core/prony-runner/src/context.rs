@@ -1,6 +1,6 @@
 //! What templates can name when the run has come to them, and what depends on it.
 
-use prony_config::{Condition, Part, template};
+use prony_config::{Condition, Segment, template};
 use prony_plan::Ids;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -23,9 +23,12 @@ pub(crate) fn no_outputs<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
 }
 
 /// The ids of all stages of a cell.
-pub(crate) fn all_ids(parts: &[Part]) -> Vec<String> {
+pub(crate) fn all_ids(segments: &[Segment]) -> Vec<String> {
     let ids = |Ids { load, work, unload }: Ids| [vec![load], work, vec![unload]].concat();
-    prony_plan::ids(parts).into_iter().flat_map(ids).collect()
+    prony_plan::ids(segments)
+        .into_iter()
+        .flat_map(ids)
+        .collect()
 }
 
 /// Evaluates the `if` of a stage or a step.

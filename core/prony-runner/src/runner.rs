@@ -10,11 +10,11 @@ use crate::visit::{self, Material, Stop};
 use crate::{Error, Result, environment};
 use prony_config::{Cell, Model, OnFailure, Pipeline, Setup, Step};
 use prony_journal::{
-    Event, Looks, Noise, RunFolder, SCHEMA, StageOf, Started, mask, plugins, source_of_prompts,
-    subject,
+    Event, Looks, Noise, RunFolder, SCHEMA, Scope, StageOf, Started, mask, plugins,
+    source_of_prompts, subject,
 };
 use prony_machine::{Fingerprint, State};
-use prony_plan::{Plan, Visit};
+use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_plugin_host::{Registry, sha256_of};
 use prony_result::Outcome;
 use prony_tokenizer::Tokenizer;
@@ -61,9 +61,9 @@ pub struct Runner<'a> {
     /// The images of the workloads.
     images: Images,
     /// The tapes, by cell and model.
-    tapes: HashMap<(&'a str, &'a str), Arc<Tape>>,
+    tapes: HashMap<ModelKey<'a>, Arc<Tape>>,
     /// The tokenizers that count the tokens of answers, by cell and model.
-    tokenizers: HashMap<(&'a str, &'a str), Arc<Tokenizer>>,
+    tokenizers: HashMap<ModelKey<'a>, Arc<Tokenizer>>,
     /// `stages` of templates as `setup` leaves it.
     after_setup: Value,
 }
@@ -157,13 +157,13 @@ impl<'a> Runner<'a> {
         Ok(Finished { outcome })
     }
 
-    async fn visits(&self, paths: &HashMap<(&'a str, &'a str), Option<PathBuf>>) -> Result<()> {
+    async fn visits(&self, paths: &HashMap<ModelKey<'a>, Option<PathBuf>>) -> Result<()> {
         let (plan, cells) = (self.run.plan, cells(self.run.pipeline));
         for visits in plan.models() {
             let Some(of) = visits.first() else { continue };
-            let of_model = (of.cell.as_str(), of.model.as_str());
+            let of_model = of.of_model();
             let (Some(cell), Some(path), Some(tape)) = (
-                cells.get(of_model.0),
+                cells.get(&of_model.cell),
                 paths.get(&of_model),
                 self.tapes.get(&of_model),
             ) else {
@@ -269,7 +269,7 @@ impl<'a> Runner<'a> {
             if skipped.contains(planned.engine.as_str()) {
                 continue;
             }
-            if planned.part == 1 {
+            if planned.segment == 1 {
                 stages = self.stages_of_turn(model.cell);
             }
             let (cell, material) = (model.cell, &model.material);
@@ -334,7 +334,7 @@ impl<'a> Runner<'a> {
         match stop {
             None | Some(Stop::Continue) => Ok(true),
             Some(Stop::SkipModel) => {
-                self.skip((&visit.cell, &visit.model), Some(&visit.engine))?;
+                self.skip(visit.of_model(), Some(&visit.engine))?;
                 skipped.insert(&visit.engine);
                 Ok(true)
             }
@@ -344,18 +344,19 @@ impl<'a> Runner<'a> {
 
     /// Finds and checks the models of all cells. Paths by cell and id, without
     /// the models that cannot be had.
-    fn prepare_models(&mut self) -> Result<HashMap<(&'a str, &'a str), Option<PathBuf>>> {
+    fn prepare_models(&mut self) -> Result<HashMap<ModelKey<'a>, Option<PathBuf>>> {
         let (pipeline, plan) = (self.run.pipeline, self.run.plan);
         let options = self.run.options;
         let visits = plan.visits.iter();
-        let visited: HashSet<(&str, &str)> = visits
-            .map(|visit| (visit.cell.as_str(), visit.model.as_str()))
-            .collect();
+        let visited: HashSet<ModelKey<'_>> = visits.map(Visit::of_model).collect();
         let mut paths = HashMap::new();
         let (mut files, mut tokenizers) = (ModelFiles::default(), Tokenizers::default());
         for cell in &pipeline.cells {
             for model in &cell.models {
-                let of_model = (cell.id.as_str(), model.id.as_str());
+                let of_model = ModelKey {
+                    cell: cell.id.as_deref(),
+                    model: &model.id,
+                };
                 if !visited.contains(&of_model) {
                     continue;
                 }
@@ -405,7 +406,7 @@ impl<'a> Runner<'a> {
 
     /// `stages` of templates when a turn begins: only outputs of `setup` last longer.
     fn stages_of_turn(&self, cell: &Cell) -> Value {
-        let ids = context::all_ids(&cell.parts);
+        let ids = context::all_ids(&cell.segments);
         let mut stages = context::no_outputs(ids.iter().map(String::as_str));
         if let (Some(stages), Some(known)) = (stages.as_object_mut(), self.after_setup.as_object())
         {
@@ -414,26 +415,23 @@ impl<'a> Runner<'a> {
         stages
     }
 
-    fn skip(&self, (cell, model): (&str, &str), engine: Option<&str>) -> Result<()> {
+    fn skip(&self, of: ModelKey<'_>, engine: Option<&str>) -> Result<()> {
         self.run.tell(Event::Skipped {
-            cell: cell.to_owned(),
-            model: model.to_owned(),
+            cell: of.cell.map(ToOwned::to_owned),
+            model: of.model.to_owned(),
             engine: engine.map(ToOwned::to_owned),
         })
     }
 
     /// The stage `setup`, as far as it is about one model, or altogether.
-    fn of_setup(&self, model: Option<(&str, &str)>) -> StageOf {
+    fn of_setup(&self, model: Option<ModelKey<'_>>) -> StageOf {
         let id = self.run.pipeline.setup.id.clone();
         StageOf {
-            kind: "setup",
+            kind: StageKind::Setup,
             id: id.unwrap_or_else(|| "setup".to_owned()),
-            visit: model.map(|(cell, model)| Visit {
-                cell: cell.to_owned(),
-                model: model.to_owned(),
-                engine: String::new(),
-                cycle: 0,
-                part: 1,
+            scope: model.map_or(Scope::Run, |of| Scope::Model {
+                cell: of.cell.map(ToOwned::to_owned),
+                model: of.model.to_owned(),
             }),
         }
     }
@@ -554,7 +552,7 @@ fn prepare(
     Ok(path)
 }
 
-fn cells(pipeline: &Pipeline) -> HashMap<&str, &Cell> {
+fn cells(pipeline: &Pipeline) -> HashMap<Option<&str>, &Cell> {
     let cells = pipeline.cells.iter();
-    cells.map(|cell| (cell.id.as_str(), cell)).collect()
+    cells.map(|cell| (cell.id.as_deref(), cell)).collect()
 }

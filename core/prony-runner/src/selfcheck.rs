@@ -143,7 +143,7 @@ pub async fn check(
     }
     let (first_receipt, later_receipt) = waves(arrival, receipts);
     let mut check = Selfcheck {
-        arrival: prony_plan::words(arrival),
+        arrival: prony_plan::describe(arrival),
         concurrency: arrival.most_in_flight(),
         rate: arrival.rate(),
         requests,

@@ -17,13 +17,13 @@ pub(crate) fn check_plugins(
     plan: &Plan,
     registry: &Registry,
 ) -> Result<(), String> {
-    let mut concurrency: HashMap<&str, u32> = HashMap::new();
+    let mut concurrency: HashMap<Option<&str>, u32> = HashMap::new();
     for stage in plan
-        .parts
+        .segments
         .iter()
-        .flat_map(|part| part.stages.iter().map(move |it| (part, it)))
+        .flat_map(|segment| segment.stages.iter().map(move |it| (segment, it)))
     {
-        let most = concurrency.entry(&stage.0.cell).or_default();
+        let most = concurrency.entry(stage.0.cell.as_deref()).or_default();
         *most = stage.1.concurrency.max(*most);
     }
     for engine in &pipeline.engines {
@@ -35,7 +35,7 @@ pub(crate) fn check_plugins(
             .map_err(|error| error.to_string())?;
         for cell in &pipeline.cells {
             if runs(cell, engine) {
-                let most = concurrency.get(cell.id.as_str()).copied().unwrap_or(0);
+                let most = concurrency.get(&cell.id.as_deref()).copied().unwrap_or(0);
                 suits(engine, entry, most, !cell.workload.images.is_empty())?;
             }
         }

@@ -36,8 +36,13 @@ pub(crate) fn live<'r, 'a>(
     is_resident: bool,
     stages: serde_json::Value,
 ) -> Option<Visit<'r, LiveEngine<'r, 'a>>> {
-    let segment = (planned.part as usize).checked_sub(1)?;
-    let ids = prony_plan::ids(&cell.parts).into_iter().nth(segment)?;
+    let segment = (planned.segment as usize).checked_sub(1)?;
+    let ids = prony_plan::ids(&cell.segments).into_iter().nth(segment)?;
     let engine = LiveEngine::new(run, planned, cell, material, is_resident, stages)?;
-    Some(Visit::new(planned, cell.parts.get(segment)?, ids, engine))
+    Some(Visit::new(
+        planned,
+        cell.segments.get(segment)?,
+        ids,
+        engine,
+    ))
 }

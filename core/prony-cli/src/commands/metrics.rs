@@ -42,8 +42,8 @@ pub(crate) struct Arguments {
 /// The requests that are reported together.
 #[derive(Debug, Serialize)]
 struct Group {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    cell: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cell: Option<String>,
     model: String,
     engine: String,
     measure: String,
@@ -132,11 +132,9 @@ fn show(group: &Group) {
         cadence,
         goodput_share,
     } = group;
-    let cell = if cell.is_empty() {
-        String::new()
-    } else {
-        format!(" · {cell}")
-    };
+    let cell = cell
+        .as_ref()
+        .map_or_else(String::new, |cell| format!(" · {cell}"));
     output::line(format_args!(
         "{model}{cell} · {measure} · {engine}: {succeeded} of {requests} requests succeeded"
     ));

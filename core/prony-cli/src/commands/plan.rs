@@ -5,7 +5,7 @@ use crate::commands::print_json;
 use crate::{Exit, Outcome, pipeline, plugins};
 use clap::Args;
 use prony_config::{Order, Pipeline, Stop};
-use prony_plan::{Estimate, Part, Plan, Stage, Visit};
+use prony_plan::{Estimate, Plan, Segment, Stage, Visit};
 use prony_result::words::{count, seconds};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -134,17 +134,17 @@ pub(super) fn range(estimate: &Estimate, most: f64) -> String {
 
 /// `24 visits, 96 requests (2 warm-up + 4 measured each)`.
 fn totals(plan: &Plan) -> String {
-    let requests = |part: &Part| (part.warmup_requests(), part.measured_requests());
-    let parts = plan.parts();
+    let requests = |it: &Segment| (it.warmup_requests(), it.measured_requests());
+    let segments = plan.segments();
     let visits = plan
         .visits
         .iter()
-        .filter_map(|visit| parts.get(&visit.part()));
-    let of_all = visits.fold((0, 0), |(warmup, measured), part| {
-        let (more_warmup, more_measured) = requests(part);
+        .filter_map(|visit| segments.get(&visit.of_segment()));
+    let of_all = visits.fold((0, 0), |(warmup, measured), segment| {
+        let (more_warmup, more_measured) = requests(segment);
         (warmup + more_warmup, measured + more_measured)
     });
-    let alike: HashSet<(u64, u64)> = plan.parts.iter().map(requests).collect();
+    let alike: HashSet<(u64, u64)> = plan.segments.iter().map(requests).collect();
     let ((warmup, measured), each) = match alike.iter().next() {
         Some(of_each) if alike.len() == 1 => (*of_each, " each"),
         _ => (of_all, ""),
@@ -174,25 +174,25 @@ fn time(planned: &Planned<'_>, results: &str) -> String {
 }
 
 fn visits(plan: &Plan) {
-    let parts = plan.parts();
+    let segments = plan.segments();
     let width = plan.visits.len().to_string().len();
-    let mut cell = "";
+    let mut cell = None;
     for (number, visit) in (1..).zip(&plan.visits) {
-        if visit.cell != cell {
-            cell = &visit.cell;
-            println!("   {cell}");
+        if visit.cell.as_deref() != cell {
+            cell = visit.cell.as_deref();
+            println!("   {}", cell.unwrap_or_default());
         }
-        let stages = parts
-            .get(&visit.part())
-            .map_or(&[][..], |part| &part.stages);
+        let stages = segments
+            .get(&visit.of_segment())
+            .map_or(&[][..], |segment| &segment.stages);
         println!("{number:>width$}  {}: {}", name(visit), sequence(stages));
     }
 }
 
 fn name(visit: &Visit) -> String {
-    let again = match visit.part {
+    let again = match visit.segment {
         1 => String::new(),
-        part => format!(", part {part}"),
+        segment => format!(", part {segment}"),
     };
     format!(
         "{}  cycle {}  {}{again}",

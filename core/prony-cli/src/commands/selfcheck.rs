@@ -63,7 +63,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         if !global.quiet {
             eprintln!(
                 "checking {} for about {} s",
-                prony_plan::words(way.arrival),
+                prony_plan::describe(way.arrival),
                 arguments.seconds
             );
         }

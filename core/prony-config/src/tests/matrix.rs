@@ -22,7 +22,8 @@ fn with(matrix: &str, axes: &[&str]) -> String {
 
 fn ids(matrix: &str, axes: &[&str]) -> Vec<String> {
     let pipeline = pipeline(&with(matrix, axes));
-    pipeline.cells.into_iter().map(|cell| cell.id).collect()
+    let ids = pipeline.cells.into_iter().map(|cell| cell.id);
+    ids.map(Option::unwrap_or_default).collect()
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn stages_left_out_have_defaults() {
     let Pipeline {
         cells, reporters, ..
     } = pipeline(text);
-    let [part] = cells[0].parts.as_slice() else {
+    let [part] = cells[0].segments.as_slice() else {
         panic!("one part")
     };
     let [Work::Measure(measure)] = part.work.as_slice() else {

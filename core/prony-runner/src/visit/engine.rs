@@ -127,13 +127,11 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
             model,
             engine,
             cycle,
-            part,
+            segment,
         } = self.requests.visit;
-        let cell = if cell.is_empty() {
-            String::new()
-        } else {
-            format!("-{cell}")
-        };
+        let cell = cell
+            .as_ref()
+            .map_or_else(String::new, |cell| format!("-{cell}"));
         let name: String = format!("{model}-{engine}{cell}")
             .chars()
             .take(MAX)
@@ -145,9 +143,9 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
                 }
             })
             .collect();
-        match part {
+        match segment {
             1 => format!("{name}-c{cycle}"),
-            part => format!("{name}-c{cycle}-p{part}"),
+            segment => format!("{name}-c{cycle}-p{segment}"),
         }
     }
 

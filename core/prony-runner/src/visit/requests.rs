@@ -200,6 +200,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             let Visit {
                 cell, model, cycle, ..
             } = self.visit;
+            let cell = cell.as_deref().unwrap_or_default();
             let place = format!("{cell}/{model}/{cycle}/{}/{index}", batch.stage);
             let nonce = self.tape.nonce(&place);
             if batch.has_images {

@@ -21,10 +21,10 @@
 use super::requests::Batch;
 use super::stage::Stage;
 use crate::run::StageError;
-use prony_config::{Condition, OnFailure, Part, Step};
-use prony_journal::{Event, Result, StageOf, Visited};
+use prony_config::{Condition, OnFailure, Segment, Step};
+use prony_journal::{Event, Result, Scope, StageOf, Visited};
 use prony_machine::Warning;
-use prony_plan::{Ids, Phase};
+use prony_plan::{Ids, Phase, StageKind};
 use prony_record::Failed;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -189,7 +189,7 @@ impl State {
 /// A visit: one load-to-unload of one engine with one model.
 pub(crate) struct Visit<'v, E> {
     planned: &'v prony_plan::Visit,
-    segment: &'v Part,
+    segment: &'v Segment,
     ids: Ids,
     engine: E,
     state: State,
@@ -209,7 +209,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
     /// A visit of `engine`, of a segment whose stages have these ids.
     pub(super) fn new(
         planned: &'v prony_plan::Visit,
-        segment: &'v Part,
+        segment: &'v Segment,
         ids: Ids,
         engine: E,
     ) -> Self {
@@ -244,12 +244,15 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         let segment = self.segment;
         let begin = self.engine.now_ns();
         let (of, policy) = match action {
-            Action::Load => (self.of("load", &self.ids.load), segment.load.on_failure),
+            Action::Load => (
+                self.of(StageKind::Load, &self.ids.load),
+                segment.load.on_failure,
+            ),
             Action::Open(stage) | Action::Send(stage, _) | Action::Close(stage) => {
-                (self.of(stage.phase.name(), &stage.id), stage.on_failure)
+                (self.of(stage.phase.into(), &stage.id), stage.on_failure)
             }
             Action::Unload => (
-                self.of("unload", &self.ids.unload),
+                self.of(StageKind::Unload, &self.ids.unload),
                 segment.unload.on_failure,
             ),
         };
@@ -290,11 +293,11 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         Ok(Outcome::Failed(policy.into()))
     }
 
-    fn of(&self, kind: &'static str, id: &str) -> StageOf {
+    fn of(&self, kind: StageKind, id: &str) -> StageOf {
         StageOf {
             kind,
             id: id.to_owned(),
-            visit: Some(self.planned.clone()),
+            scope: Scope::Visit(self.planned.clone()),
         }
     }
 
@@ -493,12 +496,11 @@ pub(crate) async fn run<E: EngineSide>(
 }
 
 fn killed(visit: &prony_plan::Visit) -> String {
-    let of_cell = match (visit.cell.as_str(), visit.part) {
-        ("", 1) => String::new(),
-        ("", part) => format!(", part {part}"),
-        (cell, 1) => format!(", {cell}"),
-        (cell, part) => format!(", {cell}, part {part}"),
-    };
+    let cell = visit.cell.as_ref();
+    let mut of_cell = cell.map_or_else(String::new, |cell| format!(", {cell}"));
+    if visit.segment > 1 {
+        of_cell += &format!(", part {}", visit.segment);
+    }
     format!(
         "{}: `{}` (cycle {}{of_cell}) or a process of its own did not end when asked and was killed",
         visit.model, visit.engine, visit.cycle

@@ -261,7 +261,7 @@ fn cycle<F: Fn(&str) -> Way>(
         .into_iter()
         .map(|(name, script)| {
             let planned = plan.visits.iter().find(|visit| visit.engine == name);
-            let ids = prony_plan::ids(&cell.parts).remove(0);
+            let ids = prony_plan::ids(&cell.segments).remove(0);
             let engine = Scripted {
                 name,
                 world: world.clone(),
@@ -269,7 +269,7 @@ fn cycle<F: Fn(&str) -> Way>(
                 running: false,
             };
             let planned = planned.expect("the engine is planned");
-            Visit::new(planned, &cell.parts[0], ids, engine)
+            Visit::new(planned, &cell.segments[0], ids, engine)
         })
         .collect();
     let (_says_stop, stop) = watch::channel(false);

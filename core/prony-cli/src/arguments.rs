@@ -129,7 +129,7 @@ pub(crate) fn command() -> clap::Command {
     let commands = grouped(&command);
     command = command
         .help_template(format!(
-            "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{commands}\n{{options}}\n{{after-help}}"
+            "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{commands}Global options:\n{{options}}\n{{after-help}}"
         ))
         .after_help(format!(
             "Exit codes: {}.\n\nExample: prony run pipelines/quickstart.yaml\n\n\

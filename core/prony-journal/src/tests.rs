@@ -685,7 +685,7 @@ fn what_is_written_is_read() {
     let setup = StageOf {
         kind: StageKind::Setup,
         id: "prepare".to_owned(),
-        visit: None,
+        scope: Scope::Run,
     };
     journal.events.extend([
         setup.begins(7),
@@ -836,7 +836,7 @@ fn what_two_loaded_engines_took_is_told_apart() {
     let one_after_the_other = journal(&pipeline, |_| Fate::Well);
     let mut in_turns = one_after_the_other.clone();
     let order = |event: &Event| match event {
-        Event::Stage { stage, visit, .. } if stage == "load" => {
+        Event::Stage { stage, visit, .. } if *stage == StageKind::Load => {
             (visit.as_ref().map_or(0, |it| it.cycle), 0)
         }
         Event::Stage { visit, .. } => (visit.as_ref().map_or(0, |it| it.cycle), 1),

@@ -358,7 +358,7 @@ mod tests {
         let none = || range(Vec::new());
         let (first_receipt_us, later_receipt_us) = waves(arrival, receipts);
         Selfcheck {
-            arrival: prony_plan::words(arrival),
+            arrival: prony_plan::describe(arrival),
             concurrency: arrival.most_in_flight(),
             rate: None,
             requests: 1,

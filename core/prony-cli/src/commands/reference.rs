@@ -17,7 +17,7 @@ fn markdown() -> String {
     section(&mut text, "Global options", &mut without_commands(&whole));
     for command in whole.get_subcommands().filter(|it| !it.is_hide_set()) {
         let name = command.get_name();
-        let _ = write!(text, "\n## prony {name}\n\n{}.\n", about(command));
+        let _ = write!(text, "\n## prony {name}\n\n{}\n", about(command));
         usage(&mut text, command);
         for below in command
             .get_subcommands()
@@ -25,7 +25,7 @@ fn markdown() -> String {
         {
             let _ = write!(
                 text,
-                "\n### prony {name} {}\n\n{}.\n",
+                "\n### prony {name} {}\n\n{}\n",
                 below.get_name(),
                 about(below)
             );
@@ -53,7 +53,17 @@ fn section(text: &mut String, title: &str, command: &mut clap::Command) {
 fn about(command: &clap::Command) -> String {
     let about = command.get_long_about().or(command.get_about());
     let about = about.map(ToString::to_string).unwrap_or_default();
-    about.trim_end_matches('.').replace('\n', " ")
+    sentence(&about)
+}
+
+/// A text on one line, with a full stop unless it has an end of its own.
+fn sentence(text: &str) -> String {
+    let line = text.trim().replace('\n', " ");
+    if line.is_empty() || line.ends_with(['.', '?']) {
+        line
+    } else {
+        line + "."
+    }
 }
 
 fn usage(text: &mut String, command: &clap::Command) {
@@ -79,10 +89,7 @@ fn table(text: &mut String, command: &clap::Command) {
     let rows: Vec<String> = own
         .map(|argument| {
             let help = argument.get_long_help().or(argument.get_help());
-            let mut help = help
-                .map(ToString::to_string)
-                .unwrap_or_default()
-                .replace('\n', " ");
+            let mut help = sentence(&help.map(ToString::to_string).unwrap_or_default());
             let values: Vec<String> = argument
                 .get_possible_values()
                 .iter()

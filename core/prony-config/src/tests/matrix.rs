@@ -47,7 +47,7 @@ fn without_a_matrix_there_is_one_cell() {
     let text = with("~", &[]).replace("matrix: ~\n", "");
     let pipeline = pipeline(&text);
     assert_eq!(pipeline.cells.len(), 1);
-    assert_eq!(pipeline.cells[0].id, "");
+    assert_eq!(pipeline.cells[0].id, None);
     assert_eq!(pipeline.cells[0].context["matrix"], json!({}));
 }
 

@@ -230,6 +230,16 @@ fn time_to_tokens_ms(record: &Record, count: u32) -> Option<f64> {
 /// without requests. A request that failed, or of which an objective cannot be told, has
 /// missed.
 pub fn goodput_share(records: &[&Record], objectives: Objectives) -> Option<f64> {
+    goodput_of(1.0, records, objectives)
+}
+
+/// [`goodput_share`] in percent, 0 to 100: 57 of 100 requests are 57 and not a rounding less.
+pub fn goodput_percent(records: &[&Record], objectives: Objectives) -> Option<f64> {
+    goodput_of(100.0, records, objectives)
+}
+
+/// The good requests over all, times `whole`.
+fn goodput_of(whole: f64, records: &[&Record], objectives: Objectives) -> Option<f64> {
     let reached = |record: &&&Record| {
         let Some(times) = Times::new(record, record.stamps.intended_ns) else {
             return false;
@@ -243,6 +253,6 @@ pub fn goodput_share(records: &[&Record], objectives: Objectives) -> Option<f64>
             && within(objectives.tpot_ms, per_token)
             && within(objectives.latency_ms, Some(times.end))
     };
-    let all = records.len();
-    (all > 0).then(|| records.iter().filter(reached).count() as f64 / all as f64)
+    let good = records.iter().filter(reached).count() as f64;
+    (!records.is_empty()).then(|| good * whole / records.len() as f64)
 }

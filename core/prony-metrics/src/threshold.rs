@@ -1,6 +1,6 @@
 //! Whether results reach what was asked of them.
 
-use crate::definition::goodput_share;
+use crate::definition::goodput_percent;
 use crate::statistics::quantile::fewest_for_quantile;
 use prony_record::Record;
 use prony_result::{
@@ -78,7 +78,7 @@ impl Threshold {
     fn value(&self, metric: &Metric, engine: &EngineResult, records: &[&Record]) -> Option<f64> {
         match metric.source {
             _ if engine.requests == 0 => None,
-            Source::Requests => Some(goodput_share(records, self.objectives)? * 100.0),
+            Source::Requests => goodput_percent(records, self.objectives),
             Source::Number(_) | Source::Distribution(_) => metric.value(engine, self.statistic()),
         }
     }

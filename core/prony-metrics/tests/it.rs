@@ -769,6 +769,37 @@ fn what_failed_has_missed_its_objectives() {
 }
 
 #[test]
+fn goodput_that_is_just_enough_passes() {
+    let good = streamed();
+    let mut bad = streamed();
+    bad.failed = Some(Failed::new(ErrorClass::Timeout, "?"));
+    let model = measured_on_one();
+    // 0.57 times 100 is less than 57.
+    let records = [vec![&good; 57], vec![&bad; 43]].concat();
+    let measured = Measured {
+        model: &model,
+        measure: "measure",
+        matrix: None,
+        records: [("a", records.as_slice())].into(),
+    };
+    let passes = |ttft_ms: f64, min: f64| {
+        let threshold = Threshold {
+            objectives: Objectives {
+                ttft_ms: Some(ttft_ms),
+                ..Objectives::default()
+            },
+            ..threshold("goodput_percent", Some(min), None)
+        };
+        let results = threshold::judge(&[threshold], std::slice::from_ref(&measured));
+        assert_eq!(results.len(), 1, "{results:?}");
+        (results[0].value, results[0].passed)
+    };
+    assert_eq!(passes(100.0, 57.0), (Some(57.0), true));
+    assert_eq!(passes(100.0, 58.0), (Some(57.0), false));
+    assert_eq!(passes(99.0, 1.0), (Some(0.0), false));
+}
+
+#[test]
 fn cadence_tells_stalls_and_tokens_at_a_time() {
     let mut record = streamed();
     let ms = |ms: u64| Arrival(ms * 1_000_000, 0);

@@ -16,6 +16,7 @@ mod engines;
 mod fuzz;
 mod macos;
 mod model;
+mod plugins;
 mod python;
 mod schemas;
 mod shell;
@@ -93,7 +94,10 @@ fn run() -> Result<()> {
     }
     let workspace = Workspace::find().context("cannot read the cargo workspace here")?;
     match (command, rest) {
-        ("setup", []) => wasm::ensure_target(&workspace),
+        ("setup", []) => {
+            shell::step("checking the WebAssembly target");
+            wasm::ensure_target(&workspace)
+        }
         ("build", []) => build::build(&workspace),
         ("quickstart", extra) => build::quickstart(&workspace, extra),
         ("test", []) => test::test(&workspace, test::Extent::Full),

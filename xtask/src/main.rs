@@ -12,6 +12,7 @@
 mod bench;
 mod build;
 mod codegen;
+mod dist;
 mod engines;
 mod fuzz;
 mod macos;
@@ -38,6 +39,8 @@ usage: cargo xtask COMMAND
   setup                 make the target wasm32-unknown-unknown usable
   build                 build prony and the plugins that ship, ready to run
   quickstart [ARGS]     build, then run pipelines/quickstart.yaml (ARGS go to prony)
+  dist                  build the archive that users download, with SBOM, checksums
+                        and install.sh, in target/archives
   test [--fast]         build everything and run every check that CI runs;
                         --fast leaves out the real engines, the model, and what
                         downloads tools: schemas and fuzz
@@ -100,6 +103,7 @@ fn run() -> Result<()> {
         }
         ("build", []) => build::build(&workspace),
         ("quickstart", extra) => build::quickstart(&workspace, extra),
+        ("dist", []) => dist::dist(&workspace),
         ("test", []) => test::test(&workspace, test::Extent::Full),
         ("test", ["--fast"]) => test::test(&workspace, test::Extent::Fast),
         ("check-macos", []) => macos::check(&workspace, &["--workspace"]),

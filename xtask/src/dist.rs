@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use self::sbom::Dependencies;
-use crate::plugins::{Form, Plugin};
+use crate::plugins::Form;
 use crate::shell::{self, Phases};
 use crate::workspace::{Workspace, create_folder};
 use crate::{build, wasm};
@@ -70,7 +70,7 @@ pub(crate) fn dist(workspace: &Workspace) -> Result<()> {
         let mut add = build::add_command(&prony, &lock, &file, plugin.form);
         shell::run(add.env("PRONY_CACHE", out.join("stage/cache")))?;
     }
-    let glibc = check_binaries(&stage, &remap, &plugins)?;
+    let glibc = check_binaries(&stage, &remap)?;
     write(&stage.join("README.txt"), &read_me(glibc))?;
     let archive = format!("{name}.tar.gz");
     let sbom = format!("{name}.cdx.json");
@@ -240,14 +240,10 @@ fn read_me(glibc: Option<(u32, u32)>) -> String {
 /// Refuses binaries with a path of this machine in them, and, in a release, those that
 /// ask for a newer glibc than the documents say.  Returns the glibc that they need, as
 /// major and minor version.
-fn check_binaries(stage: &Path, remap: &Remap, plugins: &[Plugin]) -> Result<Option<(u32, u32)>> {
-    let mut files = vec![stage.join("bin/prony")];
-    let folder = stage.join("lib/prony/plugins");
-    files.extend(
-        plugins
-            .iter()
-            .map(|plugin| folder.join(plugin.form.file(&plugin.package))),
-    );
+fn check_binaries(stage: &Path, remap: &Remap) -> Result<Option<(u32, u32)>> {
+    let mut files = Vec::new();
+    list(&stage.join("bin"), &mut files)?;
+    list(&stage.join("lib"), &mut files)?;
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let mut needed = None;
     for file in files {

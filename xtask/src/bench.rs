@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::plugins::Form;
 use crate::workspace::Workspace;
 use crate::{build, shell};
 
@@ -56,7 +57,7 @@ fn load(workspace: &Workspace) -> Result<()> {
     let mut library = workspace.cargo("build");
     shell::run(library.args(["--release", "--locked", "-p", "engine-openai"]))?;
     let wasm = workspace.release().join("plugins/engine-openai.wasm");
-    let native = build::native_artifact(workspace, "engine-openai");
+    let native = build::artifact(workspace, "engine-openai", Form::Native);
     let mut bench = workspace.cargo("bench");
     bench
         .args(["--locked", "-p", "prony-runner", "--bench", "load", "--"])

@@ -1,6 +1,5 @@
-//! Building prony and its plugins, and adding the plugins to a lockfile.
+//! Building prony and its plugins, and adding the plugins to a lock file.
 
-use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -8,40 +7,33 @@ use std::process::Command;
 
 use anyhow::{Context as _, Error, Result};
 
-use crate::shell;
+use crate::plugins::{Audience, Form, Plugin, plugins};
+use crate::shell::{self, Phases};
 use crate::wasm;
 use crate::workspace::{Workspace, create_folder};
 
-/// The plugins that ship as sandboxed WebAssembly components.
-const WASM_PLUGINS: [&str; 5] = [
-    "engine-openai",
-    "engine-mlx-serving",
-    "reporter-console",
-    "reporter-markdown",
-    "reporter-json",
+const BUILD_PHASES: [&str; 4] = [
+    "checking the WebAssembly target",
+    "building prony and its native plugins (minutes the first time)",
+    "building the plugins as WebAssembly",
+    "adding the plugins",
 ];
-
-/// The plugin that ships as a native library: its engine lives in the process.
-const NATIVE_PLUGIN: &str = "engine-candle";
-
-/// The plugin that only tests load.
-const TEST_PLUGIN: &str = "engine-faulty";
 
 /// Builds what a user runs.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
+    build_in(workspace, &mut Phases::new(BUILD_PHASES.to_vec()))
+}
+
+fn build_in(workspace: &Workspace, phases: &mut Phases) -> Result<()> {
+    let plugins = shipped(workspace)?;
+    phases.next();
     wasm::ensure_target(workspace)?;
-    // One command, so that the two share dependencies with the same features.
-    shell::step("building prony and engine-candle (some minutes the first time)");
-    shell::run(workspace.cargo("build").args([
-        "--release",
-        "--locked",
-        "-p",
-        "prony-cli",
-        "-p",
-        NATIVE_PLUGIN,
-    ]))?;
-    build_wasm(workspace, &WASM_PLUGINS)?;
-    add_shipped(workspace)
+    phases.next();
+    shell::run_cargo(&mut host_build(workspace, &plugins, "release"))?;
+    phases.next();
+    shell::run_cargo(&mut wasm_build(workspace, &plugins, "release"))?;
+    phases.next();
+    add_shipped(workspace, &plugins)
 }
 
 /// Builds what the tests need: all of the workspace, and the fixture plugins.
@@ -50,18 +42,24 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
 /// Cargo unites features over what is selected, so any smaller selection would
 /// compile the large dependencies a second time.
 pub(crate) fn build_for_tests(workspace: &Workspace) -> Result<()> {
+    let plugins = plugins(workspace)?;
+    shell::step("checking the WebAssembly target");
     wasm::ensure_target(workspace)?;
-    shell::step("building the workspace (some minutes the first time)");
+    shell::step("building the workspace (minutes the first time)");
     shell::run(workspace.cargo("build").args([
         "--release",
         "--locked",
         "--workspace",
         "--all-targets",
     ]))?;
-    build_wasm(workspace, &[&WASM_PLUGINS[..], &[TEST_PLUGIN]].concat())?;
-    add_shipped(workspace)?;
-    Lockfile::new(workspace, "test-plugins")
-        .add(&wasm_artifact(workspace, TEST_PLUGIN), Grant::None)
+    shell::step("building the plugins as WebAssembly");
+    shell::run(&mut wasm_build(workspace, &plugins, "release"))?;
+    let (shipped, fixtures): (Vec<_>, Vec<_>) = plugins
+        .into_iter()
+        .partition(|plugin| plugin.audience == Audience::Users);
+    add_shipped(workspace, &shipped)?;
+    let folder = workspace.release().join("test-plugins");
+    add(workspace, &folder, &fixtures)
 }
 
 /// Builds the command-line program alone.
@@ -78,8 +76,11 @@ pub(crate) fn prony(workspace: &Workspace) -> Result<()> {
 pub(crate) fn quickstart(workspace: &Workspace, extra: &[&str]) -> Result<()> {
     use std::os::unix::process::CommandExt as _;
 
-    build(workspace)?;
-    shell::step("prony run pipelines/quickstart.yaml");
+    let mut phases = BUILD_PHASES.to_vec();
+    phases.push("prony run pipelines/quickstart.yaml (a minute or a few)");
+    let mut phases = Phases::new(phases);
+    build_in(workspace, &mut phases)?;
+    phases.next();
     // Replacing this process hands over the terminal, Ctrl-C and the exit code.
     let error = Command::new(workspace.prony())
         .args(["run", "pipelines/quickstart.yaml"])
@@ -90,81 +91,89 @@ pub(crate) fn quickstart(workspace: &Workspace, extra: &[&str]) -> Result<()> {
     Err(Error::from(error).context("cannot start prony"))
 }
 
-fn build_wasm(workspace: &Workspace, packages: &[&str]) -> Result<()> {
-    shell::step("building the plugins as WebAssembly");
+/// The plugins that users get.
+pub(crate) fn shipped(workspace: &Workspace) -> Result<Vec<Plugin>> {
+    let mut plugins = plugins(workspace)?;
+    plugins.retain(|plugin| plugin.audience == Audience::Users);
+    Ok(plugins)
+}
+
+/// The command that builds prony and native plugins: one, so that they share
+/// dependencies with the same features.
+pub(crate) fn host_build(workspace: &Workspace, plugins: &[Plugin], profile: &str) -> Command {
     let mut cargo = workspace.cargo("build");
-    cargo.args(["--release", "--locked", "--target", wasm::TARGET]);
-    for package in packages {
-        cargo.args(["-p", package]);
+    cargo.args(["--locked", "--profile", profile, "-p", "prony-cli"]);
+    select(&mut cargo, plugins, Form::Native);
+    cargo
+}
+
+/// The command that builds WebAssembly plugins.
+pub(crate) fn wasm_build(workspace: &Workspace, plugins: &[Plugin], profile: &str) -> Command {
+    let mut cargo = workspace.cargo("build");
+    cargo.args(["--locked", "--profile", profile, "--target", wasm::TARGET]);
+    select(&mut cargo, plugins, Form::Wasm);
+    cargo
+}
+
+fn select(cargo: &mut Command, plugins: &[Plugin], form: Form) {
+    for plugin in plugins.iter().filter(|plugin| plugin.form == form) {
+        cargo.args(["-p", &plugin.package]);
     }
-    shell::run(&mut cargo)
 }
 
-fn add_shipped(workspace: &Workspace) -> Result<()> {
-    let lockfile = Lockfile::new(workspace, "plugins");
-    for package in WASM_PLUGINS {
-        lockfile.add(&wasm_artifact(workspace, package), Grant::None)?;
+fn add_shipped(workspace: &Workspace, plugins: &[Plugin]) -> Result<()> {
+    add(workspace, &workspace.release().join("plugins"), plugins)
+}
+
+fn add(workspace: &Workspace, folder: &Path, plugins: &[Plugin]) -> Result<()> {
+    let prony = workspace.prony();
+    for plugin in plugins {
+        add_once(
+            &prony,
+            folder,
+            &artifact(workspace, &plugin.package, plugin.form),
+            plugin.form,
+        )?;
     }
-    lockfile.add(&native_artifact(workspace, NATIVE_PLUGIN), Grant::Native)
+    Ok(())
 }
 
-fn wasm_artifact(workspace: &Workspace, package: &str) -> PathBuf {
-    let file = format!("{}.wasm", package.replace('-', "_"));
-    workspace
-        .target
-        .join(wasm::TARGET)
-        .join("release")
-        .join(file)
+/// A built plugin in cargo's target folder.
+pub(crate) fn artifact(workspace: &Workspace, package: &str, form: Form) -> PathBuf {
+    let folder = match form {
+        Form::Wasm => workspace.target.join(wasm::TARGET).join("release"),
+        Form::Native => workspace.release(),
+    };
+    folder.join(form.file(package))
 }
 
-pub(crate) fn native_artifact(workspace: &Workspace, package: &str) -> PathBuf {
-    let file = format!("{DLL_PREFIX}{}{DLL_SUFFIX}", package.replace('-', "_"));
-    workspace.release().join(file)
-}
-
-/// What a plugin may do beyond the sandbox.
-#[derive(Clone, Copy)]
-enum Grant {
-    None,
-    Native,
-}
-
-/// A folder of plugins with the lockfile that lists them.
-struct Lockfile {
-    prony: PathBuf,
-    folder: PathBuf,
-}
-
-impl Lockfile {
-    fn new(workspace: &Workspace, folder: &str) -> Self {
-        Self {
-            prony: workspace.prony(),
-            folder: workspace.release().join(folder),
-        }
+/// Adds a plugin to the lock file in `folder`, unless this very file was added by
+/// this very prony.
+///
+/// Adding compiles the component, which takes up to some seconds; a stamp beside the
+/// lock file remembers what went in.
+fn add_once(prony: &Path, folder: &Path, artifact: &Path, form: Form) -> Result<()> {
+    let lock = folder.join("prony.lock");
+    let name = artifact.file_stem().unwrap_or_default().to_string_lossy();
+    let stamp = folder.join(format!(".{name}.stamp"));
+    let now = format!("{} {}", fingerprint(artifact)?, fingerprint(prony)?);
+    if lock.exists() && fs::read_to_string(&stamp).is_ok_and(|then| then == now) {
+        return Ok(());
     }
+    create_folder(folder)?;
+    shell::run(&mut add_command(prony, &lock, artifact, form))?;
+    fs::write(&stamp, now).with_context(|| format!("cannot write {}", stamp.display()))
+}
 
-    /// Adds a plugin, unless this very file was added by this very prony.
-    ///
-    /// Adding compiles the component, which takes a second or more; a stamp
-    /// beside the lockfile remembers what went in.
-    fn add(&self, artifact: &Path, grant: Grant) -> Result<()> {
-        let lock = self.folder.join("prony.lock");
-        let name = artifact.file_stem().unwrap_or_default().to_string_lossy();
-        let stamp = self.folder.join(format!(".{name}.stamp"));
-        let now = format!("{} {}", fingerprint(artifact)?, fingerprint(&self.prony)?);
-        if lock.exists() && fs::read_to_string(&stamp).is_ok_and(|then| then == now) {
-            return Ok(());
-        }
-        create_folder(&self.folder)?;
-        shell::step(&format!("adding {name} to {}", self.folder.display()));
-        let mut command = Command::new(&self.prony);
-        command.args(["plugin", "add", "--lock"]).arg(&lock);
-        if let Grant::Native = grant {
-            command.args(["--grant", "native"]);
-        }
-        shell::run(command.arg(artifact))?;
-        fs::write(&stamp, now).with_context(|| format!("cannot write {}", stamp.display()))
+/// `prony plugin add`, which copies the plugin beside the lock file.
+pub(crate) fn add_command(prony: &Path, lock: &Path, artifact: &Path, form: Form) -> Command {
+    let mut command = Command::new(prony);
+    command.args(["plugin", "add", "--lock"]).arg(lock);
+    if form == Form::Native {
+        command.args(["--grant", "native"]);
     }
+    command.arg(artifact);
+    command
 }
 
 /// Tells two builds of a file apart.  Not for security, so the standard

@@ -12,10 +12,12 @@
 mod bench;
 mod build;
 mod codegen;
+mod dist;
 mod engines;
 mod fuzz;
 mod macos;
 mod model;
+mod plugins;
 mod python;
 mod schemas;
 mod shell;
@@ -37,6 +39,8 @@ usage: cargo xtask COMMAND
   setup                 make the target wasm32-unknown-unknown usable
   build                 build prony and the plugins that ship, ready to run
   quickstart [ARGS]     build, then run pipelines/quickstart.yaml (ARGS go to prony)
+  dist                  build the archive that users download, with SBOM, checksums
+                        and install.sh, in target/archives
   test [--fast]         build everything and run every check that CI runs;
                         --fast leaves out the real engines, the model, and what
                         downloads tools: schemas and fuzz
@@ -93,9 +97,13 @@ fn run() -> Result<()> {
     }
     let workspace = Workspace::find().context("cannot read the cargo workspace here")?;
     match (command, rest) {
-        ("setup", []) => wasm::ensure_target(&workspace),
+        ("setup", []) => {
+            shell::step("checking the WebAssembly target");
+            wasm::ensure_target(&workspace)
+        }
         ("build", []) => build::build(&workspace),
         ("quickstart", extra) => build::quickstart(&workspace, extra),
+        ("dist", []) => dist::dist(&workspace),
         ("test", []) => test::test(&workspace, test::Extent::Full),
         ("test", ["--fast"]) => test::test(&workspace, test::Extent::Fast),
         ("check-macos", []) => macos::check(&workspace, &["--workspace"]),

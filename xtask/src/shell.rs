@@ -1,14 +1,137 @@
 //! Running other programs.
 
 use std::ffi::OsStr;
+use std::io::{BufReader, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 /// Says what comes next.  It goes to stderr, in order with what cargo says.
 pub(crate) fn step(text: &str) {
     eprintln!("==> {text}");
+}
+
+/// The steps of something long: each is announced with its number, the time since
+/// the start and the step that follows.
+pub(crate) struct Phases {
+    names: Vec<&'static str>,
+    begun: usize,
+    started: Instant,
+}
+
+impl Phases {
+    pub(crate) fn new(names: Vec<&'static str>) -> Self {
+        Self {
+            names,
+            begun: 0,
+            started: Instant::now(),
+        }
+    }
+
+    /// Announces the next step.
+    pub(crate) fn next(&mut self) {
+        let text = self.announcement(self.started.elapsed());
+        self.begun += 1;
+        step(&text);
+    }
+
+    fn announcement(&self, elapsed: Duration) -> String {
+        let name = self.names[self.begun];
+        let next = match self.names.get(self.begun + 1) {
+            Some(next) => format!("; next: {next}"),
+            None => String::new(),
+        };
+        format!(
+            "[{}/{}, {}] {name}{next}",
+            self.begun + 1,
+            self.names.len(),
+            clock(elapsed)
+        )
+    }
+}
+
+/// Minutes and seconds, as `2:05`.
+fn clock(time: Duration) -> String {
+    format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
+}
+
+/// Runs cargo and shows how far it is: on a terminal by its own progress bar,
+/// elsewhere by a line every ten seconds instead of one for each crate.
+pub(crate) fn run_cargo(command: &mut Command) -> Result<()> {
+    if std::io::stderr().is_terminal() {
+        return run(command);
+    }
+    // A pipe gets the progress bar only if cargo is told so, with a width.
+    let mut child = command
+        .env("CARGO_TERM_PROGRESS_WHEN", "always")
+        .env("CARGO_TERM_PROGRESS_WIDTH", "100")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", line(command)))?;
+    if let Some(stderr) = child.stderr.take() {
+        watch(stderr, Duration::from_secs(10));
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`{}` failed: {status}", line(command));
+    }
+    Ok(())
+}
+
+/// Passes on what cargo says, with its progress at most once every `interval`.
+fn watch(stderr: impl Read, interval: Duration) {
+    let started = Instant::now();
+    let mut shown = started;
+    let mut text = Vec::new();
+    for byte in BufReader::new(stderr).bytes() {
+        // What cannot be read any more is not worth failing for: cargo's own exit
+        // status decides.
+        let Ok(byte) = byte else { break };
+        if byte != b'\n' && byte != b'\r' {
+            text.push(byte);
+            continue;
+        }
+        match Said::of(&String::from_utf8_lossy(&text)) {
+            Said::Progress(progress) if shown.elapsed() >= interval => {
+                shown = Instant::now();
+                eprintln!("    {}  {progress}", clock(started.elapsed()));
+            }
+            Said::Progress(_) | Said::Routine => {}
+            Said::Other(other) => eprintln!("{other}"),
+        }
+        text.clear();
+    }
+}
+
+/// A line of cargo's.
+#[derive(Debug, PartialEq)]
+enum Said {
+    /// Crates done of all, and those under way.
+    Progress(String),
+    /// One of the many that say that a crate is being compiled.
+    Routine,
+    Other(String),
+}
+
+impl Said {
+    fn of(line: &str) -> Self {
+        // The bar is erased by an escape sequence before a line is written.
+        let line = line.trim_start_matches("\x1b[K");
+        if line.trim_start().starts_with("Building [")
+            && let Some((_, progress)) = line.split_once("] ")
+        {
+            let (count, crates) = progress.split_once(": ").unwrap_or((progress, ""));
+            let count = count.trim().replace('/', " of ");
+            return Self::Progress(format!("{count} crates  {crates}").trim_end().to_owned());
+        }
+        if line.is_empty() || line.trim_start().starts_with("Compiling ") {
+            return Self::Routine;
+        }
+        Self::Other(line.to_owned())
+    }
 }
 
 /// Runs a command that may print, and fails if it fails.
@@ -82,4 +205,42 @@ pub(crate) fn line(command: &Command) -> String {
         .map(OsStr::to_string_lossy)
         .collect();
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_say_where_they_are_and_what_follows() {
+        let mut phases = Phases::new(vec!["one", "two"]);
+        let first = phases.announcement(Duration::from_secs(0));
+        phases.begun += 1;
+        let second = phases.announcement(Duration::from_secs(125));
+        assert_eq!(first, "[1/2, 0:00] one; next: two");
+        assert_eq!(second, "[2/2, 2:05] two");
+    }
+
+    #[test]
+    fn progress_is_told_from_what_must_be_passed_on() {
+        for (line, said) in [
+            (
+                "    Building [====>        ] 123/442: candle-core, wasmtime",
+                Said::Progress("123 of 442 crates  candle-core, wasmtime".to_owned()),
+            ),
+            (
+                "    Building [             ] 0/3",
+                Said::Progress("0 of 3 crates".to_owned()),
+            ),
+            ("   Compiling serde v1.0.229", Said::Routine),
+            ("\x1b[K   Compiling serde v1.0.229", Said::Routine),
+            ("", Said::Routine),
+            (
+                "error: could not compile `x`",
+                Said::Other("error: could not compile `x`".to_owned()),
+            ),
+        ] {
+            assert_eq!(Said::of(line), said, "{line}");
+        }
+    }
 }

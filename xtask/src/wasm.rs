@@ -10,7 +10,6 @@ pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Installs the target if it is not usable yet; quick if it is.
 pub(crate) fn ensure_target(workspace: &Workspace) -> Result<()> {
-    shell::step("checking the WebAssembly target");
     shell::run(&mut workspace.script("ensure-wasm-target.sh"))
         .with_context(|| format!("no plugin can be built without the target {TARGET}"))
 }

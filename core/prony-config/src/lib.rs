@@ -1,7 +1,7 @@
 //! From YAML text to a checked [`Pipeline`].
 //!
 //! The way is one way: text to a tree that knows where everything stands,
-//! templates checked, JSON Schema, types, and what a schema can not say. Every
+//! templates checked, JSON Schema, types, and what a schema cannot say. Every
 //! problem becomes a diagnostic with a place, and one run reports all of them.
 //!
 //! Nothing here does I/O or reads a clock or the environment.

@@ -22,7 +22,7 @@ const MOST: u64 = MOST_COMPARED_CYCLES as u64;
 /// The longest name that is made of a file's.
 const MAX_NAME: usize = 100;
 
-/// The text of the pipeline. Fails when a value can not be written.
+/// The text of the pipeline. Fails when a value cannot be written.
 pub(super) fn write(file: &str, config: &Config) -> Result<String, serde_yaml::ser::Error> {
     let parts = [
         head(file, config),

@@ -41,7 +41,7 @@ pub use inputs::Inputs;
 pub use load::{Loaded, load, load_all, unreadable};
 pub use ordered::Ordered;
 pub use pipeline::{
-    Api, Bounds, Cell, Compare, Dataset, Engine, Length, Lognormal, MOST_COMPARED_CYCLES, Model,
+    Api, Bounds, Cell, Compare, Dataset, Engine, Length, Lognormal, MAX_COMPARED_CYCLES, Model,
     Normal, Order, Pipeline, Prefix, Reporter, Schedule, Stop, Synthetic, Workload,
 };
 pub use plugins::{PluginKind, Plugins};

@@ -308,7 +308,7 @@ fn read(root: &Node) -> Result<File, Box<Diagnostic>> {
 /// Blanks out what the environment said wherever a diagnostic quotes it.
 fn hide(diagnostic: &mut Diagnostic, secrets: &[String]) {
     /// What is shorter is no secret and stands in many words.
-    const SHORTEST: usize = 4;
+    const MIN_SECRET: usize = 4;
     let labels = diagnostic
         .primary
         .iter_mut()
@@ -319,7 +319,7 @@ fn hide(diagnostic: &mut Diagnostic, secrets: &[String]) {
         .chain(&mut diagnostic.help)
         .chain([&mut diagnostic.message]);
     for text in texts {
-        for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
+        for secret in secrets.iter().filter(|secret| secret.len() >= MIN_SECRET) {
             if text.contains(secret.as_str()) {
                 *text = text.replace(secret.as_str(), "…");
             }

@@ -17,7 +17,7 @@ const UNSEEN_SHARE: f64 = 0.5;
 /// millisecond by choice, which hides no more than that.
 const UNSEEN_MS: f64 = 2.0;
 /// A stage shorter than this says nothing of how busy the client was.
-const SHORTEST_S: f64 = 0.5;
+const MIN_S: f64 = 0.5;
 
 /// Why the numbers of an engine are not valid; nothing if they are. `stated` is the state of
 /// the prefix cache that they are to be of.
@@ -43,7 +43,7 @@ fn of_client(engine: &EngineResult) -> Vec<String> {
         ..
     } = client;
     let mut reasons = Vec::new();
-    if *cpu_percent > BUSY_PERCENT && engine.total_time_s >= SHORTEST_S {
+    if *cpu_percent > BUSY_PERCENT && engine.total_time_s >= MIN_S {
         reasons.push(format!(
             "the load client used {cpu_percent:.0} % of its processor time, so it may be what was measured"
         ));

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 /// From so many requests in flight on, the client looks at its sockets less often, ...
-const MANY: u32 = 256;
+const MIN_FOR_RARE_LOOKS: u32 = 256;
 
 /// ... every so often. The kernel stamps what comes meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -72,7 +72,7 @@ pub fn arrival(
 
 /// How often the client looks at its sockets at most.
 pub fn look_every(said: Said) -> Duration {
-    if said.most_in_flight() < MANY {
+    if said.most_in_flight() < MIN_FOR_RARE_LOOKS {
         Duration::ZERO
     } else {
         LOOK_EVERY

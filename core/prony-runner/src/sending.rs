@@ -105,6 +105,7 @@ pub fn client(usage: &Usage) -> Client {
         stamps: if by_kernel { "kernel" } else { "read" }.to_owned(),
         shards: Some(usage.shards),
         reads: usage.reads,
+        read_delay_p50_ms: (usage.reads > 0).then(|| ms(usage.read_lag_ns.value_at_quantile(0.5))),
         read_delay_p99_ms: ms(usage.read_lag_ns.value_at_quantile(0.99)),
         unseen_p50_ms: (!usage.unseen_ns.is_empty())
             .then(|| ms(usage.unseen_ns.value_at_quantile(0.5))),

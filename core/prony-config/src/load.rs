@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::file::{Allow, File, Stage};
 use crate::inputs::Inputs;
-use crate::meaning::{self, Point};
+use crate::meaning::{self, Combination};
 use crate::merge::Merged;
 use crate::schema::{Checker, check_plugins, keys, strict_schema};
 use crate::template::{self, Filled};
@@ -149,25 +149,25 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
         follow_no_errors(&mut problems);
         return failed(problems);
     }
-    let cells = match cells(&filled, texts, checker, inputs.plugins) {
-        Ok(cells) => cells,
+    let points = match points(&filled, texts, checker, inputs.plugins) {
+        Ok(points) => points,
         Err(found) => {
             problems.extend(found);
             return failed(problems);
         }
     };
-    if filled.has_cells {
-        let stages: Vec<&[Stage]> = cells.iter().map(|(_, file)| &*file.stages).collect();
-        problems.extend(meaning::unreachable_in_cells(&filled.root, &stages));
+    if filled.has_points {
+        let stages: Vec<&[Stage]> = points.iter().map(|(_, file)| &*file.stages).collect();
+        problems.extend(meaning::unreachable_in_points(&filled.root, &stages));
         if problems.iter().any(Diagnostic::is_error) {
             return failed(problems);
         }
     }
-    let Some((_, written)) = cells.first().cloned() else {
+    let Some((_, written)) = points.first().cloned() else {
         return failed(problems);
     };
     let allow = written.allow.clone();
-    let pipeline = resolve::pipeline(written, cells, &filled);
+    let pipeline = resolve::pipeline(written, points, &filled);
     let impossible = schedule::check(&pipeline, &filled.root);
     if !impossible.is_empty() {
         problems.extend(impossible);
@@ -197,23 +197,23 @@ static CHECKER: LazyLock<Result<Checker<'static>, String>> = LazyLock::new(|| {
     Checker::new(&SCHEMA)
 });
 
-/// The documents of all cells, or what is wrong with the values of some.
-fn cells(
+/// The documents of all matrix points, or what is wrong with the values of some.
+fn points(
     filled: &Filled,
     texts: &Texts,
     checker: &Checker<'_>,
     plugins: &dyn Plugins,
-) -> Result<Vec<(Point, File)>, Vec<Diagnostic>> {
-    let points = meaning::points(&filled.root);
+) -> Result<Vec<(Combination, File)>, Vec<Diagnostic>> {
+    let combinations = meaning::combinations(&filled.root);
     let has_secrets = filled.secrets().next().is_some();
-    let mut cells = Vec::with_capacity(points.len());
+    let mut points = Vec::with_capacity(combinations.len());
     let mut problems: Vec<Diagnostic> = Vec::new();
-    for point in points {
-        let file = if filled.has_cells {
-            let (root, mut found) = filled.cell(texts, &point.values);
+    for combination in combinations {
+        let file = if filled.has_points {
+            let (root, mut found) = filled.point(texts, &combination.values);
             found.extend(checker.check(&Found::root(&root)));
             found.extend(check_plugins(&root, plugins));
-            found.extend(meaning::check_cell(&root, plugins));
+            found.extend(meaning::check_point(&root, plugins));
             for mut problem in found {
                 edit_no_template(&mut problem, texts, has_secrets);
                 let place =
@@ -221,9 +221,11 @@ fn cells(
                 let is_same = |other: &Diagnostic| {
                     other.code == problem.code && place(other) == place(&problem)
                 };
-                // Each place once, with the first cell it is wrong in.
+                // Each place once, with the first matrix point it is wrong in.
                 if !problems.iter().any(is_same) {
-                    problems.push(problem.note(format!("in the cell {}", literal(&point.id))));
+                    problems.push(
+                        problem.note(format!("in the matrix point {}", literal(&combination.id))),
+                    );
                 }
             }
             if !problems.is_empty() {
@@ -231,33 +233,36 @@ fn cells(
             }
             read(&root)
         } else {
-            cells.first().map_or_else(
+            points.first().map_or_else(
                 || read(&filled.root),
-                |(_, first): &(Point, File)| Ok(first.clone()),
+                |(_, first): &(Combination, File)| Ok(first.clone()),
             )
         };
         match file {
-            Ok(file) if !has_work(&point, &file) => {
+            Ok(file) if !has_work(&combination, &file) => {
                 let place = filled.root.at("/matrix").name_span();
                 problems.push(
-                    Diagnostic::error(codes::MATRIX_SIZE, "a cell in which nothing runs")
-                        .at(place, format!("nothing is left of {}", literal(&point.id)))
-                        .help("leave out the whole cell, or less of it"),
+                    Diagnostic::error(codes::MATRIX_SIZE, "a matrix point at which nothing runs")
+                        .at(
+                            place,
+                            format!("nothing is left of {}", literal(&combination.id)),
+                        )
+                        .help("leave out the whole point, or less of it"),
                 );
             }
-            Ok(file) => cells.push((point, file)),
+            Ok(file) => points.push((combination, file)),
             Err(problem) => return Err(vec![*problem]),
         }
     }
     if problems.is_empty() {
-        Ok(cells)
+        Ok(points)
     } else {
         Err(problems)
     }
 }
 
-/// Whether an engine runs with a model at a point.
-fn has_work(point: &Point, file: &File) -> bool {
+/// Whether an engine runs with a model at it.
+fn has_work(combination: &Combination, file: &File) -> bool {
     let one = file.engine.iter().map(|engine| engine.plugin.as_str());
     let several = file
         .engines
@@ -265,9 +270,11 @@ fn has_work(point: &Point, file: &File) -> bool {
         .flat_map(|engines| engines.iter().map(|(name, _)| name));
     let engines: Vec<&str> = one.chain(several).collect();
     let models = file.model.iter().chain(file.models.iter().flatten());
-    models
-        .filter(|model| model.enabled)
-        .any(|model| engines.iter().any(|engine| point.runs(engine, &model.id)))
+    models.filter(|model| model.enabled).any(|model| {
+        engines
+            .iter()
+            .any(|engine| combination.runs(engine, &model.id))
+    })
 }
 
 /// Takes out the warnings about what an error is about: that comes first.

@@ -1,4 +1,4 @@
-//! From checked documents, one for each cell, to a [`Pipeline`]. Defaults that
+//! From checked documents, one for each matrix point, to a [`Pipeline`]. Defaults that
 //! depend on other values are filled in; nothing can fail any more.
 
 use std::collections::{HashMap, HashSet};
@@ -6,16 +6,20 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use crate::file::{CompareEntry, File, MeasureEntry, PluginUse, Stage, margin_percent};
-use crate::meaning::Point;
+use crate::meaning::Combination;
 use crate::template::{Filled, default_id};
 use crate::{
-    Cell, Compare, Engine, Load, Measure, Model, Ordered, Pipeline, Report, Reporter, Segment,
-    Setup, Unload, Work,
+    Compare, Engine, Load, MatrixPoint, Measure, Model, Ordered, Pipeline, Report, Reporter,
+    Segment, Setup, Unload, Work,
 };
 
-/// The pipeline of a document as written and of its cells, in their order.
-/// `written` has a value for everything but the matrix, taken from the first cell.
-pub(crate) fn pipeline(mut written: File, cells: Vec<(Point, File)>, filled: &Filled) -> Pipeline {
+/// The pipeline of a document as written and of its matrix points, in their order.
+/// `written` has a value for everything but the matrix, taken from the first matrix point.
+pub(crate) fn pipeline(
+    mut written: File,
+    points: Vec<(Combination, File)>,
+    filled: &Filled,
+) -> Pipeline {
     fill_in(&mut written);
     // The types write what was read, so places stay what they were.
     let mut resolved = serde_json::to_value(&written).unwrap_or(Value::Null);
@@ -26,9 +30,9 @@ pub(crate) fn pipeline(mut written: File, cells: Vec<(Point, File)>, filled: &Fi
         config: written_config(&as_written, &engine.name).unwrap_or(engine.config),
         ..engine
     };
-    let cells: Vec<Cell> = cells
+    let points: Vec<MatrixPoint> = points
         .into_iter()
-        .map(|(point, file)| cell(point, file, filled))
+        .map(|(combination, file)| point(combination, file, filled))
         .collect();
     let engines: Vec<Engine> = engines(written.engine, written.engines)
         .into_iter()
@@ -64,7 +68,7 @@ pub(crate) fn pipeline(mut written: File, cells: Vec<(Point, File)>, filled: &Fi
         compare,
         schedule: written.schedule,
         setup,
-        cells,
+        points,
         reporters: reporters(&report, &written.reporters),
         report,
         thresholds: written.thresholds,
@@ -191,7 +195,7 @@ fn written_config(file: &Value, name: &str) -> Option<serde_json::Map<String, Va
     engine.get("config")?.as_object().cloned()
 }
 
-fn cell(point: Point, mut file: File, filled: &Filled) -> Cell {
+fn point(at: Combination, mut file: File, filled: &Filled) -> MatrixPoint {
     fill_in(&mut file);
     let engines = engines(file.engine, file.engines);
     let models: Vec<Model> = models(file.model, file.models)
@@ -202,13 +206,13 @@ fn cell(point: Point, mut file: File, filled: &Filled) -> Cell {
         .iter()
         .flat_map(|engine| models.iter().map(move |model| (&engine.name, &model.id)));
     let excluded = pairs
-        .filter(|(engine, model)| !point.runs(engine, model))
+        .filter(|(engine, model)| !at.runs(engine, model))
         .map(|(engine, model)| (engine.clone(), model.clone()))
         .collect();
     let mut context = filled.context.clone();
-    context["matrix"] = json!(point.values);
-    Cell {
-        id: (!point.id.is_empty()).then_some(point.id),
+    context["matrix"] = json!(at.values);
+    MatrixPoint {
+        id: (!at.id.is_empty()).then_some(at.id),
         engines,
         models,
         excluded,

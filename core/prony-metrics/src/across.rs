@@ -108,7 +108,7 @@ impl Unlike {
     }
 }
 
-/// One engine of the base against one of the candidate, in one group: a model, cell and
+/// One engine of the base against one of the candidate, in one group: a model, matrix point and
 /// `measure` stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {

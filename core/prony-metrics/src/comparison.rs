@@ -36,9 +36,9 @@ pub const MIN_SUCCESS_RATE: f64 = 0.98;
 /// Above this share of degraded cycles no winner is named.
 pub const MAX_DEGRADED: f64 = 0.1;
 
-/// What is known of one engine in a group: one model, cell and `measure` stage.
+/// What is known of one engine in a group: one model, matrix point and `measure` stage.
 #[derive(Debug, Clone, Copy)]
-pub struct Side<'a> {
+pub struct Arm<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its measured requests.
@@ -51,7 +51,7 @@ pub struct Side<'a> {
     pub skipped: &'a BTreeSet<u32>,
 }
 
-impl<'a> Side<'a> {
+impl<'a> Arm<'a> {
     fn good(&self) -> impl Iterator<Item = &'a Record> {
         self.records.iter().copied().filter(|record| record.ok())
     }
@@ -85,12 +85,12 @@ impl<'a> Side<'a> {
 type Question = (u32, Option<u32>);
 
 fn question(record: &Record) -> Question {
-    (record.place.prompt, record.place.image)
+    (record.id.prompt, record.id.image)
 }
 
 /// What the run was to do.
 #[derive(Debug, Clone, Copy)]
-pub struct Design {
+pub struct StudyDesign {
     /// Cycles.
     pub cycles: u32,
     /// Measured requests of each visit.
@@ -101,7 +101,7 @@ pub struct Design {
     pub margin_percent: f64,
 }
 
-/// The comparisons of a run, judged together: every cell, model, `measure` stage and
+/// The comparisons of a run, judged together: every matrix point, model, `measure` stage and
 /// candidate that was planned. The rule is fixed before the first cycle.
 ///
 /// With `K` of them each is judged with the error `ALPHA / K`; once one has a winner, the
@@ -154,7 +154,7 @@ impl Family {
 }
 
 /// Judges a single comparison: [`compare`] of a family of one.
-pub fn compare_alone(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Comparison {
+pub fn compare_alone(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Comparison {
     let family = Family::new(design.margin_percent, design.cycles, 1);
     let numbers = ratios(baseline, candidate, design);
     let look = family.looks(std::slice::from_ref(&numbers)).swap_remove(0);
@@ -164,9 +164,9 @@ pub fn compare_alone(baseline: Side<'_>, candidate: Side<'_>, design: Design) ->
 /// What is said of `candidate` against `baseline`: the `look` of the family at their
 /// `numbers`, unless something forbids a verdict.
 pub fn compare(
-    baseline: Side<'_>,
-    candidate: Side<'_>,
-    design: Design,
+    baseline: Arm<'_>,
+    candidate: Arm<'_>,
+    design: StudyDesign,
     numbers: &Ratios,
     family: Family,
     look: Option<Look>,
@@ -214,7 +214,7 @@ pub fn compare(
     let per_token = [&failures, &tokens];
     let equal_work = [&failures, &tokens, &lengths];
 
-    let counts = |side: Side<'_>| side.implausible() || side.is_counted_otherwise();
+    let counts = |arm: Arm<'_>| arm.implausible() || arm.is_counted_otherwise();
     let miscounts = counts(baseline) || counts(candidate);
     let medians = judge.judge(&numbers::values(&numbers.medians));
     let of_medians = medians.map_or(Decision::Continue, |look| look.decision);
@@ -230,7 +230,7 @@ pub fn compare(
     let flags = withheld.into_iter().flatten().chain(warned);
     let flags = flags.map(|flag| flag.name().to_owned()).collect();
 
-    let pooled = |side: Side<'_>| throughput(side.records, side.visits, design.concurrency);
+    let pooled = |arm: Arm<'_>| throughput(arm.records, arm.visits, design.concurrency);
     let outlook = outlook(&d, family.rule.margin, family.rule.max_cycles);
     let looked = look.map_or(0, |look| look.cycles);
     Comparison {
@@ -302,7 +302,7 @@ fn conclusive(look: &Look, margin_percent: f64) -> String {
 }
 
 /// Why no look has decided anything.
-fn inconclusive(look: Option<Look>, design: Design, family: Family) -> String {
+fn inconclusive(look: Option<Look>, design: StudyDesign, family: Family) -> String {
     let judge = family.judge(look.map_or(ALPHA / family.comparisons as f64, |it| it.alpha));
     let done = look.map_or(0, |look| look.cycles);
     match judge.first_look() {
@@ -343,7 +343,7 @@ fn judgement(look: &Look, trusted: bool) -> Judgement {
 }
 
 /// One start of each engine: whatever was found holds for these two processes.
-fn single_start(design: Design) -> Option<String> {
+fn single_start(design: StudyDesign) -> Option<String> {
     (design.cycles == 1).then(|| {
         "a single start of each engine: what was found is conditional on this process start"
             .to_owned()
@@ -352,8 +352,8 @@ fn single_start(design: Design) -> Option<String> {
 
 /// A stage that one engine went through and its `if` kept from the other: the
 /// two did not do the same work.
-fn uneven(measured: Side<'_>, skipped: Side<'_>) -> Option<String> {
-    let cycles: BTreeSet<u32> = measured.records.iter().map(|it| it.place.cycle).collect();
+fn uneven(measured: Arm<'_>, skipped: Arm<'_>) -> Option<String> {
+    let cycles: BTreeSet<u32> = measured.records.iter().map(|it| it.id.cycle).collect();
     let uneven = skipped.skipped.intersection(&cycles).count();
     (uneven > 0).then(|| {
         format!(
@@ -370,22 +370,22 @@ struct Failures {
 }
 
 /// Failures that forbid every verdict, if there are such.
-fn failures(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Option<Failures> {
-    for side in [baseline, candidate] {
-        if side.records.is_empty() {
+fn failures(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Option<Failures> {
+    for arm in [baseline, candidate] {
+        if arm.records.is_empty() {
             return Some(Failures {
                 flag: None,
-                reason: format!("`{}` was not measured", side.name),
+                reason: format!("`{}` was not measured", arm.name),
             });
         }
-        let rate = side.success_rate();
+        let rate = arm.success_rate();
         if rate < MIN_SUCCESS_RATE {
             return Some(Failures {
                 flag: Some(Flag::LowSuccessRate),
                 reason: format!(
                     "only {:.1} % of the requests to `{}` succeeded; {:.0} % are needed",
                     rate * 100.0,
-                    side.name,
+                    arm.name,
                     MIN_SUCCESS_RATE * 100.0
                 ),
             });
@@ -404,25 +404,25 @@ fn failures(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Option
 }
 
 /// Counts of tokens that forbid every verdict that rests on them.
-fn tokens(baseline: Side<'_>, candidate: Side<'_>) -> Option<String> {
-    [baseline, candidate].into_iter().find_map(|side| {
-        if side.good().any(|record| record.output_tokens.is_none()) {
+fn tokens(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<String> {
+    [baseline, candidate].into_iter().find_map(|arm| {
+        if arm.good().any(|record| record.output_tokens.is_none()) {
             return Some(format!(
                 "`{}` does not say how many tokens it generated",
-                side.name
+                arm.name
             ));
         }
-        side.implausible().then(|| {
+        arm.implausible().then(|| {
             format!(
                 "`{}` counts more tokens than its answers have bytes",
-                side.name
+                arm.name
             )
         })
     })
 }
 
 /// Answers of different length: only times per token may be compared.
-fn lengths(baseline: Side<'_>, candidate: Side<'_>) -> Option<String> {
+fn lengths(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<String> {
     let (a, b) = (baseline.lengths(), candidate.lengths());
     let both = a
         .iter()
@@ -438,7 +438,7 @@ fn lengths(baseline: Side<'_>, candidate: Side<'_>) -> Option<String> {
 }
 
 /// What the machine did during the run, and the order of the engines.
-fn drift(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Vec<Warning> {
+fn drift(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Vec<Warning> {
     let mut points = warnings::per_cycle(&requests(baseline, candidate));
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     let order: Vec<(bool, f64)> = numbers
@@ -457,17 +457,17 @@ fn drift(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Vec<Warni
 }
 
 /// The requests that succeeded, first those of the baseline.
-fn requests(baseline: Side<'_>, candidate: Side<'_>) -> Vec<warnings::Request> {
+fn requests(baseline: Arm<'_>, candidate: Arm<'_>) -> Vec<warnings::Request> {
     let mut questions = BTreeMap::<Question, usize>::new();
     let mut requests = Vec::new();
-    for (engine, side) in [baseline, candidate].into_iter().enumerate() {
-        for record in side.good().filter(|record| record.latency_ns() > 0) {
+    for (engine, arm) in [baseline, candidate].into_iter().enumerate() {
+        for record in arm.good().filter(|record| record.latency_ns() > 0) {
             let next = questions.len();
             let question = *questions.entry(question(record)).or_insert(next);
             requests.push(warnings::Request {
                 engine,
                 question,
-                cycle: record.place.cycle,
+                cycle: record.id.cycle,
                 at_s: record.stamps.sent_ns as f64 / 1e9,
                 latency_s: record.latency_ns() as f64 / 1e9,
             });
@@ -476,10 +476,10 @@ fn requests(baseline: Side<'_>, candidate: Side<'_>) -> Vec<warnings::Request> {
     requests
 }
 
-fn outliers_of(baseline: Side<'_>, candidate: Side<'_>) -> Vec<Outliers> {
+fn outliers_of(baseline: Arm<'_>, candidate: Arm<'_>) -> Vec<Outliers> {
     let requests = requests(baseline, candidate);
     let residuals = residuals(&requests);
-    let of = |(engine, side): (usize, Side<'_>)| {
+    let of = |(engine, arm): (usize, Arm<'_>)| {
         let own = requests.iter().zip(&residuals);
         let own: Vec<f64> = own
             .filter(|(request, _)| request.engine == engine)
@@ -487,7 +487,7 @@ fn outliers_of(baseline: Side<'_>, candidate: Side<'_>) -> Vec<Outliers> {
             .collect();
         let statistics::warnings::Outliers { mild, far } = outliers(&own);
         Outliers {
-            engine: side.name.to_owned(),
+            engine: arm.name.to_owned(),
             mild: mild as u64,
             far: far as u64,
         }
@@ -500,11 +500,11 @@ fn outliers_of(baseline: Side<'_>, candidate: Side<'_>) -> Vec<Outliers> {
 }
 
 /// Whether one engine fails more often; `None` where none did.
-fn errors(baseline: Side<'_>, candidate: Side<'_>) -> Option<f64> {
-    let outcome = |side: Side<'_>| -> BTreeMap<(u32, u32), bool> {
-        let outcomes = side.records.iter();
+fn errors(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
+    let outcome = |arm: Arm<'_>| -> BTreeMap<(u32, u32), bool> {
+        let outcomes = arm.records.iter();
         outcomes
-            .map(|it| ((it.place.cycle, it.place.index), it.ok()))
+            .map(|it| ((it.id.cycle, it.id.index), it.ok()))
             .collect()
     };
     let (a, b) = (outcome(baseline), outcome(candidate));
@@ -521,11 +521,11 @@ fn errors(baseline: Side<'_>, candidate: Side<'_>) -> Option<f64> {
 }
 
 /// From the start of one cycle to that of the next, the median, in seconds.
-fn cycle_s(baseline: Side<'_>, candidate: Side<'_>) -> Option<f64> {
+fn cycle_s(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
     let mut starts = BTreeMap::<u32, u64>::new();
     for record in baseline.records.iter().chain(candidate.records) {
         let sent = record.stamps.sent_ns;
-        let start = starts.entry(record.place.cycle).or_insert(sent);
+        let start = starts.entry(record.id.cycle).or_insert(sent);
         *start = sent.min(*start);
     }
     let starts: Vec<(u32, u64)> = starts.into_iter().collect();

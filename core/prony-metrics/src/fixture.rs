@@ -1,7 +1,7 @@
 //! Requests for tests.
 
 use prony_contract::{Event, EventKind};
-use prony_record::{Observation, Phase, Place, Record};
+use prony_record::{Observation, Phase, Record, RequestId};
 
 /// A request that was answered well.
 pub(crate) fn answered(text: &str, tokens: u32) -> Record {
@@ -17,8 +17,8 @@ pub(crate) fn answered(text: &str, tokens: u32) -> Record {
         event(EventKind::OutputTokens, tokens, ""),
         event(EventKind::End, 0, ""),
     ];
-    let place = Place {
-        cell: None,
+    let id = RequestId {
+        point: None,
         model: "m".to_owned(),
         engine: "e".to_owned(),
         cycle: 1,
@@ -28,7 +28,7 @@ pub(crate) fn answered(text: &str, tokens: u32) -> Record {
         prompt: 0,
         image: None,
     };
-    let record = Record::judge(place, Observation::default(), Ok(events), u32::MAX);
+    let record = Record::judge(id, Observation::default(), Ok(events), u32::MAX);
     assert_eq!(record.failed, None);
     record
 }

@@ -20,12 +20,12 @@ pub fn same_work(baseline: &[&Record], candidate: &[&Record]) -> Option<SameWork
     let of_baseline: HashMap<(u32, u32), &Record> = baseline
         .iter()
         .filter(good)
-        .map(|record| (record.place.at(), *record))
+        .map(|record| (record.id.at(), *record))
         .collect();
     let pairs: Vec<(&Record, &Record)> = candidate
         .iter()
         .filter(good)
-        .filter_map(|record| Some((*of_baseline.get(&record.place.at())?, *record)))
+        .filter_map(|record| Some((*of_baseline.get(&record.id.at())?, *record)))
         .collect();
     if pairs.is_empty() {
         return None;
@@ -82,7 +82,7 @@ fn length_differences(
 ) -> Vec<f64> {
     let mut questions = BTreeMap::<(u32, Option<u32>), Option<(u64, u64)>>::new();
     for (a, b) in pairs {
-        let question = (a.place.prompt, a.place.image);
+        let question = (a.id.prompt, a.id.image);
         let sums = questions.entry(question).or_insert(Some((0, 0)));
         *sums = sums.and_then(|(of_a, of_b)| {
             Some((of_a + u64::from(tokens(a)?), of_b + u64::from(tokens(b)?)))
@@ -112,8 +112,8 @@ mod tests {
 
     fn answer(cycle: u32, index: u32, text: &str, tokens: u32) -> Record {
         let mut record = answered(text, tokens);
-        (record.place.cycle, record.place.index) = (cycle, index);
-        record.place.prompt = index;
+        (record.id.cycle, record.id.index) = (cycle, index);
+        record.id.prompt = index;
         record
     }
 

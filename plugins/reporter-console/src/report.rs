@@ -101,12 +101,12 @@ fn heading(result: &RunResult, width: usize) -> String {
         .iter()
         .filter_map(|cell| cell.workload.as_ref());
     let groups = || result.models.iter();
-    let cells = match result.cells.len() as u64 {
+    let points = match result.cells.len() as u64 {
         0 => String::new(),
-        cells => format!("{} with ", count(cells, "cell")),
+        points => format!("{} with ", count(points, "matrix point")),
     };
     let requests = format!(
-        "{cells}{}; {} a visit ({} first as warm-up), {}, {}",
+        "{points}{}; {} a visit ({} first as warm-up), {}, {}",
         result.cycles_sentence(),
         range(groups().map(|it| it.requests_per_visit), "request"),
         range(groups().map(|it| it.warmup_requests), ""),

@@ -4,7 +4,7 @@
 //! `template` replaces it. A template sees `result.json` as `result`, to which
 //! these are added:
 //!
-//! - `result.models[].label`: the model and, where there are several, the cell
+//! - `result.models[].label`: the model and, where there are several, the matrix point
 //!   and the `measure` stage;
 //! - `result.models[].winner`: a name, `equivalent`, `inconclusive` or none;
 //! - `result.models[].numbers`: `header` and `rows` of the metrics that are one number each;
@@ -24,7 +24,7 @@
 //! - `result.models[].noise_floor.sentence`: what is known of the machine's noise, if
 //!   there is a `noise_floor`;
 //! - `result.engines[].config_json`: the config as indented JSON;
-//! - `result.cells[].workload_json`: what a cell asks for instead, as indented
+//! - `result.cells[].workload_json`: what a matrix point asks for instead, as indented
 //!   JSON, if it does;
 //! - `result.thresholds[]`: `label`, `what`, `bound`, `shown` and `word`;
 //! - `summary.header` and `summary.rows`: the table at the top;

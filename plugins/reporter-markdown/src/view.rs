@@ -96,7 +96,7 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
     })
 }
 
-/// What a cell asks for that is not what the run asks for, as indented JSON.
+/// What a matrix point asks for that is not what the run asks for, as indented JSON.
 fn differences(own: &Workload, common: &Workload) -> Result<String> {
     let to_json = |workload| serde_json::to_value(workload).map_err(|error| internal(&error));
     let (mut own, common) = (to_json(own)?, to_json(common)?);

@@ -11,8 +11,8 @@ use crate::template::Filled;
 use crate::tree::{Entry, Kind, Node};
 use crate::wording::{list, literal, nearest, similar};
 
-/// The most cells of a pipeline.
-pub(crate) const MAX_CELLS: usize = 1000;
+/// The most matrix points of a pipeline.
+pub(crate) const MAX_POINTS: usize = 1000;
 
 /// Names that `include` and `exclude` know beside the axes.
 const ENGINE: &str = "engine";
@@ -20,7 +20,7 @@ const MODEL: &str = "model";
 
 /// A point of the matrix.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Point {
+pub(crate) struct Combination {
     /// `axis=value,axis=value`; empty when there is no matrix.
     pub(crate) id: String,
     pub(crate) values: Map<String, Value>,
@@ -30,7 +30,7 @@ pub(crate) struct Point {
     only: Vec<(Option<String>, Option<String>)>,
 }
 
-impl Point {
+impl Combination {
     /// Whether an engine runs with a model at this point.
     pub(crate) fn runs(&self, engine: &str, model: &str) -> bool {
         let fits = |(e, m): &(Option<String>, Option<String>)| {
@@ -73,17 +73,17 @@ impl Document<'_> {
             .map(|axis| axis.value.items().len())
             .try_fold(1_usize, usize::checked_mul)
             .and_then(|size| size.checked_add(included.len()));
-        if size.is_none_or(|size| size > MAX_CELLS) {
+        if size.is_none_or(|size| size > MAX_POINTS) {
             out.push(
-                Diagnostic::error(codes::MATRIX_SIZE, "the matrix has too many cells")
+                Diagnostic::error(codes::MATRIX_SIZE, "the matrix has too many points")
                     .at(
                         matrix.key_span.clone(),
                         size.map_or_else(
                             || "more than can be counted".into(),
-                            |size| format!("{size} cells"),
+                            |size| format!("{size} points"),
                         ),
                     )
-                    .note(format!("{MAX_CELLS} are allowed"))
+                    .note(format!("{MAX_POINTS} are allowed"))
                     .help("use fewer values, or several pipelines"),
             );
         } else if !axes.is_empty() && axes.iter().all(|axis| !axis.value.items().is_empty()) {
@@ -92,9 +92,9 @@ impl Document<'_> {
         if axes.iter().any(|axis| axis.value.items().is_empty()) || axes.is_empty() {
             return; // which has been said
         }
-        if size.is_some_and(|size| size <= MAX_CELLS) && points(&filled.root).is_empty() {
+        if size.is_some_and(|size| size <= MAX_POINTS) && combinations(&filled.root).is_empty() {
             out.push(
-                Diagnostic::error(codes::MATRIX_SIZE, "the matrix has no cell")
+                Diagnostic::error(codes::MATRIX_SIZE, "the matrix has no point")
                     .at(matrix.key_span.clone(), "everything is left out")
                     .help("remove an entry of `exclude`"),
             );
@@ -230,7 +230,7 @@ fn axes(matrix: &Node) -> Vec<&Entry> {
     axes.unwrap_or_default().iter().collect()
 }
 
-/// A scalar as it stands in a cell's id; nothing when it is not known.
+/// A scalar as it stands in a matrix point's id; nothing when it is not known.
 pub(super) fn scalar(node: &Node) -> Option<String> {
     match &node.kind {
         Kind::String(text) if !is_hole(node) => Some(text.clone()),
@@ -262,13 +262,13 @@ fn duplicates(axis: &Entry, out: &mut Vec<Diagnostic>) {
 
 /// The points of a document's matrix in order: the last axis changes fastest,
 /// what is included comes last. One point without values when there is no matrix.
-pub(crate) fn points(root: &Node) -> Vec<Point> {
+pub(crate) fn combinations(root: &Node) -> Vec<Combination> {
     points_of(root, true)
 }
 
-fn points_of(root: &Node, with_included: bool) -> Vec<Point> {
+fn points_of(root: &Node, with_included: bool) -> Vec<Combination> {
     let Some(matrix) = root.entry("matrix").map(|entry| &entry.value) else {
-        return vec![Point {
+        return vec![Combination {
             id: String::new(),
             values: Map::new(),
             excluded: Vec::new(),
@@ -287,7 +287,7 @@ fn points_of(root: &Node, with_included: bool) -> Vec<Point> {
             })
         });
         // Bounded before it is built: the size is checked elsewhere.
-        values = extended.take(MAX_CELLS + 1).collect();
+        values = extended.take(MAX_POINTS + 1).collect();
     }
     let list = |key: &str| {
         matrix
@@ -295,7 +295,7 @@ fn points_of(root: &Node, with_included: bool) -> Vec<Point> {
             .map(|entry| entry.value.items())
             .unwrap_or_default()
     };
-    let mut points: Vec<Point> = Vec::new();
+    let mut points: Vec<Combination> = Vec::new();
     for values in values {
         let mut point = new(values, &axes);
         let mut gone = false;
@@ -314,7 +314,7 @@ fn points_of(root: &Node, with_included: bool) -> Vec<Point> {
     if !with_included {
         return points;
     }
-    for extra in list("include").iter().take(MAX_CELLS) {
+    for extra in list("include").iter().take(MAX_POINTS) {
         let mut point = new(self::values(extra, &axes), &axes);
         match pair(extra) {
             (None, None) => {}
@@ -329,7 +329,7 @@ fn points_of(root: &Node, with_included: bool) -> Vec<Point> {
     points
 }
 
-fn new(values: Map<String, Value>, axes: &[&Entry]) -> Point {
+fn new(values: Map<String, Value>, axes: &[&Entry]) -> Combination {
     let quoted = |value: &Value| {
         let text = id_text(value);
         // Values with separators in them must not make two ids the same.
@@ -342,7 +342,7 @@ fn new(values: Map<String, Value>, axes: &[&Entry]) -> Point {
     let parts = axes
         .iter()
         .filter_map(|axis| Some(format!("{}={}", axis.key, quoted(values.get(&axis.key)?))));
-    Point {
+    Combination {
         id: parts.collect::<Vec<_>>().join(","),
         values,
         excluded: Vec::new(),

@@ -3,7 +3,7 @@
 use prony_diagnostic::Diagnostic;
 use prony_result::{Metric, Source, Unit};
 
-use super::matrix::{Point, id_text, points, scalar};
+use super::matrix::{Combination, combinations, id_text, scalar};
 use super::stages::measures;
 use super::{Document, known};
 use crate::codes;
@@ -21,7 +21,7 @@ impl Document<'_> {
         let models: Vec<&str> = ids.filter_map(|id| known(&id.value)).collect();
         let measures = measures(&self.stage_entries());
         let measures: Vec<&str> = measures.iter().map(String::as_str).collect();
-        let points = points(self.root);
+        let points = combinations(self.root);
         for threshold in thresholds {
             bounds(threshold, out);
             statistic(threshold, out);
@@ -200,7 +200,7 @@ fn named(what: &str, name: &str, span: &Span, names: &[&str]) -> Option<Diagnost
 }
 
 /// The values of axes that a threshold is limited to are those of a point of the matrix.
-fn point(threshold: &Node, points: &[Point], out: &mut Vec<Diagnostic>) {
+fn point(threshold: &Node, points: &[Combination], out: &mut Vec<Diagnostic>) {
     let Some(matrix) = threshold.entry("matrix") else {
         return;
     };
@@ -236,7 +236,7 @@ fn point(threshold: &Node, points: &[Point], out: &mut Vec<Diagnostic>) {
             out.extend(named(&what, &value, &entry.value.span, &there));
         }
     }
-    let has = |point: &Point| {
+    let has = |point: &Combination| {
         values.iter().all(|entry| {
             let value = point.values.get(&entry.key).map(id_text);
             scalar(&entry.value).is_none() || value == scalar(&entry.value)

@@ -51,7 +51,7 @@ const STAGES: &str = "
 
 /// How something that an engine is asked to do comes out.
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+enum Behaviour {
     /// As it should; a start and a request take a second each.
     Well,
     Fails,
@@ -91,7 +91,7 @@ struct Scripted<F> {
     running: bool,
 }
 
-impl<F: Fn(&str) -> Way> Scripted<F> {
+impl<F: Fn(&str) -> Behaviour> Scripted<F> {
     fn log(&self, line: &str) {
         self.world.log(format!("{} {line}", self.name));
     }
@@ -99,14 +99,14 @@ impl<F: Fn(&str) -> Way> Scripted<F> {
     fn answers(&self, asked: &str) -> Staged<()> {
         self.log(asked);
         match (self.script)(asked) {
-            Way::Interrupted => Err(StageError::Interrupted),
-            Way::Fails | Way::Hangs => Err(StageError::Failed("boom".to_owned())),
-            Way::Well => Ok(()),
+            Behaviour::Interrupted => Err(StageError::Interrupted),
+            Behaviour::Fails | Behaviour::Hangs => Err(StageError::Failed("boom".to_owned())),
+            Behaviour::Well => Ok(()),
         }
     }
 }
 
-impl<F: Fn(&str) -> Way> EngineSide for Scripted<F> {
+impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
     fn now_ns(&self) -> u64 {
         self.world.now_ns.get()
     }
@@ -158,8 +158,8 @@ impl<F: Fn(&str) -> Way> EngineSide for Scripted<F> {
 
     async fn start(&mut self, limit: Duration) -> Staged<Option<u64>> {
         self.running = true;
-        let way = (self.script)("start");
-        let ns = if way == Way::Hangs {
+        let behaviour = (self.script)("start");
+        let ns = if behaviour == Behaviour::Hangs {
             limit.as_nanos() as u64
         } else {
             SECOND
@@ -188,10 +188,10 @@ impl<F: Fn(&str) -> Way> EngineSide for Scripted<F> {
         let begin = self.now_ns();
         let failed = |class| Some(Failed::new(class, "boom"));
         let (seconds, succeeded, first_failure) = match (self.script)(batch.stage) {
-            Way::Well => (batch.count.into(), Ok(batch.count), None),
-            Way::Fails => (0, Ok(0), failed(ErrorClass::Crashed)),
-            Way::Hangs => (limit.unwrap_or(60), Ok(0), failed(ErrorClass::Timeout)),
-            Way::Interrupted => (1, Err(StageError::Interrupted), None),
+            Behaviour::Well => (batch.count.into(), Ok(batch.count), None),
+            Behaviour::Fails => (0, Ok(0), failed(ErrorClass::Crashed)),
+            Behaviour::Hangs => (limit.unwrap_or(60), Ok(0), failed(ErrorClass::Timeout)),
+            Behaviour::Interrupted => (1, Err(StageError::Interrupted), None),
         };
         self.world.pass(seconds * SECOND);
         Sent {
@@ -213,7 +213,7 @@ impl<F: Fn(&str) -> Way> EngineSide for Scripted<F> {
     async fn stop(&mut self, grace: Duration) -> Staged<bool> {
         self.running = false;
         self.log("stop");
-        let hangs = (self.script)("stop") == Way::Hangs;
+        let hangs = (self.script)("stop") == Behaviour::Hangs;
         if hangs {
             self.world.pass(grace.as_nanos() as u64);
         }
@@ -250,18 +250,18 @@ impl Done {
 }
 
 /// Runs the first cycle of a pipeline, all its visits at once.
-fn cycle<F: Fn(&str) -> Way>(
+fn cycle<F: Fn(&str) -> Behaviour>(
     pipeline: &Pipeline,
     world: &World,
     engines: Vec<(&'static str, F)>,
 ) -> Result<Done> {
     let plan = Plan::new(pipeline);
-    let cell = &pipeline.cells[0];
+    let point = &pipeline.points[0];
     let mut visits: Vec<_> = engines
         .into_iter()
         .map(|(name, script)| {
             let planned = plan.visits.iter().find(|visit| visit.engine == name);
-            let ids = prony_plan::ids(&cell.segments).remove(0);
+            let ids = prony_plan::ids(&point.segments).remove(0);
             let engine = Scripted {
                 name,
                 world: world.clone(),
@@ -269,7 +269,7 @@ fn cycle<F: Fn(&str) -> Way>(
                 running: false,
             };
             let planned = planned.expect("the engine is planned");
-            Visit::new(planned, &cell.segments[0], ids, engine)
+            Visit::new(planned, &point.segments[0], ids, engine)
         })
         .collect();
     let (_says_stop, stop) = watch::channel(false);
@@ -284,20 +284,26 @@ fn cycle<F: Fn(&str) -> Way>(
     })
 }
 
-/// Runs one visit of `a` in which what is asked comes out this way, and all else well.
-fn visit_with(stages: &str, asked: &'static str, way: Way) -> Done {
-    let script = move |it: &str| if it == asked { way } else { Way::Well };
+/// Runs one visit of `a` in which what is asked comes out this behaviour, and all else well.
+fn visit_with(stages: &str, asked: &'static str, behaviour: Behaviour) -> Done {
+    let script = move |it: &str| {
+        if it == asked {
+            behaviour
+        } else {
+            Behaviour::Well
+        }
+    };
     let pipeline = pipeline("cycles: 1", stages);
     cycle(&pipeline, &World::default(), vec![("a", script)]).expect("a journal")
 }
 
-fn visit(asked: &'static str, way: Way) -> Done {
-    visit_with(STAGES, asked, way)
+fn visit(asked: &'static str, behaviour: Behaviour) -> Done {
+    visit_with(STAGES, asked, behaviour)
 }
 
 #[test]
 fn all_goes_well() {
-    let done = visit("", Way::Well);
+    let done = visit("", Behaviour::Well);
     assert_eq!(
         done.log,
         [
@@ -332,8 +338,8 @@ fn all_goes_well() {
 
 #[test]
 fn an_engine_that_does_not_load_is_unloaded_and_sent_nothing() {
-    for (way, seconds) in [(Way::Fails, 1), (Way::Hangs, 10)] {
-        let done = visit("start", way);
+    for (behaviour, seconds) in [(Behaviour::Fails, 1), (Behaviour::Hangs, 10)] {
+        let done = visit("start", behaviour);
         assert_eq!(done.ends, [Some(Stop::SkipModel)]);
         assert!(done.has("a [load failed: boom]"), "{:#?}", done.log);
         assert!(done.lines("a sends").is_empty() && done.lines("a after load").is_empty());
@@ -346,14 +352,14 @@ fn an_engine_that_does_not_load_is_unloaded_and_sent_nothing() {
 #[test]
 fn a_failed_load_ends_the_visit_whatever_its_policy() {
     let stages = STAGES.replace("load: { timeout: 10s", "load: { on_failure: continue");
-    let done = visit_with(&stages, "start", Way::Fails);
+    let done = visit_with(&stages, "start", Behaviour::Fails);
     assert_eq!(done.ends, [Some(Stop::Continue)]);
     assert!(done.lines("a sends").is_empty() && done.has("a stop"));
 }
 
 #[test]
 fn an_engine_that_was_never_started_is_not_stopped() {
-    let done = visit("before load", Way::Fails);
+    let done = visit("before load", Behaviour::Fails);
     assert_eq!(done.ends, [Some(Stop::SkipModel)]);
     let lines = [
         "a [load]",
@@ -366,7 +372,7 @@ fn an_engine_that_was_never_started_is_not_stopped() {
 
 #[test]
 fn an_engine_that_dies_in_its_warm_up_is_not_measured() {
-    let done = visit("warmup", Way::Fails);
+    let done = visit("warmup", Behaviour::Fails);
     assert_eq!(done.ends, [Some(Stop::SkipModel)]);
     let failed = "a [warmup failed: none of 2 requests succeeded; the first: crashed: boom]";
     assert!(done.at(failed) < done.at("a stop"));
@@ -378,7 +384,11 @@ fn an_engine_that_dies_in_its_warm_up_is_not_measured() {
 fn the_policy_of_a_stage_says_whether_the_next_one_follows() {
     let with = |policy: &str| {
         let warmup = format!("warmup: {{ on_failure: {policy}, ");
-        visit_with(&STAGES.replace("warmup: { ", &warmup), "warmup", Way::Fails)
+        visit_with(
+            &STAGES.replace("warmup: { ", &warmup),
+            "warmup",
+            Behaviour::Fails,
+        )
     };
     let done = with("continue");
     assert_eq!(done.ends, [Some(Stop::Continue)]);
@@ -390,7 +400,7 @@ fn the_policy_of_a_stage_says_whether_the_next_one_follows() {
 
 #[test]
 fn an_engine_that_hangs_in_a_measure_costs_its_limit_and_no_more() {
-    let done = visit("measure", Way::Hangs);
+    let done = visit("measure", Behaviour::Hangs);
     assert_eq!(done.ends, [Some(Stop::Continue)]);
     assert!(
         done.has("a [measure failed: none of 6 requests succeeded; the first: timeout: boom]"),
@@ -417,7 +427,7 @@ fn an_interruption_in_any_state_unloads_and_is_no_failure() {
         ("before unload", "a before unload"),
         ("after unload", "a after unload"),
     ] {
-        let done = visit(asked, Way::Interrupted);
+        let done = visit(asked, Behaviour::Interrupted);
         assert_eq!(done.ends, [Some(Stop::Interrupted)], "{asked}");
         let rest: Vec<&str> = done.log[done.at(last) + 1..]
             .iter()
@@ -436,14 +446,14 @@ fn an_interruption_in_any_state_unloads_and_is_no_failure() {
         };
         assert_eq!(rest, expected, "{asked}");
     }
-    // The requests that were under way took time.
-    let done = visit("measure", Way::Interrupted);
+    // The requests that were under behaviour took time.
+    let done = visit("measure", Behaviour::Interrupted);
     assert_eq!(done.visited[0].measure_ns["measure"], SECOND);
 }
 
 #[test]
 fn an_engine_that_hangs_in_its_unload_is_killed_and_told() {
-    let done = visit("stop", Way::Hangs);
+    let done = visit("stop", Behaviour::Hangs);
     assert_eq!(done.ends, [None]);
     let warning = "a [warning: m: `a` (cycle 1) or a process of its own did not end when asked and was killed]";
     assert!(done.at("a stop") < done.at(warning));
@@ -453,7 +463,7 @@ fn an_engine_that_hangs_in_its_unload_is_killed_and_told() {
 
 #[test]
 fn a_step_that_fails_before_the_unload_keeps_no_engine_alive() {
-    let done = visit("before unload", Way::Fails);
+    let done = visit("before unload", Behaviour::Fails);
     assert_eq!(done.ends, [Some(Stop::Continue)]);
     assert!(done.at("a stop") < done.at("a [unload failed: boom]"));
     assert!(!done.has("a after unload"));
@@ -465,7 +475,7 @@ fn a_stage_that_is_left_out_is_passed_over() {
         .replace("measure: { ", "measure: { if: \"${{ 1 == 2 }}\", ")
         .replace("requests: 2", "requests: 0")
         + "- load: {}\n- measure: { id: again, requests: 1 }\n";
-    let done = visit_with(&stages, "", Way::Well);
+    let done = visit_with(&stages, "", Behaviour::Well);
     assert_eq!(done.ends, [None]);
     assert!(done.has("a [measure skipped]") && done.lines("a sends").is_empty());
     assert!(done.lines("a [warmup").is_empty());
@@ -478,7 +488,7 @@ fn a_journal_that_cannot_be_kept_ends_all() {
     let is_full = world.is_full.clone();
     let script = move |asked: &str| {
         is_full.set(is_full.get() || asked == "warmup");
-        Way::Well
+        Behaviour::Well
     };
     let done = cycle(&pipeline, &world, vec![("a", script)]);
     assert!(matches!(done, Err(Error::Io { .. })));
@@ -486,10 +496,16 @@ fn a_journal_that_cannot_be_kept_ends_all() {
 
 // ---- resident engines
 
-fn resident(a: (&'static str, Way), b: (&'static str, Way)) -> Done {
+fn resident(a: (&'static str, Behaviour), b: (&'static str, Behaviour)) -> Done {
     let pipeline = pipeline("cycles: 1, resident: true, blocks: 1", STAGES);
-    let script = |(asked, way): (&'static str, Way)| {
-        move |it: &str| if it == asked { way } else { Way::Well }
+    let script = |(asked, behaviour): (&'static str, Behaviour)| {
+        move |it: &str| {
+            if it == asked {
+                behaviour
+            } else {
+                Behaviour::Well
+            }
+        }
     };
     let engines = vec![("a", script(a)), ("b", script(b))];
     cycle(&pipeline, &World::default(), engines).expect("a journal")
@@ -497,7 +513,7 @@ fn resident(a: (&'static str, Way), b: (&'static str, Way)) -> Done {
 
 #[test]
 fn resident_engines_take_turns() {
-    let done = resident(("", Way::Well), ("", Way::Well));
+    let done = resident(("", Behaviour::Well), ("", Behaviour::Well));
     assert_eq!(done.ends, [None, None]);
     let sent: Vec<&str> = done
         .log
@@ -530,7 +546,7 @@ fn resident_engines_take_turns() {
 
 #[test]
 fn a_resident_engine_that_is_over_passes_its_turns_over() {
-    let done = resident(("warmup", Way::Fails), ("", Way::Well));
+    let done = resident(("warmup", Behaviour::Fails), ("", Behaviour::Well));
     assert_eq!(done.ends, [Some(Stop::SkipModel), None]);
     assert_eq!(done.lines("a sends"), ["a sends warmup 0..2"]);
     assert_eq!(
@@ -542,7 +558,7 @@ fn a_resident_engine_that_is_over_passes_its_turns_over() {
     );
     assert!(done.has("a stop") && done.has("b stop"));
 
-    let done = resident(("", Way::Well), ("start", Way::Fails));
+    let done = resident(("", Behaviour::Well), ("start", Behaviour::Fails));
     assert_eq!(done.ends, [None, Some(Stop::SkipModel)]);
     assert!(done.lines("b sends").is_empty() && done.has("b stop"));
     assert_eq!(done.lines("a sends measure").len(), 2);
@@ -550,7 +566,7 @@ fn a_resident_engine_that_is_over_passes_its_turns_over() {
 
 #[test]
 fn a_resident_engine_that_hangs_has_one_limit_for_all_its_turns() {
-    let done = resident(("", Way::Well), ("measure", Way::Hangs));
+    let done = resident(("", Behaviour::Well), ("measure", Behaviour::Hangs));
     assert_eq!(
         done.lines("b sends measure"),
         [

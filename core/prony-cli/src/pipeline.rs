@@ -4,6 +4,7 @@ use crate::arguments::{Deny, Global, Layers, Source};
 use crate::plugins::Locked;
 use prony_config::{Inputs, Loaded, MAX_BYTES};
 use prony_diagnostic::Diagnostic;
+use prony_importers::IMPORTERS;
 use prony_plugin_host::Registry;
 use std::io::Read as _;
 use std::path::Path;
@@ -38,6 +39,7 @@ pub(crate) fn turned(
         read: &|_| Err("there is nothing to extend".to_owned()),
         env: &|name| std::env::var(name).ok(),
         plugins: &Locked(registry),
+        importers: IMPORTERS,
     };
     let loaded = prony_config::load_all(&inputs)?;
     if is_denied(layers, &loaded.warnings) {
@@ -79,6 +81,7 @@ pub(crate) fn load(
         read: &|name| read(Path::new(name)),
         env: &|name| std::env::var(name).ok(),
         plugins: &Locked(registry),
+        importers: IMPORTERS,
     };
     match prony_config::load_all(&inputs) {
         Ok(mut loaded) => {

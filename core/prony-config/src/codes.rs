@@ -28,7 +28,10 @@ impl Code {
 
 macro_rules! codes {
     ($($name:ident $code:literal $summary:literal)*) => {
-        $(pub(crate) const $name: &str = $code;)*
+        $(
+            #[doc = $summary]
+            pub const $name: &str = $code;
+        )*
 
         /// All codes in order: `P00xx` syntax, `P01xx` schema, `P02xx`
         /// templates, `P03xx` meaning, `P05xx` import, `F00xx` fairness.
@@ -98,7 +101,7 @@ codes! {
     EXTENDS "P0011"
         "A pipeline extends itself, directly or through other files."
     OTHER_FORMAT "P0012"
-        "The file is a configuration of mlx-serving's benchmark. `prony import mlx-serving` makes a pipeline of it."
+        "The file is a configuration of another tool. `prony import` makes a pipeline of it."
     UNKNOWN_KEY "P0101"
         "A key that the file format does not have. It is an error because a misspelt option would silently do nothing."
     MISSING_KEY "P0102"

@@ -1,6 +1,7 @@
 //! What a pipeline is loaded from.
 
 use crate::Plugins;
+use crate::foreign::Importer;
 
 /// Everything that loading a pipeline may look at. Nothing else is read.
 pub struct Inputs<'a> {
@@ -16,6 +17,8 @@ pub struct Inputs<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// The installed plugins.
     pub plugins: &'a dyn Plugins,
+    /// The tools whose files are told from pipelines.
+    pub importers: &'a [Importer],
 }
 
 impl<'a> Inputs<'a> {
@@ -33,6 +36,7 @@ impl<'a> Inputs<'a> {
             read: &|_| Err("there is nothing to read it with".to_owned()),
             env: &|_| None,
             plugins,
+            importers: &[],
         }
     }
 }

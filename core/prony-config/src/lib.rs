@@ -7,12 +7,12 @@
 //! Nothing here does I/O or reads a clock or the environment.
 
 mod against_itself;
-mod codes;
+pub mod codes;
 mod condition;
 mod duration;
 mod fairness;
 mod file;
-mod import;
+pub mod foreign;
 mod inputs;
 mod load;
 mod meaning;
@@ -36,7 +36,6 @@ pub use codes::{CODES, Code, explain};
 pub use condition::Condition;
 pub use duration::Duration;
 pub use file::Scalar;
-pub use import::{Imported, import_mlx_serving};
 pub use inputs::Inputs;
 pub use load::{Loaded, load, load_all, unreadable};
 pub use ordered::Ordered;

@@ -15,7 +15,7 @@ use crate::template::{self, Filled};
 use crate::text::Texts;
 use crate::tree::{Found, Node, Span};
 use crate::wording::literal;
-use crate::{Pipeline, Plugins, codes, fairness, merge, resolve, schedule, yaml};
+use crate::{Pipeline, Plugins, codes, fairness, foreign, merge, resolve, schedule, yaml};
 
 /// The most diagnostics of one run: a file with more is not the file meant.
 const MAX_DIAGNOSTICS: usize = 50;
@@ -115,7 +115,7 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
         Ok(merged) => merged,
         Err(problems) => return failed(problems),
     };
-    if let Some(problem) = other_format(&root) {
+    if let Some(problem) = foreign::recognise(&root, inputs.importers) {
         return failed(vec![problem]);
     }
     let checker = match &*CHECKER {
@@ -332,20 +332,6 @@ fn hide(diagnostic: &mut Diagnostic, secrets: &[String]) {
             }
         }
     }
-}
-
-/// A file of the benchmark that prony grew out of, which has to be converted.
-fn other_format(root: &Node) -> Option<Diagnostic> {
-    let benchmark = root.entry("benchmark")?;
-    let ours = root.entry("version").or_else(|| root.entry("stages"));
-    ours.is_none().then(|| {
-        Diagnostic::error(
-            codes::OTHER_FORMAT,
-            "this is a configuration of mlx-serving's benchmark, not a pipeline",
-        )
-        .at(benchmark.key_span.clone(), "not a key of pipelines")
-        .help("convert it: `prony import mlx-serving FILE > pipeline.yaml`")
-    })
 }
 
 /// Takes out the warnings that the pipeline allows, and says which it allows for nothing.

@@ -5,36 +5,49 @@ use std::ops::Range;
 use serde_json::{Number, Value};
 
 /// A byte range of the text.
-pub(crate) type Span = Range<usize>;
+pub type Span = Range<usize>;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
+pub struct Node {
+    /// The value.
     pub kind: Kind,
+    /// Bytes of the text that it takes up.
     pub span: Span,
 }
 
+/// A value of a document.
 #[derive(Debug, Clone)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// `null`, `~` or nothing at all.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A number.
     Number(Number),
+    /// A text.
     String(String),
+    /// A sequence.
     List(Vec<Node>),
+    /// A mapping, in the order of the file; its keys are unique.
     Map(Vec<Entry>),
 }
 
 impl Kind {
-    pub(crate) fn is_null(&self) -> bool {
+    /// Returns `true` for null.
+    pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
 }
 
 /// A key, its place and its value.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub struct Entry {
+    /// The key.
     pub key: String,
+    /// Bytes of the text that the key takes up.
     pub key_span: Span,
+    /// The value.
     pub value: Node,
 }
 
@@ -49,7 +62,7 @@ pub(crate) struct Found<'a> {
 
 impl Node {
     /// The entries of a mapping; none of anything else.
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[Entry] {
         match &self.kind {
             Kind::Map(entries) => entries,
             _ => &[],
@@ -57,7 +70,7 @@ impl Node {
     }
 
     /// The items of a list; none of anything else.
-    pub(crate) fn items(&self) -> &[Node] {
+    pub fn items(&self) -> &[Node] {
         match &self.kind {
             Kind::List(items) => items,
             _ => &[],
@@ -65,7 +78,7 @@ impl Node {
     }
 
     /// The entry of a mapping with this key.
-    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
@@ -99,7 +112,7 @@ impl Node {
     }
 
     /// The text of a string.
-    pub(crate) fn text(&self) -> Option<&str> {
+    pub fn text(&self) -> Option<&str> {
         match &self.kind {
             Kind::String(text) => Some(text),
             _ => None,

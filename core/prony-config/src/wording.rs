@@ -8,7 +8,7 @@ const LISTED: usize = 8;
 const QUOTED: usize = 60;
 
 /// A text in backticks, on one line, not longer than a message bears.
-pub(crate) fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     let mut out = String::from("`");
     for (count, c) in text.chars().enumerate() {
         if count == QUOTED {
@@ -87,7 +87,7 @@ fn shorten(word: &str) -> String {
 }
 
 /// Names in backticks with commas, the rest as a number.
-pub(crate) fn list(names: &[&str]) -> String {
+pub fn list(names: &[&str]) -> String {
     let shown: Vec<_> = names
         .iter()
         .take(LISTED)
@@ -101,7 +101,7 @@ pub(crate) fn list(names: &[&str]) -> String {
 }
 
 /// What a value is, with the value where it is short.
-pub(crate) fn found(node: &Node) -> String {
+pub fn found(node: &Node) -> String {
     match &node.kind {
         Kind::Null => "nothing".into(),
         Kind::Bool(value) => format!("the boolean `{value}`"),

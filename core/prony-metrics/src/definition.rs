@@ -2,43 +2,70 @@
 //!
 //! The same words mean different things: the inter-token latency of one tool is the time
 //! per output token of another. A journal has every arrival, so each definition can be
-//! computed from the same requests, side by side.
+//! computed from the same requests, side by side. The definitions are data:
+//! `definitions.json` of this crate.
 
 use crate::statistics::{distribution, quantile};
 use prony_record::Record;
 use prony_result::{Cadence, Objectives};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
-/// Whose definition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Definition {
-    /// prony's own: ARCHITECTURE.md.
-    Prony,
-    /// `vllm bench serve`: from sending; one inter-token latency for each chunk after the
-    /// first (`vllm/benchmarks/serve.py`, `lib/endpoint_request_func.py`).
-    Vllm,
-    /// GenAI-Perf and `AIPerf`: from sending; the inter-token latency is a mean per request,
-    /// `(latency - ttft) / (tokens - 1)` (their documentation of metrics).
-    Aiperf,
-    /// `MLPerf` inference, server scenario: from when the request was scheduled; time per
-    /// output token `(last - first) / (tokens - 1)` (its `LoadGen`).
-    Mlperf,
+/// The metrics of one tool.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definition {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// Where the tool defines them.
+    pub source: &'static str,
+    from: From,
+    metrics: Vec<Defined>,
 }
 
-impl Definition {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Prony, Self::Vllm, Self::Aiperf, Self::Mlperf];
+/// The moment that times are counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum From {
+    /// When the request was due.
+    Due,
+    /// When it was sent.
+    Sending,
+}
 
-    /// Its name, as on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prony => "prony",
-            Self::Vllm => "vllm",
-            Self::Aiperf => "aiperf",
-            Self::Mlperf => "mlperf",
-        }
-    }
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Defined {
+    /// The tool's name for it, with the unit.
+    metric: &'static str,
+    of: Quantity,
+}
+
+/// A quantity of a request, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Quantity {
+    /// Time to the first arrival of text.
+    FirstText,
+    /// Time to the last arrival of text.
+    LastText,
+    /// Time to the last byte.
+    End,
+    /// Times between arrivals of text, one less than there are arrivals.
+    Gaps,
+    /// `(last text - first text) / (tokens - 1)`.
+    LastLessFirstPerToken,
+    /// `(end - first text) / (tokens - 1)`.
+    EndLessFirstPerToken,
+}
+
+/// Every definition; prony's own is the first.
+pub fn definitions() -> &'static [Definition] {
+    static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
+        serde_json::from_str(include_str!("../definitions.json"))
+            .expect("definitions.json is valid")
+    });
+    &DEFINITIONS
 }
 
 /// A metric of one definition, over the requests that succeeded.
@@ -108,67 +135,45 @@ impl Times {
                 .collect(),
         })
     }
+
+    /// The values of a quantity: one, several for the gaps, none if it cannot be told.
+    fn of(&self, quantity: Quantity) -> Vec<f64> {
+        let per_token = |ms: f64| self.more.map(|more| ms / more);
+        let one = match quantity {
+            Quantity::Gaps => return self.gaps.clone(),
+            Quantity::FirstText => Some(self.first),
+            Quantity::LastText => Some(self.last),
+            Quantity::End => Some(self.end),
+            Quantity::LastLessFirstPerToken => per_token(self.last - self.first),
+            Quantity::EndLessFirstPerToken => per_token(self.end - self.first),
+        };
+        one.into_iter().collect()
+    }
 }
 
-/// Scores requests by a definition; failed ones are passed over, as all of them do.
-pub fn score(definition: Definition, records: &[&Record]) -> Vec<Scored> {
+/// Scores requests by a definition; failed ones are passed over, as all of them do. A
+/// metric without a value is left out.
+pub fn score(definition: &Definition, records: &[&Record]) -> Vec<Scored> {
     let times: Vec<Times> = records
         .iter()
         .filter(|record| record.ok())
         .filter_map(|record| {
-            let stamps = record.stamps;
-            let from = match definition {
-                Definition::Prony | Definition::Mlperf => stamps.intended_ns,
-                Definition::Vllm | Definition::Aiperf => stamps.sent_ns,
+            let from_ns = match definition.from {
+                From::Due => record.stamps.intended_ns,
+                From::Sending => record.stamps.sent_ns,
             };
-            Times::new(record, from)
+            Times::new(record, from_ns)
         })
         .collect();
-    let each = |of: fn(&Times) -> f64| times.iter().map(of).collect::<Vec<f64>>();
-    let per_token = |of: fn(&Times) -> f64| -> Vec<f64> {
-        let of_one = |it: &Times| Some(of(it) / it.more?);
-        times.iter().filter_map(of_one).collect()
-    };
-    let gaps = || {
-        times
-            .iter()
-            .flat_map(|it| it.gaps.iter().copied())
-            .collect()
-    };
-    let scored = match definition {
-        Definition::Prony => vec![
-            Scored::new("time_to_first_token_ms", each(|it| it.first)),
+    let defined = definition.metrics.iter();
+    defined
+        .filter_map(|it| {
             Scored::new(
-                "time_per_output_token_ms",
-                per_token(|it| it.end - it.first),
-            ),
-            Scored::new("inter_token_latency_ms", gaps()),
-            Scored::new("request_latency_ms", each(|it| it.end)),
-        ],
-        Definition::Vllm => vec![
-            Scored::new("TTFT (ms)", each(|it| it.first)),
-            Scored::new("TPOT (ms)", per_token(|it| it.last - it.first)),
-            Scored::new("ITL (ms)", gaps()),
-            Scored::new("E2EL (ms)", each(|it| it.last)),
-        ],
-        Definition::Aiperf => vec![
-            Scored::new("Time To First Token (ms)", each(|it| it.first)),
-            Scored::new(
-                "Inter Token Latency (ms)",
-                per_token(|it| it.last - it.first),
-            ),
-            Scored::new("Request Latency (ms)", each(|it| it.last)),
-        ],
-        Definition::Mlperf => vec![
-            Scored::new("First Token latency (ms)", each(|it| it.first)),
-            Scored::new(
-                "Time per Output Token (ms)",
-                per_token(|it| it.last - it.first),
-            ),
-            Scored::new("Sample latency (ms)", each(|it| it.end)),
-        ],
-    };
-    scored.into_iter().flatten().collect()
+                it.metric,
+                times.iter().flat_map(|at| at.of(it.of)).collect(),
+            )
+        })
+        .collect()
 }
 
 /// How many tokens [`Cadence::time_to_tokens_ms`] is told of.

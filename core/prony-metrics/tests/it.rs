@@ -4,7 +4,7 @@ use prony_contract::{Event, EventKind};
 use prony_metrics::comparison::{
     Arm, Family, Ratios, StudyDesign, compare as compare_in, compare_alone as compare, ratios,
 };
-use prony_metrics::definition::{Definition, cadence, goodput_share, score};
+use prony_metrics::definition::{Definition, cadence, definitions, goodput_share, score};
 use prony_metrics::statistics::{
     Decision, Rule, Sequential, critical_value, distribution, smallest_sample,
 };
@@ -714,29 +714,34 @@ fn streamed() -> Record {
     record
 }
 
+fn defined(name: &str) -> &'static Definition {
+    let mut all = definitions().iter();
+    all.find(|it| it.name == name).expect("a definition")
+}
+
 #[test]
 fn tools_mean_different_things_by_the_same_words() {
     let record = streamed();
     let mean = |definition, metric: &str| {
-        let scored = score(definition, &[&record]);
+        let scored = score(defined(definition), &[&record]);
         let found = scored.iter().find(|it| it.metric == metric);
         found.unwrap_or_else(|| panic!("{metric}: {scored:?}")).mean
     };
     for (definition, metric, expected) in [
-        (Definition::Prony, "time_to_first_token_ms", 100.0),
-        (Definition::Prony, "inter_token_latency_ms", 20.0),
-        (Definition::Prony, "time_per_output_token_ms", 45.0 / 4.0),
-        (Definition::Prony, "request_latency_ms", 145.0),
-        (Definition::Vllm, "TTFT (ms)", 90.0),
-        (Definition::Vllm, "ITL (ms)", 20.0),
-        (Definition::Vllm, "TPOT (ms)", 10.0),
-        (Definition::Vllm, "E2EL (ms)", 130.0),
-        (Definition::Aiperf, "Time To First Token (ms)", 90.0),
-        (Definition::Aiperf, "Inter Token Latency (ms)", 10.0),
-        (Definition::Aiperf, "Request Latency (ms)", 130.0),
-        (Definition::Mlperf, "First Token latency (ms)", 100.0),
-        (Definition::Mlperf, "Time per Output Token (ms)", 10.0),
-        (Definition::Mlperf, "Sample latency (ms)", 145.0),
+        ("prony", "time_to_first_token_ms", 100.0),
+        ("prony", "inter_token_latency_ms", 20.0),
+        ("prony", "time_per_output_token_ms", 45.0 / 4.0),
+        ("prony", "request_latency_ms", 145.0),
+        ("vllm", "TTFT (ms)", 90.0),
+        ("vllm", "ITL (ms)", 20.0),
+        ("vllm", "TPOT (ms)", 10.0),
+        ("vllm", "E2EL (ms)", 130.0),
+        ("aiperf", "Time To First Token (ms)", 90.0),
+        ("aiperf", "Inter Token Latency (ms)", 10.0),
+        ("aiperf", "Request Latency (ms)", 130.0),
+        ("mlperf", "First Token latency (ms)", 100.0),
+        ("mlperf", "Time per Output Token (ms)", 10.0),
+        ("mlperf", "Sample latency (ms)", 145.0),
     ] {
         let seen = mean(definition, metric);
         assert!((seen - expected).abs() < 1e-9, "{metric}: {seen}");
@@ -746,10 +751,10 @@ fn tools_mean_different_things_by_the_same_words() {
 #[test]
 fn a_percentile_needs_enough_requests() {
     let record = streamed();
-    let of = |n: usize| score(Definition::Vllm, &vec![&record; n])[0].clone();
+    let of = |n: usize| score(defined("vllm"), &vec![&record; n])[0].clone();
     assert_eq!((of(43).p90, of(458).p99), (None, None));
     assert_eq!((of(44).p90, of(459).p99), (Some(90.0), Some(90.0)));
-    assert!(score(Definition::Vllm, &[]).is_empty());
+    assert!(score(defined("vllm"), &[]).is_empty());
 }
 
 #[test]
@@ -946,7 +951,7 @@ fn two_recorded_streams_score_as_the_tools_formulas_say() {
     // Sent 40 late: first 110 after sending, then 20, 60; 3 tokens in 3 chunks.
     let late = stream(1000, 1040, &[1150, 1170, 1230], 3);
     let mean = |definition, metric: &str| {
-        let scored = score(definition, &[&prompt, &late]);
+        let scored = score(defined(definition), &[&prompt, &late]);
         scored
             .iter()
             .find(|it| it.metric == metric)
@@ -955,18 +960,18 @@ fn two_recorded_streams_score_as_the_tools_formulas_say() {
     };
     for (definition, metric, expected) in [
         // (200 + 110) / 2; (30 + 30 + 90 + 20 + 60) / 5; (150/6 + 80/2) / 2; (350 + 190) / 2.
-        (Definition::Vllm, "TTFT (ms)", 155.0),
-        (Definition::Vllm, "ITL (ms)", 46.0),
-        (Definition::Vllm, "TPOT (ms)", 32.5),
-        (Definition::Vllm, "E2EL (ms)", 270.0),
+        ("vllm", "TTFT (ms)", 155.0),
+        ("vllm", "ITL (ms)", 46.0),
+        ("vllm", "TPOT (ms)", 32.5),
+        ("vllm", "E2EL (ms)", 270.0),
         // As TPOT above.
-        (Definition::Aiperf, "Time To First Token (ms)", 155.0),
-        (Definition::Aiperf, "Inter Token Latency (ms)", 32.5),
-        (Definition::Aiperf, "Request Latency (ms)", 270.0),
+        ("aiperf", "Time To First Token (ms)", 155.0),
+        ("aiperf", "Inter Token Latency (ms)", 32.5),
+        ("aiperf", "Request Latency (ms)", 270.0),
         // The 40 ms of lateness are the client's: (200 + 150) / 2 and (350 + 230) / 2.
-        (Definition::Mlperf, "First Token latency (ms)", 175.0),
-        (Definition::Mlperf, "Time per Output Token (ms)", 32.5),
-        (Definition::Mlperf, "Sample latency (ms)", 290.0),
+        ("mlperf", "First Token latency (ms)", 175.0),
+        ("mlperf", "Time per Output Token (ms)", 32.5),
+        ("mlperf", "Sample latency (ms)", 290.0),
     ] {
         let seen = mean(definition, metric);
         assert!(

@@ -67,6 +67,7 @@ const CORE: &[(&str, &[&str])] = &[
             "prony-config",
             "prony-contract",
             "prony-diagnostic",
+            "prony-importers",
             "prony-journal",
             "prony-metrics",
             "prony-plan",
@@ -154,6 +155,10 @@ fn allowed(area: Area, from: &str, on: &str, for_tests: bool) -> bool {
         Area::Plugins if from == "prony-plugin-sdk" => {
             matches!(on, "prony-contract" | "prony-result")
                 || (for_tests && on == "prony-plugin-test")
+        }
+        Area::Plugins if from == "prony-importers" => {
+            matches!(on, "prony-config" | "prony-diagnostic")
+                || (for_tests && matches!(on, "prony-plugin-sdk" | "engine-openai"))
         }
         Area::Plugins => on == "prony-plugin-sdk" || (for_tests && on == "prony-plugin-test"),
         Area::Other => false,

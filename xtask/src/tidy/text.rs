@@ -15,15 +15,6 @@ const ENGINES: [&str; 7] = [
     "ollama",
 ];
 
-/// A file format that prony imports is called after the tool that has it.
-const FORMATS: [&str; 3] = ["mlx-serving", "mlx_serving", "mlxserving"];
-/// Where a format of another tool is read, which has engines in it, and where metrics are
-/// defined as other tools do, one of which is called after an engine.
-const OTHER_TOOLS: [&str; 2] = [
-    "core/prony-config/src/import",
-    "core/prony-metrics/src/definition.rs",
-];
-
 /// What prints; in core only the command-line program may.
 const PRINTING: [&str; 5] = ["println!(", "eprintln!(", "print!(", "eprint!(", "dbg!("];
 
@@ -46,13 +37,7 @@ pub(super) fn check(file: &SourceFile) -> Vec<Finding> {
 
     if path.starts_with("core/") && path.contains("/src/") && has_extension(path, "rs") {
         for (number, line) in code_lines(path, &file.text) {
-            let mut lower = line.to_lowercase();
-            for format in FORMATS {
-                lower = lower.replace(format, "");
-            }
-            if OTHER_TOOLS.iter().any(|tool| path.starts_with(tool)) {
-                lower.clear();
-            }
+            let lower = line.to_lowercase();
             for engine in ENGINES.iter().filter(|engine| lower.contains(*engine)) {
                 findings.push(Finding::new(
                     path,

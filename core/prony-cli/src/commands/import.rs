@@ -3,16 +3,19 @@
 use crate::arguments::Global;
 use crate::commands::init;
 use crate::{Exit, Outcome, pipeline};
-use clap::{Args, ValueEnum};
-use prony_config::Imported;
+use clap::Args;
+use clap::builder::PossibleValue;
+use clap::builder::PossibleValuesParser;
+use prony_config::foreign::{Imported, Importer};
+use prony_importers::IMPORTERS;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony import mlx-serving benchmark.yaml -o pipeline.yaml")]
 pub(crate) struct Arguments {
     /// The tool whose configuration it is.
-    #[arg(value_enum)]
-    pub(crate) from: ImportFrom,
+    #[arg(value_parser = tools())]
+    pub(crate) from: String,
     /// The configuration.
     pub(crate) file: PathBuf,
     /// The file to write instead of standard output.
@@ -23,10 +26,9 @@ pub(crate) struct Arguments {
     pub(crate) force: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ImportFrom {
-    /// mlx-serving's benchmark: `benchmark`, `models`, `questions` or `prompts` and `test_images`.
-    MlxServing,
+fn tools() -> PossibleValuesParser {
+    let value = |it: &Importer| PossibleValue::new(it.name).help(it.about);
+    PossibleValuesParser::new(IMPORTERS.iter().map(value))
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
@@ -38,10 +40,10 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             return Ok(Exit::InvalidPipeline);
         }
     };
-    let imported = match arguments.from {
-        ImportFrom::MlxServing => prony_config::import_mlx_serving(&name, &text),
-    };
-    match imported {
+    let mut importers = IMPORTERS.iter();
+    let importer = importers.find(|it| it.name == arguments.from);
+    let importer = importer.expect("the parser lets no other name through");
+    match (importer.import)(&name, &text) {
         Ok(Imported { pipeline, notes }) => {
             pipeline::show(global, &notes);
             match &arguments.output {

@@ -3,9 +3,9 @@
 use crate::commands::print_json;
 use crate::{Exit, Outcome, output};
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use prony_journal::Event;
-use prony_metrics::definition::{Definition, Scored, cadence, goodput_share, score};
+use prony_metrics::definition::{Definition, Scored, cadence, definitions, goodput_share, score};
 use prony_record::{Phase, Record};
 use prony_result::{Cadence, Objectives};
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
     /// Whose definitions; all without it. May be repeated.
-    #[arg(long, value_parser = PossibleValuesParser::new(Definition::ALL.map(Definition::name)), value_delimiter = ',')]
+    #[arg(long, value_parser = definition_names(), value_delimiter = ',')]
     pub(crate) definition: Vec<String>,
     /// Objective for goodput: the longest time to the first token.
     #[arg(long, value_name = "MS")]
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 /// The requests that are reported together.
 #[derive(Debug, Serialize)]
 struct Group {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "cell", skip_serializing_if = "Option::is_none")]
     point: Option<String>,
     model: String,
     engine: String,
@@ -57,8 +57,13 @@ struct Group {
 
 #[derive(Debug, Serialize)]
 struct Defined {
-    definition: Definition,
+    definition: &'static str,
     metrics: Vec<Scored>,
+}
+
+fn definition_names() -> PossibleValuesParser {
+    let value = |it: &Definition| PossibleValue::new(it.name).help(it.source);
+    PossibleValuesParser::new(definitions().iter().map(value))
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
@@ -83,13 +88,11 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         latency_ms: arguments.latency_ms,
     };
     let asked = objectives != Objectives::default();
-    let definitions: Vec<Definition> = Definition::ALL
-        .into_iter()
-        .filter(|it| {
-            arguments.definition.is_empty()
-                || arguments.definition.iter().any(|name| name == it.name())
-        })
-        .collect();
+    let wanted = |it: &&Definition| {
+        let names = &arguments.definition;
+        names.is_empty() || names.iter().any(|name| name == it.name)
+    };
+    let definitions: Vec<&Definition> = definitions().iter().filter(wanted).collect();
     let groups: Vec<Group> = groups
         .into_iter()
         .map(|((point, model, measure, engine), records)| Group {
@@ -102,8 +105,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             definitions: definitions
                 .iter()
                 .map(|definition| Defined {
-                    definition: *definition,
-                    metrics: score(*definition, &records),
+                    definition: definition.name,
+                    metrics: score(definition, &records),
                 })
                 .collect(),
             cadence: cadence(&records),
@@ -153,7 +156,7 @@ fn show(group: &Group) {
         for metric in metrics {
             output::line(format_args!(
                 "  {:10}{:28}{:>7}{:>12.2}{:>12.2}{:>13}{:>13}{:>12.2}",
-                definition.name(),
+                definition,
                 metric.metric,
                 metric.n,
                 metric.mean,

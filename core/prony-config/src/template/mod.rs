@@ -15,4 +15,4 @@ mod scan;
 pub(crate) use fill::{Filled, fill};
 pub(crate) use names::default_id;
 pub use render::{render_str, render_value};
-pub(crate) use scan::is_template;
+pub use scan::is_template;

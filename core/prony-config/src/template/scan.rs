@@ -22,7 +22,7 @@ pub(super) enum Part<'a> {
 pub(super) struct Unclosed(pub(super) usize);
 
 /// Whether a text has a template in it.
-pub(crate) fn is_template(text: &str) -> bool {
+pub fn is_template(text: &str) -> bool {
     text.contains(OPEN)
 }
 

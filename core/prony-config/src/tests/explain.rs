@@ -3,7 +3,8 @@
 use prony_diagnostic::{Diagnostic, human};
 
 use super::plugins::Shipped;
-use crate::{CODES, explain, load};
+use crate::foreign::Importer;
+use crate::{CODES, Inputs, explain, load_all};
 
 /// Codes whose pages show a command, and why no file alone shows them.
 const NO_FILE: [(&str, &str); 8] = [
@@ -17,6 +18,15 @@ const NO_FILE: [(&str, &str); 8] = [
     ("P0206", "it is about an argument"),
 ];
 
+/// A tool whose files have the key that the page of `P0012` shows.
+const OTHER_TOOL: Importer = Importer {
+    name: "other",
+    tool: "another tool",
+    about: "another tool",
+    key: "benchmark",
+    import: |_, _| Err(Vec::new()),
+};
+
 /// The text of a page's block of one kind.
 fn block<'p>(page: &'p str, kind: &str) -> Option<&'p str> {
     let (_, rest) = page.split_once(&format!("\n```{kind}\n"))?;
@@ -25,8 +35,12 @@ fn block<'p>(page: &'p str, kind: &str) -> Option<&'p str> {
 }
 
 fn problems(text: &str) -> Vec<Diagnostic> {
-    match load("page.yaml", text, &Shipped) {
-        Ok((_, warnings)) => warnings,
+    let inputs = Inputs {
+        importers: &[OTHER_TOOL],
+        ..Inputs::one("page.yaml", text, &Shipped)
+    };
+    match load_all(&inputs) {
+        Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn load_layers(
         read: &read,
         env: &test_env,
         plugins: &Installed,
+        importers: &[],
     })
 }
 

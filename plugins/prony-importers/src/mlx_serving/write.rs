@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::read::{Config, Count, Model};
-use crate::pipeline::MAX_COMPARED_CYCLES;
-use crate::wording::literal;
+use prony_config::foreign::literal;
+use prony_config::{Duration, MAX_COMPARED_CYCLES};
 
 /// The engines of the benchmark, with what they need.
-pub(super) const ENGINES: &str = include_str!("engines.yaml");
+const ENGINES: &str = include_str!("engines.yaml");
 
 /// The fewest cycles for a verdict.
 const MIN_CYCLES: u64 = 6;
@@ -123,7 +123,7 @@ fn workload(config: &Config) -> Value {
         images: &'a [String],
         max_tokens: u64,
         temperature: &'a serde_json::Number,
-        request_timeout: crate::Duration,
+        request_timeout: Duration,
     }
     json!(Workload {
         prompts: &config.prompts,

@@ -5,10 +5,8 @@ use std::ops::RangeInclusive;
 use prony_diagnostic::Diagnostic;
 use serde_json::Number;
 
-use crate::template::is_template;
-use crate::tree::{Entry, Kind, Node, Span};
-use crate::wording::{found, list, literal, similar};
-use crate::{Duration, codes};
+use prony_config::foreign::{Entry, Kind, Node, Span, found, is_template, list, literal};
+use prony_config::{Duration, codes, similar};
 
 /// A configuration with all defaults filled in.
 pub(super) struct Config {

@@ -1,14 +1,12 @@
 //! Configurations of another benchmark become pipelines that mean the same.
 
-use std::collections::HashSet;
-use std::fs;
-use std::path::Path;
-
+use prony_config::foreign::Imported;
+use prony_config::{Duration, Pipeline, PluginKind, Plugins, load};
 use prony_diagnostic::{Diagnostic, human};
+use prony_importers::IMPORTERS;
+use prony_plugin_sdk::{Engine, schemars};
 use proptest::prelude::*;
-
-use super::plugins::Shipped;
-use crate::{Duration, Imported, Inputs, Pipeline, import_mlx_serving, load, load_all};
+use serde_json::{Value, json};
 
 const EXAMPLE: &str = r#"
 benchmark:
@@ -36,6 +34,37 @@ prompts: [What is this?, Which colours are there?]
 test_images: [images/a.jpg, images/b.jpg, images/a.jpg]
 ";
 
+/// The plugins that a pipeline made by an import uses.
+struct Used;
+
+impl Plugins for Used {
+    fn config_schema(&self, kind: PluginKind, name: &str) -> Option<Value> {
+        match (kind, name) {
+            (PluginKind::Engine, "openai") => {
+                type Config = <engine_openai::OpenAi as Engine>::Config;
+                Some(schemars::schema_for!(Config).to_value())
+            }
+            (PluginKind::Reporter, "console" | "json" | "markdown") => {
+                Some(json!({ "type": "object", "additionalProperties": false }))
+            }
+            _ => None,
+        }
+    }
+
+    fn names(&self, kind: PluginKind) -> Vec<String> {
+        let names: &[&str] = match kind {
+            PluginKind::Engine => &["openai"],
+            PluginKind::Reporter => &["console", "json", "markdown"],
+        };
+        names.iter().map(ToString::to_string).collect()
+    }
+}
+
+fn import_mlx_serving(name: &str, text: &str) -> Result<Imported, Vec<Diagnostic>> {
+    let importer = IMPORTERS.iter().find(|it| it.name == "mlx-serving");
+    (importer.expect("an importer").import)(name, text)
+}
+
 fn import(text: &str) -> Imported {
     match import_mlx_serving("suites/My first.yaml", text) {
         Ok(imported) => imported,
@@ -45,7 +74,7 @@ fn import(text: &str) -> Imported {
 
 /// The pipeline that an import gives, which is always a valid one.
 fn loaded(imported: &Imported) -> Pipeline {
-    match load("imported.yaml", &imported.pipeline, &Shipped) {
+    match load("imported.yaml", &imported.pipeline, &Used) {
         Ok((pipeline, _)) => pipeline,
         Err(problems) => panic!("{}\n{}", human(&problems, false), imported.pipeline),
     }
@@ -239,88 +268,8 @@ fn what_gets_too_large_is_an_error() {
 /// The engines of the suite and those of an import are the same.
 #[test]
 fn the_suite_has_the_same_engines() {
-    let base = include_str!("../../../../pipelines/mlx/base.yaml");
-    assert!(base.contains(include_str!("../import/engines.yaml")));
-}
-
-/// Loads files of the repository, the later ones laid over the first.
-fn clean(files: &[&str]) -> Pipeline {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let read = |name: &str| fs::read_to_string(root.join(name)).map_err(|error| error.to_string());
-    let inputs = Inputs {
-        files: files
-            .iter()
-            .map(|name| ((*name).to_owned(), read(name).expect("a file")))
-            .collect(),
-        read: &read,
-        ..Inputs::one("", "", &Shipped)
-    };
-    match load_all(&inputs) {
-        Ok(loaded) if loaded.warnings.is_empty() => loaded.pipeline,
-        Ok(loaded) => panic!("{}", human(&loaded.warnings, false)),
-        Err(problems) => panic!("{}", human(&problems, false)),
-    }
-}
-
-#[test]
-fn the_suites_are_valid_without_warnings() {
-    let suites = [
-        "base",
-        "small-first",
-        "all",
-        "large-only",
-        "error-handling",
-        "vision",
-    ];
-    let models = [1, 13, 14, 5, 3, 4];
-    for (suite, models) in suites.into_iter().zip(models) {
-        let file = format!("pipelines/mlx/{suite}.yaml");
-        let pipeline = clean(&[&file]);
-        assert_eq!(pipeline.points[0].models.len(), models, "{suite}");
-        let overlay = if suite == "vision" {
-            "mlx-vlm"
-        } else {
-            "mlx-lm"
-        };
-        let over = clean(&[&file, &format!("pipelines/mlx/{overlay}.overlay.yaml")]);
-        let engines: Vec<_> = over
-            .engines
-            .iter()
-            .map(|engine| engine.name.as_str())
-            .collect();
-        assert_eq!(engines, ["mlx-engine", overlay]);
-    }
-}
-
-/// Request `i` is prompt `i`, and each round starts with the next image.
-#[test]
-fn every_prompt_of_the_suite_meets_every_image() {
-    let pipeline = clean(&["pipelines/mlx/vision.yaml"]);
-    let point = &pipeline.points[0];
-    let (prompts, images) = (point.workload.prompts.len(), point.workload.images.len());
-    assert_eq!((prompts, images), (10, 5));
-    let requests = point
-        .measures()
-        .next()
-        .map_or(0, |measure| measure.requests as usize);
-    let pair = |i: usize| (i % prompts, (i % prompts + i / prompts) % images);
-    let pairs: HashSet<_> = (0..requests).map(pair).collect();
-    assert_eq!(pairs.len(), prompts * images);
-}
-
-#[test]
-fn other_pipelines_that_ship_are_valid_without_warnings() {
-    for file in [
-        "pipelines/quickstart.yaml",
-        "pipelines/smollm2.yaml",
-        "examples/attach/pipeline.yaml",
-        "examples/conversations/pipeline.yaml",
-    ] {
-        clean(&[file]);
-    }
-    for starter in ["hello", "compare", "sweep", "ci-gate"] {
-        clean(&[&format!("core/prony-cli/src/starters/{starter}.yaml")]);
-    }
+    let base = include_str!("../../../pipelines/mlx/base.yaml");
+    assert!(base.contains(include_str!("../src/mlx_serving/engines.yaml")));
 }
 
 fn texts() -> impl Strategy<Value = String> {
@@ -384,15 +333,15 @@ proptest! {
     ) {
         prop_assume!(!name.is_empty());
         let (max_tokens, temperature, timeout, questions, cycles) = numbers;
-        let mut config = serde_json::json!({
+        let mut config = json!({
             "benchmark": { "max_tokens": max_tokens, "temperature": temperature, "timeout_ms": timeout },
             "models": [{ "name": name, "size": size, "questions": questions, "cycles": cycles, "enabled": true }],
         });
         if images.is_empty() {
-            config["questions"] = serde_json::json!(prompts);
+            config["questions"] = json!(prompts);
         } else {
-            config["prompts"] = serde_json::json!(prompts);
-            config["test_images"] = serde_json::json!(images);
+            config["prompts"] = json!(prompts);
+            config["test_images"] = json!(images);
         }
         // The one control character that JSON leaves as it is.
         let text = config.to_string().replace('\u{7f}', "\\u007f");

@@ -11,7 +11,7 @@ use prony_importers::IMPORTERS;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example: prony import mlx-serving benchmark.yaml -o pipeline.yaml")]
+#[command(after_help = example())]
 pub(crate) struct Arguments {
     /// The tool whose configuration it is.
     #[arg(value_parser = tools())]
@@ -24,6 +24,11 @@ pub(crate) struct Arguments {
     /// Write over a file that is there.
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
+}
+
+fn example() -> String {
+    let tool = IMPORTERS[0].name;
+    format!("Example: prony import {tool} benchmark.yaml -o pipeline.yaml")
 }
 
 fn tools() -> PossibleValuesParser {

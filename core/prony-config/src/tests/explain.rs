@@ -1,11 +1,11 @@
-//! The pages of `prony explain`: what they say happens.
+//! The pages of `prony explain` are accurate.
 
 use prony_diagnostic::{Diagnostic, human};
 
 use super::plugins::Shipped;
 use crate::{CODES, explain, load};
 
-/// Codes whose pages show a command, and why no file alone shows them.
+/// Codes whose pages show a command, and why no file alone can show them.
 const NO_FILE: [(&str, &str); 8] = [
     ("F0016", "no plugin that ships has such an option"),
     ("P0005", "the character could not be seen on the page"),
@@ -17,7 +17,7 @@ const NO_FILE: [(&str, &str); 8] = [
     ("P0206", "it is about an argument"),
 ];
 
-/// The text of a page's block of one kind.
+/// The text of a page's code block with the language `kind`.
 fn block<'p>(page: &'p str, kind: &str) -> Option<&'p str> {
     let (_, rest) = page.split_once(&format!("\n```{kind}\n"))?;
     let (block, _) = rest.split_once("\n```\n")?;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony import mlx-serving benchmark.yaml -o pipeline.yaml")]
 pub(crate) struct Arguments {
-    /// The tool whose configuration it is.
+    /// The tool that the configuration is for.
     #[arg(value_enum)]
     pub(crate) from: ImportFrom,
     /// The configuration.
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// The file to write instead of standard output.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Write over a file that is there.
+    /// Overwrite an existing file.
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
 }

@@ -222,7 +222,8 @@ fn engine(pipeline: &Pipeline, asked: Option<&str>) -> Result<String, Failure> {
     Err(Failure::new(Exit::Usage, message))
 }
 
-/// The requested number of cycles; else the pipeline's if it allows a verdict, else the default.
+/// The requested number of cycles; else the pipeline's if it allows a verdict, else the
+/// default.
 fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Arguments) -> u32 {
     let given = pipeline.schedule.cycles;
     let rule = |cycles: u32| Rule::new(0.0, cycles as usize);

@@ -35,7 +35,7 @@ pub(crate) struct Global {
     /// Print more; -vv for debugging, -vvv for everything.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// When to use colour.
+    /// Use of colour.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
     /// A lock file with plugins, instead of `./prony.lock` and the bundled ones. May be

@@ -109,7 +109,8 @@ pub(crate) struct Allow {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Matrix {
-    /// The axes, for `${{ matrix.AXIS }}`: each a list of texts, numbers, `true` or `false`.
+    /// The axes, for `${{ matrix.AXIS }}`: each a list of texts, numbers, `true` or
+    /// `false`.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 16,
         "propertyNames" = {"pattern": "^[a-z][a-z0-9_]*$"}))]
     pub axes: Ordered<Axis>,

@@ -278,7 +278,8 @@ pub struct Dataset {
     pub think: Duration,
 }
 
-/// Prompts of exact lengths, all different. Equal seeds of the schedule give equal prompts.
+/// Prompts of exact lengths, all different. Equal seeds of the schedule give equal
+/// prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Synthetic {

@@ -88,7 +88,7 @@ impl Arrival {
 pub struct Done {
     /// Index in [`Load::requests`].
     pub index: u32,
-    /// What came back.
+    /// The answer.
     pub exchange: Exchange,
     /// With one request in flight: the next is sent when this is dropped, so that nothing
     /// the receiver does overlaps a measurement.
@@ -102,7 +102,8 @@ pub struct Usage {
     pub wall_ns: u64,
     /// CPU time of the shards, in nanoseconds.
     pub cpu_ns: u64,
-    /// Threads of the client; 0 for an engine in a worker, which sends and stamps for itself.
+    /// Threads of the client; 0 for an engine in a worker, which sends and stamps for
+    /// itself.
     pub shards: u32,
     /// Reads that returned bytes.
     pub reads: u64,

@@ -71,7 +71,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// A part of a load that has not started. `next_session` is 0 and shared by all parts.
+    /// A part of a load that has not started. `next_session` is 0 and shared by all
+    /// parts.
     pub(crate) fn new(part: Part, next_session: Arc<AtomicU32>) -> Self {
         Self {
             part,

@@ -109,8 +109,8 @@ impl Unlike {
     }
 }
 
-/// One engine of the base against one of the candidate, in one group: a model, matrix point and
-/// `measure` stage.
+/// One engine of the base against one of the candidate, in one group: a model, matrix
+/// point and `measure` stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
     /// Label of the group.

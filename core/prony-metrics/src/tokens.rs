@@ -13,7 +13,8 @@ const SPECIAL_TOKENS: u32 = 2;
 /// Allowed further difference as a share, since a text can be tokenised in several ways.
 const RETOKENISED: f64 = 0.02;
 
-/// Compares the counts of the successful requests; `None` if none was counted independently.
+/// Compares the counts of the successful requests; `None` if none was counted
+/// independently.
 pub fn check(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option<TokenCheck> {
     let counts: Vec<(u32, u32)> = measured
         .iter()

@@ -21,7 +21,7 @@ type Entry = unsafe extern "C" fn() -> *const PluginTable;
 /// A native plugin.
 pub struct NativePlugin {
     name: String,
-    /// What requests may carry, by its manifest; it gets nothing else.
+    /// Allowed contents of requests, by its manifest; it gets nothing else.
     carries: Carries,
     /// `true` if it uses standard input and output: the same operations have other
     /// meanings.

@@ -217,7 +217,7 @@ enum Guest {
 /// A compiled, checked component.
 pub struct WasmPlugin {
     name: String,
-    /// What requests may carry, by its manifest; it gets nothing else.
+    /// Allowed contents of requests, by its manifest; it gets nothing else.
     carries: Carries,
     engine: Engine,
     ticker: Arc<Ticker>,

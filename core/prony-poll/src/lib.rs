@@ -7,7 +7,7 @@
 //! `polling` is exact, but sets a timer descriptor and registers it anew in every wait:
 //! two more system calls between any two tokens. `epoll_pwait2` takes nanoseconds.
 //!
-//! How late a wait ends is then up to the kernel: call [`exact_timers`] first.
+//! The kernel then determines how late a wait ends: call [`exact_timers`] first.
 
 #[cfg(target_os = "linux")]
 #[path = "epoll.rs"]

@@ -142,7 +142,7 @@ impl Unit {
 pub enum Group {
     /// Work done per unit of time.
     Throughput,
-    /// How long it takes.
+    /// Time taken.
     Latency,
     /// Regularity of the text's arrival.
     Cadence,

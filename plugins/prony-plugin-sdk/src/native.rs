@@ -91,7 +91,7 @@ struct RenderInput {
     outcome: RunResult,
 }
 
-/// What requests to an engine may carry, for any of the traits.
+/// Allowed contents of requests to an engine, for any of the traits.
 macro_rules! carries {
     ($engine:ty) => {
         Carries {

@@ -61,7 +61,7 @@
 //! | `NAME.request.json` | optional: a `request` of the contract |
 //! | `NAME.http.json` | the HTTP exchange that it becomes (blessed) |
 //!
-//! What is checked:
+//! The checks:
 //!
 //! - **manifest**: name, version, description, kind;
 //! - **schema**: the config's schema refuses unknown keys and describes every

@@ -25,7 +25,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ImportFrom {
-    /// mlx-serving's benchmark: `benchmark`, `models`, `questions` or `prompts` and `test_images`.
+    /// mlx-serving's benchmark: `benchmark`, `models`, `questions` or `prompts` and
+    /// `test_images`.
     MlxServing,
 }
 

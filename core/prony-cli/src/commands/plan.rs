@@ -102,7 +102,7 @@ fn steps(pipeline: &Pipeline) -> Vec<String> {
     steps.map(prony_runner::step_name).collect()
 }
 
-/// What the schedule leaves open, if engines are compared.
+/// A note on the number of cycles, if engines are compared.
 fn cycles(pipeline: &Pipeline) -> Option<String> {
     let schedule = &pipeline.schedule;
     let turns = schedule.blocks().map_or_else(String::new, |blocks| {

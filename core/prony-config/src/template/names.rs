@@ -43,11 +43,11 @@ type Moment = (usize, bool, usize);
 /// Moment at which a name gets its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// When the file is loaded.
+    /// At loading of the file.
     Load,
     /// For each point of the matrix.
     Matrix,
-    /// When the run has reached it.
+    /// During the run, once it is reached.
     Run,
 }
 

@@ -157,7 +157,8 @@ async fn send_all(
         let end_ns = exchange.seen.stamps.end_ns;
         let mut resumed_ns = end_ns;
         if let Some(resumed) = reporter.done(load, due.index, exchange) {
-            // The sender is only ever dropped. The wait was requested.
+            // Waits for the receiver, as requested. Always an error: the sender is
+            // dropped, never used.
             let _ = resumed.await;
             resumed_ns = now_ns();
         }

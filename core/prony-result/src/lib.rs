@@ -54,7 +54,7 @@ pub struct RunResult {
     /// One entry per enabled model, in the pipeline's order; with a matrix or several
     /// `measure` stages, one per matrix point, model and `measure` stage.
     pub models: Vec<ModelResult>,
-    /// The error shared by all comparisons of the run; absent without comparisons.
+    /// All comparisons of the run and their shared error; absent without comparisons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
     /// One number over several models, for each matrix point, `measure` stage and

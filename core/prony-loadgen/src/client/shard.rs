@@ -551,7 +551,8 @@ impl Shard {
         let mut resumed_ns = end_ns;
         let load = &self.shared.load;
         if let Some(resumed) = self.reporter.done(load, job.due.index, exchange) {
-            // The sender is only ever dropped. The wait was requested.
+            // Waits for the receiver, as requested. Always an error: the sender is
+            // dropped, never used.
             let _ = resumed.blocking_recv();
             resumed_ns = now_ns();
         }

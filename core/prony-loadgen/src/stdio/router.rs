@@ -407,7 +407,8 @@ impl Router {
         exchange.shrink();
         let mut resumed_ns = end_ns;
         if let Some(resumed) = active.reporter.done(&active.load, due.index, exchange) {
-            // The sender is only ever dropped. The wait was requested.
+            // Waits for the receiver, as requested. Always an error: the sender is
+            // dropped, never used.
             let _ = resumed.blocking_recv();
             resumed_ns = now_ns();
         }

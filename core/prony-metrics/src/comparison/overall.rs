@@ -60,8 +60,8 @@ pub fn overall(parts: &[Part<'_>], margin_percent: f64, cycles: u32) -> Option<O
     Some(overall)
 }
 
-/// Returns `true` if the engines did the same work without failures, as far as known: a
-/// verdict withheld for the whole answers shows an obstacle.
+/// Returns `true` if the engines did the same work without failures, as far as known;
+/// otherwise the comparison has an obstacle.
 fn is_usable(comparison: &Comparison) -> bool {
     comparison.obstacle.is_none()
 }

@@ -1,5 +1,5 @@
-//! Benchmarks of prony itself.  No check depends on a time; who changes what is
-//! measured looks at the numbers.
+//! Benchmarks of prony itself. No check depends on a time; anyone changing benchmarked
+//! code reads the numbers.
 
 mod config;
 mod generate;
@@ -13,10 +13,10 @@ use crate::plugins::Form;
 use crate::workspace::Workspace;
 use crate::{build, shell};
 
-/// How often each command is measured.
+/// Number of measurements of each command.
 const RUNS: usize = 30;
 
-/// Runs before those, which fill the caches of the disk and the processor.
+/// Warm-up runs, which fill the caches of the disk and the processor.
 const UNMEASURED: usize = 3;
 
 const BENCHES: [(&str, &str); 2] = [
@@ -30,7 +30,7 @@ const BENCHES: [(&str, &str); 2] = [
     ),
 ];
 
-/// Whether a time above its target makes the command fail.
+/// Effect of missed targets.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Targets {
     Shown,
@@ -51,7 +51,7 @@ pub(crate) fn bench(workspace: &Workspace, name: &str, targets: Targets) -> Resu
     }
 }
 
-/// How exact and how light the load client is.
+/// Measures the accuracy and CPU load of the load client.
 fn load(workspace: &Workspace) -> Result<()> {
     build::build(workspace)?;
     let mut library = workspace.cargo("build");
@@ -70,14 +70,14 @@ fn load(workspace: &Workspace) -> Result<()> {
     shell::run(&mut bench)
 }
 
-/// A command whose whole life is measured, from before its process is made.
+/// A command that is measured from before its process is created until its end.
 struct Case {
     name: String,
     command: Command,
     target: Option<Duration>,
 }
 
-/// What was measured of a case, sorted.
+/// Measurements of a case, sorted.
 struct Measured {
     name: String,
     times: Vec<Duration>,
@@ -96,11 +96,11 @@ impl Measured {
     }
 }
 
-/// Runs all cases in turn, so that what else the machine does meets all alike.
-/// The first one is to be a program that does nothing: what is left to be had.
+/// Runs all cases in turn, so that other activity of the machine affects all alike. The
+/// first one should be a program that does nothing, as the lower bound.
 fn measure(mut cases: Vec<Case>) -> Result<Vec<Measured>> {
     for case in &mut cases {
-        // What does not work would be measured as very fast.
+        // A failing command would be measured as very fast.
         let name = &case.name;
         let output = case
             .command
@@ -142,7 +142,7 @@ fn measure(mut cases: Vec<Case>) -> Result<Vec<Measured>> {
         .collect())
 }
 
-/// Keeps this process and those that it starts on one core; says which.
+/// Pins this process and its children to one core; returns its name.
 fn pin() -> Option<String> {
     shell::on_path("taskset")?;
     let process = std::process::id().to_string();
@@ -154,7 +154,7 @@ fn pin() -> Option<String> {
     Some(core)
 }
 
-/// A program that does nothing, as it takes its time too.
+/// A program that does nothing, since that takes time too.
 fn nothing() -> Result<Case> {
     let program = shell::on_path("true").context("there is no program `true` on PATH")?;
     Ok(Case {
@@ -164,7 +164,7 @@ fn nothing() -> Result<Case> {
     })
 }
 
-/// Prints a table, and fails if a target was missed and must not be.
+/// Prints a table, and fails if a required target was missed.
 fn show(table: &[Measured], targets: Targets) -> Result<()> {
     let width = table.iter().map(|row| row.name.len()).max().unwrap_or(0);
     println!(

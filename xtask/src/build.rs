@@ -1,4 +1,4 @@
-//! Building prony and its plugins, and adding the plugins to a lock file.
+//! Builds prony and its plugins, and adds the plugins to a lock file.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -19,7 +19,7 @@ const BUILD_PHASES: [&str; 4] = [
     "adding the plugins",
 ];
 
-/// Builds what a user runs.
+/// Builds prony and the plugins for users.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     build_in(workspace, &mut Phases::new(BUILD_PHASES.to_vec()))
 }
@@ -36,11 +36,11 @@ fn build_in(workspace: &Workspace, phases: &mut Phases) -> Result<()> {
     add_shipped(workspace, &plugins)
 }
 
-/// Builds what the tests need: all of the workspace, and the fixture plugins.
+/// Builds everything needed by the tests: the whole workspace, and the fixture plugins.
 ///
-/// `--workspace --all-targets` is also what `cargo test` and clippy select.
-/// Cargo unites features over what is selected, so any smaller selection would
-/// compile the large dependencies a second time.
+/// `--workspace --all-targets` is also the selection of `cargo test` and clippy. Cargo
+/// unites features over the selection, so any smaller one would compile the large
+/// dependencies a second time.
 pub(crate) fn build_for_tests(workspace: &Workspace) -> Result<()> {
     let plugins = plugins(workspace)?;
     shell::step("checking the WebAssembly target");
@@ -62,7 +62,7 @@ pub(crate) fn build_for_tests(workspace: &Workspace) -> Result<()> {
     add(workspace, &folder, &fixtures)
 }
 
-/// Builds the command-line program alone.
+/// Builds only the command-line program.
 pub(crate) fn prony(workspace: &Workspace) -> Result<()> {
     shell::step("building prony");
     shell::run(
@@ -91,15 +91,15 @@ pub(crate) fn quickstart(workspace: &Workspace, extra: &[&str]) -> Result<()> {
     Err(Error::from(error).context("cannot start prony"))
 }
 
-/// The plugins that users get.
+/// The plugins for users.
 pub(crate) fn shipped(workspace: &Workspace) -> Result<Vec<Plugin>> {
     let mut plugins = plugins(workspace)?;
     plugins.retain(|plugin| plugin.audience == Audience::Users);
     Ok(plugins)
 }
 
-/// The command that builds prony and native plugins: one, so that they share
-/// dependencies with the same features.
+/// The command that builds prony and native plugins: one, so that they share dependencies
+/// with the same features.
 pub(crate) fn host_build(workspace: &Workspace, plugins: &[Plugin], profile: &str) -> Command {
     let mut cargo = workspace.cargo("build");
     cargo.args(["--locked", "--profile", profile, "-p", "prony-cli"]);
@@ -147,11 +147,11 @@ pub(crate) fn artifact(workspace: &Workspace, package: &str, form: Form) -> Path
     folder.join(form.file(package))
 }
 
-/// Adds a plugin to the lock file in `folder`, unless this very file was added by
-/// this very prony.
+/// Adds a plugin to the lock file in `folder`, unless the same file was added by the same
+/// prony.
 ///
-/// Adding compiles the component, which takes up to some seconds; a stamp beside the
-/// lock file remembers what went in.
+/// Adding compiles the component, which takes up to some seconds; a stamp beside the lock
+/// file records the inputs.
 fn add_once(prony: &Path, folder: &Path, artifact: &Path, form: Form) -> Result<()> {
     let lock = folder.join("prony.lock");
     let name = artifact.file_stem().unwrap_or_default().to_string_lossy();
@@ -176,8 +176,8 @@ pub(crate) fn add_command(prony: &Path, lock: &Path, artifact: &Path, form: Form
     command
 }
 
-/// Tells two builds of a file apart.  Not for security, so the standard
-/// library's hash will do; should it ever change, plugins are added once more.
+/// Distinguishes builds of a file. Not for security, so the standard library's hash
+/// suffices; if it ever changes, plugins are added once more.
 fn fingerprint(file: &Path) -> Result<String> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut hasher = DefaultHasher::new();

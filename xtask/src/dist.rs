@@ -1,5 +1,5 @@
-//! The archive that users download: prony, its plugins and what belongs to them,
-//! built so that it runs anywhere and names no folder of the machine it was built on.
+//! The archive that users download: prony, its plugins and their files, built to run
+//! anywhere and to contain no path of the build machine.
 
 mod licences;
 mod sbom;
@@ -17,13 +17,13 @@ use crate::shell::{self, Phases};
 use crate::workspace::{Workspace, create_folder};
 use crate::{build, wasm};
 
-/// The cargo profile of what ships.
+/// The cargo profile of releases.
 const PROFILE: &str = "dist";
 
-/// The newest glibc that a release for Linux may ask for, as the documents say.
+/// The newest glibc that a release for Linux may require, as documented.
 const GLIBC: (u32, u32) = (2, 35);
 
-/// The line of `install.sh` that a release fills in.
+/// The line of `install.sh` filled in by a release.
 const URL_LINE: &str = "url=";
 
 /// Builds the archive for this machine's target, checks it, and puts it with its
@@ -90,7 +90,7 @@ pub(crate) fn dist(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The version of prony, which all crates share.
+/// The version of prony, shared by all crates.
 fn version(workspace: &Workspace) -> Result<&str> {
     workspace
         .packages
@@ -100,12 +100,12 @@ fn version(workspace: &Workspace) -> Result<&str> {
         .context("the workspace has no prony-cli")
 }
 
-/// Whether a tag is built, and not what somebody tries.
+/// Returns `true` if a tag is built, rather than a trial.
 fn is_release() -> bool {
     std::env::var("GITHUB_REF_TYPE").is_ok_and(|kind| kind == "tag")
 }
 
-/// Refuses a tag that is not the version's.
+/// Refuses a tag that does not match the version.
 fn check_tag(version: &str) -> Result<()> {
     let tag = std::env::var("GITHUB_REF_NAME").unwrap_or_default();
     ensure!(
@@ -115,26 +115,25 @@ fn check_tag(version: &str) -> Result<()> {
     Ok(())
 }
 
-/// The target that rustc builds for by itself.
+/// The default target of rustc.
 fn host_target() -> Result<String> {
     let text = String::from_utf8(shell::output(Command::new("rustc").arg("-vV"))?)?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
-/// The folders of this machine that must not be in what ships, each with what stands
-/// in its place.
+/// Folders of this machine that must not appear in a release, each with its replacement.
 struct Remap(Vec<(PathBuf, &'static str)>);
 
 impl Remap {
     fn new(workspace: &Workspace, dependencies: &Dependencies) -> Result<Self> {
         let sysroot = shell::output(Command::new("rustc").args(["--print", "sysroot"]))?;
         let sysroot = PathBuf::from(String::from_utf8(sysroot)?.trim());
-        // The last one that matches counts, so the general ones come first.
+        // The last match counts, so the general ones come first.
         let mut folders = vec![
             (workspace.root.clone(), "prony"),
             (workspace.target.clone(), "target"),
-            // With its source installed, rustc names std's files where they lie.
+            // With its source installed, rustc names std's files by their path.
             (sysroot.join("lib/rustlib/src/rust"), "rust"),
         ];
         folders.extend(
@@ -146,26 +145,26 @@ impl Remap {
         Ok(Self(folders))
     }
 
-    /// Has cargo remap the folders in what it builds for `target`, in Rust and in C.
+    /// Makes cargo remap the folders in its builds for `target`, in Rust and in C.
     fn apply<'a>(&self, cargo: &'a mut Command, target: &str) -> Result<&'a mut Command> {
         let map = |flag: &str| -> Vec<String> {
             let flag = |(from, to): &(PathBuf, &str)| format!("{flag}={}={to}", from.display());
             self.0.iter().map(flag).collect()
         };
-        // A list of JSON strings is one of TOML too.
+        // A list of JSON strings is valid TOML.
         let flags = serde_json::to_string(&map("--remap-path-prefix"))?;
         let mut c_flags: Vec<String> = std::env::var("CFLAGS").into_iter().collect();
         c_flags.extend(map("-ffile-prefix-map"));
         Ok(cargo
             .args(["--config", &format!("target.{target}.rustflags={flags}")])
-            // These would be used instead of what the configuration says.
+            // These would override the configuration.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env("CFLAGS", c_flags.join(" ")))
     }
 }
 
-/// Puts everything but the plugins in its place.
+/// Puts everything but the plugins in place.
 fn stage_files(
     workspace: &Workspace,
     stage: &Path,
@@ -202,8 +201,8 @@ fn stage_files(
     Ok(())
 }
 
-/// Whether a file of the repository is in the archive: pipelines, examples, schemas
-/// and licences, but no crate, which would not build there.
+/// Returns `true` if a file of the repository belongs in the archive: pipelines,
+/// examples, schemas and licences, but no crate, which would not build there.
 fn ships(workspace: &Workspace, file: &str) -> bool {
     let path = workspace.root.join(file);
     let in_crate = workspace.packages.iter().any(|package| {
@@ -237,9 +236,9 @@ fn read_me(glibc: Option<(u32, u32)>) -> String {
     )
 }
 
-/// Refuses binaries with a path of this machine in them, and, in a release, those that
-/// ask for a newer glibc than the documents say.  Returns the glibc that they need, as
-/// major and minor version.
+/// Refuses binaries that contain a path of this machine, and, in a release, those that
+/// require a newer glibc than documented. Returns the required glibc, as major and minor
+/// version.
 fn check_binaries(stage: &Path, remap: &Remap) -> Result<Option<(u32, u32)>> {
     let mut files = Vec::new();
     list(&stage.join("bin"), &mut files)?;
@@ -249,7 +248,7 @@ fn check_binaries(stage: &Path, remap: &Remap) -> Result<Option<(u32, u32)>> {
     for file in files {
         let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         for path in remap.0.iter().map(|(from, _)| from).chain(&home) {
-            // A home folder of `/` is no one's.
+            // A home folder of `/` belongs to nobody.
             let path = path.to_string_lossy();
             if path.len() > 1 && contains(&bytes, path.as_bytes()) {
                 bail!("{} names the folder {path}", file.display());
@@ -273,7 +272,7 @@ fn contains(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle)
 }
 
-/// The newest version of glibc that a binary names, as major and minor.
+/// The newest version of glibc required by a binary, as major and minor.
 fn glibc(bytes: &[u8]) -> Option<(u32, u32)> {
     const PREFIX: &[u8] = b"GLIBC_";
     let mut newest = None;
@@ -298,8 +297,8 @@ fn glibc(bytes: &[u8]) -> Option<(u32, u32)> {
     newest
 }
 
-/// Makes a `.tar.gz` of a folder that depends on nothing but its files: sorted, of one
-/// time, owned by nobody in particular.
+/// Makes a reproducible `.tar.gz` of a folder: sorted, with a fixed time and a neutral
+/// owner.
 fn pack(folder: &Path, archive: &Path, time: SystemTime) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -325,7 +324,7 @@ fn pack(folder: &Path, archive: &Path, time: SystemTime) -> Result<()> {
     let tar = archive.with_extension("");
     let mut command = Command::new("tar");
     command.arg("-cf").arg(&tar);
-    // The two kinds of tar name the same things differently.
+    // The two kinds of tar have different option names.
     let version = shell::output(Command::new("tar").arg("--version"))?;
     if contains(&version, b"GNU tar") {
         command.args(["--owner=0", "--group=0", "--numeric-owner"]);
@@ -336,7 +335,7 @@ fn pack(folder: &Path, archive: &Path, time: SystemTime) -> Result<()> {
         let relative = file.strip_prefix(folder).unwrap_or(file);
         Path::new(name).join(relative)
     }));
-    // Without it macOS adds files of its own.
+    // Without it macOS adds its own files.
     shell::run(command.env("COPYFILE_DISABLE", "1"))?;
     shell::run(Command::new("gzip").args(["-n", "-9", "-f"]).arg(&tar))
 }
@@ -360,7 +359,7 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
-/// When the commit was made that is built, so that building it again gives the same.
+/// Time of the commit being built, so that a rebuild gives the same bytes.
 fn commit_time(workspace: &Workspace) -> SystemTime {
     let mut git = Command::new("git");
     git.args(["log", "-1", "--format=%ct"])
@@ -371,7 +370,7 @@ fn commit_time(workspace: &Workspace) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or(0))
 }
 
-/// The installer, which in a release knows where that release is.
+/// The installer, which in a release contains its URL.
 fn install_script(workspace: &Workspace) -> Result<String> {
     let path = workspace.root.join("xtask/scripts/install.sh");
     let script =
@@ -396,7 +395,7 @@ fn with_url(script: &str, url: &str) -> String {
     )
 }
 
-/// Checksums in the form that `sha256sum` and `shasum` write and check.
+/// Checksums in the format of `sha256sum` and `shasum`.
 fn sums(folder: &Path, files: &[&str]) -> Result<String> {
     let mut command = if shell::on_path("sha256sum").is_some() {
         Command::new("sha256sum")
@@ -410,7 +409,7 @@ fn sums(folder: &Path, files: &[&str]) -> Result<String> {
     )?)?)
 }
 
-/// Unpacks the archive where it was not built and runs the quickstart's first cycle.
+/// Unpacks the archive elsewhere and runs the quickstart's first cycle.
 fn try_archive(out: &Path, archive: &str, name: &str) -> Result<()> {
     let folder = out.join("stage/another place");
     create_folder(&folder.join("home"))?;

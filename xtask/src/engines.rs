@@ -1,6 +1,6 @@
 //! Real engines, installed into prony's cache for tests and first steps.
 //!
-//! Each ends up as a program in `engines/bin/`, whatever it took to get there.
+//! Each becomes a program in `engines/bin/`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::workspace::{Workspace, create_folder};
 use crate::{python, shell};
 
-/// Installs the engines of these names, and says where their programs are.
+/// Installs the named engines, and prints the paths of their programs.
 pub(crate) fn install(workspace: &Workspace, names: &[&str]) -> Result<()> {
     for &name in names {
         let program = match name {
@@ -83,7 +83,7 @@ fn mlx_lm(workspace: &Workspace) -> Result<PathBuf> {
     Ok(link)
 }
 
-/// Points `link` to `program`, in one step.
+/// Atomically points `link` to `program`.
 fn replace_link(program: &Path, link: &Path) -> Result<()> {
     let new = link.with_extension("new");
     create_folder(link.parent().unwrap_or(Path::new(".")))?;

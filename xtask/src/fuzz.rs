@@ -1,9 +1,9 @@
-//! Fuzzing the way from text to pipeline, with libFuzzer on stable Rust.
+//! Fuzzes the loading of pipelines, with libFuzzer on stable Rust.
 //!
-//! libFuzzer needs code that counts which of its branches were taken.  The flags
-//! for that are stable, and the C++ of libFuzzer comes inside a crate, so neither
-//! cargo-fuzz nor a nightly toolchain is needed.  What does need nightly, the
-//! address sanitizer, would find nothing: prony-config has no unsafe code.
+//! libFuzzer needs code that counts the branches taken. The flags for that are stable,
+//! and the C++ of libFuzzer comes inside a crate, so neither cargo-fuzz nor a nightly
+//! toolchain is needed. Only the address sanitizer needs nightly, and would find nothing:
+//! prony-config has no unsafe code.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,15 +15,15 @@ use anyhow::{Context as _, Result, bail};
 use crate::shell;
 use crate::workspace::{Workspace, create_folder, is_yaml};
 
-/// The crate with the fuzz target; no member of the workspace.
+/// The crate with the fuzz target; not a member of the workspace.
 pub(crate) const FOLDER: &str = "core/prony-config/fuzz";
 
-/// How long to fuzz unless it is said.
+/// Default duration, in seconds.
 pub(crate) const SECONDS: u32 = 60;
 
 const TARGET: &str = "load";
 
-/// What cargo-fuzz gives rustc for `--sanitizer none --debug-assertions`.
+/// The rustc flags of cargo-fuzz for `--sanitizer none --debug-assertions`.
 const FLAGS: [&str; 10] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -37,19 +37,19 @@ const FLAGS: [&str; 10] = [
     "-Ccodegen-units=1",
 ];
 
-/// The longest text tried, in bytes: some times the longest example.
+/// Maximum length of a text, in bytes: several times the longest example.
 const MAX_LEN: usize = 16 * 1024;
 
-/// How long one text may take, in seconds, in code that is made slow.
+/// Time limit for one text, in seconds, in instrumented code.
 const TIMEOUT: usize = 5;
 
 const MEMORY_MB: usize = 2048;
 
-/// How much of the log is shown when something was found.
+/// Number of log lines shown after a finding.
 const LINES: usize = 30;
 const WIDTH: usize = 400;
 
-/// Tries texts for some time, or those in `files` once.
+/// Tries texts for some time.
 pub(crate) fn fuzz(workspace: &Workspace, seconds: u32) -> Result<()> {
     let fuzzer = Fuzzer::build(workspace)?;
     fuzzer.collect_seeds(workspace)?;
@@ -77,7 +77,7 @@ pub(crate) fn fuzz(workspace: &Workspace, seconds: u32) -> Result<()> {
     Ok(())
 }
 
-/// Tries each of these files once, for what was found before.
+/// Tries each of these files once, to check earlier findings.
 pub(crate) fn reproduce(workspace: &Workspace, files: &[&str]) -> Result<()> {
     let fuzzer = Fuzzer::build(workspace)?;
     shell::run(fuzzer.command(workspace).args(files))
@@ -86,7 +86,7 @@ pub(crate) fn reproduce(workspace: &Workspace, files: &[&str]) -> Result<()> {
 /// The built fuzz target.
 struct Fuzzer {
     program: PathBuf,
-    /// Where everything is kept that belongs to fuzzing.
+    /// Folder for all fuzzing data.
     folder: PathBuf,
 }
 
@@ -126,7 +126,7 @@ impl Fuzzer {
         })
     }
 
-    /// The fuzzer with the limits that hold for every text.
+    /// The fuzzer with the limits for every text.
     fn command(&self, workspace: &Workspace) -> Command {
         let dictionary = workspace.root.join(FOLDER).join("yaml.dict");
         let artifacts = self.folder.join("artifacts");
@@ -141,7 +141,7 @@ impl Fuzzer {
         command
     }
 
-    /// Copies every YAML file that says something about pipelines to one folder.
+    /// Copies every YAML file that is related to pipelines to one folder.
     fn collect_seeds(&self, workspace: &Workspace) -> Result<()> {
         let folder = self.folder.join("seeds");
         if folder.exists() {
@@ -165,7 +165,7 @@ impl Fuzzer {
         Ok(())
     }
 
-    /// The texts that were found to be too much, in this run or an earlier one.
+    /// The texts that caused findings, in this run or an earlier one.
     fn artifacts(&self) -> Result<BTreeSet<PathBuf>> {
         let folder = self.folder.join("artifacts");
         let entries = folder
@@ -175,22 +175,22 @@ impl Fuzzer {
     }
 }
 
-/// Shows why a fuzzer stopped early, and names what it found.
+/// Shows why a fuzzer stopped early, and names its findings.
 fn judge(status: ExitStatus, log: &str, found: &[PathBuf]) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    // From the cause on, which comes before libFuzzer's own words.
+    // From the cause on, which precedes libFuzzer's own output.
     let lines: Vec<&str> = log.lines().collect();
     let cause = lines
         .iter()
         .position(|line| line.contains("panicked at ") || line.contains("ERROR: libFuzzer"))
         .unwrap_or(lines.len().saturating_sub(LINES));
     for line in lines.iter().skip(cause).take(LINES) {
-        // A pipeline as Rust shows it is one long line.
+        // A pipeline in Rust's debug format is one long line.
         eprintln!("{}", line.chars().take(WIDTH).collect::<String>());
     }
-    // A text may have come up in an earlier run too; then no file is new.
+    // If an earlier run found the same text, no file is new.
     let named = log
         .lines()
         .filter_map(|line| line.split_once("Test unit written to "))
@@ -210,11 +210,11 @@ fn judge(status: ExitStatus, log: &str, found: &[PathBuf]) -> Result<()> {
     );
 }
 
-/// Gives the fuzz target the versions that prony has: its lock file starts as a
+/// Gives the fuzz target the same dependency versions as prony: its lock file starts as a
 /// copy of the workspace's, and cargo adds what is missing.
 ///
-/// With a lock file of its own under version control, the two would drift apart,
-/// and each new dependency would have to be locked twice.
+/// If it were under version control, the two would drift apart, and each new dependency
+/// would have to be locked twice.
 fn take_lock(workspace: &Workspace, folder: &Path) -> Result<()> {
     let ours = workspace.root.join("Cargo.lock");
     let copy = folder.join("workspace.lock");
@@ -237,7 +237,7 @@ fn flags(host: &str) -> Vec<&'static str> {
     flags
 }
 
-/// The system that rustc compiles for when it is not told.
+/// The default target of rustc.
 fn host() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = String::from_utf8(shell::output(Command::new(rustc).arg("-vV"))?)?;
@@ -248,7 +248,7 @@ fn host() -> Result<String> {
         .context("rustc does not say which system it runs on")
 }
 
-/// How many texts were tried, from what the fuzzer says at its end.
+/// Number of texts tried, from the fuzzer's final output.
 fn summary(log: &str) -> String {
     let statistic = |name: &str| {
         log.lines()

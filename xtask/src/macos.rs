@@ -1,4 +1,4 @@
-//! Type-checking for macOS from a machine that is none.
+//! Type-checks for macOS on other systems.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use crate::workspace::{Workspace, create_folder};
 
 const TARGET: &str = "aarch64-apple-darwin";
 
-/// Runs `cargo check` for macOS on the packages that `selection` names.
+/// Runs `cargo check` for macOS on the packages in `selection`.
 ///
-/// Some dependencies have build scripts that compile C, so a C compiler with
-/// macOS headers is needed: zig is one, and comes as a Python package.  Where
-/// the target's std is not installed, cargo checks std from source first.
+/// Some dependencies have build scripts that compile C, so a C compiler with macOS
+/// headers is needed: zig is one, and comes as a Python package. If the target's std is
+/// not installed, cargo checks std from source first.
 pub(crate) fn check(workspace: &Workspace, selection: &[&str]) -> Result<()> {
     let installed = std_installed()?;
     let mut command = if cfg!(target_os = "macos") {
@@ -33,8 +33,7 @@ pub(crate) fn check(workspace: &Workspace, selection: &[&str]) -> Result<()> {
     if !installed {
         let source = shell::output(&mut workspace.script("rust-src.sh"))
             .context("the source of std is needed to check for a target that is not installed")?;
-        // Cargo looks in the toolchain by itself; this variable spares us from
-        // writing there.
+        // Cargo looks in the toolchain; this variable avoids writing there.
         command
             .env(
                 "__CARGO_TESTS_ONLY_SRC_ROOT",
@@ -44,8 +43,8 @@ pub(crate) fn check(workspace: &Workspace, selection: &[&str]) -> Result<()> {
             .arg("-Zbuild-std=std,panic_unwind,proc_macro");
     }
     shell::step(&format!("checking for {TARGET}"));
-    // A target folder of its own: RUSTC_BOOTSTRAP is part of what cargo compares,
-    // and would have the host's build compiled again each time.
+    // A separate target folder: RUSTC_BOOTSTRAP is part of cargo's fingerprint, and would
+    // cause the host's build to be recompiled each time.
     shell::run(
         command
             .args(["--locked", "--target", TARGET])
@@ -56,7 +55,7 @@ pub(crate) fn check(workspace: &Workspace, selection: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Whether the toolchain has a compiled std for the target.
+/// Returns `true` if the toolchain has a compiled std for the target.
 fn std_installed() -> Result<bool> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let folder =
@@ -69,7 +68,7 @@ fn std_installed() -> Result<bool> {
     }))
 }
 
-/// Installs zig and the cargo command that uses it into prony's cache.
+/// Installs zig and its cargo command into prony's cache.
 fn zigbuild(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.cache.join("zigbuild");
     let works = |folder: &Path| {

@@ -1,8 +1,8 @@
 //! Project automation: everything that takes more than one cargo command.
 //!
-//! It is the first thing compiled on a clean clone, so it has next to no
-//! dependencies.  What talks to other package systems is a shell script in
-//! `scripts/`, because those can be run and read alone.
+//! It is the first thing compiled on a clean clone, so it has few dependencies. Code that
+//! uses other package systems is a shell script in `scripts/`, which can be run and read
+//! on its own.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -1,11 +1,11 @@
-//! The small model that the quickstart and the tests run.
+//! The small model used by the quickstart and the tests.
 
 use anyhow::{Context as _, Result};
 
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Downloads the model unless it is there, and says where it is.
+/// Downloads the model unless it exists, and prints its path.
 pub(crate) fn smollm2(workspace: &Workspace) -> Result<()> {
     let file = workspace
         .cache

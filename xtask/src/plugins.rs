@@ -1,4 +1,4 @@
-//! The plugins of this repository, as their own manifests declare them.
+//! The plugins of this repository, as declared in their manifests.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use crate::workspace::Workspace;
 
-/// How a plugin is built.
+/// Form in which a plugin is built.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Form {
     /// A sandboxed WebAssembly component.
     Wasm,
-    /// A native library, for an engine that lives in the process.
+    /// A native library, for an in-process engine.
     Native,
 }
 
 impl Form {
-    /// The file that cargo makes of a crate.
+    /// Name of the file that cargo makes from a crate.
     pub(crate) fn file(self, package: &str) -> String {
         let name = package.replace('-', "_");
         match self {
@@ -27,21 +27,21 @@ impl Form {
     }
 }
 
-/// Who gets a plugin.
+/// Audience of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Audience {
     /// Users: it ships with prony.
     Users,
-    /// The tests alone.
+    /// Only the tests.
     Tests,
 }
 
 /// A crate with a table `[package.metadata.prony]`, in which `ships = "wasm"` or
-/// `ships = "native"` makes it a plugin that ships, and `tests = "wasm"` one that
-/// only tests load.
+/// `ships = "native"` makes it a plugin that ships, and `tests = "wasm"` one that only
+/// tests load.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plugin {
-    /// The crate's name.
+    /// Name of the crate.
     pub(crate) package: String,
     pub(crate) form: Form,
     pub(crate) audience: Audience,
@@ -51,7 +51,7 @@ pub(crate) struct Plugin {
 ///
 /// # Errors
 ///
-/// A table that says something else is one.
+/// If a table has any other content.
 pub(crate) fn plugins(workspace: &Workspace) -> Result<Vec<Plugin>> {
     read(&workspace.packages)
 }

@@ -1,4 +1,4 @@
-//! Python packages, each set in a virtual environment of its own.
+//! Python packages, each set in its own virtual environment.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -9,19 +9,19 @@ use anyhow::{Context as _, Result};
 use crate::shell;
 use crate::workspace::create_folder;
 
-/// Python's installer, which is not always there under its own name.
+/// Python's installer, which is not always available by name.
 pub(crate) fn pip() -> Command {
     let mut command = Command::new("python3");
     command.args(["-m", "pip", "--disable-pip-version-check"]);
     command
 }
 
-/// Makes a new environment in `folder`, with what `pip install` is told to put
-/// there; what the folder held before is gone.
+/// Creates a new environment in `folder` with the packages for `pip install`; deletes
+/// previous contents.
 pub(crate) fn venv(folder: &Path, packages: &[impl AsRef<OsStr>]) -> Result<()> {
     create_folder(folder.parent().unwrap_or(Path::new(".")))?;
-    // Without pip of its own, as Debian's python3 lacks what would put it there;
-    // the pip outside can install into it just as well.
+    // Without its own pip, as Debian's python3 lacks the module to install it; an outside
+    // pip can install into it just as well.
     shell::run(
         Command::new("python3")
             .args(["-m", "venv", "--clear", "--without-pip"])

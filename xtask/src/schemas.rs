@@ -1,8 +1,8 @@
-//! The published schemas, tried with validators that are not ours.
+//! Checks the published schemas with other validators.
 //!
-//! prony checks pipelines with its own reading of its own schema, so a mistake
-//! in both would go unseen.  Two other implementations, in two other languages,
-//! must agree that the schemas are valid, and on which files are valid by them.
+//! prony checks pipelines with its own reading of its own schema, so a mistake in both
+//! would go unseen. Two other implementations, in two other languages, must agree that
+//! the schemas are valid, and on which files are valid by them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -22,24 +22,24 @@ const SCHEMAS: [&str; 3] = [
     "schemas/lock.v1.json",
 ];
 
-/// The schema that all pipelines are checked by.
+/// The schema for all pipelines.
 const PIPELINE: &str = SCHEMAS[0];
 
 /// Files here are invalid by the schema alone.
 const INVALID: &str = "core/prony-config/tests/invalid/schema/";
 
-/// Where to find the versions that are installed, and ajv's caller.
+/// Folder with the versions to install, and ajv's caller.
 const FOLDER: &str = "xtask/validators";
 
 /// In an installed folder, a copy of the list that was installed.
 const STAMP: &str = ".installed";
 
-/// The most that is said about one file.
+/// Maximum number of reasons reported for one file.
 const MAX_REASONS: usize = 3;
 
 const WITHOUT: &str = "`cargo xtask test --fast` leaves this check out";
 
-/// Tries the schemas and all pipelines of the repository with both validators.
+/// Checks the schemas and all pipelines of the repository with both validators.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let files = workspace.files()?;
     let mut wanted: BTreeMap<&str, Wanted> = BTreeMap::new();
@@ -65,7 +65,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         let schemas: BTreeMap<&str, Wanted> = SCHEMAS.map(|path| (path, Wanted::Valid)).into();
         let found = validator.run(workspace, &["--check-metaschema"], &schemas)?;
         disagreements.extend(disagree(validator.name, &schemas, &found));
-        // A schema that is none would be blamed on every pipeline.
+        // An invalid schema would be blamed on every pipeline.
         if !found.contains_key(PIPELINE) {
             let found = validator.run(workspace, &["--schemafile", PIPELINE], &wanted)?;
             disagreements.extend(disagree(validator.name, &wanted, &found));
@@ -81,7 +81,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     }
 }
 
-/// What a validator must say about a file.
+/// Expected verdict of a validator on a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Wanted {
     Valid,
@@ -89,7 +89,7 @@ enum Wanted {
 }
 
 impl Wanted {
-    /// For a path of the repository; nothing for what is no pipeline.
+    /// The expectation for a path of the repository; `None` if it is not a pipeline.
     fn of(workspace: &Workspace, path: &str) -> Result<Option<Self>> {
         if !is_pipeline(path) {
             return Ok(None);
@@ -99,13 +99,13 @@ impl Wanted {
         }
         let valid = path.starts_with("pipelines/")
             || path.starts_with("core/prony-config/tests/valid/")
-            // An example may well bring YAML of another kind.
+            // An example may include other kinds of YAML.
             || (path.starts_with("examples/") && names_stages(workspace, path)?);
         Ok(valid.then_some(Self::Valid))
     }
 }
 
-/// Whether a file looks like a pipeline, complete or on top of another.
+/// Returns `true` if a file looks like a pipeline, complete or an overlay.
 fn names_stages(workspace: &Workspace, path: &str) -> Result<bool> {
     let text = fs::read_to_string(workspace.root.join(path))
         .with_context(|| format!("cannot read {path}"))?;
@@ -114,15 +114,15 @@ fn names_stages(workspace: &Workspace, path: &str) -> Result<bool> {
         .any(|line| line.starts_with("stages:") || line.starts_with("extends:")))
 }
 
-/// What a validator has against a file.
+/// Objections of a validator to a file.
 enum Verdict {
-    /// It is no YAML, or no JSON, to this validator.
+    /// The validator cannot parse it as YAML or JSON.
     Unreadable(String),
     /// Place and reason of each.
     Invalid(Vec<String>),
 }
 
-/// A program that checks files, and says what is wrong in JSON.
+/// A program that checks files and reports errors as JSON.
 struct Validator {
     name: &'static str,
     program: PathBuf,
@@ -130,7 +130,7 @@ struct Validator {
 }
 
 impl Validator {
-    /// What it has against some of the files, by file.
+    /// The verdicts on files with objections, by file.
     fn run(
         &self,
         workspace: &Workspace,
@@ -167,7 +167,7 @@ impl Validator {
     }
 }
 
-/// A line for each file about which a validator says what it should not.
+/// A line for each file on which a validator's verdict is unexpected.
 fn disagree(
     validator: &str,
     wanted: &BTreeMap<&str, Wanted>,
@@ -198,7 +198,7 @@ fn check_jsonschema(workspace: &Workspace) -> Result<Validator> {
     let requirements = workspace.root.join(FOLDER).join("requirements.txt");
     let venv = workspace.cache.join("validators/python");
     let python = venv.join("bin/python");
-    // An environment is of use only as long as the Python that it was made with.
+    // An environment works only with the Python that created it.
     let starts = || shell::succeeds(Command::new(&python).args(["-c", "import check_jsonschema"]));
     if !(is_installed(&venv, &requirements) && starts()) {
         shell::step("installing check-jsonschema");
@@ -233,7 +233,7 @@ fn ajv(workspace: &Workspace) -> Result<Validator> {
     let source = workspace.root.join(FOLDER);
     let folder = workspace.cache.join("validators/node");
     create_folder(&folder)?;
-    // Node looks for packages beside the script that asks for them.
+    // Node looks for packages beside the script that imports them.
     for file in ["check.mjs", "package.json", "package-lock.json"] {
         fs::copy(source.join(file), folder.join(file))
             .with_context(|| format!("cannot copy {file} to {}", folder.display()))?;
@@ -265,7 +265,7 @@ fn ajv(workspace: &Workspace) -> Result<Validator> {
     })
 }
 
-/// Whether a folder holds what this very list says.
+/// Returns `true` if a folder holds exactly the packages of this list.
 fn is_installed(folder: &Path, list: &Path) -> bool {
     let now = fs::read(list);
     now.is_ok_and(|now| fs::read(folder.join(STAMP)).is_ok_and(|then| then == now))

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Says what comes next.  It goes to stderr, in order with what cargo says.
+/// Announces the next step on stderr, in order with cargo's output.
 pub(crate) fn step(text: &str) {
     eprintln!("==> {text}");
 }
 
-/// The steps of something long: each is announced with its number, the time since
-/// the start and the step that follows.
+/// Steps of a long task: each is announced with its number and the time since the start.
 pub(crate) struct Phases {
     names: Vec<&'static str>,
     begun: usize,
@@ -57,13 +56,13 @@ fn clock(time: Duration) -> String {
     format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
 }
 
-/// Runs cargo and shows how far it is: on a terminal by its own progress bar,
-/// elsewhere by a line every ten seconds instead of one for each crate.
+/// Runs cargo with progress: on a terminal its own progress bar, elsewhere a line every
+/// ten seconds instead of one per crate.
 pub(crate) fn run_cargo(command: &mut Command) -> Result<()> {
     if std::io::stderr().is_terminal() {
         return run(command);
     }
-    // A pipe gets the progress bar only if cargo is told so, with a width.
+    // Cargo shows the progress bar in a pipe only if asked to, with a width.
     let mut child = command
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
         .env("CARGO_TERM_PROGRESS_WIDTH", "100")
@@ -81,14 +80,13 @@ pub(crate) fn run_cargo(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Passes on what cargo says, with its progress at most once every `interval`.
+/// Forwards cargo's output, with progress at most once every `interval`.
 fn watch(stderr: impl Read, interval: Duration) {
     let started = Instant::now();
     let mut shown = started;
     let mut text = Vec::new();
     for byte in BufReader::new(stderr).bytes() {
-        // What cannot be read any more is not worth failing for: cargo's own exit
-        // status decides.
+        // A failed read is not an error: cargo's exit status decides.
         let Ok(byte) = byte else { break };
         if byte != b'\n' && byte != b'\r' {
             text.push(byte);
@@ -106,12 +104,12 @@ fn watch(stderr: impl Read, interval: Duration) {
     }
 }
 
-/// A line of cargo's.
+/// A line of cargo's output.
 #[derive(Debug, PartialEq)]
 enum Said {
-    /// Crates done of all, and those under way.
+    /// Number of crates done, of all, and those in progress.
     Progress(String),
-    /// One of the many that say that a crate is being compiled.
+    /// A routine message that a crate is being compiled.
     Routine,
     Other(String),
 }
@@ -146,7 +144,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command and returns what it wrote to stdout.
+/// Runs a command and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     let output = command
         .stdin(Stdio::null())
@@ -179,7 +177,7 @@ pub(crate) fn report(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Whether a command runs and succeeds, without a word.
+/// Runs a command silently. Returns `true` if it succeeds.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
@@ -197,7 +195,7 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The command as one would type it, for messages.
+/// The command as typed in a shell, for messages.
 pub(crate) fn line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let words: Vec<_> = std::iter::once(program.file_name().unwrap_or_default())

@@ -7,20 +7,20 @@ use anyhow::{Result, bail};
 use crate::workspace::Workspace;
 use crate::{build, codegen, engines, fuzz, model, schemas, shell, tidy};
 
-/// How long to fuzz: enough to find again what a change has broken.
+/// Duration of fuzzing, in seconds: enough to catch regressions.
 const FUZZ_SECONDS: u32 = 30;
 
-/// How much is tried.
+/// Extent of the checks.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Extent {
-    /// Also what downloads something, or takes minutes: a real engine with a real
+    /// Also checks that download something, or take minutes: a real engine with a real
     /// model, other validators, the fuzzer.
     Full,
     Fast,
 }
 
-/// Runs all checks, also after one has failed, and the tests last, so that
-/// their closing lines stand at the end of a log.
+/// Runs all checks, even after a failure, and the tests last, so that their summary is at
+/// the end of a log.
 pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
     let mut tried: Vec<&str> = Vec::new();
     let mut failed: Vec<&str> = Vec::new();
@@ -38,7 +38,7 @@ pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
 
     check("tidy", tidy::tidy(workspace));
     check("fmt", cargo(workspace, "fmt", &["--all", "--check"]));
-    // It is no member of the workspace, so `--all` does not know it.
+    // It is not a member of the workspace, so `--all` does not know it.
     let fuzz_crate = format!("{}/Cargo.toml", fuzz::FOLDER);
     check(
         "fmt",
@@ -74,7 +74,8 @@ pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
         check("fuzz", fuzz::fuzz(workspace, FUZZ_SECONDS));
         check("engines", engines::install(workspace, &["llama.cpp"]));
         check("model", model::smollm2(workspace));
-        // A test that finds no engine must now fail, not pass by doing nothing.
+        // A test that finds no engine must now fail instead of passing without doing
+        // anything.
         tests.env("PRONY_REQUIRE_ENGINES", "1");
     } else {
         tests.env_remove("PRONY_REQUIRE_ENGINES");

@@ -1,7 +1,6 @@
 //! The repository's own rules, which no compiler checks.
 //!
-//! Every finding is a line `file:line: what is wrong`, so that an editor or a
-//! reader can jump there.
+//! Every finding is a line `file:line: what is wrong`, so that an editor can jump there.
 
 mod dependencies;
 mod layout;
@@ -14,14 +13,14 @@ use anyhow::{Result, bail};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// A file that belongs to the repository, and can be read as text.
+/// A text file of the repository.
 struct SourceFile {
     /// Relative to the repository's top folder, with forward slashes.
     path: String,
     text: String,
 }
 
-/// One broken rule.
+/// A broken rule.
 #[derive(Debug, PartialEq)]
 struct Finding {
     path: String,
@@ -39,7 +38,7 @@ impl Finding {
     }
 }
 
-/// Checks all rules and prints everything that breaks one.
+/// Checks all rules and prints all violations.
 pub(crate) fn tidy(workspace: &Workspace) -> Result<()> {
     shell::step("checking the repository's rules");
     let files = source_files(workspace)?;
@@ -67,14 +66,14 @@ fn source_files(workspace: &Workspace) -> Result<Vec<SourceFile>> {
         .files()?
         .into_iter()
         .filter_map(|path| {
-            // Binaries are no text.
+            // Binaries are not text.
             let text = fs::read_to_string(workspace.root.join(&path)).ok()?;
             Some(SourceFile { path, text })
         })
         .collect())
 }
 
-/// The number of the first line that contains `needle`, for placing a finding.
+/// Number of the first line that contains `needle`, from 1, for placing a finding.
 fn line_of(text: &str, needle: &str) -> usize {
     text.lines()
         .position(|line| line.contains(needle))

@@ -1,4 +1,4 @@
-//! Where things are: the repository, cargo's target folder, the user's cache.
+//! Paths: the repository, cargo's target folder, the user's cache.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use crate::shell;
 
-/// The cargo workspace that xtask was called in.
+/// The cargo workspace in which xtask was called.
 pub(crate) struct Workspace {
     /// The repository's top folder.
     pub(crate) root: PathBuf,
-    /// Cargo's target folder, wherever the user has put it.
+    /// Cargo's target folder, as configured by the user.
     pub(crate) target: PathBuf,
-    /// Where prony keeps what it downloads.
+    /// Folder for prony's downloads.
     pub(crate) cache: PathBuf,
     /// The workspace's packages, as `cargo metadata` lists them.
     pub(crate) packages: Vec<Value>,
@@ -55,8 +55,8 @@ impl Workspace {
         cargo
     }
 
-    /// What git tracks or would track after `git add`, so that a rule is broken
-    /// before the commit and not after it; relative to the top folder, in order.
+    /// The files that git tracks or would track after `git add`, so that violations are
+    /// found before the commit; relative to the top folder, in order.
     pub(crate) fn files(&self) -> Result<Vec<String>> {
         let list = shell::output(
             Command::new("git")
@@ -72,7 +72,7 @@ impl Workspace {
         let list = String::from_utf8(list)?;
         let mut paths: Vec<String> = list
             .split_terminator('\0')
-            // A file that was deleted, but not from git, is still listed.
+            // A file deleted only from the disk is still listed.
             .filter(|path| self.root.join(path).is_file())
             .map(str::to_owned)
             .collect();
@@ -81,7 +81,7 @@ impl Workspace {
         Ok(paths)
     }
 
-    /// One of the shell scripts, with what it needs to know in its environment.
+    /// One of the shell scripts, with its environment.
     pub(crate) fn script(&self, name: &str) -> Command {
         let mut command = Command::new("sh");
         command
@@ -92,7 +92,7 @@ impl Workspace {
         command
     }
 
-    /// Where the one profile's artifacts for the host go.
+    /// Folder of the profile's artifacts for the host.
     pub(crate) fn release(&self) -> PathBuf {
         self.target.join("release")
     }
@@ -129,20 +129,20 @@ fn cache_folder() -> Result<PathBuf> {
     Ok(caches.join("prony"))
 }
 
-/// Whether a path is that of a YAML file.
+/// Returns `true` for the path of a YAML file.
 pub(crate) fn is_yaml(path: &str) -> bool {
     let extension = Path::new(path).extension();
     extension.is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
-/// Whether a path is that of a pipeline on its own, and not of a part to lay over
-/// one (`*.overlay.yaml`) or to build one from (`_*.yaml`).
+/// Returns `true` for the path of a complete pipeline, not of an overlay
+/// (`*.overlay.yaml`) or a base (`_*.yaml`).
 pub(crate) fn is_pipeline(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     is_yaml(path) && !name.starts_with('_') && !name.ends_with(".overlay.yaml")
 }
 
-/// Creates a folder and those above it, naming it if that fails.
+/// Creates a folder and its parents; the error names it.
 pub(crate) fn create_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
 }

@@ -1,4 +1,4 @@
-//! The command line: what all commands share, and the help around them.
+//! The command line: arguments shared by all commands, and their help.
 
 use crate::commands::Command;
 use crate::exit::Exit;
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-/// Tells which LLM inference engine is faster, and how sure that is.
+/// Finds out which LLM inference engine is faster, and with what confidence.
 #[derive(Debug, Parser)]
 #[command(
     name = "prony",
@@ -22,23 +22,24 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// The heading of options that every command has.
+/// Heading of the options common to all commands.
 const GLOBAL: &str = "Global options";
 
-/// Options of every command.
+/// Options common to all commands.
 #[derive(Debug, Args)]
 #[command(next_help_heading = GLOBAL)]
 pub(crate) struct Global {
-    /// Print only what went wrong.
+    /// Print only errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Print more; -vv for debugging, -vvv for everything.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// When to use colour.
+    /// Use of colour.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
-    /// A lock file with plugins, instead of `./prony.lock` and the bundled ones. May be repeated.
+    /// A lock file with plugins, instead of `./prony.lock` and the bundled ones. May be
+    /// repeated.
     #[arg(
         long = "lock",
         global = true,
@@ -47,7 +48,7 @@ pub(crate) struct Global {
         value_delimiter = ':'
     )]
     pub(crate) locks: Vec<PathBuf>,
-    /// Folder for what can be made again: compiled plugins, downloaded models.
+    /// Folder for files that can be recreated: compiled plugins, downloaded models.
     #[arg(long, global = true, env = "PRONY_CACHE", value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
 }
@@ -62,7 +63,7 @@ enum Color {
 }
 
 impl Global {
-    /// Whether standard error gets colour.
+    /// Returns `true` if standard error gets colour.
     pub(crate) fn color(&self) -> bool {
         match self.color {
             Color::Always => true,
@@ -75,7 +76,7 @@ impl Global {
     }
 }
 
-/// A pipeline, and what is laid over it.
+/// A pipeline and its overlays.
 #[derive(Debug, Args)]
 pub(crate) struct Source {
     /// The pipeline.
@@ -84,17 +85,17 @@ pub(crate) struct Source {
     pub(crate) layers: Layers,
 }
 
-/// What is laid over pipelines.
+/// Overlays, settings and variables of pipelines.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Layers {
-    /// A file to lay over the pipeline: mappings are merged, other values replaced, `null`
-    /// removes. May be repeated.
+    /// A file to merge over the pipeline: mappings are merged, other values replaced,
+    /// `null` removes. May be repeated.
     #[arg(short = 'f', long = "overlay", value_name = "FILE")]
     pub(crate) overlays: Vec<PathBuf>,
     /// Set a value, for example `models.0.enabled=false`. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Give a variable of the pipeline another value. May be repeated.
+    /// Override a variable of the pipeline. May be repeated.
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub(crate) var: Vec<String>,
     /// Treat warnings as errors.
@@ -104,11 +105,11 @@ pub(crate) struct Layers {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Deny {
-    /// Every warning that the pipeline does not allow.
+    /// Every warning not allowed by the pipeline.
     Warnings,
 }
 
-/// The commands by what they are for, as the help shows them.
+/// The commands by purpose, as shown in the help.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Measure", &["run", "aa", "plan"]),
     ("Look at results", &["report", "list", "compare", "metrics"]),
@@ -123,7 +124,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// The command line as clap knows it, with its help.
+/// The command line for clap, with its help.
 pub(crate) fn command() -> clap::Command {
     let mut command = Arguments::command();
     let commands = grouped(&command);
@@ -139,7 +140,7 @@ pub(crate) fn command() -> clap::Command {
                 .map(|(name, _)| name)
                 .join(", ")
         ));
-    // From here on the commands have the global options, which their short help leaves out.
+    // From here on the commands have the global options, which their short help omits.
     command.build();
     let names: Vec<String> = command
         .get_subcommands()
@@ -151,7 +152,7 @@ pub(crate) fn command() -> clap::Command {
     command
 }
 
-/// Leaves the global options out of the short help of a command and of those below it.
+/// Hides the global options in the short help of a command and its subcommands.
 fn without_globals(command: clap::Command) -> clap::Command {
     let below: Vec<String> = command
         .get_subcommands()
@@ -183,7 +184,7 @@ fn grouped(command: &clap::Command) -> String {
     text
 }
 
-/// The arguments of this process; ends it where they are a call for help, or wrong.
+/// Parses the arguments of this process; exits on a call for help, or an error.
 pub(crate) fn parse() -> Arguments {
     let matches = command().get_matches();
     Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
@@ -204,7 +205,7 @@ mod tests {
         assert_eq!(shown, grouped);
     }
 
-    /// The line behind `Example:` of a command's help.
+    /// The text after `Example:` in a command's help.
     fn example(command: &clap::Command) -> Option<String> {
         let text = command.get_after_help()?.to_string();
         let (_, example) = text.split_once("Example: ")?;

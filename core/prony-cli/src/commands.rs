@@ -37,11 +37,11 @@ pub(crate) enum Command {
     Report(report::Arguments),
     /// List the runs in the results folder.
     List(list::Arguments),
-    /// Put the results of two runs side by side.
+    /// Compare the results of two runs.
     Compare(compare::Arguments),
-    /// Score a run as other tools define their metrics.
+    /// Score a run by other tools' definitions of their metrics.
     Metrics(metrics::Arguments),
-    /// Write a commented pipeline to start from.
+    /// Write a commented pipeline as a starting point.
     Init(init::Arguments),
     /// Check pipelines without running anything.
     Validate(validate::Arguments),

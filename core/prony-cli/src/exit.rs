@@ -1,6 +1,6 @@
-//! Exit codes: the one place that says what they mean.
+//! Exit codes and their meaning.
 
-/// How prony ends.
+/// Exit code of prony.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Ok = 0,
@@ -26,7 +26,7 @@ impl Exit {
         Self::Interrupted,
     ];
 
-    /// What it means, without a full stop.
+    /// The meaning, without a full stop.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -45,7 +45,7 @@ impl Exit {
         }
     }
 
-    /// All of them in a line or two.
+    /// All exit codes in a line or two.
     pub(crate) fn in_short() -> String {
         let short = |exit: Self| match exit {
             Self::RunFailed => "run failed",
@@ -59,7 +59,7 @@ impl Exit {
         codes.join(", ")
     }
 
-    /// A success that was not one after all.
+    /// Turns a success into a failure; keeps other codes.
     pub(crate) fn or_failed(self) -> Self {
         match self {
             Self::Ok => Self::RunFailed,

@@ -1,15 +1,15 @@
 //! The prony command: reads arguments, calls the libraries, prints, and picks
 //! the exit code. Nothing else in prony prints.
 
-/// As the standard one, except that a text which cannot be written does not end the
-/// program: a run goes on and is reported in its files. See [`output`].
+/// Like the standard macro, except that a failed write does not end the program: a run
+/// continues and is reported in its files. See [`output`].
 macro_rules! println {
     ($($text:tt)*) => {{
         $crate::output::line(format_args!($($text)*));
     }};
 }
 
-/// The same for standard error, where nothing can be said about what is lost.
+/// The same for standard error, where a loss cannot be reported.
 macro_rules! eprintln {
     ($($text:tt)*) => {{
         let _ = std::io::Write::write_fmt(
@@ -31,7 +31,7 @@ use arguments::Arguments;
 use exit::Exit;
 use std::process::ExitCode;
 
-/// Why a command did not succeed: what to say and how to exit.
+/// Failure of a command: message and exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: Exit,
@@ -39,7 +39,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure with something to say.
+    /// A failure with a message.
     pub(crate) fn new(code: Exit, message: impl Into<String>) -> Self {
         Self {
             code,

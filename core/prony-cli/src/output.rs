@@ -1,11 +1,11 @@
-//! Standard output. What cannot be written to it is told at the end and fails the
-//! command; a reader who has gone away (`prony list | head`) has seen enough.
+//! Standard output. A failed write is reported at the end and fails the command; a reader
+//! that has closed the pipe (`prony list | head`) has seen enough.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Result, Write as _, stdout};
 use std::sync::OnceLock;
 
-/// Why something is lost, the first time.
+/// Reason for the first loss of output.
 static LOST: OnceLock<String> = OnceLock::new();
 
 /// Writes bytes.
@@ -18,7 +18,7 @@ pub(crate) fn line(text: Arguments<'_>) {
     note(stdout().write_fmt(format_args!("{text}\n")));
 }
 
-/// Why some of what was written is lost, if it is.
+/// The reason why output was lost, if it was.
 pub(crate) fn lost() -> Option<&'static str> {
     note(stdout().flush());
     LOST.get().map(String::as_str)

@@ -1,4 +1,4 @@
-//! From a pipeline file, and what is laid over it, to a pipeline.
+//! Loads a pipeline from its file and overlays.
 
 use crate::arguments::{Deny, Global, Layers, Source};
 use crate::plugins::Locked;
@@ -9,8 +9,8 @@ use prony_plugin_host::Registry;
 use std::io::Read as _;
 use std::path::Path;
 
-/// Loads the pipeline of a command and shows what there is to say about it.
-/// Nothing is returned when it is not valid, or has warnings that are denied.
+/// Loads the pipeline of a command and shows its diagnostics. `None` if it is invalid, or
+/// has warnings that are denied.
 pub(crate) fn open(global: &Global, source: &Source, registry: &Registry) -> Option<Loaded> {
     let (loaded, diagnostics) = load(&source.file, &source.layers, registry);
     show(global, &diagnostics);
@@ -24,7 +24,7 @@ pub(crate) fn open(global: &Global, source: &Source, registry: &Registry) -> Opt
     })
 }
 
-/// Loads a pipeline that another one was turned into, under the other's name.
+/// Loads a pipeline derived from another, under the other's name.
 pub(crate) fn turned(
     name: &str,
     text: String,
@@ -32,7 +32,7 @@ pub(crate) fn turned(
     registry: &Registry,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let inputs = Inputs {
-        // What is laid over the other one is in it.
+        // The other pipeline's overlays are already merged into it.
         files: vec![(name.to_owned(), text)],
         set: &[],
         var: &[],
@@ -48,7 +48,7 @@ pub(crate) fn turned(
     Ok(loaded)
 }
 
-/// What the results must say about a pipeline: its warnings, and those it allows.
+/// Notes about a pipeline for the results: its warnings, and those it allows.
 pub(crate) fn notes(loaded: &Loaded) -> Vec<String> {
     let warning = |warning: &Diagnostic| format!("{}: {}", warning.code, warning.message);
     let allowed = |(code, reason): &(String, String)| format!("{code} is allowed: {reason}");
@@ -56,7 +56,7 @@ pub(crate) fn notes(loaded: &Loaded) -> Vec<String> {
     warnings.chain(loaded.allowed.iter().map(allowed)).collect()
 }
 
-/// Loads a pipeline: what it is, if it is valid, and every diagnostic.
+/// Loads a pipeline: the pipeline, if it is valid, and every diagnostic.
 pub(crate) fn load(
     file: &Path,
     layers: &Layers,
@@ -92,13 +92,13 @@ pub(crate) fn load(
     }
 }
 
-/// Whether there is a warning that the user takes for an error.
+/// Returns `true` if there is a warning that the user denies.
 pub(crate) fn is_denied(layers: &Layers, diagnostics: &[Diagnostic]) -> bool {
     layers.deny == Some(Deny::Warnings) && !diagnostics.is_empty()
 }
 
-/// The text of a file, or why there is none. Bytes first, since a file that is no
-/// UTF-8 deserves to be told so; and no more of them than a pipeline may have.
+/// The text of a file, or the reason why it cannot be read. Reads bytes first, to report
+/// a file that is not UTF-8 as such; and no more than a pipeline may have.
 pub(crate) fn read(path: &Path) -> Result<String, String> {
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();

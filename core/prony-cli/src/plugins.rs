@@ -1,4 +1,4 @@
-//! Which plugins there are.
+//! Finds the installed plugins.
 
 use crate::Failure;
 use crate::arguments::Global;
@@ -7,11 +7,11 @@ use prony_contract::Kind;
 use prony_plugin_host::Registry;
 use std::path::PathBuf;
 
-/// Name of lock files.
+/// File name of lock files.
 pub(crate) const LOCK: &str = "prony.lock";
 
-/// The lock files to read, those that exist or not: as given, or the project's
-/// and then the bundled one.
+/// The lock files to read, existing or not: as given, or the project's and then the
+/// bundled one.
 pub(crate) fn locks(global: &Global) -> Vec<PathBuf> {
     if !global.locks.is_empty() {
         return global.locks.clone();
@@ -57,7 +57,7 @@ pub(crate) fn registry(global: &Global) -> Result<Registry, Failure> {
     Ok(Registry::open(&locks(global), &compiled(global))?)
 }
 
-/// What validation needs of the registry: names and schemas, out of the lock.
+/// Names and schemas from the lock, for validation.
 pub(crate) struct Locked<'a>(pub(crate) &'a Registry);
 
 impl prony_config::Plugins for Locked<'_> {

@@ -1,5 +1,4 @@
-//! What a user sees while a run goes on: a bar on a terminal, a line per visit
-//! otherwise.
+//! Progress of a run: a bar on a terminal, a line per visit otherwise.
 
 use crate::arguments::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -18,13 +17,13 @@ pub(crate) struct Progress<'a> {
     quiet: bool,
     bar: Option<ProgressBar>,
     segments: HashMap<SegmentKey<'a>, &'a Segment>,
-    /// The visits that there will be, as far as is known: those planned, without what a
-    /// verdict makes needless, and with the spare ones.
+    /// The expected visits: those planned, without the ones made unnecessary by a
+    /// verdict, and with those of replacement cycles.
     visits: Vec<Visit>,
-    /// How many of them have begun.
+    /// Number of visits that have begun.
     begun: usize,
     stage: String,
-    /// Requests that were answered and not read yet.
+    /// Number of requests answered but not decoded yet.
     unread: u64,
     /// Measured requests of the current visits.
     measured: Vec<Record>,
@@ -93,7 +92,7 @@ impl<'a> Progress<'a> {
                 }
             }
             Event::Request(record) => {
-                // Those that were answered before have been counted then.
+                // Requests answered earlier have been counted.
                 if self.unread > 0 {
                     self.unread -= 1;
                 } else if let Some(bar) = &self.bar {
@@ -104,7 +103,7 @@ impl<'a> Progress<'a> {
                 }
             }
             Event::Visit(visited) => {
-                // Also when requests were left out.
+                // Also if requests were dropped.
                 if let Some(bar) = &self.bar {
                     bar.set_position(self.requests(&self.visits[..self.begun]));
                 }
@@ -212,8 +211,8 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Visits come in the order of the plan; some may be left out, and spare ones come
-    /// in between.
+    /// Visits come in the order of the plan; some may be skipped, and replacement visits
+    /// may come in between.
     fn begin(&mut self, visit: &Visit) {
         // Engines that stay loaded side by side are measured in between.
         self.measured.retain(|record| {
@@ -230,7 +229,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Requests of visits, those of stages with an `if` as if they ran.
+    /// Number of requests in visits; stages with an `if` count as if they ran.
     fn requests(&self, visits: &[Visit]) -> u64 {
         let of = |visit: &Visit| {
             self.segments
@@ -240,14 +239,14 @@ impl<'a> Progress<'a> {
         visits.iter().map(of).sum()
     }
 
-    /// The bar's length is that of the visits.
+    /// Sets the bar's length to that of the visits.
     fn adjust(&self) {
         if let Some(bar) = &self.bar {
             bar.set_length(self.requests(&self.visits));
         }
     }
 
-    /// Loading, and what came of each `measure` stage.
+    /// The load time, and the outcome of each `measure` stage.
     fn outcome(&self, visited: &Visited) -> String {
         let mut parts = Vec::new();
         if let Some(load) = visited.load_time_ns {
@@ -269,7 +268,8 @@ impl<'a> Progress<'a> {
                 _ => format!("{}: ", stage.id),
             };
             let good = records.iter().filter(|record| record.ok()).count();
-            // A visit that was cut short; a stage with a time limit sends as many as it can.
+            // For a visit that was cut short; a stage with a time limit sends as many as
+            // it can.
             let planned = stage.requests as usize;
             let left_out = match stage.seconds {
                 None if records.len() < planned => format!(" ({planned} planned)"),
@@ -318,7 +318,7 @@ fn of_point(model: &str, point: Option<&str>) -> String {
     }
 }
 
-/// The subject of a failure; a model that cannot be had is on no engine.
+/// The subject of a failure; a missing model has no engine.
 fn subject(scope: &Scope) -> String {
     match scope {
         Scope::Run => String::new(),

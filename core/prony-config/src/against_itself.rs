@@ -1,30 +1,30 @@
-//! A pipeline with one of its engines on both sides.
+//! A/A pipelines: the same engine on both sides.
 
 use serde_json::{Map, Value, json};
 
 use crate::Pipeline;
 use crate::codes;
 
-/// What an A/A run changes of a pipeline.
+/// The changes that an A/A run makes to a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AgainstItself<'a> {
-    /// The engine that is on both sides.
+    /// The engine on both sides.
     pub engine: &'a str,
-    /// Cycles.
+    /// Number of cycles.
     pub cycles: u32,
     /// Seed of the order.
     pub seed: u64,
 }
 
 impl AgainstItself<'_> {
-    /// What the engine is called on the other side: `NAME_again`.
+    /// Name of the engine on the other side: `NAME_again`.
     pub fn other(&self) -> String {
         format!("{}_again", self.engine)
     }
 
-    /// The pipeline file for it, to be loaded as any other. Everything but the engines and
-    /// the schedule stays; what names another engine is left out, and so are thresholds,
-    /// which are about how fast an engine is. `None` if there is no such engine.
+    /// Makes the A/A pipeline file, which loads like any other. Only the engines and the
+    /// schedule change; references to other engines are dropped, and so are thresholds,
+    /// which bound an engine's speed. `None` if there is no such engine.
     pub fn of(&self, pipeline: &Pipeline) -> Option<Value> {
         let mut file = pipeline.resolved.clone();
         let root = file.as_object_mut()?;
@@ -65,8 +65,8 @@ impl AgainstItself<'_> {
         Some(file)
     }
 
-    /// Entries of the matrix for this engine are for both sides; those for others are left
-    /// out.
+    /// Applies matrix entries for this engine to both sides and drops those for other
+    /// engines.
     fn for_both(&self, entries: &mut Vec<Value>) {
         let of_engine = |entry: &Value| entry.get("engine").cloned();
         entries.retain(|entry| of_engine(entry).is_none_or(|name| name == self.engine));

@@ -1,19 +1,19 @@
-//! Every code that loading a pipeline can report, in one table.
+//! The table of codes that loading a pipeline can report.
 
-/// A code and what it stands for.
+/// A diagnostic code and its documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
     /// For example `P0101`.
     pub code: &'static str,
-    /// What it means and why it matters, in a sentence or two.
+    /// Meaning and relevance, in a sentence or two.
     pub summary: &'static str,
-    /// A page about it in Markdown: what it means, the way out, and an example.
+    /// Its page in Markdown: the meaning, the fix and an example.
     pub page: &'static str,
 }
 
 impl Code {
-    /// Whether it is a warning, which a pipeline can allow. Others are errors, or
-    /// notes on an import.
+    /// Returns `true` for a warning, which a pipeline can allow. Other codes are errors,
+    /// or notes on an import.
     pub fn is_warning(&self) -> bool {
         const WARNINGS: [&str; 5] = [
             UNUSED_REPORTER,
@@ -210,7 +210,7 @@ codes! {
         "A note on an import: a path is relative. The tool starts from the folder it was called in, a pipeline from its own folder."
 }
 
-/// The page about a code.
+/// Finds the page of a code.
 pub fn explain(code: &str) -> Option<&'static str> {
     CODES.iter().find(|c| c.code == code).map(|c| c.page)
 }

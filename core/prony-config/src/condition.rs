@@ -9,18 +9,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::template::is_template;
 
-/// Whether a stage or a step runs. Known when the pipeline is loaded, or a
-/// template that gives `true` or `false` once the run has come to it.
+/// Condition of a stage or a step: known when the pipeline is loaded, or a template that
+/// evaluates to `true` or `false` during the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// Known.
     Is(bool),
-    /// A template of the run.
+    /// A template evaluated during the run.
     When(String),
 }
 
 impl Condition {
-    /// Whether it holds whatever happens.
+    /// Returns `true` if it is known to hold.
     pub fn is_always(&self) -> bool {
         *self == Self::Is(true)
     }

@@ -35,8 +35,8 @@ impl Duration {
     }
 }
 
-/// The span that was probably meant by a number without a unit, which is taken for
-/// seconds, or with one by another name: `30`, `10 min`, `1.5h`, `1h30m`.
+/// Guesses the span meant by a number without a unit, taken as seconds, or with a unit in
+/// another notation: `30`, `10 min`, `1.5h`, `1h30m`.
 pub(crate) fn meant(text: &str) -> Option<Duration> {
     /// Nine digits of milliseconds, as in the schema.
     const MAX_SECONDS: f64 = 1e9;
@@ -66,7 +66,8 @@ pub(crate) fn meant(text: &str) -> Option<Duration> {
         .then(|| Duration::from_millis(millis as u64))
 }
 
-/// How to write a text that is none: with each unit, if it begins with a number.
+/// Help for a text that is not a duration: the text with each unit, if it begins with a
+/// number.
 pub(crate) fn forms(text: &str) -> String {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -108,7 +109,7 @@ impl TryFrom<String> for Duration {
     }
 }
 
-/// The largest unit that gives a whole number.
+/// Uses the largest unit that gives a whole number.
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match UNITS

@@ -1,4 +1,4 @@
-//! Fairness: what makes numbers mean less than they seem to.
+//! Fairness: finds what makes numbers less meaningful than they seem.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,21 +12,21 @@ use crate::{
     Condition, Engine, MatrixPoint, Measure, Order, Pipeline, PluginKind, Plugins, Work, codes,
 };
 
-/// The fewest cycles for which an interval of the difference exists.
+/// Minimum number of cycles for an interval of the difference to exist.
 const MIN_CYCLES: u32 = 6;
 
-/// The most cycles of a usual comparison.
+/// Maximum number of cycles in a usual comparison.
 const USUAL_CYCLES: u32 = 40;
 
-/// Cycles that show a difference of one percent when the cycles of a quiet
-/// machine scatter by one percent: n = 12 (scatter / difference)², for a power
-/// of 90 % at a two-sided level of 5 %.
+/// Cycles that detect a difference of one percent when the cycles of a quiet machine
+/// scatter by one percent: n = 12 (scatter / difference)², for a power of 90 % at a
+/// two-sided level of 5 %.
 const CYCLES_FOR_ONE_PERCENT: f64 = 12.0;
 
-/// The annotation of a plugin's config schema that says what an option is about.
+/// Annotation in a plugin's config schema that gives an option its role.
 const ROLE: &str = "x-prony-role";
 
-/// Request options that a map with the role `request` may hold, and what they are about.
+/// Request options allowed in a map with the role `request`, and their roles.
 const REQUEST_OPTIONS: [(&str, &str); 13] = [
     ("temperature", SAMPLING),
     ("top_p", SAMPLING),
@@ -47,10 +47,10 @@ const SAMPLING: &str = "sampling";
 const CACHE: &str = "cache";
 const LENGTH: &str = "length";
 
-/// Options that say which build of an engine is meant.
+/// Role of options that select the build of an engine.
 const VERSION: &str = "version";
 
-/// Roles whose settings should be equal: code, what they are, why it matters.
+/// Roles whose settings should be equal: code, description, reason.
 const ROLES: [(&str, &str, &str, &str); 6] = [
     (
         SAMPLING,
@@ -90,7 +90,7 @@ const ROLES: [(&str, &str, &str, &str); 6] = [
     ),
 ];
 
-/// Everything unfair about a pipeline. `root` has the places.
+/// Finds everything unfair about a pipeline. `root` supplies the places.
 pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
     let Some(first) = pipeline.points.first() else {
         return Vec::new();
@@ -117,7 +117,7 @@ pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> V
         out.extend(lint.unpinned());
         out.extend(lint.conditions());
     }
-    // What differs between matrix points: each place once, with the first matrix point it is unfair in.
+    // Problems of matrix points: each place once, with the first matrix point affected.
     let mut found: Vec<(Diagnostic, &MatrixPoint, usize)> = Vec::new();
     for point in &pipeline.points {
         let lint = lint(point);
@@ -161,15 +161,15 @@ struct Lint<'a> {
 }
 
 impl Lint<'_> {
-    /// The place of the value at a JSON pointer if it is given, or else of the
-    /// key that stands for it.
+    /// The place of the value at a JSON pointer if it is given, else of the key
+    /// `otherwise`.
     fn place(&self, pointer: &str, otherwise: &str) -> Span {
         let (parent, key) = pointer.rsplit_once('/').unwrap_or_default();
         let given = self.root.at(parent).node.at_key(key);
         given.unwrap_or_else(|| self.root.at(otherwise).name_span())
     }
 
-    /// A measurement that no request has come before since the engine was loaded.
+    /// Finds a measurement that follows no other request since the engine was loaded.
     fn no_warmup(&self) -> Option<Diagnostic> {
         let (measure, warmups) = self.cold()?;
         let stages = self.root.at("/stages");
@@ -206,8 +206,8 @@ impl Lint<'_> {
         Some(problem.note("the first measured requests pay for cold caches and lazy work"))
     }
 
-    /// The first measurement without a warm-up before it, and the warm-ups before
-    /// it that send nothing, both counted over all stages.
+    /// The first measurement without a warm-up before it, and the warm-ups before it that
+    /// send nothing, both as indices over all stages, from 0.
     fn cold(&self) -> Option<(usize, Range<usize>)> {
         let never = Condition::Is(false);
         let (mut measures, mut warmups) = (0, 0);
@@ -232,7 +232,7 @@ impl Lint<'_> {
         None
     }
 
-    /// Whether a warm-up, counted over all stages, never runs.
+    /// Returns `true` if a warm-up, by its index over all stages, never runs.
     fn never(&self, warmup: usize) -> bool {
         let work = self.point.segments.iter().flat_map(|segment| &segment.work);
         let mut warmups = work.filter_map(|work| match work {
@@ -266,7 +266,7 @@ impl Lint<'_> {
         })
     }
 
-    /// A margin that so few cycles cannot resolve even on a quiet machine.
+    /// Finds a margin that so few cycles cannot resolve even on a quiet machine.
     fn small_margin(&self) -> Option<Diagnostic> {
         let cycles = self.pipeline.schedule.cycles;
         let margin = self.pipeline.compare.as_ref()?.margin_percent;
@@ -354,11 +354,11 @@ impl Lint<'_> {
         )
     }
 
-    /// A measurement that sends prompts again, and does not say whether they may be answered
-    /// from a cache.
+    /// Finds a measurement that repeats prompts without stating whether a cache may
+    /// answer them.
     fn cache_state(&self) -> Option<Diagnostic> {
         let workload = &self.point.workload;
-        // A dataset says itself whether it repeats.
+        // A dataset states itself whether it repeats.
         let contents = workload.prompt_count()?.max(1) as usize * workload.images.len().max(1);
         let never = Condition::Is(false);
         let repeats = |measure: &&Measure| {
@@ -373,7 +373,7 @@ impl Lint<'_> {
         let mut entries = entries.filter_map(|item| item.entry("measure"));
         let place = entries.nth(nth);
         let place = place.map_or_else(|| stages.name_span(), |entry| entry.key_span.clone());
-        // Later turns of a conversation are no repetition, though they begin with one.
+        // Later turns of a conversation do not repeat it, though they begin with it.
         let (repeat, different) = match workload.dataset {
             Some(_) => ("may repeat", "conversations"),
             None => ("repeat", "different"),
@@ -392,7 +392,7 @@ impl Lint<'_> {
         )
     }
 
-    /// Two engines that are the same plugin with the same options.
+    /// Finds two engines that are the same plugin with the same options.
     fn same_engines(&self) -> Option<Diagnostic> {
         let engines = &self.point.engines;
         for (index, engine) in engines.iter().enumerate() {
@@ -419,7 +419,7 @@ impl Lint<'_> {
         self.root.at(&format!("/engines/{pointer}"))
     }
 
-    /// Models that another day may be other models.
+    /// Finds models that may change from one day to another.
     fn unpinned(&self) -> Option<Diagnostic> {
         let several = self.root.entry("models").map(|models| models.value.items());
         let one = self.root.entry("model").map(|model| &model.value);
@@ -452,7 +452,7 @@ impl Lint<'_> {
         )
     }
 
-    /// Stages that run for some engines only.
+    /// Finds stages that run for some engines only.
     fn conditions(&self) -> Vec<Diagnostic> {
         let stages = self.root.at("/stages").node.items();
         let conditions = stages.iter().filter_map(|item| match item.entries() {
@@ -500,8 +500,8 @@ impl Lint<'_> {
             .collect()
     }
 
-    /// Engines that on another day may be other builds, although their plugins can
-    /// be told which one is meant.
+    /// Finds engines whose build may change from one day to another, although their
+    /// plugins can pin it.
     fn unpinned_engines(&self, engines: &[(&Engine, Roles)]) -> Vec<Diagnostic> {
         let unpinned = |(engine, roles): &(&Engine, Roles)| {
             let versions = roles.get(VERSION)?;
@@ -526,7 +526,7 @@ impl Lint<'_> {
         engines.iter().filter_map(unpinned).collect()
     }
 
-    /// Options of the same role that differ between engines.
+    /// Finds options of the same role that differ between engines.
     fn settings(&self, engines: &[(&Engine, Roles)]) -> Vec<Diagnostic> {
         let mut out = Vec::new();
         for (role, code, what, why) in ROLES {
@@ -572,11 +572,11 @@ impl Lint<'_> {
     }
 }
 
-/// Option name to where it stands in the config and its value.
+/// Option name to its pointer in the config and its value.
 type Settings = BTreeMap<String, (String, Value)>;
 type Roles = BTreeMap<String, Settings>;
 
-/// Options that are not the same in both.
+/// Names of the options that differ.
 fn differing<'s>(one: &'s Settings, other: &'s Settings) -> Vec<&'s str> {
     let all: BTreeSet<&str> = one.keys().chain(other.keys()).map(String::as_str).collect();
     let value = |settings: &'s Settings, name: &str| settings.get(name).map(|(_, value)| value);
@@ -584,7 +584,7 @@ fn differing<'s>(one: &'s Settings, other: &'s Settings) -> Vec<&'s str> {
     all.into_iter().filter(differs).collect()
 }
 
-/// What an engine has for some options.
+/// Describes an engine's values of some options.
 fn words(settings: &Settings, names: &[&str]) -> String {
     let given = names
         .iter()
@@ -604,8 +604,8 @@ fn words(settings: &Settings, names: &[&str]) -> String {
     list(&said)
 }
 
-/// Whether an expression names the engine that is visited, rather than
-/// something else whose name has `engine` in it.
+/// Returns `true` if an expression names the visited engine, rather than something else
+/// whose name contains `engine`.
 fn names_engine(text: &str) -> bool {
     const NAME: &str = "engine";
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
@@ -614,8 +614,8 @@ fn names_engine(text: &str) -> bool {
     })
 }
 
-/// Options of a config that its schema gives a role. One that is not given has
-/// its default; without one, it is `null`: as the engine has it.
+/// Collects the options of a config that its schema gives a role. An unset option has its
+/// default; without one it is `null`: the engine decides.
 fn gather(
     root: &Value,
     schema: &Value,
@@ -681,8 +681,8 @@ fn gather(
                     .insert(name.clone(), (pointer.clone(), value));
             }
             None => {
-                // What is below an option that is not given has its default too,
-                // but a schema that holds itself must end.
+                // Options below an unset option have defaults too, but a recursive schema
+                // must end.
                 let (below, depth) = match given.or_else(|| option.get("default")) {
                     Some(given) => (given, depth + 1),
                     None => (&Value::Null, depth + DEEPEST / 4),

@@ -1,4 +1,4 @@
-//! A pipeline file as it is written: the types that the JSON Schema is made from.
+//! The pipeline file as written: types from which the JSON Schema is generated.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::{
     Step, Threshold, Unload, Warmup, Workload,
 };
 
-/// The most engines, and the most reporters, of a pipeline.
+/// Maximum number of engines, and of reporters, in a pipeline.
 pub(crate) const MAX_PLUGINS: usize = 64;
 
 /// A benchmark of one or several LLM inference engines.
@@ -17,20 +17,20 @@ pub(crate) const MAX_PLUGINS: usize = 64;
 #[serde(deny_unknown_fields)]
 #[schemars(title = "prony pipeline")]
 pub(crate) struct File {
-    /// The version of this file format: 1.
+    /// Version of this file format: 1.
     #[schemars(extend("const" = 1, "x-literal" = true))]
     pub version: u32,
-    /// What the pipeline is called: lower-case letters, digits, `.`, `_` and `-`.
+    /// Name of the pipeline: lower-case letters, digits, `.`, `_` and `-`.
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]*$"), length(max = 100))]
     pub name: String,
-    /// What the pipeline is for.
+    /// Purpose of the pipeline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// A pipeline file that this one is laid over, relative to this file. Mappings are
+    /// A pipeline file that this one overlays, relative to this file. Mappings are
     /// merged, other values replaced; `null` removes a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), extend("x-literal" = true))]
-    // Here for the schema: `merge` takes it out before a file is read into types.
+    // Only for the schema: `merge` removes it before a file is read into types.
     pub extends: Option<String>,
     /// Values by name, for `${{ vars.NAME }}`; `--var NAME=VALUE` changes one for a run.
     #[serde(default, skip_serializing_if = "Ordered::is_empty")]
@@ -40,44 +40,44 @@ pub(crate) struct File {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$")), extend("x-literal" = true))]
     pub env: Vec<String>,
-    /// Warnings that do not apply to this pipeline, and why.
+    /// Warnings that do not apply to this pipeline, and the reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<Allow>,
-    /// The engine under test, when there is one. The plugin's name is the engine's name.
+    /// The engine under test, if there is one. The plugin's name is the engine's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<PluginUse>,
-    /// The engines under test by name, when there are several.
+    /// The engines under test by name, if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1, "maxProperties" = MAX_PLUGINS))]
     pub engines: Option<Ordered<PluginUse>>,
-    /// The model, when there is one.
+    /// The model, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,
-    /// The models, when there are several.
+    /// The models, if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub models: Option<Vec<Model>>,
-    /// Everything is run once for every combination of values.
+    /// Axes and their values; every combination is run once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matrix: Option<Matrix>,
-    /// What is sent.
+    /// The requests to send.
     pub workload: Workload,
-    /// Reporters with options, by a name that the `report` stage uses.
+    /// Reporters with options, by the name used in the `report` stage.
     #[serde(default)]
     #[schemars(extend("maxProperties" = MAX_PLUGINS))]
     pub reporters: Ordered<PluginUse>,
-    /// What the engines are compared with.
+    /// Baseline and margin of the comparison.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compare: Option<CompareEntry>,
-    /// How often and in which order the engines are visited.
+    /// Number of cycles and order of the engines.
     #[serde(default)]
     pub schedule: Schedule,
-    /// What the results must reach: a run that misses one ends with exit code 4.
+    /// Bounds on the results: a run that misses one ends with exit code 4.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<Threshold>,
     /// The stages in order: `setup`, then `load`, any number of `warmup` and `measure`,
-    /// `unload`, and once more from `load` for a fresh start, then `report`. All but one
-    /// `measure` may be left out.
+    /// `unload`, and again from `load` for a fresh start, then `report`. All but one
+    /// `measure` are optional.
     #[schemars(length(min = 1, max = 1000))]
     pub stages: Vec<Stage>,
 }
@@ -86,38 +86,40 @@ pub(crate) struct File {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PluginUse {
-    /// The name of an installed plugin.
+    /// Name of an installed plugin.
     pub plugin: String,
-    /// The plugin's own options.
+    /// Options of the plugin.
     #[serde(default)]
     pub config: Map<String, Value>,
 }
 
-/// A warning that does not apply.
+/// A warning that does not apply, and the reason.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Allow {
-    /// The warning's code, for example `F0004`; `prony explain CODE` says what it is about.
+    /// Code of the warning, for example `F0004`; `prony explain CODE` describes it.
     #[schemars(regex(pattern = "^[FP][0-9]{4}$"), extend("x-literal" = true))]
     pub code: String,
-    /// Why it does not apply here. It is written into the results.
+    /// Reason why it does not apply. Written into the results.
     #[schemars(length(min = 1), extend("x-literal" = true))]
     pub reason: String,
 }
 
-/// Values by axis; everything is run once for every combination.
+/// Values by axis; every combination is run once.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Matrix {
-    /// The axes, for `${{ matrix.AXIS }}`: each a list of texts, numbers, `true` or `false`.
+    /// The axes, for `${{ matrix.AXIS }}`: each a list of texts, numbers, `true` or
+    /// `false`.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 16,
         "propertyNames" = {"pattern": "^[a-z][a-z0-9_]*$"}))]
     pub axes: Ordered<Axis>,
-    /// Points beside the combinations: a value for every axis, and `engine` or `model`
-    /// to have it with that one only.
+    /// Points in addition to the combinations: a value for every axis, and `engine` or
+    /// `model` to limit it to that one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<Ordered<Scalar>>,
-    /// Combinations to leave out: those with all of these values, of axes, `engine` or `model`.
+    /// Combinations to leave out: those with all of these values of axes, `engine` or
+    /// `model`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<Ordered<Scalar>>,
 }
@@ -132,15 +134,15 @@ pub(crate) struct Axis(#[schemars(length(min = 1, max = 1000))] pub Vec<Scalar>)
 #[serde(transparent)]
 pub struct Scalar(#[schemars(extend("type" = ["string", "number", "boolean"]))] pub Value);
 
-/// What the engines are compared with.
+/// Baseline and margin of the comparison.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Compare")]
 pub(crate) struct CompareEntry {
-    /// The engine that the others are compared with: the first one unless given.
+    /// The engine that the others are compared with. Defaults to the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
-    /// Differences up to this many percent count as equivalent: 2 unless given.
+    /// Differences up to this percentage count as equivalent. Defaults to 2.
     #[serde(default = "margin_percent")]
     #[schemars(range(min = 0))]
     pub margin_percent: f64,
@@ -150,7 +152,7 @@ pub(crate) fn margin_percent() -> f64 {
     2.0
 }
 
-/// One stage: its kind as the only key.
+/// A stage: its kind as the only key.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "stage")]
@@ -163,14 +165,14 @@ pub(crate) enum Stage {
     Warmup(Warmup),
     /// Sends the requests that are measured.
     Measure(MeasureEntry),
-    /// Stops the engine and frees what it held. Runs even when an earlier stage failed.
+    /// Stops the engine and frees its resources. Runs even if an earlier stage failed.
     Unload(Unload),
     /// Writes the results. Runs once, at the end.
     Report(Report),
 }
 
 impl Stage {
-    /// Whether it runs, of those that have an `if`.
+    /// Condition of the stage, for kinds that have an `if`.
     pub(crate) fn condition(&self) -> Option<&Condition> {
         match self {
             Self::Setup(stage) => Some(&stage.condition),
@@ -186,45 +188,44 @@ impl Stage {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Measure")]
 pub(crate) struct MeasureEntry {
-    /// Its name in results and templates: `measure` unless given, then `measure_2` and so on.
+    /// Name in results and templates. Defaults to `measure`, then `measure_2` and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
     pub id: Option<String>,
-    /// Whether the stage runs: `true` unless given. Usually a template.
+    /// Condition of the stage, usually a template. Defaults to `true`.
     #[serde(rename = "if", skip_serializing_if = "Condition::is_always")]
     pub condition: Condition,
     /// Steps that run before the first request, in order.
     pub before: Vec<Step>,
     /// Steps that run after the last request, in order.
     pub after: Vec<Step>,
-    /// Number of requests, of which each turn of a conversation is one: the number of
-    /// prompts (of a `dataset` its `limit`) unless given, or with a rate and a `duration`,
-    /// what comes in that time. A `dataset` without a `limit` needs it.
+    /// Number of requests, counting each turn of a conversation. Defaults to the number
+    /// of prompts (the `limit` of a `dataset`) or, with a rate and a `duration`, to the
+    /// requests due in that time. Required for a `dataset` without a `limit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: Option<u32>,
-    /// When requests are sent: `concurrency: 1` unless given.
+    /// Arrival process of the requests. Defaults to `concurrency: 1`.
     pub arrival: Arrival,
-    /// Threads of the load client, at most one for each request in flight: unless given one
-    /// for each 2,048 requests in flight, and at most a quarter of the machine's cores. Each
-    /// has its own share of the requests. More are of use only where they are too busy,
-    /// which results say, and not for engines inside a process.
+    /// Threads of the load client, at most one per request in flight. Defaults to one per
+    /// 2,048 requests in flight, and at most a quarter of the machine's cores. Each
+    /// handles its own share of the requests. More help only if these are too busy, which
+    /// results report, and not for engines inside a process.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub shards: Option<u32>,
-    /// For how long requests are sent; those in flight then are waited for. Without it
-    /// all `requests` are sent.
+    /// Time during which requests are sent; those then in flight are completed. Without
+    /// it all `requests` are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
-    /// The state of the engines' prefix caches that is measured, which is verified by the
-    /// cached tokens that engines report: `cold`, or `warm`. Not stated unless given, and
-    /// then not verified.
+    /// Expected state of the engines' prefix caches, `cold` or `warm`, verified by the
+    /// cached tokens that engines report. Not verified by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
-    /// The longest that the whole stage may take. Without it only the requests' own timeouts hold.
+    /// Timeout of the whole stage. Without it only the requests' own timeouts hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// What happens when the stage fails: `continue` unless given.
+    /// Reaction to a failure of the stage. Defaults to `continue`.
     pub on_failure: OnFailure,
 }
 

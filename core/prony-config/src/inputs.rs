@@ -1,11 +1,11 @@
-//! What a pipeline is loaded from.
+//! Inputs of loading a pipeline.
 
 use crate::Plugins;
 use crate::foreign::Importer;
 
-/// Everything that loading a pipeline may look at. Nothing else is read.
+/// All inputs of loading a pipeline. Nothing else is read.
 pub struct Inputs<'a> {
-    /// Name and text of the pipeline file, then of the files laid over it.
+    /// Name and text of the pipeline file, then of its overlays.
     pub files: Vec<(String, String)>,
     /// `PATH=VALUE` settings, applied in order after all files.
     pub set: &'a [String],
@@ -13,7 +13,7 @@ pub struct Inputs<'a> {
     pub var: &'a [String],
     /// Reads a file that a pipeline extends; the error is a reason in words.
     pub read: &'a dyn Fn(&str) -> Result<String, String>,
-    /// The value of an environment variable that the pipeline lists.
+    /// Looks up an environment variable listed by the pipeline.
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// The installed plugins.
     pub plugins: &'a dyn Plugins,
@@ -22,12 +22,12 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// Whether more than one file, or a setting, has a say.
+    /// Returns `true` if there are several files, or settings.
     pub(crate) fn is_layered(&self) -> bool {
         self.files.len() > 1 || !self.set.is_empty()
     }
 
-    /// One file that stands alone.
+    /// A single file without overlays or settings.
     pub fn one(name: &str, text: &str, plugins: &'a dyn Plugins) -> Self {
         Self {
             files: vec![(name.to_owned(), text.to_owned())],

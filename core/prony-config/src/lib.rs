@@ -1,8 +1,8 @@
-//! From YAML text to a checked [`Pipeline`].
+//! Loads YAML text into a checked [`Pipeline`].
 //!
-//! The way is one way: text to a tree that knows where everything stands,
-//! templates checked, JSON Schema, types, and what a schema cannot say. Every
-//! problem becomes a diagnostic with a place, and one run reports all of them.
+//! Loading goes one way: text to a tree that records the place of every value, then
+//! templates, JSON Schema, types, and checks that a schema cannot express. Every problem
+//! becomes a diagnostic with a place, and one run reports all of them.
 //!
 //! Nothing here does I/O or reads a clock or the environment.
 

@@ -1,7 +1,7 @@
-//! One tree out of several: `extends`, overlays, `--set` and `--var`.
+//! Merges several trees into one: `extends`, overlays, `--set` and `--var`.
 //!
-//! Mappings are merged, other values replaced and `null` removes, as in JSON
-//! Merge Patch (RFC 7396). Every key and value keeps the place it came from.
+//! Mappings are merged, other values replaced and `null` removes, as in JSON Merge Patch
+//! (RFC 7396). Every key and value keeps its original place.
 
 use std::collections::HashMap;
 
@@ -15,29 +15,29 @@ use crate::tree::{Entry, Found, Kind, Node, Span};
 use crate::wording::{list, literal, nearest, similar};
 use crate::{codes, yaml};
 
-/// The most files that a pipeline may be laid over, one over the other.
+/// Maximum length of a chain of `extends`.
 const MAX_EXTENDS: usize = 16;
 
 type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
-/// The inputs as one tree.
+/// The inputs merged into one tree.
 pub(crate) struct Merged {
     pub(crate) root: Node,
-    /// The keys that a layer took out.
+    /// The keys removed by a layer.
     pub(crate) removed: Vec<Removed>,
 }
 
-/// A key that one layer gives and another one takes out.
+/// A key given by one layer and removed by another.
 pub(crate) struct Removed {
     /// The keys that lead to the mapping it was in.
     mapping: Vec<String>,
     key: String,
-    /// What takes it out.
+    /// Place of the removal.
     span: Span,
 }
 
 impl Merged {
-    /// A key that is missing because a layer takes it out is missing there.
+    /// Points a diagnostic about a missing key at the layer that removed the key.
     pub(crate) fn blame(removed: &[Removed], root: &Node, problem: &mut Diagnostic) {
         let Some(place) = problem.primary.as_ref().map(|label| label.span.clone()) else {
             return;
@@ -62,7 +62,7 @@ impl Merged {
 }
 
 impl Removed {
-    /// `at` is the mapping, `by` what takes the key out of it.
+    /// `at` leads to the mapping; `by` removes the key from it.
     fn new(mapping: &[String], by: &Entry) -> Self {
         let span = &by.value.span;
         Self {
@@ -72,7 +72,8 @@ impl Removed {
         }
     }
 
-    /// Where a problem with the whole mapping points, if it is there and has no such key.
+    /// Place that a problem with the whole mapping points at, if it exists and lacks the
+    /// key.
     fn mapping_in(&self, root: &Node) -> Option<Span> {
         let found = self.mapping.iter().try_fold(Found::root(root), |at, key| {
             match key
@@ -96,8 +97,8 @@ impl Removed {
     }
 }
 
-/// What the inputs say as one tree; all texts that were read are in `texts`.
-/// A file that cannot be parsed ends it: nothing below it is known.
+/// Merges the inputs into one tree; all texts that were read are in `texts`. Fails at the
+/// first file that cannot be parsed, since nothing below it is known.
 pub(crate) fn merge(
     inputs: &Inputs<'_>,
     texts: &mut Texts,
@@ -149,7 +150,7 @@ fn parse(name: &str, text: &str, texts: &mut Texts) -> Result<Node> {
     }
 }
 
-/// A file laid over those that it extends.
+/// A file merged over those that it extends.
 fn extended(
     name: &str,
     root: Node,
@@ -213,14 +214,14 @@ fn extended(
     base.ok_or_else(|| Box::new(Diagnostic::error(codes::DOCUMENT, "there is no file")))
 }
 
-/// A path that a file names, relative to that file.
+/// Resolves a path named by a file, relative to that file.
 fn beside(file: &str, path: &str) -> String {
     let folder = std::path::Path::new(file).parent();
     let joined = folder.map_or_else(|| path.into(), |folder| folder.join(path));
     joined.to_string_lossy().into_owned()
 }
 
-/// A path without `.` and, where that is plain, without `..`.
+/// Removes `.` and, where possible without I/O, `..` from a path.
 fn normal(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -245,7 +246,7 @@ fn take(node: &mut Node, key: &str) -> Option<Entry> {
     Some(entries.remove(at))
 }
 
-/// A tree with another one laid over it. `at` are the keys that lead to both.
+/// Merges one tree over another. `at` are the keys that lead to both.
 fn over(base: Node, top: Node, at: &mut Vec<String>, removed: &mut Vec<Removed>) -> Node {
     let span = top.span;
     let (base, tops) = match (base.kind, top.kind) {
@@ -292,7 +293,7 @@ fn over(base: Node, top: Node, at: &mut Vec<String>, removed: &mut Vec<Removed>)
     }
 }
 
-/// A value that is new: what it removes is not there.
+/// Removes the `null` entries of a new value: there is nothing for them to remove.
 fn without_null(mut node: Node) -> Node {
     if let Kind::Map(entries) = &mut node.kind {
         let kept = std::mem::take(entries).into_iter();
@@ -307,7 +308,7 @@ fn without_null(mut node: Node) -> Node {
     node
 }
 
-/// One `PATH=VALUE`.
+/// Applies one `PATH=VALUE`.
 fn set(
     option: &str,
     text: &str,
@@ -379,7 +380,7 @@ fn set(
     Ok(())
 }
 
-/// The keys of a path, and where its `=` is.
+/// Splits a path into its keys, and finds its `=`.
 fn segments(text: &str) -> std::result::Result<(Vec<(String, Span)>, usize), Span> {
     let mut path = Vec::new();
     let mut at = 0;
@@ -404,7 +405,7 @@ fn segments(text: &str) -> std::result::Result<(Vec<(String, Span)>, usize), Spa
     }
 }
 
-/// A value as it would stand in a file.
+/// Parses a value as it would be written in a file.
 fn value(text: &str, start: usize, _texts: &Texts) -> Result<Node> {
     if text.trim().is_empty() {
         return Ok(Node {
@@ -421,7 +422,7 @@ fn value(text: &str, start: usize, _texts: &Texts) -> Result<Node> {
     Ok(node)
 }
 
-/// What a value is, without saying which.
+/// The type of a value, in words.
 fn kind_name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Null => "nothing",
@@ -433,7 +434,7 @@ fn kind_name(kind: &Kind) -> &'static str {
     }
 }
 
-/// One `NAME=VALUE` of a declared variable.
+/// Applies one `NAME=VALUE` of a declared variable.
 fn var(text: &str, texts: &mut Texts, root: &mut Node) -> Result<()> {
     let start = texts.add("--var", text);
     let Some((name, given)) = text.split_once('=') else {
@@ -480,7 +481,7 @@ fn var(text: &str, texts: &mut Texts, root: &mut Node) -> Result<()> {
     } else {
         let node = value(given, at, texts)?;
         let kinds = (kind_name(&declared.value.kind), kind_name(&node.kind));
-        // One that is a template may give anything.
+        // A template may give any type.
         if declared.value.text().is_none() && kinds.0 != kinds.1 {
             let message = format!("the variable {} is {}", literal(name), kinds.0);
             let problem = Diagnostic::error(codes::WRONG_TYPE, message)

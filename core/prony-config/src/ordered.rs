@@ -1,4 +1,4 @@
-//! A map that keeps the order it was written in.
+//! A map that keeps its written order.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,14 +25,14 @@ impl<T> Ordered<T> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// The value of a name.
+    /// The value with a name.
     pub fn get(&self, name: &str) -> Option<&T> {
         self.iter()
             .find(|(n, _)| *n == name)
             .map(|(_, value)| value)
     }
 
-    /// Whether there is no entry.
+    /// Returns `true` if there is no entry.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! A pipeline as the rest of prony sees it: checked, with every default filled in.
+//! The checked pipeline, with every default filled in.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,41 +6,41 @@ use serde_json::{Map, Value};
 
 use crate::{Condition, Duration, Measure, Report, Segment, Setup, Threshold, Work};
 
-/// A checked pipeline. It is written as a pipeline file in which every default
-/// is spelled out, and loading that file gives the same pipeline again; what
-/// comes from `env` or `matrix` is written as the template that it is.
+/// A checked pipeline. Written out, it is a pipeline file with every default spelled out,
+/// which loads to the same pipeline again; values from `env` or `matrix` are written as
+/// their templates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
-    /// What the pipeline is called.
+    /// Name of the pipeline.
     pub name: String,
-    /// What it is for.
+    /// Purpose of the pipeline.
     pub description: Option<String>,
-    /// The engines as written, in that order: for reports. At least one, names
-    /// unique. What runs is in the matrix points.
+    /// The engines as written, in order: for reports. At least one, names unique. Matrix
+    /// points hold the engines that run.
     pub engines: Vec<Engine>,
     /// All models as written, enabled or not, ids unique: for reports.
     pub models: Vec<Model>,
-    /// What the engines are compared with; always there when there are several engines.
+    /// Baseline and margin; always present with several engines.
     pub compare: Option<Compare>,
-    /// How often and in which order the engines are visited.
+    /// Number of cycles and order of the engines.
     pub schedule: Schedule,
     /// Runs once, before the matrix points.
     pub setup: Setup,
-    /// The points of the matrix, in order; one when there is no matrix.
+    /// The matrix points, in order; one if there is no matrix.
     pub points: Vec<MatrixPoint>,
     /// Runs once, at the end.
     pub report: Report,
-    /// What writes the results, in the order of the `report` stage.
+    /// Reporters, in the order of the `report` stage.
     pub reporters: Vec<Reporter>,
-    /// What the results must reach.
+    /// Bounds on the results.
     pub thresholds: Vec<Threshold>,
-    /// The file that this comes from with every default spelled out.
+    /// The original file with every default spelled out.
     pub(crate) resolved: Value,
 }
 
 impl Pipeline {
-    /// Comparisons of the run, which share its chance of naming a false winner: of each
-    /// matrix point, model and `measure` stage, every engine with the baseline.
+    /// Comparisons of the run, which share its probability of naming a false winner: of
+    /// each matrix point, model and `measure` stage, every engine with the baseline.
     pub fn comparisons(&self) -> u32 {
         let Some(compare) = &self.compare else {
             return 0;
@@ -70,35 +70,35 @@ impl Serialize for Pipeline {
     }
 }
 
-/// One point of the matrix: a pipeline in which every axis has a value.
+/// A matrix point: a pipeline in which every axis has a value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MatrixPoint {
-    /// `axis=value,axis=value` in the order of the axes; `None` without a matrix.
-    /// The same for the same point of every pipeline.
+    /// `axis=value,axis=value` in the order of the axes; `None` without a matrix. Equal
+    /// for the same point of every pipeline.
     pub id: Option<String>,
     /// The engines, as many and in the same order as the pipeline's; options may
     /// hold templates of the run.
     pub engines: Vec<Engine>,
     /// The enabled models.
     pub models: Vec<Model>,
-    /// Engine and model pairs that are left out, by name and id.
+    /// Engine and model pairs left out, by name and id.
     pub excluded: Vec<(String, String)>,
-    /// What is sent.
+    /// The requests to send.
     pub workload: Workload,
-    /// The visits of a turn of one engine, at least one.
+    /// The segments of a visit, at least one.
     pub segments: Vec<Segment>,
-    /// What templates of the run can name beside what the run itself knows:
-    /// `vars`, `env` and `matrix`.
+    /// Values for templates of the run, in addition to what the run itself knows: `vars`,
+    /// `env` and `matrix`.
     pub context: Value,
 }
 
 impl MatrixPoint {
-    /// Whether an engine is run with a model in this matrix point.
+    /// Returns `true` if an engine runs with a model at this matrix point.
     pub fn runs(&self, engine: &str, model: &str) -> bool {
         !self.excluded.iter().any(|(e, m)| e == engine && m == model)
     }
 
-    /// The measure stages of all segments, in order.
+    /// The `measure` stages of all segments, in order.
     pub fn measures(&self) -> impl Iterator<Item = &Measure> {
         let work = self.segments.iter().flat_map(|segment| &segment.work);
         work.filter_map(|work| match work {
@@ -107,7 +107,7 @@ impl MatrixPoint {
         })
     }
 
-    /// Unmeasured requests of a turn.
+    /// Number of unmeasured requests in a visit.
     pub fn warmup_requests(&self) -> u32 {
         let work = self.segments.iter().flat_map(|segment| &segment.work);
         work.map(|work| match work {
@@ -118,84 +118,84 @@ impl MatrixPoint {
     }
 }
 
-/// An engine under test: a plugin and what it is told.
+/// An engine under test: a plugin and its options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Engine {
-    /// What the pipeline calls it; the plugin's name when given as `engine`.
+    /// Name in the pipeline; the plugin's name when given as `engine`.
     pub name: String,
     /// The plugin that drives it.
     pub plugin: String,
-    /// The plugin's own options; may hold templates.
+    /// Options of the plugin; may hold templates.
     pub config: Map<String, Value>,
 }
 
-/// A reporter: a plugin and what it is told.
+/// A reporter: a plugin and its options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reporter {
-    /// What the pipeline calls it.
+    /// Name in the pipeline.
     pub name: String,
     /// The plugin that writes the report.
     pub plugin: String,
-    /// The plugin's own options.
+    /// Options of the plugin.
     pub config: Map<String, Value>,
 }
 
-/// What the engines are compared with.
+/// Baseline and margin of a comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compare {
     /// The engine that the others are compared with.
     pub baseline: String,
-    /// Differences up to this many percent count as equivalent.
+    /// Differences up to this percentage count as equivalent.
     pub margin_percent: f64,
 }
 
-/// A model to run.
+/// A model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// The name that engines know the model by, for example `Qwen/Qwen2.5-0.5B-Instruct`.
+    /// Name of the model as known to engines, for example `Qwen/Qwen2.5-0.5B-Instruct`.
     #[schemars(length(min = 1))]
     pub id: String,
-    /// The size as a label for reports, for example `135M`.
+    /// Size label for reports, for example `135M`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
     /// The file or folder with the weights, for engines that read them from disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The revision of the model that engines are to fetch; `model.revision` in templates.
+    /// Revision of the model to be fetched by engines; `model.revision` in templates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// The SHA-256 of the file at `path`, as 64 lower-case hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,
-    /// What prony counts the tokens of answers with, to check the engines' own counts: a
-    /// `tokenizer.json`, a folder that holds one, or a GGUF file. Synthetic prompts are
-    /// made with it too, unless they name their own.
+    /// Tokenizer for counting the tokens of answers, to check the engines' own counts: a
+    /// `tokenizer.json`, a folder that holds one, or a GGUF file. Also makes synthetic
+    /// prompts, unless they name their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
-    /// Whether the model is run: `true` unless given.
+    /// Runs the model. Defaults to `true`.
     #[serde(default = "yes")]
     pub enabled: bool,
 }
 
-/// What is sent to the engines. Request `i` uses prompt `i` modulo their number.
+/// Requests to the engines. Request `i` uses prompt `i` modulo their number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// The prompts; requests go through them in turn. This, `prompt_files`, `dataset` or
-    /// `synthetic` must be given, and only one of them.
+    /// The prompts; requests use them in turn. Exactly one of this, `prompt_files`,
+    /// `dataset` and `synthetic` is required.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub prompts: Vec<String>,
-    /// Files with a prompt each, as UTF-8 text, relative to the pipeline file.
+    /// Files with one prompt each, as UTF-8 text, relative to the pipeline file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub prompt_files: Vec<String>,
     /// A file with a prompt on each line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<Dataset>,
-    /// Prompts of exact lengths, made of a tokenizer's words.
+    /// Prompts of exact lengths, made from a tokenizer's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
     /// Image files sent with the prompts, one each: PNG, JPEG, WebP or GIF, relative
@@ -203,45 +203,46 @@ pub struct Workload {
     /// next image, so that every prompt meets every image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
-    /// How a prompt is sent: `chat` unless given.
+    /// Request format of a prompt. Defaults to `chat`.
     #[serde(default)]
     pub api: Api,
-    /// A system message put before every prompt; for `api: chat` only.
+    /// System message before every prompt; for `api: chat` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// The most tokens an engine may generate for a request: 100 unless given.
+    /// Maximum number of tokens to generate per request. Defaults to 100.
     #[serde(default = "max_tokens")]
     #[schemars(range(min = 1))]
     pub max_tokens: u32,
-    /// The sampling temperature: 0.7 unless given. 0 means the likeliest token each time.
+    /// Sampling temperature. Defaults to 0.7. 0 always takes the likeliest token.
     #[serde(default = "temperature")]
     #[schemars(range(min = 0))]
     pub temperature: f64,
-    /// Nucleus sampling: the share of probability to sample from, up to 1. Not sent unless given.
+    /// Nucleus sampling: the share of probability to sample from, up to 1. Not sent by
+    /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1))]
     pub top_p: Option<f64>,
-    /// The sampling seed, always sent: 0 unless given.
+    /// Sampling seed, always sent. Defaults to 0.
     #[serde(default)]
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub seed: u64,
     /// Texts at which an engine stops generating.
     #[serde(default)]
     pub stop: Vec<String>,
-    /// Whether engines that can do so go on to `max_tokens` past the end of the
-    /// answer, so that all outputs have one length: `false` unless given.
+    /// Forces engines that support it to generate `max_tokens` beyond the end of the
+    /// answer, so that all outputs have the same length. Defaults to `false`.
     #[serde(default)]
     pub ignore_eos: bool,
-    /// The longest that a request may take: `5m` unless given.
+    /// Timeout of a request. Defaults to `5m`.
     #[serde(default = "request_timeout")]
     pub request_timeout: Duration,
 }
 
 impl Workload {
-    /// The keys that say where prompts come from.
+    /// Keys that give the source of the prompts.
     pub const SOURCES: [&str; 4] = ["prompts", "prompt_files", "dataset", "synthetic"];
 
-    /// How many different prompts there are; `None` if only a file knows.
+    /// Number of different prompts; `None` if only a file knows.
     pub fn prompt_count(&self) -> Option<u32> {
         if let Some(dataset) = &self.dataset {
             return dataset.limit;
@@ -258,85 +259,86 @@ impl Workload {
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
     /// A file of JSON lines, relative to the pipeline file: `{"prompt": "…"}`,
-    /// `{"messages": [{"role": "user", "content": "…"}]}`, or `{"input_tokens": 500}` for a
-    /// prompt that is made by the model's tokenizer; each with `max_tokens` if its answers
-    /// have a limit of their own, and with `at_ms`, when it is due, for the arrival
-    /// `replay`. Each line is a conversation. One of several turns becomes a request for
-    /// each message of `user`, sent one after the other with the messages before it; the
-    /// answers in it are the file's, never an engine's.
+    /// `{"messages": [{"role": "user", "content": "…"}]}`, or `{"input_tokens": 500}` for
+    /// a prompt made by the model's tokenizer; each optionally with `max_tokens`, a limit
+    /// for its answers, and with `at_ms`, its due time for the arrival `replay`. Each
+    /// line is a conversation. A conversation of several turns becomes one request per
+    /// `user` message, sent one after the other with the messages before it; the answers
+    /// in it are the file's, never an engine's.
     #[schemars(length(min = 1))]
     pub path: String,
-    /// How many conversations are taken, from the first line on: all unless given. A
-    /// stage's `requests` are turns.
+    /// Number of conversations used, from the first line on. Defaults to all. A stage's
+    /// `requests` are turns.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub limit: Option<u32>,
-    /// How long a user takes between the end of an answer and the next turn of the
-    /// conversation: `0s` unless given.
+    /// Pause between the end of an answer and the next turn of the conversation. Defaults
+    /// to `0s`.
     #[serde(default = "no_time")]
     pub think: Duration,
 }
 
-/// Prompts of exact lengths, all different. Equal seeds of the schedule give equal prompts.
+/// Prompts of exact lengths, all different. Equal seeds of the schedule give equal
+/// prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Synthetic {
-    /// How many prompts are made.
+    /// Number of prompts.
     #[schemars(range(min = 1, max = 100_000))]
     pub count: u32,
-    /// The length of each prompt in tokens, its prefix included; without what a chat
-    /// template or `system` adds.
+    /// Length of each prompt in tokens, including its prefix; excluding the tokens added
+    /// by a chat template or `system`.
     pub input_tokens: Length,
-    /// The most tokens of each answer: `max_tokens` unless given. With `ignore_eos` it is
-    /// the number of them.
+    /// Maximum number of tokens per answer; with `ignore_eos`, the exact number. Defaults
+    /// to `max_tokens`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<Length>,
-    /// What prompts begin with that share it: nothing unless given.
+    /// Shared beginning of the prompts. Defaults to none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<Prefix>,
     /// A `tokenizer.json`, a folder that holds one, or a GGUF file, relative to the
-    /// pipeline file: the model's `path` unless given.
+    /// pipeline file. Defaults to the model's `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub tokenizer: Option<String>,
 }
 
-/// Beginnings that prompts share.
+/// Shared beginnings of prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Prefix {
-    /// Length of each in tokens.
+    /// Length of each prefix in tokens.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub tokens: u32,
-    /// How many different ones there are: 1 unless given. Prompts take them in turn.
+    /// Number of different prefixes, which prompts use in turn. Defaults to 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100_000))]
     pub groups: u32,
 }
 
-/// How long something is, in tokens.
+/// A length, or a distribution of lengths, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "length")]
 pub enum Length {
-    /// Always the same.
+    /// The same length for all.
     Fixed(#[schemars(description = "Number of tokens.", range(min = 1, max = 1_000_000))] u32),
-    /// Every length between two, both included, equally often.
+    /// Uniform between two bounds, both included.
     Uniform(Bounds),
-    /// Normal; what falls outside of the bounds is moved to the nearest.
+    /// Normal; lengths outside the bounds are clamped.
     Normal(Normal),
-    /// Log-normal; what falls outside of the bounds is moved to the nearest.
+    /// Log-normal; lengths outside the bounds are clamped.
     Lognormal(Lognormal),
 }
 
-/// The least and the most tokens.
+/// Minimum and maximum number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
-    /// The least.
+    /// Minimum.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min: u32,
-    /// The most.
+    /// Maximum.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max: u32,
 }
@@ -345,16 +347,16 @@ pub struct Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Normal {
-    /// The mean before it is bounded.
+    /// Mean before clamping.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub mean: f64,
-    /// The standard deviation before it is bounded.
+    /// Standard deviation before clamping.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub stddev: f64,
-    /// The least.
+    /// Minimum.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min: u32,
-    /// The most.
+    /// Maximum.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max: u32,
 }
@@ -363,21 +365,21 @@ pub struct Normal {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lognormal {
-    /// The median before it is bounded.
+    /// Median before clamping.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub median: f64,
-    /// The standard deviation of the logarithm.
+    /// Standard deviation of the logarithm.
     #[schemars(range(min = 0, max = 10))]
     pub sigma: f64,
-    /// The least.
+    /// Minimum.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min: u32,
-    /// The most.
+    /// Maximum.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max: u32,
 }
 
-/// How a prompt is sent.
+/// Request format of a prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "API")]
@@ -385,34 +387,34 @@ pub enum Api {
     /// As one user message, rendered with the model's chat template.
     #[default]
     Chat,
-    /// As it is, for the model to go on from.
+    /// Unchanged, for the model to continue.
     Completions,
 }
 
-/// How often and in which order the engines are visited.
+/// Number of cycles and order of the engines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Schedule {
-    /// The most fresh starts of every engine with every model: 1 unless given. Where
-    /// engines are compared, at most 100, and `stop` says whether fewer may do.
+    /// Maximum number of cycles: fresh starts of every engine with every model. Defaults
+    /// to 1. At most 100 in a comparison, which `stop` may end earlier.
     #[schemars(range(min = 1, max = 10_000))]
     pub cycles: u32,
-    /// When the cycles of a model end: `decided` unless given.
+    /// Condition that ends the cycles of a model. Defaults to `decided`.
     pub stop: Stop,
-    /// Whether the two engines of a cycle stay loaded side by side and take turns in the
-    /// order ABBA or BAAB: `false` unless given.
+    /// Keeps the two engines of a cycle loaded side by side, taking turns in the order
+    /// ABBA or BAAB. Defaults to `false`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub resident: bool,
-    /// With `resident`, how often each cycle goes through ABBA or BAAB: 3 unless given.
-    /// The `requests` of a `measure` are of one engine in one cycle, and are spread over
-    /// its turns, of which there are twice as many.
+    /// With `resident`, number of ABBA or BAAB blocks per cycle. Defaults to 3. The
+    /// `requests` of a `measure` are per engine and cycle, spread over the engine's
+    /// turns, two per block.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub blocks: Option<u32>,
-    /// The seed of the order: 0 unless given.
+    /// Seed of the order. Defaults to 0.
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub seed: u64,
-    /// Which engine goes first: `interleaved` unless given.
+    /// Order of the engines. Defaults to `interleaved`.
     pub order: Order,
 }
 
@@ -429,18 +431,18 @@ impl Default for Schedule {
     }
 }
 
-/// The most cycles of a comparison. Its critical values are simulated beforehand for
-/// every cycle, and twice as many cycles take four times as long.
+/// Maximum number of cycles in a comparison. Its critical values are simulated beforehand
+/// for every cycle, and twice as many cycles take four times as long.
 pub const MAX_COMPARED_CYCLES: u32 = 100;
 
 impl Schedule {
-    /// Blocks of a cycle whose engines stay loaded; `None` where each visit loads its own.
+    /// Blocks per cycle whose engines stay loaded; `None` if each visit loads its own.
     pub fn blocks(&self) -> Option<u32> {
         self.resident.then(|| self.blocks.unwrap_or(3))
     }
 }
 
-/// When the cycles of a model end.
+/// Condition that ends the cycles of a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "stop")]
@@ -448,19 +450,19 @@ pub enum Stop {
     /// As soon as every comparison of the model has a verdict.
     #[default]
     Decided,
-    /// After all cycles, whatever is known before.
+    /// After all cycles, regardless of verdicts.
     Never,
 }
 
-/// Which engine goes first in a cycle.
+/// Order of the engines within a cycle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "order")]
 pub enum Order {
-    /// A fair coin, seeded, decides for every cycle and model.
+    /// Random: a fair coin, seeded, for every cycle and model.
     #[default]
     Interleaved,
-    /// Always the order in which the engines are written.
+    /// Fixed: the order in which the engines are written.
     Sequential,
 }
 

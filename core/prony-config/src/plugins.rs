@@ -1,6 +1,6 @@
-//! What the loader needs to know about plugins.
+//! Facts about plugins needed by the loader.
 
-/// The kinds of plugins a pipeline names.
+/// Kinds of plugins in a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PluginKind {
     /// Drives an inference engine.
@@ -10,7 +10,7 @@ pub enum PluginKind {
 }
 
 impl PluginKind {
-    /// The word for it.
+    /// Name of the kind.
     pub fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
@@ -19,10 +19,10 @@ impl PluginKind {
     }
 }
 
-/// The installed plugins. Handed in by the caller and answered from what is
-/// recorded about them: loading a pipeline runs no plugin.
+/// The installed plugins. Supplied by the caller and answered from recorded facts:
+/// loading a pipeline runs no plugin.
 pub trait Plugins {
-    /// The JSON Schema of the plugin's `config`; none when there is no such plugin.
+    /// The JSON Schema of the plugin's `config`; `None` if there is no such plugin.
     fn config_schema(&self, kind: PluginKind, name: &str) -> Option<serde_json::Value>;
 
     /// The names of all plugins of a kind.

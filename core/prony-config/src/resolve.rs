@@ -1,5 +1,5 @@
-//! From checked documents, one for each matrix point, to a [`Pipeline`]. Defaults that
-//! depend on other values are filled in; nothing can fail any more.
+//! Resolves checked documents, one per matrix point, to a [`Pipeline`]. Fills in defaults
+//! that depend on other values; cannot fail.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,15 +13,16 @@ use crate::{
     Segment, Setup, Unload, Work,
 };
 
-/// The pipeline of a document as written and of its matrix points, in their order.
-/// `written` has a value for everything but the matrix, taken from the first matrix point.
+/// Makes the pipeline from a document as written and from its matrix points, in order.
+/// `written` has a value for everything but the matrix, taken from the first matrix
+/// point.
 pub(crate) fn pipeline(
     mut written: File,
     points: Vec<(Combination, File)>,
     filled: &Filled,
 ) -> Pipeline {
     fill_in(&mut written);
-    // The types write what was read, so places stay what they were.
+    // The types write what was read, so places stay the same.
     let mut resolved = serde_json::to_value(&written).unwrap_or(Value::Null);
     filled.restore(&mut resolved);
     let as_written = resolved.clone();
@@ -76,9 +77,9 @@ pub(crate) fn pipeline(
     }
 }
 
-/// Defaults that another value gives, so that the file written says them.
+/// Fills in defaults that depend on other values, so that the written file states them.
 fn fill_in(file: &mut File) {
-    // Where it is not known, `requests` must be given.
+    // If unknown, `requests` is required.
     let prompts = file.workload.prompt_count().unwrap_or(1);
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for stage in &mut file.stages {
@@ -95,7 +96,7 @@ fn fill_in(file: &mut File) {
                 ("measure", &mut stage.id)
             }
             Stage::Unload(stage) => ("unload", &mut stage.id),
-            // Given once each, so called by their kind.
+            // Occur once, so their id is their kind.
             Stage::Setup(_) | Stage::Report(_) => continue,
         };
         let same = counts.entry(kind).or_default();
@@ -115,7 +116,7 @@ fn fill_in(file: &mut File) {
     }
 }
 
-/// Adds the stages that are left out.
+/// Adds the omitted stages.
 fn spell_out_stages(file: &mut Value) {
     let Some(Value::Array(stages)) = file.get_mut("stages") else {
         return;
@@ -151,7 +152,7 @@ fn spell_out_stages(file: &mut Value) {
     if all.last().and_then(kind).as_deref() != Some("report") {
         all.push(stage("report", json!(Report::default())));
     }
-    // Those that were left out get ids of their own, as in `segments`.
+    // Omitted stages get ids of their own, as in `segments`.
     let id = |stage: &Value| {
         Some(
             stage
@@ -179,7 +180,7 @@ fn spell_out_stages(file: &mut Value) {
     *stages = all;
 }
 
-/// The first default id of a kind of stage that no stage has.
+/// The first default id of a kind that no stage uses.
 fn unused(kind: &str, used: &mut HashSet<String>) -> String {
     let mut same = 0;
     while !used.insert(default_id(kind, same)) {
@@ -188,7 +189,7 @@ fn unused(kind: &str, used: &mut HashSet<String>) -> String {
     default_id(kind, same)
 }
 
-/// An engine's options as the file says them, with its templates.
+/// An engine's options as written, with its templates.
 fn written_config(file: &Value, name: &str) -> Option<serde_json::Map<String, Value>> {
     let engines = file.get("engines").and_then(|engines| engines.get(name));
     let engine = engines.or_else(|| file.get("engine"))?;
@@ -254,7 +255,7 @@ fn reporters(report: &Report, defined: &Ordered<PluginUse>) -> Vec<Reporter> {
     report.reporters.iter().map(reporter).collect()
 }
 
-/// The stages of a turn, from each load to its unload.
+/// The stages of a visit, from each load to its unload.
 fn segments(stages: Vec<Stage>) -> Vec<Segment> {
     let ids = stages.iter().filter_map(|stage| match stage {
         Stage::Setup(stage) => stage.id.clone(),
@@ -323,7 +324,7 @@ fn in_segments(stages: Vec<Stage>) -> Vec<Segment> {
     segments
 }
 
-/// A measure stage whose defaults have been filled in.
+/// Converts a `measure` stage whose defaults have been filled in.
 fn measure(entry: MeasureEntry) -> Measure {
     Measure {
         id: entry.id.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What a schedule asks for and cannot have, and what can come of it.
+//! Checks of the schedule, and the verdicts it allows.
 
 use prony_diagnostic::Diagnostic;
 
@@ -7,15 +7,16 @@ use crate::tree::{Node, Span};
 use crate::wording::literal;
 use crate::{Arrival, Condition, MatrixPoint, Measure, Pipeline, codes};
 
-/// Two-sided error of naming a winner, over all looks and all comparisons of a run.
+/// Two-sided error of naming a winner, over all interim analyses and all comparisons of a
+/// run.
 const ALPHA: f64 = 0.04;
-/// Two-sided error of the interval for `equivalent`, over all looks.
+/// Two-sided error of the interval for `equivalent`, over all interim analyses.
 const ALPHA_EQUIVALENT: f64 = 0.1;
-/// Before this cycle there is no look.
+/// Cycle of the first interim analysis, from 1.
 const FIRST_LOOK: u32 = 6;
 
 impl Pipeline {
-    /// The first cycle after which a winner can be named, if one can.
+    /// The first cycle after which a winner can be named, from 1; `None` if none can.
     pub fn first_winner(&self) -> Option<u32> {
         let comparisons = self.comparisons();
         (comparisons > 0)
@@ -23,23 +24,24 @@ impl Pipeline {
             .flatten()
     }
 
-    /// The first cycle after which anything can be decided, if it can.
+    /// The first cycle after which anything can be decided, from 1; `None` if nothing
+    /// can.
     pub fn first_verdict(&self) -> Option<u32> {
         let equivalent = first_look(self.schedule.cycles, ALPHA_EQUIVALENT);
         equivalent.filter(|_| self.comparisons() > 0)
     }
 }
 
-/// The first look that can reject, of one after each of `cycles`, with the error `alpha`
-/// over all of them. By look `n` the error may be `alpha (n / cycles)^1.5`; that all of
-/// `n` fair coins fall alike has the probability `2^(1 - n)`.
+/// The first interim analysis that can reject, of one after each of `cycles`, with the
+/// error `alpha` over all of them. By analysis `n` the error spent may be
+/// `alpha (n / cycles)^1.5`; `n` fair coins all fall alike with probability `2^(1 - n)`.
 pub fn first_look(cycles: u32, alpha: f64) -> Option<u32> {
     let share = |n: u32| f64::from(n) / f64::from(cycles);
     let can = |n: &u32| 2_f64.powf(1.0 - f64::from(*n)) <= alpha * share(*n).powf(1.5);
     (FIRST_LOOK..=cycles).find(can)
 }
 
-/// Everything that does not go together.
+/// Finds combinations of options that conflict.
 pub(crate) fn check(pipeline: &Pipeline, root: &Node) -> Vec<Diagnostic> {
     let check = Check { pipeline, root };
     let mut out: Vec<Diagnostic> = check.too_many().into_iter().collect();

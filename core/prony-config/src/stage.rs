@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::file::MAX_PLUGINS;
 use crate::{Condition, Duration, Ordered};
 
-/// One load-to-unload, with what happens in between: the stages of one visit.
+/// The stages of one segment of a visit, from load to unload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Segment {
     /// Starts an engine with a model.
@@ -22,7 +22,7 @@ pub struct Segment {
 pub enum Work {
     /// Requests that are not measured.
     Warmup(Warmup),
-    /// Requests that are.
+    /// Requests that are measured.
     Measure(Measure),
 }
 
@@ -30,25 +30,25 @@ pub enum Work {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Setup {
-    /// The name for `stages.ID.outputs` in templates: the stage's kind unless given.
+    /// Name for `stages.ID.outputs` in templates. Defaults to the stage's kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
     pub id: Option<String>,
-    /// Whether the stage runs: `true` unless given. Usually a template.
+    /// Condition of the stage, usually a template. Defaults to `true`.
     #[serde(rename = "if", skip_serializing_if = "Condition::is_always")]
     pub condition: Condition,
     /// Steps that run first, in order.
     pub before: Vec<Step>,
-    /// Whether the load client is held against a server with a known schedule, sending as
-    /// the pipeline does where it asks most: `false` unless given. It takes some seconds; a
-    /// run whose client is not exact enough is not valid.
+    /// Checks the load client against a server with a known schedule, with the most
+    /// demanding load shapes of the pipeline. Takes some seconds; a run whose client is
+    /// not accurate enough is invalid. Defaults to `false`.
     pub selfcheck: bool,
     /// Steps that run last, in order.
     pub after: Vec<Step>,
-    /// The longest that the whole stage may take. Without it only the steps' own timeouts hold.
+    /// Timeout of the whole stage. Without it only the steps' own timeouts hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// What happens when the stage fails: `stop` unless given.
+    /// Reaction to a failure of the stage. Defaults to `stop`.
     pub on_failure: OnFailure,
 }
 
@@ -70,7 +70,7 @@ impl Default for Setup {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Load {
-    /// The name for `stages.ID.outputs` in templates: the stage's kind unless given.
+    /// Name for `stages.ID.outputs` in templates. Defaults to the stage's kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
     pub id: Option<String>,
@@ -78,9 +78,9 @@ pub struct Load {
     pub before: Vec<Step>,
     /// Steps that run once the engine is ready, in order.
     pub after: Vec<Step>,
-    /// The longest that starting may take: `10m` unless given.
+    /// Timeout of the start. Defaults to `10m`.
     pub timeout: Duration,
-    /// What happens when the stage fails: `skip_model` unless given.
+    /// Reaction to a failure of the stage. Defaults to `skip_model`.
     pub on_failure: OnFailure,
 }
 
@@ -100,24 +100,24 @@ impl Default for Load {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Warmup {
-    /// The name for `stages.ID.outputs` in templates: the stage's kind unless given.
+    /// Name for `stages.ID.outputs` in templates. Defaults to the stage's kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
     pub id: Option<String>,
-    /// Whether the stage runs: `true` unless given. Usually a template.
+    /// Condition of the stage, usually a template. Defaults to `true`.
     #[serde(rename = "if", skip_serializing_if = "Condition::is_always")]
     pub condition: Condition,
     /// Steps that run before the first request, in order.
     pub before: Vec<Step>,
     /// Steps that run after the last request, in order.
     pub after: Vec<Step>,
-    /// Number of requests, one after the other: 3 unless given. 0 means no warm-up.
+    /// Number of requests, one after the other. Defaults to 3. 0 means no warm-up.
     #[schemars(range(max = 1_000_000))]
     pub requests: u32,
-    /// The longest that the whole stage may take. Without it only the requests' own timeouts hold.
+    /// Timeout of the whole stage. Without it only the requests' own timeouts hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// What happens when the stage fails: `skip_model` unless given.
+    /// Reaction to a failure of the stage. Defaults to `skip_model`.
     pub on_failure: OnFailure,
 }
 
@@ -138,9 +138,9 @@ impl Default for Warmup {
 /// Sends the requests that are measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measure {
-    /// Its name in records and reports; unique in the pipeline.
+    /// Name in records and reports; unique in the pipeline.
     pub id: String,
-    /// Whether it runs.
+    /// Condition of the stage.
     pub condition: Condition,
     /// Steps that run before the first request, in order.
     pub before: Vec<Step>,
@@ -148,26 +148,25 @@ pub struct Measure {
     pub after: Vec<Step>,
     /// Number of requests.
     pub requests: u32,
-    /// When requests are sent.
+    /// Arrival process of the requests.
     pub arrival: Arrival,
     /// Threads of the load client; `None`: as many as the load needs.
     pub shards: Option<u32>,
-    /// No request is sent later than this after the first.
+    /// Time after the first request beyond which none is sent.
     pub duration: Option<Duration>,
-    /// Whether engines may answer from their prefix caches; `None` if the pipeline does not
-    /// say.
+    /// Expected state of the engines' prefix caches; `None` if unstated.
     pub cache: Option<Cache>,
-    /// The longest that the whole stage may take.
+    /// Timeout of the whole stage.
     pub timeout: Option<Duration>,
-    /// What happens when the stage fails.
+    /// Reaction to a failure of the stage.
     pub on_failure: OnFailure,
 }
 
-/// Stops the engine and frees what it held. Runs even when an earlier stage failed.
+/// Stops the engine and frees its resources. Runs even if an earlier stage failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Unload {
-    /// The name for `stages.ID.outputs` in templates: the stage's kind unless given.
+    /// Name for `stages.ID.outputs` in templates. Defaults to the stage's kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), length(max = 64), extend("x-literal" = true))]
     pub id: Option<String>,
@@ -175,9 +174,9 @@ pub struct Unload {
     pub before: Vec<Step>,
     /// Steps that run once the engine has stopped, in order.
     pub after: Vec<Step>,
-    /// The longest that a polite stop may take before the engine is killed: `30s` unless given.
+    /// Time allowed for a graceful stop before the engine is killed. Defaults to `30s`.
     pub timeout: Duration,
-    /// What happens when the stage fails: `continue` unless given.
+    /// Reaction to a failure of the stage. Defaults to `continue`.
     pub on_failure: OnFailure,
 }
 
@@ -197,11 +196,11 @@ impl Default for Unload {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Report {
-    /// What writes the results: names from `reporters`, or reporter plugins.
-    /// `[console, markdown, json]` unless given.
+    /// Names from `reporters`, or reporter plugins. Defaults to
+    /// `[console, markdown, json]`.
     #[schemars(length(min = 1, max = MAX_PLUGINS))]
     pub reporters: Vec<String>,
-    /// What happens when a reporter fails: `continue` with the next one unless given.
+    /// Reaction to a failure of a reporter. Defaults to `continue`, with the next one.
     pub on_failure: OnFailure,
 }
 
@@ -214,12 +213,12 @@ impl Default for Report {
     }
 }
 
-/// What happens to the run when a stage fails.
+/// Reaction of the run to a failure of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "failure policy")]
 pub enum OnFailure {
-    /// The run ends; engines are still unloaded and results so far reported.
+    /// The run ends; engines are still unloaded and the results so far reported.
     Stop,
     /// The engine is unloaded and not tried with this model again. The run goes on.
     SkipModel,
@@ -227,25 +226,25 @@ pub enum OnFailure {
     Continue,
 }
 
-/// The state of an engine's prefix cache that a measurement is of.
+/// State of an engine's prefix cache during a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "state of the prefix cache")]
 pub enum Cache {
-    /// Every prompt is computed: nothing that the pipeline sends is answered from a cache.
+    /// Every prompt is computed: no request of the pipeline is answered from a cache.
     Cold,
-    /// A prompt that was sent before is answered from the cache.
+    /// A prompt sent before is answered from the cache.
     Warm,
 }
 
-/// When requests are sent. Of a conversation of several turns that is its first; the others
-/// follow, each when the one before has been answered. So where a dataset has such
-/// conversations, rates and numbers in flight are of conversations.
+/// Arrival process of requests. In a conversation of several turns it times the first
+/// turn; each other turn follows when the one before has been answered. For a dataset of
+/// such conversations, rates and numbers in flight therefore count conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "arrival process")]
 pub enum Arrival {
-    /// Closed loop: so many requests are in flight; the next is sent when one ends.
+    /// Closed loop: a fixed number of requests in flight; the next is sent when one ends.
     Concurrency(
         #[schemars(
             description = "Number of requests in flight.",
@@ -253,16 +252,15 @@ pub enum Arrival {
         )]
         u32,
     ),
-    /// Closed loop whose lanes begin one after the other.
+    /// Closed loop whose slots start one after the other.
     Ramp(Ramp),
     /// Open loop with equal gaps.
     Constant(Rate),
-    /// Open loop with exponential gaps: requests come as from many users who know
-    /// nothing of each other.
+    /// Open loop with exponential gaps: requests as from many independent users.
     Poisson(Rate),
-    /// Open loop with gamma distributed gaps: in bursts, or more regular than `poisson`.
+    /// Open loop with gamma-distributed gaps: burstier or more regular than `poisson`.
     Gamma(Bursts),
-    /// Open loop at the times that the lines of the workload's `dataset` state in `at_ms`.
+    /// Open loop at the times in `at_ms` of the lines of the workload's `dataset`.
     Replay(Replay),
 }
 
@@ -273,7 +271,7 @@ impl Default for Arrival {
 }
 
 impl Arrival {
-    /// The most requests in flight.
+    /// Maximum number of requests in flight.
     pub fn most_in_flight(self) -> u32 {
         match self {
             Self::Concurrency(concurrency) | Self::Ramp(Ramp { concurrency, .. }) => concurrency,
@@ -284,12 +282,12 @@ impl Arrival {
         }
     }
 
-    /// Whether requests are sent without waiting for others to end.
+    /// Returns `true` if requests are sent without waiting for others to end.
     pub fn is_open(self) -> bool {
         !matches!(self, Self::Concurrency(_) | Self::Ramp(_))
     }
 
-    /// Requests per second of an open loop, if the pipeline says so.
+    /// Requests per second of an open loop, if the pipeline states it.
     pub fn rate(self) -> Option<f64> {
         match self {
             Self::Concurrency(_) | Self::Ramp(_) | Self::Replay(_) => None,
@@ -300,14 +298,14 @@ impl Arrival {
     }
 }
 
-/// A closed loop that does not begin all at once.
+/// A closed loop with a staggered start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ramp {
     /// Number of requests in flight.
     #[schemars(range(min = 1, max = 65_536))]
     pub concurrency: u32,
-    /// Over how long the first ones are sent, so that they do not stay in step.
+    /// Time over which the first requests are spread, so that they do not stay in step.
     pub over: Duration,
 }
 
@@ -315,11 +313,11 @@ pub struct Ramp {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
-    /// Requests per second, in the mean.
+    /// Mean number of requests per second.
     #[schemars(range(min = 0.001, max = 1_000_000))]
     pub rate: f64,
-    /// The most requests in flight: 1024 unless given. What is due beyond waits, and its
-    /// latency counts from when it was due.
+    /// Maximum number of requests in flight. Defaults to 1024. Further requests wait, and
+    /// their latency counts from when they were due.
     #[serde(default = "max_in_flight")]
     #[schemars(range(min = 2, max = 65_536))]
     pub max_in_flight: u32,
@@ -329,30 +327,30 @@ pub struct Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bursts {
-    /// Requests per second, in the mean.
+    /// Mean number of requests per second.
     #[schemars(range(min = 0.001, max = 1_000_000))]
     pub rate: f64,
-    /// The shape of the gaps' gamma distribution: below 1 requests come in bursts, 1 is
+    /// Shape of the gaps' gamma distribution: below 1 requests come in bursts, 1 is
     /// `poisson`, above 1 they become regular.
     #[schemars(range(min = 0.01, max = 1000))]
     pub burstiness: f64,
-    /// The most requests in flight: 1024 unless given. What is due beyond waits, and its
-    /// latency counts from when it was due.
+    /// Maximum number of requests in flight. Defaults to 1024. Further requests wait, and
+    /// their latency counts from when they were due.
     #[serde(default = "max_in_flight")]
     #[schemars(range(min = 2, max = 65_536))]
     pub max_in_flight: u32,
 }
 
-/// An open loop whose times were recorded.
+/// An open loop with recorded times.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
-    /// How many times as fast as recorded: 1 unless given.
+    /// Speed relative to the recording. Defaults to 1.
     #[serde(default = "as_recorded")]
     #[schemars(range(min = 0.001, max = 1000))]
     pub speed: f64,
-    /// The most requests in flight: 1024 unless given. What is due beyond waits, and its
-    /// latency counts from when it was due.
+    /// Maximum number of requests in flight. Defaults to 1024. Further requests wait, and
+    /// their latency counts from when they were due.
     #[serde(default = "max_in_flight")]
     #[schemars(range(min = 2, max = 65_536))]
     pub max_in_flight: u32,
@@ -363,7 +361,7 @@ fn as_recorded() -> f64 {
 }
 
 impl Replay {
-    /// Whether it goes neither faster nor slower.
+    /// Returns `true` if the speed is 1.
     pub fn is_as_recorded(self) -> bool {
         (self.speed - as_recorded()).abs() < f64::EPSILON
     }
@@ -373,35 +371,35 @@ fn max_in_flight() -> u32 {
     1024
 }
 
-/// A command of the user's, run by the shell in the folder of the pipeline file.
+/// A user's command, run by the shell in the folder of the pipeline file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// The shell text. A status other than 0 is a failure.
+    /// Shell text. A status other than 0 is a failure.
     #[schemars(length(min = 1))]
     pub run: String,
-    /// What to call the step in output. Without it the shell text is shown.
+    /// Name of the step in output. Defaults to the shell text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The longest that the step may take: `10m` unless given.
+    /// Timeout of the step. Defaults to `10m`.
     #[serde(default = "step_timeout")]
     pub timeout: Duration,
-    /// How many more times the step is tried when it fails: 0 unless given. Each time it
-    /// has all of its `timeout`; what an attempt gave that failed is dropped.
+    /// Number of retries if the step fails. Defaults to 0. Each attempt has the full
+    /// `timeout`; outputs of failed attempts are dropped.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(max = 100))]
     pub retry: u32,
     /// Environment variables to set for the step.
     #[serde(default)]
     pub env: Ordered<String>,
-    /// A path that the step makes; the step is skipped when it exists.
+    /// A path that the step makes; the step is skipped if it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creates: Option<String>,
-    /// Whether the step runs: `true` unless given. Usually a template.
+    /// Condition of the step, usually a template. Defaults to `true`.
     #[serde(default, rename = "if", skip_serializing_if = "Condition::is_always")]
     pub condition: Condition,
-    /// Names of values that the step gives by appending lines `NAME=VALUE` to the
-    /// file `$PRONY_OUTPUT`; templates have them as `stages.ID.outputs.NAME`.
+    /// Names of values that the step outputs by appending lines `NAME=VALUE` to the file
+    /// `$PRONY_OUTPUT`; available in templates as `stages.ID.outputs.NAME`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(regex(pattern = "^[a-z][a-z0-9_]*$")), extend("x-literal" = true, "uniqueItems" = true), length(max = 64))]
     pub outputs: Vec<String>,

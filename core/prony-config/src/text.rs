@@ -1,5 +1,5 @@
-//! All texts of one load in one space of offsets, as a compiler's source map:
-//! a span of the tree means a place in one of several files.
+//! All texts of one load in one space of offsets, like a compiler's source map: a span of
+//! the tree identifies a place in one of several files.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use prony_diagnostic::{Diagnostic, Label, Source};
 
 use crate::tree::{Kind, Node, Span};
 
-/// The texts one after the other.
+/// The texts, concatenated.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
     all: String,
@@ -19,31 +19,31 @@ impl Texts {
     pub(crate) fn add(&mut self, name: &str, text: &str) -> usize {
         let start = self.all.len();
         self.all.push_str(text);
-        // Keeps an empty range at the end of one text out of the next one.
+        // Keeps an empty range at the end of one text out of the next.
         self.all.push('\n');
         self.sources
             .push((start, Arc::new(Source::new(name, text))));
         start
     }
 
-    /// The text of a span; nothing when it is not one of these texts'.
+    /// The text of a span; empty if it is out of range.
     pub(crate) fn get(&self, span: &Span) -> &str {
         self.all.get(span.clone()).unwrap_or_default()
     }
 
-    /// The names and texts in the order they were added.
+    /// The names and texts, in the order they were added.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
         self.sources.iter().map(|(_, source)| source)
     }
 
-    /// The source that an offset lies in, and where that source starts.
+    /// The source that contains an offset, and the start of that source.
     fn source(&self, offset: usize) -> Option<(usize, &Arc<Source>)> {
         let after = self.sources.partition_point(|(start, _)| *start <= offset);
         let (start, source) = self.sources.get(after.checked_sub(1)?)?;
         Some((*start, source))
     }
 
-    /// Turns the spans of a diagnostic into places of their files, each on one line.
+    /// Makes the spans of a diagnostic relative to their files, each on one line.
     pub(crate) fn place(&self, diagnostic: &mut Diagnostic) {
         let main = match &diagnostic.primary {
             Some(label) => self.source(label.span.start),
@@ -68,7 +68,8 @@ impl Texts {
         }
     }
 
-    /// Makes a span relative to its source, which is returned unless it is the main one.
+    /// Makes a span relative to its source. Returns the source, unless it is the main
+    /// one.
     fn relative(&self, span: &mut Span, main: Option<&Arc<Source>>) -> Option<Arc<Source>> {
         let (start, source) = self.source(span.start)?;
         *span = span.start - start..span.end.saturating_sub(start).min(source.text.len());

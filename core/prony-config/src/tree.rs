@@ -1,4 +1,4 @@
-//! A YAML document as a tree in which every key and value knows its place.
+//! A YAML document as a tree that records the place of every key and value.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use serde_json::{Number, Value};
 /// A byte range of the text.
 pub type Span = Range<usize>;
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// The value.
@@ -55,13 +55,13 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub(crate) struct Found<'a> {
     pub key: Option<&'a Entry>,
-    /// The key of the list that it is an item of.
+    /// The key of the list, for an item of one.
     pub item_of: Option<&'a Entry>,
     pub node: &'a Node,
 }
 
 impl Node {
-    /// The entries of a mapping; none of anything else.
+    /// The entries of a mapping; empty for anything else.
     pub fn entries(&self) -> &[Entry] {
         match &self.kind {
             Kind::Map(entries) => entries,
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    /// The items of a list; none of anything else.
+    /// The items of a list; empty for anything else.
     pub fn items(&self) -> &[Node] {
         match &self.kind {
             Kind::List(items) => items,
@@ -87,7 +87,7 @@ impl Node {
         self.entry(key).map(|entry| entry.value.span.clone())
     }
 
-    /// A value without places of its own: it stands where the whole of it does.
+    /// A value without places of its own: every part gets the given span.
     pub(crate) fn from_json(value: &Value, span: &Span) -> Self {
         let below = |value: &Value| Self::from_json(value, span);
         let kind = match value {
@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    /// The node at a JSON pointer, or the deepest one on the way that exists.
+    /// The node at a JSON pointer, or its deepest existing ancestor.
     pub(crate) fn at(&self, pointer: &str) -> Found<'_> {
         let mut found = Found::root(self);
         for segment in pointer.split('/').skip(1) {
@@ -182,7 +182,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Where to point when the thing as a whole is meant: its key if it has one.
+    /// The place of the thing as a whole: its key if it has one.
     pub(crate) fn name_span(&self) -> Span {
         self.key
             .map_or_else(|| self.node.span.clone(), |entry| entry.key_span.clone())

@@ -1,13 +1,13 @@
-//! How values and names are put into messages.
+//! Formatting of values and names in messages.
 
 use crate::tree::{Kind, Node};
 
-/// The most alternatives that a message lists.
+/// Maximum number of alternatives listed in a message.
 const LISTED: usize = 8;
-/// The longest text that a message quotes, in characters.
+/// Maximum length of a quoted text, in characters.
 const QUOTED: usize = 60;
 
-/// A text in backticks, on one line, not longer than a message bears.
+/// A text in backticks, on one line, shortened to fit a message.
 pub fn literal(text: &str) -> String {
     let mut out = String::from("`");
     for (count, c) in text.chars().enumerate() {
@@ -25,7 +25,7 @@ pub fn literal(text: &str) -> String {
     out
 }
 
-/// A text as YAML has it in quotes, which stands for itself wherever it is put.
+/// A text in YAML quotes, valid wherever it is put.
 pub(crate) fn quoted(text: &str) -> String {
     if text.contains(|c: char| c.is_control()) {
         serde_json::Value::from(text).to_string()
@@ -36,7 +36,7 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// Names, nearest to a word first.
+/// Sorts names by their distance to a word, nearest first.
 pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut ranked: Vec<_> = names
         .into_iter()
@@ -46,12 +46,12 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<
     ranked.into_iter().map(|(_, name)| name).collect()
 }
 
-/// The name that was probably meant: the same in another case, one that starts
-/// with the word, or one that differs in a few letters.
+/// The name that was probably meant: the same in another case, one that starts with the
+/// word, or one that differs in a few letters.
 pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// A shorter word starts too much.
+    /// Minimum prefix length: shorter words match too much.
     const MIN_PREFIX: usize = 3;
-    // The word itself is no help where it is wrong.
+    // The word itself is no help if it is wrong there.
     let names: Vec<&str> = names.into_iter().filter(|name| *name != word).collect();
     let lower = shorten(word).to_lowercase();
     if let Some(name) = names
@@ -64,7 +64,7 @@ pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
     let name = nearest(&lower, names.iter().copied()).into_iter().next()?;
     let distance = strsim::damerau_levenshtein(&lower, name);
     let mut longer = names.iter().copied().filter(|name| {
-        // One more part of a path is another name.
+        // A path with one more part is another name.
         let rest = name.strip_prefix(&*lower);
         rest.is_some_and(|rest| !rest.contains('.'))
     });
@@ -75,18 +75,18 @@ pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
         return Some(only);
     }
     let length = name.chars().count();
-    // One of two letters is no slip: `if` is not meant to be `id`.
+    // A two-letter word is no slip: `if` is not meant to be `id`.
     let is_word = length.max(lower.chars().count()) > 2;
     let is_slip = is_word && distance <= 1 + length / 4 && distance < length;
     is_slip.then_some(name)
 }
 
-/// Distances cost the product of both lengths.
+/// Bounds the cost, which is the product of both lengths.
 fn shorten(word: &str) -> String {
     word.chars().take(QUOTED).collect()
 }
 
-/// Names in backticks with commas, the rest as a number.
+/// Names in backticks with commas, the excess as a number.
 pub fn list(names: &[&str]) -> String {
     let shown: Vec<_> = names
         .iter()
@@ -100,7 +100,7 @@ pub fn list(names: &[&str]) -> String {
     }
 }
 
-/// What a value is, with the value where it is short.
+/// The type of a value, with the value if it is short.
 pub fn found(node: &Node) -> String {
     match &node.kind {
         Kind::Null => "nothing".into(),

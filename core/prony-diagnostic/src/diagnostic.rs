@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::Source;
 
-/// How bad it is.
+/// Severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The file can be used, but the user should know.
@@ -15,7 +15,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The word shown for it.
+    /// Name in output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Warning => "warning",
@@ -24,19 +24,19 @@ impl Severity {
     }
 }
 
-/// A byte range of a source and what is to be said about it.
+/// A byte range of a source, with a text about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// The file pointed into, if it is another than the diagnostic's.
+    /// The file of the range, if other than the diagnostic's.
     pub source: Option<Arc<Source>>,
-    /// The bytes meant.
+    /// The byte range.
     pub span: Range<usize>,
-    /// What is the matter here; may be empty.
+    /// Description of the problem here; may be empty.
     pub text: String,
 }
 
 impl Label {
-    /// The file it points into: its own, else that of its diagnostic.
+    /// The file of the label: its own, else that of its diagnostic.
     pub fn source_in<'a>(&'a self, diagnostic: &'a Diagnostic) -> Option<&'a Arc<Source>> {
         self.source.as_ref().or(diagnostic.source.as_ref())
     }
@@ -45,40 +45,40 @@ impl Label {
 /// An edit that solves the problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suggestion {
-    /// The file to edit, if it is another than the diagnostic's.
+    /// The file to edit, if other than the diagnostic's.
     pub source: Option<Arc<Source>>,
-    /// What the edit does, for example `a key with a similar name exists`.
+    /// Description of the edit, for example `a key with a similar name exists`.
     pub message: String,
-    /// The bytes to replace.
+    /// The byte range to replace.
     pub span: Range<usize>,
-    /// The text to put there.
+    /// The replacement.
     pub replacement: String,
 }
 
 impl Suggestion {
-    /// The file it edits: its own, else that of its diagnostic.
+    /// The file to edit: its own, else that of its diagnostic.
     pub fn source_in<'a>(&'a self, diagnostic: &'a Diagnostic) -> Option<&'a Arc<Source>> {
         self.source.as_ref().or(diagnostic.source.as_ref())
     }
 
-    /// The same for where an edit cannot be shown.
+    /// The suggestion in words, where an edit cannot be shown.
     pub fn in_words(&self) -> String {
         format!("{}: `{}`", self.message, self.replacement)
     }
 }
 
-/// One thing to tell the user.
+/// One message to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// A stable code such as `P0101`.
     pub code: &'static str,
     /// Error or warning.
     pub severity: Severity,
-    /// What is wrong, on its own.
+    /// Description of the problem, readable on its own.
     pub message: String,
-    /// The file it is about, if it is about one.
+    /// The file concerned, if any.
     pub source: Option<Arc<Source>>,
-    /// Where it is wrong; none when no place in the file is to blame.
+    /// Place of the problem; `None` if no place in the file is to blame.
     pub primary: Option<Label>,
     /// Other places that explain it.
     pub secondary: Vec<Label>,
@@ -122,7 +122,7 @@ impl Diagnostic {
         self
     }
 
-    /// Points at the place that is wrong, in the diagnostic's file.
+    /// Points at the place of the problem, in the diagnostic's file.
     #[must_use]
     pub fn at(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
         self.primary = Some(Label {
@@ -175,7 +175,7 @@ impl Diagnostic {
         self
     }
 
-    /// Whether it is an error.
+    /// Returns `true` for an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

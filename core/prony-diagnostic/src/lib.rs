@@ -1,11 +1,11 @@
-//! What prony tells a user about a file, as data, and how that is shown.
+//! Messages to a user about a file, as data, and their rendering.
 //!
-//! A [`Diagnostic`] is built where a problem is found and rendered where it is
-//! shown. Renderers return text; printing is the command line's business.
+//! A [`Diagnostic`] is built where a problem is found and rendered where it is shown.
+//! Renderers return text; printing is the command line's business.
 //!
-//! Wording, for everyone who writes one: lower case, no full stop, backticks
-//! around literals. The message stands on its own; the label says what is
-//! wrong *here*; a note is a fact; a help is an action.
+//! Wording rules: lower case, no full stop, backticks around literals. The message stands
+//! on its own; the label says what is wrong *here*; a note is a fact; a help is an
+//! action.
 
 mod diagnostic;
 mod render;

@@ -1,8 +1,8 @@
-//! The text a diagnostic points into.
+//! The text that a diagnostic points into.
 
 use std::ops::Range;
 
-/// A file as it was read: the name to show for it and its text.
+/// A file as read: display name and text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The path or name shown to the user.
@@ -29,7 +29,7 @@ impl Source {
         }
     }
 
-    /// The line and column of a byte offset. An offset past the end means the end.
+    /// The line and column of a byte offset; an offset past the end counts as the end.
     pub fn place(&self, offset: usize) -> Place {
         let before = &self.text[..self.boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

@@ -1,4 +1,4 @@
-//! Where a run's files are.
+//! The folder of a run and the files in it.
 
 use crate::journal::{self, Event};
 use crate::{Error, Result};
@@ -41,26 +41,25 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Lets `latest` beside the folder point to it: the run has come to its end and is
-    /// reported.
+    /// Points `latest`, beside the folder, to it: the run has ended and is reported.
     pub fn make_latest(&self) -> Result<()> {
         let results = self.path.parent().unwrap_or(Path::new("."));
         point_latest(results, &self.id())
     }
 
-    /// An existing run's folder.
+    /// The folder of an existing run.
     pub fn open(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
         }
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its name.
+    /// Name of the folder.
     pub fn id(&self) -> String {
         self.path
             .file_name()
@@ -69,27 +68,27 @@ impl RunFolder {
             .into_owned()
     }
 
-    /// The journal.
+    /// Path of the journal.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")
     }
 
-    /// The pipeline with every default spelled out.
+    /// Path of the pipeline with every default spelled out.
     pub fn pipeline(&self) -> PathBuf {
         self.path.join("pipeline.yaml")
     }
 
-    /// What engines and steps printed.
+    /// Path of the output of engines and steps.
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
     }
 }
 
-/// Replaces `latest` so that it always points to a run.
+/// Replaces `latest` atomically, so that it always points to a run.
 fn point_latest(results: &Path, id: &str) -> Result<()> {
     let latest = results.join("latest");
     let new = results.join(format!(".latest-{}", std::process::id()));
-    // A left-over of a killed process.
+    // Left over from a killed process.
     let _ = std::fs::remove_file(&new);
     std::os::unix::fs::symlink(id, &new).map_err(Error::io(&new))?;
     std::fs::rename(&new, &latest).map_err(Error::io(latest))
@@ -109,7 +108,7 @@ pub fn runs(results: &Path) -> Vec<RunFolder> {
     runs
 }
 
-/// The run that a user names: a folder, its journal or result, or a name below
+/// Finds the run named by a user: a folder, its journal or result, or a name below
 /// `results` (`latest`, …).
 pub fn find_run(results: &Path, name: &str) -> Result<RunFolder> {
     let named = Path::new(name);
@@ -126,7 +125,7 @@ pub fn find_run(results: &Path, name: &str) -> Result<RunFolder> {
             return Ok(folder);
         }
     }
-    // No run has ended yet, but one may have died or be going on.
+    // No run has ended yet, but one may have died or be in progress.
     if let ("latest", Some(newest)) = (name, runs(results).pop()) {
         return Ok(newest);
     }
@@ -137,11 +136,11 @@ pub fn find_run(results: &Path, name: &str) -> Result<RunFolder> {
     })
 }
 
-/// The most runs that are offered in place of one that is not there.
+/// Maximum number of runs suggested in place of a missing one.
 const OFFERED: usize = 3;
 
-/// The runs that may be meant by a name: those that contain it, the newest first, or those
-/// that differ least.
+/// The runs that may be meant by a name: those that contain it, newest first, or else the
+/// most similar.
 fn similar(results: &Path, name: &str) -> Vec<String> {
     let ids: Vec<String> = runs(results).iter().map(RunFolder::id).collect();
     let containing = ids.iter().rev().filter(|id| id.contains(name));
@@ -155,7 +154,7 @@ fn similar(results: &Path, name: &str) -> Vec<String> {
     offered
 }
 
-/// Names for the end of a message.
+/// Formats names for the end of a message.
 pub(crate) fn named(similar: &[String]) -> String {
     let names: Vec<String> = similar.iter().map(|name| format!("`{name}`")).collect();
     if names.is_empty() {
@@ -165,18 +164,18 @@ pub(crate) fn named(similar: &[String]) -> String {
     }
 }
 
-/// The run that is meant when none is named.
+/// The run used if none is named.
 #[derive(Debug)]
 pub struct Newest {
     /// The newest run that is over.
     pub folder: RunFolder,
-    /// The run that `latest` points to, if it is another one: the newest has died.
+    /// The run that `latest` points to, if it is another one: the newest died.
     pub latest: Option<RunFolder>,
-    /// Newer runs that are still going on.
+    /// Newer runs still in progress.
     pub running: Vec<RunFolder>,
 }
 
-/// The newest run below `results` that is over, whether it came to its end or died.
+/// The newest run below `results` that is over, whether it ended or died.
 pub fn newest_run(results: &Path) -> Result<Newest> {
     let mut newest = Newest {
         folder: find_run(results, "latest")?,
@@ -188,11 +187,12 @@ pub fn newest_run(results: &Path) -> Result<Newest> {
     for run in later.take_while(|run| run.id() > latest) {
         // In this order: a run that ends in between has a last line.
         let running = journal::is_running(&run.journal());
-        // One that died before its first line has nothing to report.
+        // A run that died before its first line has nothing to report.
         let Ok(journal) = journal::read(&run.journal()) else {
             continue;
         };
-        // One with an end began later and ended before the one that `latest` points to.
+        // A run with an end, newer than `latest`, ended before the one that `latest`
+        // points to.
         if matches!(journal.events.last(), Some(Event::Finished { .. })) {
             continue;
         }

@@ -1,8 +1,9 @@
-//! The comparisons of a run while it goes on: a look after each cycle, by which a model
-//! is decided early, goes on, or gets a replacement cycle for one in which something failed.
+//! The comparisons of a run in progress: an interim analysis after each cycle, by which a
+//! model is decided early, continues, or gets a replacement cycle for one in which
+//! something failed.
 //!
 //! The numbers are those of [`ratios`] and the rule is the one in the journal's first
-//! line, so a report from the journal says what was seen here.
+//! line, so a report from the journal shows the same decisions.
 
 use crate::journal::{Event, Family, Subject};
 use crate::result::{arm, design};
@@ -16,22 +17,22 @@ use prony_plan::{Plan, Segment, Visit};
 use prony_record::Phase;
 use std::collections::HashSet;
 
-/// Looks at the comparisons of one model after the other.
+/// Interim analyses of the comparisons, one model after the other.
 #[derive(Debug)]
 pub struct InterimAnalyses<'a> {
     plan: &'a Plan,
     subject: Subject,
     stop: Stop,
     family: Family,
-    /// `None` where no look can decide anything.
+    /// `None` if no analysis can decide anything.
     holm: Option<Holm>,
-    /// The cycles' numbers of the comparisons of earlier models.
+    /// Log ratios per cycle of the comparisons of earlier models.
     earlier: Vec<Vec<f64>>,
-    /// Those of the current model's, as of the last look.
+    /// Comparisons of the current model, as of the last analysis.
     current: Vec<Compared>,
-    /// What happened to the current model.
+    /// Events of the current model.
     events: Vec<Event>,
-    /// How long its cycles took.
+    /// Duration of its cycles, in seconds.
     seconds: Vec<f64>,
     piloted: bool,
 }
@@ -54,7 +55,8 @@ impl Compared {
 }
 
 impl<'a> InterimAnalyses<'a> {
-    /// Looks up or simulates the critical values: up to seconds, so not between cycles.
+    /// Looks up or simulates the critical values. Takes up to seconds, so not between
+    /// cycles.
     pub fn new(plan: &'a Plan, subject: &Subject, stop: Stop) -> Option<Self> {
         let family = subject.judged_by?;
         let possible = family.rule.max_cycles >= PILOT_CYCLES;
@@ -76,7 +78,7 @@ impl<'a> InterimAnalyses<'a> {
         })
     }
 
-    /// Another model begins.
+    /// Starts another model.
     pub fn begin(&mut self) {
         let over = std::mem::take(&mut self.current);
         self.earlier.extend(over.into_iter().map(|it| it.numbers));
@@ -85,7 +87,7 @@ impl<'a> InterimAnalyses<'a> {
         self.piloted = false;
     }
 
-    /// Keeps what a look rests on.
+    /// Keeps the events that an analysis needs.
     pub fn see(&mut self, event: &Event) {
         if self.holm.is_none() {
             return;
@@ -93,7 +95,7 @@ impl<'a> InterimAnalyses<'a> {
         match event {
             Event::Request(record) if record.id.phase == Phase::Measure => {
                 let mut record = record.clone();
-                // A look needs the counts and the times of the whole.
+                // An analysis needs only counts and total times.
                 record.text = String::new();
                 record.arrivals = Vec::new();
                 self.events.push(Event::Request(record));
@@ -106,7 +108,8 @@ impl<'a> InterimAnalyses<'a> {
         }
     }
 
-    /// Looks after a cycle that took so many seconds; what there is to tell.
+    /// Analyses the comparisons after a cycle of `seconds`. Returns the events to
+    /// journal.
     pub fn analyse(&mut self, of: &Visit, seconds: f64) -> Vec<Event> {
         self.seconds.push(seconds);
         let Some(holm) = &self.holm else {
@@ -140,14 +143,14 @@ impl<'a> InterimAnalyses<'a> {
         events
     }
 
-    /// Whether the model needs no other cycle.
+    /// Returns `true` if the model needs no further cycle.
     pub fn is_settled(&self) -> bool {
         let decided = self.stop == Stop::Decided && self.current.iter().all(Compared::is_decided);
         decided && !self.current.is_empty()
     }
 
-    /// Whether a replacement cycle is to take the place of one in which something failed, when
-    /// `spent` have already.
+    /// Returns `true` if a replacement cycle is needed for a failed one, when `spent`
+    /// have been used.
     pub fn wants_replacement(&self, spent: usize) -> bool {
         let wants = |it: &Compared| {
             let is_open = self.stop == Stop::Never || !it.is_decided();
@@ -156,8 +159,8 @@ impl<'a> InterimAnalyses<'a> {
         self.current.iter().any(wants)
     }
 
-    /// The comparisons of a model that can be had: not those with an engine that is out,
-    /// or that the stage's `if` leaves out.
+    /// The feasible comparisons of a model: not those with an engine that is out, or
+    /// skipped by the stage's `if`.
     fn numbers(&self, of: &Visit) -> Vec<Compared> {
         let samples = Samples::new(self.plan, &self.events);
         let out = self.events.iter().filter_map(|event| match event {
@@ -221,8 +224,8 @@ impl<'a> InterimAnalyses<'a> {
         })
     }
 
-    /// Once, when the first cycles are there: what the comparison that scatters most will
-    /// take.
+    /// Estimates once, after the first cycles, what the comparison with the largest
+    /// scatter will take.
     fn pilot(&mut self, of: &Visit) -> Option<Event> {
         let rule = self.family.rule;
         let open: Vec<&Compared> = self.current.iter().filter(|it| !it.is_decided()).collect();

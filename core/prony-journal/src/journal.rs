@@ -1,7 +1,7 @@
-//! The journal: what happened, one event a line, appended and never changed.
+//! The journal: the events of a run, one a line, appended and never changed.
 //!
-//! A line is handed to the system in one write before the run goes on, so a run
-//! that dies loses at most the request in flight.
+//! A line is handed to the system in one write before the run continues, so a run that
+//! dies loses at most the request in flight.
 
 use crate::noise::KnownNoise;
 use crate::{Error, Result};
@@ -23,100 +23,101 @@ use std::path::{Path, PathBuf};
 /// Value of [`Started::schema`].
 pub const SCHEMA: &str = "prony-journal/1";
 
-/// Something that happened. All times are nanoseconds since the run's origin.
+/// An event. All times are nanoseconds since the run's origin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// First line.
     Started(Box<Started>),
-    /// A model is there, and is the one that the pipeline means.
+    /// A model is available, and its digest is the one in the pipeline.
     Model {
-        /// Point of the matrix; absent without a matrix.
+        /// Matrix point; absent without a matrix.
         #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
         point: Option<String>,
         /// Model id.
         model: String,
         /// Its file or folder.
         path: String,
-        /// Digest of the file, if the pipeline states one.
+        /// SHA-256 of the file, if the pipeline states one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<String>,
     },
-    /// An image that requests carry was read.
+    /// An image for requests was read.
     Image {
         /// The file, as the pipeline names it.
         path: String,
-        /// Its digest.
+        /// SHA-256 of the file.
         sha256: String,
     },
-    /// What is sent to all engines is made.
+    /// The request set of a model was made.
     #[serde(rename = "tape")]
     RequestSet {
-        /// Point of the matrix; absent without a matrix.
+        /// Matrix point; absent without a matrix.
         #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
         point: Option<String>,
         /// Model id.
         model: String,
-        /// Digest of all that requests are made of.
+        /// SHA-256 of the request set.
         sha256: String,
         /// Number of different prompts.
         prompts: u32,
-        /// Where they come from; absent if they are in the pipeline.
+        /// Source of the prompts; absent if they are in the pipeline.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<String>,
     },
-    /// A stage begins, or is left out.
+    /// A stage begins or is skipped.
     Stage {
         /// Its kind.
         stage: StageKind,
-        /// What the pipeline calls it, if not that.
+        /// Id in the pipeline, if other than the kind.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
-        /// The visit that it is part of; absent for `setup`.
+        /// The visit it belongs to; absent for `setup`.
         #[serde(flatten)]
         visit: Option<Visit>,
-        /// Whether its `if` leaves it out.
+        /// `true` if its `if` skips it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         skipped: bool,
-        /// When.
+        /// Time of the event.
         at_ns: u64,
     },
-    /// The load client was held against a server with a known schedule, as `setup` asks.
+    /// The load client was checked against a server with a known schedule, as `setup`
+    /// asks.
     Selfcheck(Box<Selfcheck>),
-    /// A step of the user's begins, or is left out.
+    /// A user's step begins or is skipped.
     Step {
         /// Its name.
         name: String,
-        /// Whether it is left out.
+        /// `true` if it is skipped.
         skipped: bool,
-        /// Why it is.
+        /// Reason for skipping it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// A request has been answered, and is read when the stage has ended. Only for who
-    /// watches: it is not in the journal.
+    /// A request was answered and will be decoded when the stage has ended. For observers
+    /// only; not written to the journal.
     Answered,
     /// A request ended.
     Request(Box<Record>),
-    /// The load client has ended a `measure` stage.
+    /// The load client finished a `measure` stage.
     Client {
-        /// The visit that it is part of.
+        /// The visit it belongs to.
         #[serde(flatten)]
         visit: Visit,
         /// The stage's id.
         stage: String,
-        /// What the client did.
+        /// Activity and resource use of the client.
         client: Client,
     },
-    /// How long prompts are without their images, by the engine's count.
+    /// Lengths of prompts without their images, by the engine's count.
     WithoutImages {
         /// The visit that asked.
         #[serde(flatten)]
         visit: Visit,
-        /// How many prompts the stage has.
+        /// Number of prompts in the stage.
         prompts: u32,
-        /// Prompts by index, and their tokens; those that were asked and whose length the
-        /// engine said.
+        /// Prompt index (from 0) and tokens, for prompts that were asked and whose length
+        /// the engine reported.
         prompt_tokens: Vec<(u32, u32)>,
     },
     /// A visit ended.
@@ -125,139 +126,139 @@ pub enum Event {
     Failed {
         /// Its kind.
         stage: StageKind,
-        /// What the pipeline calls it, if not that.
+        /// Id in the pipeline, if other than the kind.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
-        /// What it is part of.
+        /// The run, model or visit it belongs to.
         #[serde(flatten)]
         scope: Scope,
-        /// Whether it was a step of the user's that failed.
+        /// `true` if a user's step failed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         step: bool,
-        /// What happened.
+        /// Description of the failure.
         message: String,
     },
-    /// The rest of a model is left out, on one engine or on all.
+    /// The rest of a model is skipped, on one engine or on all.
     Skipped {
-        /// Point of the matrix; absent without a matrix.
+        /// Matrix point; absent without a matrix.
         #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
         point: Option<String>,
         /// Model id.
         model: String,
-        /// Engine name; all engines when absent.
+        /// Engine name; absent for all engines.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         engine: Option<String>,
     },
-    /// What is known of a comparison after a cycle.
+    /// Result of an interim analysis: a comparison after a cycle.
     Look {
-        /// Point of the matrix; absent without a matrix.
+        /// Matrix point; absent without a matrix.
         #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
         point: Option<String>,
         /// Model id.
         model: String,
-        /// The engine that is compared with the baseline.
+        /// The engine compared with the baseline.
         candidate: String,
         /// Id of the `measure` stage.
         stage: String,
-        /// Cycles that it rests on: those in which nothing failed.
+        /// Cycles used: those in which nothing failed.
         cycles: u32,
-        /// What it decides.
+        /// The decision.
         decision: Decision,
-        /// Lower end of the interval of the difference; absent where so few cycles give
-        /// none.
+        /// Lower end of the interval of the difference; absent with too few cycles for
+        /// one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         low_percent: Option<f64>,
-        /// Upper end.
+        /// Upper end of the interval.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         high_percent: Option<f64>,
     },
-    /// What the first cycles of a model let expect of its comparisons; of several, of the
-    /// one that scatters most.
+    /// Forecast from the first cycles of a model, for the comparison with the largest
+    /// scatter.
     Pilot {
-        /// Point of the matrix; absent without a matrix.
+        /// Matrix point; absent without a matrix.
         #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
         point: Option<String>,
         /// Model id.
         model: String,
-        /// Cycles that a difference as large as the margin takes.
+        /// Cycles needed to detect a difference as large as the margin.
         expected_cycles: f64,
-        /// How long they take, in seconds.
+        /// Their expected duration, in seconds.
         expected_s: f64,
-        /// The smallest difference that all cycles together can tell.
+        /// Smallest difference that all cycles together can detect.
         detectable_percent: f64,
-        /// Whether a difference as large as the margin is expected to be found in time.
+        /// `true` if a difference as large as the margin is expected to be found in time.
         feasible: bool,
     },
-    /// The remaining cycles of a model are left out: all its comparisons have a verdict.
+    /// The remaining cycles of a model are skipped: all its comparisons have a verdict.
     Stopped {
-        /// Point of the matrix; absent without a matrix.
+        /// Matrix point; absent without a matrix.
         #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
         point: Option<String>,
         /// Model id.
         model: String,
         /// The last cycle.
         cycles: u32,
-        /// The most that there could have been.
+        /// Maximum number of cycles.
         of: u32,
     },
-    /// Something a reader of the report must know.
+    /// A caveat for readers of the report.
     Warning {
-        /// What.
+        /// Text of the caveat.
         message: String,
     },
     /// Last line.
     Finished {
-        /// How it ended.
+        /// Outcome of the run.
         outcome: Outcome,
-        /// When.
+        /// Time of the event.
         at_ns: u64,
     },
 }
 
-/// What a visit says beside its requests.
+/// Measurements of a visit besides its requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Visited {
-    /// Which visit.
+    /// The visit.
     #[serde(flatten)]
     pub visit: Visit,
-    /// From starting the engine to its being ready; `None` if it never was, or
-    /// ran already.
+    /// From starting the engine until it was ready; `None` if it never was, or was
+    /// already running.
     pub load_time_ns: Option<u64>,
-    /// Wall-clock time of each `measure` stage that began, by its id.
+    /// Wall-clock time of each `measure` stage that began, by stage id.
     pub measure_ns: BTreeMap<String, u64>,
-    /// Highest resident memory of the engine's processes, sampled.
+    /// Peak resident memory of the engine's processes, sampled.
     pub peak_memory_bytes: Option<u64>,
-    /// Processor time of the engine's processes in each `measure` stage, in seconds, by
-    /// its id.
+    /// CPU time of the engine's processes in each `measure` stage, in seconds, by stage
+    /// id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measure_cpu_s: BTreeMap<String, f64>,
-    /// What was not as it should be with the machine.
+    /// Warnings about the state of the machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machine: Vec<Warning>,
-    /// From its beginning to its end, steps included, the turns of another engine apart.
+    /// Duration of the visit, including steps, excluding the turns of another engine.
     pub total_ns: u64,
 }
 
-/// A stage, and what it is a part of: makes its events.
+/// A stage and its scope, for making its events.
 #[derive(Debug, Clone)]
 pub struct StageOf {
     /// Its kind.
     pub kind: StageKind,
-    /// What the pipeline calls it; the kind unless it says otherwise.
+    /// Id in the pipeline; defaults to the kind.
     pub id: String,
-    /// What it is part of.
+    /// The run, model or visit it belongs to.
     pub scope: Scope,
 }
 
-/// What a stage is part of.
+/// Scope of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Option<Visit>", into = "Option<Visit>")]
 pub enum Scope {
     /// The run: `setup`.
     Run,
-    /// A model that cannot be had on any engine: `setup`, as far as it is about the model.
+    /// A model that no engine can have: the model's share of `setup`.
     Model {
-        /// Point of the matrix; `None` without a matrix.
+        /// Matrix point; `None` without a matrix.
         point: Option<String>,
         /// Model id.
         model: String,
@@ -266,7 +267,7 @@ pub enum Scope {
     Visit(Visit),
 }
 
-/// A model is written as a visit of it without an engine, in cycle 0.
+/// A model is written as a visit without an engine, in cycle 0.
 impl From<Scope> for Option<Visit> {
     fn from(scope: Scope) -> Self {
         match scope {
@@ -309,12 +310,12 @@ impl Scope {
 }
 
 impl StageOf {
-    /// It begins.
+    /// The event of its beginning.
     pub fn begins(&self, at_ns: u64) -> Event {
         self.event(at_ns, false)
     }
 
-    /// Its `if` leaves it out.
+    /// The event of being skipped by its `if`.
     pub fn is_skipped(&self, at_ns: u64) -> Event {
         self.event(at_ns, true)
     }
@@ -329,7 +330,7 @@ impl StageOf {
         }
     }
 
-    /// It failed, by a step of the user's or not.
+    /// The event of its failure; `step` is `true` if a user's step failed.
     pub fn failed(&self, step: bool, message: String) -> Event {
         Event::Failed {
             stage: self.kind,
@@ -345,7 +346,7 @@ impl StageOf {
     }
 }
 
-/// What is known when a run starts.
+/// Facts known when a run starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Started {
     /// `prony-journal/1`.
@@ -354,27 +355,27 @@ pub struct Started {
     pub prony_version: String,
     /// Name of the run folder.
     pub run: String,
-    /// RFC 3339, UTC.
+    /// Start time: RFC 3339, UTC.
     pub started_at: String,
     /// SHA-256 of the resolved pipeline.
     pub pipeline_sha256: String,
-    /// What is measured.
+    /// The engines, models and workload measured.
     pub subject: Subject,
-    /// In which order.
+    /// The visits in order.
     pub plan: Plan,
-    /// On which machine.
+    /// The machine.
     pub environment: Environment,
-    /// With which plugins.
+    /// The plugins.
     pub plugins: Vec<PluginInfo>,
-    /// What engines have shown against themselves on this machine.
+    /// Known noise floors of the engines on this machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub noise: Vec<KnownNoise>,
-    /// What there was to say about the pipeline file, a line each.
+    /// Notes about the pipeline file, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// What is measured, as far as a result shows it.
+/// The subject of the measurement, as far as a result shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
     /// Name of the pipeline.
@@ -382,60 +383,60 @@ pub struct Subject {
     /// Its description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Cycles planned.
+    /// Planned number of cycles.
     pub cycles: u32,
     /// The engines' order within a cycle.
     pub order: Order,
     /// Seed of the order.
     pub seed: u64,
-    /// What was asked of every engine, except in matrix points that say otherwise.
+    /// The workload of every engine, except at matrix points that state their own.
     pub workload: Workload,
-    /// The points of the matrix; none without a matrix.
+    /// The matrix points; empty without a matrix.
     #[serde(rename = "cells", default, skip_serializing_if = "Vec::is_empty")]
     pub points: Vec<CellInfo>,
     /// The engines, as the pipeline states them.
     pub engines: Vec<EngineInfo>,
     /// The enabled models of every matrix point, in order.
     pub models: Vec<ModelInfo>,
-    /// Differences up to this count as none.
+    /// Differences up to this percentage count as none.
     pub margin_percent: f64,
-    /// By what the comparisons are judged; absent where nothing is compared.
+    /// The rule of the comparisons; absent without comparisons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged_by: Option<Family>,
-    /// What the results must reach.
+    /// Bounds on the results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<Threshold>,
 }
 
-/// The comparisons of a run and the rule that they share. It stands in the journal before
-/// the first cycle: what is decided after having seen numbers says nothing.
+/// The comparisons of a run and their common rule. It is in the journal before the first
+/// cycle: decisions made after seeing numbers prove nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Family {
     /// The rule for one comparison.
     #[serde(flatten)]
     pub rule: Rule,
-    /// How many share its error.
+    /// Number of comparisons that share its error.
     pub comparisons: u32,
 }
 
-/// A model of a matrix point.
+/// A model at a matrix point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// Point of the matrix; absent without a matrix.
+    /// Matrix point; absent without a matrix.
     #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
-    /// Its id.
+    /// Id of the model.
     pub id: String,
     /// Its size label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
-    /// The revision that engines are to fetch.
+    /// Revision to be fetched by engines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
 }
 
 impl ModelInfo {
-    /// What it is found by.
+    /// Key for lookups.
     pub fn key(&self) -> ModelKey<'_> {
         ModelKey {
             point: self.point.as_deref(),
@@ -444,17 +445,17 @@ impl ModelInfo {
     }
 }
 
-/// A journal that was read.
+/// A journal read from a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Journal {
     /// The first event.
     pub started: Box<Started>,
-    /// All that followed, in order.
+    /// The remaining events, in order.
     pub events: Vec<Event>,
 }
 
-/// A journal that is being written. Nobody else can lock it until it is dropped,
-/// so that a run in progress can be told from one that died.
+/// A journal being written. It stays locked until dropped, which distinguishes a run in
+/// progress from one that died.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
@@ -462,7 +463,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Creates it; it must not exist.
+    /// Creates the journal; fails if it exists.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::options()
             .append(true)
@@ -485,13 +486,13 @@ impl Writer {
         self.file.write_all(&line).map_err(Error::io(&self.path))
     }
 
-    /// Waits until everything is on the disk. Not during a measurement.
+    /// Flushes everything to the disk. Not for use during a measurement.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(Error::io(&self.path))
     }
 }
 
-/// Whether the run of this journal is still going on.
+/// Returns `true` if the run of this journal is in progress.
 pub fn is_running(path: &Path) -> bool {
     let locked = |file: File| {
         matches!(
@@ -502,8 +503,7 @@ pub fn is_running(path: &Path) -> bool {
     File::open(path).is_ok_and(locked)
 }
 
-/// Reads a journal. A last line without its end, as a killed run leaves it, is
-/// passed over.
+/// Reads a journal. Skips an incomplete last line, as left by a killed run.
 pub fn read(path: &Path) -> Result<Journal> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
@@ -516,7 +516,7 @@ pub fn read(path: &Path) -> Result<Journal> {
     })
 }
 
-/// What is known from the first line alone.
+/// Reads only the first line.
 pub(crate) fn started(path: &Path) -> Result<Box<Started>> {
     let mut line = String::new();
     let file = File::open(path).map_err(Error::io(path))?;

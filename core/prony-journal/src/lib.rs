@@ -1,11 +1,11 @@
-//! The journal of a run, and everything that is computed from it.
+//! The journal of a run, and everything computed from it.
 //!
 //! ```text
 //! Runner ─ Writer ─ journal.jsonl ─ read ─ samples ─ result ─ report
 //! ```
 //!
-//! A number of a report has one way: [`read`], [`result_of`]. `prony run` takes it
-//! right after a run, `prony report` whenever it is asked for again.
+//! Every number of a report takes the same way: [`read`], [`result_of`]; in `prony run`
+//! right after the run, in `prony report` at any later time.
 
 mod folder;
 mod interim;
@@ -31,8 +31,8 @@ pub use report::{Reported, report};
 pub use result::{result, result_of};
 pub use subject::{api, mask, plugins, redact, source_of_prompts, subject};
 
-/// Why a run could not go on at all. Failures of engines and models are no
-/// errors: they are part of the result.
+/// Errors that prevent a run or a report. Failures of engines and models are not errors:
+/// they are part of the result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file of the run could not be read or written.
@@ -50,25 +50,25 @@ pub enum Error {
         path: std::path::PathBuf,
         /// Line, from 1.
         line: usize,
-        /// What is wrong.
+        /// Description of the damage.
         reason: String,
     },
-    /// No such run.
+    /// There is no such run.
     #[error("there is no run `{name}`: give a folder below `{}`, `latest`, or a path{}", results.display(), folder::named(similar))]
     NoRun {
-        /// What was asked for.
+        /// Name that was asked for.
         name: String,
-        /// Where runs are.
+        /// Folder of the runs.
         results: std::path::PathBuf,
-        /// Runs whose names are like it.
+        /// Runs with similar names.
         similar: Vec<String>,
     },
-    /// A file is no result of prony's, or of another version.
+    /// A file is not a result of prony, or has another version.
     #[error("`{}` is not a result that prony can read: {reason}", path.display())]
     NotAResult {
         /// The file.
         path: std::path::PathBuf,
-        /// Why not.
+        /// Reason for rejecting it.
         reason: String,
     },
     /// A plugin is missing or damaged.
@@ -80,7 +80,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Of a file that could not be read or written.
+    /// Wraps an I/O error with the path of the file.
     pub fn io(path: impl Into<std::path::PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }

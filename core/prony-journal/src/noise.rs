@@ -1,9 +1,9 @@
-//! What engines have shown against themselves on a machine: a file per machine in prony's
-//! cache folder, written by `prony aa` and read at the start of every run.
+//! Noise floors of engines on a machine: a file per machine in prony's cache folder,
+//! written by `prony aa` and read at the start of every run.
 //!
-//! A difference between an engine and itself is noise. How large it gets depends on the
-//! machine, the engine with its options, the model and what is asked of it, so a floor
-//! holds only where all of them are the same.
+//! A difference between an engine and itself is noise. Its size depends on the machine,
+//! the engine with its options, the model and the workload, so a floor holds only where
+//! all of them are the same.
 
 use crate::folder::RunFolder;
 use crate::journal::{self, Started, Subject};
@@ -22,21 +22,21 @@ use std::path::{Path, PathBuf};
 /// Value of [`File::schema`].
 const SCHEMA: &str = "prony-noise/1";
 
-/// The noise floor of one group of a run, as its journal has it.
+/// The noise floor of one group of a run, as written to the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KnownNoise {
-    /// Point of the matrix; absent without a matrix.
+    /// Matrix point; absent without a matrix.
     #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
     /// Model id.
     pub model: String,
     /// Id of the `measure` stage.
     pub measure: String,
-    /// What is known.
+    /// The noise floor.
     pub floor: NoiseFloor,
 }
 
-/// What is known of one machine.
+/// The noise floors of one machine.
 #[derive(Debug)]
 pub struct Noise {
     path: PathBuf,
@@ -49,28 +49,28 @@ struct File {
     schema: String,
     /// The machine's digest.
     machine: String,
-    /// By digest of the setting.
+    /// Floors by digest of the setting.
     floors: BTreeMap<String, Floor>,
 }
 
-/// What comparing an engine with itself has shown in one setting.
+/// Result of comparing an engine with itself in one setting.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Floor {
-    /// What it is about, for who reads the file: pipeline, engine, model, matrix point, stage.
+    /// Description for readers of the file: pipeline, engine, model, matrix point, stage.
     about: String,
     /// Log ratios of all cycles.
     cycles: Vec<f64>,
     /// Runs that named a winner.
     wins: u32,
-    /// Runs.
+    /// Number of runs.
     runs: u32,
-    /// When the last was made: RFC 3339, UTC.
+    /// Time of the last run: RFC 3339, UTC.
     at: String,
 }
 
 impl Noise {
-    /// What is known of a machine. A file that cannot be used is told, and is replaced when
-    /// there is something new to write.
+    /// Reads the floors of a machine. The second value reports an unusable file, which is
+    /// replaced at the next write.
     pub fn open(cache: &Path, machine: &str) -> (Self, Option<String>) {
         let path = cache.join("noise").join(format!("{machine}.json"));
         let empty = || File {
@@ -91,9 +91,8 @@ impl Noise {
         (Self { path, file }, problem)
     }
 
-    /// Writes down what runs of an engine against itself have shown, in place of what was
-    /// known of the same setting. Nothing is written of a machine without a digest, or of
-    /// runs that were cut short.
+    /// Stores the floors of runs of an engine against itself, replacing earlier ones of
+    /// the same setting. Skips machines without a digest and runs that were cut short.
     pub fn keep(&mut self, runs: &[(RunFolder, RunResult)]) -> Result<()> {
         if self.file.machine.is_empty() {
             return Ok(());
@@ -127,7 +126,7 @@ impl Noise {
                 floor.at.clone_from(&started.started_at);
             }
         }
-        // Of fewer cycles a deviation says too little.
+        // Fewer cycles do not determine a deviation.
         floors.retain(|_, floor| floor.cycles.len() >= smallest_cycles());
         self.file.floors.extend(floors);
         self.write()
@@ -142,8 +141,8 @@ impl Noise {
         std::fs::rename(&new, &self.path).map_err(Error::io(&self.path))
     }
 
-    /// What is known of the groups of a run; where several of its engines were compared
-    /// with themselves, of the noisiest.
+    /// The known floors of the groups of a run; where several of its engines were
+    /// compared with themselves, the noisiest.
     pub fn of(&self, subject: &Subject, plan: &Plan) -> Vec<KnownNoise> {
         let mut known = BTreeMap::<(ModelKey<'_>, &str), (f64, KnownNoise)>::new();
         for setting in settings(subject, plan) {
@@ -184,12 +183,13 @@ impl Noise {
     }
 }
 
-/// The fewest cycles from which a verdict, or a deviation, can come.
+/// Minimum number of cycles for a verdict, or a deviation.
 fn smallest_cycles() -> usize {
     smallest_sample(prony_metrics::statistics::sequential::ALPHA)
 }
 
-/// The file; `None` if there is none. Otherwise what is wrong with it, to follow its name.
+/// Reads the file; `None` if there is none. The error describes the problem, to follow
+/// the file's name.
 fn read(path: &Path, machine: &str) -> std::result::Result<Option<File>, String> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -224,7 +224,7 @@ struct Setting<'a> {
     model: &'a str,
     measure: &'a str,
     engine: &'a str,
-    /// Digest of everything that noise depends on, beside the machine.
+    /// Digest of everything that noise depends on, besides the machine.
     key: String,
 }
 
@@ -281,7 +281,7 @@ fn key(subject: &Subject, of: ModelKey<'_>, engine: &EngineInfo, stage: &Stage) 
         "plugin": engine.plugin,
         "config": engine.config,
         "model": of.model,
-        // Files of noise that were written before have it so.
+        // Existing noise files use this name.
         "cell": of.point.unwrap_or_default(),
         "measure": stage.id,
         "workload": workload.unwrap_or(&subject.workload),
@@ -293,7 +293,7 @@ fn key(subject: &Subject, of: ModelKey<'_>, engine: &EngineInfo, stage: &Stage) 
     sha256_of(setting.to_string().as_bytes())
 }
 
-/// A log ratio as a difference in percent.
+/// Converts a log ratio to a difference in percent.
 fn percent(log_ratio: f64) -> f64 {
     log_ratio.exp_m1() * 100.0
 }
@@ -326,8 +326,8 @@ mod tests {
         pipeline
     }
 
-    /// A floor is found again in the same setting and in no other, and the noisier engine
-    /// is told.
+    /// A floor is found again in the same setting and in no other; the noisier engine is
+    /// reported.
     #[test]
     fn a_floor_is_of_its_setting() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -366,7 +366,7 @@ mod tests {
             floor.detectable_percent.expect("12 cycles are enough"),
             deviation.exp_m1() * 100.0
         ));
-        // `a` has other options there, `b` has not.
+        // `a` has other options there, `b` does not.
         let known = again.of(&subject_of_other, &Plan::new(&other));
         assert_eq!(known[0].floor.engine, "b");
         let (elsewhere, _) = Noise::open(folder.path(), "another");

@@ -1,4 +1,4 @@
-//! What earlier runs took, for estimating the next one.
+//! Durations of earlier runs, for estimating the next one.
 
 use crate::folder::{RunFolder, runs};
 use crate::journal::{self, Event, Scope};
@@ -8,11 +8,11 @@ use prony_result::Outcome;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// What the visits of the newest finished run of the pipeline `name` took, and
-/// which run that was. `None` if there is none below `results`.
+/// Durations of the visits of the newest finished run of the pipeline `name`, and that
+/// run. `None` if there is none below `results`.
 pub fn past(results: &Path, name: &str) -> Option<(RunFolder, Past)> {
     runs(results).into_iter().rev().find_map(|folder| {
-        // The first line says whether the rest is of interest.
+        // The first line tells whether the rest is relevant.
         let started = journal::started(&folder.journal()).ok()?;
         if started.subject.name != name {
             return None;
@@ -22,7 +22,7 @@ pub fn past(results: &Path, name: &str) -> Option<(RunFolder, Past)> {
     })
 }
 
-/// What is known of a visit that has not ended.
+/// A visit that has not ended.
 #[derive(Debug, Default)]
 struct UnderWay {
     requests: u64,
@@ -30,8 +30,7 @@ struct UnderWay {
     failed: bool,
 }
 
-/// What the visits of a run took. `None` if it has not come to its end, or all
-/// have failed.
+/// Durations of the visits of a run. `None` if it has not ended, or all failed.
 fn took(events: &[Event]) -> Option<Past> {
     let to_the_end = |event: &Event| matches!(event, Event::Finished { outcome, .. } if *outcome != Outcome::Interrupted);
     if !events.last().is_some_and(to_the_end) {
@@ -62,7 +61,7 @@ fn took(events: &[Event]) -> Option<Past> {
             } => under_way.entry(&visit.engine).or_default().failed = true,
             Event::Visit(visited) => {
                 let of = under_way.remove(visited.visit.engine.as_str());
-                // One that ended early says nothing about those that do not.
+                // A visit that ended early says nothing about complete ones.
                 let Some(of) = of.filter(|it| !it.failed) else {
                     continue;
                 };

@@ -1,4 +1,4 @@
-//! Results that a user names, to be put beside each other.
+//! Loads results named by a user, for comparison.
 
 use crate::folder::{RunFolder, find_run};
 use crate::result::result_of;
@@ -7,8 +7,8 @@ use prony_result::{RunResult, SCHEMA};
 use serde_json::Value;
 use std::path::Path;
 
-/// The result that a user names: a run as [`find_run`] finds it, computed from its journal,
-/// or a file with a result.
+/// Loads the result named by a user: a run as found by [`find_run`], computed from its
+/// journal, or a result file.
 pub fn recorded(results: &Path, name: &str) -> Result<RunResult> {
     let path = Path::new(name);
     if path.is_file() && !is_of_run(path) {
@@ -17,14 +17,15 @@ pub fn recorded(results: &Path, name: &str) -> Result<RunResult> {
     result_of(&find_run(results, name)?)
 }
 
-/// Seconds from the start of one run to the start of another; `None` where one is not a
-/// time, as in a file that was made by hand.
+/// Seconds from the start of one run to the start of another; `None` if either is not a
+/// time, as in a file made by hand.
 pub fn seconds_between(one: &RunResult, other: &RunResult) -> Option<f64> {
     let time = |result: &RunResult| result.run.started_at.parse::<jiff::Timestamp>().ok();
     Some(time(other)?.duration_since(time(one)?).as_secs_f64())
 }
 
-/// Whether a file is prony's own in the folder of a run, whose journal says more.
+/// Returns `true` if a file is prony's own in the folder of a run, whose journal holds
+/// more.
 fn is_of_run(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let own = matches!(name, Some("result.json" | "journal.jsonl" | "report.md"));

@@ -9,10 +9,10 @@ use prony_result::RunResult;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
-/// What the reporters made.
+/// Output of the reporters.
 #[derive(Debug, Default)]
 pub struct Reported {
-    /// What is meant for standard output, in the reporters' order.
+    /// Bytes for standard output, in the reporters' order.
     pub stdout: Vec<u8>,
     /// Files that were written.
     pub files: Vec<PathBuf>,
@@ -20,8 +20,8 @@ pub struct Reported {
     pub failed: Vec<(String, String)>,
 }
 
-/// Runs the reporters and writes what they make into `folder`. One that fails
-/// is told; `on_failure` says whether the others go on.
+/// Runs the reporters and writes their files into `folder`. Records each failure;
+/// `on_failure` states whether the others continue.
 pub fn report(
     result: &RunResult,
     reporters: &[Reporter],
@@ -70,8 +70,7 @@ fn keep(
         reported.stdout.extend_from_slice(&artifact.bytes);
         return Ok(());
     }
-    // A reporter reaches the result folder and nothing else, and not prony's
-    // own files in it.
+    // A reporter reaches only the result folder, and not prony's own files in it.
     let name = Path::new(&artifact.name);
     let plain = name
         .components()

@@ -1,5 +1,5 @@
-//! A journal sorted by what is reported together: the requests of one matrix point,
-//! model, engine and `measure` stage.
+//! Groups a journal as results report it: the requests of one matrix point, model, engine
+//! and `measure` stage.
 
 use crate::journal::{Event, Scope, Visited};
 use prony_metrics::summary;
@@ -8,7 +8,7 @@ use prony_record::{Phase, Record};
 use prony_result::{Client, Failure};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// What is reported together.
+/// Key of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key<'a> {
     pub(crate) model: ModelKey<'a>,
@@ -39,34 +39,34 @@ impl<'a> Key<'a> {
     }
 }
 
-/// What a journal says of one group.
+/// Data of one group in a journal.
 #[derive(Debug, Default)]
 pub(crate) struct Sample<'a> {
     /// The measured requests.
     pub(crate) records: Vec<&'a Record>,
-    /// The visits that were to measure it.
+    /// The visits meant to measure it.
     pub(crate) visits: Vec<summary::Visit>,
-    /// Cycles in which something failed that the measurement rests on.
+    /// Cycles with a failure that affects the measurement.
     pub(crate) failed: BTreeSet<u32>,
-    /// Cycles in which its `if` left the stage out.
+    /// Cycles in which the stage's `if` skipped it.
     pub(crate) skipped: BTreeSet<u32>,
-    /// Cycle and number in the stage of the requests whose prompt had been answered before,
+    /// Cycle and number in the stage of requests whose prompt had been answered before,
     /// since the engine was loaded.
     pub(crate) repeated: HashSet<(u32, u32)>,
-    /// What the load client did in each visit.
+    /// The load client's figures for each visit.
     pub(crate) clients: Vec<&'a Client>,
-    /// What went wrong, also where it did not touch the measurement.
+    /// All failures, including those that did not affect the measurement.
     pub(crate) failures: Vec<Failure>,
 }
 
 impl Sample<'_> {
-    /// Whether the stage's `if` has always left it out.
+    /// Returns `true` if the stage's `if` always skipped it.
     pub(crate) fn is_left_out(&self) -> bool {
         !self.skipped.is_empty() && self.records.is_empty() && self.failures.is_empty()
     }
 }
 
-/// A sorted journal.
+/// A journal sorted into groups.
 #[derive(Debug, Default)]
 pub(crate) struct Samples<'a> {
     groups: HashMap<Key<'a>, Sample<'a>>,
@@ -75,7 +75,7 @@ pub(crate) struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// Goes through the events once.
+    /// Sorts the events in one pass.
     pub(crate) fn new(plan: &'a Plan, events: &'a [Event]) -> Self {
         let segments = plan.segments();
         let measures = |visit: &'a Visit| -> Vec<&'a Stage> {
@@ -85,7 +85,7 @@ impl<'a> Samples<'a> {
         let mut samples = Self::default();
         // The `measure` stages of the current visit that have begun.
         let mut begun: HashSet<&str> = HashSet::new();
-        // When the current visit had the first answer to a prompt, with its image.
+        // Time of the current visit's first answer to each prompt with its image.
         let mut answered: HashMap<(u32, Option<u32>), u64> = HashMap::new();
         for event in events {
             if let Event::Request(record) = event {
@@ -133,7 +133,7 @@ impl<'a> Samples<'a> {
                     step,
                     message,
                 } => {
-                    // As results have it, a model that cannot be had is on no engine.
+                    // In results, a missing model has no engine.
                     let of = scope.visit();
                     let failure = Failure {
                         engine: of.map_or_else(String::new, |visit| visit.engine.clone()),
@@ -161,7 +161,7 @@ impl<'a> Samples<'a> {
         samples
     }
 
-    /// What is known of a group; nothing if it was never come to.
+    /// Data of a group; empty if the run never reached it.
     pub(crate) fn group(&'a self, key: Key<'a>) -> &'a Sample<'a> {
         self.groups.get(&key).unwrap_or(&self.nothing)
     }
@@ -181,8 +181,8 @@ impl<'a> Samples<'a> {
         sample.records.push(record);
     }
 
-    /// Tells whether a request's prompt had been answered when it was sent. What was sent
-    /// while the first was still under way had no cache to be answered from.
+    /// Records whether a request's prompt had been answered when it was sent. A request
+    /// sent while the first was still in flight could not use the cache.
     fn meet(&mut self, record: &'a Record, answered: &mut HashMap<(u32, Option<u32>), u64>) {
         let at = &record.id;
         if !record.ok() {
@@ -198,10 +198,10 @@ impl<'a> Samples<'a> {
         }
     }
 
-    /// A failure counts for what it touches: requests for their own stage; all
-    /// else, which leaves the engine in doubt, also for those that have not begun.
-    /// What was measured before it is as good as ever. One that touches nothing
-    /// is told with the last stage.
+    /// Assigns a failure to the measurements that it affects: a failed request to its own
+    /// stage; any other failure, which puts the engine in doubt, also to the stages that
+    /// have not begun. Earlier measurements remain valid. A failure that affects nothing
+    /// is reported with the last stage.
     fn failed(
         &mut self,
         visit: &'a Visit,
@@ -242,8 +242,8 @@ fn seen_by(stage: &Stage, visited: &Visited) -> summary::Visit {
     }
 }
 
-/// A visit that a killed run left without its line lasted as long as its
-/// requests: tokens never come without their time.
+/// Completes visits left without a line by a killed run: they lasted as long as their
+/// requests, so that tokens always come with time.
 fn make_up_visits(sample: &mut Sample<'_>) {
     let known: BTreeSet<u32> = sample.visits.iter().map(|visit| visit.cycle).collect();
     let mut times = BTreeMap::<u32, (u64, u64)>::new();

@@ -1,4 +1,4 @@
-//! What a run is about, as its journal and its result say it.
+//! The subject of a run, as in its journal and its result.
 
 use crate::Result;
 use crate::journal::{Family, ModelInfo, Subject};
@@ -12,7 +12,7 @@ use prony_result::{
 };
 use serde_json::Value;
 
-/// What is measured.
+/// The subject of a pipeline's run.
 pub fn subject(pipeline: &Pipeline) -> Subject {
     let compare = pipeline.compare.as_ref();
     let baseline = compare.map(|compare| compare.baseline.as_str());
@@ -60,7 +60,7 @@ pub fn subject(pipeline: &Pipeline) -> Subject {
     }
 }
 
-/// The rule of the comparisons, if there are some.
+/// The rule of the comparisons, if there are any.
 fn family(pipeline: &Pipeline) -> Option<Family> {
     let margin_percent = pipeline.compare.as_ref()?.margin_percent;
     let comparisons = pipeline.comparisons();
@@ -70,10 +70,10 @@ fn family(pipeline: &Pipeline) -> Option<Family> {
     })
 }
 
-/// A text without what the environment says, which is nobody else's business:
-/// with the template for it, as the pipeline has it.
+/// Replaces values of the environment, which are private, by the pipeline's template for
+/// them.
 pub fn mask(text: &str, point: &MatrixPoint) -> String {
-    /// What is shorter is no secret and stands in many words.
+    /// Shorter values are not secrets and occur in many words.
     const MIN_SECRET: usize = 4;
     let env = point.context.get("env").and_then(Value::as_object);
     let said = env.into_iter().flatten().filter_map(|(name, value)| {
@@ -85,7 +85,7 @@ pub fn mask(text: &str, point: &MatrixPoint) -> String {
     })
 }
 
-/// Where the prompts come from, in words; `None` if they are in the pipeline.
+/// Source of the prompts in words; `None` if they are in the pipeline.
 pub fn source_of_prompts(workload: &config::Workload) -> Option<String> {
     if let Some(dataset) = &workload.dataset {
         let which = match dataset.limit {
@@ -106,7 +106,7 @@ fn workload(point: &MatrixPoint) -> Workload {
     let texts = |texts: &[String]| texts.iter().map(|text| mask(text, point)).collect();
     let image = |path: &String| ImageInfo {
         path: path.clone(),
-        // Read later: a step of `setup` may make it.
+        // Read later: a step of `setup` may create it.
         sha256: None,
     };
     Workload {
@@ -161,7 +161,7 @@ fn engine_info(engine: &Engine, baseline: Option<&str>) -> EngineInfo {
     }
 }
 
-/// A config without what must not get into a report that is passed on.
+/// Masks secrets in a config, so that reports can be shared.
 pub fn redact(config: &Value) -> Value {
     const SECRETS: [&str; 5] = ["api_key", "authorization", "password", "secret", "token"];
     // Also `HF_TOKEN` and `X-Api-Key`; a number such as `eos_token: 2` stays.
@@ -187,7 +187,7 @@ pub fn redact(config: &Value) -> Value {
             };
             Value::Object(map.iter().map(entry).collect())
         }
-        // `--api-key KEY` and `--api-key=KEY` of a command line.
+        // Also `--api-key KEY` and `--api-key=KEY` of a command line.
         Value::Array(items) => {
             let option = |value: &Value| -> Option<String> {
                 let word = value.as_str()?.strip_prefix("--")?;
@@ -212,7 +212,7 @@ pub fn redact(config: &Value) -> Value {
     }
 }
 
-/// The contract's word for an API.
+/// Converts to the contract's type.
 pub fn api(api: Api) -> contract::Api {
     match api {
         Api::Chat => contract::Api::Chat,
@@ -220,7 +220,7 @@ pub fn api(api: Api) -> contract::Api {
     }
 }
 
-/// The plugins of a pipeline, each once.
+/// The plugins of a pipeline, without duplicates.
 pub fn plugins(pipeline: &Pipeline, registry: &Registry) -> Result<Vec<PluginInfo>> {
     let engines = pipeline
         .engines

@@ -1,4 +1,4 @@
-//! When requests are sent in an open loop, whatever becomes of earlier ones.
+//! Send times in an open loop, independent of earlier requests.
 
 use rand::SeedableRng as _;
 use rand_distr::{Distribution as _, Exp, Gamma};
@@ -13,29 +13,29 @@ pub enum Process {
         /// Requests per second.
         rate: f64,
     },
-    /// Gaps are exponential: arrivals know nothing of each other.
+    /// Exponential gaps: independent arrivals.
     Poisson {
         /// Requests per second.
         rate: f64,
     },
-    /// Gaps are gamma distributed with shape `burstiness` and mean `1 / rate`. Below 1
+    /// Gamma-distributed gaps with shape `burstiness` and mean `1 / rate`. Below 1
     /// arrivals come in bursts, 1 is [`Process::Poisson`], above 1 they become regular.
     Gamma {
         /// Requests per second.
         rate: f64,
-        /// The shape: the squared coefficient of variation of the gaps is its inverse.
+        /// The shape: the inverse of the squared coefficient of variation of the gaps.
         burstiness: f64,
     },
 }
 
-/// A rate or a shape that is no positive, finite number.
+/// A rate or a shape that is not a positive, finite number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("rate and burstiness of an arrival process must be positive, finite numbers")]
 pub struct BadProcess;
 
-/// The times of arrivals in nanoseconds since the start, ascending: at most `count` of
-/// them, all of them before `until`. A constant rate begins at 0; the others begin with
-/// a gap. Equal seeds give equal times.
+/// Arrival times in nanoseconds since the start, ascending: at most `count`, all before
+/// `until`. A constant rate begins at 0; the others begin with a gap. Equal seeds give
+/// equal times.
 pub fn offsets_ns(
     process: Process,
     seed: u64,

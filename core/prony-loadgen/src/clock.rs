@@ -8,7 +8,7 @@ pub fn now_ns() -> u64 {
     read(ClockId::Monotonic)
 }
 
-/// Nanoseconds of processor time that this thread has used.
+/// CPU time of this thread, in nanoseconds.
 pub(crate) fn thread_cpu_ns() -> u64 {
     read(ClockId::ThreadCPUTime)
 }
@@ -19,12 +19,11 @@ fn read(clock: ClockId) -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Turns the kernel's receive stamps, which are of the wall clock, into readings of
-/// the monotonic one.
+/// Converts the kernel's receive stamps from the wall clock to the monotonic one.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 pub(crate) struct WallClock {
-    /// What the wall clock is ahead, in nanoseconds; wraps around.
+    /// Lead of the wall clock, in nanoseconds; wraps around.
     ahead: u64,
 }
 
@@ -42,7 +41,7 @@ impl WallClock {
     /// Reads both clocks anew, since the wall clock may have been set.
     pub(crate) fn refresh(&mut self) {
         let mut nearest = u64::MAX;
-        // Almost always the first try does it.
+        // The first try nearly always suffices.
         for _ in 0..5 {
             let before = now_ns();
             let wall = read(ClockId::Realtime);
@@ -57,7 +56,7 @@ impl WallClock {
         }
     }
 
-    /// The monotonic reading for nanoseconds of the wall clock.
+    /// The monotonic time for a wall-clock time, both in nanoseconds.
     pub(crate) fn monotonic_ns(&self, wall_ns: u64) -> u64 {
         wall_ns.wrapping_sub(self.ahead)
     }

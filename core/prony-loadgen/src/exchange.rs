@@ -1,17 +1,17 @@
-//! What came back for a request.
+//! The answer to a request.
 
 use flate2::write::{GzDecoder, ZlibDecoder};
 use prony_contract::{Error, Event};
 use prony_record::{ErrorClass, Failed, Observation};
 use std::io::{self, Write};
 
-/// Longest body, once it is unpacked.
+/// Maximum size of an unpacked body, in bytes.
 pub(crate) const MAX_BODY: usize = 256 << 20;
 
-/// Bytes that are unpacked at a time.
+/// Number of bytes unpacked at a time.
 const PIECE: usize = 64 << 10;
 
-/// How the body is packed.
+/// Content coding of the body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Coding {
     #[default]
@@ -20,8 +20,8 @@ pub(crate) enum Coding {
     Deflate,
 }
 
-/// What came back for one request: what the transport saw, and the bytes, or the events of
-/// an engine in a worker.
+/// The answer to one request: the transport's observations, and the bytes, or the events
+/// of an engine in a worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exchange {
     /// Stamps are absolute readings of [`crate::clock::now_ns`].
@@ -30,22 +30,22 @@ pub struct Exchange {
     pub body: Vec<u8>,
     /// End offset in `body` of each read; same length as `seen.reads_ns`.
     pub ends: Vec<u32>,
-    /// Of an engine in a worker, which needs no decoding: its events, or the plugin's error.
-    /// `chunk` of an event is an index into `seen.reads_ns`.
+    /// For an engine in a worker, which needs no decoding: its events, or the plugin's
+    /// error. `chunk` of an event is an index into `seen.reads_ns`.
     pub events: Option<Result<Vec<Event>, Error>>,
     pub(crate) coding: Coding,
 }
 
 impl Exchange {
-    /// Frees the memory that was kept ready for more.
+    /// Frees spare memory.
     pub(crate) fn shrink(&mut self) {
         self.body.shrink_to_fit();
         self.ends.shrink_to_fit();
         self.seen.reads_ns.shrink_to_fit();
     }
 
-    /// Unpacks a compressed body. What a read brought stays what it brought, so the
-    /// stamps stay true; it is done here so that it costs no time while measuring.
+    /// Unpacks a compressed body. The assignment of bytes to reads is kept, so the stamps
+    /// remain valid; it is done here so that it costs no time during the measurement.
     pub fn unpack(&mut self) {
         let unpacked = match std::mem::take(&mut self.coding) {
             Coding::Identity => return,
@@ -66,7 +66,7 @@ impl Exchange {
         }
     }
 
-    /// Body and ends, unpacked by `decoder`, whose output `plain` shows.
+    /// Body and ends, unpacked by `decoder`, whose output is in `plain`.
     fn unpack_by<W: Write>(
         &self,
         mut decoder: W,

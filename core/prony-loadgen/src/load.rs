@@ -1,4 +1,4 @@
-//! What is sent and when, whatever carries it, and what comes of it.
+//! A load, its usage and its results, whatever the transport.
 
 use crate::Exchange;
 use hdrhistogram::Histogram;
@@ -7,27 +7,27 @@ use std::ops::Range;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Requests of the form that a transport sends, and when they are sent.
+/// Requests in a transport's format, and their arrival times.
 #[derive(Debug)]
 pub struct Load<R> {
     /// The requests; others refer to them by their index.
     pub requests: Vec<R>,
     /// Indices of requests that follow one another, each when the one before has ended,
-    /// whether or not it succeeded: the turns of a conversation. A range of one is a request
-    /// on its own. Begun in this order.
+    /// whether or not it succeeded: the turns of a conversation. A range of one is a
+    /// single request. Sessions begin in this order.
     pub sessions: Vec<Range<u32>>,
-    /// Time between the end of a session's request and the next.
+    /// Pause between the end of a session's request and the next.
     pub think: Duration,
-    /// When sessions begin.
+    /// Start times of the sessions.
     pub arrival: Arrival,
-    /// Limit of each request, from its sending.
+    /// Timeout of each request, from its sending.
     pub timeout: Duration,
-    /// No request is sent later than this after the start.
+    /// Time after the start beyond which nothing is sent.
     pub until: Option<Duration>,
 }
 
 impl<R> Load<R> {
-    /// One request on its own, now.
+    /// A single request, now.
     pub(crate) fn of_one(request: R, timeout: Duration) -> Self {
         Self {
             requests: vec![request],
@@ -43,15 +43,15 @@ impl<R> Load<R> {
     }
 }
 
-/// One session for each of `requests` requests.
+/// Makes one session for each of `requests` requests.
 pub fn single_request_sessions(requests: u32) -> Vec<Range<u32>> {
     (0..requests).map(|index| index..index + 1).collect()
 }
 
-/// When sessions begin.
+/// Start times of sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {
-    /// The next begins when one has ended.
+    /// A session begins when another has ended.
     Closed {
         /// Sessions in progress.
         concurrency: u32,
@@ -62,9 +62,9 @@ pub enum Arrival {
     Open {
         /// Nanoseconds since the start, one for each session, ascending.
         offsets_ns: Vec<u64>,
-        /// The most requests in flight; those that are due beyond wait for their turn,
-        /// and their latency counts from when they were due. So does a session's later
-        /// request, which is due when the one before has ended and was thought about.
+        /// Maximum number of requests in flight; further ones wait, and their latency
+        /// counts from when they were due. A session's later request is due when the one
+        /// before has ended and the pause is over.
         max_in_flight: u32,
     },
 }
@@ -74,7 +74,7 @@ impl Arrival {
         matches!(self, Self::Open { .. })
     }
 
-    /// The most requests in flight.
+    /// Maximum number of requests in flight.
     pub(crate) fn max_in_flight(&self) -> u32 {
         match self {
             Self::Closed { concurrency, .. } => *concurrency,
@@ -86,44 +86,45 @@ impl Arrival {
 /// A request that ended.
 #[derive(Debug)]
 pub struct Done {
-    /// Its index in [`Load::requests`].
+    /// Index in [`Load::requests`].
     pub index: u32,
-    /// What came back.
+    /// The answer.
     pub exchange: Exchange,
-    /// With one request in flight: the next is sent when this is dropped, so
-    /// that nothing the receiver does overlaps a measurement.
+    /// With one request in flight: the next is sent when this is dropped, so that nothing
+    /// the receiver does overlaps a measurement.
     pub resume: Option<oneshot::Sender<()>>,
 }
 
-/// What the client itself did and needed.
+/// Activity and resource use of the client.
 #[derive(Debug, Clone)]
 pub struct Usage {
-    /// From the start to the end, in nanoseconds; of several shards the longest.
+    /// Time from the start to the end, in nanoseconds; the longest of several shards.
     pub wall_ns: u64,
     /// CPU time of the shards, in nanoseconds.
     pub cpu_ns: u64,
-    /// Threads of the client; 0 for an engine in a worker, which sends and stamps for itself.
+    /// Threads of the client; 0 for an engine in a worker, which sends and stamps for
+    /// itself.
     pub shards: u32,
-    /// Reads that brought bytes.
+    /// Reads that returned bytes.
     pub reads: u64,
-    /// Those of them that the kernel stamped.
+    /// Reads stamped by the kernel.
     pub stamped_by_kernel: u64,
     /// Read lag: from the stamp to the end of the read, in nanoseconds.
     pub read_lag_ns: Histogram<u64>,
-    /// How long the first byte of each read may have waited for it at most, in nanoseconds:
-    /// since the client had last seen that nothing more was there. Empty where that is not
-    /// known: of pipes.
+    /// Upper bound of the time that the first byte of each read waited unseen, in
+    /// nanoseconds: since the client last saw an empty socket. Empty where unknown: for
+    /// pipes.
     pub unseen_ns: Histogram<u64>,
-    /// Send lag: from when a request could have been sent, being due and there being room
-    /// for it, to its sending, in nanoseconds.
+    /// Send lag: from when a request could have been sent, being due and with room for
+    /// it, to its sending, in nanoseconds.
     pub send_lag_ns: Histogram<u64>,
-    /// Requests that were due and never sent, because the load ended. What would have
-    /// followed them was not due.
+    /// Requests that were due but never sent, because the load ended. Their followers
+    /// were not due.
     pub dropped: Vec<u32>,
 }
 
 impl Default for Usage {
-    /// Of a client with one shard that has done nothing.
+    /// Usage of an idle client with one shard.
     fn default() -> Self {
         Self::new(1)
     }
@@ -148,13 +149,13 @@ impl Usage {
         }
     }
 
-    /// Whether the kernel stamped at least 99 in 100 reads. It takes a moment to begin with
-    /// it; what came before is late by the read.
+    /// Returns `true` if the kernel stamped at least 99 % of the reads. It starts with a
+    /// short delay; earlier stamps are late by the read.
     pub fn is_stamped_by_kernel(&self) -> bool {
         self.stamped_by_kernel * 100 >= self.reads * 99
     }
 
-    /// Adds another shard's.
+    /// Adds the usage of another shard.
     fn add(&mut self, other: &Self) {
         self.wall_ns = self.wall_ns.max(other.wall_ns);
         self.cpu_ns += other.cpu_ns;
@@ -169,10 +170,10 @@ impl Usage {
     }
 }
 
-/// A message of a driver to whoever started the load.
+/// A message from a driver to the owner of the load.
 enum Message {
     Done(Done),
-    /// A shard has nothing more to do. The last message of each.
+    /// A shard has finished. The last message of each.
     Ended(Usage),
 }
 
@@ -185,7 +186,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// A load that `stop` ends, and where its driver reports.
+    /// A load that `stop` ends, and the reporter for its driver.
     pub(crate) fn new(stop: impl Fn() + Send + Sync + 'static) -> (Self, Reporter) {
         let (sender, messages) = mpsc::unbounded_channel();
         let running = Self {
@@ -196,8 +197,7 @@ impl Running {
         (running, Reporter(sender))
     }
 
-    /// The next request that has ended; `None` when the load is over. Nothing is lost if
-    /// this is cancelled.
+    /// The next request that has ended; `None` when the load is over. Cancel-safe.
     pub async fn next(&mut self) -> Option<Done> {
         loop {
             let message = self.messages.recv().await?;
@@ -207,7 +207,7 @@ impl Running {
         }
     }
 
-    /// The same, outside of an asynchronous context.
+    /// Blocking form of [`Self::next`], for use outside of an asynchronous context.
     pub fn blocking_next(&mut self) -> Option<Done> {
         loop {
             let message = self.messages.blocking_recv()?;
@@ -228,13 +228,13 @@ impl Running {
         None
     }
 
-    /// Usage of the shards that have ended so far: of all of them when the load is over.
+    /// Usage of the shards that have ended so far; of all of them when the load is over.
     /// `None` if none has.
     pub fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
     }
 
-    /// Ends it now, whatever is in flight.
+    /// Ends the load now, whatever is in flight.
     pub fn stop(&self) {
         (self.stop.0)();
     }
@@ -259,8 +259,8 @@ impl fmt::Debug for Stop {
 pub(crate) struct Reporter(mpsc::UnboundedSender<Message>);
 
 impl Reporter {
-    /// Hands over a request that has ended. With one request in flight, what is returned
-    /// resolves when the receiver is done with it.
+    /// Hands over a request that has ended. With one request in flight, the returned
+    /// receiver resolves when the owner is done with it.
     pub(crate) fn done<R>(
         &self,
         load: &Load<R>,
@@ -278,13 +278,13 @@ impl Reporter {
         (is_waited_for && sent.is_ok()).then_some(resumed)
     }
 
-    /// Hands over what the client did, as the last message.
+    /// Hands over the client's usage, as the last message.
     pub(crate) fn ended(&self, usage: Usage) {
-        // Nobody may be listening any more.
+        // The owner may be gone.
         let _ = self.0.send(Message::Ended(usage));
     }
 
-    /// Whether nobody is listening any more.
+    /// Returns `true` if the owner is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.is_closed()
     }

@@ -1,10 +1,10 @@
 //! Engines inside a worker process.
 //!
-//! prony starts a worker for each visit of an in-process engine, so that every
-//! cycle is a fresh start, its memory is its own, and a crash is a failed
-//! request. They exchange lines of JSON over the worker's standard input and
-//! output; the worker stamps tokens in the engine's callback, with the same
-//! clock, and hands everything over when the request has ended.
+//! prony starts a worker for each visit of an in-process engine, so that every cycle is a
+//! fresh start, its memory is its own, and a crash is a failed request. They exchange
+//! lines of JSON over the worker's standard input and output; the worker stamps tokens in
+//! the engine's callback, with the same clock, and hands everything over when the request
+//! has ended.
 
 use crate::Exchange;
 use crate::clock::now_ns;
@@ -21,7 +21,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::Notify;
 
-/// To the worker.
+/// A message to the worker.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
@@ -36,7 +36,7 @@ pub enum Order {
     Generate(Request),
 }
 
-/// From the worker.
+/// A message from the worker.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
@@ -44,9 +44,9 @@ pub enum Answer {
     Loaded(Result<(), Error>),
     /// A request has ended.
     Generated {
-        /// When generation was called.
+        /// Time at which generation was called.
         sent_ns: u64,
-        /// When it returned.
+        /// Time at which it returned.
         end_ns: u64,
         /// Stamp and event, in order, or the plugin's error.
         events: Result<Vec<(u64, Event)>, Error>,
@@ -61,7 +61,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Over the pipes of a started worker.
+    /// Uses the pipes of a started worker.
     pub fn new(orders: ChildStdin, answers: ChildStdout) -> Self {
         let answers = BufReader::new(answers);
         Self {
@@ -70,7 +70,7 @@ impl Worker {
         }
     }
 
-    /// Has the model loaded. Pending until the worker answers or is gone.
+    /// Loads the model. Pending until the worker answers or is gone.
     pub async fn load(&self, config: Value, model: Model) -> Result<(), String> {
         let mut pipes = self.pipes.lock().await;
         match pipes.ask(&Order::Load { config, model }).await? {
@@ -80,10 +80,11 @@ impl Worker {
         }
     }
 
-    /// Starts a load, on a task of its own; of several at a time the later ones wait. A
+    /// Starts a load on a task of its own; concurrent loads run one after the other. A
     /// worker answers one request at a time, however many are due.
     ///
     /// # Panics
+    ///
     /// Outside of a tokio runtime.
     pub fn start(&self, load: Load<Arc<Request>>) -> Running {
         let stop = Arc::new(Notify::new());
@@ -102,8 +103,8 @@ impl Worker {
         running
     }
 
-    /// Why nothing more can be sent, if so: generation cannot be called off, so after a
-    /// timeout or a crash the worker is of no further use.
+    /// The reason why nothing more can be sent, if any: generation cannot be cancelled,
+    /// so after a timeout or a crash the worker is of no further use.
     pub fn lost(&self) -> Option<Failed> {
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         lost.clone()
@@ -156,7 +157,8 @@ async fn send_all(
         let end_ns = exchange.seen.stamps.end_ns;
         let mut resumed_ns = end_ns;
         if let Some(resumed) = reporter.done(load, due.index, exchange) {
-            // The sender is dropped, never used. That it waited was asked for.
+            // Waits for the receiver, as requested. Always an error: the sender is
+            // dropped, never used.
             let _ = resumed.await;
             resumed_ns = now_ns();
         }
@@ -176,7 +178,7 @@ struct Pipes {
 }
 
 impl Pipes {
-    /// Has one request generated, for at most `limit`.
+    /// Generates one answer, for at most `limit`.
     async fn generate(&mut self, request: &Arc<Request>, due: Due, limit: Duration) -> Exchange {
         let start_ns = now_ns();
         let order = Order::Generate(Request::clone(request));
@@ -248,7 +250,7 @@ pub trait Engine {
     ) -> Result<Vec<(u64, Event)>, Error>;
 }
 
-/// The worker's side: obeys orders until there are no more.
+/// The worker's side: serves orders until there are no more.
 pub fn serve<E: Engine>(
     orders: impl BufRead,
     mut answers: impl Write,
@@ -289,7 +291,7 @@ mod tests {
     use std::process::Stdio;
     use tokio::process::{Child, Command};
 
-    /// Says what it was asked.
+    /// An engine that repeats its request.
     struct Echo;
 
     impl Engine for Echo {
@@ -330,7 +332,7 @@ mod tests {
         }
     }
 
-    /// A worker that answers with its command line's words, which a shell runs.
+    /// A worker whose answers come from a shell script.
     fn worker(script: &str) -> (Worker, Child) {
         let mut child = Command::new("sh")
             .args(["-c", script])
@@ -360,7 +362,7 @@ mod tests {
         }
     }
 
-    /// What has ended, in order, and whether there is an end.
+    /// The finished requests, in order, and the usage if the load ended.
     async fn all(mut running: Running) -> (Vec<Done>, Option<Usage>) {
         let mut all = Vec::new();
         while let Some(mut done) = running.next().await {
@@ -391,7 +393,7 @@ mod tests {
                     let events = exchange.events.expect("events").expect("no error");
                     assert_eq!((events.len(), &*events[0].text), (1, "a"));
                 }
-                // It sends and stamps for itself.
+                // The worker sends and stamps for itself.
                 assert_eq!(usage.map(|usage| (usage.shards, usage.reads)), Some((0, 0)));
             }
             assert_eq!(worker.lost(), None);

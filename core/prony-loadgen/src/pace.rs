@@ -1,5 +1,5 @@
-//! When the requests of a load are due: a pure function of the load, what has ended, and
-//! the time. All times are nanoseconds of one clock, whichever the caller reads.
+//! Due times of a load's requests: a pure function of the load, what has ended, and the
+//! time. All times are nanoseconds of one clock, chosen by the caller.
 
 use crate::load::{Arrival, Load};
 use std::cmp::Reverse;
@@ -11,9 +11,9 @@ use std::time::Duration;
 /// The share of a load that one of several drivers sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// Its number, from 0.
+    /// Index of the part, from 0.
     pub(crate) number: u32,
-    /// How many there are, at least 1.
+    /// Number of parts, at least 1.
     pub(crate) of: u32,
 }
 
@@ -25,7 +25,7 @@ impl Part {
         self.share(load.arrival.max_in_flight().min(load.sessions.len() as u32))
     }
 
-    /// Its share of `all` things that are dealt out in turn.
+    /// Its share of `all` items that are dealt out in turn.
     pub(crate) fn share(self, all: u32) -> u32 {
         all.saturating_sub(self.number).div_ceil(self.of)
     }
@@ -36,9 +36,9 @@ impl Part {
 pub(crate) struct Due {
     pub(crate) session: u32,
     pub(crate) index: u32,
-    /// When it was due, in an open loop; `None`: whenever it can be sent.
+    /// Due time in an open loop; `None`: whenever it can be sent.
     pub(crate) intended_ns: Option<u64>,
-    /// When it could have been sent: when it was due and there was room for it. `None` for
+    /// Earliest possible send time: when it was due and there was room for it. `None` for
     /// the first of a slot, which are due whenever it is their turn.
     pub(crate) sendable_ns: Option<u64>,
 }
@@ -47,31 +47,32 @@ pub(crate) struct Due {
 #[derive(Debug)]
 pub(crate) struct Pace {
     part: Part,
-    /// Requests of which it is known when they are due: when, session, index; the first on
-    /// top. Later ones of sessions, and in a closed loop all.
+    /// Requests with a known due time: time, session, index; the first on top. Later ones
+    /// of sessions, and in a closed loop all.
     later: BinaryHeap<Reverse<(u64, u32, u32)>>,
-    /// The next session of an open loop.
+    /// Index of the next session of an open loop.
     next_arrival: u32,
-    /// The next session of a closed loop, which all parts share.
+    /// Index of the next session of a closed loop, shared by all parts.
     next_session: Arc<AtomicU32>,
     start_ns: u64,
-    /// When the last slot of a closed loop has begun.
+    /// Time at which the last slot of a closed loop has begun.
     ramped_ns: u64,
-    /// The last time for sending.
+    /// Latest send time.
     until_ns: u64,
     /// Requests that were due and have not ended.
     in_flight: u32,
     max_in_flight: u32,
-    /// When there was room again after there had been none; 0 if there always was.
+    /// Time at which room became free again; 0 if there always was room.
     room_since_ns: u64,
-    /// Nothing more is sent.
+    /// `true` if nothing more is sent.
     is_stopped: bool,
-    /// Requests of an open loop that were due and never sent.
+    /// Requests of an open loop that were due but never sent.
     dropped: Vec<u32>,
 }
 
 impl Pace {
-    /// A part of a load that has not started. `next_session` is 0 and shared by all parts.
+    /// A part of a load that has not started. `next_session` is 0 and shared by all
+    /// parts.
     pub(crate) fn new(part: Part, next_session: Arc<AtomicU32>) -> Self {
         Self {
             part,
@@ -112,7 +113,7 @@ impl Pace {
         }
     }
 
-    /// The next request that is due at `now_ns`, if there is room for it. It is in flight
+    /// The next request due at `now_ns`, if there is room for it. It counts as in flight
     /// from now on, until [`Self::ended`].
     pub(crate) fn due<R>(&mut self, load: &Load<R>, now_ns: u64) -> Option<Due> {
         let is_open = load.arrival.is_open();
@@ -120,7 +121,7 @@ impl Pace {
             self.drop_all(load);
             return None;
         }
-        // Conversations in progress go on before others begin.
+        // Conversations in progress take precedence over new ones.
         let later = self.later.peek().map(|next| next.0);
         let later = later.filter(|(at, ..)| *at <= now_ns);
         let arrival = || self.next_arrival(load).filter(|(at, ..)| *at <= now_ns);
@@ -142,8 +143,7 @@ impl Pace {
         })
     }
 
-    /// When something is due next that there is room for; `u64::MAX`: not before something
-    /// ends.
+    /// Next due time with room for the request; `u64::MAX`: not before something ends.
     pub(crate) fn next_ns<R>(&self, load: &Load<R>) -> u64 {
         if !self.has_room() {
             return u64::MAX;
@@ -152,8 +152,8 @@ impl Pace {
         later.min(self.next_arrival(load).map_or(u64::MAX, |next| next.0))
     }
 
-    /// A request has ended at `end_ns`, and it is `now_ns`. What follows it can be sent from
-    /// `resumed_ns` on.
+    /// Records that a request ended at `end_ns`, at the time `now_ns`. Its follower can
+    /// be sent from `resumed_ns` on.
     pub(crate) fn ended<R>(
         &mut self,
         load: &Load<R>,
@@ -179,20 +179,20 @@ impl Pace {
             return;
         };
         if at > self.until_ns || (is_closed && now_ns > self.until_ns) {
-            // The load is over. What a closed loop has not begun was not due, nor was a turn
-            // whose time comes after the end.
+            // The load is over. Sessions not begun by a closed loop were not due, nor was
+            // a turn whose time comes after the end.
             return;
         }
         self.later.push(Reverse((at, session, index)));
     }
 
-    /// Nothing more is sent. What was due is not told as dropped.
+    /// Stops sending. Requests that were due are not reported as dropped.
     pub(crate) fn stop(&mut self) {
         self.is_stopped = true;
         self.later.clear();
     }
 
-    /// Whether nothing is in flight and nothing will be due.
+    /// Returns `true` if nothing is in flight and nothing will be due.
     pub(crate) fn is_over<R>(&self, load: &Load<R>) -> bool {
         self.in_flight == 0 && self.later.is_empty() && self.next_arrival(load).is_none()
     }
@@ -201,17 +201,17 @@ impl Pace {
         self.in_flight < self.max_in_flight
     }
 
-    /// Whether sessions of an open loop are still to begin.
+    /// Returns `true` if sessions of an open loop are still to begin.
     pub(crate) fn has_arrivals<R>(&self, load: &Load<R>) -> bool {
         self.next_arrival(load).is_some()
     }
 
-    /// Requests that were due and never sent, because the load ended.
+    /// Takes the requests that were due but never sent, because the load ended.
     pub(crate) fn take_dropped(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.dropped)
     }
 
-    /// When the next session of an open loop begins, its number, and its first request.
+    /// Start time of an open loop's next session, its index, and its first request.
     fn next_arrival<R>(&self, load: &Load<R>) -> Option<(u64, u32, u32)> {
         let Arrival::Open { offsets_ns, .. } = &load.arrival else {
             return None;
@@ -225,14 +225,14 @@ impl Pace {
         Some((at, self.next_arrival, session.start))
     }
 
-    /// The number and the first request of the next session of a closed loop.
+    /// The index and the first request of the next session of a closed loop.
     fn next_session<R>(&self, load: &Load<R>) -> Option<(u32, u32)> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
         let session = load.sessions.get(number as usize)?;
         Some((number, session.start))
     }
 
-    /// What is due or will be is not sent any more: it would have been if there had been room.
+    /// Drops everything due now or later: it would have been sent if there had been room.
     fn drop_all<R>(&mut self, load: &Load<R>) {
         while let Some((_, _, index)) = self.next_arrival(load) {
             self.dropped.push(index);
@@ -279,11 +279,11 @@ mod tests {
         }
     }
 
-    /// A name, a load, and what is sent when.
+    /// A name, a load, and the expected sendings.
     type Row<'a> = (&'a str, Load<()>, &'a [(u32, u64)]);
 
-    /// What a driver did whose requests take `took_ns` each: index and time since the start
-    /// of each sending, what was due with it, and what was dropped.
+    /// Actions of a driver whose requests take `took_ns` each: index and time since the
+    /// start of each sending, the due request, and what was dropped.
     struct Driven {
         sent: Vec<(u32, u64)>,
         due: Vec<Due>,
@@ -291,8 +291,8 @@ mod tests {
         max_in_flight: usize,
     }
 
-    /// Drives the parts of a load with a clock that jumps to whatever comes next; requests
-    /// that would be sent `stop_ns` after the start or later are not: all is stopped then.
+    /// Drives the parts of a load with a clock that jumps to the next event; everything
+    /// stops `stop_ns` after the start, before any sending due then.
     fn drive(load: &Load<()>, parts: u32, took_ns: u64, stop_ns: u64) -> Driven {
         let next_session = Arc::<AtomicU32>::default();
         let mut paces: Vec<Pace> = (0..parts)
@@ -309,7 +309,7 @@ mod tests {
             dropped: Vec::new(),
             max_in_flight: 0,
         };
-        // When it ends, whose it is, and what it is.
+        // End time, part, and request.
         let mut flights: Vec<(u64, usize, Due)> = Vec::new();
         let mut now = START_NS;
         while !paces.iter().all(|pace| pace.is_over(load)) {
@@ -467,7 +467,7 @@ mod tests {
             drive(thoughtful(0, open(&[0, 0], 1))),
             (vec![0, 1, 2], vec![3])
         );
-        // A turn that is due and finds no room is dropped; what would follow it is not due.
+        // A turn that is due and finds no room is dropped; its followers are not due.
         assert_eq!(
             drive(thoughtful(2, open(&[0, 0], 1))),
             (vec![0, 3, 1], vec![4])

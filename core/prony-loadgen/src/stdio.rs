@@ -1,13 +1,13 @@
-//! Sends requests to a process that speaks lines of JSON over its standard input and
+//! Sends requests to a process that exchanges lines of JSON over its standard input and
 //! output.
 //!
-//! Three threads for each engine. The *reader* does nothing but read, stamp and hand
-//! over; the *writer* stamps and writes, so that a pipe that is full holds up nobody
-//! else; the *router* cuts lines, finds out which request each belongs to and whether
-//! it is the last, and decides what is sent when.
+//! There are three threads per engine. The *reader* does nothing but read, stamp and hand
+//! over; the *writer* stamps and writes, so that a full pipe holds up nobody else; the
+//! *router* cuts lines, finds out which request each belongs to and whether it is the
+//! last, and decides what is sent when.
 //!
-//! An answer cannot be called off. So a request that took too long, and anything else
-//! that breaks the connection, is the end of it ([`Pipe::lost`]).
+//! An answer cannot be cancelled. So a request that took too long, like anything else
+//! that breaks the connection, ends it ([`Pipe::lost`]).
 
 mod router;
 
@@ -24,9 +24,9 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// Room for a read: what a pipe holds.
+/// Buffer size of a read: the capacity of a pipe.
 const READ: usize = 64 << 10;
-/// Bytes that may wait for the router before the reader waits for it.
+/// Bytes that may wait for the router before the reader pauses.
 const MAX_WAITING: usize = 64 << 20;
 
 /// An event for the router, from the other threads or from [`Pipe`].
@@ -40,9 +40,9 @@ enum Event {
         at_ns: u64,
         error: Option<io::Error>,
     },
-    /// The flight with this number is written from this time on.
+    /// The flight with this number is being written, since this time.
     Sending(u64, u64),
-    /// It was written at this time.
+    /// The flight with this number was written at this time.
     Written(u64, u64),
     NotWritten(u64, io::Error),
     Start(Load<Message>, Reporter),
@@ -51,13 +51,13 @@ enum Event {
     Close,
 }
 
-/// What the threads share.
+/// State shared by the threads.
 #[derive(Default)]
 struct Shared {
     lost: Mutex<Option<Failed>>,
     /// Bytes that wait for the router.
     waiting: AtomicUsize,
-    /// Processor time of the reader, in nanoseconds.
+    /// CPU time of the reader, in nanoseconds.
     reader_cpu_ns: AtomicU64,
 }
 
@@ -81,8 +81,8 @@ impl std::fmt::Debug for Pipe {
 }
 
 impl Pipe {
-    /// Over pipes in blocking mode. `id_at` are JSON pointers to where a line says which
-    /// message it belongs to; what belongs to none goes to `log`, the first MiB of it.
+    /// Uses pipes in blocking mode. `id_at` are JSON pointers to the id of a line's
+    /// message; lines of no message go to `log`, up to 1 MiB.
     pub fn new(input: File, output: File, id_at: Vec<String>, log: File) -> io::Result<Self> {
         let (events, told) = mpsc::channel();
         let (to_write, queue) = mpsc::channel();
@@ -102,7 +102,7 @@ impl Pipe {
         Ok(Self { events, shared })
     }
 
-    /// Starts a load; of several at a time the later ones wait.
+    /// Starts a load; concurrent loads run one after the other.
     pub fn start(&self, load: Load<Message>) -> Running {
         let events = self.events.clone();
         let (running, reporter) = Running::new(move || {
@@ -113,8 +113,8 @@ impl Pipe {
         running
     }
 
-    /// Sends one message and waits for its answer. An error has the engine's words, if it
-    /// had any.
+    /// Sends one message and waits for its answer. The error holds the engine's message,
+    /// if any.
     pub async fn ask(&self, message: Message, limit: Duration) -> Result<(), String> {
         let ends = message.ends.clone();
         let mut running = self.start(Load::of_one(message, limit));
@@ -137,7 +137,7 @@ impl Pipe {
         }
     }
 
-    /// Why nothing more can be sent, if so.
+    /// The reason why nothing more can be sent, if any.
     pub fn lost(&self) -> Option<Failed> {
         self.shared.lost()
     }
@@ -150,7 +150,7 @@ impl Drop for Pipe {
     }
 }
 
-/// Tells whether `line` is the last by this rule.
+/// Returns `true` if `line` is the last by this rule.
 fn ends_by(end: &Ending, line: &Value) -> bool {
     match (line.pointer(&end.at), &end.value) {
         (Some(found), Some(wanted)) => found == wanted,
@@ -191,10 +191,10 @@ fn read(mut output: File, events: &mpsc::Sender<Event>, shared: &Shared) {
     }
 }
 
-/// Writes lines until there are no more; then the input is closed.
+/// Writes lines until there are no more; then closes the input.
 fn write(mut input: File, lines: &mpsc::Receiver<(u64, Vec<u8>)>, events: &mpsc::Sender<Event>) {
     for (flight, line) in lines {
-        // Told before: no answer can come before it.
+        // Sent first: no answer can come before it.
         let told = events.send(Event::Sending(flight, now_ns()));
         let event = match input.write_all(&line) {
             Ok(()) => Event::Written(flight, now_ns()),

@@ -1,14 +1,14 @@
-//! Where requests go, and the bytes that go there.
+//! Destination of requests, and their bytes.
 
 use prony_contract::HttpRequest;
 
-/// Where requests go: `http://host[:port]` or `https://host[:port]`.
+/// Destination of requests: `http://host[:port]` or `https://host[:port]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     authority: String,
     /// Host and port, for connecting.
     pub(crate) address: String,
-    /// The name in the certificate, when connections are encrypted.
+    /// Server name in the certificate, for encrypted connections.
     pub(crate) encrypted_for: Option<String>,
 }
 
@@ -21,7 +21,7 @@ pub struct BadUrl {
 }
 
 impl Target {
-    /// From `http://host[:port]` or `https://host[:port]`.
+    /// Parses `http://host[:port]` or `https://host[:port]`.
     pub fn new(url: &str) -> Result<Self, BadUrl> {
         let bad = |reason| BadUrl {
             url: url.to_owned(),
@@ -59,11 +59,11 @@ impl Target {
         })
     }
 
-    /// The bytes of a request, ready to be written. An error names the part
-    /// that holds a line break or another control character.
+    /// Renders a request, ready to be written. The error names the part that holds a line
+    /// break or another control character.
     ///
-    /// Answers are asked for as they are, uncompressed, unless the request has an
-    /// `accept-encoding` of its own.
+    /// Answers are requested uncompressed, unless the request has its own
+    /// `accept-encoding`.
     pub fn prepare(&self, request: &HttpRequest) -> Result<Prepared, String> {
         let parts = request
             .headers

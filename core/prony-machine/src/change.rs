@@ -1,4 +1,4 @@
-//! What two states say about the time between them.
+//! The difference between two states of the machine.
 
 use crate::fingerprint::Fingerprint;
 use crate::gpu::{GpuUsage, SLOWING};
@@ -7,32 +7,32 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// CPU time of others, in CPUs, above which a machine counts as busy: a quarter
-/// of one core, more than a desktop uses when nobody touches it.
+/// CPU time of other processes, in CPUs, above which a machine counts as busy: a quarter
+/// of one core, more than an idle desktop uses.
 const BUSY_CPUS: f64 = 0.25;
-/// The same as a share of all CPUs; whichever is more counts.
+/// The same limit as a share of all CPUs; the larger one counts.
 const BUSY_SHARE: f64 = 0.01;
-/// Share of the CPU time asked for that went to other guests of the host.
+/// Limit of the share of requested CPU time that went to other guests of the host.
 const STEAL: f64 = 0.01;
-/// Share of the time in which some task waited for memory.
+/// Limit of the share of time in which some task waited for memory.
 const MEMORY_STALL: f64 = 0.01;
-/// Share of memory that has to be available.
+/// Minimum share of memory that must be available.
 const MEMORY_AVAILABLE: f64 = 0.05;
-/// Bytes to and from swap space.
+/// Limit of bytes to and from swap space.
 const SWAPPED: u64 = 8 << 20;
-/// Share of the time in which a GPU was kept down by heat.
+/// Limit of the share of time in which heat throttled a GPU.
 const GPU_HEAT: f64 = 0.001;
-/// Share of the time in which a GPU was kept down by its power limit.
+/// Limit of the share of time in which a GPU was held at its power limit.
 const GPU_POWER: f64 = 0.1;
 
-/// Something that a reader must know before believing a number.
+/// A caveat about the numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// `on_battery`, `low_power_mode`, `governor_not_performance`,
     /// `thermal_throttled`, `busy_machine`, `steal`, `memory_pressure`, `swapping`
     /// or `gpu_throttled`.
     pub code: Cow<'static, str>,
-    /// What was seen, with its value. No capital, no full stop.
+    /// The observation, with its value. No capital, no full stop.
     pub message: String,
 }
 
@@ -48,24 +48,24 @@ impl Warning {
 pub struct BusyGroup {
     /// Name of its program that used most, without its path.
     pub name: String,
-    /// How many CPUs it kept busy, on average.
+    /// CPUs kept busy, on average.
     pub cpus: f64,
 }
 
-/// What happened between two states.
+/// The difference between two states.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Change {
-    /// Time between them in seconds.
+    /// Time between them, in seconds.
     pub wall_s: f64,
-    /// How many CPUs were busy, on average, whoever used them.
+    /// CPUs busy on average, with any process.
     pub busy_cpus: Option<f64>,
-    /// How many of those were neither prony's nor the engine's.
+    /// CPUs busy on average with processes other than prony's and the engine's.
     pub others_cpus: Option<f64>,
-    /// The process group among the others that used most; what lived only in
-    /// between is not seen.
+    /// The process group among the others that used most; processes that started and
+    /// ended in between are not seen.
     pub busiest: Option<BusyGroup>,
-    /// Of the CPU time asked for, the share that other guests of the host got.
+    /// Share of requested CPU time that went to other guests of the host.
     pub steal_share: Option<f64>,
     /// Share of the time in which some task waited for a CPU.
     pub cpu_stall_share: Option<f64>,
@@ -73,21 +73,21 @@ pub struct Change {
     pub memory_stall_share: Option<f64>,
     /// Bytes to and from swap space.
     pub swapped_bytes: Option<u64>,
-    /// How often a processor lowered its clock for heat.
+    /// Number of times a processor lowered its clock because of heat.
     pub throttle_count: Option<u64>,
-    /// For every GPU, the share of the time in which heat kept it down.
+    /// For every GPU, the share of time in which heat throttled it.
     pub gpu_thermal_share: Vec<Option<f64>>,
-    /// For every GPU, the share of the time in which its power limit did.
+    /// For every GPU, the share of time in which it was held at its power limit.
     pub gpu_power_share: Vec<Option<f64>>,
-    /// For every GPU, the joules it used.
+    /// For every GPU, the energy used, in joules.
     pub gpu_energy_j: Vec<Option<f64>>,
 }
 
 impl Change {
-    /// From `before` to `after`. `engine` are the processes of an engine, as they
-    /// are by now, and `engine_cpu_seconds` is what they used in between; where
-    /// prony started them and they have ended, the system's account of that is used
-    /// if it is more.
+    /// Computes the change from `before` to `after`. `engine` lists the current processes
+    /// of an engine, and `engine_cpu_seconds` the CPU time they used in between; if prony
+    /// started them and they have ended, the system's account of it is used if it is
+    /// larger.
     pub fn between(
         before: &State,
         after: &State,
@@ -104,8 +104,8 @@ impl Change {
         let busy = since(|state| state.busy_ns);
         let steal = since(|state| state.steal_ns);
         let own = after.own_cpu_ns.saturating_sub(before.own_cpu_ns) as f64;
-        // An engine that has ended is among the children, and must not be taken
-        // away twice; one that runs, or ran under a process that left, is not.
+        // An engine that has ended is among the children and must not be subtracted
+        // twice; one that is running, or ran under a process that left, is not.
         let children = after
             .ended_children_cpu_ns
             .saturating_sub(before.ended_children_cpu_ns) as f64;
@@ -113,7 +113,7 @@ impl Change {
         let (all, busiest) = others(before, after, engine, wall);
         let others_cpus = busy
             .map(|busy| ((busy as f64 - spent) / wall).max(0.0))
-            // Where nobody counts all CPU time, the processes have to do.
+            // Without a total, the sum over the processes serves.
             .or(all);
         let of_gpus = |of: &dyn Fn(usize) -> Option<f64>| (0..after.gpus.len()).map(of).collect();
         let gpu = |index: usize| Some((before.gpus.get(index)?, after.gpus.get(index)?));
@@ -151,13 +151,12 @@ impl Change {
         }
     }
 
-    /// What a reader must know of this time: of what happened in it, and of how the
-    /// machine was at its end.
+    /// Warnings about this period, and about the machine at its end.
     ///
-    /// The limits: others used more than a quarter of a core and 1 % of all CPUs;
-    /// 1 % of the CPU time was stolen; some task waited for memory in 1 % of the
-    /// time, or less than 5 % of memory is available; 8 MiB were swapped; any
-    /// throttling for heat; a GPU's power limit held it down in 10 % of the time.
+    /// The limits: others used more than a quarter of a core and 1 % of all CPUs; 1 % of
+    /// the CPU time was stolen; some task waited for memory in 1 % of the time, or less
+    /// than 5 % of memory is available; 8 MiB were swapped; any throttling due to heat; a
+    /// GPU at its power limit in 10 % of the time.
     pub fn warnings(&self, machine: &Fingerprint, after: &State) -> Vec<Warning> {
         let mut warnings = after.warnings(machine);
         let mut warn = |code, message| warnings.push(Warning::new(code, message));
@@ -231,9 +230,9 @@ impl Change {
 }
 
 impl State {
-    /// What a reader must know of this moment, of a run's first state above all:
-    /// it runs on a battery or saves energy, the governor is not `performance`,
-    /// clocks are kept down, or less than 5 % of memory is available.
+    /// Warnings about this moment, mainly for a run's first state: it runs on a battery
+    /// or saves energy, the governor is not `performance`, clocks are throttled, or less
+    /// than 5 % of memory is available.
     pub fn warnings(&self, machine: &Fingerprint) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |code, message| warnings.push(Warning::new(code, message));
@@ -250,8 +249,8 @@ impl State {
             );
         }
         if let Some(governor) = machine.governor.as_ref().filter(|it| *it != "performance") {
-            // Drivers that choose clocks by themselves go by the preference, and
-            // call everything but the extreme `powersave`.
+            // Drivers that choose clocks themselves follow the preference, and call
+            // everything but the extreme `powersave`.
             if machine.energy_preference.as_deref() != Some("performance") {
                 warn(
                     "governor_not_performance",
@@ -286,8 +285,8 @@ impl State {
 }
 
 impl GpuUsage {
-    /// What a reader must know of GPU number `index`: heat or a failing supply
-    /// kept it down in any sample, or its power limit in 10 % of them.
+    /// Warnings about GPU number `index`, from 0: heat or a failing supply throttled it
+    /// in any sample, or it was at its power limit in 10 % of them.
     pub fn warnings(&self, index: usize) -> Vec<Warning> {
         self.throttled
             .iter()
@@ -305,8 +304,8 @@ impl GpuUsage {
     }
 }
 
-/// How many CPUs processes kept busy that are neither prony's nor the engine's, and
-/// the group of them that used most. `None` if no processes are known.
+/// CPUs kept busy by processes other than prony's and the engine's, and the group of them
+/// that used most. `None` if no processes are known.
 fn others(
     before: &State,
     after: &State,
@@ -334,7 +333,8 @@ fn others(
         .collect();
     let mut groups: HashMap<u32, (u64, u64, &str)> = HashMap::new();
     for process in &after.processes {
-        // Not prony's whole group: a script that started it may do other things.
+        // Excludes prony itself, not its group: a script that started it may do other
+        // work.
         if process.pid == own || engine.contains(&process.pid) || engines.contains(&process.group) {
             continue;
         }
@@ -347,7 +347,7 @@ fn others(
         }
     }
     let all = groups.values().map(|(sum, ..)| *sum).sum::<u64>() as f64 / wall_ns;
-    // By name, too, so that equals do not take turns.
+    // By name, too, so that ties are stable.
     let most = groups
         .into_values()
         .max_by_key(|(sum, _, name)| (*sum, *name))
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn others_are_what_is_left() {
         const SECOND: u64 = 1_000_000_000;
-        // As they cannot be prony's own.
+        // Ids that cannot be prony's own.
         let pid = |offset: u32| u32::MAX - offset;
         let before = State {
             at_ns: SECOND,

@@ -14,9 +14,8 @@ pub fn process_cpu_ns() -> u64 {
     nanoseconds(ClockId::ProcessCPUTime)
 }
 
-/// CPU time of the processes that this one started and that have ended and been
-/// waited for, with those that they waited for themselves, in nanoseconds
-/// (`getrusage(RUSAGE_CHILDREN)`).
+/// CPU time of child processes that have ended and been waited for, including their own
+/// waited-for children, in nanoseconds (`getrusage(RUSAGE_CHILDREN)`).
 pub fn ended_children_cpu_ns() -> u64 {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to memory of the right size that outlives the call.
@@ -24,8 +23,8 @@ pub fn ended_children_cpu_ns() -> u64 {
     if failed {
         return 0;
     }
-    // SAFETY: zeroed, which is a value of this struct of integers, and then
-    // filled in by the call.
+    // SAFETY: zeroed, which is a valid value of this struct of integers, and then filled
+    // in by the call.
     let usage = unsafe { usage.assume_init() };
     [usage.ru_utime, usage.ru_stime]
         .iter()

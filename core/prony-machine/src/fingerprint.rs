@@ -1,4 +1,4 @@
-//! What makes the numbers of two runs comparable.
+//! The properties of a machine that make the numbers of two runs comparable.
 
 use crate::gpu::Gpu;
 use crate::os;
@@ -7,11 +7,11 @@ use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use sysinfo::System;
 
-/// The machine, as far as it can be read. `None` is unknown, also where the
-/// question has no meaning on this system.
+/// The machine, as far as it can be read. `None` means unknown, or meaningless on this
+/// system.
 ///
-/// Sources: sysinfo for the processor's name, memory and versions; on Linux
-/// `/proc` and `/sys`, on macOS `sysctl` and `ioreg`; NVML for NVIDIA's GPUs.
+/// Sources: sysinfo for the processor's name, memory and versions; on Linux `/proc` and
+/// `/sys`, on macOS `sysctl` and `ioreg`; NVML for NVIDIA's GPUs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Fingerprint {
@@ -23,17 +23,17 @@ pub struct Fingerprint {
     pub kernel: String,
     /// `x86_64`, `aarch64`, …
     pub arch: String,
-    /// The product's name, for example `Mac15,6`; no serial number.
+    /// Product name, for example `Mac15,6`; no serial number.
     pub product: Option<String>,
     /// The processor's name.
     pub cpu: String,
-    /// Cores.
+    /// Physical cores.
     pub physical_cores: Option<u32>,
-    /// What the system runs threads on.
+    /// Logical CPUs.
     pub logical_cpus: u32,
-    /// Those of them that this process may use.
+    /// Logical CPUs that this process may use.
     pub usable_cpus: Option<u32>,
-    /// Fast cores, where there are several kinds.
+    /// Fast cores, if there are several kinds.
     pub performance_cores: Option<u32>,
     /// Processor packages.
     pub sockets: Option<u32>,
@@ -41,43 +41,42 @@ pub struct Fingerprint {
     pub numa_nodes: Option<u32>,
     /// Physical memory in bytes.
     pub memory_bytes: u64,
-    /// What says that this is a virtual machine, for example `hypervisor flag`.
+    /// Evidence of a virtual machine, for example `hypervisor flag`.
     pub virtual_machine: Option<String>,
-    /// What says that this is a container, for example `docker`.
+    /// Evidence of a container, for example `docker`.
     pub container: Option<String>,
-    /// Driver of the processor's clock, for example `intel_pstate`.
+    /// CPU frequency driver, for example `intel_pstate`.
     pub cpu_driver: Option<String>,
-    /// The governors in use, sorted, with `+` between them.
+    /// The governors in use, sorted, joined by `+`.
     pub governor: Option<String>,
-    /// The preferences between energy and speed in use, sorted, with `+` between.
+    /// The energy preferences in use, sorted, joined by `+`.
     pub energy_preference: Option<String>,
-    /// Whether cores may run above their nominal clock.
+    /// `true` if cores may run above their nominal clock.
     pub boost: Option<bool>,
-    /// Whether cores run several threads at once.
+    /// `true` if cores run several threads at once.
     pub smt: Option<bool>,
-    /// CPUs' worth of time that this process's control group may use, in
-    /// thousandths.
+    /// CPU quota of this process's control group, in thousandths of a CPU.
     pub cpu_quota_millis: Option<u64>,
-    /// Memory that it may use, in bytes.
+    /// Memory limit of that group, in bytes.
     pub memory_limit_bytes: Option<u64>,
     /// The GPUs, in the driver's order.
     pub gpus: Vec<Gpu>,
 }
 
-/// Where two fingerprints differ.
+/// A field in which two fingerprints differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// Name of the field; `gpus.0.driver` for one of a GPU.
     pub what: String,
-    /// Its value in the first; `unknown` where it had none.
+    /// Value in the first; `unknown` if it has none.
     pub first: String,
-    /// Its value in the second.
+    /// Value in the second.
     pub second: String,
 }
 
 impl Fingerprint {
-    /// Reads this machine. It takes up to a second where a GPU's driver has to be
-    /// loaded, so it is for the start of a run.
+    /// Reads this machine. Takes up to a second if a GPU's driver has to be loaded, so it
+    /// is for the start of a run.
     pub fn read() -> Self {
         let system = System::new().ok().map(|mut system| {
             system.refresh_memory();
@@ -107,11 +106,11 @@ impl Fingerprint {
         print
     }
 
-    /// What [`Self::digest`] has to be.
+    /// Computes the value of [`Self::digest`].
     pub fn compute_digest(&self) -> String {
         let mut hash = Sha256::new();
         for (name, value) in self.parts() {
-            // No name and no value has a line break.
+            // Names and values have no line breaks.
             hash.update(format!("{name}={}\n", value.replace('\n', " ")));
         }
         let digest = hash.finalize();
@@ -121,7 +120,7 @@ impl Fingerprint {
         })
     }
 
-    /// What is different in `other`; nothing if the digests are the same.
+    /// The fields that differ in `other`; empty if the digests are equal.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         let (first, second) = (self.parts(), other.parts());
         let value = |parts: &[(String, String)], name: &str| {
@@ -147,8 +146,8 @@ impl Fingerprint {
             .collect()
     }
 
-    /// Names and values of what is known. Memory counts in whole GiB, since what
-    /// the kernel keeps for itself depends on its version.
+    /// Names and values of the known fields. Memory counts in whole GiB, since the
+    /// kernel's own share depends on its version.
     fn parts(&self) -> Vec<(String, String)> {
         const GIB: u64 = 1 << 30;
         let mut parts: Vec<(String, Option<String>)> = Vec::new();

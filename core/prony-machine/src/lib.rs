@@ -1,18 +1,16 @@
-//! What this machine is, what state it is in, and what an engine's processes
-//! use of it.
+//! The machine, its state, and the resources used by an engine's processes.
 //!
-//! - [`Fingerprint`]: what makes numbers of two runs comparable;
-//! - [`State`] and [`Change`]: how the machine was before and after a visit, and
-//!   what of that a reader must know ([`Warning`]);
+//! - [`Fingerprint`]: the properties that make numbers of two runs comparable;
+//! - [`State`] and [`Change`]: the machine before and after a visit, with the caveats
+//!   that follow ([`Warning`]);
 //! - [`Sampler`]: memory, CPU time and energy of a process tree, every 100 ms;
 //! - [`client`]: CPU time of prony itself.
 //!
-//! What cannot be read is `None` and never an error: a machine in a container
-//! has less to say than a laptop. Nothing here holds the name of a host or a
-//! user, or the serial number of anything.
+//! An unreadable value is `None` and never an error: a container reveals less than a
+//! laptop. Nothing here holds the name of a host or a user, or a serial number.
 //!
-//! Everything about one operating system is in the module of its name; what
-//! parses text is beside it, as pure functions that are tested on every system.
+//! Code for one operating system is in the module of its name; parsers are beside it, as
+//! pure functions that are tested on every system.
 
 mod change;
 pub mod client;

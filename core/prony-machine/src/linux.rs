@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const CPUS: &str = "/sys/devices/system/cpu";
-/// Less than the others, and still something when all CPUs are busy.
+/// Below normal priority, but enough to run when all CPUs are busy.
 const NICENESS: i32 = 10;
-/// How often new members of a tree are looked for.
+/// Interval between searches for new members of a tree.
 const SEARCH: Duration = Duration::from_secs(1);
-/// A search may take this much of a CPU, as a fraction.
+/// Divisor of a CPU that bounds searches: at most 1/50 of its time.
 const SEARCH_SHARE: u32 = 50;
 
 fn read(path: impl AsRef<Path>) -> Option<String> {
@@ -30,7 +30,7 @@ fn word(path: impl AsRef<Path>) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Entries of a folder whose names start so, in order.
+/// Entries of a folder whose names begin with `start`, in order.
 fn entries(folder: impl AsRef<Path>, start: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
         .into_iter()
@@ -43,7 +43,7 @@ fn entries(folder: impl AsRef<Path>, start: &str) -> Vec<PathBuf> {
     found
 }
 
-/// `/sys/devices/system/cpu/cpu0`, … and no `cpufreq`.
+/// `/sys/devices/system/cpu/cpu0`, …, without `cpufreq`.
 fn cpus() -> Vec<PathBuf> {
     let mut cpus = entries(CPUS, "cpu");
     cpus.retain(|path| {
@@ -54,7 +54,7 @@ fn cpus() -> Vec<PathBuf> {
     cpus
 }
 
-/// The value of a file of every CPU that has it.
+/// The contents of a file for every CPU that has it.
 fn of_cpus<'c>(cpus: &'c [PathBuf], file: &'c str) -> impl Iterator<Item = String> + 'c {
     cpus.iter().filter_map(move |cpu| read(cpu.join(file)))
 }
@@ -113,9 +113,9 @@ pub(crate) fn fill_in(print: &mut Fingerprint) {
     .filter(|limit| *limit < print.memory_bytes);
 }
 
-/// The lowest limit of this process's control group and those above it, in both
-/// versions of the hierarchy. Inside a container the path may be one of the host's;
-/// then what is mounted is the container's own.
+/// The lowest limit of this process's control group and those above it, in both versions
+/// of the hierarchy. Inside a container the path may be the host's; then the mount is the
+/// container's own.
 fn limit(groups: &str, controller: &str, of: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
     let mut lowest: Option<u64> = None;
     for (mount, name) in [
@@ -209,7 +209,7 @@ fn clocks(state: &mut State) {
         state.mean_clock_mhz = Some((mhz.iter().sum::<f64>() / mhz.len() as f64) as u32);
         state.max_clock_mhz = mhz.into_iter().max_by(f64::total_cmp).map(|it| it as u32);
     }
-    // A package's count is said by each of its CPUs, so of those the highest.
+    // Each CPU of a package shows the package's count, so the highest of them counts.
     let counts = |file| of_cpus(&cpus, file).filter_map(|it| it.trim().parse::<u64>().ok());
     let cores = counts("thermal_throttle/core_throttle_count").reduce(u64::saturating_add);
     let packages = counts("thermal_throttle/package_throttle_count").max();
@@ -244,7 +244,7 @@ fn stats() -> impl Iterator<Item = text::Stat> {
 }
 
 fn stat(process: &Path) -> Option<text::Stat> {
-    // A name may be no UTF-8.
+    // A name may not be UTF-8.
     let bytes = std::fs::read(process.join("stat")).ok()?;
     text::stat(&String::from_utf8_lossy(&bytes))
 }
@@ -261,9 +261,9 @@ pub(crate) fn processes() -> Vec<ProcessTime> {
         .collect()
 }
 
-/// Gives the calling thread low priority, and other CPUs than these.
+/// Gives the calling thread low priority, and keeps it off the CPUs in `avoid`.
 pub(crate) fn keep_out_of_the_way(avoid: &[usize]) {
-    // On Linux this is about the calling thread alone.
+    // On Linux this affects only the calling thread.
     let _ = rustix::process::setpriority_process(None, NICENESS);
     if avoid.is_empty() {
         return;
@@ -278,24 +278,24 @@ pub(crate) fn keep_out_of_the_way(avoid: &[usize]) {
     }
 }
 
-/// How long to wait after a search that began when the thread had used `spent`.
-/// Its own time counts, and not how long it was kept waiting.
+/// Pause after a search that began when the thread had used `spent` nanoseconds of CPU
+/// time. Counts the CPU time of the search, not its waiting time.
 fn pause(spent: u64) -> Duration {
     let spent = Duration::from_nanos(client::thread_cpu_ns().saturating_sub(spent));
     SEARCH.max(spent * SEARCH_SHARE)
 }
 
-/// What is seen of a tree at one moment.
+/// A tree at one moment.
 pub(crate) struct Seen {
-    /// `None` when no process is left.
+    /// `None` if no process is left.
     pub(crate) rss_bytes: Option<u64>,
-    /// What all processes that were ever part of it have used.
+    /// CPU time of all processes that were ever part of it.
     pub(crate) cpu_ns: u64,
-    /// Sum of the system's own marks, now and then.
+    /// Sum of the system's high-water marks, read only at times.
     pub(crate) high_water_bytes: Option<u64>,
 }
 
-/// A process and what belongs to it.
+/// A process and its tree.
 pub(crate) struct Tree {
     root: u32,
     /// CPU ticks by id and start.
@@ -330,8 +330,8 @@ impl Tree {
         let members = &mut self.members;
         self.alive.retain(|&(pid, started)| {
             let process = PathBuf::from(format!("/proc/{pid}"));
-            // Another process may have got the id; one that has ended and was not
-            // waited for holds nothing.
+            // Another process may have got the id; one that has ended and was not waited
+            // for holds nothing.
             let Some(stat) = stat(&process)
                 .filter(|stat| stat.started == started && !matches!(stat.state, 'Z' | 'X'))
             else {
@@ -363,7 +363,7 @@ impl Tree {
         }
     }
 
-    /// Looks for processes that belong to it.
+    /// Searches for processes that belong to it.
     fn search(&mut self) {
         let all: Vec<text::Stat> = stats().collect();
         let known = |stat: &text::Stat| self.alive.contains(&(stat.pid, stat.started));
@@ -389,10 +389,9 @@ impl Tree {
     }
 }
 
-/// Energy of the processor packages (RAPL), where it may be read: on most
-/// systems by root alone.
+/// Energy of the processor packages (RAPL), where readable: on most systems only by root.
 pub(crate) struct Packages {
-    /// Counter, where it starts again, last value, all in microjoules.
+    /// Counter, value at which it wraps, last value, all in microjoules.
     counters: Vec<(PathBuf, u64, u64)>,
     spent: u64,
 }
@@ -401,7 +400,7 @@ impl Packages {
     pub(crate) fn new() -> Self {
         let counters = entries("/sys/class/powercap", "intel-rapl:")
             .into_iter()
-            // Packages, and not parts of them.
+            // Packages, not their parts.
             .filter(|zone| {
                 let name = word(zone.join("name"));
                 name.is_some_and(|name| name.starts_with("package"))
@@ -415,7 +414,7 @@ impl Packages {
         Self { counters, spent: 0 }
     }
 
-    /// Joules since it was made.
+    /// Joules since creation.
     pub(crate) fn joules(&mut self) -> Option<f64> {
         if self.counters.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! What Linux says in `/proc` and `/sys`.
+//! Parsers of `/proc` and `/sys`.
 
 use std::collections::BTreeSet;
 
@@ -47,8 +47,8 @@ pub(crate) fn kib_of(text: &str, name: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// The first line of `/proc/stat`: ticks in which CPUs did something, and ticks
-/// that were stolen. Time of guests is part of user time already.
+/// The first line of `/proc/stat`: ticks in which CPUs were busy, and stolen ticks. Guest
+/// time is already part of user time.
 pub(crate) fn cpu_ticks(text: &str) -> Option<(u64, u64)> {
     let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let fields: Vec<u64> = line
@@ -81,7 +81,7 @@ pub(crate) fn swapped_pages(text: &str) -> Option<u64> {
     Some(value("pswpin")?.saturating_add(value("pswpout")?))
 }
 
-/// How many numbers a list such as `0-3,8` has.
+/// The number of elements in a list such as `0-3,8`.
 pub(crate) fn list_len(text: &str) -> Option<u32> {
     text.trim().split(',').try_fold(0_u32, |sum, range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -90,33 +90,32 @@ pub(crate) fn list_len(text: &str) -> Option<u32> {
     })
 }
 
-/// A temperature in thousandths of a degree, if it can be one: sensors that are
-/// not connected say what they like.
+/// A temperature in thousandths of a degree, if plausible: disconnected sensors return
+/// anything.
 pub(crate) fn temperature_c(text: &str) -> Option<f64> {
     let degrees = text.trim().parse::<i64>().ok()? as f64 / 1000.0;
     (degrees > 0.0 && degrees < 126.0).then_some(degrees)
 }
 
-/// `cpu.max` of a control group: CPUs' worth of time in thousandths.
+/// `cpu.max` of a control group: CPU quota in thousandths of a CPU.
 pub(crate) fn cpu_max_millis(text: &str) -> Option<u64> {
     let (quota, period) = text.trim().split_once(' ')?;
     quota_millis(quota, period)
 }
 
-/// The two files of the first version of control groups.
+/// The quota from the two files of control groups, version 1.
 pub(crate) fn quota_millis(quota: &str, period: &str) -> Option<u64> {
     let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
     quota.checked_mul(1000)?.checked_div(period)
 }
 
-/// A limit of memory in bytes. `max`, or a number close to the largest, is none.
+/// A memory limit in bytes. `max`, or a number close to the largest, means no limit.
 pub(crate) fn memory_max(text: &str) -> Option<u64> {
     let bytes = text.trim().parse().ok()?;
     (bytes < 1 << 60).then_some(bytes)
 }
 
-/// From `/proc/self/cgroup` the path in a hierarchy: of the second version if
-/// `controller` is empty.
+/// The path in a hierarchy, from `/proc/self/cgroup`; version 2 if `controller` is empty.
 pub(crate) fn cgroup_path<'t>(text: &'t str, controller: &str) -> Option<&'t str> {
     text.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':');
@@ -126,14 +125,14 @@ pub(crate) fn cgroup_path<'t>(text: &'t str, controller: &str) -> Option<&'t str
     })
 }
 
-/// What the paths of the first process's control groups say of a container.
+/// The container runtime, from the control group paths of the first process.
 pub(crate) fn container_of(cgroup: &str) -> Option<&'static str> {
     ["docker", "kubepods", "containerd", "libpod", "lxc"]
         .into_iter()
         .find(|name| cgroup.contains(*name))
 }
 
-/// Whether `/proc/cpuinfo` has the flag that a hypervisor sets.
+/// Returns `true` if `/proc/cpuinfo` has the hypervisor flag.
 pub(crate) fn hypervisor_flag(cpuinfo: &str) -> bool {
     cpuinfo
         .lines()
@@ -144,7 +143,7 @@ pub(crate) fn hypervisor_flag(cpuinfo: &str) -> bool {
         })
 }
 
-/// Clocks in `/proc/cpuinfo` in MHz.
+/// Clocks in `/proc/cpuinfo`, in MHz.
 pub(crate) fn cpuinfo_mhz(cpuinfo: &str) -> Vec<f64> {
     cpuinfo
         .lines()
@@ -154,7 +153,7 @@ pub(crate) fn cpuinfo_mhz(cpuinfo: &str) -> Vec<f64> {
         .collect()
 }
 
-/// Which maker or product of a board is a virtual one.
+/// Returns `true` if the maker or product of a board is a virtual one.
 pub(crate) fn virtual_product(product: &str) -> bool {
     [
         "QEMU",
@@ -172,7 +171,7 @@ pub(crate) fn virtual_product(product: &str) -> bool {
     .any(|name| product.contains(name))
 }
 
-/// Different values, sorted, with `+` between.
+/// Distinct values, sorted, joined by `+`.
 pub(crate) fn joined(values: impl Iterator<Item = String>) -> Option<String> {
     let values: BTreeSet<String> = values
         .map(|value| value.trim().to_owned())

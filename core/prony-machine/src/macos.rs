@@ -1,4 +1,4 @@
-//! macOS: its commands, and for a sampler its library.
+//! macOS: its commands, and a library for the sampler.
 
 use crate::client;
 use crate::fingerprint::Fingerprint;
@@ -10,13 +10,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// How often new members of a tree are looked for.
+/// Interval between searches for new members of a tree.
 const SEARCH: Duration = Duration::from_secs(1);
-/// A search may take this much of a CPU, as a fraction.
+/// Divisor of a CPU that bounds searches: at most 1/50 of its time.
 const SEARCH_SHARE: u32 = 50;
 
-/// What a command of the system's prints, whether or not it is content: `sysctl`
-/// fails if one of several names does not exist.
+/// The output of a system command, even if it fails: `sysctl` fails if one of several
+/// names does not exist.
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
@@ -74,10 +74,10 @@ pub(crate) fn observe(state: &mut State) {
         .map(|level| level > 1);
     state.swap_used_bytes = value("vm.swapusage").and_then(|it| text::swap_used_bytes(&it));
     state.swapped_bytes = text::swapped_bytes(&output("/usr/bin/vm_stat", &[]));
-    // Here the system speaks of pressure; what is free says little.
+    // On macOS pressure counts; free memory says little.
 }
 
-/// `ps` may see the processes of all users, which this process may not.
+/// Uses `ps`, which may see the processes of all users; this process may not.
 pub(crate) fn processes() -> Vec<ProcessTime> {
     text::processes(&output("/bin/ps", &["-axo", "pid=,pgid=,time=,comm="]))
 }
@@ -87,7 +87,7 @@ pub(crate) fn busy_ns() -> Option<u64> {
     None
 }
 
-/// Gives the calling thread a class of service for work that nobody waits for.
+/// Gives the calling thread a background quality of service.
 pub(crate) fn keep_out_of_the_way(_: &[usize]) {
     // SAFETY: it changes the calling thread and takes no pointers.
     unsafe {
@@ -95,24 +95,24 @@ pub(crate) fn keep_out_of_the_way(_: &[usize]) {
     }
 }
 
-/// How long to wait after a search that began when the thread had used `spent`.
-/// Its own time counts, and not how long it was kept waiting.
+/// Pause after a search that began when the thread had used `spent` nanoseconds of CPU
+/// time. Counts the CPU time of the search, not its waiting time.
 fn pause(spent: u64) -> Duration {
     let spent = Duration::from_nanos(client::thread_cpu_ns().saturating_sub(spent));
     SEARCH.max(spent * SEARCH_SHARE)
 }
 
-/// What is seen of a tree at one moment.
+/// A tree at one moment.
 pub(crate) struct Seen {
-    /// `None` when no process is left.
+    /// `None` if no process is left.
     pub(crate) rss_bytes: Option<u64>,
-    /// What all processes that were ever part of it have used.
+    /// CPU time of all processes that were ever part of it.
     pub(crate) cpu_ns: u64,
-    /// Sum of the system's own marks, now and then.
+    /// Sum of the system's high-water marks, read only at times.
     pub(crate) high_water_bytes: Option<u64>,
 }
 
-/// A process and what belongs to it.
+/// A process and its tree.
 pub(crate) struct Tree {
     root: Pid,
     system: Option<System>,
@@ -181,7 +181,7 @@ impl Tree {
     }
 }
 
-/// Looks for processes that descend from the root.
+/// Finds processes that descend from the root.
 fn search_in(system: &System, root: Pid, alive: &mut BTreeSet<(Pid, u64)>) {
     let mut family: HashSet<Pid> = alive.iter().map(|(pid, _)| *pid).collect();
     family.insert(root);
@@ -203,20 +203,20 @@ fn search_in(system: &System, root: Pid, alive: &mut BTreeSet<(Pid, u64)>) {
     alive.extend(found.map(|process| (process.pid(), process.start_time())));
 }
 
-/// A process's physical footprint and the highest it ever was, in bytes. Unlike
-/// the resident set it has what the GPU uses on the process's behalf.
+/// A process's physical footprint and its peak, in bytes. Unlike the resident set it
+/// includes what the GPU uses on the process's behalf.
 fn footprint(pid: Pid) -> Option<(u64, u64)> {
     let pid = i32::try_from(pid.as_u32()).ok()?;
     let mut usage = std::mem::MaybeUninit::<libc::rusage_info_v4>::zeroed();
-    // SAFETY: the buffer is of the struct that the flavor names, and outlives the
-    // call; the parameter's type is one for all flavors.
+    // SAFETY: the buffer is of the struct that the flavor names, and outlives the call;
+    // the parameter's type is one for all flavors.
     let failed =
         unsafe { libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V4, usage.as_mut_ptr().cast()) } != 0;
     if failed {
         return None;
     }
-    // SAFETY: zeroed, which is a value of this struct of integers, and then
-    // filled in by the call.
+    // SAFETY: zeroed, which is a valid value of this struct of integers, and then filled
+    // in by the call.
     let usage = unsafe { usage.assume_init() };
     Some((
         usage.ri_phys_footprint,
@@ -224,7 +224,7 @@ fn footprint(pid: Pid) -> Option<(u64, u64)> {
     ))
 }
 
-/// Energy of the processor packages: only root is told here.
+/// Energy of the processor packages, which only root can read here.
 pub(crate) struct Packages;
 
 impl Packages {

@@ -1,8 +1,8 @@
-//! What macOS's commands print.
+//! Parsers for the output of macOS's commands.
 
 use crate::state::{Power, ProcessTime};
 
-/// The value of `name: value` in what `sysctl` prints.
+/// The value of `name: value` in the output of `sysctl`.
 pub(crate) fn sysctl<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -10,8 +10,8 @@ pub(crate) fn sysctl<'t>(text: &'t str, name: &str) -> Option<&'t str> {
         .filter(|value| !value.is_empty())
 }
 
-/// The value of `name = value` in what `pmset -g therm` prints, or the value of
-/// `name value` in what `pmset -g` does.
+/// The value of `name = value` in the output of `pmset -g therm`, or of `name value` in
+/// that of `pmset -g`.
 pub(crate) fn setting(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let rest = line.trim().strip_prefix(name)?;
@@ -21,7 +21,7 @@ pub(crate) fn setting(text: &str, name: &str) -> Option<u32> {
     })
 }
 
-/// `pmset -g batt`: where power comes from, and the charge.
+/// `pmset -g batt`: the power source, and the charge in percent.
 pub(crate) fn battery(text: &str) -> (Option<Power>, Option<u32>) {
     let power = text.lines().find_map(|line| {
         let source = line.trim().strip_prefix("Now drawing from")?;
@@ -40,7 +40,7 @@ pub(crate) fn battery(text: &str) -> (Option<Power>, Option<u32>) {
             let (before, _) = line.split_once('%')?;
             before.rsplit(char::is_whitespace).next()?.parse().ok()
         });
-    // A desktop says that it draws from the mains and lists no battery.
+    // A desktop reports mains power and lists no battery.
     (power, charge)
 }
 
@@ -88,7 +88,7 @@ fn process(line: &str) -> Option<ProcessTime> {
     Some(ProcessTime {
         pid: pid.parse().ok()?,
         group: group.parse().ok()?,
-        // It is not said.
+        // Not in the output.
         started: 0,
         name: path.rsplit('/').next().unwrap_or(path).to_owned(),
         cpu_ns: time_ns(time)?,
@@ -115,7 +115,7 @@ fn time_ns(text: &str) -> Option<u64> {
         .checked_add(hundredths * 10_000_000)
 }
 
-/// `ioreg -rd1 -c AGXAccelerator`: the GPU's name and its cores.
+/// `ioreg -rd1 -c AGXAccelerator`: the GPU's name and number of cores.
 pub(crate) fn gpu(text: &str) -> Option<(String, Option<u32>)> {
     let value = |name: &str| {
         text.lines().find_map(|line| {

@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 
 /// Time between two samples.
 pub const PERIOD: Duration = Duration::from_millis(100);
-/// Every how many samples the GPUs and the counters of energy are read.
+/// Number of samples between two readings of the GPUs and the energy counters.
 const SLOW: u32 = 5;
 
-/// How to sample.
+/// Sampling options.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// CPUs to stay away from, by number: those that measure. Only on Linux, and
-    /// not if no other is left. On macOS the thread's class of service keeps it
-    /// out of the way.
+    /// CPUs to avoid, by number: those of the measuring threads. Only on Linux, and not
+    /// if no other is left. On macOS the thread's quality of service keeps it out of the
+    /// way.
     pub avoid_cpus: Vec<usize>,
 }
 
 /// Samples memory, CPU time and energy of a process and its descendants, on a
-/// thread of its own with low priority.
+/// low-priority thread.
 ///
-/// The tree is the process, those that descend from it and those of its process
-/// group; who was once seen in it stays in it. New members are looked for every
-/// second, so what lives shorter may be missed. Memory is the resident set and not
-/// the proportional one: that has the kernel walk all pages of a process while it
-/// wants to run, for gigabytes a matter of milliseconds.
+/// The tree consists of the process, its descendants and its process group; a process
+/// once seen in it stays in it. New members are searched for every second, so
+/// shorter-lived ones may be missed. Memory is the resident set, not the proportional
+/// one: for that the kernel walks all pages of a process while it wants to run, which
+/// takes milliseconds for gigabytes.
 #[derive(Debug)]
 pub struct Sampler {
     series: Arc<Mutex<Series>>,
@@ -41,7 +41,7 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// When no thread can be started.
+    /// If no thread can be started.
     pub fn start(root: u32, options: Options) -> std::io::Result<Self> {
         let series = Arc::new(Mutex::new(Series::default()));
         let (stop, stopped) = mpsc::channel();
@@ -54,8 +54,7 @@ impl Sampler {
                 let begin = Instant::now();
                 loop {
                     watcher.sample(&kept);
-                    // The next full period, so that samples that came late do not
-                    // come in a bunch.
+                    // The next full period, so that late samples do not bunch up.
                     let into = begin.elapsed().as_nanos() % PERIOD.as_nanos();
                     let into = Duration::from_nanos(u64::try_from(into).unwrap_or(0));
                     let wait = PERIOD.saturating_sub(into);
@@ -73,20 +72,20 @@ impl Sampler {
         })
     }
 
-    /// What was used from `begin_ns` to `end_ns`, as [`now_ns`] counts, as far as
-    /// is known by now: the last sample may be 100 ms old, and what came after it
-    /// does not count. So ask after [`Self::finish`], or a moment later.
+    /// Usage from `begin_ns` to `end_ns`, as [`now_ns`] counts, as far as known: the last
+    /// sample may be 100 ms old, and anything after it does not count. So call it after
+    /// [`Self::finish`], or a moment later.
     pub fn window(&self, begin_ns: u64, end_ns: u64) -> Window {
         self.lock().window(begin_ns, end_ns)
     }
 
-    /// What was used up to now.
+    /// Usage so far.
     pub fn usage(&self) -> Usage {
         self.lock().usage()
     }
 
-    /// Takes a last sample and samples no more; best before the processes are
-    /// asked to end. The samples stay, for [`Self::window`].
+    /// Takes a last sample and stops; best called before the processes are asked to end.
+    /// The samples remain available to [`Self::window`].
     pub fn finish(&mut self) {
         let _ = self.stop.send(());
         if let Some(thread) = self.thread.take() {
@@ -111,15 +110,15 @@ impl Drop for Sampler {
     }
 }
 
-/// What the thread has.
+/// State of the sampling thread.
 struct Watcher {
     tree: os::Tree,
     packages: os::Packages,
     count: u32,
-    /// Memory of all GPUs in use when it started.
+    /// Memory in use on all GPUs at the start.
     gpu_memory_before: Option<u64>,
     gpu_energy_before: Option<f64>,
-    /// Whether the driver has ever told memory of these processes.
+    /// `true` if the driver has ever reported memory of these processes.
     told_apart: bool,
 }
 
@@ -142,7 +141,7 @@ impl Watcher {
         let slow = self.count.is_multiple_of(SLOW).then(|| self.slow());
         self.count += 1;
         let mut series = series.lock().unwrap_or_else(PoisonError::into_inner);
-        // A tree that is gone uses no memory, which is no sample of what it used.
+        // A tree that is gone uses no memory; that is not a sample of its usage.
         if let Some(rss_bytes) = seen.rss_bytes {
             series.samples.push(Sample {
                 at_ns,
@@ -197,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_tree_is_sampled() {
-        // The child of a child works; the shell itself does not.
+        // The grandchild works; the shell itself does not.
         let mut child = shell("(while :; do :; done) & wait");
         let begin = now_ns();
         let mut sampler = Sampler::start(child.id(), Options::default()).expect("it starts");
@@ -210,7 +209,7 @@ mod tests {
         assert!(usage.total.samples >= 5, "{usage:?}");
         assert!(usage.total.peak_rss_bytes > Some(4096), "{usage:?}");
         assert!(usage.total.peak_rss_bytes >= usage.total.mean_rss_bytes);
-        // However busy the machine is, it gets something.
+        // It gets some CPU time even on the busiest machine.
         assert!(usage.total.cpu_seconds > Some(0.05), "{usage:?}");
         assert_eq!(window.samples, usage.total.samples);
     }

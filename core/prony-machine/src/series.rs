@@ -1,4 +1,4 @@
-//! What samples of a process tree come to; pure.
+//! Aggregation of a process tree's samples; pure.
 
 use crate::gpu::GpuUsage;
 use serde::{Deserialize, Serialize};
@@ -7,63 +7,63 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) at_ns: u64,
-    /// Resident memory, summed over the processes.
+    /// Resident memory in bytes, summed over the processes.
     pub(crate) rss_bytes: u64,
-    /// What all processes that were ever part of it have used.
+    /// CPU time of all processes that were ever part of it, in nanoseconds.
     pub(crate) cpu_ns: u64,
 }
 
-/// What is slower to read, and read less often.
+/// Values that are slower to read, and read less often.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Slow {
     pub(crate) at_ns: u64,
     pub(crate) gpu_memory_bytes: Option<u64>,
-    /// Since the sampler's start.
+    /// Joules since the sampler's start.
     pub(crate) gpu_energy_j: Option<f64>,
     pub(crate) cpu_energy_j: Option<f64>,
     /// For every GPU: temperature, clock, reasons.
     pub(crate) gpus: Vec<(Option<u32>, Option<u32>, Vec<String>)>,
 }
 
-/// What a process tree used in a window of time.
+/// Resources used by a process tree in a period.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Window {
-    /// Samples inside it.
+    /// Samples in the period.
     pub samples: u32,
-    /// Highest resident memory in bytes, summed over the processes; pages that
-    /// several share count for each. On macOS the physical footprint if that is
-    /// more, which includes what the GPU uses of the system's memory.
+    /// Peak resident memory in bytes, summed over the processes; shared pages count for
+    /// each. On macOS the physical footprint if larger, which includes system memory used
+    /// by the GPU.
     pub peak_rss_bytes: Option<u64>,
-    /// Its mean.
+    /// Mean resident memory, in bytes.
     pub mean_rss_bytes: Option<u64>,
-    /// User and system time in seconds, to about 10 ms for each process; between
-    /// two samples it counts as used evenly.
+    /// User and system time in seconds, accurate to about 10 ms per process; spread
+    /// evenly between two samples.
     pub cpu_seconds: Option<f64>,
-    /// Highest GPU memory in bytes, from samples every 500 ms: of the processes
-    /// where the driver tells them apart, else what all GPUs had in use more than
-    /// when the sampler was started.
+    /// Peak GPU memory in bytes, from samples every 500 ms: of the processes if the
+    /// driver distinguishes them, else the increase over all GPUs since the sampler's
+    /// start.
     pub peak_gpu_memory_bytes: Option<u64>,
-    /// Energy in joules of all GPUs, whoever used them (NVML).
+    /// Energy in joules of all GPUs, for all processes (NVML).
     pub gpu_energy_joules: Option<f64>,
-    /// Energy in joules of the processor packages, whoever used them (RAPL, where
-    /// it may be read).
+    /// Energy in joules of the processor packages, for all processes (RAPL, where
+    /// readable).
     pub cpu_energy_joules: Option<f64>,
     /// The GPUs, in the driver's order.
     pub gpus: Vec<GpuUsage>,
 }
 
-/// What a process tree used from the sampler's start to its stop.
+/// Resources used by a process tree from the sampler's start to its stop.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
-    /// The figures. The peak is the system's own high-water mark where that is
-    /// more than any sample: it misses nothing, but adds up peaks of processes that
-    /// may have been at different times.
+    /// The totals. The peak is the system's high-water mark if larger than any sample: it
+    /// misses nothing, but adds up the peaks of processes that may have occurred at
+    /// different times.
     #[serde(flatten)]
     pub total: Window,
-    /// Longest time between two samples in nanoseconds, to see how far to believe
-    /// them.
+    /// Longest time between two samples in nanoseconds, as a measure of their
+    /// reliability.
     pub longest_gap_ns: u64,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// What was used from `begin` to `end`, in nanoseconds of the clock.
+    /// Usage from `begin` to `end`, in nanoseconds of the clock.
     pub(crate) fn window(&self, begin: u64, end: u64) -> Window {
         let inside = between(&self.samples, |it| it.at_ns, begin, end);
         let slow = between(&self.slow, |it| it.at_ns, begin, end);
@@ -133,8 +133,8 @@ fn between<T>(items: &[T], time: impl Fn(&T) -> u64, begin: u64, end: u64) -> &[
     items.get(from..to).unwrap_or_default()
 }
 
-/// A counter's value at a time, on the line between its neighbours; before the
-/// first point and after the last it stands still.
+/// A counter's value at a time, interpolated linearly between its neighbours; constant
+/// before the first point and after the last.
 fn at(points: &[(u64, f64)], time: u64) -> Option<f64> {
     let after = points.partition_point(|(at, _)| *at <= time);
     let Some(&(t1, v1)) = points.get(after) else {

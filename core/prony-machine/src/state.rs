@@ -1,10 +1,10 @@
-//! How the machine is at one moment.
+//! The state of the machine at one moment.
 
 use crate::gpu::GpuState;
 use crate::{client, now_ns, os};
 use serde::{Deserialize, Serialize};
 
-/// Where power comes from.
+/// Power source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Power {
@@ -17,12 +17,12 @@ pub enum Power {
 /// CPU time of a process up to one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessTime {
-    /// Its id.
+    /// Process id.
     pub pid: u32,
     /// Its process group.
     pub group: u32,
-    /// When it started, in units of the system's; tells apart processes that had
-    /// the same id.
+    /// Start time, in units of the system's; distinguishes processes that had the same
+    /// id.
     pub started: u64,
     /// The program's name, without its path.
     pub name: String,
@@ -30,24 +30,24 @@ pub struct ProcessTime {
     pub cpu_ns: u64,
 }
 
-/// The machine at one moment. Counters run since some time long ago; a
-/// [`Change`](crate::Change) makes sense of two of them.
+/// The machine at one moment. Counters start at an arbitrary time; a
+/// [`Change`](crate::Change) evaluates two of them.
 ///
 /// Sources: on Linux `/proc` (`stat`, `loadavg`, `meminfo`, `vmstat`, `pressure`,
-/// `PID/stat`) and `/sys` (`thermal`, `hwmon`, `cpufreq`, `power_supply`); on macOS
-/// `ps`, `pmset`, `sysctl` and `vm_stat`; NVML for NVIDIA's GPUs.
+/// `PID/stat`) and `/sys` (`thermal`, `hwmon`, `cpufreq`, `power_supply`); on macOS `ps`,
+/// `pmset`, `sysctl` and `vm_stat`; NVML for NVIDIA's GPUs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
-    /// When it was read, as [`now_ns`](crate::now_ns) counts.
+    /// Time of reading, as [`now_ns`](crate::now_ns) counts.
     pub at_ns: u64,
     /// Load average over one minute.
     pub load_average: Option<f64>,
-    /// Where power comes from; `None` also without any battery.
+    /// Power source; `None` also without a battery.
     pub power: Option<Power>,
     /// Charge of the battery in percent.
     pub battery_percent: Option<u32>,
-    /// Whether the system was told to save energy.
+    /// `true` if the system is set to save energy.
     pub low_power_mode: Option<bool>,
     /// Highest temperature of any sensor in °C.
     pub temperature_c: Option<f64>,
@@ -55,40 +55,40 @@ pub struct State {
     pub mean_clock_mhz: Option<u32>,
     /// Highest clock of a CPU in MHz.
     pub max_clock_mhz: Option<u32>,
-    /// How often a processor lowered its clock for heat, since boot.
+    /// Number of times a processor lowered its clock because of heat, since boot.
     pub throttle_count: Option<u64>,
-    /// Percent of full speed that the system lets CPUs run at (macOS).
+    /// Maximum CPU speed allowed by the system, in percent of full speed (macOS).
     pub speed_limit_percent: Option<u32>,
-    /// CPU time that was used by anything, in nanoseconds, since boot.
+    /// CPU time used by all processes, in nanoseconds, since boot.
     pub busy_ns: Option<u64>,
-    /// CPU time that other guests of the host got instead, in nanoseconds.
+    /// CPU time given to other guests of the host instead, in nanoseconds.
     pub steal_ns: Option<u64>,
     /// Time in which some task waited for a CPU, in nanoseconds.
     pub cpu_stall_ns: Option<u64>,
     /// Time in which some task waited for memory, in nanoseconds.
     pub memory_stall_ns: Option<u64>,
-    /// Whether the system says that memory is short (macOS).
+    /// `true` if the system reports a shortage of memory (macOS).
     pub memory_short: Option<bool>,
-    /// Memory that can be had without swapping, in bytes.
+    /// Memory available without swapping, in bytes.
     pub memory_available_bytes: Option<u64>,
     /// Swap space in use, in bytes.
     pub swap_used_bytes: Option<u64>,
-    /// Written to and read from swap space, in bytes, since boot.
+    /// Bytes written to and read from swap space since boot.
     pub swapped_bytes: Option<u64>,
     /// CPU time of this process in nanoseconds.
     pub own_cpu_ns: u64,
-    /// CPU time of the processes it started that have ended, in nanoseconds.
+    /// CPU time of its child processes that have ended, in nanoseconds.
     pub ended_children_cpu_ns: u64,
     /// The GPUs, in the driver's order.
     pub gpus: Vec<GpuState>,
-    /// What every process has used up to now. Not kept: it names programs.
+    /// CPU time of every process so far. Not kept: it names programs.
     #[serde(skip)]
     pub processes: Vec<ProcessTime>,
 }
 
 impl State {
-    /// Reads this machine. It takes some milliseconds, more with thousands of
-    /// processes, so it has no place inside a measurement.
+    /// Reads this machine. Takes some milliseconds, more with thousands of processes, so
+    /// it must not run during a measurement.
     pub fn read() -> Self {
         let mut state = Self {
             load_average: sysinfo::System::load_average().ok().map(|load| load.one),
@@ -96,7 +96,7 @@ impl State {
             ..Self::default()
         };
         os::observe(&mut state);
-        // Together, and last: differences of these are compared with each other.
+        // Together, and last: their differences are compared with each other.
         state.processes = os::processes();
         state.busy_ns = os::busy_ns();
         state.own_cpu_ns = client::process_cpu_ns();

@@ -1,20 +1,21 @@
 //! Two results side by side: of two runs, or of two engines of one run.
 //!
-//! What may be said of them depends on how they were measured.
+//! The comparison depends on how they were measured.
 //!
 //! - *paired*: the cycles of both were measured in turn, in both orders, with the same
-//!   questions. Then whatever the machine did, it did to both, and the verdict is that of a
+//!   questions. Any drift of the machine then affects both, and the verdict is that of a
 //!   run: [`sequential`](crate::statistics::sequential).
-//! - *sequential*: one run after the other. Between them the machine may have become faster
-//!   or slower, which no statistic can tell from the engines. The numbers are shown, and no
-//!   winner is named.
-//! - *two samples*: sequential runs of which the user says that the machine was equally fast
-//!   in both. Then the cycles are two independent samples, and the Mann-Whitney test with its
-//!   interval says whether one is shifted. It is exact for few cycles, needs no distribution
-//!   and bears single bad cycles, where a t test does neither; swapping labels within a cycle
-//!   is not possible, since a cycle of one run has nothing to do with one of the other.
+//! - *sequential*: one run after the other. In between, the machine may have become
+//!   faster or slower, which no statistic can distinguish from the engines. The numbers
+//!   are shown, and no winner is named.
+//! - *two samples*: sequential runs for which the user vouches that the machine was
+//!   equally fast in both. The cycles are then two independent samples, and the
+//!   Mann-Whitney test with its interval decides whether one is shifted. It is exact for
+//!   few cycles, assumes no distribution and tolerates single bad cycles, unlike a t
+//!   test; swapping labels within a cycle is impossible, since cycles of different runs
+//!   are not paired.
 //!
-//! Where the two did not do the same work on the same machine, no way gives a verdict.
+//! Without the same work on the same machine there is no verdict.
 
 mod differences;
 mod side;
@@ -27,75 +28,75 @@ use prony_result::{
 use serde::Serialize;
 use side::Side;
 
-/// What is compared, and how.
+/// Options of a comparison.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
-    /// The engine of the base; all that both have without it.
+    /// The engine of the base; without it, every engine common to both.
     pub base_engine: Option<String>,
-    /// The engine of the candidate, if it has another name there.
+    /// The engine of the candidate, if its name differs.
     pub candidate_engine: Option<String>,
-    /// Differences up to this many percent count as none; that of the base without it.
+    /// Differences up to this percentage count as none; defaults to the base's margin.
     pub margin_percent: Option<f64>,
-    /// Whether the machine is taken to have been equally fast in both.
+    /// `true` if the machine is assumed to have been equally fast in both.
     pub assume_stable: bool,
-    /// From the start of the base to the start of the candidate, in seconds; 0 for one run.
-    /// Unknown without it.
+    /// From the start of the base to the start of the candidate, in seconds; 0 for one
+    /// run. `None` if unknown.
     pub offset_s: Option<f64>,
 }
 
-/// How far two results can be compared.
+/// Basis on which two results are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// Their cycles were measured in turn: a verdict as within a run.
+    /// Cycles measured in turn: a verdict as within a run.
     Paired,
-    /// One after the other, on a machine that is taken to have been equally fast.
+    /// One run after the other, on a machine assumed to have been equally fast.
     TwoSamples,
-    /// No verdict.
+    /// Not comparable: no verdict.
     Descriptive,
 }
 
 /// Two results side by side.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Across {
-    /// What the candidate is compared with.
+    /// The result compared with.
     pub base: About,
-    /// What is compared with it.
+    /// The result being compared.
     pub candidate: About,
-    /// What is not the same in both, as far as it is about the whole runs.
+    /// Differences between the runs as a whole.
     pub differences: Vec<Unlike>,
-    /// What both measured.
+    /// The groups measured by both.
     pub pairs: Vec<Pair>,
-    /// What only one of them measured, a sentence each.
+    /// Groups measured by only one of them, a sentence each.
     pub left_out: Vec<String>,
 }
 
-/// Which run it is.
+/// Identity of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct About {
     /// Name of the run's folder.
     pub run: String,
     /// Name of the pipeline.
     pub pipeline: String,
-    /// RFC 3339, UTC.
+    /// Start time: RFC 3339, UTC.
     pub started_at: String,
 }
 
-/// Something that is not the same in both.
+/// A difference between two results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unlike {
-    /// What.
+    /// The property that differs.
     pub what: String,
-    /// In the base.
+    /// Value in the base.
     pub base: String,
-    /// In the candidate.
+    /// Value in the candidate.
     pub candidate: String,
-    /// Whether it forbids a verdict.
+    /// `true` if it rules out a verdict.
     pub forbids: bool,
 }
 
 impl Unlike {
-    /// As a sentence without a full stop.
+    /// The difference as a sentence without a full stop.
     pub fn sentence(&self) -> String {
         let Self {
             what,
@@ -108,60 +109,60 @@ impl Unlike {
     }
 }
 
-/// One engine of the base against one of the candidate, in one group: a model, matrix point and
-/// `measure` stage.
+/// One engine of the base against one of the candidate, in one group: a model, matrix
+/// point and `measure` stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
-    /// What the group is called.
+    /// Label of the group.
     pub label: String,
     /// The engine of the base.
     pub base_engine: String,
     /// The engine of the candidate.
     pub candidate_engine: String,
-    /// What is not the same in both here.
+    /// Differences within this group.
     pub differences: Vec<Unlike>,
-    /// The numbers.
+    /// The metrics of both.
     pub metrics: Vec<MetricPair>,
-    /// How far they can be compared.
+    /// Basis of the comparison.
     pub basis: Basis,
     /// The verdict on the candidate; absent if the basis gives none.
     pub verdict: Option<Verdict>,
-    /// Why the verdict is what it is, or why there is none.
+    /// Reason for the verdict, or for its absence.
     pub reason: String,
-    /// Both in words, a sentence without a full stop.
+    /// Verdict and reason as a sentence without a full stop.
     pub sentence: String,
     /// Hodges-Lehmann estimate of the difference of the throughputs, in percent.
     pub difference_percent: Option<f64>,
-    /// The interval that goes with it.
+    /// Confidence interval of the difference.
     pub interval: Option<Interval>,
-    /// Differences up to this count as none, in percent.
+    /// Differences up to this percentage count as none.
     pub margin_percent: f64,
-    /// Cycles of the base and of the candidate that it rests on.
+    /// Cycles used, of the base and of the candidate.
     pub cycles: [u32; 2],
-    /// Whether the candidate is slower, and not by less than the margin.
+    /// `true` if the candidate is slower by more than the margin.
     pub regression: bool,
 }
 
-/// A metric of both.
+/// A metric in both results.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MetricPair {
-    /// Its name in results.
+    /// Name in results.
     pub metric: &'static str,
     /// Title in tables, with statistic and unit; not part of the JSON.
     #[serde(skip)]
     pub title: String,
-    /// Which value of a distribution; absent for a plain number.
+    /// Statistic of a distribution; absent for a plain number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistic: Option<&'static str>,
-    /// In the base.
+    /// Value in the base.
     pub base: Option<f64>,
-    /// In the candidate.
+    /// Value in the candidate.
     pub candidate: Option<f64>,
-    /// Candidate's over the base's, minus 1, in percent.
+    /// Candidate's value over the base's, minus 1, in percent.
     pub difference_percent: Option<f64>,
 }
 
-/// Puts `candidate` beside `base`. The error says what they do not have in common.
+/// Compares `candidate` with `base`. The error states what they do not have in common.
 pub fn across(
     base: &RunResult,
     candidate: &RunResult,
@@ -230,7 +231,7 @@ fn is_same(one: &ModelResult, other: &ModelResult) -> bool {
     (&one.id, &one.cell, &one.measure) == (&other.id, &other.cell, &other.measure)
 }
 
-/// Whether both are of one run.
+/// Returns `true` if both are of one run.
 pub fn same_run(one: &RunResult, other: &RunResult) -> bool {
     let key = |it: &RunResult| {
         let run = &it.run;
@@ -243,7 +244,7 @@ pub fn same_run(one: &RunResult, other: &RunResult) -> bool {
     key(one) == key(other)
 }
 
-/// Which engines are put side by side: that of the base and that of the candidate.
+/// The engines to compare: one of the base, one of the candidate.
 fn engines(
     base: &RunResult,
     candidate: &RunResult,
@@ -331,7 +332,7 @@ fn metrics(base: &EngineResult, candidate: &EngineResult) -> Vec<MetricPair> {
     compared.map(pair).collect()
 }
 
-/// A log ratio as a difference in percent.
+/// Converts a log ratio to a difference in percent.
 fn percent(log_ratio: f64) -> f64 {
     log_ratio.exp_m1() * 100.0
 }

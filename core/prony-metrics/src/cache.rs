@@ -1,25 +1,24 @@
-//! Whether an engine kept to the state of its prefix cache that a measurement is of, by its
-//! own counts.
+//! Checks the declared state of an engine's prefix cache against the engine's own counts.
 //!
-//! `cold`: what a chat template puts before the request's own text is the same every time, so
-//! an engine may answer that from its cache; nobody can ask it not to, and it is a few tokens.
-//! The request's own text must be computed. It has at least [`least_tokens`], so fewer
-//! computed tokens than that are proof that some of it was not.
+//! `cold`: the text that a chat template puts before the request's own is the same every
+//! time, so an engine may answer it from its cache; it cannot be prevented, and is only a
+//! few tokens. The request's own text must be computed. It has at least [`least_tokens`],
+//! so fewer computed tokens prove that some of it was not.
 //!
-//! `warm`: a request whose prompt was answered before, since the engine was loaded, must have
-//! at least half of its prompt from the cache. The rest is what caches leave out: the last
-//! token, or the last block.
+//! `warm`: a request whose prompt was answered before, since the engine was loaded, must
+//! have at least half of its prompt from the cache. Caches omit the rest: the last token,
+//! or the last block.
 
 use prony_record::Record;
 use prony_result::{Cache, CacheCheck, CacheOutcome};
 
-/// The longest that a word is taken to be one token, in bytes.
+/// Maximum length of a token, in bytes.
 const MAX_TOKEN: usize = 16;
-/// The share of a prompt that a warm cache answers at least.
+/// Minimum share of a prompt that a warm cache answers.
 const WARM_SHARE: f64 = 0.5;
 
-/// The fewest tokens that a text can have: none goes over white space, and in scripts without
-/// it, or in long words, none has more than 16 bytes.
+/// Minimum number of tokens in a text: no token spans white space, and none has more than
+/// 16 bytes in scripts without it or in long words.
 pub fn least_tokens(text: &str) -> u32 {
     let words = text.split_whitespace();
     words
@@ -27,8 +26,8 @@ pub fn least_tokens(text: &str) -> u32 {
         .sum::<usize>() as u32
 }
 
-/// What the successful requests of `measured` say. `is_repeated` tells whether a request's
-/// prompt had been answered before.
+/// Checks the successful requests of `measured`. `is_repeated` returns `true` if a
+/// request's prompt had been answered before.
 pub fn check(
     stated: Cache,
     measured: &[&Record],
@@ -72,7 +71,7 @@ pub fn check(
     }
 }
 
-/// Why numbers are not valid for this; `None` if they are.
+/// The reason why the numbers are invalid for this; `None` if they are valid.
 pub fn reason(stated: Cache, check: &CacheCheck) -> Option<String> {
     if check.outcome != CacheOutcome::Broken {
         return None;

@@ -1,18 +1,18 @@
-//! Whether the load that was asked for is the load that was delivered.
+//! Comparison of delivered with requested load.
 
 use prony_record::Record;
 use prony_result::Delivered;
 use std::collections::BTreeMap;
 
-/// The share of a stage at either end that is not looked at for Little's law: there
-/// requests begin or end that have no counterpart.
+/// Share of a stage at either end that is excluded from Little's law: requests there
+/// begin or end without a counterpart.
 const EDGE: f64 = 0.1;
 
-/// What the records of a group prove of its load, all cycles together; `None` for engines
+/// The load of a group according to its records, all cycles together; `None` for engines
 /// inside a process, whose requests are not sent, and without requests.
 ///
-/// A request is in flight from its sending to its last byte. What was due and never sent
-/// counts as intended alone.
+/// A request is in flight from its sending to its last byte. Requests that were due but
+/// never sent count only as intended.
 pub fn delivered(measured: &[&Record]) -> Option<Delivered> {
     let mut cycles = BTreeMap::<u32, Vec<&Record>>::new();
     for record in measured {
@@ -71,7 +71,7 @@ impl Flight {
     }
 }
 
-/// How often something happened, over the time from first to last.
+/// Event rate: the number of gaps, over the time from first to last event.
 #[derive(Default)]
 struct Gaps {
     count: u64,
@@ -91,7 +91,8 @@ impl Gaps {
     }
 }
 
-/// An end makes room before a beginning at the same time takes it.
+/// Maximum number of requests in flight. An end counts before a beginning at the same
+/// time.
 fn most_at_once(flights: &[Flight]) -> u32 {
     let mut changes: Vec<(u64, i32)> = flights
         .iter()
@@ -106,20 +107,20 @@ fn most_at_once(flights: &[Flight]) -> u32 {
     most.unsigned_abs()
 }
 
-/// Little's law in the middle of each cycle: requests in flight in the mean equal those
-/// that end in a second times their mean latency, if the load is steady. Over a whole stage
-/// it would hold by arithmetic alone.
+/// Little's law in the middle of each cycle: the mean number of requests in flight equals
+/// the number ending per second times their mean latency, if the load is steady. Over a
+/// whole stage it would hold by arithmetic alone.
 #[derive(Default)]
 struct Steady {
     /// Time in flight within the windows.
     busy_ns: f64,
-    /// Latencies of what ended within them.
+    /// Latencies of requests that ended within them.
     ended_ns: f64,
     ended: u64,
 }
 
 impl Steady {
-    /// Fewer ends than these say nothing.
+    /// Fewer ends prove nothing.
     const MIN_REQUESTS: u64 = 10;
 
     fn add(&mut self, flights: &[Flight], begin: u64, end: u64) {
@@ -169,12 +170,12 @@ mod tests {
             steady.add(flights, flights[0].from, flights[flights.len() - 1].to);
             steady.residual_percent()
         };
-        // Two lanes in step by half, 100 each.
+        // Two slots offset by half a request, 100 requests each.
         let steady: Vec<(u64, u64)> = (0..200).map(|k| (k * 500, k * 500 + 1000)).collect();
         let seen = residual(&flights(&steady)).expect("enough");
         assert!(seen.abs() < 2.0, "{seen}");
-        // One server, twice as many come as it can serve: what is in flight has waited
-        // less than what will end.
+        // One server with arrivals at twice its capacity: requests in flight have waited
+        // less than those yet to end.
         let growing: Vec<(u64, u64)> = (0..200).map(|k| (k * 500, (k + 1) * 1000)).collect();
         let seen = residual(&flights(&growing)).expect("enough");
         assert!(seen < -10.0, "{seen}");

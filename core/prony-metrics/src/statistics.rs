@@ -1,14 +1,15 @@
 //! The statistics behind a verdict, as pure functions.
 //!
-//! The unit of inference is the cycle: one fresh start of both engines gives one
-//! number `d = ln(candidate / baseline)`, above zero where the candidate is faster.
+//! The unit of inference is the cycle: one fresh start of both engines gives one number
+//! `d = ln(candidate / baseline)`, above zero where the candidate is faster.
 //!
-//! - [`sequential`]: the verdict, at every look; from [`signed_rank`] and [`boundaries`];
+//! - [`sequential`]: the verdict, at every interim analysis; from [`signed_rank`] and
+//!   [`boundaries`];
 //! - [`holm`]: several models; [`models`]: one number over all of them;
 //! - [`aggregate`]: from the requests of a cycle to `d`;
 //! - [`mod@quantile`], [`label_swap`]: latencies; [`mcnemar`]: failures;
-//! - [`pilot`]: how many cycles it takes; [`warmup`]: how many requests to discard;
-//! - [`warnings`]: what speaks against trusting a run; from [`drift`];
+//! - [`pilot`]: number of cycles needed; [`warmup`]: number of requests to discard;
+//! - [`warnings`]: evidence against trusting a run; from [`drift`];
 //! - [`comparators`]: other methods, for comparison with these.
 //!
 //! Everything random takes a seed, so equal inputs give equal results.
@@ -35,21 +36,21 @@ pub use signed_rank::{Interval, SignedRank, critical_value, smallest_sample};
 
 use statrs::distribution::DiscreteCDF as _;
 
-/// The arithmetic mean; not of nothing.
+/// The arithmetic mean of at least one value.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The standard deviation of a sample, with `n - 1`; of at least two values.
+/// The standard deviation of a sample, with `n - 1`; for at least two values.
 pub fn standard_deviation(values: &[f64]) -> f64 {
     let mean = mean(values);
     let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
     (squares / (values.len() as f64 - 1.0)).sqrt()
 }
 
-/// The most false winners that are still chance, of so many comparisons of an engine with
-/// itself, each of which names one with a probability of at most 5 %: the 97.5 % quantile.
-/// 3 of 20.
+/// Maximum number of false winners attributable to chance among `comparisons` of an
+/// engine with itself, each of which names one with a probability of at most 5 %: the
+/// 97.5 % quantile. 3 of 20.
 pub fn chance_wins(comparisons: u64) -> u64 {
     Binomial::new(comparisons, 0.05).quantile(0.975)
 }

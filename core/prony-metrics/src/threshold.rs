@@ -1,4 +1,4 @@
-//! Whether results reach what was asked of them.
+//! Evaluation of thresholds.
 
 use crate::definition::goodput_percent;
 use crate::statistics::quantile::fewest_for_quantile;
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// A bound on a metric, for every engine, model, matrix point and `measure` stage that it
-/// does not leave out.
+/// A bound on a metric, for every engine, model, matrix point and `measure` stage not
+/// excluded by it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// A [`Metric::name`].
@@ -19,33 +19,34 @@ pub struct Threshold {
     /// A [`Statistic::name`]; absent if the metric is one number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistic: Option<String>,
-    /// What each request has to reach, if the metric is goodput.
+    /// Limits for each request, if the metric is goodput.
     #[serde(flatten)]
     pub objectives: Objectives,
-    /// The least that is good enough.
+    /// Lower bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
-    /// The most that is good enough.
+    /// Upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
-    /// The only engine that it is for.
+    /// Limits the threshold to one engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
-    /// The id of the only model that it is for.
+    /// Limits the threshold to one model, by id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The id of the only `measure` stage that it is for.
+    /// Limits the threshold to one `measure` stage, by id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure: Option<String>,
-    /// The only values of axes that it is for.
+    /// Limits the threshold to these values of axes.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub matrix: Map<String, Value>,
 }
 
-/// What thresholds are held against: one model in one matrix point and `measure` stage.
+/// A result for thresholds to judge: one model at one matrix point and in one `measure`
+/// stage.
 #[derive(Debug, Clone)]
 pub struct Measured<'a> {
-    /// Its result.
+    /// Result of the model.
     pub model: &'a ModelResult,
     /// Id of the `measure` stage.
     pub measure: &'a str,
@@ -73,8 +74,8 @@ impl Threshold {
         self.statistic.as_deref().and_then(Statistic::named)
     }
 
-    /// The metric's value, if it has one. What was not measured has none, though some of its
-    /// numbers are 0 and would pass for a good value.
+    /// The metric's value, if it has one. Unmeasured metrics have none, though some of
+    /// their numbers are 0 and would pass for a good value.
     fn value(&self, metric: &Metric, engine: &EngineResult, records: &[&Record]) -> Option<f64> {
         match metric.source {
             _ if engine.requests == 0 => None,
@@ -83,7 +84,7 @@ impl Threshold {
         }
     }
 
-    /// Why it has none, if there are too few samples for it.
+    /// Reason for a missing value, if there are too few samples.
     fn missing(&self, metric: &Metric, engine: &EngineResult) -> Option<String> {
         let statistic = self.statistic()?;
         let fewest = fewest_for_quantile(statistic.tail()?);
@@ -102,7 +103,7 @@ impl Threshold {
     fn judge(&self, measured: &Measured<'_>, engine: &EngineResult) -> ThresholdResult {
         let name = engine.engine.as_str();
         let records = measured.records.get(name).copied().unwrap_or_default();
-        // One of a journal of another version may be unknown.
+        // The journal of another version may have an unknown one.
         let metric = Metric::named(&self.metric);
         let value = metric.and_then(|metric| self.value(metric, engine, records));
         let missing = metric.filter(|_| value.is_none());
@@ -123,7 +124,7 @@ impl Threshold {
     }
 }
 
-/// A value of an axis as it stands in ids, by which `8` and `"8"` are one.
+/// An axis value as written in ids, where `8` and `"8"` are equal.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -131,8 +132,8 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Holds every threshold against every result that it is for. What has no value
-/// misses its threshold.
+/// Evaluates every threshold on every result that it covers. A missing value misses its
+/// threshold.
 pub fn judge(thresholds: &[Threshold], measured: &[Measured<'_>]) -> Vec<ThresholdResult> {
     let of = |threshold: &Threshold| -> Vec<ThresholdResult> {
         let engines = measured

@@ -1,19 +1,20 @@
-//! An engine's count of generated tokens against an independent one.
+//! Comparison of an engine's count of generated tokens with an independent one.
 //!
-//! Both need not be equal. An engine counts tokens that leave no text, such as the one that
-//! ends an answer; and a text need not be cut into the tokens that it was generated in. The
-//! first gives at most two tokens, the second a few in a hundred.
+//! The two need not be equal. An engine counts tokens without text, such as the one that
+//! ends an answer; and a text may be tokenised differently from how it was generated. The
+//! first accounts for at most two tokens, the second for a few percent.
 
 use crate::summary::{Visit, rate};
 use prony_record::Record;
 use prony_result::TokenCheck;
 
-/// Counts may differ by so many tokens without text, ...
+/// Allowed difference in tokens, for tokens without text.
 const SPECIAL_TOKENS: u32 = 2;
-/// ... and by this share more, since a text can be cut in more than one way.
+/// Allowed further difference as a share, since a text can be tokenised in several ways.
 const RETOKENISED: f64 = 0.02;
 
-/// Compares the counts of the successful requests; `None` if none was counted independently.
+/// Compares the counts of the successful requests; `None` if none was counted
+/// independently.
 pub fn check(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option<TokenCheck> {
     let counts: Vec<(u32, u32)> = measured
         .iter()
@@ -32,13 +33,13 @@ pub fn check(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option
     })
 }
 
-/// Whether the engine's count of an answer and the independent one disagree.
+/// Returns `true` if the engine's count of an answer and the independent one disagree.
 pub fn disagree(record: &Record) -> bool {
     record.ok() && counts(record).is_some_and(|(engine, counted)| !agree(engine, counted))
 }
 
-/// The engine's count of the answer and the independent one. A request whose reasoning the
-/// engine counts as output without saying how much of it there is cannot be compared.
+/// The engine's count of the answer and the independent one. `None` also if the engine
+/// counts reasoning as output without stating its length.
 fn counts(record: &Record) -> Option<(u32, u32)> {
     let reasoning = match record.reasoning_tokens {
         Some(tokens) => tokens,
@@ -49,7 +50,7 @@ fn counts(record: &Record) -> Option<(u32, u32)> {
     Some((answer, record.counted_tokens?))
 }
 
-/// Whether two counts differ by no more than special tokens and another cut of the text.
+/// Returns `true` if two counts differ by no more than special tokens and retokenisation.
 fn agree(engine: u32, counted: u32) -> bool {
     let allowed = SPECIAL_TOKENS + (f64::from(counted) * RETOKENISED) as u32;
     engine.abs_diff(counted) <= allowed

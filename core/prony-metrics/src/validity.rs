@@ -1,28 +1,30 @@
-//! Validity: numbers are of the engine and not of the client that measured it, and of the
-//! state of the engine that was to be measured.
+//! Validity: the numbers reflect the engine and not the client that measured it, and the
+//! engine's declared cache state.
 
 use crate::cache;
 use prony_result::{Cache, Client, EngineResult};
 
-/// A client that is busier than this, in percent of its cores, may be what was measured.
+/// CPU load in percent of its cores above which the client may be the bottleneck.
 pub const BUSY_PERCENT: f64 = 90.0;
-/// Sends later than this are late, if they also are more than this share of the latency.
+/// Send lag above which a send is late, if it also exceeds `LATE_SHARE` of the latency.
 const LATE_MS: f64 = 5.0;
 const LATE_SHARE: f64 = 0.1;
-/// More arrivals that share a stamp than this share of all change percentiles of gaps.
+/// Share of arrivals with a shared stamp above which percentiles of gaps change.
 const SHARED: f64 = 0.1;
-/// Looks at the sockets further apart than this share of the gaps between reads hide gaps.
+/// Interval between looks at the sockets, as a share of the gaps between reads, above
+/// which gaps are hidden.
 const UNSEEN_SHARE: f64 = 0.5;
-/// Reads later than this share of the time for each arrival bring several arrivals.
+/// Read lag, as a share of the time per arrival, above which reads bring several
+/// arrivals.
 const LAG_SHARE: f64 = 0.25;
-/// Neither matters below this. A client with many streams looks each millisecond by choice,
-/// which hides no more than that.
+/// Both are ignored below this. With many streams the client looks only every millisecond
+/// by design, which hides no more than that.
 const BLIND_MS: f64 = 2.0;
-/// A stage shorter than this says nothing of how busy the client was.
+/// Minimum stage length for a meaningful CPU load, in seconds.
 const MIN_S: f64 = 0.5;
 
-/// Why the numbers of an engine are not valid; nothing if they are. `stated` is the state of
-/// the prefix cache that they are to be of.
+/// Reasons why the numbers of an engine are invalid; empty if they are valid. `stated` is
+/// the declared state of the prefix cache.
 pub fn reasons(engine: &EngineResult, stated: Option<Cache>) -> Vec<String> {
     let of_cache = stated.zip(engine.cache.as_ref());
     let mut reasons = of_client(engine);
@@ -30,11 +32,11 @@ pub fn reasons(engine: &EngineResult, stated: Option<Cache>) -> Vec<String> {
     reasons
 }
 
-/// Why the numbers may be the client's.
+/// Reasons why the numbers may be the client's.
 ///
-/// Client-side delay must not pass for the engine's: a run in which the client could not
-/// send when it should have, or had no CPU time left, is not a measurement of the
-/// engine. The 90th percentile counts, so that one hiccup of the machine does not.
+/// Client-side delay must not be attributed to the engine: a run in which the client
+/// could not send on time, or had no CPU time left, does not measure the engine. The 90th
+/// percentile counts, so that one hiccup of the machine does not.
 fn of_client(engine: &EngineResult) -> Vec<String> {
     let Some(client) = &engine.client else {
         return Vec::new();
@@ -60,22 +62,25 @@ fn of_client(engine: &EngineResult) -> Vec<String> {
     reasons
 }
 
-/// Why gaps between tokens, and times to first tokens, may be those of the client's looks.
+/// Reason why gaps between tokens, and times to first tokens, may be due to the client's
+/// reads.
 ///
-/// A stamp belongs to a read. Tokens that one read brings share the stamp of the last, even
-/// if they were sent apart: then gaps of 0 and gaps as long as the client's absence take the
-/// place of the engine's. Mostly it is the engine that sends several tokens in one write,
-/// which is no fault of anybody's. The client tells these apart by what it knows of itself:
+/// A stamp belongs to a read. Tokens of one read share the stamp of the last, even if
+/// they were sent apart: gaps of 0 and gaps as long as the client's absence then replace
+/// the engine's. Mostly it is the engine that sends several tokens in one write, which is
+/// not an error. The client distinguishes these by what it knows of itself:
 ///
-/// - The tokens of a read came since it had last seen that nothing more was there. If that
-///   was a moment ago, against the gaps between reads, they were sent together. If it was as
-///   long ago as such a gap, the gaps are its own: a client that gets round to a stream every
-///   100 ms sees gaps of 100 ms, whatever was sent. The mean of those gaps is that of all
-///   gaps over the share of those that are none. This shows a thread with too many streams.
-/// - The stamp of the last token tells how late the read was. A client that is late by several
-///   gaps meets the last token at any moment of its gap, so it is behind by half a gap in the
-///   median; where the engine sends tokens together, it is not. This shows a thread that is
-///   not given a core in time, which does not know how long ago it should have been woken.
+/// - The tokens of a read arrived since the client last saw an empty socket. If that was
+///   a moment ago, compared with the gaps between reads, they were sent together. If it
+///   was as long ago as such a gap, the gaps are the client's: one that gets round to a
+///   stream every 100 ms sees gaps of 100 ms, whatever was sent. The mean of those gaps
+///   is that of all gaps divided by the share of nonzero gaps. This reveals a thread with
+///   too many streams.
+/// - The stamp of the last token shows the read lag. A client that is late by several
+///   gaps meets the last token at any moment of its gap, so it lags by half a gap in the
+///   median; where the engine sends tokens together, it does not. This reveals a thread
+///   that is not given a core in time, which does not know how long ago it should have
+///   been woken.
 fn of_shared_stamps(engine: &EngineResult, client: &Client) -> Option<String> {
     let shared = engine.cadence.shared_stamp_share?;
     if shared <= SHARED {
@@ -112,7 +117,8 @@ mod tests {
     use crate::summary;
     use prony_record::{Arrival, Record};
 
-    /// A client that looked at its sockets so often and read so late, by the medians.
+    /// A client by the median interval of its looks at the sockets and its median read
+    /// lag.
     fn client(unseen_p50_ms: Option<f64>, read_delay_p50_ms: Option<f64>) -> Client {
         Client {
             stamps: "kernel".to_owned(),
@@ -129,11 +135,11 @@ mod tests {
     }
 
     /// Reasons for an answer whose 64 tokens are due `gap_ms` apart, written `in_a_write`
-    /// together, to a client that gets round to reading every `look_ms`.
+    /// together, to a client that reads every `look_ms`.
     fn engine(gap_ms: f64, in_a_write: u32, look_ms: f64) -> EngineResult {
         let stamp = |token: u32| {
             let written = f64::from(token / in_a_write * in_a_write) * gap_ms;
-            // The read after it has the stamp of the last write before the read.
+            // The next read has the stamp of the last write before it.
             let read = ((written / look_ms).floor() + 1.0) * look_ms;
             let writes = gap_ms * f64::from(in_a_write);
             let last = ((read - 1e-9) / writes).floor() * writes;
@@ -146,7 +152,7 @@ mod tests {
         summary::engine("e", &[&record], &[], 1)
     }
 
-    /// The client knows how often it looks.
+    /// The reasons if the client knows how often it looks.
     fn reasons_of(gap_ms: f64, in_a_write: u32, look_ms: f64) -> Vec<String> {
         let mut engine = engine(gap_ms, in_a_write, look_ms);
         engine.client = Some(client(Some(look_ms), Some(0.01)));
@@ -162,9 +168,9 @@ mod tests {
         // Several in a write, read in time: the engine's doing.
         assert_eq!(reasons_of(20.0, 8, 0.1), nothing);
         assert_eq!(reasons_of(2.0, 4, 1.0), nothing);
-        // All at once, as fast as can be, to a client that looks each millisecond.
+        // All at once, as fast as possible, to a client that looks every millisecond.
         assert_eq!(reasons_of(0.001, 8, 1.0), nothing);
-        // Read too seldom, whatever was sent.
+        // Read too rarely, whatever was sent.
         for (gap_ms, in_a_write, look_ms) in [
             (20.0, 1, 200.0),
             (20.0, 1, 45.0),
@@ -186,9 +192,9 @@ mod tests {
             engine.client = Some(client(Some(0.3), Some(lag_ms)));
             reasons(&engine, None).len()
         };
-        // Woken every 200 ms, it meets the last token in the middle of its gap.
+        // Woken every 200 ms, it reads the last token in the middle of its gap.
         assert_eq!(late(20.0, 1, 200.0, 10.0), 1);
-        // The engine sends 8 tokens together, every 160 ms, and they are read soon.
+        // The engine sends 8 tokens together, every 160 ms, and they are read promptly.
         assert_eq!(late(20.0, 8, 0.1, 1.5), 0);
         assert_eq!(late(20.0, 8, 0.1, 4.0), 0);
     }

@@ -1,29 +1,29 @@
-//! What a plan takes, as far as that can be said beforehand.
+//! Estimates of a plan's size and duration.
 
 use crate::{Plan, Visit};
 use prony_config::{Pipeline, Stop};
 use serde::Serialize;
 use std::collections::HashMap;
 
-/// What a plan takes.
+/// Estimated size and duration of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Visits.
+    /// Number of visits.
     pub visits: u64,
-    /// Requests, warm-up included; of stages with an `if` as if they ran.
+    /// Number of requests, including warm-up; stages with an `if` count as if they ran.
     pub requests: u64,
-    /// The most tokens that engines may generate.
+    /// Maximum number of tokens that engines may generate.
     pub most_output_tokens: u64,
-    /// Seconds for all visits, if earlier ones tell; without `setup` and `report`.
+    /// Seconds for all visits, estimated from earlier ones; without `setup` and `report`.
     pub seconds: Option<f64>,
-    /// Seconds if every model is decided at the first look that can; absent where all
-    /// cycles are run.
+    /// Seconds if every model is decided at the earliest possible interim analysis;
+    /// absent if all cycles are run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub least_seconds: Option<f64>,
 }
 
 impl Estimate {
-    /// Of a plan of `pipeline`, with what is known of earlier visits.
+    /// Estimates a plan of `pipeline` from earlier visits.
     pub fn new(pipeline: &Pipeline, plan: &Plan, past: Option<&Past>) -> Self {
         let points = pipeline.points.iter();
         let most: HashMap<Option<&str>, u64> = points
@@ -57,16 +57,16 @@ impl Estimate {
     }
 }
 
-/// What earlier visits took.
+/// Durations of earlier visits.
 #[derive(Debug, Clone, Default)]
 pub struct Past {
-    /// Visits of the same kind, whatever their cycle.
+    /// Visits that differ only in their cycle.
     alike: HashMap<Alike, Took>,
-    /// By engine: for what has not been visited before.
+    /// By engine: for visits without a precedent.
     engines: HashMap<String, Took>,
 }
 
-/// What equal visits of several cycles have in common.
+/// The common key of visits in several cycles.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Alike {
     point: Option<String>,
@@ -79,16 +79,16 @@ struct Alike {
 #[derive(Debug, Clone, Copy, Default)]
 struct Took {
     visits: f64,
-    /// Requests, and the seconds that they took.
+    /// Number of requests, and their duration in seconds.
     requests: f64,
     request_seconds: f64,
-    /// Seconds beside the requests: loading, unloading, steps.
+    /// Seconds outside the requests: loading, unloading, steps.
     other_seconds: f64,
 }
 
 impl Past {
-    /// Adds a visit that sent `requests` in `request_seconds` and took `seconds`
-    /// altogether.
+    /// Adds a visit that sent `requests` in `request_seconds` and took `seconds` in
+    /// total.
     pub fn add(&mut self, visit: &Visit, requests: u64, request_seconds: f64, seconds: f64) {
         let alike = self.alike.entry(alike(visit)).or_default();
         let engine = self.engines.entry(visit.engine.clone()).or_default();
@@ -100,12 +100,12 @@ impl Past {
         }
     }
 
-    /// Whether nothing is known.
+    /// Returns `true` if nothing is known.
     pub fn is_empty(&self) -> bool {
         self.engines.is_empty()
     }
 
-    /// Seconds that a visit with so many requests takes on average.
+    /// Average duration of a visit with `requests` requests, in seconds.
     fn seconds(&self, visit: &Visit, requests: u64) -> Option<f64> {
         let took = self.alike.get(&alike(visit));
         let took = took.or_else(|| self.engines.get(&visit.engine))?;

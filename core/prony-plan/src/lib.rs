@@ -1,4 +1,5 @@
-//! From a checked pipeline to the ordered visits of a run, and what they take.
+//! Plans the ordered visits of a run from a checked pipeline, and estimates their
+//! duration.
 //!
 //! Deterministic: the same pipeline gives the same plan.
 
@@ -16,35 +17,34 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 
-/// What a run will do, in order. `setup` comes before the visits and `report`
-/// after them.
+/// The visits of a run, in order. `setup` comes before them and `report` after them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// One load-to-unload of one engine each.
     pub visits: Vec<Visit>,
-    /// Cycles beyond the planned ones, in the same form, for models whose engines are
-    /// compared: each may take the place of a cycle in which something failed.
+    /// Replacement cycles, for models whose engines are compared: each may stand in for a
+    /// cycle in which something failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replacements: Vec<Visit>,
-    /// In how many blocks ABBA or BAAB the two engines of a cycle take turns, both
-    /// loaded; A is the one that is visited first. Absent where each visit loads its own.
+    /// Number of ABBA or BAAB blocks in which the two engines of a cycle take turns, both
+    /// loaded; A is the one visited first. Absent if each visit loads its own engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u32>,
-    /// The segments of every matrix point, which the visits consist of.
+    /// The segments of every matrix point, of which visits consist.
     #[serde(rename = "parts")]
     pub segments: Vec<Segment>,
 }
 
-/// Cycles of one model in one matrix point that may take the place of others.
+/// Number of replacement cycles of one model at one matrix point.
 pub const SPARE_CYCLES: u32 = 3;
-/// Sets the coins of replacement cycles apart from the others of the same seed, so that the
-/// order of a cycle never depends on what came before it.
+/// Separates the coins of replacement cycles from the others of the same seed, so that
+/// the order of a cycle never depends on earlier ones.
 const SPARE: u64 = 0x5370_6172_6543_7963;
 
 /// One load-to-unload of one engine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Visit {
-    /// Point of the matrix; absent without a matrix.
+    /// Matrix point; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
     /// Model id.
@@ -53,24 +53,24 @@ pub struct Visit {
     pub engine: String,
     /// Fresh start of all engines with this model, from 1.
     pub cycle: u32,
-    /// The number of the matrix point's segment, from 1.
+    /// Number of the matrix point's segment, from 1.
     #[serde(rename = "part", default = "first", skip_serializing_if = "is_first")]
     pub segment: u32,
 }
 
-/// A model at a point of the matrix.
+/// A model at a matrix point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelKey<'a> {
-    /// Point of the matrix; `None` without a matrix.
+    /// Matrix point; `None` without a matrix.
     pub point: Option<&'a str>,
     /// Model id.
     pub model: &'a str,
 }
 
-/// A segment of a point of the matrix.
+/// A segment of a matrix point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SegmentKey<'a> {
-    /// Point of the matrix; `None` without a matrix.
+    /// Matrix point; `None` without a matrix.
     pub point: Option<&'a str>,
     /// Number within the matrix point, from 1.
     pub number: u32,
@@ -85,7 +85,7 @@ pub(crate) fn is_first(segment: &u32) -> bool {
     *segment == 1
 }
 
-/// `model · point on engine, cycle 2, part 2`; what there is only one of is left out.
+/// `model · point on engine, cycle 2, part 2`, without parts that exist only once.
 impl fmt::Display for Visit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
@@ -101,16 +101,15 @@ impl fmt::Display for Visit {
 }
 
 impl Plan {
-    /// Plans `pipeline`: matrix point by matrix point, model by model, cycle by cycle. Within a
-    /// cycle every engine has one turn, in an order that is drawn anew for each
-    /// cycle; a turn is the visits of all segments of the matrix point.
+    /// Plans `pipeline`: matrix point by matrix point, model by model, cycle by cycle.
+    /// Within a cycle every engine has one turn, in an order drawn anew for each cycle; a
+    /// turn consists of the visits of all segments of the matrix point.
     ///
-    /// Two engines are ordered by a fair coin, independent of every other cycle:
-    /// then the signs of the cycle differences of two equal engines are fair
-    /// coins whatever the machine's drift, which is what the verdict rests on.
+    /// Two engines are ordered by a fair coin, independent of every other cycle: then the
+    /// signs of the cycle differences of two equal engines are fair coins whatever the
+    /// machine's drift, which the verdict relies on.
     ///
-    /// A matrix point in which nothing can be measured, since every `measure` stage of it
-    /// is left out by its `if`, has no visits.
+    /// A matrix point has no visits if the `if` of every `measure` stage skips it.
     pub fn new(pipeline: &Pipeline) -> Self {
         let schedule = &pipeline.schedule;
         let mut random = Pcg64Mcg::seed_from_u64(schedule.seed);
@@ -186,7 +185,8 @@ impl Plan {
             .collect()
     }
 
-    /// All requests, warm-up included; of stages with an `if` as if they ran.
+    /// Number of all requests, including warm-up; stages with an `if` count as if they
+    /// ran.
     pub fn requests(&self) -> u64 {
         let segments = self.segments();
         let of = |visit: &Visit| {
@@ -199,12 +199,12 @@ impl Plan {
 }
 
 impl Visit {
-    /// Whether another one is of the same model in the same matrix point.
+    /// Returns `true` if `other` is of the same model at the same matrix point.
     pub fn is_of_model(&self, other: &Self) -> bool {
         self.of_model() == other.of_model()
     }
 
-    /// The model that it is of, in its matrix point.
+    /// Its model and matrix point.
     pub fn of_model(&self) -> ModelKey<'_> {
         ModelKey {
             point: self.point.as_deref(),
@@ -212,7 +212,7 @@ impl Visit {
         }
     }
 
-    /// The key of its segment in [`Plan::segments`].
+    /// Its key in [`Plan::segments`].
     pub fn of_segment(&self) -> SegmentKey<'_> {
         SegmentKey {
             point: self.point.as_deref(),

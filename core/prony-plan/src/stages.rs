@@ -1,15 +1,15 @@
-//! What happens between a load and its unload.
+//! The stages between a load and its unload.
 
 use prony_config::{Arrival, Cache, Condition, MatrixPoint, Measure, Segment as Written, Work};
 use serde::{Deserialize, Serialize};
 
-/// One load-to-unload of a matrix point, as far as requests go.
+/// A segment of a matrix point, as far as requests go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
-    /// Point of the matrix; absent without a matrix.
+    /// Matrix point; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
-    /// Its number within the matrix point, from 1.
+    /// Number within the matrix point, from 1.
     #[serde(
         rename = "part",
         default = "crate::first",
@@ -23,33 +23,34 @@ pub struct Segment {
 /// A stage that sends requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
-    /// What its requests are for.
+    /// Purpose of its requests.
     pub phase: Phase,
-    /// Its name, unique in the pipeline.
+    /// Name, unique in the pipeline.
     pub id: String,
     /// Number of requests.
     pub requests: u32,
-    /// How many of them are in flight at a time; in an open loop, at most.
+    /// Requests in flight; in an open loop, the maximum.
     pub concurrency: u32,
-    /// How an open loop sends them, in words: `poisson, 4 a second`. Absent in a closed one.
+    /// Arrival process of an open loop, in words: `poisson, 4 a second`. Absent in a
+    /// closed loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival: Option<String>,
-    /// For how long they are sent at most, in seconds.
+    /// Maximum time during which requests are sent, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// The state of the prefix cache that is measured, if the pipeline states one.
+    /// State of the prefix cache, if the pipeline states one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
-    /// The template that decides whether it runs; absent if it always does.
+    /// Template that decides whether it runs; absent if it always does.
     #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
 }
 
-/// What requests are for.
+/// Purpose of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Before the measurement; never in a number.
+    /// Before the measurement; not in any number.
     Warmup,
     /// In the sample.
     Measure,
@@ -72,7 +73,7 @@ pub enum StageKind {
 }
 
 impl StageKind {
-    /// As in YAML, JSON and reports.
+    /// Name in YAML, JSON and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Setup => "setup",
@@ -94,7 +95,7 @@ impl From<Phase> for StageKind {
 }
 
 impl Phase {
-    /// The kind of stage.
+    /// Name of the kind of stage.
     pub fn name(self) -> &'static str {
         StageKind::from(self).name()
     }
@@ -118,23 +119,23 @@ impl Segment {
             .collect()
     }
 
-    /// The stages that measure.
+    /// The `measure` stages.
     pub fn measures(&self) -> impl Iterator<Item = &Stage> {
         let measures = |stage: &&Stage| stage.phase == Phase::Measure;
         self.stages.iter().filter(measures)
     }
 
-    /// Unmeasured and measured requests.
+    /// Number of unmeasured and measured requests.
     pub fn requests(&self) -> u64 {
         self.warmup_requests() + self.measured_requests()
     }
 
-    /// Unmeasured requests.
+    /// Number of unmeasured requests.
     pub fn warmup_requests(&self) -> u64 {
         self.requests_of(Phase::Warmup)
     }
 
-    /// Measured requests.
+    /// Number of measured requests.
     pub fn measured_requests(&self) -> u64 {
         self.requests_of(Phase::Measure)
     }
@@ -178,7 +179,7 @@ impl Stage {
     }
 }
 
-/// Describes a way of sending: `concurrency 4`, `poisson, 40 a second`.
+/// Describes a load shape: `concurrency 4`, `poisson, 40 a second`.
 pub fn describe(arrival: Arrival) -> String {
     match arrival {
         Arrival::Concurrency(concurrency) => format!("concurrency {concurrency}"),
@@ -199,14 +200,14 @@ pub fn describe(arrival: Arrival) -> String {
 pub struct Ids {
     /// The `load` stage.
     pub load: String,
-    /// The stages between, in order.
+    /// The stages in between, in order.
     pub work: Vec<String>,
     /// The `unload` stage.
     pub unload: String,
 }
 
-/// The ids of the stages of a matrix point: as given, or else the kind, from the second
-/// of its kind on with its number.
+/// The ids of the stages of a matrix point: as given, or else the kind, with a number
+/// from the second of its kind on.
 pub fn ids(segments: &[Written]) -> Vec<Ids> {
     let mut warmups = 0;
     let id = |kind: &str, given: &Option<String>, same: usize| {

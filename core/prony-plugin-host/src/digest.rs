@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::io::Read;
 
-/// Digest of everything that `reader` gives.
+/// Digest of everything read from `reader`.
 pub fn sha256(mut reader: impl Read) -> std::io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 64 << 10];

@@ -1,4 +1,4 @@
-//! What can go wrong with a plugin, in words that name the way out.
+//! Errors of plugins, with messages that name the fix.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub enum Error {
     Lock {
         /// The lock file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the damage.
         reason: String,
     },
     /// The file is not a plugin.
@@ -29,10 +29,10 @@ pub enum Error {
     NotAPlugin {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason for rejecting it.
         reason: String,
     },
-    /// The plugin speaks another version of the contract.
+    /// The plugin has another contract version.
     #[error(
         "`{}` speaks plugin contract {theirs}, and this prony speaks {ours}: rebuild it with prony-plugin-sdk {ours}, or use a prony that speaks {theirs}",
         path.display()
@@ -45,7 +45,7 @@ pub enum Error {
         /// The host's version.
         ours: String,
     },
-    /// The component wants something that no plugin gets.
+    /// The component imports something that plugins may not use.
     #[error(
         "`{}` imports {}: a plugin may import only `prony:plugin/types` and `prony:plugin/log` (build it for wasm32-unknown-unknown, without WASI)",
         path.display(),
@@ -57,7 +57,7 @@ pub enum Error {
         /// The imports that are not allowed.
         imports: Vec<String>,
     },
-    /// The file is not the one that was locked.
+    /// The file differs from the locked one.
     #[error(
         "`{}` has changed since it was locked (sha256 {found}, locked {locked}): if that is meant, run `prony plugin add {}` again",
         path.display(), path.display()
@@ -70,7 +70,7 @@ pub enum Error {
         /// Digest in the lock.
         locked: String,
     },
-    /// A native library without the grant to run outside the sandbox.
+    /// A native library without a grant to run outside the sandbox.
     #[error(
         "`{}` is a native library and would run outside the sandbox: if you trust it, run `prony plugin add --grant native {}`",
         path.display(), path.display()
@@ -85,7 +85,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// No plugin of that name is locked.
+    /// No plugin with that name is locked.
     #[error(
         "no {kind} plugin `{name}` is installed: `prony plugin list` shows what is, `prony plugin add` adds one"
     )]
@@ -95,7 +95,7 @@ pub enum Error {
         /// The name asked for.
         name: String,
     },
-    /// The guest broke down: a trap, a panic, a limit.
+    /// The guest failed: a trap, a panic, a limit.
     #[error(
         "plugin `{plugin}` broke down in `{export}`: {reason}{}",
         log_suffix(log)
@@ -105,9 +105,9 @@ pub enum Error {
         plugin: String,
         /// The function that was called.
         export: &'static str,
-        /// What happened.
+        /// Description of the failure.
         reason: String,
-        /// What it logged at level error before.
+        /// Its earlier log messages of level error.
         log: Vec<String>,
     },
     /// The plugin has no such function.
@@ -126,14 +126,14 @@ pub enum Error {
         /// Its error.
         error: prony_contract::Error,
     },
-    /// What the plugin returned breaks the contract.
+    /// The plugin's return value breaks the contract.
     #[error("plugin `{plugin}` returned something unreadable from `{export}`: {reason}")]
     Answer {
         /// The plugin.
         plugin: String,
         /// The function that was called.
         export: &'static str,
-        /// What is wrong.
+        /// Description of the violation.
         reason: String,
     },
     /// The WASM runtime itself failed.
@@ -162,8 +162,8 @@ impl Error {
         }
     }
 
-    /// As the plugin's own error, for places that expect one: a breakdown is
-    /// the plugin's defect.
+    /// Converts to the plugin's own error type, for callers that expect it: a failure
+    /// counts as the plugin's defect.
     pub fn into_reported(self) -> prony_contract::Error {
         match self {
             Self::Reported { error, .. } => error,

@@ -5,9 +5,9 @@
 //!                               └─ native::NativePlugin  shared library, by grant
 //! ```
 //!
-//! Both forms sit behind [`Plugin`]; nothing above this crate can tell them
-//! apart. In-process engines are [`LocalEngine`]s: only a worker process, which
-//! exists for one visit, opens them.
+//! Both forms implement [`Plugin`]; nothing above this crate can tell them apart.
+//! In-process engines are [`LocalEngine`]s: only a worker process, which exists for one
+//! visit, opens them.
 
 mod digest;
 mod error;
@@ -35,8 +35,8 @@ pub fn contract() -> String {
     format!("{major}.{minor}")
 }
 
-/// Says what is wrong with the reads that `events` name, if anything is. An
-/// event without a read would silently take another one's time.
+/// Reports events that name a wrong read, if any. An event without a read would silently
+/// take another one's time.
 fn misplaced(events: &[Event], reads: usize) -> Option<String> {
     let mut last = 0;
     for event in events {
@@ -57,20 +57,20 @@ fn misplaced(events: &[Event], reads: usize) -> Option<String> {
     None
 }
 
-/// A loaded plugin of either form. `config` is the plugin's own options.
+/// A loaded plugin of either form. `config` holds the plugin's own options.
 ///
-/// Calls are stateless: what one call does cannot reach another.
+/// Calls are stateless: one call cannot affect another.
 pub trait Plugin: Send + Sync {
-    /// Who it is.
+    /// Returns the manifest.
     fn describe(&self) -> Result<Manifest>;
-    /// How to start or reach the engine.
+    /// Plans how to start or reach the engine.
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan>;
-    /// A request as an HTTP exchange.
+    /// Converts a request to an HTTP exchange.
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest>;
-    /// How to start an engine that speaks over standard input and output.
+    /// Plans how to start an engine that uses its standard input and output.
     fn launch_stdio(&self, config: &Value, model: &Model) -> Result<StdioPlan>;
-    /// A request as a line for such an engine; `number` is another for each request of
-    /// a visit.
+    /// Converts a request to a line for such an engine; `number` is unique within a
+    /// visit.
     fn encode_stdio(
         &self,
         config: &Value,
@@ -78,8 +78,8 @@ pub trait Plugin: Send + Sync {
         request: &Request,
         number: u64,
     ) -> Result<Message>;
-    /// What a recorded response says; `ends` are end offsets of reads in `body`.
+    /// Decodes a recorded response; `ends` are end offsets of reads in `body`.
     fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>>;
-    /// A result, as JSON, turned into artifacts.
+    /// Renders a result, given as JSON, to artifacts.
     fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>>;
 }

@@ -1,6 +1,5 @@
-//! `prony.lock`: which plugins there are, pinned by digest, with what they are
-//! allowed to do and the schema of their config, so that validating a pipeline
-//! instantiates nothing.
+//! `prony.lock`: the installed plugins, pinned by digest, with their grants and the
+//! schema of their config, so that validating a pipeline instantiates nothing.
 
 use crate::error::{Error, Result};
 use prony_contract::{Kind, Transport};
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The file.
+/// The lock file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
@@ -23,35 +22,35 @@ pub struct Lock {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// The name users write after `plugin:`.
+    /// Name to use after `plugin:`.
     pub name: String,
     /// Engine or reporter.
     pub kind: Kind,
     /// Version of the plugin.
     pub version: String,
-    /// One line.
+    /// Description in one line.
     pub description: String,
     /// WASM component or native library.
     pub form: Form,
-    /// How prony talks to an engine.
+    /// Transport between prony and an engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
-    /// Whether requests to an engine may carry images; if not said, they may not.
+    /// `true` if requests to an engine may carry images. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub images: bool,
     /// Version of the plugin contract, for example `0.1`.
     pub contract: String,
-    /// The file, relative to the lock.
+    /// Path of the file, relative to the lock.
     pub path: String,
-    /// Its SHA-256.
+    /// SHA-256 of the file.
     pub sha256: String,
-    /// What it may do beyond the sandbox.
+    /// Permissions beyond the sandbox.
     pub grants: Vec<Grant>,
     /// JSON Schema of its `config`.
     pub config_schema: serde_json::Value,
 }
 
-/// How a plugin is linked.
+/// Form of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
@@ -62,7 +61,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// As in reports.
+    /// Name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Wasm => "wasm",
@@ -86,7 +85,7 @@ pub fn lock_schema() -> serde_json::Value {
     schema.to_value()
 }
 
-/// What all versions of the file have.
+/// The common field of all versions of the file.
 #[derive(Deserialize)]
 struct Version {
     version: u64,
@@ -100,7 +99,7 @@ impl Lock {
             path: path.to_owned(),
             reason,
         };
-        // First the version: another one may have fields that this one has not.
+        // The version first: another version may have unknown fields.
         let Version { version } =
             serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if version != 1 {
@@ -111,8 +110,8 @@ impl Lock {
         serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))
     }
 
-    /// Puts `entry` in place of the one of the same kind and name, and writes
-    /// the file so that a reader sees the old lock or the new one.
+    /// Replaces the entry of the same kind and name by `entry`, and writes the file
+    /// atomically.
     pub(crate) fn put(path: &Path, entry: Entry) -> Result<()> {
         let mut lock = if path.exists() {
             Self::read(path)?
@@ -136,7 +135,7 @@ impl Lock {
     }
 }
 
-/// The folder that relative paths in a lock start from.
+/// Base folder of relative paths in a lock.
 pub(crate) fn folder(lock: &Path) -> PathBuf {
     match lock.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

@@ -21,15 +21,16 @@ type Entry = unsafe extern "C" fn() -> *const PluginTable;
 /// A native plugin.
 pub struct NativePlugin {
     name: String,
-    /// What it says that requests may carry; it is handed nothing else.
+    /// Allowed contents of requests, by its manifest; it gets nothing else.
     carries: Carries,
-    /// It speaks over standard input and output: the same operations mean others.
+    /// `true` if it uses standard input and output: the same operations have other
+    /// meanings.
     stdio: bool,
     table: PluginTable,
 }
 
-// SAFETY: the table holds plain numbers and function pointers; the contract
-// demands that `call`, `decode` and `render` may be called from any thread.
+// SAFETY: the table holds plain numbers and function pointers; the contract demands that
+// `call`, `decode` and `render` may be called from any thread.
 unsafe impl Send for NativePlugin {}
 // SAFETY: as above.
 unsafe impl Sync for NativePlugin {}
@@ -45,7 +46,7 @@ impl NativePlugin {
         };
         // A bare file name would be searched for in the system's folders.
         let absolute = std::path::absolute(path).map_err(Error::io(path))?;
-        // SAFETY: loading runs foreign code; that is what the grant is about.
+        // SAFETY: loading runs foreign code, which the grant allows.
         let library =
             unsafe { Library::new(&absolute) }.map_err(|error| not_a_plugin(error.to_string()))?;
         let library: &'static Library = Box::leak(Box::new(library));
@@ -57,7 +58,7 @@ impl NativePlugin {
         Self::checked(table, path)
     }
 
-    /// A plugin that is linked into this program.
+    /// A plugin linked into this program.
     pub fn linked(table: &'static PluginTable) -> Result<Self> {
         Self::checked(table, Path::new("(linked)"))
     }
@@ -70,8 +71,8 @@ impl NativePlugin {
         if table.is_null() || !table.is_aligned() {
             return Err(not_a_plugin("`prony_plugin` returned no table"));
         }
-        // SAFETY: the first fields are the same in every version, and the magic
-        // number is read before anything else is believed.
+        // SAFETY: the first fields are the same in every version, and the magic number is
+        // read before anything else is believed.
         let (magic, major, minor) = unsafe {
             (
                 (*table).magic,
@@ -115,7 +116,8 @@ impl NativePlugin {
         Ok(plugin)
     }
 
-    /// A plugin that has never heard of images or of a history would drop them in silence.
+    /// Rejects requests that the plugin does not support: one without images or history
+    /// would drop them silently.
     fn check(&self, request: &Request) -> Result<()> {
         self.carries
             .check(request)
@@ -281,7 +283,7 @@ impl Plugin for NativePlugin {
     }
 }
 
-/// What the callbacks fill.
+/// Output of the callbacks.
 #[derive(Default)]
 struct Host {
     written: Vec<u8>,
@@ -360,8 +362,8 @@ impl LocalEngine {
         Ok(Self { plugin, engine })
     }
 
-    /// Generates. `clock` is read in the first statement of each callback; the
-    /// reading comes with the event, whose `chunk` is its index.
+    /// Generates. `clock` is read in the first statement of each callback; each event
+    /// comes with its reading, and its `chunk` is its index.
     pub fn generate(&mut self, request: &Request, clock: fn() -> u64) -> Result<Vec<(u64, Event)>> {
         self.plugin.check(request)?;
         let generate = self

@@ -1,4 +1,4 @@
-//! From lock files to loaded plugins.
+//! Loads plugins by their lock files.
 
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// The installed plugins: one or more lock files, the first one that names a
-/// plugin wins.
+/// The installed plugins, from one or more lock files; the first one that names a plugin
+/// wins.
 pub struct Registry {
     locks: Vec<(PathBuf, Lock)>,
     host: WasmHost,
@@ -35,7 +35,7 @@ impl Registry {
         })
     }
 
-    /// Every plugin that can be used, with the folder of its lock.
+    /// Every usable plugin, with the folder of its lock.
     pub fn entries(&self) -> impl Iterator<Item = (&Entry, PathBuf)> {
         let mut seen = std::collections::HashSet::new();
         self.locks
@@ -59,7 +59,7 @@ impl Registry {
             })
     }
 
-    /// Loads a plugin, after checking that its file is the locked one.
+    /// Loads a plugin, after checking its file against the lock.
     pub fn load(&self, kind: Kind, name: &str) -> Result<Arc<dyn Plugin>> {
         let (entry, path) = self.find(kind, name)?;
         let mut loaded = self
@@ -111,7 +111,7 @@ fn open_native(entry: &Entry, path: &Path) -> Result<NativePlugin> {
     NativePlugin::open(path)
 }
 
-/// The bytes of a file that can be a plugin: a plain one of sensible size.
+/// The bytes of a file that can be a plugin: a regular one of sensible size.
 fn read(path: &Path) -> Result<Vec<u8>> {
     const MAX_BYTES: u64 = 512 << 20;
     let metadata = std::fs::metadata(path).map_err(Error::io(path))?;
@@ -128,7 +128,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(Error::io(path))
 }
 
-/// The bytes of a plugin's file, if they are the locked ones.
+/// The bytes of a plugin's file; fails if they differ from the locked ones.
 fn verified(entry: &Entry, path: &Path) -> Result<Vec<u8>> {
     let bytes = read(path)?;
     let found = sha256_of(&bytes);
@@ -142,8 +142,8 @@ fn verified(entry: &Entry, path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Checks the plugin in `file`, puts it beside the lock if it is not there, and
-/// locks it. A core WASM module becomes a component. Returns its entry.
+/// Checks the plugin in `file`, copies it beside the lock if it is not there, and locks
+/// it. A core WASM module becomes a component. Returns its entry.
 pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Result<Entry> {
     let bytes = read(file)?;
     let (form, bytes) = match bytes.get(..8) {
@@ -211,7 +211,7 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
     Ok(entry)
 }
 
-/// A plugin's name becomes part of a file's name.
+/// Returns `true` if a plugin's name is safe as part of a file's name.
 fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase())

@@ -25,7 +25,7 @@ use ticker::Ticker;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, Store};
 
-/// What one call may use.
+/// Limits of one call.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Linear memory, in bytes. A request's images add to it.
@@ -35,7 +35,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 MiB and 10 s, far above what decoding a response takes.
+    /// 64 MiB and 10 s, far more than decoding a response takes.
     fn default() -> Self {
         Self {
             memory: 64 << 20,
@@ -44,8 +44,8 @@ impl Default for Limits {
     }
 }
 
-/// Linear memory that each byte of an image adds: enough for the file, its
-/// base64 and a body that doubles as it grows.
+/// Additional linear memory per byte of an image: enough for the file, its base64 and a
+/// body that doubles as it grows.
 const MEMORY_PER_IMAGE_BYTE: usize = 8;
 
 fn memory_for_images(request: &Request) -> usize {
@@ -53,7 +53,7 @@ fn memory_for_images(request: &Request) -> usize {
     bytes.saturating_mul(MEMORY_PER_IMAGE_BYTE)
 }
 
-/// Compiles components and keeps what all of them share.
+/// Compiles components and holds their shared state.
 pub struct WasmHost {
     engine: Engine,
     ticker: Arc<Ticker>,
@@ -62,7 +62,7 @@ pub struct WasmHost {
 }
 
 impl WasmHost {
-    /// A host that keeps compiled components in `cache`.
+    /// A host that caches compiled components in `cache`.
     pub fn new(cache: &Path, limits: Limits) -> Result<Self> {
         let mut config = Config::new();
         config.epoch_interruption(true);
@@ -76,8 +76,7 @@ impl WasmHost {
         })
     }
 
-    /// Compiles (or takes from the cache) and checks a component. `path` is for
-    /// messages.
+    /// Compiles (or takes from the cache) and checks a component. `path` is for messages.
     pub fn load(&self, path: &Path, bytes: &[u8]) -> Result<WasmPlugin> {
         let not_a_plugin = |reason: String| Error::NotAPlugin {
             path: path.to_owned(),
@@ -181,7 +180,8 @@ fn may_import(name: &str) -> bool {
         .is_some_and(|(interface, _)| matches!(interface, "types" | "log"))
 }
 
-/// While the major number is 0, a change of the minor number breaks.
+/// Returns `true` for a compatible version. While the major number is 0, a change of the
+/// minor number breaks.
 fn speaks_our_contract(version: &str) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
     match (numbers.next().flatten(), numbers.next().flatten()) {
@@ -191,14 +191,14 @@ fn speaks_our_contract(version: &str) -> bool {
     }
 }
 
-/// Wraps a core module, as `cargo build --target wasm32-unknown-unknown` makes
-/// it, into a component.
+/// Wraps a core module, as made by `cargo build --target wasm32-unknown-unknown`, into a
+/// component.
 pub(crate) fn componentize(path: &Path, module: &[u8]) -> Result<Vec<u8>> {
     let not_a_plugin = |reason: String| Error::NotAPlugin {
         path: path.to_owned(),
         reason,
     };
-    // The encoder panics on a module that was cut short.
+    // The encoder panics on a truncated module.
     wasmtime::Module::validate(&Engine::default(), module)
         .map_err(|error| not_a_plugin(format!("{error:#}")))?;
     wit_component::ComponentEncoder::default()
@@ -217,7 +217,7 @@ enum Guest {
 /// A compiled, checked component.
 pub struct WasmPlugin {
     name: String,
-    /// What it says that requests may carry; it is handed nothing else.
+    /// Allowed contents of requests, by its manifest; it gets nothing else.
     carries: Carries,
     engine: Engine,
     ticker: Arc<Ticker>,

@@ -66,11 +66,11 @@ impl Poller {
         events: &mut Vec<Event>,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
-        // A time beyond all reckoning is none.
+        // An unrepresentable timeout means none.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref())?;
         if events.iter().any(|event| event.data.u64() == WAKER) {
-            // It is emptied here, so that nobody else has to know of it.
+            // Emptied here, so that nobody else has to know of it.
             let _ = rustix::io::read(self.waker.as_fd(), &mut [0; 8]);
         }
         Ok(())

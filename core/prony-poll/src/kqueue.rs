@@ -21,8 +21,8 @@ pub(crate) fn read(event: &Event) -> Option<crate::Event> {
         EventFilter::Write(_) => (false, true),
         _ => return None,
     };
-    // That the other side has ended its direction is what a read finds out; that it
-    // takes nothing any more is the end.
+    // A half-closed connection is found by reading; one that accepts no more writes is
+    // closed.
     let ended = writable && event.flags().contains(EventFlags::EOF);
     Some(crate::Event {
         token,
@@ -90,7 +90,7 @@ impl Poller {
         events: &mut Vec<Event>,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
-        // A time beyond all reckoning is none.
+        // An unrepresentable timeout means none.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         // SAFETY: nothing is registered by this call.
         unsafe { kevent_timespec(&*self.queue, &[], spare_capacity(events), timeout.as_ref())? };

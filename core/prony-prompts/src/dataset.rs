@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Who says a message.
+/// Author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Instructions; only as the first message.
     System,
-    /// The one who asks.
+    /// The user.
     User,
-    /// The model, as the dataset has it: no engine's own answer.
+    /// The model, as recorded in the dataset: no engine's own answer.
     Assistant,
 }
 
@@ -18,31 +18,31 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// Who says it.
+    /// Author of the message.
     pub role: Role,
-    /// What is said.
+    /// Text of the message.
     pub content: String,
 }
 
-/// A line of a dataset: one conversation of one or several turns.
+/// A line of a dataset: a conversation of one or more turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversation {
-    /// The messages in order: a system message if there is one, then user and
-    /// assistant in turn, the last one of the user.
+    /// The messages in order: a system message if there is one, then user and assistant
+    /// in turn, the last one of the user.
     pub messages: Vec<Message>,
-    /// Tokens of the prompt that is to be made; there are no messages then.
+    /// Number of tokens of a prompt to be made; there are no messages then.
     pub input_tokens: Option<u32>,
-    /// When it was recorded to begin, in nanoseconds; not before the line above.
+    /// Recorded start time, in nanoseconds; not before that of the line above.
     pub at_ns: Option<u64>,
-    /// The most tokens of each answer, if the line says so.
+    /// Maximum number of tokens per answer, if the line states it.
     pub max_tokens: Option<u32>,
-    /// The line of the file that it is, from one.
+    /// Line in the file, from 1.
     pub line: usize,
 }
 
 impl Conversation {
-    /// What is sent in each turn: all messages up to one of the user. The assistant's
-    /// are those of the dataset, so every engine gets the same.
+    /// The messages sent in each turn: all up to one of the user. The assistant's are
+    /// those of the dataset, so every engine gets the same.
     pub fn turns(&self) -> impl Iterator<Item = &[Message]> {
         let ends = (1..).zip(&self.messages);
         ends.filter(|(_, message)| message.role == Role::User)
@@ -50,20 +50,20 @@ impl Conversation {
     }
 }
 
-/// What is wrong with a dataset, and where.
+/// An error in a dataset, and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
 pub struct Problem {
-    /// From one.
+    /// Line, from 1.
     pub line: usize,
-    /// From one, in bytes.
+    /// Column in bytes, from 1.
     pub column: usize,
-    /// What is wrong, and what was expected.
+    /// Description of the error, and what was expected.
     pub message: String,
 }
 
 impl Problem {
-    /// What follows the name of the file: `:line:column: message`.
+    /// Text to follow the name of the file: `:line:column: message`.
     pub(crate) fn place_and_message(&self) -> String {
         format!(":{}:{}: {}", self.line, self.column, self.message)
     }
@@ -79,13 +79,13 @@ struct Line {
     at_ms: Option<f64>,
 }
 
-/// The latest that a line can be due, in milliseconds: a hundred days.
+/// Latest due time of a line, in milliseconds: a hundred days.
 const LATEST_MS: f64 = 8.64e9;
-/// The longest prompt that is made, in tokens.
+/// Maximum length of a prompt to be made, in tokens.
 const MAX_TOKENS: u32 = 1_000_000;
 
-/// Reads the lines of a dataset; empty ones are passed over. All problems are told,
-/// not only the first.
+/// Reads the lines of a dataset, skipping empty ones. Reports all problems, not only the
+/// first.
 pub fn read(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
     let mut conversations = Vec::new();
     let mut problems = Vec::new();
@@ -114,7 +114,7 @@ pub fn read(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
             },
             Err(error) => {
                 let text = error.to_string();
-                // The place is told beside the message.
+                // The place is reported beside the message.
                 let place = format!(" at line {} column {}", error.line(), error.column());
                 let message = text.strip_suffix(&place).unwrap_or(&text).to_owned();
                 problems.push(problem(error.column(), message));
@@ -178,7 +178,7 @@ fn conversation(number: usize, line: Line) -> Result<Conversation, String> {
             );
         }
     };
-    // An answer to the last question is the engine's to give.
+    // The answer to the last question is up to the engine.
     if messages.last().is_some_and(|it| it.role == Role::Assistant) {
         messages.pop();
     }

@@ -1,4 +1,4 @@
-//! What is sent, made before anything is measured.
+//! Prompts, made before any measurement.
 //!
 //! - [`dataset`]: conversations from the lines of a file;
 //! - [`synthetic`]: texts of an exact number of tokens;

@@ -8,30 +8,30 @@ use prony_tokenizer::Tokenizer;
 use serde::Serialize;
 use std::ops::Range;
 
-/// The most bytes that the turns of a dataset come to: each repeats what was said before.
+/// Maximum total size of a dataset's turns, in bytes: each repeats the earlier ones.
 const MAX_BYTES: usize = 1 << 30;
 
-/// A prompt, as every engine gets it.
+/// A prompt, the same for every engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prompt {
-    /// System message of its own; that of the workload unless given.
+    /// Its own system message; defaults to that of the workload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// What was said before it, if it is a later turn of a conversation. The answers are
-    /// the dataset's and no engine's, so that all get the same.
+    /// Earlier messages, in a later turn of a conversation. The answers are the
+    /// dataset's, not an engine's, so that all engines get the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Said>,
-    /// What is said.
+    /// Text of the prompt.
     pub text: String,
-    /// The most tokens of its answer.
+    /// Maximum number of tokens in the answer.
     pub max_tokens: u32,
-    /// When it was recorded to be sent, in nanoseconds; later turns follow the first.
+    /// Recorded send time, in nanoseconds; later turns follow the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_ns: Option<u64>,
 }
 
 impl Prompt {
-    /// One that nothing was said before.
+    /// A prompt without history.
     fn new(text: String, max_tokens: u32) -> Self {
         Self {
             system: None,
@@ -42,16 +42,16 @@ impl Prompt {
         }
     }
 
-    /// Whether it is the first turn of a conversation, or all of one. Later turns follow
-    /// it at once.
+    /// Returns `true` for the first or only turn of a conversation. Later turns follow it
+    /// directly.
     pub fn begins(&self) -> bool {
         self.history.is_empty()
     }
 }
 
-/// Which of `count` requests make up a conversation, where requests go through `prompts`
-/// and round again: ranges that follow one another, of numbers from the request `first` on,
-/// which is 0. A conversation that began before, or that ends later, is cut.
+/// Groups `count` requests into conversations, when requests go through `prompts`
+/// repeatedly: consecutive ranges of request numbers, counted from the request `first`. A
+/// conversation that began earlier, or ends later, is cut.
 pub fn conversations(prompts: &[Prompt], first: u32, count: u32) -> Vec<Range<u32>> {
     let begins = |index: &u32| {
         let number = u64::from(first) + u64::from(*index);
@@ -63,29 +63,29 @@ pub fn conversations(prompts: &[Prompt], first: u32, count: u32) -> Vec<Range<u3
     sessions.map(|(begin, end)| begin..end).collect()
 }
 
-/// What synthetic prompts are to be like.
+/// Properties of synthetic prompts.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// How many.
+    /// Number of prompts.
     pub count: u32,
-    /// Their lengths, prefix included.
+    /// Their lengths, including the prefix.
     pub input: Length,
-    /// Those of the answers, if not the workload's.
+    /// Maximum lengths of the answers, if not the workload's.
     pub output: Option<Length>,
-    /// Tokens of a shared beginning, and how many different ones there are.
+    /// Length of shared beginnings in tokens, and the number of different ones.
     pub prefix: Option<(u32, u32)>,
 }
 
-/// Prompts that are texts.
+/// Makes prompts from texts.
 pub fn texts(texts: impl IntoIterator<Item = String>, max_tokens: u32) -> Vec<Prompt> {
     let prompts = texts.into_iter();
     prompts.map(|text| Prompt::new(text, max_tokens)).collect()
 }
 
-/// The prompts of the first `limit` conversations of a dataset, or of all: one for each
-/// turn, those of a conversation in a row. Where a line only says how long its prompt is,
-/// `tokenizer` gives what makes it; equal seeds give equal ones. The errors are for people,
-/// each with its place.
+/// The prompts of the first `limit` conversations of a dataset, or of all: one per turn,
+/// those of a conversation in a row. For lines that state only a length, `tokenizer`
+/// provides the words; equal seeds give equal prompts. The errors are for people, each
+/// with its place.
 pub fn of_dataset(
     content: &str,
     limit: Option<u32>,
@@ -156,7 +156,7 @@ pub fn of_dataset(
     Ok(prompts)
 }
 
-/// The prompt of a turn: what its last message says.
+/// The prompt of a turn, from its last message.
 fn of_turn(turn: &[Message], conversation: &Conversation, max_tokens: u32) -> Prompt {
     let max_tokens = conversation.max_tokens.unwrap_or(max_tokens);
     let mut prompt = Prompt::new(String::new(), max_tokens);
@@ -181,7 +181,7 @@ fn of_turn(turn: &[Message], conversation: &Conversation, max_tokens: u32) -> Pr
     prompt
 }
 
-/// Prompts of exact lengths; equal seeds give equal ones.
+/// Makes prompts of exact lengths; equal seeds give equal prompts.
 pub fn of_shape(
     shape: Shape,
     tokenizer: &Tokenizer,
@@ -212,8 +212,8 @@ pub fn of_shape(
     Ok(prompts)
 }
 
-/// Seeds of their own for everything that is drawn: `SplitMix64` (Steele, Lea & Flood,
-/// "Fast splittable pseudorandom number generators", 2014).
+/// Separate seeds for everything drawn: `SplitMix64` (Steele, Lea & Flood, "Fast
+/// splittable pseudorandom number generators", 2014).
 struct Seeds(u64);
 
 impl Seeds {
@@ -229,12 +229,13 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Letters and digits that stand in front of a request whose prompt no cache may know:
-/// always 10 of them and a space. Equal places and seeds give equal ones, so all engines
-/// get the same; others differ but for one chance in 10^15.
+/// Letters and digits to precede a request whose prompt must be unknown to caches: always
+/// 10 of them and a space. Equal places and seeds give equal ones, so all engines get the
+/// same; others differ but for one chance in 10^15.
 pub fn nonce(seed: u64, place: &str) -> String {
     const SIGNS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    // FNV-1a tells places apart, and the mixing spreads what differs over all signs.
+    // FNV-1a distinguishes places, and the mixing spreads differences over all
+    // characters.
     let hash = place.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -350,9 +351,9 @@ mod tests {
         let alone = Prompt::new("p".to_owned(), 9);
         assert_eq!(prompts, [first, second, alone]);
         assert_eq!(conversations(&prompts, 0, 3), [0..2, 2..3]);
-        // The limit is of conversations.
+        // The limit counts conversations.
         assert_eq!(dataset(content, Some(1), 9).expect("prompts").len(), 2);
-        // What is written down of a prompt without a history is as it was.
+        // A prompt without a history serialises as before.
         let json = serde_json::to_string(&prompts[2]).expect("serialises");
         assert_eq!(json, r#"{"text":"p","max_tokens":9}"#);
         assert!(serde_json::to_string(&prompts[1]).expect("serialises").contains(
@@ -377,7 +378,7 @@ mod tests {
     proptest! {
         #[test]
         fn conversations_are_cut_where_they_begin(lengths in prop::collection::vec(1..5_usize, 1..6), first in 0..50_u32, count in 0..50_u32) {
-            // Prompts as of a dataset whose conversations have so many turns.
+            // Prompts as from a dataset whose conversations have these numbers of turns.
             let mut prompts = Vec::new();
             for length in &lengths {
                 for turn in 0..*length {

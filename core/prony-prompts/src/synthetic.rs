@@ -5,46 +5,46 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, LogNormal, Normal};
 use rand_pcg::Pcg64Mcg;
 
-/// How many words prompts are made of at most.
+/// Maximum number of words that prompts are made from.
 const WORDS: usize = 4096;
 
-/// How long something is, in tokens.
+/// A length, or a distribution of lengths, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Length {
-    /// Always the same.
+    /// The same length for all.
     Fixed(u32),
-    /// Every number between the two, both included, equally often.
+    /// Uniform between two bounds, both included.
     Uniform {
-        /// The least.
+        /// Minimum.
         min: u32,
-        /// The most.
+        /// Maximum.
         max: u32,
     },
-    /// Normal; what falls outside of the bounds is moved to the nearest.
+    /// Normal; lengths outside the bounds are clamped.
     Normal {
-        /// Mean before it is bounded.
+        /// Mean before clamping.
         mean: f64,
-        /// Standard deviation before it is bounded.
+        /// Standard deviation before clamping.
         stddev: f64,
-        /// The least.
+        /// Minimum.
         min: u32,
-        /// The most.
+        /// Maximum.
         max: u32,
     },
-    /// Log-normal; what falls outside of the bounds is moved to the nearest.
+    /// Log-normal; lengths outside the bounds are clamped.
     LogNormal {
-        /// Median before it is bounded.
+        /// Median before clamping.
         median: f64,
         /// Standard deviation of the logarithm.
         sigma: f64,
-        /// The least.
+        /// Minimum.
         min: u32,
-        /// The most.
+        /// Maximum.
         max: u32,
     },
 }
 
-/// Why there are no prompts.
+/// Reasons why prompts cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A distribution has no values.
@@ -64,7 +64,7 @@ pub enum Error {
 }
 
 impl Length {
-    /// So many lengths; equal seeds give equal ones.
+    /// Draws `count` lengths; equal seeds give equal lengths.
     pub fn draw(self, seed: u64, count: usize) -> Result<Vec<u32>, Error> {
         let bad = || Error::NoDistribution(self);
         let mut random = Pcg64Mcg::seed_from_u64(seed);
@@ -108,7 +108,7 @@ pub struct Writer<'t> {
 }
 
 impl<'t> Writer<'t> {
-    /// With the words of a tokenizer.
+    /// Uses the words of a tokenizer.
     pub fn new(tokenizer: &'t Tokenizer) -> Result<Self, Error> {
         let words = tokenizer.words(WORDS);
         if words.len() < 16 {

@@ -1,7 +1,7 @@
-//! The result of a run: what reporters get and what `result.json` holds.
+//! The result of a run, as handed to reporters and written to `result.json`.
 //!
-//! Published as `schemas/result.v1.json`. Names carry their unit. Everything
-//! here can be computed again from the run's journal.
+//! Published as `schemas/result.v1.json`. Names carry their unit. Everything here can be
+//! computed again from the run's journal.
 
 mod comparison;
 mod engine;
@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 /// Value of [`RunResult::schema`].
 pub const SCHEMA: &str = "prony-result/1";
 
-/// Everything a run found out.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunResult {
     /// `prony-result/1`.
@@ -41,36 +41,36 @@ pub struct RunResult {
     pub prony_version: String,
     /// The run itself.
     pub run: Run,
-    /// What was asked of every engine, except in cells that say otherwise.
+    /// The workload of every engine, except at matrix points that state their own.
     pub workload: Workload,
-    /// The points of the matrix, in order; none without a matrix.
+    /// The matrix points, in order; empty without a matrix.
     pub cells: Vec<CellInfo>,
     /// The machine.
     pub environment: Environment,
     /// The engines under comparison, in the pipeline's order.
     pub engines: Vec<EngineInfo>,
-    /// The plugins that took part.
+    /// The plugins used by the run.
     pub plugins: Vec<PluginInfo>,
-    /// One entry per enabled model, in the pipeline's order; with a matrix or
-    /// several `measure` stages one per cell, model and `measure` stage.
+    /// One entry per enabled model, in the pipeline's order; with a matrix or several
+    /// `measure` stages, one per matrix point, model and `measure` stage.
     pub models: Vec<ModelResult>,
-    /// What holds for all comparisons of the run together; absent without any.
+    /// All comparisons of the run and their shared error; absent without comparisons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
-    /// One number over several models, for each cell, `measure` stage and candidate that
-    /// has several.
+    /// One number over several models, for each matrix point, `measure` stage and
+    /// candidate that has several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overall: Vec<Overall>,
-    /// What the results had to reach, for every engine it was asked of.
+    /// Outcomes of the thresholds, one per bound and engine.
     pub thresholds: Vec<ThresholdResult>,
-    /// What the load client is worth on this machine, if the pipeline asks for it: one entry
-    /// per way of sending that was checked.
+    /// Measured accuracy of the load client on this machine, if the pipeline asks for it:
+    /// one entry per load shape checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub selfcheck: Vec<Selfcheck>,
-    /// Why the numbers are not valid, for example because the load client could not keep
-    /// up; empty if they are.
+    /// Reasons why the numbers are invalid, for example a load client that could not keep
+    /// up; empty if they are valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalid: Vec<String>,
-    /// What a reader must know before believing a number.
+    /// Caveats about the numbers, one sentence each.
     pub warnings: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The load client: what it did, and what it is worth.
+//! The load client: its activity, its load and its accuracy.
 
 use super::RunResult;
 use crate::words;
@@ -6,41 +6,44 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
-/// The load client against a server with a known schedule, sending as the pipeline does.
+/// Accuracy of the load client, measured against a server with a known schedule and the
+/// pipeline's load shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Selfcheck {
-    /// The way of sending, in words: `concurrency 4`, `poisson, 40 a second`.
+    /// The load shape in words: `concurrency 4`, `poisson, 40 a second`.
     pub arrival: String,
-    /// The most requests in flight.
+    /// Maximum number of requests in flight.
     pub concurrency: u32,
-    /// Requests a second of an open loop.
+    /// Requests per second of an open loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// Requests that were sent.
+    /// Requests sent.
     pub requests: u32,
-    /// Tokens that were held against their write.
+    /// Tokens whose arrival was compared with their write.
     pub tokens: u64,
-    /// From the server's write of a request's first token to the stamp of its arrival.
+    /// Error of the first token's arrival stamp: from the server's write to the stamp.
     pub first_error_us: ErrorRange,
-    /// The same of every token.
+    /// Error of the arrival stamps of all tokens.
     pub arrival_error_us: ErrorRange,
-    /// Between the gap of two arrivals and that of their writes, either way.
+    /// Absolute difference between the gap of two arrivals and the gap of their writes.
     pub gap_error_us: ErrorRange,
-    /// From the client's stamp of sending to when the server had read the whole request, of
-    /// the first wave: requests that go out at the start, over new connections. Absent in
-    /// an open loop, which has no waves, and with one request in flight.
+    /// From the client's send stamp until the server had read the whole request, for the
+    /// first wave: requests sent at the start, over new connections. Absent in an open
+    /// loop, which has no waves, and with one request in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_receipt_us: Option<ErrorRange>,
-    /// The same of all other requests; absent if there are none.
+    /// From the client's send stamp until the server had read the whole request, for all
+    /// other requests; absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub later_receipt_us: Option<ErrorRange>,
-    /// What the client did and needed.
+    /// Activity and resource use of the client.
     pub client: Client,
-    /// Why times measured like this are not to be trusted; empty if they are.
+    /// Reasons why times measured with this load shape cannot be trusted; empty if they
+    /// can.
     pub invalid: Vec<String>,
 }
 
-/// How wrong times are, in microseconds.
+/// Size of timing errors, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorRange {
     /// Median.
@@ -52,7 +55,7 @@ pub struct ErrorRange {
 }
 
 impl Selfcheck {
-    /// What reports say of it, without a full stop.
+    /// A sentence for reports, without a full stop.
     pub fn sentence(&self) -> String {
         let (first, gaps) = (self.first_error_us, self.gap_error_us);
         format!(
@@ -72,8 +75,8 @@ impl Selfcheck {
 }
 
 impl RunResult {
-    /// What was delivered of the load that was asked for, all engines together, without a
-    /// full stop; `None` where nothing was sent over a connection.
+    /// A sentence comparing delivered with requested load, all engines together, without
+    /// a full stop; `None` if nothing was sent over a connection.
     pub fn load_sentence(&self) -> Option<String> {
         let engines = self.models.iter().flat_map(|model| &model.engines);
         let all: Vec<&Delivered> = engines.filter_map(|it| it.delivered.as_ref()).collect();
@@ -101,40 +104,42 @@ impl RunResult {
     }
 }
 
-/// What the load client did and needed: the proof that it is not what was measured. Of
-/// several visits the worst.
+/// Activity and resource use of the load client: evidence that it was not the bottleneck.
+/// Each field is the worst of all visits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Client {
-    /// Who stamped arrivals, at least 99 in 100: `kernel`, when a segment came from the
-    /// network; else `read`, right after reading it, which is later the busier the client is.
+    /// Source of at least 99 % of the arrival stamps: `kernel`, when a segment came from
+    /// the network; else `read`, right after reading it, which is later the busier the
+    /// client is.
     #[schemars(extend("enum" = ["kernel", "read"]))]
     pub stamps: String,
-    /// Its threads.
+    /// Threads of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<u32>,
-    /// Reads that brought bytes.
+    /// Reads that returned bytes.
     pub reads: u64,
-    /// From the stamp to the end of the read, median.
+    /// Read lag: from the stamp to the end of the read, median.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_delay_p50_ms: Option<f64>,
-    /// The same, 99th percentile.
+    /// Read lag, 99th percentile.
     pub read_delay_p99_ms: f64,
-    /// How long the first byte of a read may have waited for it at most, median: since the
-    /// client last saw that nothing more was there. Absent where that is not known.
+    /// Upper bound of the time that the first byte of a read waited unseen, since the
+    /// client last saw an empty socket; median. Absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen_p50_ms: Option<f64>,
-    /// From when a request could have been sent to its sending, 90th percentile.
+    /// Send lag: from when a request could have been sent to its sending, 90th
+    /// percentile.
     pub send_delay_p90_ms: f64,
-    /// The same, 99th percentile.
+    /// Send lag, 99th percentile.
     pub send_delay_p99_ms: f64,
-    /// CPU time in percent of the cores that it may use, one for each of its threads.
+    /// CPU time in percent of the cores available to the client, one per thread.
     pub cpu_percent: f64,
-    /// Requests of an open loop that were due and never sent, because the stage ended.
+    /// Requests of an open loop that were due but never sent, because the stage ended.
     pub dropped: u64,
 }
 
 impl Client {
-    /// The worse of both in everything.
+    /// Combines two clients, taking the worse value of each field.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
         let worse = |one: Option<f64>, other: Option<f64>| {
@@ -160,29 +165,30 @@ impl Client {
     }
 }
 
-/// The load that was delivered, against the one that was asked for. Of all visits together.
+/// Delivered and requested load, over all visits together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Delivered {
-    /// Requests that were due.
+    /// Requests due.
     pub intended: u64,
-    /// Requests that were sent.
+    /// Requests sent.
     pub sent: u64,
-    /// How many were due in a second, from the first to the last.
+    /// Requests due per second, from the first to the last.
     pub intended_per_sec: Option<f64>,
-    /// How many were sent in a second, from the first to the last.
+    /// Requests sent per second, from the first to the last.
     pub sent_per_sec: Option<f64>,
-    /// Requests in flight in the mean, from the first sending to the last byte.
+    /// Mean number of requests in flight, from the first sending to the last byte.
     pub mean_in_flight: Option<f64>,
-    /// The most requests in flight.
+    /// Maximum number of requests in flight.
     pub max_in_flight: u32,
-    /// By how much `requests ending in a second × their mean latency` is more than the mean
-    /// in flight, in percent, over the middle 80 % of each visit: Little's law, which holds
-    /// for a steady load. Absent with fewer than 10 requests there.
+    /// Excess of `requests ending per second × their mean latency` over the mean number
+    /// in flight, in percent, over the middle 80 % of each visit: the residual of
+    /// Little's law, which holds for a steady load. Absent with fewer than 10 requests
+    /// there.
     pub littles_law_residual_percent: Option<f64>,
 }
 
 impl Delivered {
-    /// What reports say of it, without a full stop.
+    /// A sentence for reports, without a full stop.
     pub fn sentence(&self) -> String {
         let Self {
             intended,

@@ -1,5 +1,5 @@
-//! The metrics: one row each, of which thresholds, tables, `prony compare`, the JSON Schema
-//! of pipelines and `docs/metrics.md` are made.
+//! The table of metrics, one row each. Thresholds, tables, `prony compare`, the JSON
+//! Schema of pipelines and `docs/metrics.md` are made from it.
 
 #[cfg(doc)]
 use super::Objectives;
@@ -9,48 +9,48 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::borrow::Cow;
 
-/// A number that is measured of an engine.
+/// A measured property of an engine.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Its path in an engine's entry of `result.json`, with `.` between the parts. Names
+    /// Path in an engine's entry of `result.json`, with `.` between the parts. Names
     /// carry their unit.
     pub name: &'static str,
     /// Title in reports, without the unit: `Request latency`.
     pub title: &'static str,
-    /// Other metrics that it is listed with.
+    /// Group that it is listed in.
     pub group: Group,
     /// Unit of its values.
     pub unit: Unit,
-    /// Which way is better.
+    /// Direction of improvement.
     pub better: Better,
-    /// Where its values are.
+    /// Source of its values.
     pub source: Source,
-    /// One sentence on what it is.
+    /// Description, in one sentence.
     pub doc: &'static str,
-    /// Whether a threshold can bound it; if not, it is stated by the pipeline and not
-    /// measured.
+    /// `true` if a threshold can bound it; `false` if the pipeline states it, so it is
+    /// not measured.
     pub is_bounded: bool,
-    /// Whether reports have it in the tables of all metrics; if not, they have it elsewhere
-    /// or not at all.
+    /// `true` if it appears in the tables of all metrics; otherwise it is reported
+    /// elsewhere or not at all.
     pub is_reported: bool,
-    /// Whether `prony compare` shows it; of a distribution the median.
+    /// `true` if `prony compare` shows it; of a distribution, the median.
     pub is_compared: bool,
-    /// Columns in tables that have no room for all metrics.
+    /// Columns in tables that lack room for all metrics.
     pub columns: &'static [Column],
 }
 
-/// Where the values of a metric are.
+/// Source of a metric's values.
 #[derive(Debug, Clone, Copy)]
 pub enum Source {
-    /// In a field with one number.
+    /// A field holding one number.
     Number(fn(&EngineResult) -> Option<f64>),
-    /// In a field with a distribution, of which a threshold bounds one statistic.
+    /// A field holding a distribution; a threshold bounds one statistic of it.
     Distribution(fn(&EngineResult) -> Option<Distribution>),
-    /// In the requests themselves, against the [`Objectives`] that a threshold states.
+    /// The requests themselves, judged against the [`Objectives`] of a threshold.
     Requests,
 }
 
-/// Which way a metric is better.
+/// Direction in which a metric improves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
     /// More is better.
@@ -83,24 +83,24 @@ pub enum Unit {
     Seconds,
     /// Bytes.
     Bytes,
-    /// A share of 0 to 1.
+    /// A fraction from 0 to 1.
     Share,
-    /// A share of 0 to 100.
+    /// A percentage from 0 to 100.
     Percent,
-    /// Percent of one core, or of the cores that may be used: above 100 with several.
+    /// Percent of one core, or of the cores available: above 100 with several.
     CpuPercent,
     /// A difference in percent, above or below 0.
     Deviation,
-    /// How many there are of what the title says.
+    /// A number of the things named by the title.
     Count,
-    /// How many there are in a second.
+    /// A number of the things named by the title, per second.
     PerSecond,
-    /// One number by another.
+    /// A ratio of two numbers.
     Ratio,
 }
 
 impl Unit {
-    /// As tables show it: `tok/s`, `ms`; empty where the title says all.
+    /// Symbol shown in tables: `tok/s`, `ms`; empty if the title suffices.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::TokensPerSecond => "tok/s",
@@ -114,7 +114,7 @@ impl Unit {
         }
     }
 
-    /// The least and the most that a value can be.
+    /// Smallest and largest possible value.
     pub fn range(self) -> (f64, f64) {
         match self {
             Self::Share => (0.0, 1.0),
@@ -124,7 +124,8 @@ impl Unit {
         }
     }
 
-    /// A value with its unit, unless that is part of the title: `98.3 %`, `5.12 GiB`, `45.2`.
+    /// Formats a value with its unit, unless the title implies it: `98.3 %`, `5.12 GiB`,
+    /// `45.2`.
     pub fn show(self, value: f64) -> String {
         match self {
             Self::Share => words::share(value),
@@ -136,29 +137,29 @@ impl Unit {
     }
 }
 
-/// What metrics are listed by.
+/// Groups in which metrics are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
-    /// How much in a time.
+    /// Work done per unit of time.
     Throughput,
-    /// How long it takes.
+    /// Time taken.
     Latency,
-    /// How even text comes.
+    /// Regularity of the text's arrival.
     Cadence,
-    /// How many requests there were, and how many were good.
+    /// Number of requests, and how many were good.
     Requests,
-    /// How many tokens, and whose count.
+    /// Number of tokens, and the source of the count.
     Tokens,
-    /// What the engine needs.
+    /// Resources used by the engine.
     Engine,
-    /// What load was delivered.
+    /// Delivered load.
     Load,
-    /// What the load client did.
+    /// Activity of the load client.
     Client,
 }
 
 impl Group {
-    /// All of them, in the order of lists.
+    /// All groups, in listing order.
     pub const ALL: [Self; 8] = [
         Self::Throughput,
         Self::Latency,
@@ -170,7 +171,7 @@ impl Group {
         Self::Client,
     ];
 
-    /// Its name, in lower case.
+    /// Name in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Self::Throughput => "throughput",
@@ -184,13 +185,13 @@ impl Group {
         }
     }
 
-    /// The metrics in it.
+    /// Iterates over the group's metrics.
     pub fn metrics(self) -> impl Iterator<Item = &'static Metric> {
         METRICS.iter().filter(move |it| it.group == self)
     }
 }
 
-/// A number of a distribution.
+/// A summary statistic of a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "statistic")]
@@ -213,7 +214,7 @@ pub enum Statistic {
 }
 
 impl Statistic {
-    /// All of them.
+    /// All statistics.
     pub const ALL: [Self; 7] = [
         Self::Mean,
         Self::Min,
@@ -224,7 +225,7 @@ impl Statistic {
         Self::Max,
     ];
 
-    /// Its name in `result.json`.
+    /// Name in `result.json`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mean => "mean",
@@ -237,12 +238,12 @@ impl Statistic {
         }
     }
 
-    /// The statistic of a name; `None` if there is none of it.
+    /// Finds a statistic by name; `None` if there is none with that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|it| it.name() == name)
     }
 
-    /// The statistic of a distribution; `None` where it has too few samples for it.
+    /// Reads the statistic from a distribution; `None` if the sample is too small for it.
     pub fn of(self, distribution: &Distribution) -> Option<f64> {
         match self {
             Self::Mean => Some(distribution.mean),
@@ -255,7 +256,8 @@ impl Statistic {
         }
     }
 
-    /// The share of samples below it, where it is a percentile that needs many.
+    /// Fraction of samples below the statistic, for percentiles that need a minimum
+    /// sample size.
     pub fn tail(self) -> Option<f64> {
         match self {
             Self::P90 => Some(0.9),
@@ -266,18 +268,19 @@ impl Statistic {
     }
 }
 
-/// A column of a metric, or of one statistic of it.
+/// A table column for a metric, or for one statistic of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     /// Short title: `TTFT`.
     pub title: &'static str,
     /// Statistic and unit, below the title: `p50 ms`.
     pub unit: &'static str,
-    /// Statistic that is shown; absent for a plain number.
+    /// Statistic shown; absent for a plain number.
     pub statistic: Option<Statistic>,
-    /// How much of the metric's unit is one of the column's.
+    /// Divisor from the metric's unit to the column's.
     pub divisor: f64,
-    /// Order in which columns are left out for lack of width, highest first; 0 stays.
+    /// Priority for dropping the column when width is short, highest first; 0 is always
+    /// kept.
     pub spare: u8,
 }
 
@@ -303,8 +306,8 @@ impl Column {
         Self { divisor, ..self }
     }
 
-    /// What it shows of an engine: a number, `n=12` where that is too few samples for the
-    /// statistic; `None` where nothing was measured.
+    /// Formats the cell of an engine: a number, `n=12` if the sample is too small for the
+    /// statistic, `None` if nothing was measured.
     pub fn cell(&self, metric: &Metric, engine: &EngineResult) -> Option<String> {
         match (metric.value(engine, self.statistic), metric.source) {
             (Some(value), _) if metric.unit == Unit::Share => Some(words::share_number(value)),
@@ -316,7 +319,7 @@ impl Column {
 }
 
 impl Metric {
-    /// A metric that is reported and can be bounded, without columns.
+    /// Makes a metric that is reported and can be bounded, without columns.
     const fn new(
         name: &'static str,
         title: &'static str,
@@ -351,7 +354,7 @@ impl Metric {
         Self::new(name, title, group, measured_in, Source::Number(of), doc)
     }
 
-    /// A distribution of milliseconds, of which less is better.
+    /// Makes a distribution of times in milliseconds; lower is better.
     const fn times(
         name: &'static str,
         title: &'static str,
@@ -395,23 +398,23 @@ impl Metric {
         }
     }
 
-    /// The metric of a name; `None` if there is none of it.
+    /// Finds a metric by name; `None` if there is none with that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         METRICS.iter().find(|it| it.name == name)
     }
 
-    /// Those that a threshold can bound, by group.
+    /// Iterates over the metrics that a threshold can bound, by group.
     pub fn bounded() -> impl Iterator<Item = &'static Self> {
         let all = Group::ALL.into_iter().flat_map(Group::metrics);
         all.filter(|it| it.is_bounded)
     }
 
-    /// Whether it is a distribution, of which a threshold bounds one statistic.
+    /// Returns `true` if it is a distribution; a threshold bounds one statistic of it.
     pub fn is_distribution(&self) -> bool {
         matches!(self.source, Source::Distribution(_))
     }
 
-    /// Title with the unit, where that is not part of the values: `Load time, ms`.
+    /// Title with the unit, unless the values show it: `Load time, ms`.
     pub fn heading(&self) -> String {
         match self.unit.symbol() {
             "" => self.title.to_owned(),
@@ -419,7 +422,7 @@ impl Metric {
         }
     }
 
-    /// Title of its number or median where there is little room: `TTFT, p50 ms`.
+    /// Short title of its number or median: `TTFT, p50 ms`.
     pub fn short_heading(&self) -> String {
         let statistic = self.is_distribution().then(Statistic::default);
         let column = self.columns.iter().find(|it| it.statistic == statistic);
@@ -430,7 +433,8 @@ impl Metric {
         }
     }
 
-    /// The distribution of an engine; `None` if it is none, or nothing was measured.
+    /// The distribution of an engine; `None` if the metric has no distribution or nothing
+    /// was measured.
     pub fn distribution(&self, engine: &EngineResult) -> Option<Distribution> {
         match self.source {
             Source::Distribution(of) => of(engine),
@@ -438,9 +442,9 @@ impl Metric {
         }
     }
 
-    /// The value of an engine in the metric's unit; of a distribution a statistic, the median
-    /// unless given. `None` where nothing was measured, there are too few samples, or it is
-    /// only in the requests.
+    /// The value of an engine in the metric's unit; for a distribution, the given
+    /// statistic or the median. `None` if nothing was measured, the sample is too small,
+    /// or the value is only in the requests.
     pub fn value(&self, engine: &EngineResult, statistic: Option<Statistic>) -> Option<f64> {
         match self.source {
             Source::Number(of) => of(engine),
@@ -450,7 +454,7 @@ impl Metric {
     }
 }
 
-/// Metrics are what their names say.
+/// Metrics are equal if their names are.
 impl PartialEq for Metric {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -463,7 +467,7 @@ impl Serialize for Metric {
     }
 }
 
-/// By name, of those that can be bounded.
+/// Reads a metric by name; fails unless it can be bounded.
 impl<'de> Deserialize<'de> for &'static Metric {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = Cow::<'de, str>::deserialize(deserializer)?;
@@ -899,7 +903,8 @@ mod tests {
     use serde_json::{Value, json};
     use std::collections::BTreeSet;
 
-    /// Numbers of an engine's entry that are no metrics, by where their paths begin, and why.
+    /// Path prefixes of numbers in an engine's entry that are not metrics, and the
+    /// reason.
     const NO_METRICS: [(&str, &str); 11] = [
         (
             "errors.",
@@ -929,8 +934,8 @@ mod tests {
         ),
     ];
 
-    /// A value of a schema with a number of its own in each place, and where those are: of a
-    /// distribution only where it is.
+    /// A value of a schema with a distinct number in each place, and the paths of those
+    /// numbers; a distribution counts as one place.
     #[derive(Default)]
     struct Sample {
         next: u32,

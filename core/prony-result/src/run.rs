@@ -1,4 +1,4 @@
-//! The run itself: what was asked, of what, and where.
+//! The run itself: its workload, its engines and its machine.
 
 #[cfg(doc)]
 use super::{ModelResult, RunResult};
@@ -6,7 +6,7 @@ use prony_contract::Api;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a run ended.
+/// Outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -14,9 +14,9 @@ pub enum Outcome {
     Completed,
     /// Something failed; see [`ModelResult::failures`].
     Failed,
-    /// It was interrupted; the numbers are of what had been measured by then.
+    /// The run was interrupted; the numbers cover what had been measured by then.
     Interrupted,
-    /// It is not over; the numbers are of what has been measured so far.
+    /// The run is in progress; the numbers cover what has been measured so far.
     Running,
 }
 
@@ -30,15 +30,15 @@ pub struct Run {
     /// Its description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// RFC 3339, UTC.
+    /// Start time: RFC 3339, UTC.
     pub started_at: String,
     /// Seconds from start to end.
     pub duration_s: f64,
-    /// How it ended.
+    /// Outcome of the run.
     pub outcome: Outcome,
     /// SHA-256 of the resolved pipeline.
     pub pipeline_sha256: String,
-    /// Fresh starts of the engines that were planned.
+    /// Planned number of cycles.
     pub cycles: u32,
     /// `interleaved` or `sequential`.
     #[schemars(extend("enum" = ["interleaved", "sequential"]))]
@@ -47,19 +47,19 @@ pub struct Run {
     pub seed: u64,
 }
 
-/// What was asked of every engine.
+/// The work requested of every engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
     /// Chat or plain completions.
     pub api: Api,
-    /// The prompts; request `i` of a stage has number `i` modulo their count.
-    /// Empty where they come from elsewhere.
+    /// The prompts; request `i` of a stage has number `i` modulo their count. Empty if
+    /// they come from elsewhere.
     pub prompts: Vec<String>,
-    /// Where the prompts come from, in words, such as `10 synthetic prompts`; absent where
-    /// the pipeline itself has them.
+    /// Source of the prompts in words, such as `10 synthetic prompts`; absent if they are
+    /// in the pipeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The images that went with them; each round of prompts starts with the next one.
+    /// Images sent with the prompts; each round of prompts starts with the next image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageInfo>,
     /// System message before every prompt.
@@ -69,7 +69,7 @@ pub struct Workload {
     pub max_tokens: u32,
     /// Sampling temperature; 0 is greedy.
     pub temperature: f64,
-    /// Nucleus sampling, where it was asked for.
+    /// Nucleus sampling, if set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
     /// Seed sent with every request.
@@ -77,11 +77,11 @@ pub struct Workload {
     /// Texts at which engines stop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
-    /// Whether the output length was forced.
+    /// `true` if the output length was forced.
     pub ignore_eos: bool,
-    /// Limit of one request.
+    /// Timeout of one request, in milliseconds.
     pub request_timeout_ms: u64,
-    /// Between the turns of a conversation; absent without.
+    /// Pause between the turns of a conversation, in milliseconds; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub think_ms: Option<u64>,
 }
@@ -91,19 +91,19 @@ pub struct Workload {
 pub struct ImageInfo {
     /// The file, as the pipeline names it.
     pub path: String,
-    /// Its digest; absent if the run did not get as far as reading it.
+    /// SHA-256 of the file; absent if the run ended before reading it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// A point of the matrix.
+/// A matrix point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CellInfo {
-    /// `axis=value,axis=value`; what [`ModelResult::cell`] refers to.
+    /// `axis=value,axis=value`; [`ModelResult::cell`] refers to it.
     pub id: String,
     /// The value of every axis.
     pub matrix: serde_json::Map<String, serde_json::Value>,
-    /// What was asked here, if it is not what [`RunResult::workload`] says.
+    /// The workload of this matrix point, if it differs from [`RunResult::workload`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<Workload>,
 }
@@ -125,14 +125,14 @@ pub struct Environment {
     pub memory_bytes: u64,
     /// One-minute load average when the run started.
     pub load_average: f64,
-    /// Digest over what makes numbers comparable: the processor, memory, system, GPUs and
-    /// their settings. Equal on the same machine; it names nobody.
+    /// Digest of the properties that make numbers comparable: processor, memory, system,
+    /// GPUs and their settings. Equal on the same machine; identifies nobody.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub machine: String,
-    /// Whether it is a virtual machine.
+    /// `true` for a virtual machine; absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_machine: Option<bool>,
-    /// What sets the processor's clock, for example `performance`.
+    /// CPU frequency governor, for example `performance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub governor: Option<String>,
     /// The GPUs.
@@ -147,13 +147,13 @@ pub struct EngineInfo {
     pub name: String,
     /// The plugin behind it.
     pub plugin: String,
-    /// Whether the others are compared with it.
+    /// `true` for the engine that the others are compared with.
     pub baseline: bool,
     /// Its config as the pipeline states it.
     pub config: serde_json::Value,
 }
 
-/// A plugin that took part.
+/// A plugin used by the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginInfo {
     /// Its name.

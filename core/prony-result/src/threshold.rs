@@ -7,22 +7,23 @@ use crate::words::{self, MISSING};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a request has to reach to count as goodput, in milliseconds.
+/// Limits that a request must meet to count as goodput, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Objectives {
-    /// The longest time to the first token.
+    /// Maximum time to the first token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_ms: Option<f64>,
-    /// The longest time per output token.
+    /// Maximum time per output token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpot_ms: Option<f64>,
-    /// The longest latency.
+    /// Maximum latency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
 }
 
 impl Objectives {
-    /// In words, for example `TTFT 500 ms, latency 5000 ms`; empty if there are none.
+    /// The limits in words, for example `TTFT 500 ms, latency 5000 ms`; empty if there
+    /// are none.
     pub fn sentence(&self) -> String {
         let stated = [
             ("TTFT", self.ttft_ms),
@@ -37,49 +38,49 @@ impl Objectives {
     }
 }
 
-/// A bound on a metric, and whether one engine kept to it.
+/// A bound on a metric, and its outcome for one engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThresholdResult {
-    /// What is bounded: a [`Metric::name`].
+    /// The bounded metric: a [`Metric::name`].
     pub metric: String,
-    /// Which field of its [`Distribution`], if it is one.
+    /// The bounded field of its [`Distribution`], if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistic: Option<String>,
-    /// What each request had to reach, if goodput is bounded.
+    /// Limits for each request, if goodput is bounded.
     #[serde(flatten)]
     pub objectives: Objectives,
-    /// The least that is good enough.
+    /// Lower bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
-    /// The most that is good enough.
+    /// Upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
     /// The engine.
     pub engine: String,
     /// The model.
     pub model: String,
-    /// The point of the matrix; absent without one.
+    /// The matrix point; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell: Option<String>,
-    /// Id of the `measure` stage; absent when the cell has only one.
+    /// Id of the `measure` stage; absent if the matrix point has only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure: Option<String>,
-    /// What was measured, in the metric's unit.
+    /// Measured value, in the metric's unit.
     pub value: Option<f64>,
-    /// Why there is no value, where that is known.
+    /// Reason for the missing value, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
-    /// Whether the value is there and within the bounds.
+    /// `true` if the value exists and is within the bounds.
     pub passed: bool,
 }
 
 impl ThresholdResult {
-    /// What reports call the measured thing, as [`ModelResult::label`].
+    /// Label of the measured model in reports, as [`ModelResult::label`].
     pub fn label(&self) -> String {
         label(&self.model, self.cell.as_deref(), self.measure.as_deref())
     }
 
-    /// What is bounded, for example `request_latency_ms p90` or
+    /// The bounded quantity, for example `request_latency_ms p90` or
     /// `goodput_percent (TTFT 500 ms)`.
     pub fn what(&self) -> String {
         match (&self.statistic, self.objectives.sentence().as_str()) {
@@ -99,8 +100,8 @@ impl ThresholdResult {
         }
     }
 
-    /// The value as reports show it. One that misses its bound is never rounded
-    /// to it.
+    /// The value as shown in reports. A value that misses its bound is never rounded to
+    /// it.
     pub fn shown(&self) -> String {
         let Some(value) = self.value else {
             return MISSING.to_owned();
@@ -118,7 +119,7 @@ impl ThresholdResult {
         if self.passed { "pass" } else { "FAIL" }
     }
 
-    /// What came of it, as a sentence without a full stop.
+    /// The outcome, as a sentence without a full stop.
     pub fn sentence(&self) -> String {
         let found = match self.value {
             Some(_) => format!("is {}", self.shown()),

@@ -1,8 +1,8 @@
-//! How reports say it: verdicts as sentences, numbers with sensible digits.
+//! Wording for reports: verdicts as sentences, numbers with a sensible number of digits.
 //!
-//! Kept in one place so that every report phrases the same fact the same way.
-//! All texts are single lines without control characters, whatever the names
-//! in the pipeline contain.
+//! Kept in one place so that every report phrases the same fact the same way. All texts
+//! are single lines without control characters, whatever the names in the pipeline
+//! contain.
 
 mod comparison;
 mod flag;
@@ -13,7 +13,7 @@ pub use comparison::Finding;
 pub use flag::{Flag, flag};
 pub use model::State;
 
-/// Stands for a value that does not exist.
+/// Placeholder for a missing value.
 pub const MISSING: &str = "–";
 
 /// `1 cycle`, `2 cycles`.
@@ -39,7 +39,7 @@ pub fn number(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// `show` of the value, or [`MISSING`].
+/// Applies `show` to the value; [`MISSING`] for `None`.
 pub fn optional(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| MISSING.to_owned(), show)
 }
@@ -54,12 +54,12 @@ pub fn signed_percent(value: f64) -> String {
     format!("{} %", signed_number(value))
 }
 
-/// `2 %`, `2.5 %`: for numbers that a person chose.
+/// `2 %`, `2.5 %`: for numbers chosen by a person.
 fn short_percent(value: f64) -> String {
     format!("{value} %")
 }
 
-/// One decimal; two where one would show a difference as none.
+/// One decimal; two where one would show a difference as zero.
 fn percent_number(value: f64) -> String {
     if !value.is_finite() {
         return MISSING.to_owned();
@@ -82,7 +82,8 @@ fn signed_number(value: f64) -> String {
     }
 }
 
-/// `100 %`, `98.3 %` of a share from 0 to 1. Never rounds up to 100 % or down to 0 %.
+/// `100 %`, `98.3 %`, from a fraction between 0 and 1. Never rounds up to 100 % or down
+/// to 0 %.
 pub fn share(share: f64) -> String {
     format!("{} %", share_number(share))
 }
@@ -98,7 +99,7 @@ pub fn share_number(share: f64) -> String {
     format!("{:.1}", (share * 100.0).clamp(0.1, 99.9))
 }
 
-/// `95 %`, `95.7 %` of a confidence level; rounded down, since it is a promise.
+/// `95 %`, `95.7 %`, from a confidence level; rounded down, so that it never overstates.
 pub fn level(level: f64) -> String {
     let tenths = (level * 1000.0 + 1e-6).floor() / 10.0;
     format!("{tenths} %")
@@ -143,7 +144,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// As [`seconds`], no finer than what is only about right: `40 s`, `50 min`, `2 h 5 min`.
+/// As [`seconds`], rounded for estimates: `40 s`, `50 min`, `2 h 5 min`.
 fn about_seconds(value: f64) -> String {
     let minutes = value / 60.0;
     match value {
@@ -153,8 +154,8 @@ fn about_seconds(value: f64) -> String {
     }
 }
 
-/// The text as one line that is safe to print: runs of white space become one
-/// space; control characters and those that reorder text become visible.
+/// Makes a text one line that is safe to print: runs of white space become one space;
+/// control characters and those that reorder text become visible.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for char in text.trim().chars() {
@@ -171,7 +172,8 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// Control characters (terminal escapes among them) and bidirectional overrides.
+/// Returns `true` for control characters (terminal escapes included) and bidirectional
+/// overrides.
 pub fn is_hidden(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

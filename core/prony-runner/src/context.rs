@@ -1,12 +1,12 @@
-//! What templates can name when the run has come to them, and what depends on it.
+//! Names available to templates during the run, and what depends on them.
 
 use prony_config::{Condition, Segment, template};
 use prony_plan::Ids;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Of a matrix point, or of `setup`: `base` is the matrix point's own, to which is added what
-/// the run knows.
+/// The context of a matrix point, or of `setup`: `base`, extended by the facts of the
+/// run.
 pub(crate) fn context(base: &Value, cache: &Path, folder: &Path, stages: &Value) -> Value {
     let mut context = base.clone();
     context["prony"] = json!({ "cache": text(cache) });
@@ -15,8 +15,8 @@ pub(crate) fn context(base: &Value, cache: &Path, folder: &Path, stages: &Value)
     context
 }
 
-/// `stages` before any step has given an output. Every stage is there, so that
-/// the output of one that is left out can have a default.
+/// `stages` before any step has set an output. Every stage is present, so that outputs of
+/// a skipped one can have defaults.
 pub(crate) fn no_outputs<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
     let stage = |id: &str| (id.to_owned(), json!({ "outputs": {} }));
     Value::Object(ids.into_iter().map(stage).collect())
@@ -31,7 +31,7 @@ pub(crate) fn all_ids(segments: &[Segment]) -> Vec<String> {
         .collect()
 }
 
-/// Evaluates the `if` of a stage or a step.
+/// Evaluates the `if` of a stage or a step; fails with the reason.
 pub(crate) fn evaluate(condition: &Condition, context: &Value) -> Result<bool, String> {
     let template = match condition {
         Condition::Is(value) => return Ok(*value),
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_told() {
-        // A text, even one that says so: `"false"` would otherwise be true to some.
+        // A text is an error, even `"false"`, which some would take for true.
         let problem = when("${{ stages.setup.outputs.gpu }}").expect_err("a text");
         assert!(problem.contains("gives a text, and neither"), "{problem}");
         assert!(problem.contains("`${{ … == 'yes' }}`"), "{problem}");

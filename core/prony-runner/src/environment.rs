@@ -3,7 +3,7 @@
 use prony_machine::{Fingerprint, Gpu, State};
 use prony_result::Environment;
 
-/// What the result says of a machine.
+/// The description of a machine in the result.
 pub(crate) fn of(machine: &Fingerprint, state: &State) -> Environment {
     Environment {
         os: machine.os.clone(),

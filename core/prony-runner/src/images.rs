@@ -1,4 +1,4 @@
-//! Images that go with the prompts.
+//! Images sent with the prompts.
 
 use prony_config::Workload;
 use prony_contract::Image;
@@ -7,16 +7,16 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::Path;
 
-/// The largest image, in bytes.
+/// Maximum size of an image, in bytes.
 const MAX_BYTES: u64 = 20_000_000;
 
-/// Images by the path that the pipeline gives them.
+/// Images by their path in the pipeline.
 #[derive(Debug, Default)]
 pub(crate) struct Images(HashMap<String, Image>);
 
 impl Images {
-    /// Reads an image, relative to `folder`, and returns its digest; `None` if it
-    /// has been read before.
+    /// Reads an image, relative to `folder`, and returns its SHA-256; `None` if it has
+    /// been read before.
     pub(crate) fn read(&mut self, path: &str, folder: &Path) -> Result<Option<String>, String> {
         if self.0.contains_key(path) {
             return Ok(None);
@@ -40,9 +40,9 @@ impl Images {
         images.map(|image| sha256_of(&image.data)).collect()
     }
 
-    /// The images of request `index` where there are so many `prompts`: one, if the
-    /// workload has any. An error if
-    /// it has not been read, so that nothing is measured without it.
+    /// The images of request `index` (from 0) given the number of `prompts`: one, if the
+    /// workload has any. Fails if it has not been read, so that nothing is measured
+    /// without it.
     pub(crate) fn of_request(
         &self,
         workload: &Workload,
@@ -60,8 +60,8 @@ impl Images {
     }
 }
 
-/// Which of `images` goes with request `index`. Requests go through prompts and
-/// images in step, and each round of prompts starts with the next image: so every
+/// Number of the image for request `index`, both from 0. Requests go through prompts and
+/// images in step, and each round of prompts starts with the next image, so that every
 /// prompt meets every image, whatever their numbers.
 pub(crate) fn number_for(index: u32, prompts: u32, images: u32) -> Option<u32> {
     let (prompt, round) = (index.checked_rem(prompts)?, index.checked_div(prompts)?);
@@ -85,7 +85,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     Ok(data)
 }
 
-/// What the first bytes say that it is.
+/// The media type, by the first bytes.
 fn media_type(data: &[u8]) -> Option<&'static str> {
     match data {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),

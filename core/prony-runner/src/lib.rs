@@ -4,8 +4,8 @@
 //! Plan ─ Runner ─ setup ─ visits (load warmup measure unload) ─ Journal ─ result ─ report
 //! ```
 //!
-//! Everything that a report shows is computed from the journal, right after a
-//! run and whenever it is asked for again.
+//! Everything in a report is computed from the journal, right after the run or at any
+//! later time.
 
 mod context;
 mod environment;

@@ -1,5 +1,5 @@
-//! Processes that a run starts: each leads a process group of its own, writes
-//! to a log file, and is gone when the run is.
+//! Processes started by a run: each leads its own process group, writes to a log file,
+//! and ends with the run.
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::collections::BTreeSet;
@@ -11,15 +11,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// How often a process that should end is looked at.
+/// Interval at which an ending process is checked.
 const POLL: Duration = Duration::from_millis(20);
-/// How long the system may take to clear away a killed process.
+/// Time allowed for the system to reap a killed process.
 const REAP: Duration = Duration::from_secs(10);
 
 /// Groups that may still have members.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Kills everything that runs on behalf of this process. For a second Ctrl-C.
+/// Kills everything started by this process. For a second Ctrl-C.
 pub fn kill_all() {
     for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         if let Some(group) = Pid::from_raw(*group) {
@@ -28,18 +28,18 @@ pub fn kill_all() {
     }
 }
 
-/// A started process and whatever it started.
+/// A started process and its process group.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     group: Pid,
     log: PathBuf,
-    /// Length of the log when the process was started.
+    /// Length of the log when the process was started, in bytes.
     log_start: usize,
 }
 
 impl Process {
-    /// Starts `command` with its output going to the end of `log`.
+    /// Starts `command` with its output appended to `log`.
     pub fn start(mut command: Command, log: &Path) -> std::io::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
         command
@@ -49,8 +49,8 @@ impl Process {
         Self::spawn(command, log)
     }
 
-    /// Starts `command` with pipes for input and output; what it prints to
-    /// standard error goes to `log`.
+    /// Starts `command` with pipes for input and output; its standard error is appended
+    /// to `log`.
     pub fn start_piped(
         mut command: Command,
         log: &Path,
@@ -77,7 +77,7 @@ impl Process {
             // system calls, which allocate nothing and take no locks.
             unsafe {
                 command.pre_exec(move || {
-                    // Even if this process is killed outright, nothing stays behind.
+                    // Even if this process is killed outright, nothing is left running.
                     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
                     if rustix::process::getppid() == Some(parent) {
                         Ok(())
@@ -104,22 +104,22 @@ impl Process {
         })
     }
 
-    /// Its id.
+    /// Process id.
     pub fn id(&self) -> u32 {
         self.group.as_raw_pid().cast_unsigned()
     }
 
-    /// How it ended, if it has.
+    /// Exit status, if it has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Waits for its end.
+    /// Waits for its end; returns the exit status.
     pub async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// How it ended, waiting a moment for an end that is under way.
+    /// Exit status, waiting up to `limit` for an end that is under way.
     pub async fn exited_within(&mut self, limit: Duration) -> Option<ExitStatus> {
         tokio::time::timeout(limit, self.child.wait())
             .await
@@ -127,8 +127,8 @@ impl Process {
             .ok()
     }
 
-    /// Asks the group to end, kills it after `grace`, and waits until no member
-    /// is left. Tells whether it had to be killed.
+    /// Asks the group to end, kills it after `grace`, and waits until no member is left.
+    /// Returns `true` if it had to be killed.
     pub async fn stop(mut self, grace: Duration) -> bool {
         let _ = kill_process_group(self.group, Signal::TERM);
         let mut killed = !self.gone_within(grace).await;
@@ -144,7 +144,8 @@ impl Process {
         killed
     }
 
-    /// Waits for the leader and every other member of the group.
+    /// Waits for the leader and every other member of the group. Returns `true` if all
+    /// ended within `limit`.
     async fn gone_within(&mut self, limit: Duration) -> bool {
         let all_gone = async {
             let _ = self.child.wait().await;
@@ -155,10 +156,10 @@ impl Process {
         tokio::time::timeout(limit, all_gone).await.is_ok()
     }
 
-    /// Whether a line that it printed contains `text`.
+    /// Returns `true` if a line that it printed contains `text`.
     pub fn has_logged(&self, text: &str) -> bool {
         std::fs::read(&self.log).is_ok_and(|log| {
-            // Before that are the words of another process with this log.
+            // Text before that is the output of an earlier process with this log.
             let own = log.get(self.log_start..).unwrap_or_default();
             String::from_utf8_lossy(own).contains(text)
         })
@@ -170,9 +171,9 @@ impl Process {
     }
 }
 
-/// Whether anything of the group still runs. An orphan that has ended but was
-/// not cleared away yet by the system's first process, which in a container may
-/// take its time, keeps the group but runs no more.
+/// Returns `true` if a process of the group is running. An orphan that has ended but was
+/// not yet reaped by the system's first process, which in a container may take its time,
+/// keeps the group but no longer runs.
 fn has_members(group: Pid) -> bool {
     if test_kill_process_group(group).is_err() {
         return false;
@@ -196,7 +197,7 @@ fn has_members(group: Pid) -> bool {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Also the ordinary way out: then the group is empty and this does nothing.
+        // Also runs after a normal end: then the group is empty and this does nothing.
         let _ = kill_process_group(self.group, Signal::KILL);
         GROUPS
             .lock()
@@ -205,8 +206,7 @@ impl Drop for Process {
     }
 }
 
-/// The last lines of a log, at most 5 of them, from what was written since it
-/// had `start` bytes.
+/// The last lines of a log, at most 5, from byte `start` on.
 fn last_words(log: &Path, start: usize) -> String {
     const TAIL: u64 = 4096;
     let read = || -> std::io::Result<String> {

@@ -1,4 +1,4 @@
-//! What is sent to all engines, made before anything is measured.
+//! The request set of a model, made before any measurement.
 
 use crate::images::Images;
 use prony_config::{Api, Arrival, Cache, Length, MatrixPoint, Measure, Synthetic, Workload};
@@ -11,33 +11,33 @@ use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 
-/// The largest file of prompts, in bytes.
+/// Maximum size of a file of prompts, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The prompts of a model in a matrix point, in order.
+/// The prompts of a model at a matrix point, in order.
 #[derive(Debug)]
 pub(crate) struct RequestSet {
     pub(crate) prompts: Vec<Prompt>,
-    /// Digest of all that requests are made of.
+    /// SHA-256 of everything that requests are made from.
     pub(crate) sha256: String,
-    /// The seed of what tells cold requests apart.
+    /// Seed of the nonces of cold requests.
     seed: u64,
 }
 
-/// What the digest of a request set is of, in this order.
+/// The content of the digest, in this order.
 #[derive(Serialize)]
 struct Content<'a, I> {
     api: Api,
     system: Option<&'a str>,
     prompts: &'a [Prompt],
     images: I,
-    /// Nonces follow from it.
+    /// Seed of the nonces.
     cold_seed: Option<u64>,
 }
 
 impl RequestSet {
-    /// Reads or makes the prompts. `tokenizer` makes synthetic ones, unless they name their
-    /// own; paths are relative to `folder`. The error is for people.
+    /// Reads or makes the prompts. `tokenizer` makes synthetic ones, unless they name
+    /// their own; paths are relative to `folder`. The error is for people.
     pub(crate) fn new(
         point: &MatrixPoint,
         tokenizer: Option<&Path>,
@@ -62,7 +62,7 @@ impl RequestSet {
         recorded(point, &prompts)?;
         let replays = |it: &Measure| matches!(it.arrival, Arrival::Replay(_));
         if !point.measures().any(replays) {
-            // Times that nothing rests on are no part of what is sent.
+            // Unused times are no part of the request set.
             for prompt in &mut prompts {
                 prompt.at_ns = None;
             }
@@ -83,24 +83,24 @@ impl RequestSet {
         })
     }
 
-    /// Prompt of request `index` of a stage: they go round.
+    /// The prompt of request `index` of a stage; prompts repeat in turn.
     pub(crate) fn prompt(&self, index: u32) -> &Prompt {
         &self.prompts[index as usize % self.prompts.len()]
     }
 
-    /// Which of a stage's `count` requests from `first` on are a conversation: ranges of
-    /// their numbers less `first`.
+    /// Conversations among a stage's `count` requests from `first` on, as ranges of
+    /// request numbers minus `first`.
     pub(crate) fn conversations(&self, first: u32, count: u32) -> Vec<Range<u32>> {
         prony_prompts::conversations(&self.prompts, first, count)
     }
 
-    /// What the first message of a request begins with, so that no cache knows it.
+    /// Beginning of a request's first message that makes it unknown to any cache.
     pub(crate) fn nonce(&self, place: &str) -> String {
         prony_prompts::nonce(self.seed, place)
     }
 }
 
-/// Whether there are times for what is to be sent at recorded ones.
+/// Checks that `replay` has recorded times.
 fn recorded(point: &MatrixPoint, prompts: &[Prompt]) -> Result<(), String> {
     let replays = |it: &&Measure| matches!(it.arrival, Arrival::Replay(_));
     for measure in point.measures().filter(replays) {
@@ -123,7 +123,7 @@ fn recorded(point: &MatrixPoint, prompts: &[Prompt]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a measurement of the matrix point is of a cold cache.
+/// Returns `true` if a measurement of the matrix point has a cold cache.
 pub(crate) fn is_cold(point: &MatrixPoint) -> bool {
     point.measures().any(|it| it.cache == Some(Cache::Cold))
 }
@@ -157,7 +157,7 @@ fn prompts(
     Ok(prony_prompts::texts(texts, max_tokens))
 }
 
-/// The first problems of a file, and how many more there are.
+/// The first problems of a file, and the number of others.
 fn told(path: &str, problems: &[String]) -> String {
     const MAX_SHOWN: usize = 5;
     let mut lines: Vec<String> = problems
@@ -221,7 +221,7 @@ fn length(length: Length) -> synthetic::Length {
     }
 }
 
-/// A file as text.
+/// Reads a file as text.
 fn read(path: &str, folder: &Path) -> Result<String, String> {
     let told = |reason: String| format!("`{path}` of the workload: {reason}");
     let io = |error: std::io::Error| told(error.to_string());

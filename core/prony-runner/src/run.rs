@@ -1,4 +1,4 @@
-//! What everything that a run does rests on: its journal, its clock, and the user's steps.
+//! Shared parts of a run: its journal, its clock, and the user's steps.
 
 use crate::context::{self, evaluate};
 use crate::step::{self, StepEnvironment};
@@ -13,12 +13,12 @@ use serde_json::Value;
 use std::cell::RefCell;
 use tokio::sync::watch;
 
-/// Why a stage ended early.
+/// Reason why a stage ended early.
 #[derive(Debug)]
 pub(crate) enum StageError {
-    /// The journal cannot be kept, so the run ends.
+    /// The journal cannot be written, so the run ends.
     Journal(Error),
-    /// A step of the user's failed.
+    /// A user's step failed.
     Step(String),
     /// Anything else failed.
     Failed(String),
@@ -38,29 +38,29 @@ impl From<String> for StageError {
     }
 }
 
-/// A run in progress. Engines that are loaded at the same time share it.
+/// A run in progress, shared by engines loaded at the same time.
 pub(crate) struct Run<'a> {
     pub(crate) pipeline: &'a Pipeline,
     pub(crate) plan: &'a Plan,
     pub(crate) registry: &'a Registry,
     pub(crate) options: &'a Options,
     pub(crate) folder: &'a RunFolder,
-    /// Turns true when the user interrupts the run.
+    /// Becomes `true` when the user interrupts the run.
     pub(crate) stop: watch::Receiver<bool>,
-    /// Reading of the clock that all times of the journal start from.
+    /// Clock reading that is the origin of all times in the journal.
     pub(crate) origin_ns: u64,
     /// The machine.
     pub(crate) machine: Fingerprint,
     history: RefCell<History<'a>>,
 }
 
-/// The receivers of events, and what they know by now.
+/// The receivers of events, and their state.
 struct History<'a> {
     journal: Writer,
     observer: &'a mut dyn FnMut(&Event),
-    /// The comparisons; `None` if nothing is compared.
+    /// The interim analyses; `None` if nothing is compared.
     interim: Option<InterimAnalyses<'a>>,
-    /// Whether something failed.
+    /// `true` if something failed.
     failed: bool,
 }
 
@@ -102,17 +102,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Shows an event to the observer alone.
+    /// Shows an event only to the observer.
     pub(crate) fn show(&self, event: &Event) {
         (self.history.borrow_mut().observer)(event);
     }
 
-    /// Waits until the journal is on the disk. Not during a measurement.
+    /// Flushes the journal to the disk. Not for use during a measurement.
     pub(crate) fn sync(&self) -> Result<()> {
         self.history.borrow().journal.sync()
     }
 
-    /// Tells whether something has failed.
+    /// Returns `true` if something has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.history.borrow().failed
     }
@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Judges the comparisons of the model of `of`, after a cycle of so many seconds.
+    /// Analyses the comparisons of the model of `of`, after a cycle of `seconds`.
     pub(crate) fn judge(&self, of: &Visit, seconds: f64) -> Result<()> {
         let events = {
             let mut history = self.history.borrow_mut();
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
         events.into_iter().try_for_each(|event| self.tell(event))
     }
 
-    /// Tells whether the model needs no other cycle.
+    /// Returns `true` if the model needs no further cycle.
     pub(crate) fn is_settled(&self) -> bool {
         let history = self.history.borrow();
         history
@@ -143,7 +143,8 @@ impl<'a> Run<'a> {
             .is_some_and(InterimAnalyses::is_settled)
     }
 
-    /// Tells whether the model needs another replacement cycle, when it had `spent`.
+    /// Returns `true` if the model needs another replacement cycle, when `spent` have
+    /// been used.
     pub(crate) fn wants_replacement(&self, spent: usize) -> bool {
         let history = self.history.borrow();
         let interim = history.interim.as_ref();
@@ -155,7 +156,7 @@ impl<'a> Run<'a> {
         now_ns().saturating_sub(self.origin_ns)
     }
 
-    /// Tells whether the user has interrupted the run.
+    /// Returns `true` if the user has interrupted the run.
     pub(crate) fn is_interrupted(&self) -> bool {
         *self.stop.borrow()
     }
@@ -170,15 +171,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The names that templates can use: `base`, `stages`, and what is known everywhere.
+    /// The names available to templates: `base`, `stages`, and those known everywhere.
     pub(crate) fn context(&self, base: &Value, stages: &Value) -> Value {
         let Options { cache, folder, .. } = self.options;
         context::context(base, cache, folder, stages)
     }
 
-    /// Runs steps in order, up to the first that fails. `stages`, which later templates can
-    /// name, gains their outputs. `base` is what templates can name beside what is known
-    /// everywhere; `stage` is the id of the stage, `log` the name of the steps' log.
+    /// Runs steps in order, up to the first that fails. Their outputs are added to
+    /// `stages`, for later templates. `base` holds the names available in addition to
+    /// those known everywhere; `stage` is the id of the stage, `log` the name of the
+    /// steps' log.
     pub(crate) async fn steps(
         &self,
         steps: &[Step],
@@ -214,7 +216,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Runs a step, again as often as its `retry` says.
+    /// Runs a step, with the retries of its `retry`.
     async fn step(
         &self,
         step: &Step,
@@ -234,7 +236,7 @@ impl<'a> Run<'a> {
             };
             match done {
                 Ok(outputs) => return Ok(outputs),
-                // Ctrl-C reaches the step as well.
+                // Ctrl-C reaches the step, too.
                 Err(_) if self.is_interrupted() => return Err(StageError::Interrupted),
                 Err(message) if attempt == step.retry => return Err(StageError::Step(message)),
                 Err(message) => {
@@ -248,7 +250,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The reason why a step is left out, if it is.
+/// The reason for skipping a step, if it is skipped.
 fn left_out(
     step: &Step,
     context: &Value,
@@ -263,7 +265,7 @@ fn left_out(
 /// Pending until the user interrupts the run.
 pub(crate) async fn interrupted(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // Nobody is left who could.
+        // Nobody is left to interrupt it.
         std::future::pending::<()>().await;
     }
 }

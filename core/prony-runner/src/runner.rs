@@ -1,4 +1,4 @@
-//! The run: setup, visits, the end.
+//! The run: setup, visits, end.
 
 use crate::context::{self, evaluate, text};
 use crate::images::Images;
@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// What a run needs beside its pipeline.
+/// Inputs of a run besides its pipeline.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Folder of the pipeline file, absolute.
@@ -37,21 +37,21 @@ pub struct Options {
     pub truth_server: Vec<String>,
 }
 
-/// The arrows that meet in a run.
+/// Inputs of a run.
 pub struct Inputs<'a> {
-    /// What is measured.
+    /// The pipeline to measure.
     pub pipeline: &'a Pipeline,
     /// The pipeline with every default spelled out, as a pipeline file.
     pub resolved: &'a str,
-    /// Remarks on the pipeline for the results, a line each.
+    /// Notes on the pipeline for the results, one line each.
     pub notes: Vec<String>,
-    /// In which order.
+    /// The visits, in order.
     pub plan: &'a Plan,
-    /// With which plugins.
+    /// The plugins.
     pub registry: &'a Registry,
-    /// Where things are.
+    /// Paths and commands.
     pub options: &'a Options,
-    /// Where the run's files go.
+    /// Folder for the run's files.
     pub folder: &'a RunFolder,
 }
 
@@ -62,13 +62,13 @@ pub struct Runner<'a> {
     images: Images,
     /// The request sets, by matrix point and model.
     request_sets: HashMap<ModelKey<'a>, Arc<RequestSet>>,
-    /// The tokenizers that count the tokens of answers, by matrix point and model.
+    /// Tokenizers for counting the tokens of answers, by matrix point and model.
     tokenizers: HashMap<ModelKey<'a>, Arc<Tokenizer>>,
-    /// `stages` of templates as `setup` leaves it.
+    /// `stages` of templates after `setup`.
     after_setup: Value,
 }
 
-/// A model of a matrix point that is being measured.
+/// A model at a matrix point that is being measured.
 struct OfModel<'r> {
     /// Any visit of it.
     of: &'r Visit,
@@ -76,16 +76,17 @@ struct OfModel<'r> {
     material: Material<'r>,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
-    /// How.
+    /// Outcome of the run.
     pub outcome: Outcome,
 }
 
 impl<'a> Runner<'a> {
-    /// Writes the resolved pipeline and the journal's first line. `stop` turns true when the
-    /// user interrupts the run; `observer` sees every event after the journal has it.
+    /// Writes the resolved pipeline and the journal's first line. `stop` becomes `true`
+    /// when the user interrupts the run; `observer` sees every event after it has been
+    /// journalled.
     pub fn new(
         inputs: Inputs<'a>,
         stop: watch::Receiver<bool>,
@@ -135,8 +136,8 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Runs to the end. Failures of engines and models are in the journal; an
-    /// error means that the journal itself could not be kept.
+    /// Runs to the end. Failures of engines and models are in the journal; an error means
+    /// that the journal itself could not be written.
     pub async fn run(mut self) -> Result<Finished> {
         let may_go_on = self.setup().await?;
         if may_go_on && !self.run.is_interrupted() {
@@ -186,13 +187,13 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Runs the cycles of a model until its comparisons are decided; tells whether the run
-    /// goes on.
+    /// Runs the cycles of a model until its comparisons are decided. Returns `true` if
+    /// the run continues.
     async fn cycles(&self, model: &OfModel<'_>, visits: &'a [Visit]) -> Result<bool> {
         let run = &self.run;
         run.begin_comparisons();
-        // A model that fails on one engine is still measured on the others: what
-        // is measured must not depend on which came first.
+        // A model that fails on one engine is still measured on the others, so that the
+        // result does not depend on which came first.
         let mut skipped = HashSet::new();
         let same = |a: &Visit, b: &Visit| a.cycle == b.cycle;
         for cycle in visits.chunk_by(same) {
@@ -215,7 +216,7 @@ impl<'a> Runner<'a> {
         Ok(true)
     }
 
-    /// Journals which cycles the verdicts make needless.
+    /// Journals the cycles made unnecessary by the verdicts.
     fn settle(&self, model: &OfModel<'_>, visits: &[Visit], last: &[Visit]) -> Result<()> {
         let number = |visits: &[Visit]| visits.last().map_or(0, |visit| visit.cycle);
         let (cycles, of) = (number(last), number(visits));
@@ -230,7 +231,8 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Runs one cycle and judges the comparisons after it; tells whether the run goes on.
+    /// Runs one cycle and the interim analysis after it. Returns `true` if the run
+    /// continues.
     async fn cycle(
         &self,
         model: &OfModel<'_>,
@@ -238,7 +240,7 @@ impl<'a> Runner<'a> {
         skipped: &mut HashSet<&'a str>,
     ) -> Result<bool> {
         let begin = self.run.now();
-        // One that is left takes its turns alone, so it needs no company either.
+        // An engine without a partner takes its turns alone.
         let take_turns = visits
             .iter()
             .all(|it| !skipped.contains(it.engine.as_str()));
@@ -254,7 +256,8 @@ impl<'a> Runner<'a> {
         Ok(goes_on)
     }
 
-    /// Runs a cycle in which each visit loads its own engine; tells whether the run goes on.
+    /// Runs a cycle in which each visit loads its own engine. Returns `true` if the run
+    /// continues.
     async fn one_by_one(
         &self,
         model: &OfModel<'_>,
@@ -291,7 +294,7 @@ impl<'a> Runner<'a> {
         Ok(true)
     }
 
-    /// Runs a cycle whose engines stay loaded; tells whether the run goes on.
+    /// Runs a cycle whose engines stay loaded. Returns `true` if the run continues.
     async fn in_turns(
         &self,
         model: &OfModel<'_>,
@@ -324,7 +327,7 @@ impl<'a> Runner<'a> {
         Ok(goes_on)
     }
 
-    /// Acts on the end of a visit; tells whether the run goes on.
+    /// Handles the end of a visit. Returns `true` if the run continues.
     fn goes_on(
         &self,
         visit: &'a Visit,
@@ -342,8 +345,8 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Finds and checks the models of all matrix points. Paths by matrix point and id, without
-    /// the models that cannot be had.
+    /// Finds and checks the models of all matrix points. Returns paths by matrix point
+    /// and id, without the missing models.
     fn prepare_models(&mut self) -> Result<HashMap<ModelKey<'a>, Option<PathBuf>>> {
         let (pipeline, plan) = (self.run.pipeline, self.run.plan);
         let options = self.run.options;
@@ -404,7 +407,7 @@ impl<'a> Runner<'a> {
         Ok(paths)
     }
 
-    /// `stages` of templates when a turn begins: only outputs of `setup` last longer.
+    /// `stages` of templates at the start of a visit: only outputs of `setup` persist.
     fn stages_of_turn(&self, point: &MatrixPoint) -> Value {
         let ids = context::all_ids(&point.segments);
         let mut stages = context::no_outputs(ids.iter().map(String::as_str));
@@ -423,7 +426,7 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// The stage `setup`, as far as it is about one model, or altogether.
+    /// The stage `setup`: its share of one model, or as a whole.
     fn of_setup(&self, model: Option<ModelKey<'_>>) -> StageOf {
         let id = self.run.pipeline.setup.id.clone();
         StageOf {
@@ -436,7 +439,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Runs the stage `setup`; tells whether the run may go on.
+    /// Runs the stage `setup`. Returns `true` if the run may continue.
     async fn setup(&mut self) -> Result<bool> {
         let stage = &self.run.pipeline.setup;
         let of_setup = self.of_setup(None);
@@ -468,7 +471,7 @@ impl<'a> Runner<'a> {
         of_setup: &StageOf,
     ) -> std::result::Result<(), StageError> {
         let run = &self.run;
-        // The names that do not depend on the matrix point.
+        // The names are those that do not depend on the matrix point.
         let first = run.pipeline.points.first();
         let mut base = first.map_or(Value::Null, |point| point.context.clone());
         if let Some(base) = base.as_object_mut() {
@@ -487,7 +490,7 @@ impl<'a> Runner<'a> {
             (&[], &[])
         };
         self.setup_steps(before, &base, of_setup).await?;
-        // Whatever the stage's `if` says, this must hold.
+        // Required, whatever the stage's `if`.
         setup::check_plugins(self.run.pipeline, self.run.plan, self.run.registry)?;
         self.read_images()?;
         if wanted && stage.selfcheck {
@@ -507,7 +510,8 @@ impl<'a> Runner<'a> {
         done.await
     }
 
-    /// Holds the load client against the truth where the pipeline asks most of it.
+    /// Checks the load client against the truth server with the pipeline's most demanding
+    /// load shapes.
     async fn selfcheck(&self) -> std::result::Result<(), StageError> {
         let run = &self.run;
         let mut stop = run.stop.clone();

@@ -1,4 +1,5 @@
-//! From the sending that a pipeline asks for to what the load client does, and back.
+//! Converts the arrival of a pipeline to that of the load client, and the client's usage
+//! to results.
 
 use prony_config::{Arrival as Said, Bursts, Ramp, Rate, Replay};
 use prony_loadgen::arrivals::{Process, offsets_ns};
@@ -7,15 +8,15 @@ use prony_result::Client;
 use std::ops::Range;
 use std::time::Duration;
 
-/// From so many requests in flight on, the client looks at its sockets less often, ...
+/// Number of requests in flight from which on the client looks at its sockets less often.
 const MIN_FOR_RARE_LOOKS: u32 = 256;
 
-/// ... every so often. The kernel stamps what comes meanwhile.
+/// Interval of these looks. The kernel stamps arrivals in between.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// When `sessions` begin, all of them within `duration`: those that it leaves no time for
-/// are not due, and taken out. Equal seeds give equal times. `recorded` is when a request
-/// was recorded to be sent, in nanoseconds.
+/// Start times of `sessions`, all within `duration`: sessions that would start later are
+/// not due and are removed. Equal seeds give equal times. `recorded` is the recorded send
+/// time of a request, in nanoseconds.
 pub fn arrival(
     said: Said,
     seed: u64,
@@ -70,7 +71,7 @@ pub fn arrival(
     })
 }
 
-/// How often the client looks at its sockets at most.
+/// Minimum interval between looks at the sockets.
 pub fn poll_every(said: Said) -> Duration {
     if said.most_in_flight() < MIN_FOR_RARE_LOOKS {
         Duration::ZERO
@@ -79,12 +80,12 @@ pub fn poll_every(said: Said) -> Duration {
     }
 }
 
-/// Threads of the load client: as many as the pipeline `asked` for, or one for each 2,048
+/// Threads of the load client: as many as the pipeline `asked` for, or one per 2,048
 /// requests in flight, at most a quarter of the machine's `cores`.
 ///
-/// One thread reads some 3.5 million tokens a second, so it is right for nearly every load.
-/// Thousands of streams are another matter, since each of their tokens is a read of its own.
-/// The cores are first of all for the engine, which mostly runs on the same machine.
+/// One thread reads some 3.5 million tokens a second, which is enough for nearly every
+/// load. Thousands of streams are different, since each of their tokens is a separate
+/// read. The cores belong primarily to the engine, which mostly runs on the same machine.
 pub fn shards(asked: Option<u32>, arrival: Said, cores: usize) -> u32 {
     const STREAMS: u32 = 2048;
     let most = u32::try_from(cores / 4).unwrap_or(u32::MAX).max(1);
@@ -96,7 +97,7 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// What a result says of the client.
+/// The client's entry in a result.
 pub fn client(usage: &Usage) -> Client {
     let ms = |ns: u64| ns as f64 / 1e6;
     let by_kernel = usage.is_stamped_by_kernel();
@@ -148,7 +149,7 @@ mod tests {
                 let Arrival::Open { offsets_ns, .. } = made else {
                     panic!("open")
                 };
-                // However many turns: sessions arrive, and their turns follow.
+                // Sessions arrive, however many turns follow.
                 assert_eq!(offsets_ns.len(), sessions.len());
                 assert_eq!(sessions, all[..sessions.len()]);
                 assert!(
@@ -156,7 +157,7 @@ mod tests {
                         .iter()
                         .all(|at| u128::from(*at) < duration.as_nanos())
                 );
-                // Those that are left out come after the end.
+                // Removed sessions come after the end.
                 let mut unlimited = all.clone();
                 let all_times = arrival(said, seed, &mut unlimited, None, |_| None).expect("times");
                 let Arrival::Open {

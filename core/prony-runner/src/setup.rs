@@ -1,4 +1,4 @@
-//! The built-in part of `setup`: what must hold before any engine starts.
+//! The built-in part of `setup`: requirements before any engine starts.
 
 use prony_config::{Engine, MatrixPoint, Model, Pipeline, template};
 use prony_contract::{Kind, Transport};
@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Loads every plugin once, so that compiling one is never part of a visit,
-/// and checks what only the machine can tell.
+/// Loads every plugin once, so that compilation is never part of a visit, and runs the
+/// checks that need the machine.
 pub(crate) fn check_plugins(
     pipeline: &Pipeline,
     plan: &Plan,
@@ -53,7 +53,7 @@ fn runs(point: &MatrixPoint, engine: &Engine) -> bool {
     models.any(|model| point.runs(&engine.name, &model.id))
 }
 
-/// Whether an engine can be given what the pipeline asks of it.
+/// Checks that an engine supports what the pipeline asks of it.
 fn suits(engine: &Engine, entry: &Entry, concurrency: u32, images: bool) -> Result<(), String> {
     if entry.transport == Some(Transport::InProcess) && concurrency > 1 {
         return Err(format!(
@@ -79,7 +79,7 @@ pub(crate) fn model_path(
     located(model.path.as_deref(), context, folder)
 }
 
-/// Where the model's tokenizer is, as [`model_path`] has it.
+/// Path of the model's tokenizer, as in [`model_path`].
 pub(crate) fn tokenizer_path(
     model: &Model,
     context: &Value,
@@ -93,7 +93,7 @@ fn located(path: Option<&str>, context: &Value, folder: &Path) -> Result<Option<
         .transpose()
 }
 
-/// Opens tokenizers, each once, however many models have it.
+/// Opens tokenizers, each once, however many models use it.
 #[derive(Debug, Default)]
 pub(crate) struct Tokenizers(HashMap<PathBuf, Result<Arc<Tokenizer>, String>>);
 
@@ -108,12 +108,12 @@ impl Tokenizers {
     }
 }
 
-/// Checks model files, each once, however many matrix points have it.
+/// Checks model files, each once, however many matrix points use it.
 #[derive(Debug, Default)]
 pub(crate) struct ModelFiles(HashMap<(PathBuf, Option<String>), Result<(), String>>);
 
 impl ModelFiles {
-    /// Whether the model's file is there and is the one that the pipeline means.
+    /// Checks that the model's file exists and has the digest in the pipeline.
     pub(crate) fn check(&mut self, model: &Model, path: &Path) -> Result<(), String> {
         let key = (path.to_owned(), model.sha256.clone());
         let checked = self.0.entry(key);

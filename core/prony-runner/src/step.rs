@@ -7,13 +7,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
-/// The most that a step may write into its outputs, in bytes.
+/// Maximum size of a step's outputs, in bytes.
 const MAX_OUTPUT: u64 = 1 << 20;
 
 /// The environment of steps.
 #[derive(Debug, Clone)]
 pub(crate) struct StepEnvironment {
-    /// Folder of the pipeline file: where steps run.
+    /// Folder of the pipeline file, in which steps run.
     pub(crate) folder: PathBuf,
     /// prony's cache folder, `PRONY_CACHE` to steps.
     pub(crate) cache: PathBuf,
@@ -21,7 +21,7 @@ pub(crate) struct StepEnvironment {
     pub(crate) logs: PathBuf,
 }
 
-/// The name of a step to show: its own, or the first line of its text.
+/// Display name of a step: its name, or the first line of its text.
 pub fn name(step: &Step) -> String {
     step.name.clone().unwrap_or_else(|| {
         step.run
@@ -33,7 +33,7 @@ pub fn name(step: &Step) -> String {
     })
 }
 
-/// Whether what the step creates exists.
+/// Returns `true` if the path that the step creates exists.
 pub(crate) fn is_done(
     step: &Step,
     context: &Value,
@@ -46,12 +46,12 @@ pub(crate) fn is_done(
     Ok(environment.folder.join(path).exists())
 }
 
-/// What a step gave.
+/// Outputs of a step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outputs {
     /// The declared outputs: name and value.
     pub(crate) given: Vec<(String, String)>,
-    /// What else it wrote, in words. Never the text itself, which may be secret.
+    /// Its other output lines, in words. Never the text itself, which may be secret.
     pub(crate) ignored: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn command(
     Ok(command)
 }
 
-/// Runs a step to its end and reads what it gave.
+/// Runs a step to its end and reads its outputs.
 pub(crate) async fn run(
     step: &Step,
     mut command: Command,
@@ -88,7 +88,7 @@ pub(crate) async fn run(
     let limit = step.timeout.to_std();
     match tokio::time::timeout(limit, process.wait()).await {
         Ok(Ok(status)) if status.success() => {
-            // Whatever it left running in its group ends with it.
+            // Ends processes left running in its group.
             process.stop(std::time::Duration::from_millis(200)).await;
             file.read()
                 .and_then(|text| outputs(&text, &step.outputs))
@@ -112,7 +112,7 @@ pub(crate) async fn run(
     }
 }
 
-/// The file at `PRONY_OUTPUT`, removed when the step is over.
+/// The file at `PRONY_OUTPUT`, removed after the step.
 struct OutputFile(PathBuf);
 
 impl OutputFile {
@@ -125,7 +125,7 @@ impl OutputFile {
         let failed = |error: std::io::Error| format!("`PRONY_OUTPUT`: {error}");
         let mut bytes = Vec::new();
         let file = match std::fs::File::open(&self.0) {
-            // The step removed it: it gave nothing.
+            // Removed by the step: there are no outputs.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
             file => file.map_err(failed)?,
         };
@@ -148,8 +148,8 @@ impl Drop for OutputFile {
     }
 }
 
-/// The outputs in a text of lines `NAME=VALUE`, the last one of a name. Every
-/// declared one must be there.
+/// Parses outputs from lines `NAME=VALUE`; the last one of a name counts. Fails if a
+/// declared one is missing.
 fn outputs(text: &str, declared: &[String]) -> Result<Outputs, String> {
     let mut outputs = Outputs::default();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -189,7 +189,8 @@ mod tests {
         serde_json::from_value(json!({ "run": text, "outputs": outputs })).expect("a step")
     }
 
-    /// Runs a step in a folder of its own; what it gave, and what is left in the logs.
+    /// Runs a step in a folder of its own; returns its outputs and the remaining files in
+    /// the logs.
     fn run_step(step: &Step) -> (Result<Outputs, String>, Vec<String>) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| {

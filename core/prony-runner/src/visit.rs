@@ -1,6 +1,7 @@
 //! One visit: load, warm-ups and measurements, unload of one engine with one model.
 //!
-//! [`sequence`] decides what comes next and knows no engine; [`engine`] is the engine.
+//! [`sequence`] decides what comes next and is independent of the engine; [`engine`] is
+//! the engine.
 
 mod engine;
 mod load;
@@ -18,16 +19,16 @@ use crate::run::{Run, StageError};
 use prony_config::MatrixPoint;
 use std::time::Duration;
 
-/// How long a broken connection may precede the end of the process behind it.
+/// Maximum time from a broken connection to the end of the process behind it.
 const CRASH_GRACE: Duration = Duration::from_millis(300);
 
-/// The outcome of something that a stage does.
+/// The outcome of an operation in a stage.
 type Staged<T> = Result<T, StageError>;
 
-/// A visit as planned, of a real engine, which `is_resident` if another one is loaded at the
-/// same time. `stages` is what templates know by that name; `material` what the visits of the
-/// model share. `None` if the matrix point does not have what the
-/// visit names, which a plan of the same pipeline rules out.
+/// A planned visit of a real engine, which `is_resident` if another one is loaded at the
+/// same time. `stages` is the value of that name in templates; `material` is shared by
+/// the visits of the model. `None` if the matrix point lacks what the visit names, which
+/// cannot happen with a plan of the same pipeline.
 pub(crate) fn live<'r, 'a>(
     run: &'r Run<'a>,
     planned: &'r prony_plan::Visit,

@@ -19,9 +19,8 @@ impl local::Engine for Loaded {
     }
 }
 
-/// Serves orders from standard input until it ends. Answers go to what standard
-/// output was; from here on standard output is standard error, since a library
-/// may print.
+/// Serves orders from standard input until it ends. Answers go to the original standard
+/// output; from here on standard output is standard error, since a library may print.
 pub fn serve(registry: &Registry, plugin: &str) -> std::io::Result<()> {
     let answers = std::fs::File::from(rustix::io::dup(rustix::stdio::stdout())?);
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;

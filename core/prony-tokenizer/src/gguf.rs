@@ -1,15 +1,15 @@
-//! What a GGUF file says about its vocabulary. Only metadata is read, never weights.
+//! The vocabulary in a GGUF file's metadata. Weights are never read.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
 
-/// What a GGUF file begins with.
+/// First bytes of a GGUF file.
 pub(crate) const MAGIC: &[u8] = b"GGUF";
-/// The longest text, in bytes.
+/// Maximum length of a text, in bytes.
 const MAX_TEXT: u64 = 16 << 20;
-/// The most entries of a file or of a list.
+/// Maximum number of entries in a file or in a list.
 const MAX_ITEMS: u64 = 1 << 24;
 
 /// A metadata value.
@@ -26,7 +26,7 @@ pub(crate) enum Value {
 #[derive(Debug, Default)]
 pub(crate) struct Gguf(pub(crate) HashMap<String, Value>);
 
-/// Why metadata cannot be read.
+/// Reasons why metadata cannot be read.
 #[derive(Debug)]
 pub(crate) enum Problem {
     Io(std::io::Error),
@@ -135,7 +135,7 @@ impl Reader {
         String::from_utf8(text).map_err(|_| malformed("a text of its metadata is not UTF-8"))
     }
 
-    /// A value of a kind; the numbers are those of the format.
+    /// Reads a value of a kind; the numbers are those of the format.
     fn value(&mut self, kind: u32, may_be_list: bool) -> Result<Value, Problem> {
         Ok(match kind {
             0 => Value::Integer(self.bytes::<1>().map(u8::from_le_bytes)?.into()),

@@ -1,8 +1,8 @@
-//! Text to tokens and back, by a model's own vocabulary.
+//! Converts text to tokens and back, with a model's own vocabulary.
 //!
-//! A vocabulary comes from a `tokenizer.json` of Hugging Face's, a folder that holds
-//! one, or a GGUF file. It serves to make prompts of a known length and to count the
-//! tokens of a text without asking an engine.
+//! A vocabulary comes from a `tokenizer.json` of Hugging Face's, a folder that holds one,
+//! or a GGUF file. It is used to make prompts of a known length and to count the tokens
+//! of a text without asking an engine.
 
 mod gguf;
 mod vocabulary;
@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer as Trained;
 
-/// The largest `tokenizer.json`, in bytes.
+/// Maximum size of a `tokenizer.json`, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Why there is no tokenizer, or no tokens.
+/// Errors of opening or using a tokenizer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read.
@@ -23,7 +23,7 @@ pub enum Error {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
     /// The path is a folder without a tokenizer.
@@ -32,12 +32,12 @@ pub enum Error {
         .0.display()
     )]
     NoneInFolder(PathBuf),
-    /// The file holds no vocabulary that can be used.
+    /// The file holds no usable vocabulary.
     #[error("`{}` is no usable tokenizer: {reason}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what can be used instead.
+        /// Reason for rejecting it, and what can be used instead.
         reason: String,
     },
     /// A text could not be encoded, or tokens not be decoded.
@@ -92,11 +92,11 @@ impl Tokenizer {
         Self::from_json(&std::fs::read(path).map_err(unreadable)?).map_err(unusable)
     }
 
-    /// The vocabulary of a `tokenizer.json`, by its content; the error is the reason.
+    /// Reads the content of a `tokenizer.json`; the error is the reason.
     pub fn from_json(content: &[u8]) -> Result<Self, String> {
         Trained::from_bytes(content)
             .map(|mut trained| {
-                // What a file asks for is meant for training batches.
+                // Padding and truncation are meant for training batches.
                 trained.with_padding(None);
                 let _ = trained.with_truncation(None);
                 Self(Box::new(trained))
@@ -106,20 +106,20 @@ impl Tokenizer {
             })
     }
 
-    /// The tokens of a text. Control tokens that are spelled out in it count as such;
-    /// none is added, not even the one that a model begins with.
+    /// The tokens of a text. Control tokens spelled out in it count as such; none is
+    /// added, not even a model's begin token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.0.encode_fast(text, false).map_err(failed)?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Number of tokens of a text, as [`encode`](Self::encode) has them.
+    /// Number of tokens of a text, as given by [`encode`](Self::encode).
     pub fn count(&self, text: &str) -> Result<usize, Error> {
         let encoding = self.0.encode_fast(text, false).map_err(failed)?;
         Ok(encoding.len())
     }
 
-    /// The text of tokens; control tokens are spelled out.
+    /// The text of tokens, with control tokens spelled out.
     pub fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
         self.0.decode(tokens, false).map_err(failed)
     }
@@ -129,14 +129,14 @@ impl Tokenizer {
         self.0.get_vocab_size(true)
     }
 
-    /// Whether the vocabulary has no tokens.
+    /// Returns `true` if the vocabulary has no tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Up to `most` lower-case words that are one token each, alone and after a space,
-    /// the vocabulary's first ones first. Any number of them with spaces in between has
-    /// as many tokens as words in most vocabularies; count to be sure.
+    /// Up to `most` lower-case words that are one token each, alone and after a space, in
+    /// the vocabulary's order. In most vocabularies, any number of them joined by spaces
+    /// has as many tokens as words; count to be sure.
     pub fn words(&self, most: usize) -> Vec<String> {
         let one_each = |word: &str| {
             self.count(word).is_ok_and(|count| count == 1)
@@ -148,7 +148,7 @@ impl Tokenizer {
         let ids = 0..u32::try_from(self.len()).unwrap_or(u32::MAX);
         ids.filter_map(|id| self.0.id_to_token(id))
             .filter_map(|token| {
-                // How byte-level and SentencePiece vocabularies spell a space.
+                // Spellings of a space in byte-level and SentencePiece vocabularies.
                 let word = token.trim_start_matches(['\u{120}', '\u{2581}', ' ']);
                 let plain = word.len() >= 2 && word.bytes().all(|byte| byte.is_ascii_lowercase());
                 plain.then(|| word.to_owned())

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::json;
 
-/// A tokenizer.json whose tokens are words and what lies between them.
+/// A tokenizer.json whose tokens are words and the text between them.
 fn words_json() -> String {
     let vocab: serde_json::Map<String, serde_json::Value> = ["<unk>", "red", "green", "blue", "X"]
         .into_iter()

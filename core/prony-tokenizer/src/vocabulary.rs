@@ -15,8 +15,8 @@ use tokenizers::{AddedToken, NormalizerWrapper, SplitDelimiterBehavior, Tokenize
 
 use crate::gguf::{Gguf, Value};
 
-/// Word patterns of byte-level vocabularies, by the name in the file. They are
-/// applied one after the other; what they do not match is a word too.
+/// Word patterns of byte-level vocabularies, by the name in the file. Applied one after
+/// the other; unmatched text is a word too.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
 const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -40,7 +40,7 @@ const PATTERNS: &[(&str, &[&str])] = &[
     ("qwen2", &[QWEN2]),
     ("deepseek-r1-qwen", &[QWEN2]),
 ];
-/// Names of the vocabularies that look a whole word up before they merge its parts.
+/// Names of the vocabularies that look up a whole word before they merge its parts.
 const WHOLE_WORDS: &[&str] = &["llama-bpe", "llama3", "llama-v3", "falcon3"];
 
 /// `tokenizer.ggml.token_type`.

@@ -1,14 +1,14 @@
-//! How the bytes of a body are framed and coded.
+//! Framing and coding of a body.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write as _;
 use std::str::FromStr;
 
-/// How a client knows where the body ends.
+/// Framing that tells a client where the body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
-    /// `transfer-encoding: chunked`, one chunk for each event.
+    /// `transfer-encoding: chunked`, one chunk per event.
     #[default]
     Chunked,
     /// The connection is closed.
@@ -44,11 +44,11 @@ impl Body {
         }
     }
 
-    /// Adds an event, which is given in parts.
+    /// Adds an event, given in parts.
     pub(crate) fn add(&mut self, event: [&[u8]; 3], out: &mut Vec<u8>) {
         if let Some(gzip) = &mut self.gzip {
             for part in event {
-                // It goes to memory, so it does not fail.
+                // Writes to memory, so it cannot fail.
                 let _ = gzip.write_all(part);
             }
             return;
@@ -65,7 +65,7 @@ impl Body {
         }
     }
 
-    /// What was added can be understood by whoever gets what is in `out` now.
+    /// Makes everything added so far decodable from the contents of `out`.
     pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
         if let Some(gzip) = &mut self.gzip {
             let _ = gzip.flush();
@@ -84,9 +84,9 @@ impl Body {
     }
 }
 
-/// Moves `bytes` into `out`, as a chunk if they are to be one.
+/// Moves `bytes` into `out`, as a chunk if `chunked`.
 fn frame(chunked: bool, bytes: &mut Vec<u8>, out: &mut Vec<u8>) {
-    // A chunk of nothing would be the end.
+    // An empty chunk would end the body.
     if bytes.is_empty() {
         return;
     }
@@ -101,7 +101,7 @@ fn frame(chunked: bool, bytes: &mut Vec<u8>, out: &mut Vec<u8>) {
 
 /// The line before a chunk.
 fn size(length: usize, out: &mut Vec<u8>) {
-    // By hand, because it stands before every event.
+    // Formatted by hand, because it precedes every event.
     let digits = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1);
     for digit in (0..digits).rev() {
         let digit = length >> (4 * digit) & 15;

@@ -1,5 +1,4 @@
-//! The loop of a thread: waits for sockets and times, and lets connections do what can
-//! be done.
+//! The loop of a thread: waits for sockets and times, and drives connections.
 
 use crate::Config;
 use crate::clock::now_ns;
@@ -16,31 +15,31 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// What all threads share.
+/// State shared by all threads.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) cache: PrefixCache,
     /// Requests to the model so far.
     pub(crate) answered: AtomicU32,
-    /// All threads are to end.
+    /// `true` if all threads are to end.
     pub(crate) stop: AtomicBool,
-    /// By number of the thread.
+    /// By thread number.
     pub(crate) threads: Vec<Thread>,
 }
 
-/// How a thread is reached by others.
+/// Means for other threads to reach a thread.
 pub(crate) struct Thread {
     pub(crate) inbox: Mutex<Vec<TcpStream>>,
     pub(crate) waker: Waker,
 }
 
-/// The token of the listener; those of connections are below.
+/// Token of the listener; connections have smaller ones.
 const LISTENER: u64 = u64::MAX - 1;
-/// Clients that may wait to be accepted.
+/// Length of the queue of clients waiting to be accepted.
 const BACKLOG: i32 = 4096;
-/// Times dealt with before sockets are looked at again.
+/// Number of due times handled before the sockets are checked again.
 const TIMES: usize = 64;
-/// How long accepting pauses when there are too many connections.
+/// Pause in accepting when there are too many connections.
 const PAUSE_NS: u64 = 10_000_000;
 /// The log is written when nothing has happened for this long…
 const QUIET: Duration = Duration::from_millis(2);
@@ -51,18 +50,18 @@ pub(crate) struct EventLoop<'a> {
     shared: &'a Shared,
     thread: usize,
     poller: Poller,
-    /// In one thread only, which gives the connections to all in turn.
+    /// In one thread only, which distributes the connections to all in turn.
     listener: Option<TcpListener>,
     accepted: usize,
     connections: Vec<Slot>,
     free: Vec<u32>,
-    /// Time and token, the earliest first.
+    /// Time and token, earliest first.
     times: BinaryHeap<Reverse<(u64, u64)>>,
     room: Room,
 }
 
-/// A place for a connection. Tokens name the place and its generation, so that what was
-/// meant for a connection that is gone does not reach the one that has its place.
+/// A slot for a connection. Tokens hold the slot and its generation, so that events for a
+/// closed connection do not reach its successor.
 #[derive(Default)]
 struct Slot {
     generation: u32,
@@ -78,8 +77,8 @@ impl<'a> EventLoop<'a> {
     ) -> io::Result<Self> {
         if let Some(listener) = &listener {
             listener.set_nonblocking(true)?;
-            // The standard library lets no more than 128 clients wait, which many that
-            // start at once exceed; a second call changes that, where it is allowed.
+            // The standard library limits the queue to 128 clients, which a simultaneous
+            // start exceeds; a second call raises it, where allowed.
             let _ = rustix::net::listen(listener, BACKLOG);
             poller.register(listener.as_fd(), LISTENER, Interest::READ)?;
         }
@@ -96,7 +95,7 @@ impl<'a> EventLoop<'a> {
         })
     }
 
-    /// Until it is to stop.
+    /// Runs until told to stop.
     pub(crate) fn run(mut self) -> io::Result<()> {
         exact_timers();
         let mut events = Events::with_capacity(1024);
@@ -172,7 +171,7 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Lets a connection do something, and sees to what it waits for then.
+    /// Lets a connection act, and registers what it then waits for.
     fn with(
         &mut self,
         token: u64,
@@ -189,7 +188,7 @@ impl<'a> EventLoop<'a> {
         else {
             return;
         };
-        // A client that goes away ends its connection and nothing else.
+        // A client that disconnects ends only its connection.
         let wait = act(connection, self.shared, &mut self.room).unwrap_or(Some(Wait::Over));
         match wait {
             Some(Wait::Over) => return self.close(index),
@@ -209,7 +208,7 @@ impl<'a> EventLoop<'a> {
     fn close(&mut self, index: u32) {
         let slot = &mut self.connections[index as usize];
         slot.generation = slot.generation.wrapping_add(1) & (u32::MAX >> 1);
-        // Dropping the stream closes it, by which the poller forgets it.
+        // Dropping the stream closes it, which removes it from the poller.
         let entry = slot.connection.take().and_then(Connection::unfinished);
         self.room.finished.extend(entry);
         self.free.push(index);
@@ -240,8 +239,8 @@ impl<'a> EventLoop<'a> {
                         | io::ErrorKind::ConnectionAborted
                 ) => {}
             Err(_) => {
-                // Too many files, most likely. The listener would be told of again and
-                // again.
+                // Too many open files, most likely. The listener would be reported again
+                // and again.
                 self.listen(Interest::default());
                 self.times.push(Reverse((now_ns() + PAUSE_NS, LISTENER)));
             }
@@ -287,7 +286,7 @@ impl<'a> EventLoop<'a> {
         while written < self.room.finished.len()
             && self.until_due().is_none_or(|until| until > SPARE_NS)
         {
-            // The entries are kept in order, so that lines are.
+            // Written in order, so that the lines are.
             let entry = std::mem::take(&mut self.room.finished[written]);
             self.shared.config.log.keep(entry);
             written += 1;

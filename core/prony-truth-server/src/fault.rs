@@ -1,8 +1,8 @@
-//! What can go wrong.
+//! Faults.
 
 use serde::{Deserialize, Serialize};
 
-/// What goes wrong. *Half* is before token `tokens / 2`, counted from 0.
+/// A fault. *Half* means before token `tokens / 2`, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -24,31 +24,31 @@ pub enum Fault {
     Garbage,
     /// A well-formed stream without a token.
     ZeroTokens,
-    /// The stream ends by its rule but tells no finish reason.
+    /// The stream ends by its rule but has no finish reason.
     NoFinish,
     /// An answer that is not HTTP.
     NotHttp,
-    /// A pause ([`Config::stall`](crate::Config)) after half of the tokens; then all goes
-    /// on, later by that pause. Nothing is wrong with the answer but its times.
+    /// A pause ([`Config::stall`](crate::Config)) after half of the tokens; everything
+    /// later is delayed by it. The answer is correct except for its times.
     Stall,
     /// The head comes byte by byte, spread evenly over [`Config::stall`](crate::Config);
-    /// the tokens are due later by that time.
+    /// the tokens are delayed by that time.
     SlowHeaders,
     /// The connection is reset (RST instead of FIN) after half of the tokens.
     Reset,
     /// The head promises 64 bytes more than come before the connection is closed.
     WrongLength,
-    /// After half of the tokens a chunk's size is no number. All else is as it should
-    /// be, so that only who checks sizes finds it.
+    /// After half of the tokens a chunk's size is not a number. Everything else is
+    /// correct, so that only a client that checks sizes notices.
     BadChunk,
     /// HTTP 302 to `/elsewhere`, where `ok` is answered.
     Redirect,
-    /// 80 KiB of headers before an answer that is as it should be.
+    /// 80 KiB of headers before a correct answer.
     HugeHead,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 18] = [
         Self::ErrorFrame,
         Self::Empty,
@@ -70,7 +70,7 @@ impl Fault {
         Self::HugeHead,
     ];
 
-    /// Its name, as on the command line.
+    /// Name on the command line.
     pub fn name(self) -> String {
         serde_json::to_value(self)
             .ok()

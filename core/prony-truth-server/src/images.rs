@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// How many images the messages of `request` carry, or what is wrong with its
-/// content. A part that is not understood is an error and never passed over.
+/// Number of images in the messages of `request`. Fails on invalid content; an unknown
+/// part is an error and never skipped.
 pub(crate) fn count(request: &Value) -> Result<u32, String> {
     let mut images = 0;
     for message in request["messages"].as_array().into_iter().flatten() {
@@ -37,7 +37,7 @@ fn check(url: &Value) -> Result<(), String> {
     }
 }
 
-/// By the first bytes, whatever the media type says.
+/// Returns `true` if the first bytes are those of an image, whatever the media type.
 fn is_image(file: &[u8]) -> bool {
     const STARTS: [&[u8]; 4] = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"];
     STARTS.iter().any(|start| file.starts_with(start))

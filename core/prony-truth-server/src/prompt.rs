@@ -1,4 +1,4 @@
-//! What a prompt costs.
+//! Token counts of prompts.
 
 use crate::{Config, IMAGE_TOKENS, Images, PROMPT_TOKENS, images};
 use serde_json::Value;
@@ -7,14 +7,14 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-/// How the tokens of a prompt are counted. Each image adds [`IMAGE_TOKENS`].
+/// Rule for counting the tokens of a prompt. Each image adds [`IMAGE_TOKENS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PromptTokens {
     /// [`PROMPT_TOKENS`], whatever the prompt.
     #[default]
     Constant,
-    /// Each word (what white space separates) is a token; each message costs
-    /// [`PROMPT_TOKENS`] on top, as if by a template. A plain prompt has no template.
+    /// One token per word (separated by white space), plus [`PROMPT_TOKENS`] per message,
+    /// as if by a template. A plain prompt has no template.
     Words,
 }
 
@@ -30,15 +30,15 @@ impl FromStr for PromptTokens {
     }
 }
 
-/// What the usage says of a prompt.
+/// The usage reported for a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) tokens: u32,
-    /// If there is a cache.
+    /// Cached tokens, if there is a cache.
     pub(crate) cached: Option<u32>,
 }
 
-/// Counts the prompt of `request`, or tells what is wrong with it.
+/// Counts the prompt of `request`; fails with the reason if it is invalid.
 pub(crate) fn cost(request: &Value, config: &Config, cache: &PrefixCache) -> Result<Cost, String> {
     let images = images::count(request)?;
     if images == 0 && config.images == Images::Required {
@@ -63,7 +63,7 @@ pub(crate) fn cost(request: &Value, config: &Config, cache: &PrefixCache) -> Res
     })
 }
 
-/// The prompt, or the text of all messages, in their order.
+/// The prompt, or the text of all messages, in order.
 fn texts(request: &Value) -> impl Iterator<Item = &str> {
     let messages = request["messages"].as_array().into_iter().flatten();
     let contents = messages.flat_map(|message| {
@@ -75,10 +75,10 @@ fn texts(request: &Value) -> impl Iterator<Item = &str> {
     request["prompt"].as_str().into_iter().chain(contents)
 }
 
-/// Remembers prompts as an engine with a prefix cache does, but to the word.
+/// Remembers prompts as an engine with a prefix cache does, exact to the word.
 ///
-/// Of each prompt it holds a number for every prefix, and not the words. When there is
-/// no room for more, the half that has not been met for longest is forgotten.
+/// It holds one number for every prefix of a prompt, not the words. When it is full, the
+/// half least recently met is forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct PrefixCache(Mutex<[HashSet<u64>; 2]>);
 
@@ -86,14 +86,15 @@ pub(crate) struct PrefixCache(Mutex<[HashSet<u64>; 2]>);
 const PREFIXES: usize = 1 << 20;
 
 impl PrefixCache {
-    /// How many words of this prompt an earlier one began with; then remembers it.
+    /// Number of leading words of this prompt that an earlier one began with; then
+    /// remembers it.
     fn meet<'a>(&self, words: impl Iterator<Item = &'a str>) -> u32 {
         let mut halves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut hasher = DefaultHasher::new();
         let mut cached = 0;
         let mut known = true;
         for word in words {
-            // Each prefix goes into the next: that one is known means that all before are.
+            // Each prefix is hashed into the next: if one is known, so are all before it.
             word.hash(&mut hasher);
             let prefix = hasher.finish();
             let [recent, old] = &mut *halves;

@@ -1,25 +1,26 @@
-//! Reads requests.
+//! Parses requests.
 
 use serde_json::Value;
 
-/// A request, as far as it matters here.
+/// The relevant parts of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
     pub(crate) path: String,
     /// The header `x-request-id`.
     pub(crate) id: Option<String>,
-    /// The answer may be compressed.
+    /// `true` if the answer may be compressed.
     pub(crate) gzip: bool,
-    /// The connection is not to be used again.
+    /// `true` if the connection is not to be reused.
     pub(crate) close: bool,
-    /// Null if it is no JSON.
+    /// Null if it is not JSON.
     pub(crate) body: Value,
 }
 
-/// More is no request to a language model.
+/// Maximum head size; a request to a language model has less.
 const MAX_HEAD: usize = 64 << 10;
 
-/// Takes one request off `input`, if there is a whole one; or tells what is wrong.
+/// Takes one complete request off `input`; `None` if it is incomplete. Fails with the
+/// reason if it is invalid.
 pub(crate) fn take(input: &mut Vec<u8>) -> Result<Option<Request>, String> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Request::new(&mut headers);
@@ -84,7 +85,7 @@ mod tests {
         assert_eq!(taken[0].body["a"], 1);
         assert_eq!(taken[1].path, "/");
         assert!(taken[1].body.is_null() && !taken[1].gzip && !taken[1].close);
-        // Whole ones that come together are taken one by one.
+        // Several complete requests are taken one by one.
         let mut input = bytes.to_vec();
         for path in ["/v1/completions", "/"] {
             let request = take(&mut input).expect("well").expect("whole");

@@ -1,27 +1,28 @@
-//! When what is due.
+//! Due times of an answer's parts.
 
 use crate::{Config, Fault};
 use std::time::Duration;
 
 /// The times of one answer, all in nanoseconds of the monotonic clock. They are counted
-/// from the request: a late token does not make the next one late.
+/// from the request: a late token does not delay the next.
 #[derive(Clone)]
 pub(crate) struct Schedule {
     received: u64,
     first: u64,
     gap: u64,
-    /// Each token is moved by up to this, in either direction.
+    /// Maximum shift of each token, in either direction.
     jitter: u64,
-    /// Of this answer.
+    /// Seed of this answer.
     seed: u64,
-    /// The head takes this long.
+    /// Duration of the head.
     pub(crate) head: u64,
-    /// Tokens from the first number on are later by the second.
+    /// Index of the first delayed token, and the delay.
     stall: (u32, u64),
 }
 
 impl Schedule {
-    /// Of request `number` with an answer of which half are `half` tokens.
+    /// The schedule of request `number` with an answer in which `half` tokens precede the
+    /// middle.
     pub(crate) fn new(
         config: &Config,
         fault: Option<Fault>,
@@ -42,24 +43,24 @@ impl Schedule {
         }
     }
 
-    /// Whether tokens are due at the same time, which is when they may be written
+    /// Returns `true` if tokens are due at the same time, so they may be written
     /// together.
     pub(crate) fn is_burst(config: &Config) -> bool {
         config.inter_token_latency.is_zero() && config.jitter.is_zero()
     }
 
-    /// Byte `index` of a head of `length` bytes.
+    /// Due time of byte `index` of a head of `length` bytes.
     pub(crate) fn head_byte(&self, index: usize, length: usize) -> u64 {
         self.received + self.head * (index as u64 + 1) / (length as u64).max(1)
     }
 
-    /// The end of the head.
+    /// Due time of the end of the head.
     pub(crate) fn begin(&self) -> u64 {
         self.received + self.head
     }
 
-    /// Token `index`, counted from 0. With jitter it may be before the token ahead of it;
-    /// it is then due with that one.
+    /// Due time of token `index`, counted from 0. If jitter would put it before the
+    /// preceding token, it is due with that one.
     pub(crate) fn token(&self, index: u32) -> u64 {
         let (from, stall) = self.stall;
         let due = self
@@ -82,8 +83,8 @@ fn nanos(duration: Duration) -> u64 {
     (duration.as_nanos() as u64).min(3_000_000_000_000_000_000)
 }
 
-/// The step of `SplitMix64` (Steele, Lea & Flood, 2014): numbers that look random, the
-/// same on every machine.
+/// A step of `SplitMix64` (Steele, Lea & Flood, 2014): pseudo-random numbers, the same on
+/// every machine.
 fn mixed(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -146,7 +147,7 @@ mod tests {
             .map(|(time, exact)| time.cast_signed() - exact)
             .collect();
         assert!(off.iter().all(|off| (-40..=40).contains(off)));
-        // Of 400 draws of 81 values, all of these are hit.
+        // 400 draws from 81 values reach all of these.
         assert!(off.iter().any(|off| *off < -30) && off.iter().any(|off| *off > 30));
         let other = Config {
             seed: 1,

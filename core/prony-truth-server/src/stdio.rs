@@ -1,8 +1,9 @@
-//! The same over standard input and output: JSON-RPC 2.0, a line each.
+//! The truth server over standard input and output: JSON-RPC 2.0, one message a line.
 //!
-//! `generate` is answered at once; tokens follow as notifications `stream.chunk`, each
-//! at its time and with the time of its writing (`written_ns`, of the monotonic clock),
-//! then `stream.stats` and `stream.event`. Several streams go on at the same time.
+//! `generate` is answered at once; tokens follow as notifications `stream.chunk`, each at
+//! its time and with the time of its writing (`written_ns`, of the monotonic clock), then
+//! `stream.stats` and `stream.event`. Several streams can be in progress at the same
+//! time.
 
 use crate::clock::now_ns;
 use serde_json::{Value, json};
@@ -12,10 +13,11 @@ use std::io::{self, BufRead, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-/// What goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StdioFault {
-    /// A line that is no JSON, and one of an unknown stream, in the middle of the answer.
+    /// A line that is not JSON, and one of an unknown stream, in the middle of the
+    /// answer.
     Garbage,
     /// `generate` is refused.
     Refuse,
@@ -23,14 +25,14 @@ pub enum StdioFault {
     Error,
     /// The process ends in the middle of the answer, in the middle of a line.
     Exit,
-    /// Nothing more is said of the answer from its middle on.
+    /// The answer stops in the middle.
     Stall,
     /// The model cannot be loaded.
     Load,
 }
 
 impl StdioFault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 6] = [
         Self::Garbage,
         Self::Refuse,
@@ -40,7 +42,7 @@ impl StdioFault {
         Self::Load,
     ];
 
-    /// As on the command line.
+    /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Garbage => "garbage",
@@ -53,18 +55,18 @@ impl StdioFault {
     }
 }
 
-/// What the engine does.
+/// Behaviour of the engine.
 #[derive(Debug, Clone)]
 pub struct StdioConfig {
     /// Tokens per answer, unless the request asks for fewer.
     pub tokens: u32,
-    /// From the request to the first token.
+    /// Time from the request to the first token.
     pub time_to_first_token: Duration,
-    /// From token to token.
+    /// Time from token to token.
     pub inter_token_latency: Duration,
     /// Tokens per line (at least 1), due with the last of them.
     pub batch: u32,
-    /// What goes wrong, if anything.
+    /// The fault, if any.
     pub fault: Option<StdioFault>,
     /// The first request (from 0) with the fault.
     pub fault_from: u32,
@@ -200,8 +202,8 @@ fn event(params: Value) -> Value {
     json!({ "jsonrpc": "2.0", "method": "stream.event", "params": params })
 }
 
-/// When the next line of a stream is due: counted from the request, so that a late one
-/// does not make those after it late.
+/// Due time of a stream's next line: counted from the request, so that a late one does
+/// not delay those after it.
 fn next(config: &StdioConfig, stream: &Stream) -> u64 {
     let last = (stream.sent + config.batch.max(1))
         .min(stream.tokens)

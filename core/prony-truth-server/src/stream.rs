@@ -6,31 +6,31 @@ use crate::schedule::Schedule;
 use crate::{Config, Fault};
 use serde_json::json;
 
-/// What follows once a piece is written.
+/// Action after a piece is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// The next piece.
+    /// Send the next piece.
     More,
-    /// The next request.
+    /// Read the next request.
     Next,
-    /// The end of the connection, which belongs to the answer.
+    /// Close the connection, as part of the answer.
     Close,
-    /// The end of the connection, too early.
+    /// Close the connection early.
     Cut,
-    /// The same, by a reset.
+    /// Reset the connection early.
     Reset,
-    /// Nothing.
+    /// Do nothing.
     Hang,
-    /// The end of the process.
+    /// End the process.
     Crash,
 }
 
-/// What an answer says, and how.
+/// Content and form of an answer.
 #[derive(Clone)]
 pub(crate) struct Reply {
     pub(crate) chat: bool,
     pub(crate) fault: Option<Fault>,
-    /// Of these, half are sent before a fault.
+    /// Number of tokens; half of them are sent before a fault.
     pub(crate) tokens: u32,
     pub(crate) finish: &'static str,
     pub(crate) prompt: Cost,
@@ -52,20 +52,20 @@ impl Reply {
 pub(crate) struct Stream {
     reply: Reply,
     schedule: Schedule,
-    /// Tokens of a piece.
+    /// Tokens per piece.
     at_once: u32,
     body: Body,
-    /// The next token.
+    /// Index of the next token.
     next: u32,
-    /// The token before which `fault` shows.
+    /// The token before which `fault` occurs.
     fault_at: u32,
     fault: Option<Fault>,
-    /// When the piece before was due, and so what comes later is, at the earliest.
+    /// Due time of the previous piece, and earliest due time of what follows.
     last: u64,
 }
 
-/// Tokens of a piece where all are due at the same time: some 48 KiB, so that nothing
-/// large is built for an answer that is.
+/// Tokens per piece if all are due at the same time: some 48 KiB, so that even a large
+/// answer is never built as a whole.
 const BURST: u32 = 256;
 
 impl Stream {
@@ -90,7 +90,7 @@ impl Stream {
         }
     }
 
-    /// The length of the whole body. It is found by rendering it, which cannot err.
+    /// The length of the whole body, found by rendering it.
     pub(crate) fn length(reply: &Reply, schedule: &Schedule, config: &Config) -> usize {
         let mut reply = reply.clone();
         if let Some(Fault::Cut | Fault::Reset | Fault::Hang | Fault::Crash) = reply.fault {
@@ -109,7 +109,7 @@ impl Stream {
         }
     }
 
-    /// When the next piece is due.
+    /// Due time of the next piece.
     pub(crate) fn due(&self) -> u64 {
         match self.piece_end() {
             // The end comes with the last token.
@@ -118,21 +118,20 @@ impl Stream {
         }
     }
 
-    /// The token after the next piece; `None` if that is the end of the stream. Tokens
-    /// that are sent together are due with the last of them, as if the engine kept them
-    /// back until then.
+    /// The token after the next piece; `None` at the end of the stream. Tokens that are
+    /// sent together are due with the last of them, as if the engine had held them back.
     fn piece_end(&self) -> Option<u32> {
         let sent = self.reply.sent();
         if self.next >= sent {
             return None;
         }
         let end = self.next.saturating_add(self.at_once).min(sent);
-        // What is before a fault is on its way when it shows.
+        // Tokens before a fault are sent before it occurs.
         let before_fault = self.fault.is_some() && (self.next + 1..end).contains(&self.fault_at);
         Some(if before_fault { self.fault_at } else { end })
     }
 
-    /// Renders the next piece: how many tokens it has, and what follows.
+    /// Renders the next piece; returns its number of tokens and the next action.
     pub(crate) fn piece(&mut self, out: &mut Vec<u8>) -> (u32, Then) {
         self.last = self.due();
         let (tokens, then) = match self.piece_end() {
@@ -158,7 +157,7 @@ impl Stream {
         (tokens, then)
     }
 
-    /// Shows the fault; tells what follows if the stream does not go on.
+    /// Renders the fault; returns the next action if the stream ends there.
     fn show(&mut self, fault: Fault, out: &mut Vec<u8>) -> Option<Then> {
         self.fault = None;
         match fault {
@@ -171,7 +170,7 @@ impl Stream {
                 self.event(&json!({ "error": error }).to_string(), out);
             }
             Fault::Garbage => self.event("{\"choices\": [oops", out),
-            // In the place of a chunk of one event that otherwise is as it should be.
+            // In place of a chunk with one otherwise correct event.
             Fault::BadChunk => out.extend_from_slice(b"zz\r\ndata: {}\n\n\r\n"),
             _ => {}
         }
@@ -203,11 +202,11 @@ impl Stream {
         self.reply.end
     }
 
-    /// An event with what all of them have in common and `rest`.
+    /// An event made of the common fields and `rest`.
     fn frame(&mut self, rest: serde_json::Value, out: &mut Vec<u8>) {
         let common = common(self.reply.chat);
         let rest = rest.to_string();
-        // Both are objects, of which neither is empty.
+        // Both are objects, and neither is empty.
         self.event(&format!("{{{common},{}", &rest[1..]), out);
     }
 
@@ -229,8 +228,8 @@ fn common(chat: bool) -> &'static str {
     if chat { common!(chat) } else { common!(plain) }
 }
 
-/// The event of a token, but for its number. Nothing else differs between tokens and
-/// requests, so it takes three copies and no formatting to render one.
+/// The event of a token, before and after its number. Nothing else differs between tokens
+/// and requests, so rendering one takes three copies and no formatting.
 fn around(chat: bool) -> (&'static [u8], &'static [u8]) {
     if chat {
         (

@@ -1,4 +1,4 @@
-//! Bytes to and from a client, with TLS or without.
+//! Bytes to and from a client, with or without TLS.
 
 use crate::clock::now_ns;
 use rustls::ServerConnection;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub(crate) struct Transport {
     pub(crate) stream: TcpStream,
     tls: Option<Box<ServerConnection>>,
-    /// What the socket did not take yet; always empty with TLS, which keeps it itself.
+    /// Bytes not yet taken by the socket; always empty with TLS, which keeps them itself.
     unsent: Vec<u8>,
 }
 
@@ -24,7 +24,7 @@ impl Transport {
             .map(|config| ServerConnection::new(config.clone()).map_err(io::Error::other))
             .transpose()?
             .map(|mut tls| {
-                // One answer's piece at most is given to it before it is flushed.
+                // It gets at most one answer's piece before it is flushed.
                 tls.set_buffer_limit(None);
                 Box::new(tls)
             });
@@ -36,8 +36,8 @@ impl Transport {
         })
     }
 
-    /// Begins to send `bytes`, which no others are in the way of: when the first system
-    /// call was made, and whether all are sent.
+    /// Starts sending `bytes`, with no others queued. Returns the time of the first
+    /// system call, and `true` if all are sent.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<(u64, bool)> {
         if let Some(tls) = &mut self.tls {
             tls.writer().write_all(bytes)?;
@@ -50,7 +50,7 @@ impl Transport {
         Ok((stamp, self.unsent.is_empty()))
     }
 
-    /// Sends what could not be sent yet; tells whether all is.
+    /// Sends queued bytes. Returns `true` if all are sent.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         if let Some(tls) = &mut self.tls {
             while tls.wants_write() {
@@ -69,7 +69,7 @@ impl Transport {
         Ok(self.unsent.is_empty())
     }
 
-    /// Reads once and adds it to `input`; tells whether there may be more, ever.
+    /// Reads once and appends to `input`. Returns `false` at the end of the stream.
     pub(crate) fn read(&mut self, room: &mut [u8], input: &mut Vec<u8>) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else {
             return match self.stream.read(room) {
@@ -88,7 +88,7 @@ impl Transport {
             Err(error) => return Err(error),
         }
         if let Err(error) = tls.process_new_packets() {
-            // The alert that says so is worth a try.
+            // Sending the alert that reports it is worth a try.
             let _ = self.flush();
             return Err(io::Error::other(error));
         }
@@ -102,7 +102,7 @@ impl Transport {
         }
     }
 
-    /// Ends the connection as the protocol wants it.
+    /// Ends the connection as the protocol requires.
     pub(crate) fn end(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
@@ -110,7 +110,7 @@ impl Transport {
         }
     }
 
-    /// Makes the end of the connection a reset.
+    /// Makes the connection end with a reset.
     pub(crate) fn reset(&self) {
         let none = Some(std::time::Duration::ZERO);
         let _ = rustix::net::sockopt::set_socket_linger(&self.stream, none);

@@ -17,11 +17,11 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Compiles a template; `begin` and `end` are the texts of the tokens that
-    /// templates know as `bos_token` and `eos_token`.
+    /// Compiles a template; `begin` and `end` are the texts of the tokens known to
+    /// templates as `bos_token` and `eos_token`.
     pub fn new(source: &str, begin: &str, end: &str) -> Result<Self> {
         let mut environment = Environment::new();
-        // As transformers sets them.
+        // As in transformers.
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
             .lstrip_blocks(true)

@@ -5,37 +5,37 @@ use prony_plugin_sdk::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Options of the candle engine. Without any, it serves the GGUF file that the
-/// model's `path` names, as it is stored, on the CPU.
+/// Options of the candle engine. By default it serves the GGUF file at the model's
+/// `path`, in its stored types, on the CPU.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the weights come from. Default: the GGUF file at the model's `path`.
+    /// Source of the weights. Defaults to the GGUF file at the model's `path`.
     pub weights: Option<Weights>,
-    /// How the weight matrices are held in memory.
+    /// Type of the weight matrices in memory.
     #[schemars(extend("x-prony-role" = "quantisation"))]
     pub dtype: Dtype,
-    /// What computes.
+    /// Compute device.
     #[schemars(extend("x-prony-role" = "resources"))]
     pub device: DeviceChoice,
-    /// Compute threads on the CPU. Default: one per physical core, at most as
-    /// many as this process may use. Fixed for the life of a process.
+    /// Compute threads on the CPU. Defaults to one per physical core, at most as many as
+    /// this process may use. Fixed for the life of a process.
     #[schemars(range(min = 1, max = 1024), extend("x-prony-role" = "resources"))]
     pub threads: Option<usize>,
-    /// Most tokens (prompt and answer) of one request. Default: what the model
-    /// was made for; more than that is refused.
+    /// Maximum number of tokens (prompt and answer) of one request. Defaults to the
+    /// model's context length; more is refused.
     #[schemars(range(min = 1), extend("x-prony-role" = "context"))]
     pub context: Option<usize>,
 }
 
-/// Where the weights come from.
+/// Source of the weights.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
     /// A GGUF file with the Llama architecture.
     Gguf(String),
-    /// Seeded random weights with a byte-level tokenizer. Needs no file and is
-    /// ready at once; speaks nonsense, always the same for the same seed.
+    /// Seeded random weights with a byte-level tokenizer. Needs no file and is ready at
+    /// once; generates nonsense, the same for equal seeds.
     Synthetic(Synthetic),
 }
 
@@ -49,19 +49,19 @@ pub struct Synthetic {
     /// Width of the residual stream; a multiple of twice `heads`.
     #[schemars(range(min = 2, max = 65536))]
     pub hidden: usize,
-    /// Width of the feed-forward part.
+    /// Width of the feed-forward layer.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub intermediate: usize,
     /// Attention heads; a multiple of `kv_heads`.
     #[schemars(range(min = 1, max = 1024))]
     pub heads: usize,
-    /// Heads of the keys and values.
+    /// Key-value heads.
     #[schemars(range(min = 1, max = 1024))]
     pub kv_heads: usize,
-    /// Tokens: 256 bytes, begin, end, and made-up words.
+    /// Vocabulary size: 256 bytes, begin, end, and made-up words.
     #[schemars(range(min = 258, max = 1_048_576))]
     pub vocab: usize,
-    /// Most tokens of one request.
+    /// Maximum number of tokens of one request.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub context: usize,
     /// Seed of the weights.
@@ -84,7 +84,7 @@ impl Default for Synthetic {
 }
 
 impl Synthetic {
-    /// Checks what the schema cannot say.
+    /// Checks constraints that a schema cannot express.
     pub(crate) fn check(&self) -> Result<()> {
         let at = |field: &str, message: String| {
             Err(Error::config(
@@ -131,7 +131,7 @@ impl Synthetic {
     }
 }
 
-/// How the weight matrices are held in memory. Norms are always `f32`.
+/// Type of the weight matrices in memory. Norms are always `f32`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
@@ -160,7 +160,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// The type to convert to; `None` keeps what is stored.
+    /// The type to convert to; `None` keeps the stored one.
     pub(crate) fn target(self) -> Option<GgmlDType> {
         Some(match self {
             Self::Native => return None,
@@ -176,11 +176,11 @@ impl Dtype {
     }
 }
 
-/// What computes.
+/// Compute device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceChoice {
-    /// The accelerator that this plugin was built with, else the CPU.
+    /// The accelerator that this plugin was built for, else the CPU.
     Auto,
     /// The CPU.
     #[default]

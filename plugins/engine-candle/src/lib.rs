@@ -29,7 +29,7 @@ use prony_plugin_sdk::{
     About, Api, Error, EventKind, LocalEngine, Model, Request, Result, about, plugin,
 };
 
-/// What [`EventKind::EngineVersion`] says. A test compares it with the lock file.
+/// Value of [`EventKind::EngineVersion`]. A test compares it with the lock file.
 pub const ENGINE_VERSION: &str = "candle 0.11.1";
 
 /// The engine: a loaded model.
@@ -37,7 +37,7 @@ pub struct Candle {
     name: String,
     model: Llama,
     tokenizer: Tokenizer,
-    /// A template that does not compile is an error of chat requests only.
+    /// A template that does not compile affects only chat requests.
     chat: Result<ChatTemplate>,
     context: usize,
 }
@@ -126,7 +126,7 @@ impl LocalEngine for Candle {
             None => hyper.context,
         };
         let mut model = Llama::load(source.as_mut(), &device)?;
-        // candle lays weights out for the CPU at their first use: that belongs to
+        // candle lays weights out for the CPU at their first use, which belongs to
         // loading, not to the first request.
         model.start(1)?;
         model.feed(&[0])?;
@@ -178,7 +178,7 @@ impl LocalEngine for Candle {
             let token = sampler.pick(&mut logits, banned);
             count += 1;
             if !request.ignore_eos && self.tokenizer.ends().contains(&token) {
-                // Counted, but without text; what was held back is due now.
+                // Counted, but without text; pending text is due now.
                 let (mut text, stopped) = stops.push(&characters.finish());
                 if !stopped {
                     text.push_str(&stops.finish());

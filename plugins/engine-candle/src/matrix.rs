@@ -1,4 +1,4 @@
-//! A weight matrix in the form that the device multiplies fastest.
+//! A weight matrix in the form that multiplies fastest on the device.
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Result, Tensor};
@@ -6,20 +6,20 @@ use half::f16;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Values in a block of the 4-bit types, and the sizes of their blocks.
+/// Number of values in a block of the 4-bit types, and the sizes of their blocks.
 const BLOCK: usize = 32;
 const Q4_0_BYTES: usize = 18;
 const Q4_1_BYTES: usize = 20;
 
 /// A weight matrix, applied as `x · Wᵀ`.
 pub(crate) enum Matrix {
-    /// Blocks, multiplied as they are.
+    /// Blocks, multiplied without conversion.
     Packed(Arc<QTensor>),
-    /// `Q4_1` on the CPU, where candle has vector code for `Q4_0` only. A value
-    /// `d·q + m` equals `d·(q - 8) + (m + 8d)`: a `Q4_0` value and a constant
-    /// of its block, which multiplies the sum of the inputs of the block. The
-    /// sums are exact here (ggml rounds them to 16 bits), so answers are those
-    /// of the same weights in `f32` more often.
+    /// `Q4_1` on the CPU, where candle has vector code for `Q4_0` only. A value `d·q + m`
+    /// equals `d·(q - 8) + (m + 8d)`: a `Q4_0` value plus a constant per block, which
+    /// multiplies the sum of the block's inputs. The sums are exact here (ggml rounds
+    /// them to 16 bits), so answers agree more often with those of the same weights in
+    /// `f32`.
     Shifted {
         blocks: Arc<QTensor>,
         constants: Tensor,
@@ -34,7 +34,7 @@ impl Matrix {
         let dense = |weights| QMatMul::from_arc(weights).map(Self::Dense);
         let weights = Arc::new(weights);
         match weights.dtype() {
-            // Accelerate multiplies no 16-bit floats.
+            // Accelerate does not multiply 16-bit floats.
             GgmlDType::F16 if cfg!(feature = "accelerate") && device.is_cpu() => dense(weights),
             GgmlDType::F16 => Ok(Self::Dense(QMatMul::TensorF16(
                 weights.dequantize_f16(&device)?,
@@ -76,7 +76,7 @@ impl Matrix {
     }
 }
 
-/// Takes the constants out of a `Q4_1` matrix.
+/// Separates the constants of a `Q4_1` matrix.
 fn shift(weights: &QTensor) -> Result<Matrix> {
     let (rows, columns) = weights.shape().dims2()?;
     let stored = weights.data()?;

@@ -8,7 +8,7 @@ use candle_nn::ops::{rms_norm, softmax_last_dim};
 use candle_nn::rotary_emb::rope_i;
 use prony_plugin_sdk::{Error, Result};
 
-/// Tokens that go through the model at once: a bound on the memory of prefill.
+/// Tokens per pass through the model: bounds the memory of prefill.
 const CHUNK: usize = 512;
 /// The cache grows in steps of this many tokens.
 const CACHE_STEP: usize = 256;
@@ -31,8 +31,8 @@ struct Block {
 struct Rotations {
     cos: Tensor,
     sin: Tensor,
-    /// The same, divided by the square root of the head's width: queries need
-    /// both, and a rotation is linear.
+    /// The tables divided by the square root of the head's width: queries need both, and
+    /// a rotation is linear.
     query_cos: Tensor,
     query_sin: Tensor,
 }
@@ -124,8 +124,8 @@ impl Llama {
         &self.hyper
     }
 
-    /// Starts a new sequence of at most `tokens` tokens. Memory for the cache
-    /// is taken here, never between two tokens.
+    /// Starts a new sequence of at most `tokens` tokens. Allocates the cache, so that
+    /// nothing is allocated between two tokens.
     pub fn start(&mut self, tokens: usize) -> Result<()> {
         self.filled = 0;
         if tokens > self.capacity {
@@ -242,8 +242,8 @@ impl Llama {
     }
 }
 
-/// `[count, start + count]`: 0 where a token may look, else minus infinity.
-/// One token may look everywhere and needs none.
+/// `[count, start + count]`: 0 where a token may look, else minus infinity. `None` for a
+/// single token, which may look everywhere.
 fn causal_mask(start: usize, count: usize, device: &Device) -> Candle<Option<Tensor>> {
     if count == 1 {
         return Ok(None);
@@ -263,7 +263,7 @@ fn causal_mask(start: usize, count: usize, device: &Device) -> Candle<Option<Ten
     Tensor::from_vec(values, (count, end), device).map(Some)
 }
 
-/// What all blocks share in one pass.
+/// State shared by all blocks in one pass.
 struct Step<'a> {
     hyper: &'a Hyper,
     start: usize,

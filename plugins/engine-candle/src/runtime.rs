@@ -5,7 +5,7 @@ use candle_core::Device;
 use prony_plugin_sdk::{Error, Result};
 use std::sync::Mutex;
 
-/// Opens the device that the config asks for.
+/// Opens the device selected by the config.
 pub(crate) fn device(choice: DeviceChoice) -> Result<Device> {
     let missing = |name: &str| {
         Err(Error::config(
@@ -23,11 +23,11 @@ pub(crate) fn device(choice: DeviceChoice) -> Result<Device> {
     opened.map_err(|error| Error::engine(format!("cannot open the device: {error}")))
 }
 
-/// Number of threads that this process computes with, once fixed.
+/// Number of compute threads of this process, once fixed.
 static FIXED: Mutex<Option<usize>> = Mutex::new(None);
 
-/// Fixes the number of compute threads: candle has one pool per process, sized
-/// at its first use, so a second load that asks for another number is refused.
+/// Fixes the number of compute threads: candle has one pool per process, sized at its
+/// first use, so a second load with another number is refused.
 pub(crate) fn fix_threads(asked: Option<usize>) -> Result<usize> {
     if asked == Some(0) {
         return Err(Error::config(
@@ -53,14 +53,14 @@ pub(crate) fn fix_threads(asked: Option<usize>) -> Result<usize> {
     }
 }
 
-/// What the environment or candle say, but never more than the process may
+/// The number given by the environment or candle, but never more than the process may
 /// use: the workers of candle's pool spin while they wait for each other.
 fn default_threads() -> usize {
     let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     candle_core::utils::get_num_threads().clamp(1, usable)
 }
 
-/// Starts both pools that candle uses; returns how many threads it really got.
+/// Starts both pools used by candle; returns the actual number of threads.
 fn start_pools(threads: usize) -> usize {
     for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
         let value = threads.to_string();
@@ -71,7 +71,7 @@ fn start_pools(threads: usize) -> usize {
             unsafe { std::env::set_var(name, value) };
         }
     }
-    // An error means that the pool exists already; what counts is its size.
+    // An error means that the pool already exists; only its size matters.
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global();

@@ -1,4 +1,4 @@
-//! Choosing the next token.
+//! Samples the next token.
 
 use prony_plugin_sdk::{Error, Request, Result};
 use rand_pcg::{Pcg32, rand_core::Rng};
@@ -13,7 +13,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// The sampler that a request asks for.
+    /// The sampler for a request.
     pub fn new(request: &Request) -> Result<Self> {
         let (temperature, top_p) = (request.temperature, request.top_p.unwrap_or(1.0));
         if !(temperature.is_finite() && temperature >= 0.0) {
@@ -47,7 +47,7 @@ impl Sampler {
         let highest = f64::from(logits[best]);
         let weight = |logit: f32| ((f64::from(logit) - highest) / self.temperature).exp();
         let total: f64 = logits.iter().map(|logit| weight(*logit)).sum();
-        // All tokens outside the nucleus weigh `1 - top_p` together, so one that
+        // All tokens outside the nucleus weigh `1 - top_p` together, so a token that
         // weighs less than its share of that cannot be inside.
         let least = (1.0 - self.top_p) / (logits.len().max(2) - 1) as f64 * total;
         let mut nucleus: Vec<(usize, f64)> = logits

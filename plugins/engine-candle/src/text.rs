@@ -1,7 +1,7 @@
-//! From bytes of tokens to text that can be sent: whole characters only, and
-//! nothing that may still turn out to be a stop text.
+//! Turns the bytes of tokens into text that can be sent: whole characters only, and
+//! nothing that may still become a stop text.
 
-/// Joins the bytes of tokens to text and keeps an unfinished character back.
+/// Joins the bytes of tokens to text and holds back an incomplete character.
 #[derive(Debug, Default)]
 pub struct Utf8Stream {
     pending: Vec<u8>,
@@ -34,7 +34,7 @@ impl Utf8Stream {
         text
     }
 
-    /// What is left at the end.
+    /// Returns the rest at the end.
     pub fn finish(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned()
     }
@@ -80,13 +80,13 @@ impl<'a> StopFilter<'a> {
         (std::mem::replace(&mut self.held, rest), false)
     }
 
-    /// What is left at the end.
+    /// Returns the rest at the end.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }
 
-/// Length of the longest end of `text` that `stop` starts with.
+/// Length of the longest suffix of `text` that is a prefix of `stop`.
 fn overlap(text: &str, stop: &str) -> usize {
     stop.char_indices()
         .map(|(at, _)| at)

@@ -1,4 +1,4 @@
-//! Text to tokens and back, from what a GGUF file says about its vocabulary.
+//! Converts text to tokens and back, with the vocabulary of a GGUF file.
 
 use crate::weights::{Gguf, as_u64};
 use prony_plugin_sdk::{Error, Result};
@@ -10,8 +10,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, NormalizerWrapper, SplitDelimiterBehavior, Tokenizer as Trained};
 
-/// Word patterns of byte-level vocabularies, by the name in the file. They are
-/// applied one after the other; what they do not match is a word too.
+/// Word patterns of byte-level vocabularies, by the name in the file. Applied one after
+/// the other; unmatched text is a word too.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
 const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -35,10 +35,10 @@ const PATTERNS: &[(&str, &[&str])] = &[
     ("qwen2", &[QWEN2]),
     ("deepseek-r1-qwen", &[QWEN2]),
 ];
-/// Names of the vocabularies that begin a text with a token unless told otherwise,
-/// and that look a whole word up before they merge its parts.
+/// Names of the vocabularies that start a text with a begin token by default, and look up
+/// a whole word before they merge its parts.
 const LLAMA3_NAMES: &[&str] = &["llama-bpe", "llama3", "llama-v3", "falcon3"];
-/// Control tokens that end an answer, besides those that the file names as such.
+/// Control tokens that end an answer, in addition to those named by the file.
 const END_NAMES: &[&str] = &[
     "<|eot_id|>",
     "<|eom_id|>",
@@ -68,7 +68,7 @@ enum Encoder {
 /// Text to tokens and back.
 pub struct Tokenizer {
     encoder: Encoder,
-    /// What each token stands for in an answer; nothing for control tokens.
+    /// Bytes of each token in an answer; empty for control tokens.
     pieces: Vec<Box<[u8]>>,
     begin: Option<(u32, String)>,
     add_begin: bool,
@@ -77,8 +77,8 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// The byte-level vocabulary of synthetic models: 256 bytes, begin, end,
-    /// and made-up words, which only answers contain.
+    /// The byte-level vocabulary of synthetic models: 256 bytes, begin, end, and made-up
+    /// words, which occur only in answers.
     pub fn bytes(vocab: usize) -> Self {
         const ONSETS: [&str; 16] = [
             "b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
@@ -146,7 +146,7 @@ impl Tokenizer {
         let named = |key: &str| -> Result<Option<u32>> {
             match gguf.number(&format!("tokenizer.ggml.{key}_token_id")) {
                 Some(id) if (id as usize) < tokens.len() => Ok(Some(id as u32)),
-                // Some writers put -1 or 2^32 - 1 for "none".
+                // Some writers use -1 or 2^32 - 1 for "none".
                 Some(id) if id < u64::from(u32::MAX) => Err(wrong(format!(
                     "its {key} token is {id}, but it has {} tokens",
                     tokens.len()
@@ -247,13 +247,13 @@ impl Tokenizer {
         self.pieces.len()
     }
 
-    /// Whether there are no tokens.
+    /// Returns `true` if there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
-    /// The tokens of a text, control tokens in it included, with the begin
-    /// token in front where the model wants one.
+    /// The tokens of a text, including control tokens in it, preceded by the begin token
+    /// if the model requires one.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = match &self.encoder {
             Encoder::Bytes => text.bytes().map(u32::from).collect(),
@@ -274,7 +274,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The bytes that a token stands for in an answer.
+    /// The bytes of a token in an answer.
     pub fn piece(&self, id: u32) -> &[u8] {
         self.pieces.get(id as usize).map_or(&[], |piece| piece)
     }
@@ -284,7 +284,7 @@ impl Tokenizer {
         &self.ends
     }
 
-    /// Texts of the begin and the end token, as chat templates want them.
+    /// Texts of the begin and the end token, for chat templates.
     pub fn begin_and_end(&self) -> (&str, &str) {
         (
             self.begin.as_ref().map_or("", |(_, text)| text),
@@ -398,8 +398,8 @@ fn byte_of(token: &str) -> Option<u8> {
     u8::from_str_radix(token.strip_prefix("<0x")?.strip_suffix('>')?, 16).ok()
 }
 
-/// Undoes GPT-2's mapping of bytes to printable characters. Tokens that were
-/// never mapped come back as they are.
+/// Reverses GPT-2's mapping of bytes to printable characters. Unmapped tokens are
+/// returned unchanged.
 fn unmap_bytes(token: &str) -> Vec<u8> {
     let bytes: Option<Vec<u8>> = token
         .chars()

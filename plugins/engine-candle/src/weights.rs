@@ -1,5 +1,5 @@
-//! Where weights come from: a GGUF file or a seeded generator. Both hand out
-//! named matrices and vectors, checked for their shape.
+//! Sources of weights: a GGUF file or a seeded generator. Both supply named matrices and
+//! vectors, checked for their shape.
 
 use crate::config::{Dtype, Synthetic};
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -19,21 +19,21 @@ pub struct Hyper {
     pub layers: usize,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Width of the feed-forward part.
+    /// Width of the feed-forward layer.
     pub intermediate: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Heads of the keys and values.
+    /// Key-value heads.
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Rows of the embedding.
+    /// Number of rows of the embedding.
     pub vocab: usize,
-    /// Tokens that the model was made for.
+    /// Context length in tokens.
     pub context: usize,
     /// Base of the rotary frequencies.
     pub rope_base: f32,
-    /// Added to the mean square in norms.
+    /// Epsilon added to the mean square in norms.
     pub rms_eps: f32,
 }
 
@@ -41,9 +41,9 @@ pub struct Hyper {
 pub trait Source {
     /// Shape of the model.
     fn hyper(&self) -> &Hyper;
-    /// Whether the source has the tensor.
+    /// Returns `true` if the source has the tensor.
     fn has(&self, name: &str) -> bool;
-    /// A matrix on the device, in the type that the config asks for.
+    /// A matrix on the device, in the type selected by the config.
     fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<QTensor>;
     /// A vector of `f32` on the device.
     fn vector(&mut self, name: &str, length: usize) -> Result<Tensor>;
@@ -85,7 +85,7 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Opens a file and reads what it says about the model.
+    /// Opens a file and reads the model's metadata.
     pub fn open(path: &str, dtype: Dtype, device: &Device) -> Result<Self> {
         let file = File::open(Path::new(path))
             .map_err(|error| Error::engine(format!("cannot open `{path}`: {error}")))?;
@@ -97,7 +97,7 @@ impl Gguf {
         let mut file = BufReader::with_capacity(1 << 20, file);
         let unreadable =
             |why: String| Error::engine(format!("`{path}` is not a readable GGUF file: {why}"));
-        // candle trusts some fields (an alignment of 0 makes it divide by 0).
+        // candle does not validate some fields (an alignment of 0 makes it divide by 0).
         let content = catch_unwind(AssertUnwindSafe(|| Content::read(&mut file)))
             .map_err(|_| unreadable("its header is malformed".to_owned()))?
             .map_err(|error| {
@@ -222,7 +222,7 @@ fn read_hyper(path: &str, content: &Content) -> Result<Hyper> {
         let Some(value) = metadata.get(key) else {
             return Ok(None);
         };
-        // 2^24 is far beyond any model, and keeps products from overflowing.
+        // 2^24 exceeds any model, and prevents overflow of products.
         match as_u64(value).filter(|number| (1..=1 << 24).contains(number)) {
             Some(number) => Ok(Some(number as usize)),
             None => Err(wrong(format!(
@@ -366,8 +366,8 @@ impl Source for Gguf {
     }
 }
 
-/// Seeded random weights. Every tensor has its own stream, so a tensor does not
-/// depend on those made before it.
+/// Seeded random weights. Every tensor has its own stream, so a tensor does not depend on
+/// those made before it.
 pub struct Random {
     hyper: Hyper,
     seed: u64,

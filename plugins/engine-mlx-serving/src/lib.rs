@@ -1,9 +1,9 @@
 //! The Python runtime of mlx-serving: JSON-RPC 2.0 over its standard input and output.
 //!
 //! The runtime answers `generate` at once and then notifies: `stream.chunk` with a token
-//! or a batch of them, `stream.stats`, and `stream.event` at the end. It takes a seed and
-//! stop sequences and ignores them; requests with stop sequences are refused here, and a
-//! seed is not sent, so that sampling at a temperature above 0 differs each time.
+//! or a batch of them, `stream.stats`, and `stream.event` at the end. It accepts a seed
+//! and stop sequences but ignores them; requests with stop sequences are refused here,
+//! and no seed is sent, so sampling at a temperature above 0 differs each time.
 
 use prony_plugin_sdk::{
     About, Api, Command, Ending, Error, EventKind, Events, Message, Model, Pair, Ready, Request,
@@ -14,20 +14,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Longest line that the runtime reads.
+/// Maximum length of a line read by the runtime, in bytes.
 const MAX_LINE: usize = 1 << 20;
 
 /// Options of the `mlx-serving` engine.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The Python that has the runtime's packages, for example
+    /// The Python with the runtime's packages, for example
     /// `.mlx-serving-venv/bin/python`.
     #[serde(default = "python")]
     pub python: String,
     /// The runtime's script, for example `python/runtime.py`.
     pub runtime: String,
-    /// More arguments for it.
+    /// Additional arguments for it.
     #[serde(default)]
     pub arguments: Vec<String>,
     /// Working folder; the runtime finds its `config/runtime.yaml` from there.
@@ -35,7 +35,7 @@ pub struct Config {
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// The context to load the model with, in tokens; the runtime's own without it.
+    /// Context length of the model, in tokens. Defaults to the runtime's own.
     #[schemars(extend("x-prony-role" = "context"))]
     pub context_length: Option<u32>,
 }
@@ -92,7 +92,7 @@ impl StdioEngine for MlxServing {
 
     fn encode(&self, model: &Model, request: &Request, number: u64) -> Result<Message> {
         let name = model_id(model);
-        // The runtime puts a template around the prompts of these models alone.
+        // The runtime applies a template only to the prompts of these models.
         let is_chat = ["gemma-2", "gemma2"]
             .iter()
             .any(|it| name.to_lowercase().contains(it));
@@ -109,8 +109,8 @@ impl StdioEngine for MlxServing {
             }
             _ => {}
         }
-        // Neither takes it what was said before: a call has one prompt. `HISTORY` is off, so
-        // such a request does not come here.
+        // It takes no history either: a call has one prompt. `HISTORY` is off, so such a
+        // request does not come here.
         if request.system.is_some() {
             return Err(Error::unsupported(
                 "the runtime takes no system message: remove `system`",
@@ -167,7 +167,7 @@ impl StdioEngine for MlxServing {
             let params = &line["params"];
             match line["method"].as_str() {
                 Some("stream.chunk") => match params["tokens"].as_array() {
-                    // They came together, and so they stay.
+                    // Tokens that came together share a read.
                     Some(batch) => batch.iter().for_each(|it| token(it, chunk, events)),
                     None => token(params, chunk, events),
                 },
@@ -186,7 +186,7 @@ impl StdioEngine for MlxServing {
                     Some("error") => events.failure(chunk, &words(&params["error"])),
                     _ => {}
                 },
-                // The answer to `generate`, and what newer runtimes may say.
+                // The answer to `generate`, and messages of newer runtimes.
                 _ => {}
             }
         }
@@ -194,26 +194,26 @@ impl StdioEngine for MlxServing {
     }
 }
 
-/// A token of a chunk. One without text is held back by the runtime's detokeniser or is
-/// the end token; the stats count it.
+/// A token of a chunk. A token without text is held back by the runtime's detokeniser or
+/// is the end token; the stats count it.
 fn token(said: &Value, chunk: u32, events: &mut Events) {
     if let Some(text) = said["token"].as_str().filter(|text| !text.is_empty()) {
         events.text(chunk, 1, text);
     }
 }
 
-/// An error's words: a text, or an object with a message.
+/// The text of an error: a string, or an object with a message.
 fn words(error: &Value) -> String {
     let text = error.as_str().or_else(|| error["message"].as_str());
     text.map_or_else(|| error.to_string(), str::to_owned)
 }
 
-/// What the runtime calls the model: a folder, or an id to download.
+/// Name of the model in the runtime: a folder, or an id to download.
 fn model_id(model: &Model) -> &str {
     model.path.as_deref().unwrap_or(&model.id)
 }
 
-/// A call that one line answers. Requests have numbers from 1 on.
+/// A call that is answered in one line. Requests have numbers from 1 on.
 fn call(method: &str, params: &Value) -> Message {
     Message {
         line: rpc(0, method, params),

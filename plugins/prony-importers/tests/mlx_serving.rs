@@ -72,7 +72,7 @@ fn import(text: &str) -> Imported {
     }
 }
 
-/// The pipeline that an import gives, which is always a valid one.
+/// The pipeline of an import, which is always valid.
 fn loaded(imported: &Imported) -> Pipeline {
     match load("imported.yaml", &imported.pipeline, &Used) {
         Ok((pipeline, _)) => pipeline,
@@ -265,7 +265,7 @@ fn what_gets_too_large_is_an_error() {
     assert_eq!(problems[0].code, "P0006", "{}", human(&problems, false));
 }
 
-/// The engines of the suite and those of an import are the same.
+/// The suite and an import have the same engines.
 #[test]
 fn the_suite_has_the_same_engines() {
     let base = include_str!("../../../pipelines/mlx/base.yaml");
@@ -343,11 +343,11 @@ proptest! {
             config["prompts"] = json!(prompts);
             config["test_images"] = json!(images);
         }
-        // The one control character that JSON leaves as it is.
+        // The only control character that JSON leaves unescaped.
         let text = config.to_string().replace('\u{7f}', "\\u007f");
         let imported = match import_mlx_serving(&file, &text) {
             Ok(imported) => imported,
-            // Some characters are none in YAML, however they are written.
+            // Some characters are invalid in YAML, even escaped.
             Err(problems) => return Err(TestCaseError::reject(human(&problems, false))),
         };
         let pipeline = loaded(&imported);

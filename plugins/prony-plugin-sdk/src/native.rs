@@ -1,7 +1,6 @@
 //! The native form: the table of `schemas/include/prony_plugin.h`.
 //!
-//! [`prony_contract::abi`] has its types and the rule for memory. Every entry catches
-//! panics.
+//! [`prony_contract::abi`] has its types and the memory rule. Every entry catches panics.
 
 use crate::{Carries, Engine, LocalEngine, Reporter, Result, StdioEngine, result::RunResult};
 pub use prony_contract::abi::*;
@@ -73,7 +72,7 @@ struct MessageInput {
     number: u64,
 }
 
-/// Of operations that get nothing else.
+/// Input of operations with only a config and a model.
 #[derive(Deserialize)]
 struct OpenInput {
     config: serde_json::Value,
@@ -92,7 +91,7 @@ struct RenderInput {
     outcome: RunResult,
 }
 
-/// What requests to an engine may carry, by any of the traits.
+/// Allowed contents of requests to an engine, for any of the traits.
 macro_rules! carries {
     ($engine:ty) => {
         Carries {
@@ -107,7 +106,7 @@ pub(crate) fn config<C: DeserializeOwned>(value: serde_json::Value) -> Result<C>
     serde_json::from_value(value).map_err(|error| Error::config("", error.to_string()))
 }
 
-/// What every form does for [`Engine::encode`].
+/// [`Engine::encode`] in every form.
 pub(crate) fn encode<E: Engine>(
     config_json: serde_json::Value,
     model: &Model,
@@ -118,7 +117,7 @@ pub(crate) fn encode<E: Engine>(
     engine.encode(model, request)
 }
 
-/// What every form does for [`StdioEngine::encode`].
+/// [`StdioEngine::encode`] in every form.
 pub(crate) fn message<E: StdioEngine>(
     config_json: serde_json::Value,
     model: &Model,

@@ -1,4 +1,4 @@
-//! Bytes and places to cut them, the same in each run.
+//! Random bytes and places to cut them, the same in each run.
 
 /// `SplitMix64`.
 pub(crate) struct Random(pub(crate) u64);
@@ -20,7 +20,7 @@ impl Random {
         (0..length).map(|_| self.next() as u8).collect()
     }
 
-    /// Nonsense that looks a little like a response.
+    /// Nonsense that somewhat resembles a response.
     pub(crate) fn garbage(&mut self) -> Vec<u8> {
         const WORDS: [&[u8]; 24] = [
             b"data: ",
@@ -87,7 +87,7 @@ impl Random {
     }
 }
 
-/// End offsets of the reads that `cuts` make; none of them is empty.
+/// End offsets of the non-empty reads made by `cuts`.
 pub(crate) fn ends(mut cuts: Vec<usize>, length: usize) -> Vec<u32> {
     cuts.push(length);
     cuts.retain(|cut| (1..=length).contains(cut));
@@ -96,17 +96,16 @@ pub(crate) fn ends(mut cuts: Vec<usize>, length: usize) -> Vec<u32> {
     cuts.into_iter().map(|cut| cut as u32).collect()
 }
 
-/// Numbers below `bound`: all, or about `samples` of them, evenly, always with
-/// the first and the last.
+/// Numbers below `bound`: all, or about `samples` of them, evenly spaced, always with the
+/// first and the last.
 pub(crate) fn some(bound: usize, samples: usize) -> impl Iterator<Item = usize> {
     let step = bound.div_ceil(samples.max(1)).max(1);
     let last = bound.checked_sub(1).filter(|last| last % step != 0);
     (0..bound).step_by(step).chain(last)
 }
 
-/// Ways to cut `length` bytes: whole, byte by byte, every single cut, every
-/// pair of cuts in a short response and a sample in a long one, and a few times
-/// many.
+/// Ways to cut `length` bytes: whole, byte by byte, every single cut, every pair of cuts
+/// in a short response and a sample in a long one, and some with many cuts.
 pub(crate) fn splits(length: usize, samples: usize) -> impl Iterator<Item = Vec<u32>> {
     const PAIRS: usize = 400;
     let single = some(length.saturating_sub(1), samples).map(move |at| vec![at + 1]);

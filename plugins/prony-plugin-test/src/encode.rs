@@ -53,7 +53,7 @@ fn encode(engine: &Engine<'_>, request: &Request) -> crate::Answer<HttpRequest> 
     engine.subject.encode(&engine.config, &model(), request)
 }
 
-/// An image is sent or an error, and never left out.
+/// An image is sent or causes an error; it is never dropped.
 fn with_images(engine: &mut Engine<'_>) {
     let says_so = engine.subject.describe().is_ok_and(|it| it.images);
     let mut sent = 0;
@@ -228,8 +228,8 @@ impl Sent {
         self.0.iter().any(|it| it.contains(wanted))
     }
 
-    /// Each begins after the one before has ended: in the same text or in a later one.
-    /// Texts are in the order of the body, since objects keep theirs.
+    /// Returns `true` if each begins after the end of the one before: in the same text or
+    /// in a later one. Texts are in the order of the body, since objects keep theirs.
     fn holds_in_order(&self, wanted: &[&str]) -> bool {
         let (mut text, mut from) = (0, 0);
         wanted.iter().all(|wanted| {

@@ -1,4 +1,4 @@
-//! Recorded responses and what they stand for.
+//! Recorded responses and their expected events.
 
 use prony_plugin_sdk::{Event, EventKind, HttpRequest, Request};
 use serde_json::{Map, Value};
@@ -9,13 +9,13 @@ pub(crate) struct Fixture {
     pub(crate) name: String,
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-    /// Server-sent events: a message is complete with its `data` line.
+    /// `true` for server-sent events: a message is complete with its `data` line.
     pub(crate) sse: bool,
     pub(crate) request: Option<Request>,
     folder: PathBuf,
 }
 
-/// The fixtures in `folder`, by name, and what is wrong with it.
+/// The fixtures in `folder`, by name, and the problems of the folder.
 pub(crate) fn read(folder: &Path) -> (Vec<Fixture>, Vec<String>) {
     let (mut fixtures, mut problems) = (Vec::new(), Vec::new());
     let mut files: Vec<PathBuf> = match fs::read_dir(folder) {
@@ -69,7 +69,7 @@ fn status(name: &str) -> u16 {
 }
 
 impl Fixture {
-    /// Says how `found` differs from `NAME.WHAT.json`; with `BLESS=1`, writes it.
+    /// Describes how `found` differs from `NAME.WHAT.json`; with `BLESS=1`, writes it.
     pub(crate) fn compare(&self, what: &str, found: &str) -> Option<String> {
         let file = format!("{}.{what}.json", self.name);
         let path = self.folder.join(&file);

@@ -61,7 +61,7 @@
 //! | `NAME.request.json` | optional: a `request` of the contract |
 //! | `NAME.http.json` | the HTTP exchange that it becomes (blessed) |
 //!
-//! What is checked:
+//! The checks:
 //!
 //! - **manifest**: name, version, description, kind;
 //! - **schema**: the config's schema refuses unknown keys and describes every
@@ -93,13 +93,12 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Something that an adapter does and must not, or the other way round.
+/// A violation by an adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What was checked: `manifest`, `schema`, `config`, `launch`, `encode` or
-    /// `decode`.
+    /// The check: `manifest`, `schema`, `config`, `launch`, `encode` or `decode`.
     pub check: &'static str,
-    /// What is wrong.
+    /// Description of the violation.
     pub message: String,
 }
 
@@ -120,7 +119,7 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// Of `subject`: `&my_plugin::PLUGIN`, or anything else that answers.
+    /// Checks `subject`: `&my_plugin::PLUGIN`, or anything else that answers.
     pub fn new(subject: &'a dyn Subject) -> Self {
         Self {
             subject,
@@ -132,7 +131,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// A config, as JSON, that the adapter accepts. Without it: `{}`.
+    /// A config, as JSON, that the adapter accepts. Defaults to `{}`.
     #[must_use]
     pub fn config(mut self, json: &str) -> Self {
         match serde_json::from_str(json) {
@@ -149,9 +148,8 @@ impl<'a> Engine<'a> {
         self
     }
 
-    /// Tries about `count` of the ways to cut each response and no more, for
-    /// subjects that answer slowly. Without it: every place for one cut or for
-    /// a truncation.
+    /// Limits the ways to cut each response to about `count`, for subjects that answer
+    /// slowly. By default every place is tried for one cut or for a truncation.
     #[must_use]
     pub fn samples(mut self, count: usize) -> Self {
         self.samples = count.max(1);
@@ -165,7 +163,7 @@ impl<'a> Engine<'a> {
         self
     }
 
-    /// Panics, listing everything that was found, if anything was.
+    /// Panics with a list of all findings, if there are any.
     pub fn check(self) {
         let findings = self.run();
         let lines: Vec<String> = findings.iter().map(|it| format!("\n- {it}")).collect();
@@ -177,7 +175,7 @@ impl<'a> Engine<'a> {
         );
     }
 
-    /// Everything that was found.
+    /// Runs all checks and returns the findings.
     pub fn run(mut self) -> Vec<Finding> {
         self.manifest();
         self.configs();

@@ -1,4 +1,4 @@
-//! Whether a config's schema helps the one who writes the config.
+//! Checks that a config's schema helps its users.
 
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ fn walk(root: &Value, schema: &Value, at: &str, choice: bool, problems: &mut Vec
                 "`{at}` accepts unknown options (`#[serde(deny_unknown_fields)]`)"
             ));
         }
-        // The only key of an enum's variant is described where the variant is.
+        // The only key of an enum's variant is described at the variant.
         let variant = choice && properties.len() == 1 && described(root, schema);
         for (name, property) in properties {
             let at = format!("{at}/{name}");

@@ -1,4 +1,4 @@
-//! What is checked: something that answers the calls of an engine adapter.
+//! The subject of the checks: anything that answers the calls of an engine adapter.
 
 use prony_plugin_sdk::native::{PluginTable, RawEvent, Str, code, op};
 use prony_plugin_sdk::{
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use std::ffi::c_void;
 use std::fmt;
 
-/// Why there is no answer.
+/// Reasons for a missing answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// The plugin reported an error, as it may.
+    /// The plugin reported an error, which is allowed.
     Reported(Error),
-    /// A panic, a trap, an answer that cannot be read: a defect.
+    /// A panic, a trap, an unreadable answer: a defect.
     Broken(String),
 }
 
@@ -26,23 +26,23 @@ impl fmt::Display for Fault {
     }
 }
 
-/// An answer or the reason why there is none.
+/// An answer, or the reason why there is none.
 pub type Answer<T> = Result<T, Fault>;
 
 /// A plugin in any form. Implemented for the table of a linked plugin; the
 /// methods are those of the contract.
 pub trait Subject {
-    /// Who it is.
+    /// Returns the manifest.
     fn describe(&self) -> Answer<Manifest>;
-    /// How to start or reach the engine.
+    /// Plans how to start or reach the engine.
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Answer<LaunchPlan>;
-    /// A request as an HTTP exchange.
+    /// Converts a request to an HTTP exchange.
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Answer<HttpRequest>;
-    /// What a response says.
+    /// Decodes a response.
     fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Answer<Vec<Event>>;
 }
 
-/// Through the C table, which is what the host sees of a native plugin.
+/// Calls through the C table, as the host does for a native plugin.
 impl Subject for PluginTable {
     fn describe(&self) -> Answer<Manifest> {
         call(self, op::DESCRIBE, &json!({}))

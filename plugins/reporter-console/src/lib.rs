@@ -1,8 +1,8 @@
 //! Results as aligned tables for a terminal.
 //!
-//! Plain text without colour: a reporter does not know where its text ends up.
-//! Tables fit into `width` columns; long names lose their middle, and if that is
-//! not enough, the columns that matter least are left out (and named).
+//! Plain text without colour: a reporter does not know where its text ends up. Tables fit
+//! into `width` columns; long names are shortened in the middle, and if that is not
+//! enough, the least important columns are dropped (and named).
 
 mod report;
 mod table;
@@ -11,7 +11,7 @@ mod text;
 use prony_plugin_sdk::result::RunResult;
 use prony_plugin_sdk::{About, Artifact, Error, Reporter, Result, about, plugin};
 
-/// Fewer columns than this cannot hold who was compared and who won.
+/// Minimum width that shows the engines and the winner.
 const MIN_WIDTH: usize = 60;
 
 /// Options of the reporter.

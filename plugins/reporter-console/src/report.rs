@@ -1,4 +1,4 @@
-//! The report: a heading, the numbers, the comparisons, what went wrong.
+//! The report: a heading, the numbers, the comparisons, the problems.
 
 use crate::table::{Column, Kind, Section, render};
 use crate::text::{shorten, wrap};
@@ -116,7 +116,7 @@ fn heading(result: &RunResult, width: usize) -> String {
     wrap("", &title, width) + &wrap("", &machine, width) + &wrap("", &requests, width)
 }
 
-/// Where prompts come from, or how long answers may be where the pipeline says both.
+/// Sources of the prompts; the maximum length of answers if the pipeline has the prompts.
 fn sent(workloads: &[&Workload]) -> String {
     let mut sources: Vec<String> = Vec::new();
     for source in workloads.iter().filter_map(|it| it.source.as_deref()) {
@@ -125,7 +125,7 @@ fn sent(workloads: &[&Workload]) -> String {
             sources.push(source);
         }
     }
-    // Prompts from elsewhere may have limits of their own.
+    // Prompts from elsewhere may have their own limits.
     if sources.is_empty() {
         let limits = workloads.iter().map(|it| it.max_tokens);
         return format!("{} at most", range(limits, "token"));
@@ -133,7 +133,7 @@ fn sent(workloads: &[&Workload]) -> String {
     sources.join(", ")
 }
 
-/// `4 at a time`, or how an open loop sends.
+/// `4 at a time`, or the arrival process of an open loop.
 fn sending(groups: &[ModelResult]) -> String {
     let first = groups.first().and_then(|it| it.arrival.as_deref());
     match first {
@@ -165,21 +165,21 @@ fn range(numbers: impl Iterator<Item = u32> + Clone, noun: &str) -> String {
     }
 }
 
-/// Whether a model has several results. Then its name, which would have to be
-/// shortened where the results differ, stands on a line of its own.
+/// Returns `true` if a model has several results. Its name, which would have to be
+/// shortened where the results differ, is then on a line of its own.
 fn grouped(result: &RunResult) -> bool {
     let grouped = |model: &ModelResult| model.cell.is_some() || model.measure.is_some();
     result.models.iter().any(grouped)
 }
 
-/// A line before the first of every run of rows with the same title.
+/// A line before the first of each run of rows with the same title.
 fn sections(titles: impl Iterator<Item = String>) -> Vec<Section> {
     let mut sections: Vec<Section> = titles.enumerate().collect();
     sections.dedup_by(|next, first| next.1 == first.1);
     sections
 }
 
-/// A row of the table of numbers; the engine may lack numbers altogether.
+/// A row of the table of numbers; an engine may have no numbers.
 struct Row<'a> {
     model: &'a ModelResult,
     engine: &'a str,
@@ -205,7 +205,7 @@ impl Row<'_> {
     }
 }
 
-/// The engines of a model; all of the pipeline's if nothing is known of any.
+/// The engines of a model; all of the pipeline's if it has no results.
 fn rows_of<'a>(result: &'a RunResult, model: &'a ModelResult) -> Vec<Row<'a>> {
     let planned = result.engines.iter().map(|engine| engine.name.as_str());
     let visited = model.engines.iter().map(|engine| engine.engine.as_str());
@@ -232,7 +232,7 @@ fn numbers(result: &RunResult, width: usize) -> String {
         .iter()
         .flat_map(|model| rows_of(result, model))
         .collect();
-    // The column that stays says where there is nothing to show.
+    // The column that is always kept shows missing results.
     let cell = |row: &Row<'_>, metric: &Metric, column: &result::Column| match row.numbers {
         _ if column.spare == 0 && row.model.state(row.engine) == State::Failed => {
             "failed".to_owned()
@@ -278,8 +278,8 @@ fn numbers(result: &RunResult, width: usize) -> String {
     text
 }
 
-/// The state of the prefix cache, where it is stated or was not cold, and what an
-/// independent count of tokens found.
+/// State of the prefix cache, if it is stated or was not cold, and result of an
+/// independent token count.
 fn work(result: &RunResult) -> Vec<String> {
     let mut lines = Vec::new();
     for model in &result.models {
@@ -443,8 +443,7 @@ fn failures(result: &RunResult, width: usize) -> String {
     list("Failures", problems, width)
 }
 
-/// A titled list; nothing if there is nothing to list. Long lines are shortened
-/// to a few lines of text.
+/// A titled list; empty without items. Long lines are limited to a few lines of text.
 fn list(title: &str, items: impl Iterator<Item = String>, width: usize) -> String {
     let items: String = items
         .map(|item| wrap("- ", &shorten(&item, 4 * width), width))

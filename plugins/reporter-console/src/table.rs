@@ -4,17 +4,17 @@ use crate::text::{pad, shorten, width, wrap};
 
 /// Space between columns.
 const GAP: usize = 2;
-/// Names are not shortened to less than this.
+/// Minimum width of a shortened name.
 const MIN_NAME: usize = 14;
 
-/// What a column holds.
+/// Contents of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A name: left-aligned, may be shortened.
     Name,
-    /// A word: left-aligned, as it is.
+    /// A word: left-aligned, never shortened.
     Word,
-    /// A number: right-aligned, as it is.
+    /// A number: right-aligned, never shortened.
     Number,
 }
 
@@ -24,13 +24,13 @@ pub(crate) struct Column {
     title: String,
     unit: String,
     kind: Kind,
-    /// Columns that may be left out, highest first; 0 stays.
+    /// Priority for dropping the column, highest first; 0 is always kept.
     spare: u8,
     cells: Vec<String>,
 }
 
 impl Column {
-    /// A column that always stays.
+    /// A column that is always kept.
     pub(crate) fn new(title: &str, unit: &str, kind: Kind, cells: Vec<String>) -> Self {
         Self {
             title: title.to_owned(),
@@ -41,7 +41,7 @@ impl Column {
         }
     }
 
-    /// The same column, left out before those with a lower `order`.
+    /// The same column, dropped before those with a lower `order`.
     pub(crate) fn spare(self, order: u8) -> Self {
         Self {
             spare: order,
@@ -59,7 +59,7 @@ impl Column {
         self.lines().map(width).max().unwrap_or(0)
     }
 
-    /// The width that shortening can reach.
+    /// The minimum width after shortening.
     fn min_width(&self) -> usize {
         if self.kind == Kind::Name {
             let heading = width(&self.title).max(width(&self.unit));
@@ -81,7 +81,7 @@ impl Column {
 /// A line of its own before a row: the row's number, from 0, and the text.
 pub(crate) type Section = (usize, String);
 
-/// The table in at most `max` columns where possible, and what was left out.
+/// The table in at most `max` columns where possible, and the dropped columns.
 pub(crate) fn render(
     mut columns: Vec<Column>,
     sections: &[Section],
@@ -106,7 +106,7 @@ pub(crate) fn render(
         .unwrap_or(0);
     let mut text = String::new();
     for line in 0..lines {
-        // Title and unit stand before the rows.
+        // Title and unit precede the rows.
         for (_, title) in sections.iter().filter(|(row, _)| row + 2 == line) {
             text.push_str(&wrap("", title, max));
         }
@@ -143,7 +143,7 @@ fn total(columns: &[Column], width: impl Fn(&Column) -> usize) -> usize {
     columns.iter().map(width).sum::<usize>() + GAP * columns.len().saturating_sub(1)
 }
 
-/// Takes what is too much from the widest names.
+/// Takes the excess from the widest names.
 fn shrink(columns: &[Column], max: usize) -> Vec<usize> {
     let mut widths: Vec<usize> = columns.iter().map(Column::width).collect();
     let mut excess = total(columns, Column::width).saturating_sub(max);

@@ -2,7 +2,7 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Columns that `text` takes.
+/// Width of `text` in columns.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
@@ -21,7 +21,7 @@ pub(crate) fn shorten(text: &str, max: usize) -> String {
         .rev()
         .collect();
     let mut tail = tail.trim_start_matches(joins);
-    // Columns of a sequence are not always the sum of those of its characters.
+    // The width of a sequence is not always the sum over its characters.
     while !tail.is_empty() && width(&head) + 1 + width(tail) > max {
         tail = tail
             .char_indices()
@@ -43,7 +43,7 @@ fn take(chars: impl Iterator<Item = char>, room: usize) -> String {
         .collect()
 }
 
-/// Whether a character belongs to the one before it.
+/// Returns `true` if a character belongs to the one before it.
 fn joins(char: char) -> bool {
     char.width() == Some(0)
 }

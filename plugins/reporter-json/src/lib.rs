@@ -1,9 +1,8 @@
-//! `result.json`: everything a later tool needs.
+//! `result.json`: the complete result, for other tools.
 //!
-//! The file is the [`RunResult`] itself, as `schemas/result.v1.json` describes
-//! it. The same result gives the same bytes, and reading the file back gives the
-//! same result: fields keep their order, and numbers are read and written
-//! without loss.
+//! The file is the [`RunResult`] itself, as described by `schemas/result.v1.json`. The
+//! same result gives the same bytes, and reading the file back gives the same result:
+//! fields keep their order, and numbers are read and written without loss.
 
 use prony_plugin_sdk::result::RunResult;
 use prony_plugin_sdk::{About, Artifact, Error, ErrorKind, Reporter, Result, about, plugin};
@@ -12,7 +11,7 @@ use prony_plugin_sdk::{About, Artifact, Error, ErrorKind, Reporter, Result, abou
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Whether to indent; otherwise the file is one line.
+    /// Indents the file; otherwise it is one line.
     pretty: bool,
 }
 

@@ -1,47 +1,46 @@
 //! `report.md`: the result as a Markdown report.
 //!
-//! The report is a minijinja template ([`DEFAULT_TEMPLATE`]); the option
-//! `template` replaces it. A template sees `result.json` as `result`, to which
-//! these are added:
+//! The report is a minijinja template ([`DEFAULT_TEMPLATE`]); the option `template`
+//! replaces it. A template sees `result.json` as `result`, with these additions:
 //!
 //! - `result.models[].label`: the model and, where there are several, the matrix point
 //!   and the `measure` stage;
 //! - `result.models[].winner`: a name, `equivalent`, `inconclusive` or none;
-//! - `result.models[].numbers`: `header` and `rows` of the metrics that are one number each;
+//! - `result.models[].numbers`: `header` and `rows` of the metrics that are one number
+//!   each;
 //! - `result.models[].distributions[]`: `metric` (a title with unit), `engine` and
 //!   `distribution`;
-//! - `result.models[].problems`: what went wrong, in sentences;
+//! - `result.models[].problems`: problems, in sentences;
 //! - `result.models[].comparisons[]`: `sentence`, `judgement_sentences` (a list: prefill,
-//!   decode and what else was judged), `difference`, `range`, `cycle_percents` and `notes`
+//!   decode and other judgements), `difference`, `range`, `cycle_percents` and `notes`
 //!   (the flags with their meaning);
-//! - `result.cycles`: how many cycles were made of those planned, in words;
-//! - `result.together`: what holds for several comparisons together, a list of sentences;
-//! - `result.load` and `result.models[].engines[].load`: what was delivered of the load,
-//!   in words, or none;
+//! - `result.cycles`: cycles made, of those planned, in words;
+//! - `result.together`: sentences about several comparisons together, a list;
+//! - `result.load` and `result.models[].engines[].load`: delivered and requested load, in
+//!   words, or none;
 //! - `result.models[].engines[].times_to_tokens`: pairs of a number of tokens and the
 //!   distribution of the time to them;
 //! - `result.selfcheck[].sentence`, if the pipeline asks for a selfcheck;
-//! - `result.models[].noise_floor.sentence`: what is known of the machine's noise, if
-//!   there is a `noise_floor`;
+//! - `result.models[].noise_floor.sentence`: the machine's known noise, if there is a
+//!   `noise_floor`;
 //! - `result.engines[].config_json`: the config as indented JSON;
-//! - `result.cells[].workload_json`: what a matrix point asks for instead, as indented
-//!   JSON, if it does;
+//! - `result.cells[].workload_json`: the workload of a matrix point as indented JSON, if
+//!   it differs;
 //! - `result.thresholds[]`: `label`, `what`, `bound`, `shown` and `word`;
 //! - `summary.header` and `summary.rows`: the table at the top;
-//! - `uniform`: whether the same was asked for every entry of `result.models`.
+//! - `uniform`: `true` if every entry of `result.models` has the same workload.
 //!
-//! Filters, next to those of minijinja:
+//! Filters, in addition to those of minijinja:
 //!
-//! - `md`: any value as text that Markdown shows as it is, also in a table;
-//!   `md(80)` shortens it;
+//! - `md`: any value as literal Markdown text, also in a table; `md(80)` shortens it;
 //! - `row`: a list as a line of a table, `rule`: the line below its heading;
 //! - `fence`, `fence("json")`: a code block, shortened if it is long;
 //! - `percentile`: a number, or `n too small`;
 //! - `number`, `percent` (signed), `share` (of 0 to 1), `bytes`, `seconds`,
 //!   `counted("noun")`: numbers as words; `counts`: a map of counts as a list.
 //!
-//! A block (`{% … %}`) takes the rest of its line with it, and a name that does
-//! not exist is an error.
+//! A block (`{% … %}`) takes the rest of its line with it, and an unknown name is an
+//! error.
 
 mod markup;
 mod template;

@@ -1,8 +1,8 @@
-//! Text as Markdown that shows it as it is.
+//! Escapes text so that Markdown shows it literally.
 
 use prony_plugin_sdk::words::{is_hidden, one_line};
 
-/// A code block holds at most this many characters.
+/// Maximum number of characters in a code block.
 const BLOCK: usize = 2000;
 
 /// One line of text in which nothing is markup, also at the start of a line.
@@ -36,7 +36,7 @@ fn escape_inline(text: &str) -> String {
         let after = chars.peek().copied();
         let special = match char {
             '\\' | '`' | '*' | '[' | '<' | '|' | '~' | '$' => true,
-            // Names are full of underscores; inside a word they mean nothing.
+            // Names are full of underscores; inside a word they are not markup.
             '_' => {
                 !(before.is_some_and(char::is_alphanumeric)
                     && after.is_some_and(char::is_alphanumeric))
@@ -73,7 +73,7 @@ pub(crate) fn rule(columns: usize) -> String {
     "|".to_owned() + &"---|".repeat(columns)
 }
 
-/// A code block that ends where it should, whatever `text` contains.
+/// A code block that ends correctly, whatever `text` contains.
 pub(crate) fn fence(text: &str, language: &str) -> String {
     let mut code = String::with_capacity(text.len());
     for char in brief(text, BLOCK).replace("\r\n", "\n").chars() {

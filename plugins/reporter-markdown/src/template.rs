@@ -75,8 +75,8 @@ pub(crate) fn render(
     environment.get_template(NAME)?.render(Serde(view))
 }
 
-/// What the user reads about a template that does not work: where, what, and
-/// the line itself.
+/// The error message for a template that does not work: place, problem, and the line
+/// itself.
 pub(crate) fn error(error: &minijinja::Error, source: &str, own: bool) -> Error {
     let line = error
         .line()

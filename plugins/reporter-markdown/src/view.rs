@@ -1,4 +1,4 @@
-//! What a template sees.
+//! Variables of a template.
 
 use prony_plugin_sdk::result::{
     Comparison, Delivered, EngineResult, METRICS, Metric, ModelResult, RunResult, SameWork,
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub(crate) struct View {
     result: Value,
     summary: Table,
-    /// Whether the same was asked for every entry of `result.models`.
+    /// `true` if every entry of `result.models` has the same workload.
     uniform: bool,
 }
 
@@ -25,7 +25,7 @@ struct Table {
     rows: Vec<Vec<String>>,
 }
 
-/// The result and what the crate documentation says is added to it.
+/// The result with the additions listed in the crate documentation.
 pub(crate) fn view(result: &RunResult) -> Result<View> {
     let mut value = serde_json::to_value(result).map_err(|error| internal(&error))?;
     for (index, engine) in result.engines.iter().enumerate() {
@@ -76,7 +76,7 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
     value["cycles"] = result.cycles_sentence().into();
     value["together"] = json!(result.together());
     value["load"] = json!(result.load_sentence());
-    // Left out of JSON where it is empty, and templates are strict.
+    // Omitted from JSON if empty, and templates are strict.
     value["selfcheck"] = json!(result.selfcheck);
     for (index, check) in result.selfcheck.iter().enumerate() {
         value["selfcheck"][index]["sentence"] = check.sentence().into();
@@ -96,7 +96,7 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
     })
 }
 
-/// What a matrix point asks for that is not what the run asks for, as indented JSON.
+/// The settings of a matrix point that differ from the run's, as indented JSON.
 fn differences(own: &Workload, common: &Workload) -> Result<String> {
     let to_json = |workload| serde_json::to_value(workload).map_err(|error| internal(&error));
     let (mut own, common) = (to_json(own)?, to_json(common)?);
@@ -135,8 +135,8 @@ fn note(flag: &str) -> Value {
     json!({ "flag": flag, "meaning": words::flag(flag) })
 }
 
-/// One row per model, the baseline's column first. Without a baseline there is
-/// nothing to compare, and the columns that compare are left out.
+/// One row per model, the baseline's column first. Without a baseline the comparison
+/// columns are omitted.
 fn summary(result: &RunResult) -> Table {
     let (baselines, candidates): (Vec<_>, Vec<_>) =
         result.engines.iter().partition(|engine| engine.baseline);
@@ -238,7 +238,7 @@ fn throughput(model: &ModelResult, engine: &str) -> String {
     }
 }
 
-/// `+4.2% ✅`; the mark stands where the candidate is faster.
+/// `+4.2% ✅`; the mark means that the candidate is faster.
 fn difference(model: &ModelResult, candidate: &str) -> String {
     let Some(comparison) = model
         .comparisons

@@ -1,4 +1,4 @@
-//! How long it takes until a pipeline is known to be valid.
+//! Time to validate a pipeline.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::{build, shell};
 
 const LINES: usize = 10_000;
 
-/// What feels immediate, and what may pass for it with so long a file.
+/// Limit of what feels immediate, and acceptable for so long a file.
 const LONG: Duration = Duration::from_millis(100);
 const SHIPPED: Duration = Duration::from_millis(10);
 const HELP: Duration = Duration::from_millis(20);
@@ -51,7 +51,7 @@ pub(super) fn config(workspace: &Workspace, targets: Targets) -> Result<()> {
     };
     let mut cases = vec![nothing()?];
     cases.push(validate(format!("{LINES} lines"), &long, Some(LONG)));
-    // Four times the work for most of the checks, so no target.
+    // Four times the work for most of the checks, so there is no target.
     cases.push(validate(
         format!("{LINES} lines, 4 matrix points"),
         &matrix,

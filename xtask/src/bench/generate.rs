@@ -1,4 +1,4 @@
-//! A pipeline as long as wanted, the same each time, and valid.
+//! Generates valid pipelines of any length, the same each time.
 
 use std::fmt::Write as _;
 
@@ -6,21 +6,21 @@ const ENGINES: usize = 64;
 const MODELS: usize = 500;
 const STEPS: usize = 400;
 
-/// What cannot fail, written out: a String takes everything.
+/// Writes to a `String`, which cannot fail.
 macro_rules! line {
     ($out:expr, $($text:tt)*) => {{
         let _ = writeln!($out, $($text)*);
     }};
 }
 
-/// Whether the pipeline is run once, or once for each value of something.
+/// Matrix points of the pipeline: one, or one for each value of an axis.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Points {
     One,
     Four,
 }
 
-/// A pipeline of exactly so many lines; prompts fill what is left.
+/// A pipeline of exactly `lines` lines; prompts fill the rest.
 pub(super) fn pipeline(lines: usize, points: Points) -> String {
     let mut out = String::new();
     line!(out, "# yaml-language-server: $schema=pipeline.v1.json");

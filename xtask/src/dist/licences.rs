@@ -1,4 +1,4 @@
-//! The licences of the crates in the archive, which ask to be passed on with it.
+//! The licences of the crates in the archive, which must be distributed with it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result};
 
 use super::sbom::Dependencies;
 
-/// How the names of files with a licence or a notice begin.
+/// Prefixes of the names of files with a licence or a notice.
 const NAMES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "COPYRIGHT"];
 
-/// All licences of third parties: a list of crates, then each text once, under the
-/// crates that have it.
+/// All third-party licences: a list of crates, then each text once, under the crates that
+/// use it.
 pub(super) fn text(dependencies: &Dependencies) -> Result<String> {
     let mut list = String::from("The crates that are part of prony, and their licences:\n\n");
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();

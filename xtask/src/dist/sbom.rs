@@ -1,4 +1,4 @@
-//! What the archive is made of, as cargo knows it, and its bill of materials.
+//! The contents of the archive, according to cargo, and their bill of materials.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,17 +18,17 @@ pub(super) struct Crate {
     pub(super) version: String,
     /// An SPDX expression, if the crate declares one.
     pub(super) licence: Option<String>,
-    /// The folder with its source.
+    /// Folder of its source.
     pub(super) folder: PathBuf,
-    /// Whether it comes from elsewhere.
+    /// `true` if it is not part of this repository.
     pub(super) third_party: bool,
-    /// SHA-256 of the package as the lock file has it, in hexadecimal.
+    /// SHA-256 of the package in the lock file, in hexadecimal.
     checksum: Option<String>,
-    /// Package URLs of what it is linked with.
+    /// Package URLs of the crates it links.
     uses: BTreeSet<String>,
 }
 
-/// All crates that are linked into the archive's files.
+/// All crates linked into the archive's files.
 pub(super) struct Dependencies {
     /// Package URLs of prony and the plugins.
     roots: BTreeSet<String>,
@@ -37,8 +37,8 @@ pub(super) struct Dependencies {
 }
 
 impl Dependencies {
-    /// Asks cargo what prony and `plugins` are linked with on any of `targets`.
-    /// Crates that only build scripts and tests use are left out.
+    /// Asks cargo what prony and `plugins` link on any of `targets`. Omits crates used
+    /// only by build scripts and tests.
     pub(super) fn read(
         workspace: &Workspace,
         plugins: &[Plugin],
@@ -120,7 +120,7 @@ impl Dependencies {
         self.crates.values()
     }
 
-    /// The folders in which the sources of third parties lie, each once.
+    /// The source folders of third parties, without duplicates.
     pub(super) fn source_folders(&self) -> BTreeSet<PathBuf> {
         self.crates()
             .filter(|item| item.third_party)
@@ -177,15 +177,15 @@ impl Dependencies {
     }
 }
 
-/// Whether a dependency is one of the crate itself, and not of its build script or
-/// its tests.
+/// Returns `true` for a dependency of the crate itself, not of its build script or its
+/// tests.
 fn is_linked(dependency: &Value) -> bool {
     dependency["dep_kinds"]
         .as_array()
         .is_some_and(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()))
 }
 
-/// Whether a crate runs in the compiler only.
+/// Returns `true` for a crate that runs only in the compiler.
 fn is_macro(package: &Value) -> bool {
     package["targets"].as_array().is_some_and(|targets| {
         targets.iter().any(|target| {
@@ -219,7 +219,7 @@ fn read_crate(
         Crate {
             name: name.to_owned(),
             version: version.to_owned(),
-            // Cargo's own older form of `OR`.
+            // An older spelling of `OR` in cargo.
             licence: package["license"]
                 .as_str()
                 .map(|licence| licence.split('/').map(str::trim).collect::<Vec<_>>())
@@ -234,8 +234,8 @@ fn read_crate(
     ))
 }
 
-/// The checksums in a lock file of cargo's, by name and version.  It is written by
-/// cargo alone and always in the same way, so its lines are enough.
+/// The checksums in a cargo lock file, by name and version. Only cargo writes it, always
+/// in the same form, so reading its lines suffices.
 fn checksums(lock: &str) -> BTreeMap<(&str, &str), &str> {
     let mut found = BTreeMap::new();
     for package in lock.split("[[package]]") {

@@ -2,8 +2,8 @@ use std::process::Output;
 
 use super::*;
 
-/// An archive with all that the installer moves, in a folder of its own with its
-/// checksum; the program in it prints `says`.
+/// An archive with everything that the installer moves, in its own folder with its
+/// checksum; its program prints `says`.
 fn archive(folder: &Path, says: &str) -> PathBuf {
     let name = "prony-0.0.0-test";
     let stage = folder.join("stage").join(name);
@@ -77,7 +77,7 @@ fn an_archive_is_installed_replaced_and_removed() {
         "{told}"
     );
 
-    // What only the first one had is gone.
+    // Files that only the first one had are gone.
     let output = installer(&prefix, &[second.as_os_str()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(runs(&prefix), "second\n");

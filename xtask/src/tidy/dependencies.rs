@@ -1,11 +1,11 @@
-//! Which prony crate may depend on which: data moves one way.
+//! Allowed dependencies between prony crates: data moves one way.
 
 use serde_json::Value;
 
 use super::{Finding, SourceFile, line_of};
 use crate::workspace::Workspace;
 
-/// The prony crates that each core crate may use: only such as stand above it.
+/// The prony crates that each core crate may use: only those above it.
 const CORE: &[(&str, &[&str])] = &[
     ("prony-diagnostic", &[]),
     ("prony-poll", &[]),
@@ -80,8 +80,8 @@ const CORE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What tests may use on top of that: the host's load plugins in every form,
-/// and what is measured is measured side by side.
+/// Additional dependencies allowed in tests: the host's tests load plugins in every form,
+/// and both ends of a measurement are tested together.
 const FOR_TESTS: [&str; 5] = [
     "prony-poll",
     "prony-truth-server",
@@ -90,7 +90,7 @@ const FOR_TESTS: [&str; 5] = [
     "engine-faulty",
 ];
 
-/// Where a package lies, which decides what it may depend on.
+/// Area of a package, which determines its allowed dependencies.
 #[derive(Clone, Copy, PartialEq)]
 enum Area {
     Core,

@@ -1,4 +1,4 @@
-//! Folder = package, and ARCHITECTURE.md knows each of them.
+//! Folder = package, and ARCHITECTURE.md lists each of them.
 
 use std::path::Path;
 

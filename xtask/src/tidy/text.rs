@@ -1,10 +1,10 @@
-//! Rules about what a file may say.
+//! Rules about the text of files.
 
 use std::path::Path;
 
 use super::{Finding, SourceFile};
 
-/// Engines that core must not know: what is special about one is its plugin's.
+/// Engines that core must not name: anything specific belongs in the plugin.
 const ENGINES: [&str; 7] = [
     "llama.cpp",
     "llama-server",
@@ -15,7 +15,7 @@ const ENGINES: [&str; 7] = [
     "ollama",
 ];
 
-/// What prints; in core only the command-line program may.
+/// Printing macros; in core only the command-line program may use them.
 const PRINTING: [&str; 5] = ["println!(", "eprintln!(", "print!(", "eprint!(", "dbg!("];
 
 const MODELINE: &str = "# yaml-language-server: $schema=";
@@ -58,7 +58,7 @@ pub(super) fn check(file: &SourceFile) -> Vec<Finding> {
         }
     }
 
-    // Cargo itself writes the index's name into its lockfile.
+    // Cargo itself writes the index's name into its lock file.
     if !path.ends_with("Cargo.lock") {
         for (index, line) in file.text.lines().enumerate() {
             if let Some(host) = registry_host(line) {
@@ -80,9 +80,9 @@ fn has_extension(path: &str, extension: &str) -> bool {
         .is_some_and(|found| found == extension)
 }
 
-/// The numbered lines of a Rust file that are neither comments nor tests.  By
-/// convention a file's unit tests come last, so all after the mark is theirs,
-/// except where it stands above a single line such as `mod tests;`.
+/// The numbered lines of a Rust file that are neither comments nor tests. By convention a
+/// file's unit tests come last, so everything after the mark is a test, unless the mark
+/// precedes a single line such as `mod tests;`.
 fn code_lines<'a>(path: &str, text: &'a str) -> Vec<(usize, &'a str)> {
     let mut code = Vec::new();
     if path.contains("/tests/") || path.ends_with("/tests.rs") {
@@ -104,17 +104,17 @@ fn code_lines<'a>(path: &str, text: &'a str) -> Vec<(usize, &'a str)> {
     code
 }
 
-/// Whether `needle` stands in `line` other than as the end of a longer name.
+/// Returns `true` if `line` contains `needle` other than as the end of a longer name.
 fn contains_word(line: &str, needle: &str) -> bool {
     line.match_indices(needle).any(|(at, _)| {
         !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
     })
 }
 
-/// A host that serves packages.  Which one to use is the machine's business, and
-/// a name written down here would go past a mirror that somebody has set up.
+/// A host that serves packages. The choice is the machine's, and a name hard-coded here
+/// would bypass a configured mirror.
 fn registry_host(line: &str) -> Option<&str> {
-    // Spelled in parts, as this file is checked too.
+    // Spelled in parts, since this file is checked too.
     const KINDS: [&str; 7] = [
         "registry", "index", "static", "files", "deb", "security", "ftp",
     ];
@@ -138,14 +138,14 @@ fn registry_host(line: &str) -> Option<&str> {
         })
 }
 
-/// A path that exists on the machine of whoever wrote the line.
+/// A path that exists only on the author's machine.
 fn machine_path(line: &str) -> Option<&str> {
     const FOLDERS: [&str; 4] = ["work", "root", "farm", "home"];
-    // A path counts also after a colon (`src:/dest`) or an equals sign, but not
-    // where it goes on from another path, a variable or a URL does not.
+    // A path also starts after a colon (`src:/dest`) or an equals sign, but not within
+    // another path, a variable or a URL.
     line.match_indices('/').find_map(|(at, _)| {
         let before = &line[..at];
-        // A quote may open here, or close what this path goes on from.
+        // A quote may open here, or close what this path continues.
         let unquoted = before
             .strip_suffix('"')
             .filter(|before| before.ends_with(char::is_alphanumeric));
@@ -156,7 +156,8 @@ fn machine_path(line: &str) -> Option<&str> {
         let rest = &line[at + 1..];
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))?;
         let folder = &rest[..end];
-        // A placeholder such as the home folder of `you` or `$USER` is no machine's.
+        // A placeholder such as the home folder of `you` or `$USER` belongs to no
+        // machine.
         let next = rest[end..].strip_prefix('/')?;
         let placeholder = next.starts_with(['$', '<', '{', '*'])
             || next.starts_with("you")

@@ -1,4 +1,4 @@
-//! `prony aa`: an engine against itself.
+//! `prony aa`: compares an engine with itself.
 
 use crate::arguments::{Global, Source};
 use crate::commands::print_json;
@@ -25,54 +25,54 @@ Exit codes: 0 ok, 1 a run failed, or 20 or more runs named a winner more often t
 chance would, 2 usage, 3 invalid pipeline, 5 plugin failure, 6 not valid, 130 interrupted.\n\nExample: prony aa pipelines/quickstart.yaml --runs 20 --limit 30m";
 
 /// Runs a pipeline with one of its engines on both sides, under the names `NAME` and
-/// `NAME_again`. Whatever differs then is noise. What it finds is kept for this machine, and
-/// later results with the same engine, model and workload say it.
+/// `NAME_again`. Any difference is then noise. The result is kept for this machine, and
+/// later results with the same engine, model and workload show it.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) source: Source,
-    /// The engine; without it the baseline, or the only one.
+    /// The engine. Defaults to the baseline, or the only engine.
     #[arg(long, value_name = "NAME")]
     pub(crate) engine: Option<String>,
-    /// How many runs, each with a seed of its own. From 20 on their winners are counted
-    /// against what chance allows.
+    /// Number of runs, each with its own seed. From 20 on, the number of winners is
+    /// compared with what chance allows.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
-    /// Cycles of each run, instead of the pipeline's.
+    /// Cycles per run, instead of the pipeline's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(6..=10_000))]
     pub(crate) cycles: Option<u32>,
-    /// Begin no run that would not be over after this time, by what the longest one took;
-    /// for example `30m`.
+    /// Start no run that would end after this time, judging by the longest so far; for
+    /// example `30m`.
     #[arg(long, value_name = "TIME")]
     pub(crate) limit: Option<prony_config::Duration>,
-    /// Folder that gets a new folder for each run.
+    /// Folder in which to create a folder for each run.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
-    /// Print what was found as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Runs from which on their winners are counted against what chance allows.
+/// Number of runs from which on winners are compared with what chance allows.
 const ENOUGH_RUNS: usize = 20;
-/// The code of a warning that is allowed and does not come up.
+/// The code of a warning that is allowed but does not occur.
 const UNUSED_ALLOW: &str = "P0320";
-/// The largest seed that a pipeline can have, plus one.
+/// The largest seed of a pipeline, plus one.
 const SEEDS: u64 = 1 << 53;
 
-/// What was found.
+/// The result.
 #[derive(Debug, Serialize)]
 struct Found {
     engine: String,
     /// Folders of the runs.
     runs: Vec<String>,
     groups: Vec<Group>,
-    /// Comparisons that named a winner.
+    /// Number of comparisons that named a winner.
     wins: u64,
-    /// Comparisons.
+    /// Number of comparisons.
     comparisons: u64,
-    /// As many winners may be chance; absent of so few runs that it says nothing.
+    /// Number of winners attributable to chance; absent with too few runs.
     allowed_wins: Option<u64>,
 }
 
@@ -84,7 +84,7 @@ struct Group {
     /// Cycles of all runs.
     cycles: usize,
     standard_deviation_percent: Option<f64>,
-    /// The smallest difference that the planned cycles can be expected to show.
+    /// Smallest difference that the planned cycles are expected to detect.
     detectable_percent: Option<f64>,
 }
 
@@ -175,7 +175,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             _ => exit = Exit::Interrupted,
         }
         if exit == Exit::Interrupted {
-            // Its cycles are too few for what was designed; it is in its folder.
+            // It has fewer cycles than designed; its folder remains.
             break;
         }
         done.push((folder, result));
@@ -204,7 +204,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     Ok(exit)
 }
 
-/// The engine that is meant.
+/// The engine to compare.
 fn engine(pipeline: &Pipeline, asked: Option<&str>) -> Result<String, Failure> {
     let names: Vec<&str> = pipeline.engines.iter().map(|it| it.name.as_str()).collect();
     let baseline = pipeline.compare.as_ref().map(|it| it.baseline.as_str());
@@ -222,7 +222,8 @@ fn engine(pipeline: &Pipeline, asked: Option<&str>) -> Result<String, Failure> {
     Err(Failure::new(Exit::Usage, message))
 }
 
-/// As many as asked for, or as the pipeline has if a verdict can come of them.
+/// The requested number of cycles; else the pipeline's if it allows a verdict, else the
+/// default.
 fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Arguments) -> u32 {
     let given = pipeline.schedule.cycles;
     let rule = |cycles: u32| Rule::new(0.0, cycles as usize);
@@ -243,7 +244,7 @@ fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Arguments) -> u32 {
     }
 }
 
-/// The pipeline with the engine on both sides; what there is to say about it is shown once.
+/// The pipeline with the engine on both sides; its diagnostics are shown once.
 fn turned(
     global: &Global,
     arguments: &Arguments,
@@ -261,7 +262,7 @@ fn turned(
     );
     match pipeline::turned(&name, text, &arguments.source.layers, registry) {
         Ok(mut loaded) => {
-            // What the pipeline allows of other engines does not come up here.
+            // Warnings about other engines, allowed by the pipeline, do not occur here.
             loaded.warnings.retain(|it| it.code != UNUSED_ALLOW);
             if first {
                 pipeline::show(global, &loaded.warnings);
@@ -275,7 +276,7 @@ fn turned(
     }
 }
 
-/// Keeps what is known by now for later results of this machine.
+/// Stores the current findings for later results of this machine.
 fn keep(global: &Global, done: &[(RunFolder, RunResult)]) -> Result<(), Failure> {
     let Some((_, first)) = done.first() else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `prony compare`: the results of two runs beside each other.
+//! `prony compare`: compares the results of two runs.
 
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome};
@@ -14,36 +14,37 @@ use std::path::PathBuf;
 const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 2 usage, or nothing to compare, 4 what `--fail-on` names.\n\nExample: prony compare before after --fail-on regression";
 
-/// Two versions of an engine are best compared as two engines of one pipeline, whose cycles
-/// take turns. Of runs that were made one after the other the differences are shown and no
-/// winner is named, since the machine may have changed in between.
+/// Two versions of an engine are best compared as two engines of one pipeline, whose
+/// cycles take turns. For runs made one after the other, differences are shown without
+/// naming a winner, since the machine may have changed in between.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// The run that is compared with: a name below the results folder, a folder, or a file
+    /// The run to compare with: a name below the results folder, a folder, or a file
     /// `result.json`.
     pub(crate) base: String,
-    /// The run that is compared.
+    /// The run to compare.
     pub(crate) candidate: String,
-    /// The engine, if not all that both have.
+    /// The engine. Defaults to all that both have.
     #[arg(long, value_name = "NAME")]
     pub(crate) engine: Option<String>,
-    /// Its name in the candidate, if it is another one.
+    /// Name of the engine in the candidate, if different.
     #[arg(long, value_name = "NAME")]
     pub(crate) candidate_engine: Option<String>,
-    /// Differences up to this count as none, for example `2%`; the base's without it.
+    /// Differences up to this count as none, for example `2%`. Defaults to the base's
+    /// margin.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub(crate) margin: Option<f64>,
-    /// Take the machine to have been equally fast in both runs, and name a winner.
+    /// Assume that the machine was equally fast in both runs, and name a winner.
     #[arg(long)]
     pub(crate) assume_stable: bool,
-    /// What ends with exit code 4. May be repeated.
+    /// Condition that ends with exit code 4. May be repeated.
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) fail_on: Vec<FailOn>,
     /// Folder with runs.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
-    /// How to print it.
+    /// Output format.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: CompareFormat,
     /// Print as JSON.
@@ -53,9 +54,9 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FailOn {
-    /// A verdict says that the candidate is slower, and not by less than the margin.
+    /// A verdict that the candidate is slower by more than the margin.
     Regression,
-    /// There is no verdict, or it is inconclusive.
+    /// No verdict, or an inconclusive one.
     Inconclusive,
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(gate(&across, &arguments.fail_on))
 }
 
-/// What `--fail-on` makes of it.
+/// The exit code for `--fail-on`.
 fn gate(across: &Across, fail_on: &[FailOn]) -> Exit {
     let undecided = |pair: &&Pair| matches!(pair.verdict, None | Some(Verdict::Inconclusive));
     let mut exit = Exit::Ok;
@@ -141,7 +142,7 @@ fn title(pair: &Pair) -> String {
     format!("{} · {engines}", one_line(&pair.label))
 }
 
-/// What the verdict takes for granted, if anything.
+/// The assumption behind the verdict, if any.
 fn assumption(pair: &Pair) -> Option<&'static str> {
     (pair.basis == Basis::TwoSamples).then_some(
         "assumed, not measured: the machine was equally fast in both runs (--assume-stable); Mann-Whitney over cycles",
@@ -196,7 +197,7 @@ fn text(across: &Across) -> String {
 }
 
 fn markdown(across: &Across) -> String {
-    /// Text that Markdown shows as it is, also in a table.
+    /// Escapes text for Markdown, also in a table.
     fn plain(text: &str) -> String {
         let mut out = String::new();
         for char in one_line(text).chars() {

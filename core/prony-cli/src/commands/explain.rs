@@ -5,13 +5,13 @@ use clap::Args;
 use prony_config::CODES;
 use prony_result::{Metric, words::Flag};
 
-/// The name of the page about all metrics.
+/// Name of the page about all metrics.
 const METRICS: &str = "metrics";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony explain P0101")]
 pub(crate) struct Arguments {
-    /// The code or flag, of which all are listed without one; or `metrics`.
+    /// The code or flag, or `metrics`. Without it, all are listed.
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// What is said of a name that has no page: which one was probably meant.
+/// The message for a name without a page, with the name that was probably meant.
 fn unknown(name: &str) -> String {
     let codes = CODES.iter().map(|code| code.code);
     let flags = Flag::ALL.into_iter().map(Flag::name);

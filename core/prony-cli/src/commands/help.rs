@@ -3,7 +3,7 @@
 use crate::{Exit, Failure, Outcome, arguments, output};
 use clap::Args;
 
-/// The topics, with their pages; that on exit codes is made of [`Exit`].
+/// The topics with their pages; the one on exit codes is made from [`Exit`].
 pub(crate) const TOPICS: [(&str, &str); 5] = [
     ("environment", include_str!("../../help/environment.md")),
     ("exit-codes", ""),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = example())]
 pub(crate) struct Arguments {
-    /// The tool whose configuration it is.
+    /// The tool that the configuration is for.
     #[arg(value_parser = tools())]
     pub(crate) from: String,
     /// The configuration.
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// The file to write instead of standard output.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Write over a file that is there.
+    /// Overwrite an existing file.
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
 }

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony init compare versions.yaml")]
 pub(crate) struct Arguments {
-    /// What to start from.
+    /// The starting point.
     #[arg(value_enum, default_value_t)]
     pub(crate) what: Starter,
     /// The file to write; `-` is standard output.
     #[arg(default_value = "pipeline.yaml")]
     pub(crate) file: PathBuf,
-    /// Write over a file that is there.
+    /// Overwrite an existing file.
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -30,7 +30,7 @@ pub(crate) enum Starter {
     Compare,
     /// One engine with every combination of some settings.
     Sweep,
-    /// Limits that a build has to keep.
+    /// Limits that a build must meet.
     CiGate,
 }
 
@@ -54,7 +54,7 @@ fn text(starter: Starter) -> &'static str {
     }
 }
 
-/// Writes a file that is not there yet, or is to be written over.
+/// Writes a file unless it exists and `force` is not set.
 pub(crate) fn write(file: &Path, text: &str, force: bool) -> Result<(), Failure> {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -78,7 +78,7 @@ pub(crate) fn write(file: &Path, text: &str, force: bool) -> Result<(), Failure>
     })
 }
 
-/// Says what to do with a pipeline that has been written.
+/// Prints the next steps for a new pipeline.
 pub(crate) fn say_next(global: &Global, file: &Path) {
     if global.quiet {
         return;
@@ -95,7 +95,7 @@ pub(crate) fn say_next(global: &Global, file: &Path) {
     }
 }
 
-/// A word for a shell.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
     if word.chars().all(plain) {

@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// The verdicts, and how many thresholds were missed.
+/// The verdicts, and the number of missed thresholds.
 fn findings(result: &RunResult) -> Vec<String> {
     let mut findings = Vec::new();
     for model in &result.models {

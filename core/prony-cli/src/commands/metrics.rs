@@ -1,4 +1,4 @@
-//! `prony metrics`: a recording, scored as several tools define what they report.
+//! `prony metrics`: scores a recorded run by several tools' definitions.
 
 use crate::commands::print_json;
 use crate::{Exit, Outcome, output};
@@ -16,22 +16,22 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony metrics latest --ttft-ms 500 --tpot-ms 50")]
 pub(crate) struct Arguments {
-    /// The run: a folder, or a name below the results folder; the newest that is over
-    /// without it.
+    /// The run: a folder, or a name below the results folder. Defaults to the newest that
+    /// is over.
     pub(crate) run: Option<String>,
     /// Folder with runs.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
-    /// Whose definitions; all without it. May be repeated.
+    /// Tool whose definitions to use. Defaults to all. May be repeated.
     #[arg(long, value_parser = definition_names(), value_delimiter = ',')]
     pub(crate) definition: Vec<String>,
-    /// Objective for goodput: the longest time to the first token.
+    /// Objective for goodput: maximum time to the first token.
     #[arg(long, value_name = "MS")]
     pub(crate) ttft_ms: Option<f64>,
-    /// Objective for goodput: the longest time per output token.
+    /// Objective for goodput: maximum time per output token.
     #[arg(long, value_name = "MS")]
     pub(crate) tpot_ms: Option<f64>,
-    /// Objective for goodput: the longest latency.
+    /// Objective for goodput: maximum latency.
     #[arg(long, value_name = "MS")]
     pub(crate) latency_ms: Option<f64>,
     /// Print as JSON.
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 }
 
-/// The requests that are reported together.
+/// A group of requests reported together.
 #[derive(Debug, Serialize)]
 struct Group {
     #[serde(rename = "cell", skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) source: Source,
-    /// Folder with earlier runs, to estimate the time from.
+    /// Folder with earlier runs, for estimating the time.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
     /// Print the plan as JSON.
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 }
 
-/// Everything there is to say before a run.
+/// Facts known before a run.
 #[derive(Serialize)]
 struct Planned<'a> {
     pipeline: &'a str,
@@ -33,7 +33,7 @@ struct Planned<'a> {
     plan: &'a Plan,
     report: &'a [String],
     estimate: Estimate,
-    /// The run that the time is estimated from.
+    /// The run on which the estimate is based.
     estimated_from: Option<String>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// Where prompts come from that are not in the pipeline, each once.
+/// Sources of prompts that are not in the pipeline, without duplicates.
 fn sources(pipeline: &Pipeline) -> Vec<String> {
     let mut sources = Vec::new();
     for point in &pipeline.points {
@@ -102,7 +102,7 @@ fn steps(pipeline: &Pipeline) -> Vec<String> {
     steps.map(prony_runner::step_name).collect()
 }
 
-/// What the schedule leaves open, where engines are compared.
+/// A note on the number of cycles, if engines are compared.
 fn cycles(pipeline: &Pipeline) -> Option<String> {
     let schedule = &pipeline.schedule;
     let turns = schedule.blocks().map_or_else(String::new, |blocks| {
@@ -124,7 +124,7 @@ fn cycles(pipeline: &Pipeline) -> Option<String> {
     }
 }
 
-/// `10 min to 1 h`, or the one of them that there is.
+/// `10 min to 1 h`, or the only one of the two.
 pub(super) fn range(estimate: &Estimate, most: f64) -> String {
     match estimate.least_seconds {
         None => seconds(most),
@@ -156,7 +156,7 @@ fn totals(plan: &Plan) -> String {
     )
 }
 
-/// At most so many tokens, and how long that takes.
+/// The maximum number of tokens, and the estimated time.
 fn time(planned: &Planned<'_>, results: &str) -> String {
     let tokens = count(planned.estimate.most_output_tokens, "output token");
     match (planned.estimate.seconds, &planned.estimated_from) {

@@ -22,11 +22,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Check a plugin, put it beside a lock file and lock it.
+    /// Check a plugin, copy it next to a lock file and lock it.
     Add {
         /// A WASM module or component, or a shared library.
         file: PathBuf,
-        /// What it may do beyond the sandbox.
+        /// Permissions beyond the sandbox.
         #[arg(long = "grant", value_enum, value_name = "GRANT")]
         grants: Vec<GrantOf>,
     },
@@ -108,7 +108,7 @@ fn add(global: &Global, file: &Path, grants: &[GrantOf]) -> Outcome {
     };
     let grants: Vec<Grant> = grants.iter().map(|GrantOf::Native| Grant::Native).collect();
     let entry = prony_plugin_host::add(file, &lock, &grants, &plugins::compiled(global))?;
-    // Compiles it now, so that no run has to, and proves that the lock works.
+    // Compiles it now, so that no run has to, and tests the lock file.
     Registry::open(std::slice::from_ref(&lock), &plugins::compiled(global))?
         .load(entry.kind, &entry.name)?;
     if !global.quiet {

@@ -1,4 +1,4 @@
-//! `prony reference`: docs/cli.md, made of the same definitions as the help.
+//! `prony reference`: docs/cli.md, made from the same definitions as the help.
 
 use crate::{Exit, arguments};
 use std::fmt::Write as _;
@@ -39,7 +39,7 @@ fn markdown() -> String {
     text
 }
 
-/// The program's own options alone.
+/// Only the program's own options.
 fn without_commands(whole: &clap::Command) -> clap::Command {
     let options = whole.get_arguments().cloned();
     clap::Command::new("prony").args(options)
@@ -56,7 +56,7 @@ fn about(command: &clap::Command) -> String {
     sentence(&about)
 }
 
-/// A text on one line, with a full stop unless it has an end of its own.
+/// A text on one line, with a full stop unless it ends in punctuation.
 fn sentence(text: &str) -> String {
     let line = text.trim().replace('\n', " ");
     if line.is_empty() || line.ends_with(['.', '?']) {
@@ -77,7 +77,7 @@ fn usage(text: &mut String, command: &clap::Command) {
     }
 }
 
-/// Arguments and options, global ones apart.
+/// A table of arguments and options, without global ones.
 fn table(text: &mut String, command: &clap::Command) {
     let is_own = |it: &&clap::Arg| {
         command.get_name() == "prony" || it.get_help_heading() != Some("Global options")

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony report latest --reporter markdown")]
 pub(crate) struct Arguments {
-    /// The run: a folder, or a name below the results folder; `latest` is the last that came
-    /// to its end. Without it, the newest that is over, also if it was cut short.
+    /// The run: a folder, or a name below the results folder; `latest` is the last one
+    /// that finished. Defaults to the newest that is over, even if cut short.
     pub(crate) run: Option<String>,
     /// Folder with runs.
     #[arg(long, default_value = "results", value_name = "DIR")]
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
         value_delimiter = ','
     )]
     pub(crate) reporters: Vec<String>,
-    /// Print the result as JSON, and write nothing.
+    /// Print the result as JSON, and write no files.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -55,7 +55,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     Ok(show(global, &reported))
 }
 
-/// The run that is meant when none is named. If others could be meant, says so.
+/// The default run. Prints a note if another could be meant.
 fn newest(global: &Global, arguments: &Arguments) -> Result<RunFolder, Failure> {
     let newest = prony_journal::newest_run(&arguments.results)?;
     let named = |run: &RunFolder| arguments.results.join(run.id()).display().to_string();
@@ -79,7 +79,7 @@ fn newest(global: &Global, arguments: &Arguments) -> Result<RunFolder, Failure> 
     Ok(newest.folder)
 }
 
-/// Prints what reporters printed, and which files they wrote.
+/// Prints the reporters' output, and the files they wrote.
 pub(crate) fn show(global: &Global, reported: &prony_journal::Reported) -> Exit {
     output::write(&reported.stdout);
     for path in reported.files.iter().filter(|_| !global.quiet) {

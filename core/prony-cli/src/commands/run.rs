@@ -21,10 +21,10 @@ use tokio::sync::watch;
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) source: Source,
-    /// Folder that gets a new folder for the run.
+    /// Folder in which to create the run's folder.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
-    /// Print the result as JSON instead of what reporters print.
+    /// Print the result as JSON instead of the reporters' output.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -69,18 +69,18 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     })
 }
 
-/// What runs of a command have in common.
+/// Common settings of a command's runs.
 pub(super) struct Job<'a> {
     pub(super) global: &'a Global,
     pub(super) registry: &'a Registry,
     /// The pipeline file.
     pub(super) file: &'a Path,
-    /// Folder that gets a new folder for each run.
+    /// Folder in which to create a folder for each run.
     pub(super) results: &'a Path,
 }
 
 impl Job<'_> {
-    /// A new folder for a run.
+    /// Creates the folder of a run.
     pub(super) fn folder(&self, pipeline: &Pipeline) -> Result<RunFolder, Failure> {
         RunFolder::create(self.results, &pipeline.name).map_err(|error| {
             let message = format!(
@@ -90,7 +90,7 @@ impl Job<'_> {
         })
     }
 
-    /// Runs a pipeline and writes its reports; `stop` turns true when it is to end.
+    /// Runs a pipeline and writes its reports; `stop` becomes `true` when it is to end.
     pub(super) fn run(
         &self,
         pipeline: &Pipeline,
@@ -130,8 +130,8 @@ impl Job<'_> {
     }
 }
 
-/// Loads every plugin of a pipeline. One that cannot be, such as a file that is not the
-/// locked one any more, is told before there is a run.
+/// Loads every plugin of a pipeline, so that one that fails, such as a file that no
+/// longer matches its lock, is reported before the run.
 pub(super) fn load_plugins(pipeline: &Pipeline, registry: &Registry) -> Result<(), Failure> {
     for engine in &pipeline.engines {
         registry.load(Kind::Engine, &engine.plugin)?;
@@ -142,7 +142,7 @@ pub(super) fn load_plugins(pipeline: &Pipeline, registry: &Registry) -> Result<(
     Ok(())
 }
 
-/// Says how long it will take, if an earlier run tells.
+/// Prints the estimated duration, if there is an earlier run.
 fn announce(pipeline: &Pipeline, plan: &Plan, results: &Path) {
     let Some((folder, past)) = prony_journal::past(results, &pipeline.name) else {
         return;
@@ -164,7 +164,7 @@ fn announce(pipeline: &Pipeline, plan: &Plan, results: &Path) {
     }
 }
 
-/// Says why numbers are not valid; those that are may still miss a threshold.
+/// Prints why numbers are invalid; valid ones may still miss a threshold.
 fn valid(result: &result::RunResult) -> Exit {
     for reason in &result.invalid {
         eprintln!("error: not valid: {reason}");
@@ -176,7 +176,7 @@ fn valid(result: &result::RunResult) -> Exit {
     }
 }
 
-/// Says which thresholds were missed.
+/// Prints the missed thresholds.
 fn thresholds(result: &result::RunResult) -> Exit {
     let missed: Vec<String> = result
         .thresholds
@@ -238,10 +238,10 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))
 }
 
-/// Turns true at the first Ctrl-C, SIGTERM or SIGHUP: engines are stopped and
-/// what was measured is reported. A second one kills everything at once; `left`
-/// says where what was measured is.
-/// On a thread of its own, so that it is heard whatever the run is busy with.
+/// Becomes `true` at the first Ctrl-C, SIGTERM or SIGHUP: engines are stopped and the
+/// measurements so far are reported. A second one kills everything at once; `left` tells
+/// where the measurements are. On a thread of its own, so that it reacts whatever the run
+/// is doing.
 pub(super) fn stop_on_signal(left: &str) -> Result<watch::Receiver<bool>, Failure> {
     let (sender, receiver) = watch::channel(false);
     let failure = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());

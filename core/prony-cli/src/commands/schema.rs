@@ -10,10 +10,10 @@ use prony_result::RunResult;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony schema pipeline --with-plugins")]
 pub(crate) struct Arguments {
-    /// Which schema.
+    /// The schema to print.
     #[arg(value_enum, default_value_t)]
     pub(crate) of: SchemaOf,
-    /// For `pipeline`: with the options of the installed plugins, for an editor.
+    /// For `pipeline`: include the options of the installed plugins, for an editor.
     #[arg(long)]
     pub(crate) with_plugins: bool,
     /// For `plugin`: the plugin's name.

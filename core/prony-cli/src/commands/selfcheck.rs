@@ -9,11 +9,11 @@ use prony_result::{ErrorRange, Selfcheck};
 use prony_runner::selfcheck::{self, FIRST_MS, GAP_MS, LoadShape, TOKENS};
 use std::path::PathBuf;
 
-/// Checks with a pipeline's own shapes of sending, or with some numbers of requests in flight.
+/// Checks with the load shapes of a pipeline, or with some numbers of requests in flight.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony selfcheck --concurrency 64 --seconds 5")]
 pub(crate) struct Arguments {
-    /// A pipeline, whose shapes of sending are checked.
+    /// A pipeline whose load shapes are checked.
     pub(crate) pipeline: Option<PathBuf>,
     /// Requests in flight, without a pipeline. May be repeated.
     #[arg(
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
         conflicts_with = "pipeline"
     )]
     pub(crate) concurrency: Vec<u32>,
-    /// About how long each check takes, in seconds.
+    /// Approximate duration of each check, in seconds.
     #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) seconds: u32,
     /// Print as JSON.

@@ -8,22 +8,22 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// What is said on standard error first.
+    /// Text to print on standard error first.
     #[arg(long, default_value = "ready")]
     pub(crate) ready: String,
     /// Tokens per answer, unless the request asks for fewer.
     #[arg(long, default_value_t = 16)]
     pub(crate) tokens: u32,
-    /// From the request to the first token.
+    /// Time from the request to the first token.
     #[arg(long, default_value_t = 20, value_name = "MS")]
     pub(crate) time_to_first_token_ms: u64,
-    /// From token to token.
+    /// Time from token to token.
     #[arg(long, default_value_t = 5000, value_name = "US")]
     pub(crate) inter_token_latency_us: u64,
     /// Tokens per line.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) batch: u32,
-    /// What goes wrong.
+    /// The fault.
     #[arg(long, value_parser = PossibleValuesParser::new(StdioFault::ALL.map(StdioFault::name)))]
     pub(crate) fault: Option<String>,
     /// The first request, from 0, with the fault.

@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) layers: Layers,
-    /// How to print what is found.
+    /// Output format.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,
 }

@@ -1,4 +1,4 @@
-//! The matrix: what its entries name, and the points it has.
+//! The matrix: checks of its entries, and its points.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,14 @@ use crate::template::Filled;
 use crate::tree::{Entry, Kind, Node};
 use crate::wording::{list, literal, nearest, similar};
 
-/// The most matrix points of a pipeline.
+/// Maximum number of matrix points in a pipeline.
 pub(crate) const MAX_POINTS: usize = 1000;
 
-/// Names that `include` and `exclude` know beside the axes.
+/// Names that `include` and `exclude` accept in addition to the axes.
 const ENGINE: &str = "engine";
 const MODEL: &str = "model";
 
-/// A point of the matrix.
+/// A matrix point.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Combination {
     /// `axis=value,axis=value`; empty when there is no matrix.
@@ -26,12 +26,12 @@ pub(crate) struct Combination {
     pub(crate) values: Map<String, Value>,
     /// Engine and model pairs that do not run here; `None` means any.
     excluded: Vec<(Option<String>, Option<String>)>,
-    /// If not empty, only what fits one of these pairs runs here.
+    /// If not empty, only engines and models matching one of these pairs run here.
     only: Vec<(Option<String>, Option<String>)>,
 }
 
 impl Combination {
-    /// Whether an engine runs with a model at this point.
+    /// Returns `true` if an engine runs with a model at this point.
     pub(crate) fn runs(&self, engine: &str, model: &str) -> bool {
         let fits = |(e, m): &(Option<String>, Option<String>)| {
             e.as_deref().is_none_or(|e| e == engine) && m.as_deref().is_none_or(|m| m == model)
@@ -101,7 +101,8 @@ impl Document<'_> {
         }
     }
 
-    /// An entry of `include` or `exclude` names what there is.
+    /// Checks that an entry of `include` or `exclude` names existing axes, engines and
+    /// models.
     fn point(&self, kind: &str, point: &Node, all: &[&Entry], out: &mut Vec<Diagnostic>) {
         let engines: Vec<&str> = self.engine_names().iter().map(|(name, _)| *name).collect();
         let ids = self
@@ -139,7 +140,7 @@ impl Document<'_> {
                         out.push(problem);
                         continue;
                     };
-                    // `include` is there for values that the axis does not have.
+                    // `include` may give values that the axis lacks.
                     if kind == "include" {
                         continue;
                     }
@@ -195,7 +196,7 @@ impl Document<'_> {
     }
 }
 
-/// Points that are included although they are there.
+/// Finds included points that already exist.
 fn repeated(root: &Node, included: &[Node], axes: &[&Entry], out: &mut Vec<Diagnostic>) {
     let mut seen: HashMap<String, Option<&Node>> = HashMap::new();
     let combined = points_of(root, false);
@@ -219,7 +220,7 @@ fn repeated(root: &Node, included: &[Node], axes: &[&Entry], out: &mut Vec<Diagn
     }
 }
 
-/// What an included point says of every axis.
+/// Values of an included point, by axis.
 fn values(point: &Node, axes: &[&Entry]) -> Map<String, Value> {
     let value = |axis: &&Entry| Some((axis.key.clone(), point.entry(&axis.key)?.value.to_json()));
     axes.iter().filter_map(value).collect()
@@ -230,7 +231,7 @@ fn axes(matrix: &Node) -> Vec<&Entry> {
     axes.unwrap_or_default().iter().collect()
 }
 
-/// A scalar as it stands in a matrix point's id; nothing when it is not known.
+/// A scalar as written in a matrix point's id; `None` if unknown.
 pub(super) fn scalar(node: &Node) -> Option<String> {
     match &node.kind {
         Kind::String(text) if !is_hole(node) => Some(text.clone()),
@@ -260,8 +261,8 @@ fn duplicates(axis: &Entry, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The points of a document's matrix in order: the last axis changes fastest,
-/// what is included comes last. One point without values when there is no matrix.
+/// The points of a document's matrix in order: the last axis changes fastest, included
+/// points come last. One point without values if there is no matrix.
 pub(crate) fn combinations(root: &Node) -> Vec<Combination> {
     points_of(root, true)
 }
@@ -286,7 +287,7 @@ fn points_of(root: &Node, with_included: bool) -> Vec<Combination> {
                 point
             })
         });
-        // Bounded before it is built: the size is checked elsewhere.
+        // Bounded while building: the size is checked elsewhere.
         values = extended.take(MAX_POINTS + 1).collect();
     }
     let list = |key: &str| {
@@ -332,7 +333,7 @@ fn points_of(root: &Node, with_included: bool) -> Vec<Combination> {
 fn new(values: Map<String, Value>, axes: &[&Entry]) -> Combination {
     let quoted = |value: &Value| {
         let text = id_text(value);
-        // Values with separators in them must not make two ids the same.
+        // Values that contain separators must not make two ids equal.
         if text.is_empty() || text.contains([',', '=', '"']) {
             Value::from(text).to_string()
         } else {
@@ -350,7 +351,7 @@ fn new(values: Map<String, Value>, axes: &[&Entry]) -> Combination {
     }
 }
 
-/// A scalar as it stands in ids.
+/// A scalar as written in ids.
 pub(super) fn id_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -358,7 +359,7 @@ pub(super) fn id_text(value: &Value) -> String {
     }
 }
 
-/// Whether every axis value that a rule names is the point's.
+/// Returns `true` if the point has every axis value that a rule names.
 fn fits(rule: &Node, values: &Map<String, Value>) -> bool {
     rule.entries().iter().all(|entry| {
         [ENGINE, MODEL].contains(&entry.key.as_str())

@@ -1,6 +1,5 @@
-//! What a schema cannot say, checked on the tree: so everything that is wrong
-//! with a file is found at once, whatever else is wrong with it. What is not of
-//! the right shape is passed over here; the schema has said so.
+//! Checks on the tree that a schema cannot express, so that all problems of a file are
+//! found at once. Values of the wrong shape are skipped here; the schema reports them.
 
 mod engines;
 mod matrix;
@@ -21,10 +20,10 @@ use crate::wording::literal;
 pub(crate) use matrix::{Combination, combinations};
 pub(crate) use stages::unreachable_in_points;
 
-/// Everything found in a document.
+/// Runs all checks on a document.
 ///
-/// `layered` says that the document is made of several files or settings: what
-/// one of them declares and another one no longer uses is no mistake then.
+/// `layered` states that the document is merged from several files or settings, so an
+/// unused declaration is no mistake.
 pub(crate) fn check(filled: &Filled, plugins: &dyn Plugins, layered: bool) -> Vec<Diagnostic> {
     let document = Document {
         root: &filled.root,
@@ -48,7 +47,7 @@ pub(crate) fn check(filled: &Filled, plugins: &dyn Plugins, layered: bool) -> Ve
     out
 }
 
-/// What depends on values that only a matrix point has.
+/// Checks that depend on the values of a matrix point.
 pub(crate) fn check_point(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
     let document = Document { root, plugins };
     let mut out = Vec::new();
@@ -57,7 +56,7 @@ pub(crate) fn check_point(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic>
     out
 }
 
-/// The document, with short ways into it.
+/// The document, with shortcuts into it.
 struct Document<'a> {
     root: &'a Node,
     plugins: &'a dyn Plugins,
@@ -92,7 +91,7 @@ impl<'a> Document<'a> {
         one.into_iter().chain(several.unwrap_or_default()).collect()
     }
 
-    /// The stages that are of the right shape: kind, place of the kind, content.
+    /// The well-formed stages: kind, place of the kind, content.
     fn stage_entries(&self) -> Vec<&'a Entry> {
         let stages = self.entry("stages").map(|stages| stages.value.items());
         let one = |item: &'a Node| match item.entries() {
@@ -102,12 +101,12 @@ impl<'a> Document<'a> {
         stages.unwrap_or_default().iter().filter_map(one).collect()
     }
 
-    /// Exactly one of two keys is given: an error otherwise.
+    /// Reports an error unless exactly one of two keys is given.
     fn one_of(&self, code: &'static str, one: &str, several: &str, out: &mut Vec<Diagnostic>) {
         let entries = (self.entry(one), self.entry(several));
         let names = (literal(one), literal(several));
         match entries {
-            // One that is `null` has been told to be given a value.
+            // The schema has already asked for a value in place of `null`.
             (Some(first), Some(second))
                 if !first.value.kind.is_null() && !second.value.kind.is_null() =>
             {
@@ -134,7 +133,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Whether an unknown key is probably one of two, which has been said then.
+    /// Returns `true` if an unknown key is probably one of the two; it has then been
+    /// reported.
     fn misspells(&self, one: &str, several: &str) -> bool {
         let words = [one, several];
         let known = crate::schema::keys();
@@ -146,17 +146,17 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Whether a value is a template whose value is not known yet.
+/// Returns `true` for a template whose value is not known yet.
 fn is_hole(node: &Node) -> bool {
     node.text().is_some_and(is_template)
 }
 
-/// The text of a value that is known.
+/// The text of a value, if known.
 fn known(node: &Node) -> Option<&str> {
     node.text().filter(|text| !is_template(text))
 }
 
-/// Whether a value is `false`.
+/// Returns `true` if a value is `false`.
 fn is_false(node: &Node) -> bool {
     matches!(node.kind, Kind::Bool(false))
 }

@@ -1,4 +1,4 @@
-//! Which reporters write the results.
+//! Checks of the reporters.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ use crate::wording::{list, literal, nearest, similar};
 use crate::{PluginKind, Report, codes};
 
 impl Document<'_> {
-    /// The `report` stage names reporters: one with options from `reporters`, or
-    /// else the plugin of that name.
+    /// Checks that the `report` stage names reporters: each an entry of `reporters`, or
+    /// else an installed plugin.
     pub(super) fn reporters(&self, out: &mut Vec<Diagnostic>) {
         let stages = self.stage_entries();
         let report = stages.iter().find(|stage| stage.key == "report");
@@ -59,7 +59,7 @@ impl Document<'_> {
         }
     }
 
-    /// A reporter without options is the plugin of that name.
+    /// Checks a reporter without options, which is the plugin of that name.
     fn plugin_alone(&self, name: &str, span: &Span, defined: &[Entry]) -> Vec<Diagnostic> {
         let kind = PluginKind::Reporter;
         match self.plugins.config_schema(kind, name) {

@@ -15,15 +15,15 @@ const LEGAL: &str = "the order is `setup`, then `load`, any number of `warmup` a
                      and once more from `load` for a fresh start, then `report`";
 const KINDS: [&str; 6] = ["setup", "load", "warmup", "measure", "unload", "report"];
 
-/// Whether there is an engine at a point of the sequence.
+/// State of the engine at a point of the sequence.
 enum Engine {
-    /// No stage has asked for one: the first that needs one loads it.
+    /// No stage has needed one yet: the first that does loads it.
     None,
-    /// Since this stage.
+    /// Loaded by this stage.
     Loaded(Span),
-    /// Since this `warmup` or `measure`, which no `load` came before.
+    /// Loaded implicitly by this `warmup` or `measure`, without a `load` before it.
     Needed(Span),
-    /// Since this `unload`.
+    /// Unloaded by this stage.
     Unloaded(Span),
 }
 
@@ -38,7 +38,7 @@ impl<'a> Document<'a> {
         let Some(section) = self.entry("stages") else {
             return;
         };
-        // The schema says so of what is no list or an empty one.
+        // The schema reports a value that is not a list, or empty.
         if section.value.items().is_empty() {
             return;
         }
@@ -76,8 +76,8 @@ impl<'a> Document<'a> {
     }
 }
 
-/// A closed loop with a duration says how many requests there are at most, and so does a
-/// measurement of a whole dataset.
+/// Checks that a closed loop with a duration, or a measurement of a whole dataset, limits
+/// the number of requests.
 fn how_many(stages: &[&Entry], dataset: Option<&Entry>, out: &mut Vec<Diagnostic>) {
     const OPEN: [&str; 3] = ["constant", "poisson", "gamma"];
     for stage in stages.iter().filter(|stage| stage.key == "measure") {
@@ -116,7 +116,7 @@ fn how_many(stages: &[&Entry], dataset: Option<&Entry>, out: &mut Vec<Diagnostic
     }
 }
 
-/// Times are recorded in a dataset.
+/// Checks that `replay` has a dataset with recorded times.
 fn recorded(stages: &[&Entry], workload: Option<&Entry>, out: &mut Vec<Diagnostic>) {
     let Some(workload) = workload.filter(|it| !is_hole(&it.value)) else {
         return;
@@ -262,8 +262,8 @@ fn in_order(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Every stage has an id of its own.
-/// The ids of the `measure` stages, given or not.
+/// Checks that every stage has a unique id. Returns the ids of the `measure` stages,
+/// given or not.
 pub(super) fn measures(stages: &[&Entry]) -> Vec<String> {
     let measures = stages.iter().filter(|stage| stage.key == "measure");
     let id = |(same, stage): (usize, &&Entry)| {
@@ -287,7 +287,7 @@ fn ids(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
         let Some(first) = seen.insert(id.clone(), place.clone()) else {
             continue;
         };
-        // That `setup` and `report` are given once is said elsewhere.
+        // Repeated `setup` and `report` stages are reported elsewhere.
         if given.is_none() && ["setup", "report"].contains(&stage.key.as_str()) {
             continue;
         }
@@ -303,7 +303,7 @@ fn ids(stages: &[&Entry], out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// All measurements are switched off, so there would be no results.
+/// Reports that all measurements are switched off, so there would be no results.
 fn nothing_runs(stages: &[&Entry]) -> Option<Diagnostic> {
     let off: Option<Vec<&Entry>> = stages
         .iter()
@@ -317,8 +317,8 @@ fn nothing_runs(stages: &[&Entry]) -> Option<Diagnostic> {
     })
 }
 
-/// Stages whose condition the matrix makes false, in every matrix point. `points` has their
-/// stages, in the order of the file.
+/// Stages whose condition is false in every matrix point. `points` has their stages, in
+/// the order of the file.
 pub(crate) fn unreachable_in_points(root: &Node, points: &[&[Stage]]) -> Vec<Diagnostic> {
     let never = Condition::Is(false);
     let is_off = |index: usize| {
@@ -357,8 +357,8 @@ pub(crate) fn unreachable_in_points(root: &Node, points: &[&[Stage]]) -> Vec<Dia
     off.iter().map(problem).collect()
 }
 
-/// Stages that never do anything. Nothing is said about one whose place is
-/// wrong, nor about measurements if `nothing` of them runs: that has been said.
+/// Stages that never do anything. Skips misplaced stages, and measurements if `nothing`
+/// of them runs: these are reported elsewhere.
 fn unreachable(
     stages: &[&Entry],
     disordered: &[Diagnostic],

@@ -1,4 +1,4 @@
-//! Thresholds that bound something that is there.
+//! Checks that thresholds bound existing things.
 
 use prony_diagnostic::Diagnostic;
 use prony_result::{Metric, Source, Unit};
@@ -116,7 +116,7 @@ fn bounds(threshold: &Node, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The metric of a threshold, if there is one of its name.
+/// The metric of a threshold, if its name is known.
 fn metric_of(threshold: &Node) -> Option<&'static Metric> {
     Metric::named(known(&threshold.entry("metric")?.value)?)
 }
@@ -141,7 +141,7 @@ fn statistic(threshold: &Node, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Goodput has objectives, and nothing else has.
+/// Checks that goodput, and nothing else, has objectives.
 fn objectives(threshold: &Node, out: &mut Vec<Diagnostic>) {
     const OBJECTIVES: [&str; 3] = ["ttft_ms", "tpot_ms", "latency_ms"];
     let (Some(entry), Some(metric)) = (threshold.entry("metric"), metric_of(threshold)) else {
@@ -173,8 +173,8 @@ fn objectives(threshold: &Node, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// A name that a threshold is limited to is one of those that there are; `what` is what it
-/// names.
+/// Checks that a name to which a threshold is limited exists; `what` is the kind of thing
+/// named.
 fn named(what: &str, name: &str, span: &Span, names: &[&str]) -> Option<Diagnostic> {
     if names.is_empty() || names.contains(&name) {
         return None;
@@ -199,13 +199,14 @@ fn named(what: &str, name: &str, span: &Span, names: &[&str]) -> Option<Diagnost
     })
 }
 
-/// The values of axes that a threshold is limited to are those of a point of the matrix.
+/// Checks that the axis values to which a threshold is limited are those of a matrix
+/// point.
 fn point(threshold: &Node, points: &[Combination], out: &mut Vec<Diagnostic>) {
     let Some(matrix) = threshold.entry("matrix") else {
         return;
     };
     let values = matrix.value.entries();
-    // Without any, something is wrong with the matrix, which has been said.
+    // Without any, the matrix is wrong, which is reported elsewhere.
     let Some(first) = points.first() else {
         return;
     };

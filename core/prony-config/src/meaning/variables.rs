@@ -1,4 +1,4 @@
-//! Variables and warnings that are declared for nothing.
+//! Finds unused variables and unused `allow` entries.
 
 use prony_diagnostic::Diagnostic;
 
@@ -9,7 +9,7 @@ use crate::{CODES, codes};
 
 impl Document<'_> {
     pub(super) fn variables(&self, filled: &Filled, out: &mut Vec<Diagnostic>) {
-        // What is not a name has been told so.
+        // Invalid names are reported by the schema.
         let is_name = |name: &str| {
             let mut chars = name.chars();
             chars
@@ -63,7 +63,7 @@ impl Document<'_> {
         }
     }
 
-    /// `allow` names warnings that there are.
+    /// Checks that `allow` names existing warnings.
     pub(super) fn allowed(&self, out: &mut Vec<Diagnostic>) {
         let section = self.entry("allow").map(|allow| allow.value.items());
         for code in section
@@ -108,7 +108,7 @@ impl Document<'_> {
     }
 }
 
-/// Whether a text has the form of a code; the schema says so if it has not.
+/// Returns `true` if a text has the form of a code; otherwise the schema reports it.
 fn is_code(text: &str) -> bool {
     text.len() == 5
         && text.starts_with(['F', 'P'])

@@ -1,4 +1,4 @@
-//! What is sent.
+//! Checks of the workload.
 
 use prony_diagnostic::Diagnostic;
 
@@ -21,12 +21,12 @@ impl Document<'_> {
     }
 }
 
-/// Prompts come from one place.
+/// Checks that prompts come from one source.
 fn source(section: &Entry, out: &mut Vec<Diagnostic>) {
     let entries = Workload::SOURCES.map(|key| section.value.entry(key));
     let mut given = entries.into_iter().flatten();
     let Some(first) = given.next() else {
-        // A misspelt one has been told.
+        // A misspelt one has been reported.
         let misspelt = |entry: &Entry| similar(&entry.key, Workload::SOURCES).is_some();
         if !section.value.entries().iter().take(100).any(misspelt) {
             out.push(
@@ -58,7 +58,7 @@ fn source(section: &Entry, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Bounds in order, and prefixes that fit.
+/// Checks that bounds are in order and prefixes fit.
 fn lengths(workload: &Node, out: &mut Vec<Diagnostic>) {
     let Some(synthetic) = workload.entry("synthetic") else {
         return;
@@ -115,7 +115,7 @@ fn lengths(workload: &Node, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// What would not be sent with plain prompts.
+/// Finds options that have no effect with plain prompts.
 fn with_completions(workload: &Node, out: &mut Vec<Diagnostic>) {
     let Some(api) = workload.entry("api") else {
         return;
@@ -143,7 +143,7 @@ fn with_completions(workload: &Node, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// A number of tokens that is known.
+/// A number of tokens, if known.
 fn number(node: &Node) -> Option<u64> {
     match &node.kind {
         Kind::Number(number) => number.as_u64(),

@@ -1,4 +1,4 @@
-//! Validation errors to diagnostics with places.
+//! Turns validation errors into diagnostics with places.
 
 use jsonschema::error::ValidationErrorKind as Kind;
 use jsonschema::{Draft, ValidationError, Validator};
@@ -9,17 +9,17 @@ use super::problem;
 use crate::tree::{self as node, Entry, Found, Node};
 use crate::{template, wording};
 
-/// The most errors taken from one validation: more would not be read.
+/// Maximum number of errors taken from one validation: nobody would read more.
 const MAX_ERRORS: usize = 100;
 
-/// A schema, ready to check documents against.
+/// A schema, prepared for checking documents.
 pub(crate) struct Checker<'s> {
     schema: &'s Value,
     validator: Validator,
 }
 
 impl<'s> Checker<'s> {
-    /// Fails with the reason when the schema is not a valid one.
+    /// Fails with the reason if the schema itself is invalid.
     pub(crate) fn new(schema: &'s Value) -> Result<Self, String> {
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
@@ -28,8 +28,8 @@ impl<'s> Checker<'s> {
         Ok(Self { schema, validator })
     }
 
-    /// Everything in a node that the schema does not allow. Nothing is said about
-    /// scalars with a template in them: they have no value yet.
+    /// Finds everything in a node that the schema does not allow. Skips scalars with
+    /// templates: they have no value yet.
     pub(crate) fn check(&self, found: &Found<'_>) -> Vec<Diagnostic> {
         let check = Check {
             schema: self.schema,
@@ -64,7 +64,7 @@ impl<'a> Check<'a> {
             | Kind::UnevaluatedProperties { unexpected } => {
                 let known = properties(schema);
                 let entries = unexpected.iter().filter_map(|key| found.node.entry(key));
-                // That a key cannot be a template has been said.
+                // A template as a key has been reported.
                 let entries = entries.filter(|entry| !template::is_template(&entry.key));
                 let is_only = unexpected.len() == 1;
                 out.extend(
@@ -75,7 +75,8 @@ impl<'a> Check<'a> {
             }
             Kind::Required { property } => {
                 let property = property.as_str().unwrap_or_default();
-                // A misspelt key is reported as unknown; that it is missing follows from that.
+                // A misspelt key is reported as unknown; that it is missing follows from
+                // that.
                 if !is_misspelt(property, found.node.entries(), &properties(schema)) {
                     let place = format!("{owner}/properties/{property}");
                     let schema = follow(self.schema, &place);
@@ -87,13 +88,13 @@ impl<'a> Check<'a> {
                 let branches = branches.map(Vec::as_slice).unwrap_or_default();
                 self.alternatives(&found, schema, rule, branches, context, out);
             }
-            // A value that must be one and the same is told that, whatever it is.
+            // A value with only one allowed value is reported as such, whatever its type.
             Kind::Type { .. } if schema.get("const").is_some() => {}
             Kind::Type { .. } => {
                 let item = follow(self.schema, &format!("{owner}/items"));
                 out.push(problem::wrong_type(&found, schema, item));
             }
-            // A value of the wrong type is reported as that alone.
+            // A value of the wrong type is reported only as that.
             Kind::Enum { .. } if !has_type(&found.node.kind, schema) => {}
             Kind::Enum { options } => {
                 let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -136,8 +137,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A value that fits none of several alternatives: says what is wrong with
-    /// the one that was meant, if the value shows which one that is.
+    /// Reports a value that fits none of several alternatives. If the value shows which
+    /// one was meant, reports the problems with that one.
     fn alternatives(
         &self,
         found: &Found<'_>,
@@ -204,14 +205,14 @@ fn is_hole(node: &Node) -> bool {
     node.text().is_some_and(template::is_template)
 }
 
-/// What a function finds in every branch, or nothing.
+/// Applies a function to every branch; `None` if any branch gives `None`.
 fn all<'b, T>(branches: &'b [Value], of: impl Fn(&'b Value) -> Option<T>) -> Option<Vec<T>> {
     (!branches.is_empty())
         .then(|| branches.iter().map(of).collect())
         .flatten()
 }
 
-/// The key that tells an externally tagged alternative from the others.
+/// The key that identifies an externally tagged alternative.
 fn tag(branch: &Value) -> Option<&str> {
     let [tag] = branch.get("required")?.as_array()?.as_slice() else {
         return None;
@@ -221,7 +222,8 @@ fn tag(branch: &Value) -> Option<&str> {
     (closed && only).then(|| tag.as_str()).flatten()
 }
 
-/// Whether a value is of the type that a schema asks for, if it asks for one.
+/// Returns `true` if a value has the type required by a schema, or the schema requires
+/// none.
 pub(super) fn has_type(kind: &node::Kind, schema: &Value) -> bool {
     let json = match kind {
         node::Kind::Null => "null",
@@ -247,7 +249,7 @@ fn properties(schema: &Value) -> Vec<&str> {
         .unwrap_or_default()
 }
 
-/// Whether one of the unknown keys is probably this one.
+/// Returns `true` if one of the unknown keys is probably this one.
 fn is_misspelt(property: &str, entries: &[Entry], known: &[&str]) -> bool {
     entries.iter().take(MAX_ERRORS).any(|entry| {
         !known.contains(&entry.key.as_str())
@@ -255,7 +257,7 @@ fn is_misspelt(property: &str, entries: &[Entry], known: &[&str]) -> bool {
     })
 }
 
-/// The part of a schema at a path, through references.
+/// Finds the part of a schema at a path, through references.
 fn follow<'s>(schema: &'s Value, path: &str) -> Option<&'s Value> {
     let mut at = schema;
     for segment in path.split('/').skip(1) {

@@ -1,4 +1,4 @@
-//! The JSON Schema of the file, from its types: strict for prony itself, and as
+//! Generates the JSON Schema of the file from its types: strict for prony itself, and
 //! published, for editors and other validators.
 
 use std::sync::LazyLock;
@@ -12,12 +12,12 @@ use super::Checker;
 use crate::file::File;
 use crate::{PluginKind, Plugins};
 
-/// Marks what is read before any template: an expression is not allowed there.
+/// Marks values read before any template: an expression is not allowed there.
 const LITERAL: &str = "x-literal";
 /// A text with a template in it, as a regular expression.
 const TEMPLATE: &str = "\\$\\{\\{";
 
-/// What a pipeline means once its templates have values.
+/// The schema of a pipeline whose templates have values.
 pub(crate) fn strict_schema() -> Value {
     let generator = SchemaSettings::draft2020_12()
         .with_transform(no_null)
@@ -37,17 +37,16 @@ pub(crate) fn keys() -> Vec<&'static str> {
         .unwrap_or_default()
 }
 
-/// The JSON Schema (2020-12) of a pipeline file as it is written: an expression
-/// may stand for any value, and a file that extends another may leave out what
-/// that one has, or remove it.
+/// The JSON Schema (2020-12) of a pipeline file as written: an expression may stand for
+/// any value, and a file that extends another may omit or remove what that one has.
 pub fn schema() -> Value {
     let mut schema = strict_schema();
     publish(&mut schema);
     schema
 }
 
-/// [`schema`] with the options of the installed plugins in it, so that an editor
-/// completes and checks them too.
+/// [`schema`] with the options of the installed plugins, so that editors complete and
+/// check them too.
 pub fn schema_with_plugins(plugins: &dyn Plugins) -> Value {
     let mut schema = strict_schema();
     for (kind, section) in [
@@ -70,7 +69,7 @@ pub fn schema_with_plugins(plugins: &dyn Plugins) -> Value {
         let mut cases = Vec::new();
         for name in &names {
             let config = plugins.config_schema(kind, name);
-            // One that is not valid would make all of it invalid.
+            // An invalid plugin schema would invalidate the whole.
             let Some(mut config) = config.filter(is_sound) else {
                 continue;
             };
@@ -104,7 +103,7 @@ pub fn schema_with_plugins(plugins: &dyn Plugins) -> Value {
     schema
 }
 
-/// References of a schema that is put into another one, below a place.
+/// Rebases the references of a schema that is embedded in another, at `place`.
 fn rebase(schema: &mut Value, place: &str) {
     match schema {
         Value::Object(object) => {
@@ -122,7 +121,7 @@ fn rebase(schema: &mut Value, place: &str) {
     }
 }
 
-/// Whether a plugin's schema is a valid one, with expressions in it too.
+/// Returns `true` if a plugin's schema is valid, also with expressions in it.
 fn is_sound(config: &Value) -> bool {
     let mut published = config.clone();
     allow_expressions(&mut published);
@@ -153,7 +152,7 @@ fn publish(schema: &mut Value) {
     for (name, definition) in overlay.definitions {
         definitions[name] = definition;
     }
-    // The keys with their descriptions; what they hold depends on `extends`.
+    // The keys with their descriptions; their contents depend on `extends`.
     let described = properties.as_object().into_iter().flatten();
     let described: Map<String, Value> = described
         .map(|(key, property)| {
@@ -203,8 +202,8 @@ fn expression() -> Value {
     })
 }
 
-/// What a file may say that extends another: no key is required, and `null`
-/// removes one. Lists are replaced as a whole, so what is in them is as usual.
+/// Schema of a file that extends another: no key is required, and `null` removes one.
+/// Lists are replaced as a whole, so their items are checked as usual.
 struct Overlay<'s> {
     schema: &'s Value,
     definitions: Map<String, Value>,
@@ -217,7 +216,7 @@ impl Overlay<'_> {
         Value::Object(relaxed.collect())
     }
 
-    /// The value of a key: as usual, in part, or `null`.
+    /// The value of a key: complete, partial, or `null`.
     fn value(&mut self, schema: &Value) -> Value {
         let Some(object) = schema.as_object() else {
             return schema.clone();
@@ -261,7 +260,7 @@ impl Overlay<'_> {
 
     fn mapping(&mut self, schema: &Value) -> Value {
         let mut relaxed = schema.as_object().cloned().unwrap_or_default();
-        // The options of a plugin that is named elsewhere are not known.
+        // The options of a plugin named elsewhere are unknown.
         for key in ["required", "minProperties", "allOf"] {
             relaxed.remove(key);
         }
@@ -276,9 +275,9 @@ impl Overlay<'_> {
     }
 }
 
-/// Lets an expression stand for a value that is not any text already, and for
-/// every value in it. Where the type tells values apart, the text is one more
-/// type, so that validators go on to say what is wrong with the others.
+/// Allows an expression in place of a value, unless it is any text already, and of every
+/// value in it. Where the type distinguishes alternatives, the text is one more type, so
+/// that validators still report the problems of the others.
 fn allow_expressions(schema: &mut Value) {
     if let Some(object) = schema.as_object_mut()
         && object.contains_key(LITERAL)
@@ -330,7 +329,7 @@ fn allow_expressions(schema: &mut Value) {
     }
 }
 
-/// Lets expressions stand for what is in a value, not for the value itself.
+/// Allows expressions for what is inside a value, not for the value itself.
 fn walk(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
@@ -345,7 +344,7 @@ fn walk(schema: &mut Value) {
                 allow_expressions(value);
             }
             ("prefixItems", Value::Array(all)) => all.iter_mut().for_each(allow_expressions),
-            // These are about the same value.
+            // These describe the same value.
             ("anyOf" | "oneOf" | "allOf", Value::Array(all)) => all.iter_mut().for_each(walk),
             ("then" | "else", value) => walk(value),
             _ => {}
@@ -353,7 +352,7 @@ fn walk(schema: &mut Value) {
     }
 }
 
-/// Removes the marks of what is read before any template.
+/// Removes the marks of values read before any template.
 fn strip(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -365,7 +364,7 @@ fn strip(schema: &mut Value) {
     }
 }
 
-/// An option that is not given is left out, never `null`.
+/// Disallows `null` for optional values: they are omitted instead.
 fn no_null(schema: &mut Schema) {
     transform_subschemas(&mut no_null, schema);
     let Some(object) = schema.as_object_mut() else {
@@ -388,7 +387,7 @@ fn no_null(schema: &mut Schema) {
     }
 }
 
-/// A number fits the type it is read into.
+/// Bounds a number to the type that it is read into.
 fn bounded(schema: &mut Schema) {
     transform_subschemas(&mut bounded, schema);
     if schema.get("format") == Some(&json!("uint32")) && schema.get("maximum").is_none() {

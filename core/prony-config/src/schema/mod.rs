@@ -1,4 +1,4 @@
-//! The JSON Schema of the file, and what a document says that it does not allow.
+//! The JSON Schema of the file, and the checks against it.
 
 mod check;
 mod generate;

@@ -1,4 +1,4 @@
-//! The options of plugins, checked against the plugins' own schemas.
+//! Checks of plugin options against the plugins' own schemas.
 
 use prony_diagnostic::Diagnostic;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::tree::{Entry, Found, Kind, Node, Span};
 use crate::wording::{list, literal, nearest, similar, with_article};
 use crate::{PluginKind, Plugins, codes};
 
-/// Checks every place of a document that names a plugin and gives it options.
+/// Checks every place of a document that names a plugin and its options.
 pub(crate) fn check_plugins(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
     let uses = |key: &str| {
         let entries = root.entry(key).map(|entry| entry.value.entries());
@@ -51,7 +51,8 @@ fn check_use(node: &Node, kind: PluginKind, plugins: &dyn Plugins) -> Vec<Diagno
         Some(_) => Vec::new(),
         None => check_bare_plugin(&schema, name, span),
     };
-    // An option beside `config` is told to go there; that it is missing follows from that.
+    // An option beside `config` is reported with that advice; that it is missing follows
+    // from it.
     let is_beside = |problem: &Diagnostic| {
         let missing = |entry: &Entry| problem.message == missing_message(&entry.key);
         problem.code == codes::MISSING_KEY && node.entries().iter().any(missing)
@@ -60,7 +61,7 @@ fn check_use(node: &Node, kind: PluginKind, plugins: &dyn Plugins) -> Vec<Diagno
     problems
 }
 
-/// Checks a plugin that is given no options, named at a place.
+/// Checks a plugin named at `span` without options.
 pub(crate) fn check_bare_plugin(schema: &Value, name: &str, span: &Span) -> Vec<Diagnostic> {
     let none = Entry {
         key: "config".into(),
@@ -91,7 +92,7 @@ fn check_config(schema: &Value, name: &str, span: &Span, config: &Found<'_>) -> 
     }
 }
 
-/// Says that a plugin is not installed, and which ones are.
+/// Reports that a plugin is not installed, and lists those that are.
 fn unknown_plugin(kind: PluginKind, name: &str, span: &Span, plugins: &dyn Plugins) -> Diagnostic {
     let kind_name = kind.name();
     let names = plugins.names(kind);

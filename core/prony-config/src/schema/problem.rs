@@ -11,7 +11,8 @@ use crate::wording::{found as what, list, literal, nearest, quoted, similar, wit
 use crate::yaml::scalar;
 use crate::{codes, duration};
 
-/// What the names under a section, and those of stages and variables, look like.
+/// Patterns of the names under a section, and of stages and variables, with a
+/// description.
 const FORMS: [(&str, &str); 5] = [
     (
         "^[a-z][a-z0-9_]*$",
@@ -29,7 +30,7 @@ const FORMS: [(&str, &str); 5] = [
     ("^[FP][0-9]{4}$", "`F` or `P` and four digits"),
 ];
 
-/// What a template can name: a text with one of them in it is an expression.
+/// Roots of template names: a text that contains one of them is an expression.
 const ROOTS: [&str; 8] = [
     "vars.",
     "env.",
@@ -41,7 +42,7 @@ const ROOTS: [&str; 8] = [
     "pipeline.",
 ];
 
-/// A key that tells an alternative from the others, and what it holds.
+/// A key that identifies an alternative, and its content.
 pub(super) struct Form<'s> {
     pub(super) tag: &'s str,
     pub(super) value: &'s Value,
@@ -58,7 +59,7 @@ impl Form<'_> {
     }
 }
 
-/// Says that a key is not known. `is_only` says that no other one beside it is unknown.
+/// Reports an unknown key. `is_only` states that it has no unknown siblings.
 pub(super) fn unknown_key(
     entry: &Entry,
     found: &Found<'_>,
@@ -100,7 +101,7 @@ pub(super) fn unknown_key(
     misspelt(problem, entry, known, "key")
 }
 
-/// The message for a key that must be given and is not.
+/// The message for a missing required key.
 pub(crate) fn missing_message(property: &str) -> String {
     format!("missing key {}", literal(property))
 }
@@ -117,7 +118,7 @@ pub(super) fn missing_key(property: &str, found: &Found<'_>, schema: Option<&Val
         .help(format!("add `{property}: {value}`"))
 }
 
-/// Says that a value is of the wrong type. `item` is the schema of a list's items.
+/// Reports a value of the wrong type. `item` is the schema of a list's items.
 pub(super) fn wrong_type(found: &Found<'_>, schema: &Value, item: Option<&Value>) -> Diagnostic {
     let types = types(schema);
     let expected = match title(schema) {
@@ -136,7 +137,7 @@ pub(super) fn wrong_type(found: &Found<'_>, schema: &Value, item: Option<&Value>
     }
 }
 
-/// What was probably meant by a value of the wrong type: why, and the text of it.
+/// Guesses what was meant by a value of the wrong type: the reason, and the text to use.
 fn conversion(
     found: &Found<'_>,
     schema: &Value,
@@ -237,7 +238,7 @@ fn conversion_in_words(found: &Found<'_>, types: &[&str], expected: &str) -> Str
     text.to_owned()
 }
 
-/// What a text means as `true` or `false` in other versions of YAML, or in quotes.
+/// Reads a text as `true` or `false` as in other versions of YAML, or in quotes.
 fn truth(text: &str) -> Option<bool> {
     match text.to_lowercase().as_str() {
         "yes" | "on" | "y" | "true" => Some(true),
@@ -246,7 +247,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// The number that a text is in quotes, or once what separates its digits is gone.
+/// Reads a number in quotes, or with separators between its digits.
 fn number(text: &str, fraction: bool) -> Option<String> {
     let groups: Vec<&str> = text.trim().split(['_', ',', ' ']).collect();
     let in_thousands = groups[1..].iter().all(|group| group.len() == 3);
@@ -260,9 +261,9 @@ fn number(text: &str, fraction: bool) -> Option<String> {
     }
 }
 
-/// The number that a text such as `10k` or `1.5M` stands for, if it is a whole one.
+/// Reads a text such as `10k` or `1.5M`, if it is a whole number.
 fn in_full(text: &str) -> Option<u64> {
-    /// Where every whole number still has a float of its own.
+    /// Every whole number up to here has an exact float.
     const MAX_EXACT: f64 = 1e15;
     let text = text.trim();
     let (digits, factor) = match text.char_indices().next_back()? {
@@ -329,7 +330,7 @@ pub(super) fn unknown_value(found: &Found<'_>, schema: &Value, options: &[&Value
     }
 }
 
-/// Adds all metrics that can be bounded: there are too many for a line.
+/// Adds the list of metrics that can be bounded: too long for a line.
 fn metrics(problem: Diagnostic) -> Diagnostic {
     Group::ALL.into_iter().fold(problem, |problem, group| {
         let bounded = group.metrics().filter(|it| it.is_bounded);
@@ -371,7 +372,7 @@ pub(super) fn no_tag(found: &Found<'_>, schema: &Value, forms: &[Form<'_>]) -> D
     .at(value_span(found), format!("found {}", what(found.node)))
     .note(format!("known: {}", list(&known)));
     let message = "write it as a mapping with one key";
-    // A name alone in a list needs no braces.
+    // A bare name in a list needs no braces.
     let edit = |form: String| match found.item_of {
         Some(_) => form,
         None => format!("{{ {form} }}"),
@@ -473,7 +474,7 @@ pub(super) fn pattern(found: &Found<'_>, schema: &Value, pattern: &str) -> Diagn
         .at(value_span(found), "not of the form that is needed");
     let span = found.node.span.clone();
     if let Some((_, form)) = FORMS.iter().find(|(known, _)| *known == pattern) {
-        // The name of something elsewhere, which a list holds, is not for us to choose.
+        // A list holds names of things defined elsewhere: not ours to choose.
         let meant = identifier(text, pattern).filter(|_| found.item_of.is_none());
         return match meant {
             Some(meant) => problem.suggest(format!("use {form}"), span, meant),
@@ -493,7 +494,7 @@ pub(super) fn pattern(found: &Found<'_>, schema: &Value, pattern: &str) -> Diagn
     }
 }
 
-/// A key that is not of the form that the keys of its mapping have.
+/// Reports a key that does not match the pattern of its mapping.
 pub(super) fn key_pattern(entry: &Entry, found: &Found<'_>, pattern: &str) -> Diagnostic {
     let message = format!(
         "{} is not allowed as a key of {}",
@@ -514,7 +515,7 @@ pub(super) fn key_pattern(entry: &Entry, found: &Found<'_>, pattern: &str) -> Di
     }
 }
 
-/// The nearest name that one of the patterns for names allows.
+/// The nearest name allowed by one of the patterns for names.
 fn identifier(text: &str, pattern: &str) -> Option<String> {
     let (upper, others, filler) = match FORMS.iter().position(|(known, _)| *known == pattern)? {
         0 => (false, "_", '_'),
@@ -560,7 +561,7 @@ pub(super) fn empty(found: &Found<'_>) -> Diagnostic {
     .help(help)
 }
 
-/// Too many or too few of what a value consists of.
+/// Reports a value with too many or too few elements.
 pub(super) fn size(found: &Found<'_>, relation: &str, limit: u64) -> Diagnostic {
     let (count, one, several) = match &found.node.kind {
         Kind::List(items) => (items.len(), "item", "items"),
@@ -586,7 +587,7 @@ pub(super) fn size(found: &Found<'_>, relation: &str, limit: u64) -> Diagnostic 
         .help(format!("{verb} {}", counted(difference)))
 }
 
-/// Items of a list that are there already.
+/// Reports repeated items of a list.
 pub(super) fn repeated(found: &Found<'_>) -> Option<Diagnostic> {
     let items = found.node.items();
     let values: Vec<Value> = items.iter().map(Node::to_json).collect();
@@ -631,7 +632,7 @@ fn misspelt(problem: Diagnostic, entry: &Entry, known: &[&str], thing: &str) -> 
     }
 }
 
-/// What to call a value: by its key or that of the list it is in.
+/// Name of a value in messages: its key or that of its list.
 fn name(found: &Found<'_>) -> String {
     match (found.key, found.item_of) {
         (Some(entry), _) => literal(&entry.key),
@@ -656,7 +657,7 @@ fn types(schema: &Value) -> Vec<&str> {
     }
 }
 
-/// A value that shows what is to be written.
+/// An example value that fits a schema.
 fn placeholder(schema: &Value) -> String {
     if let Some(value) = schema.get("const") {
         return value.to_string();
@@ -672,7 +673,7 @@ fn placeholder(schema: &Value) -> String {
     }
 }
 
-/// The value, or its key when there is nothing to see of the value.
+/// The place of the value, or of its key if the value is empty.
 fn value_span(found: &Found<'_>) -> std::ops::Range<usize> {
     if found.node.span.is_empty() {
         found.name_span()
@@ -681,12 +682,12 @@ fn value_span(found: &Found<'_>) -> std::ops::Range<usize> {
     }
 }
 
-/// What a schema calls its values, for use in a sentence.
+/// The title of a schema, for use in a sentence.
 fn title(schema: &Value) -> Option<&str> {
     schema.get("title").and_then(Value::as_str)
 }
 
-/// A description without its full stop and capital.
+/// A description without its full stop and initial capital.
 fn sentence(text: &str) -> String {
     let text = text.trim_end_matches('.').replace('\n', " ");
     let mut chars = text.chars();

@@ -1,16 +1,16 @@
-//! The expression language: minijinja's, with next to nothing built in.
+//! The expression language: minijinja's, with few built-ins.
 
 use minijinja::{Environment, Error, ErrorKind, Expression, UndefinedBehavior, filters};
 use serde_json::Value;
 
-/// Steps that one expression may take.
+/// Maximum number of steps of one expression.
 const FUEL: u64 = 10_000;
 
-/// Brackets that may be open at once. The parser recurses with large frames,
-/// so its own limit would come after the end of a small stack.
+/// Maximum nesting of brackets. The parser recurses with large frames, so its own limit
+/// would exceed a small stack.
 const MAX_NESTING: usize = 16;
 
-/// The filters that expressions may use.
+/// The allowed filters.
 pub(super) const FILTERS: [&str; 6] = ["default", "int", "lower", "replace", "trim", "upper"];
 
 pub(super) fn environment<'a>() -> Environment<'a> {
@@ -27,7 +27,7 @@ pub(super) fn environment<'a>() -> Environment<'a> {
     environment
 }
 
-/// Whether an expression could repeat a list, which costs no fuel and takes all
+/// Returns `true` if an expression could repeat a list, which costs no fuel and takes all
 /// memory once it is written out. `*` is for numbers and short texts.
 pub(super) fn repeats(expression: &str, values: &Value, names: &[String]) -> bool {
     let code = without_texts(expression);
@@ -39,7 +39,7 @@ pub(super) fn repeats(expression: &str, values: &Value, names: &[String]) -> boo
     code.contains('*') && (code.contains(['[', '{']) || names.iter().any(is_list))
 }
 
-/// An expression of the same length with its texts blanked out.
+/// Blanks out the texts of an expression, keeping its length.
 pub(super) fn without_texts(expression: &str) -> String {
     let mut quote = None;
     let mut escaped = false;

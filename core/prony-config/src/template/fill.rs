@@ -1,5 +1,5 @@
-//! Templates to values, as far as a file alone gives them; and everything that
-//! can be said about the others before a run.
+//! Replaces templates by values, as far as a file alone determines them, and checks the
+//! others without a run.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -18,33 +18,33 @@ use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::literal;
 use crate::yaml::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 
-/// More are not looked for: they would not be shown.
+/// Maximum number of problems: more would not be shown.
 const MAX_PROBLEMS: usize = 100;
 
-/// The most values that all templates together may look at.
+/// Maximum number of values read by all templates together.
 const MAX_LOOKED_AT: usize = 100 * MAX_NODES;
 
 /// A document with the values that are known when it is loaded.
 pub(crate) struct Filled {
-    /// Templates of the matrix and of the run are still in it.
+    /// The document; templates of the matrix and of the run remain in it.
     pub(crate) root: Node,
-    /// Everything wrong with its templates.
+    /// Problems of its templates.
     pub(crate) problems: Vec<Diagnostic>,
-    /// `vars` and `env`, as far as the run needs them.
+    /// The parts of `vars` and `env` needed by the run.
     pub(crate) context: Value,
-    /// Names that are used somewhere, such as `vars.size`.
+    /// Names in use, such as `vars.size`.
     pub(crate) used: BTreeSet<String>,
-    /// Whether a value depends on the matrix alone.
+    /// `true` if a value depends on the matrix alone.
     pub(crate) has_points: bool,
-    /// What a file that says the same must say as a template.
+    /// Values that remain templates when the file is written out.
     kept: Vec<Kept>,
     names: Names,
     /// All variables, for the matrix points.
     values: Value,
 }
 
-/// A value that stays a template when the pipeline is written down: it is known
-/// later only, or comes from the environment, which is nobody else's business.
+/// A value that remains a template when the pipeline is written out: it is known only
+/// later, or it comes from the environment and is private.
 struct Kept {
     pointer: String,
     text: String,
@@ -64,7 +64,7 @@ fn var_of(name: &str) -> Option<String> {
     Some(root(name.strip_prefix("vars.")?).to_owned())
 }
 
-/// Fills in what `vars` and `env` give.
+/// Replaces the templates that depend on `vars` and `env` only.
 pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<String>) -> Filled {
     let names = Names::new(root);
     let set = names.env.iter().filter_map(|name| Some((name, env(name)?)));
@@ -78,7 +78,7 @@ pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<Stri
         json!({ "vars": {}, "env": set }),
     );
     walk.sample();
-    // Variables first, wherever they stand: all else may use them.
+    // Variables first, wherever they are in the file: everything else may use them.
     let vars = root.entry("vars").map(|vars| walk.vars(vars));
     let mut filled = walk.document(root);
     if let (Some(vars), Kind::Map(entries)) = (vars, &mut filled.kind)
@@ -109,7 +109,7 @@ pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<Stri
 }
 
 impl Filled {
-    /// The document of a point of the matrix, and what is wrong with its values.
+    /// The document of a matrix point, and the problems of its values.
     pub(crate) fn point(
         &self,
         texts: &Texts,
@@ -122,13 +122,13 @@ impl Filled {
         (root, walk.problems)
     }
 
-    /// What the environment variables of the pipeline are set to.
+    /// The values of the pipeline's environment variables.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = String> {
         let all = self.values["env"].as_object().into_iter().flatten();
         all.filter_map(|(_, value)| value.as_str().map(str::to_owned))
     }
 
-    /// Puts back what must stay a template, into the same document as JSON.
+    /// Puts templates back where they must remain, into the same document as JSON.
     pub(crate) fn restore(&self, document: &mut Value) {
         for kept in &self.kept {
             put(document, &kept.pointer, Value::String(kept.text.clone()));
@@ -153,14 +153,14 @@ impl Filled {
         self.kept.iter().any(|kept| kept.used.contains(&name))
     }
 
-    /// Drops variables that no template of the run uses, and those they alone use.
+    /// Drops variables that no template of the run needs, directly or through others.
     fn keep_what_is_needed(&mut self) {
         let mut needed: BTreeSet<String> = BTreeSet::new();
         let is_var = |kept: &Kept| kept.pointer.starts_with("/vars/");
         for kept in self.kept.iter().filter(|kept| !is_var(kept)) {
             needed.extend(kept.used.iter().cloned());
         }
-        // A variable uses earlier ones only. What it keeps stands in one row.
+        // A variable uses only earlier ones. Its kept values are adjacent.
         let mut vars: HashSet<String> = needed.iter().filter_map(|name| var_of(name)).collect();
         for kept in self.kept.iter().rev().filter(|kept| is_var(kept)) {
             if vars.contains(&kept.var()) {
@@ -183,8 +183,8 @@ impl Filled {
     }
 }
 
-/// Sets the value at a pointer. A key that is not there, since its value is the
-/// default, is added.
+/// Sets the value at a pointer. A missing key, omitted because its value is the default,
+/// is added.
 fn put(document: &mut Value, pointer: &str, value: Value) {
     let mut at = document;
     for segment in pointer.split('/').skip(1) {
@@ -209,24 +209,24 @@ struct Walk<'a> {
     environment: Environment<'a>,
     texts: &'a Texts,
     names: &'a Names,
-    /// What expressions see: `vars`, `env`, and `matrix` in a matrix point.
+    /// The context of expressions: `vars`, `env`, and `matrix` at a matrix point.
     values: Value,
-    /// What is known by now.
+    /// The names known so far.
     phase: Phase,
     path: Vec<Step<'a>>,
     problems: Vec<Diagnostic>,
     kept: Vec<Kept>,
     used: BTreeSet<String>,
-    /// Variables without a value, which has been said.
+    /// Variables without a value, which has been reported.
     broken: HashSet<String>,
-    /// Variables with something of the environment in them.
+    /// Variables derived from the environment.
     private: HashSet<String>,
     has_points: bool,
-    /// Values that templates have made, counted as the parser counts.
+    /// Values made by templates, counted as the parser counts.
     spent: usize,
-    /// Values that templates have looked at, counted in the same way.
+    /// Values read by templates, counted in the same way.
     looked_at: usize,
-    /// Whether a value could not be filled in, for a reason that is told.
+    /// `true` if a value could not be filled in, for a reported reason.
     stuck: bool,
 }
 
@@ -269,7 +269,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The variables in their order; each may use those before it.
+    /// Fills in the variables in order; each may use those before it.
     fn vars(&mut self, section: &'a Entry) -> Entry {
         let Kind::Map(vars) = &section.value.kind else {
             return section.clone();
@@ -338,7 +338,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The value of a scalar with templates in it; itself when it has none yet.
+    /// The value of a scalar with templates; the scalar itself if it has none yet.
     fn scalar(&mut self, node: &'a Node, text: &'a str) -> Node {
         self.fill_scalar(node, text).unwrap_or_else(|| {
             self.stuck = true;
@@ -346,7 +346,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Nothing when the scalar cannot be filled in and the reason has been told.
+    /// Fills in a scalar; `None` if that fails for a reported reason.
     fn fill_scalar(&mut self, node: &'a Node, text: &'a str) -> Option<Node> {
         if self.problems.len() >= MAX_PROBLEMS {
             return None;
@@ -397,7 +397,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Takes every name that a text with a mistake in it mentions for used.
+    /// Marks every name mentioned by an erroneous text as used.
     fn mention(&mut self, text: &str) {
         let groups = [
             ("vars", &self.names.vars),
@@ -411,7 +411,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A condition is one template: with text around it, it is always a text.
+    /// Checks a condition: it must be one template, since with text around it, it is
+    /// always a text.
     fn condition(&mut self, node: &Node, text: &str) {
         let is_condition = matches!(
             (self.path.first(), self.path.last()),
@@ -426,9 +427,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Everything wrong with the expressions of a scalar; the names they use.
-    /// The places of the expressions in order, unless escapes or an alias hide them;
-    /// nothing if one of them can have no value, for a reason told elsewhere.
+    /// Reports the problems of a scalar's expressions and collects the names they use.
+    /// Returns the places of the expressions in order, unless escapes or an alias hide
+    /// them; `None` if one of them can have no value, which is reported elsewhere.
     fn check(
         &mut self,
         node: &'a Node,
@@ -438,8 +439,8 @@ impl<'a> Walk<'a> {
     ) -> Option<Vec<Option<Span>>> {
         let written = self.texts.get(&node.span);
         let opened: Vec<usize> = starts(written).map(|at| node.span.start + at).collect();
-        // A template may hold `${{` in a string, and escapes may hide one in
-        // the file: the place is taken only if the expression stands there.
+        // A template may hold `${{` in a string, and escapes may hide one in the file:
+        // the place is valid only if the expression is there.
         let mut index = 0;
         let mut places = Vec::new();
         let mut unusable = false;
@@ -499,8 +500,8 @@ impl<'a> Walk<'a> {
             let problem = problem.note(limit.to_owned());
             Box::new(problem.help("use shorter texts and smaller lists, or several pipelines"))
         };
-        // Each use copies what it looks at, so that is bounded too. A template among
-        // the values, which only what has been told can be, counts as nothing.
+        // Each use copies the values that it reads, so that is bounded too. Templates
+        // among the values, which only reported ones can be, count as nothing.
         let mut looked_at = 0;
         let _ = weigh(values, 0, &mut looked_at);
         self.looked_at += looked_at;
@@ -563,7 +564,7 @@ impl<'a> Walk<'a> {
         Ok(Node::from_json(&value, &node.span))
     }
 
-    /// The first environment variable in a text that is listed and not set.
+    /// The first environment variable in a text that is listed but not set.
     fn unset(&self, text: &str) -> Option<String> {
         let unset = |name: &&String| self.values["env"].get(name.as_str()).is_none();
         let mut names = self.names.env.iter().filter(unset);
@@ -592,7 +593,7 @@ impl<'a> Walk<'a> {
         pointer
     }
 
-    /// Values of the right types for what only the run knows: dry runs see them.
+    /// Provides values of the right types for names known only to the run, for dry runs.
     fn sample(&mut self) {
         let sample = |names: &[String]| -> Map<String, Value> {
             names.iter().map(|name| (name.clone(), json!(1))).collect()
@@ -606,13 +607,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Why a value cannot stand in a document.
+/// Reason why a value does not fit into a document.
 enum Unfit {
     Template,
     Deep,
 }
 
-/// Adds what a value at a depth counts for.
+/// Adds the weight of a value at a depth.
 fn weigh(value: &Value, depth: usize, weight: &mut usize) -> Result<(), Unfit> {
     *weight += 1;
     if depth > MAX_DEPTH {
@@ -631,7 +632,7 @@ fn weigh(value: &Value, depth: usize, weight: &mut usize) -> Result<(), Unfit> {
     }
 }
 
-/// Whether a text is one template and nothing else.
+/// Returns `true` if a text is one template and nothing else.
 fn is_alone(text: &str) -> bool {
     let mut all = parts(text);
     matches!(
@@ -640,5 +641,5 @@ fn is_alone(text: &str) -> bool {
     )
 }
 
-/// The longest text that a template may give.
+/// Maximum length of a text made by a template, in bytes.
 pub(super) const MAX_TEXT: usize = MAX_BYTES;

@@ -1,9 +1,8 @@
-//! `${{ expression }}` in values: what may stand in one and what it gives.
+//! `${{ expression }}` in values: syntax and evaluation.
 //!
-//! `vars` and `env` have values when a file is loaded, `matrix` in each matrix point, and
-//! `model`, `engine`, `prony`, `pipeline` and the outputs of stages when the run
-//! has come to them. Filters are `default`, `int`, `lower`, `replace`, `trim` and
-//! `upper`.
+//! `vars` and `env` have values when a file is loaded, `matrix` at each matrix point, and
+//! `model`, `engine`, `prony`, `pipeline` and the outputs of stages when the run has
+//! reached them. Filters are `default`, `int`, `lower`, `replace`, `trim` and `upper`.
 
 mod expression;
 mod fill;

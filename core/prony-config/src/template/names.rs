@@ -1,4 +1,4 @@
-//! Which names an expression may use, by where it stands.
+//! Names that an expression may use, by its place.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::tree::{Kind, Node};
 
-/// Known wherever the run's names are.
+/// Names known throughout the run.
 const RUN: [&str; 2] = ["pipeline.dir", "prony.cache"];
 const MODEL: [&str; 3] = ["model.id", "model.path", "model.revision"];
 const ENDPOINT: [&str; 2] = ["engine.host", "engine.port"];
@@ -20,58 +20,59 @@ pub(super) enum Step<'a> {
 
 use Step::{Index, Key};
 
-/// The names that a document gives.
+/// The names defined by a document.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) vars: Vec<String>,
-    /// Where each variable stands among them.
+    /// Index of each variable among them.
     order: HashMap<String, usize>,
     pub(super) env: Vec<String>,
     pub(super) axes: Vec<String>,
     /// Variables and axes that no expression can name, such as `vars.a-b`.
     pub(super) unusable: Vec<String>,
-    /// The kinds of the stages in order; empty for what is no stage.
+    /// The kinds of the stages in order; empty for invalid ones.
     stages: Vec<String>,
-    /// When each output, such as `stages.setup.outputs.x`, is first given.
+    /// The moment at which each output, such as `stages.setup.outputs.x`, is first set.
     outputs: HashMap<String, Moment>,
 }
 
-/// A step of a run: the stage it is in, whether after it, and its own index.
+/// A step of a run: index of its stage, `true` if it comes after the stage, and its own
+/// index.
 type Moment = (usize, bool, usize);
 
-/// When a name has a value.
+/// Moment at which a name gets its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// When the file is loaded.
+    /// At loading of the file.
     Load,
     /// For each point of the matrix.
     Matrix,
-    /// When the run has come to it.
+    /// During the run, once it is reached.
     Run,
 }
 
-/// What may be used at a place.
+/// The names available at a place.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scope {
-    /// So many of the variables, in the order of the file.
+    /// Number of variables available, in the order of the file.
     vars: usize,
     matrix: bool,
     run: Option<Run>,
 }
 
-/// What may be used of a run.
+/// The names of a run available at a place.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    /// A model and an engine are there.
+    /// `true` if there is a model and an engine.
     visit: bool,
-    /// The engine has an address.
+    /// `true` if the engine has an address.
     endpoint: bool,
-    /// Outputs given before then are there.
+    /// Outputs set before this moment are available.
     until: Moment,
 }
 
 impl Run {
-    /// The names but those of outputs.
+    /// The available names, except outputs.
     fn names(self) -> impl Iterator<Item = &'static str> {
         let visit = MODEL
             .iter()
@@ -90,14 +91,14 @@ impl Names {
         };
         let section = |key: &str| root.entry(key).map(|entry| &entry.value);
         let env = section("env").map(Node::items).unwrap_or_default();
-        // Axes that do not stand under `axes` are told so, once.
+        // Axes outside `axes` are reported once.
         let matrix = section("matrix");
         let axes = matrix.and_then(|matrix| matrix.entry("axes"));
         let mut stages: Vec<String> = Vec::new();
         let mut outputs = HashMap::new();
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for item in section("stages").map(Node::items).unwrap_or_default() {
-            // An item that is no stage keeps its place.
+            // An invalid stage keeps its index.
             let (kind, stage) = match item.entries() {
                 [entry] => (entry.key.as_str(), Some(&entry.value)),
                 _ => ("", None),
@@ -136,7 +137,8 @@ impl Names {
         }
     }
 
-    /// The names for a value at a path; none where templates are not evaluated.
+    /// The names available to a value at a path; `None` where templates are not
+    /// evaluated.
     pub(super) fn scope(&self, path: &[Step<'_>]) -> Option<Scope> {
         let scope = |matrix, run| {
             Some(Scope {
@@ -204,7 +206,7 @@ impl Names {
         }
     }
 
-    /// A value for every output of every stage.
+    /// A sample value for every output of every stage.
     pub(super) fn sample_outputs(&self) -> Value {
         let mut stages = json!({});
         for name in self.outputs.keys() {
@@ -215,7 +217,7 @@ impl Names {
         stages
     }
 
-    /// What a name is known in, if it is known at this place.
+    /// The phase in which a name is known, if it is known at this place.
     pub(super) fn phase(&self, name: &str, scope: &Scope) -> Option<Phase> {
         if let Some(var) = name.strip_prefix("vars.") {
             let at = self.order.get(root(var));
@@ -241,7 +243,7 @@ impl Names {
         (run.names().any(|known| is_below(known, name)) || given()).then_some(Phase::Run)
     }
 
-    /// Whether a name has a value at another place.
+    /// Returns `true` if a name has a value at another place.
     pub(super) fn elsewhere(&self, name: &str) -> bool {
         let everywhere = Scope {
             vars: self.vars.len(),
@@ -276,7 +278,7 @@ impl Names {
             .outputs
             .iter()
             .filter(|(_, at)| until.is_some_and(|until| **at < until));
-        // In their order, since a map has none.
+        // In the order of the run, since a map has none.
         let mut given: Vec<_> = given.map(|(name, at)| (*at, name.clone())).collect();
         given.sort();
         let outputs = given.into_iter().map(|(_, name)| name);
@@ -288,8 +290,8 @@ impl Names {
     }
 }
 
-/// Of all values, those that an expression names: `vars.size` of `vars.size.x`.
-/// Its context must not grow with what else there is.
+/// Selects the values named by an expression: `vars.size` of `vars.size.x`. Its context
+/// must not grow with unrelated values.
 pub(super) fn only(values: &Value, names: &[String]) -> Value {
     let mut picked = Value::Object(Map::new());
     for name in names {
@@ -319,19 +321,19 @@ pub(super) fn root(path: &str) -> &str {
     path.split('.').next().unwrap_or_default()
 }
 
-/// Whether a path is a name or something in its value.
+/// Returns `true` if a path is a name or leads into its value.
 fn is_below(name: &str, path: &str) -> bool {
     path.strip_prefix(name)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// `stages.ID.outputs.NAME` of a path that goes on below it.
+/// `stages.ID.outputs.NAME`, from a path that goes on below it.
 fn output(path: &str) -> &str {
     let end = path.match_indices('.').nth(3).map(|(at, _)| at);
     &path[..end.unwrap_or(path.len())]
 }
 
-/// What a stage is called that has no `id`, after so many of its kind.
+/// Default id of a stage without an `id`, after `same` others of its kind.
 pub(crate) fn default_id(kind: &str, same: usize) -> String {
     match same {
         0 => kind.to_owned(),
@@ -339,7 +341,7 @@ pub(crate) fn default_id(kind: &str, same: usize) -> String {
     }
 }
 
-/// The outputs of a stage: whether after it, the index of the step, and the name.
+/// The outputs of a stage: `true` if set after it, index of the step, and name.
 fn outputs_of(stage: &Node) -> Vec<(bool, usize, String)> {
     let mut found = Vec::new();
     for (after, key) in [(false, "before"), (true, "after")] {

@@ -1,4 +1,4 @@
-//! One expression at its place in a file, and what can be wrong with it.
+//! An expression at its place in a file, and its checks.
 
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
@@ -12,7 +12,7 @@ use crate::codes;
 use crate::tree::Span;
 use crate::wording::{list, literal, nearest, similar};
 
-/// A template that is not closed, with so many bytes after it.
+/// Reports a template that is not closed, with `rest` bytes after it.
 pub(super) fn unclosed(opened: Option<&usize>, scalar: &Span, rest: usize) -> Diagnostic {
     let span = opened.map_or_else(|| scalar.clone(), |at| *at..at + 3);
     let problem = Diagnostic::error(codes::TEMPLATE_SYNTAX, "a template is not closed")
@@ -32,7 +32,7 @@ pub(super) fn misplaced(span: &Span) -> Diagnostic {
         .help("write the value itself")
 }
 
-/// An expression and where it stands.
+/// An expression and its place.
 pub(super) struct Place<'p> {
     pub(super) environment: &'p Environment<'p>,
     pub(super) names: &'p Names,
@@ -45,13 +45,13 @@ pub(super) struct Place<'p> {
 }
 
 impl Place<'_> {
-    /// Whether it uses a name that none can have, which is told so where it is given.
+    /// Returns `true` if it uses an unusable name, which is reported at its definition.
     pub(super) fn is_unusable(&self) -> bool {
         let mut names = self.names.unusable.iter();
         names.any(|name| self.expression.contains(name.as_str()))
     }
 
-    /// What is wrong with it; adds the names it uses.
+    /// Checks the expression; adds the names it uses to `used`.
     pub(super) fn check(&self, used: &mut Vec<String>) -> Vec<Diagnostic> {
         let compiled = match compile(self.environment, self.expression) {
             Ok(compiled) => compiled,
@@ -89,7 +89,7 @@ impl Place<'_> {
                     .help("write the list out"),
             )
         } else if problems.is_empty() {
-            // A dry run finds names that only come up when they are used.
+            // A dry run finds names that only appear in evaluation.
             let tried = compiled.eval(minijinja::Value::from(Serde(&values)));
             tried.err().and_then(|error| self.function(&error))
         } else {
@@ -213,7 +213,7 @@ impl Place<'_> {
     }
 }
 
-/// Where a name has a value.
+/// Describes where a name has a value.
 fn where_known(name: &str) -> &'static str {
     match name.split('.').next().unwrap_or_default() {
         "vars" => "a variable knows those above it: move its definition up",
@@ -230,7 +230,7 @@ fn where_known(name: &str) -> &'static str {
     }
 }
 
-/// Where a name stands in an expression, as a whole word and not in a text.
+/// Finds a name in an expression, as a whole word and not in a text.
 fn find_name(expression: &str, name: &str) -> Option<usize> {
     let code = without_texts(expression);
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';

@@ -1,4 +1,4 @@
-//! Templates to values, once the variables have some.
+//! Evaluates templates, given values for their names.
 
 use minijinja::ErrorKind;
 use minijinja::value::Serde;
@@ -8,9 +8,9 @@ use super::expression::{compile, environment, repeats};
 use super::fill::MAX_TEXT;
 use super::scan::{Part, Unclosed, parts};
 
-/// Fills in the templates of a value, in lists and mappings too. A string that
-/// is exactly one template becomes the expression's value with its type; any
-/// other stays a string. Keys are never templates.
+/// Replaces the templates of a value, including its lists and mappings. A string that is
+/// exactly one template becomes the expression's value with its type; any other stays a
+/// string. Keys are never templates. Fails with the reason.
 pub fn render_value(value: &Value, context: &Value) -> Result<Value, String> {
     match value {
         Value::String(text) => render_scalar(text, context),
@@ -23,7 +23,7 @@ pub fn render_value(value: &Value, context: &Value) -> Result<Value, String> {
     }
 }
 
-/// Fills in the templates of a text.
+/// Replaces the templates of a text. Fails with the reason.
 pub fn render_str(text: &str, context: &Value) -> Result<String, String> {
     let mut out = String::new();
     for part in split(text)? {
@@ -42,7 +42,7 @@ pub fn render_str(text: &str, context: &Value) -> Result<String, String> {
     Ok(out)
 }
 
-/// Fills in the templates of one value.
+/// Replaces the templates of one value.
 pub(super) fn render_scalar(text: &str, context: &Value) -> Result<Value, String> {
     match split(text)?.as_slice() {
         [Part::Expression(expression)] => value(expression, context),
@@ -55,7 +55,7 @@ fn split(text: &str) -> Result<Vec<Part<'_>>, String> {
     parts(text).map(|part| part.map_err(unclosed)).collect()
 }
 
-/// Why an expression fails that gives nothing.
+/// The error of an expression without a value.
 pub(super) const NO_VALUE: &str = "it has no value";
 
 fn failure(expression: &str, reason: &str) -> String {
@@ -66,7 +66,7 @@ fn value(expression: &str, context: &Value) -> Result<Value, String> {
     evaluate(expression, context).map_err(|reason| failure(expression, &reason))
 }
 
-/// The value of one expression, or why it has none.
+/// Evaluates one expression. Fails with the reason.
 pub(super) fn evaluate(expression: &str, context: &Value) -> Result<Value, String> {
     let fail = |error: minijinja::Error| match error.kind() {
         ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),

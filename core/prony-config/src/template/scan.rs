@@ -1,38 +1,38 @@
-//! Finding `${{ }}` in a text.
+//! Finds `${{ }}` in a text.
 
 use std::ops::Range;
 
 const OPEN: &str = "${{";
 const CLOSE: &str = "}}";
 
-/// The longest expression in bytes, with its `}}`. It bounds the work on hostile texts.
+/// Maximum length of an expression in bytes, with its `}}`. It bounds the work on hostile
+/// texts.
 pub(super) const MAX_EXPRESSION: usize = 500;
 
 /// A part of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part<'a> {
-    /// Taken as it is.
+    /// Literal text.
     Text(&'a str),
     /// The inside of a template.
     Expression(&'a str),
 }
 
-/// A template that is opened and not closed in time, by the offset of its `${{`.
+/// A template that is opened but not closed within the limit, by the offset of its `${{`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unclosed(pub(super) usize);
 
-/// Whether a text has a template in it.
+/// Returns `true` if a text contains a template.
 pub fn is_template(text: &str) -> bool {
     text.contains(OPEN)
 }
 
-/// Where templates start in a text.
+/// Offsets of the templates in a text.
 pub(super) fn starts(text: &str) -> impl Iterator<Item = usize> {
     text.match_indices(OPEN).map(|(at, _)| at)
 }
 
-/// The parts of a text in order; none of them is empty text. Nothing comes
-/// after a template that is not closed.
+/// The parts of a text in order, without empty texts. An unclosed template ends it.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = Result<Part<'_>, Unclosed>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -54,8 +54,8 @@ pub(super) fn parts(text: &str) -> impl Iterator<Item = Result<Part<'_>, Unclose
     })
 }
 
-/// The inside of the template that opens at an offset. A `}}` in a string or
-/// of an inner mapping does not close it, unless nothing else does.
+/// The inside of the template that opens at an offset. A `}}` in a string or of an inner
+/// mapping does not close it, unless nothing else does.
 fn inside(text: &str, open: usize) -> Option<Range<usize>> {
     let start = open + OPEN.len();
     let limit = text.floor_char_boundary(start + MAX_EXPRESSION);

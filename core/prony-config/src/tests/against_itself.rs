@@ -1,4 +1,4 @@
-//! A pipeline with one of its engines on both sides.
+//! A/A pipelines.
 
 use super::fixtures::{again, load};
 use crate::{AgainstItself, Order};
@@ -43,7 +43,7 @@ fn an_engine_is_on_both_sides_and_all_else_stays() {
     assert_eq!(both.schedule.seed, 7);
     assert_eq!(both.schedule.order, Order::Interleaved);
     assert!(both.thresholds.is_empty());
-    // Without what was only for the other engine, or left out for this one.
+    // Without the entries for the other engine, and without this one's exclusions.
     let points: Vec<_> = both
         .points
         .iter()

@@ -1,4 +1,4 @@
-//! The pages of `prony explain`: what they say happens.
+//! The pages of `prony explain` are accurate.
 
 use prony_diagnostic::{Diagnostic, human};
 
@@ -6,7 +6,7 @@ use super::plugins::Shipped;
 use crate::foreign::Importer;
 use crate::{CODES, Inputs, explain, load_all};
 
-/// Codes whose pages show a command, and why no file alone shows them.
+/// Codes whose pages show a command, and why no file alone can show them.
 const NO_FILE: [(&str, &str); 8] = [
     ("F0016", "no plugin that ships has such an option"),
     ("P0005", "the character could not be seen on the page"),
@@ -27,7 +27,7 @@ const OTHER_TOOL: Importer = Importer {
     import: |_, _| Err(Vec::new()),
 };
 
-/// The text of a page's block of one kind.
+/// The text of a page's code block with the language `kind`.
 fn block<'p>(page: &'p str, kind: &str) -> Option<&'p str> {
     let (_, rest) = page.split_once(&format!("\n```{kind}\n"))?;
     let (block, _) = rest.split_once("\n```\n")?;

@@ -33,11 +33,11 @@ fn one_engine_needs_a_warm_up_only() {
     assert_eq!(codes(&text.replace("  - warmup: {}\n", "")), ["F0001"]);
 }
 
-/// Fair files that are warned about for now.
+/// Fair files that get a warning for now.
 const NOT_YET: [&str; 0] = [];
 
-/// Every lint has a file that it finds something in, and one of the same name
-/// that differs in that alone and is fair.
+/// Every lint has a file that it finds something in, and a fair one of the same name that
+/// differs only in that.
 #[test]
 fn every_lint_has_an_unfair_and_a_fair_file() {
     let names = |folder: &str| -> Vec<String> {

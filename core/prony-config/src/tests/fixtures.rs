@@ -14,14 +14,14 @@ pub(super) fn load(text: &str) -> Outcome {
     crate::load("test.yaml", text, &Installed)
 }
 
-/// A pipeline that loads, with some lines put in before the stages.
+/// A valid pipeline with some lines inserted before the stages.
 pub(super) fn with(lines: &str) -> String {
     format!(
         "version: 1\nname: demo\nmodel: {{ id: tiny }}\n{lines}\nstages:\n  - warmup: {{}}\n  - measure: {{}}\n  - report: {{}}\n"
     )
 }
 
-/// The pipeline of a text; shows the diagnostics if there is none.
+/// Loads a pipeline from a text; panics with the diagnostics if it is invalid.
 pub(super) fn pipeline(text: &str) -> Pipeline {
     match load(text) {
         Ok((pipeline, _)) => pipeline,
@@ -29,7 +29,7 @@ pub(super) fn pipeline(text: &str) -> Pipeline {
     }
 }
 
-/// The codes of what is found in a text.
+/// The codes of the diagnostics of a text.
 pub(super) fn codes(text: &str) -> Vec<&'static str> {
     let problems = match load(text) {
         Ok((_, warnings)) => warnings,
@@ -38,7 +38,7 @@ pub(super) fn codes(text: &str) -> Vec<&'static str> {
     problems.iter().map(|problem| problem.code).collect()
 }
 
-/// The pipeline of a text that was written by a pipeline.
+/// Loads a text that was written by a pipeline.
 pub(super) fn again(text: &str) -> Pipeline {
     let inputs = Inputs {
         env: &test_env,
@@ -54,8 +54,8 @@ fn test_env(name: &str) -> Option<String> {
     (name == "PRONY_TEST_HOME").then(|| "/data/test".to_owned())
 }
 
-/// Loads files that are laid over each other, with settings and variables. The
-/// first is the pipeline; the others can also be extended.
+/// Loads files that overlay each other, with settings and variables. The first is the
+/// pipeline; the others can also be extended.
 pub(super) fn load_layers(
     layers: &[(&str, &str)],
     others: &[(&str, &str)],
@@ -97,8 +97,8 @@ pub(super) fn load_file(path: &Path, name: &str) -> Result<Loaded, Vec<Diagnosti
     })
 }
 
-/// The YAML files below a folder of `tests`, in order. Those that begin
-/// with `_` are there to be extended.
+/// The YAML files below a folder of `tests`, in order. Those that begin with `_` are only
+/// extended by others.
 pub(super) fn files(folder: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut files = below(&root.join(folder));

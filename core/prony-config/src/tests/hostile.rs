@@ -1,4 +1,4 @@
-//! Hostile and odd texts give a diagnostic, quickly.
+//! Hostile and odd texts quickly give a diagnostic.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use prony_diagnostic::{human, json};
 
 use super::fixtures::{codes, load, pipeline, with};
 
-/// The code of the only diagnostic; also renders it, which must not fail either.
+/// The code of the only diagnostic; also renders it, which must not fail.
 fn only_code(text: &str) -> &'static str {
     let started = Instant::now();
     let problems = load(text).expect_err("not a pipeline");
@@ -148,7 +148,7 @@ fn many_problems_are_cut_off() {
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
-/// Wide files, in each place that is looked at more than once.
+/// Wide files, in each place that is read more than once.
 #[test]
 fn wide_files_take_little_time() {
     let many =
@@ -235,7 +235,7 @@ fn a_long_line_is_shown_in_part() {
     );
 }
 
-/// A pipeline with lines in it, whose prompts are a template.
+/// A pipeline with variables, whose prompts are a template.
 fn with_vars(vars: &str, prompts: &str) -> String {
     format!(
         "version: 1\nname: a\nvars:\n{vars}engine: {{ plugin: mock }}\nmodel: {{ id: a }}\n\
@@ -251,7 +251,7 @@ fn errors(text: &str) -> Vec<&'static str> {
     errors.map(|problem| problem.code).collect()
 }
 
-/// Laughs that no alias is needed for.
+/// The billion laughs without an alias.
 #[test]
 fn variables_are_bounded() {
     let chain = |first: &str, next: &dyn Fn(&str) -> String| {

@@ -28,7 +28,7 @@ stages:
 fn shown(outcome: Result<Loaded, Vec<Diagnostic>>) -> Pipeline {
     match outcome {
         Ok(loaded) => {
-            // What a layer replaces may leave a variable unused.
+            // Replacing a value may leave a variable unused.
             let warned = loaded.warnings.iter().any(|w| w.code != "P0316");
             assert!(!warned, "{}", human(&loaded.warnings, false));
             loaded.pipeline
@@ -139,7 +139,8 @@ fn a_key_that_a_layer_removes_is_missing_there() {
         });
         assert_eq!(named.as_deref(), Some(place), "{text}");
     }
-    // A layer above that says it again changes where the mapping is, and not who is to blame.
+    // A layer above that repeats it changes the place of the mapping, but not the
+    // culprit.
     let first = "workload: { prompts: null }";
     let layers = [
         ("base.yaml", BASE),
@@ -334,7 +335,7 @@ fn a_wrong_value_of_set_is_shown_in_the_argument() {
     assert_eq!(at(outcome), ("P0203", "vars.nope".into()));
 }
 
-/// An edit is one of the text that is wrong, not of the first one.
+/// A suggested edit applies to the text that is wrong, not to the first one.
 #[test]
 fn an_edit_stays_in_its_text() {
     let layers = [("base.yaml", "{ name: \"éééé\" }")];
@@ -398,8 +399,7 @@ fn an_unknown_variable_is_pointed_at() {
     assert_eq!(at(outcome), ("P0206", "x".into()));
 }
 
-/// What comes from the environment stays where it is: the pipeline that is
-/// written down names the variable.
+/// Values of the environment are not written out: the pipeline names the variable.
 #[test]
 fn values_of_the_environment_are_not_written_down() {
     let text = "\

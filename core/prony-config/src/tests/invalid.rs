@@ -1,7 +1,7 @@
 //! Every `core/prony-config/tests/invalid/**/CODE-name.yaml` gives the text in
-//! `CODE-name.diag`, with that code in it. In `fairness`, all of it is warnings;
-//! elsewhere there is an error, unless the code is a warning's. Run with
-//! `BLESS=1` to write those files.
+//! `CODE-name.diag`, with that code in it. In `fairness`, all diagnostics are warnings;
+//! elsewhere there is an error, unless the code is a warning's. Run with `BLESS=1` to
+//! write those files.
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::CODES;
 /// Files that lack their code for now.
 const NOT_YET: [&str; 0] = [];
 
-/// Codes that need no way out, and why.
+/// Codes that need no help text, and why.
 const NO_HELP: [(&str, &str); 0] = [];
 
-/// Codes that a file cannot cause, and what does.
+/// Codes that a file cannot cause, and their causes.
 const NO_FILE: [(&str, &str); 2] = [
     ("P0010", "an argument of `--set` or `--var`"),
     ("P0206", "an argument of `--var`"),
@@ -103,7 +103,7 @@ fn every_code_has_a_file() {
     let missing: Vec<&str> = CODES
         .iter()
         .map(|code| code.code)
-        // Those of an import are about files of another kind.
+        // Import codes are about other files.
         .filter(|code| !code.starts_with("P05"))
         .filter(|code| !names.iter().any(|name| name.starts_with(code)))
         .collect();

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::fixtures::{codes, load, pipeline};
 
-/// A pipeline with a matrix, of which every axis is used.
+/// A pipeline with a matrix that uses every axis.
 fn with(matrix: &str, axes: &[&str]) -> String {
     let config: Vec<String> = axes
         .iter()

@@ -1,4 +1,4 @@
-//! Layers are merged as JSON Merge Patch (RFC 7396) says.
+//! Layers are merged by JSON Merge Patch (RFC 7396).
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use crate::merge::merge;
 use crate::text::Texts;
 use crate::{Inputs, MAX_BYTES};
 
-/// The algorithm of the RFC, word for word.
+/// The algorithm of the RFC, transcribed.
 fn merge_patch(target: Value, patch: &Value) -> Value {
     let Value::Object(patch) = patch else {
         return patch.clone();
@@ -30,7 +30,7 @@ fn merge_patch(target: Value, patch: &Value) -> Value {
     Value::Object(target)
 }
 
-/// What the loader makes of JSON texts laid over each other.
+/// The loader's result for JSON texts that overlay each other.
 fn merged(layers: &[&Value]) -> Value {
     let files = layers
         .iter()

@@ -1,4 +1,4 @@
-//! Tests of loading, by what a user would notice.
+//! Tests of loading, by what users see.
 
 mod against_itself;
 mod duration;

@@ -1,4 +1,4 @@
-//! The plugins that test pipelines name.
+//! Plugins for test pipelines.
 
 use serde_json::{Value, json};
 
@@ -60,8 +60,8 @@ impl Plugins for Installed {
     }
 }
 
-/// An engine whose options have roles: one beside the other, below another one,
-/// through a reference, and in a map of request options.
+/// Schema of an engine whose options have roles: side by side, nested, through a
+/// reference, and in a map of request options.
 fn tuned() -> Value {
     json!({
         "type": "object",
@@ -92,7 +92,7 @@ fn no_options() -> Value {
     json!({ "type": "object", "additionalProperties": false })
 }
 
-/// The plugins that ship, with the options that matter here.
+/// The shipped plugins, with the options that matter here.
 pub(super) struct Shipped;
 
 impl Plugins for Shipped {

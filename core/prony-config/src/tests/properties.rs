@@ -1,4 +1,4 @@
-//! Nothing that can be written makes loading panic.
+//! No input makes loading panic.
 
 use prony_diagnostic::{human, json};
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ fn try_load(text: &str) {
     }
 }
 
-/// Pieces that mean something, put together at random.
+/// Random sequences of meaningful pieces.
 fn yaml_like() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "version: 1",
@@ -62,7 +62,7 @@ fn yaml_like() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
 }
 
-/// Expressions, right and wrong.
+/// Expressions, valid and invalid.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
         "vars.a",
@@ -116,7 +116,7 @@ fn value() -> impl Strategy<Value = String> {
     prop_oneof![2 => template, 1 => text, 2 => plain]
 }
 
-/// A whole pipeline in which some of the values are any values.
+/// A whole pipeline with arbitrary values in some places.
 fn whole_pipeline() -> impl Strategy<Value = String> {
     let places: [(&str, &str); 24] = [
         ("a", "1"),
@@ -200,7 +200,7 @@ proptest! {
         let _ = render_value(&serde_json::json!([text]), &context);
     }
 
-    /// What loads is written down, and loads again.
+    /// A loaded pipeline can be written out and loaded again.
     #[test]
     fn any_values_in_a_whole_pipeline(text in whole_pipeline()) {
         try_load(&text);

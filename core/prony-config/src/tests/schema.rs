@@ -70,8 +70,7 @@ const NOT_BY_SCHEMA: [(&str, &str); 4] = [
     ("P0203-several-phases.yaml", "has mistakes of all kinds"),
 ];
 
-/// The schema that editors and other validators use says the same as prony, as
-/// far as a schema can.
+/// The schema for editors and other validators agrees with prony, as far as a schema can.
 #[test]
 fn the_published_schema_agrees_about_the_files() {
     let schema = schema();
@@ -113,7 +112,7 @@ fn the_published_schema_agrees_about_the_files() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The plugins of which the schema is one.
+/// A plugin with a valid schema, among plugins without one.
 struct Sound;
 
 impl Plugins for Sound {

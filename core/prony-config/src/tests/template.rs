@@ -1,4 +1,4 @@
-//! What templates give.
+//! Evaluation of templates.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Valid files load, and what is written back means the same.
+//! Valid files load, and written out they mean the same.
 
 use prony_diagnostic::human;
 

@@ -1,4 +1,4 @@
-//! What scalars mean.
+//! Types of scalars.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Parser events to a tree.
+//! Builds the tree from parser events.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,7 @@ pub(crate) fn build(text: &str) -> Result<Node> {
     Builder::new(text, body).document()
 }
 
-/// A value with what an alias to it costs.
+/// A value with the cost of an alias to it.
 #[derive(Clone)]
 struct Built {
     node: Node,
@@ -31,7 +31,7 @@ struct Built {
 struct Builder<'a> {
     text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
-    /// The byte offset of every character: the parser counts characters.
+    /// Byte offset of every character: the parser counts characters.
     offsets: Vec<usize>,
     anchors: HashMap<usize, Built>,
     weight: usize,
@@ -234,13 +234,13 @@ impl<'a> Builder<'a> {
             entries.first().map(|e| &e.key_span),
             entries.last().map(|e| &e.value.span),
         );
-        // What a mapping says itself wins over what it merges, and earlier merges over later ones.
+        // A mapping's own keys win over merged ones, and earlier merges over later ones.
         let mut taken: HashSet<String> = places.into_keys().collect();
         entries.extend(merged.into_iter().filter(|e| taken.insert(e.key.clone())));
         Ok(size.finish(Kind::Map(entries), span))
     }
 
-    /// A key as text, with its place and whether it is the merge key.
+    /// A key as text, with its place; `true` for the merge key.
     fn key(&mut self, event: Event<'a>, span: Span) -> Result<(String, Span, bool)> {
         let plain = matches!(event, Event::Scalar(_, ScalarStyle::Plain, ..));
         // A key that is not text in YAML, such as a number, is taken as written.
@@ -266,7 +266,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The weight and height of a collection while it is built.
+/// Weight and height of a collection while it is built.
 #[derive(Default)]
 struct Size {
     weight: usize,
@@ -328,8 +328,8 @@ fn extent(start: &Span, end: &Span, first: Option<&Span>, last: Option<&Span>) -
     }
 }
 
-/// The length of a quoted text up to its closing quote. Between single quotes,
-/// a quote is written as two.
+/// The length of a quoted text up to its closing quote. In single quotes, a quote is
+/// written as two.
 fn closing(written: &str, quote: char, escape: Option<char>) -> Option<usize> {
     let open = written.find(quote)?;
     let mut chars = written[open..].char_indices().skip(1).peekable();
@@ -377,7 +377,7 @@ fn merge(value: Node, into: &mut Vec<Entry>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a scalar is tagged as a string.
+/// Returns `true` if a scalar is tagged as a string.
 fn is_str(tag: Option<&Tag>, span: &Span) -> Result<bool> {
     match tag {
         None => Ok(false),

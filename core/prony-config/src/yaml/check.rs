@@ -1,4 +1,4 @@
-//! What is checked before parsing: the size and the characters.
+//! Checks before parsing: size and characters.
 
 use prony_diagnostic::Diagnostic;
 
@@ -29,8 +29,8 @@ pub(crate) fn check(text: &str) -> Result<(), Box<Diagnostic>> {
     }
 }
 
-/// Control characters but tab and line breaks. The parser takes NUL for the
-/// end of the text and would drop what follows.
+/// Returns `true` for control characters except tab and line breaks. The parser takes NUL
+/// for the end of the text and would drop the rest.
 fn is_forbidden(c: char) -> bool {
     c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')
 }

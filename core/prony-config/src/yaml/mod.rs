@@ -1,4 +1,4 @@
-//! YAML text to a [`Node`] tree, within budgets.
+//! Parses YAML text to a [`Node`] tree, within budgets.
 
 mod build;
 mod check;
@@ -9,14 +9,14 @@ use prony_diagnostic::Diagnostic;
 
 use crate::tree::Node;
 
-/// The deepest nesting of lists and mappings.
+/// Maximum nesting of lists and mappings.
 pub(crate) const MAX_DEPTH: usize = 64;
-/// The most values once aliases are written out; a long text counts as several.
+/// Maximum number of values once aliases are expanded; a long text counts as several.
 pub(crate) const MAX_NODES: usize = 100_000;
-/// The largest file in bytes.
+/// Maximum size of a file in bytes.
 pub const MAX_BYTES: usize = 4_000_000;
 
-/// Reads the one document of a text.
+/// Parses a text that holds one document.
 pub(crate) fn parse(text: &str) -> Result<Node, Box<Diagnostic>> {
     check::check(text)?;
     build::build(text)

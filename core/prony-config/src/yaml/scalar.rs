@@ -1,10 +1,10 @@
-//! The types of plain scalars: the core schema of YAML 1.2, finite numbers only.
+//! Types of plain scalars: the core schema of YAML 1.2, finite numbers only.
 
 use serde_json::Number;
 
 use crate::tree::Kind;
 
-/// What a plain scalar means. `no`, `on` and `1_000` are strings.
+/// The value of a plain scalar. `no`, `on` and `1_000` are strings.
 pub(crate) fn resolve(text: &str) -> Kind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Kind::Null,
@@ -37,7 +37,7 @@ fn number(text: &str) -> Option<Number> {
     float(digits, text)
 }
 
-/// `from_str_radix` takes a sign, which the core schema does not.
+/// `from_str_radix` accepts a sign, which the core schema does not.
 fn radix(digits: &str, radix: u32) -> Option<Number> {
     let plain = digits.starts_with(|c: char| c.is_ascii_hexdigit());
     plain
@@ -45,8 +45,8 @@ fn radix(digits: &str, radix: u32) -> Option<Number> {
         .map(Number::from)
 }
 
-/// A number with a fraction or an exponent. One that is whole, such as `1e3`
-/// or `2.0`, is an integer, as it is to JSON Schema.
+/// A number with a fraction or an exponent. A whole one, such as `1e3` or `2.0`, is an
+/// integer, as in JSON Schema.
 fn float(digits: &str, text: &str) -> Option<Number> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if !digits

@@ -1,4 +1,4 @@
-//! What the parser says, in the words of whoever wrote the file.
+//! Rewords the parser's errors for the author of the file.
 
 use prony_diagnostic::Diagnostic;
 
@@ -7,10 +7,10 @@ use crate::codes;
 use crate::tree::Span;
 use crate::wording::{literal, quoted};
 
-/// What follows a `\` in double quotes.
+/// Characters allowed after a `\` in double quotes.
 const ESCAPES: &str = "0abt\tnvfre \"/\\N_LPxuU\n";
 
-/// What the parser says of a place, with the way out.
+/// The diagnostic of a parser error, with help.
 pub(super) fn syntax(text: &str, info: &str, place: Span) -> Diagnostic {
     if info.contains("recursion limit") {
         return too_deep(place);
@@ -70,7 +70,7 @@ fn unknown_anchor(text: &str, place: &Span) -> Diagnostic {
     );
     let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     if !alias.chars().skip(1).all(is_name) {
-        // Such as `*.txt`, which is meant as it stands.
+        // Such as `*.txt`, which is meant literally.
         let line = Line::at(text, place.start);
         let scalar = line.scalar(place.start, line.in_flow());
         return line.in_quotes(problem, scalar);
@@ -81,10 +81,10 @@ fn unknown_anchor(text: &str, place: &Span) -> Diagnostic {
     ))
 }
 
-/// The line in which the parser gave up.
+/// The line in which the parser stopped.
 struct Line<'a> {
     text: &'a str,
-    /// Where it starts, where the parser gave up, and where it ends.
+    /// Start of the line, where the parser stopped, and end of the line.
     start: usize,
     at: usize,
     end: usize,
@@ -120,7 +120,7 @@ impl<'a> Line<'a> {
         ))
     }
 
-    /// `"C:\models"`: a `\` that means nothing in double quotes.
+    /// `"C:\models"`: an invalid escape in double quotes.
     fn escape(&self, info: &str) -> Option<Diagnostic> {
         if !info.contains("escape") && !info.contains("hexadecimal") {
             return None;
@@ -195,14 +195,14 @@ impl<'a> Line<'a> {
         Some(self.in_quotes(problem, self.scalar(value, in_flow)))
     }
 
-    /// `name: @home`: a text that starts with a sign of YAML.
+    /// `name: @home`: a text that starts with a YAML indicator.
     fn indicator(&self, info: &str) -> Option<Diagnostic> {
         let first = self.text[self.at..].chars().next()?;
         if !info.contains("unexpected character") && !"@`%".contains(first) {
             return None;
         }
         let span = self.scalar(self.at, self.in_flow());
-        // In backticks of its own, a backtick would not be seen.
+        // A backtick inside backticks would be invisible.
         let sign = if first == '`' {
             "a backtick".into()
         } else {
@@ -223,8 +223,8 @@ impl<'a> Line<'a> {
         problem.suggest("put it in quotes", scalar, text)
     }
 
-    /// A text without quotes from a place on, up to the end of the line, a comment
-    /// or, in flow style, the next sign that ends it. Templates are whole.
+    /// The extent of an unquoted text, up to the end of the line, a comment or, in flow
+    /// style, the next sign that ends it. Templates are kept whole.
     fn scalar(&self, from: usize, in_flow: bool) -> Span {
         let rest = &self.text[from..self.end];
         let from = from + rest.len() - rest.trim_start().len();
@@ -244,7 +244,7 @@ impl<'a> Line<'a> {
         from..from + rest[..at].trim_end().len()
     }
 
-    /// Whether a `[` or `{` of this line is open where the parser gave up.
+    /// Returns `true` if a `[` or `{` of this line is open where the parser stopped.
     fn in_flow(&self) -> bool {
         let mut depth = 0_i32;
         let mut quote = None;

@@ -1,7 +1,6 @@
-//! For GitHub Actions: workflow commands, which it shows beside the lines of a
-//! change.
+//! For GitHub Actions: workflow commands, shown beside the lines of a change.
 //!
-//! Form and escapes are those that the runner reads (`ActionCommand` in
+//! Form and escapes are those read by the runner (`ActionCommand` in
 //! <https://github.com/actions/runner>).
 
 use super::{Spot, words};
@@ -20,7 +19,7 @@ fn command(diagnostic: &Diagnostic) -> String {
         if let Some(range) = spot.range {
             let (start, end) = (range.start, range.end);
             properties.push(format!("line={},endLine={}", start.line, end.line));
-            // The runner takes columns only within one line.
+            // The runner accepts columns only within one line.
             if start.line == end.line {
                 let columns = format!("col={},endColumn={}", start.column, end.column);
                 properties.push(columns);
@@ -38,7 +37,7 @@ fn command(diagnostic: &Diagnostic) -> String {
     )
 }
 
-/// The other places in words: a command has room for one place.
+/// The other places in words: a command holds only one place.
 fn elsewhere(diagnostic: &Diagnostic) -> impl Iterator<Item = String> {
     let labels = diagnostic.secondary.iter();
     labels.filter_map(|label| {

@@ -1,4 +1,4 @@
-//! For people: the source line with the place underlined, as rustc shows it.
+//! For people: the source line with the place underlined, as in rustc.
 
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use annotate_snippets::{
 
 use crate::{Diagnostic, Label, Severity, Source, Suggestion};
 
-/// The longest line that is shown, in bytes. Laying out a line takes time that
-/// grows with its length, and nobody reads one this long.
+/// Maximum length of a line that is shown, in bytes. Layout time grows with the length,
+/// and nobody reads lines this long.
 const MAX_LINE: usize = 2_000;
 
 /// Renders diagnostics for a terminal, one after the other with an empty line
@@ -96,12 +96,12 @@ fn by_source(diagnostic: &Diagnostic) -> Vec<(&Source, Labels<'_>)> {
     files
 }
 
-/// Whether the lines of a range are of a length that can be shown.
+/// Returns `true` if the lines of a range are short enough to be shown.
 fn fits(source: &Source, span: &Range<usize>) -> bool {
     source.lines(&source.clamp(span)).len() <= MAX_LINE
 }
 
-/// The place alone, for a line that is too long to show.
+/// Names only the place, for a line that is too long to show.
 fn name_place<'a>(elements: &mut Vec<Element<'a>>, source: &'a Source, label: &'a Label) {
     if !elements.is_empty() {
         elements.push(Padding.into());
@@ -142,7 +142,7 @@ fn edited<'a>(source: &'a Source, suggestion: &'a Suggestion) -> Group<'a> {
         .element(snippet(source, &window).patch(patch))
 }
 
-/// Only the lines needed: what is outside the window costs nothing.
+/// Only the lines needed: text outside the window costs nothing.
 fn snippet<'a, T: Clone>(source: &'a Source, window: &Range<usize>) -> Snippet<'a, T> {
     Snippet::source(&source.text[window.clone()])
         .line_start(source.place(window.start).line)

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Spot, pretty};
 use crate::Diagnostic;
 
-/// The version of the object below. It changes when a reader would have to.
+/// Version of the object below. It changes when readers would have to.
 const SCHEMA: &str = "prony-diagnostics/1";
 
 #[derive(Serialize)]
@@ -52,9 +52,8 @@ struct At<'a> {
     end_column: Option<usize>,
 }
 
-/// Renders diagnostics as one JSON object. Lines and columns count from 1,
-/// columns in characters; the end is exclusive. They are null when a
-/// diagnostic has no place.
+/// Renders diagnostics as one JSON object. Lines and columns count from 1, columns in
+/// characters; the end is exclusive. They are null if a diagnostic has no place.
 pub fn json(diagnostics: &[Diagnostic]) -> String {
     pretty(&Report {
         schema: SCHEMA,

@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use crate::{Diagnostic, Label, Place, Source, Suggestion};
 
-/// Where something is: a file and, unless the whole file is meant, where in it.
+/// A place: a file and, unless the whole file is meant, a range in it.
 struct Spot<'a> {
     file: &'a str,
     range: Option<Range<Place>>,
 }
 
 impl<'a> Spot<'a> {
-    /// Where a diagnostic is; none when it is about no file.
+    /// The place of a diagnostic; `None` if it is about no file.
     fn of(diagnostic: &'a Diagnostic) -> Option<Self> {
         match &diagnostic.primary {
             Some(label) => Self::of_label(diagnostic, label),
@@ -47,8 +47,8 @@ impl<'a> Spot<'a> {
     }
 }
 
-/// What a diagnostic says, line by line, for where neither the lines of the
-/// file nor the edit are shown.
+/// The text of a diagnostic, line by line, for formats that show neither the lines of the
+/// file nor the edit.
 fn words(diagnostic: &Diagnostic) -> Vec<String> {
     let label = diagnostic.primary.as_ref().map(|label| &label.text);
     let first = match label.filter(|text| !text.is_empty()) {

@@ -1,5 +1,5 @@
-//! For code scanning and editors: the Static Analysis Results Interchange
-//! Format, version 2.1.0. The sections meant are those of
+//! For code scanning and editors: the Static Analysis Results Interchange Format, version
+//! 2.1.0. Section numbers refer to
 //! <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>.
 
 use std::collections::BTreeSet;
@@ -129,12 +129,11 @@ struct Content<'a> {
     text: &'a str,
 }
 
-/// Renders diagnostics as one SARIF 2.1.0 log. `describe` gives what a code
-/// stands for, if that is known.
+/// Renders diagnostics as one SARIF 2.1.0 log. `describe` returns the meaning of a code,
+/// if known.
 ///
-/// Lines and columns count from 1, columns in characters; the end is
-/// exclusive. A relative path stays relative, so it is up to the reader to
-/// know the folder that paths start from.
+/// Lines and columns count from 1, columns in characters; the end is exclusive. A
+/// relative path stays relative, so the reader must know its base folder.
 pub fn sarif(diagnostics: &[Diagnostic], describe: &dyn Fn(&str) -> Option<String>) -> String {
     let codes: BTreeSet<&str> = diagnostics.iter().map(|it| it.code).collect();
     let codes: Vec<&str> = codes.into_iter().collect();
@@ -224,14 +223,14 @@ fn region(range: Range<Place>) -> Region {
     }
 }
 
-/// A message, of which there is none without text (3.11.8).
+/// A message; `None` for an empty text (3.11.8).
 fn message(text: &str) -> Option<Message> {
     (!text.is_empty()).then(|| Message {
         text: escaped(text),
     })
 }
 
-/// Braces stand for arguments unless they are doubled (3.11.5).
+/// Braces mark arguments unless they are doubled (3.11.5).
 fn escaped(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
 }
@@ -240,8 +239,8 @@ fn artifact(path: &str) -> ArtifactLocation {
     ArtifactLocation { uri: uri(path) }
 }
 
-/// A path as a URI reference: forward slashes, and everything escaped that
-/// could be read as another part of a URI, such as a colon or a question mark.
+/// A path as a URI reference: forward slashes, and everything escaped that could be read
+/// as another part of a URI, such as a colon or a question mark.
 fn uri(path: &str) -> String {
     let slashed = path.replace(MAIN_SEPARATOR_STR, "/");
     let (mut uri, rest) = if Path::new(path).is_absolute() {

@@ -1,4 +1,4 @@
-//! What the renderers make of diagnostics.
+//! Renderings of diagnostics.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn find(source: &Source, text: &str) -> Range<usize> {
     at..at + text.len()
 }
 
-/// With every kind of text that some format has to escape, and a second file.
+/// Uses every kind of text that some format has to escape, and a second file.
 fn two_files() -> Diagnostic {
     let stage = Arc::new(Source::new(
         "pipe lines/größe: 100%.yaml",
@@ -64,7 +64,7 @@ fn two_files() -> Diagnostic {
     diagnostic
 }
 
-/// The SARIF log, in which the version changes with every release.
+/// The SARIF log with a fixed version, which changes with every release.
 fn log(diagnostics: &[Diagnostic]) -> String {
     let describe =
         |code: &str| (code != "X0001").then(|| format!("What {code} stands for, in {{braces}}."));

@@ -1,4 +1,4 @@
-//! A request in flight: what it has brought so far, and when that is all.
+//! A request in flight: its response so far, and the end of it.
 
 use super::socket::Arrived;
 use crate::Exchange;
@@ -8,23 +8,23 @@ use crate::pace::Due;
 use prony_record::{ErrorClass, Failed, Stamps};
 use std::io;
 
-/// Longest response head.
+/// Maximum size of a response head, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
-/// A request that is to be sent.
+/// A request to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) due: Due,
-    /// It was sent before, over a connection that was closed already.
+    /// Stamps of an earlier sending, over a connection that was already closed.
     pub(super) first: Option<Stamps>,
 }
 
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) job: Job,
-    /// Bytes of the request that are written.
+    /// Bytes of the request written so far.
     pub(super) written: usize,
-    /// There was no room for all of the request.
+    /// `true` if there was no room for all of the request.
     pub(super) stalled: bool,
     pub(super) exchange: Exchange,
     head_bytes: Vec<u8>,
@@ -32,7 +32,7 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// One that is sent now.
+    /// A request sent at `now`.
     pub(super) fn new(job: Job, now: u64) -> Self {
         let mut exchange = Exchange::default();
         let stamps = &mut exchange.seen.stamps;
@@ -47,8 +47,8 @@ impl Flight {
         }
     }
 
-    /// Takes what a read brought. When that ends the response: whether the connection can
-    /// be used again.
+    /// Takes the bytes of a read. At the end of the response, returns `true` if the
+    /// connection can be reused.
     pub(super) fn receive(
         &mut self,
         arrived: Arrived,
@@ -78,7 +78,8 @@ impl Flight {
                 None => return Ok(None),
                 Some((parsed, length)) => {
                     seen.stamps.head_ns = Some(arrived.at_ns);
-                    // The kernel may stamp the answer before we stamp that we asked.
+                    // The kernel's stamp of the answer may precede our stamp of the
+                    // sending.
                     let written = &mut seen.stamps.written_ns;
                     *written = written.map(|written| written.min(arrived.at_ns));
                     seen.status = Some(parsed.status);
@@ -108,8 +109,7 @@ impl Flight {
         Ok(None)
     }
 
-    /// The server closed the connection: the end of a close-delimited body, and a
-    /// cut otherwise.
+    /// Handles a close by the server: the end of a close-delimited body, otherwise a cut.
     pub(super) fn end_of_file(&mut self, at_ns: u64) -> Result<(), Failed> {
         self.exchange.seen.stamps.end_ns = at_ns;
         let failed = |class, message: &str| Err(Failed::new(class, message));
@@ -133,10 +133,10 @@ impl Flight {
         }
     }
 
-    /// Reading or writing failed.
+    /// The error of a failed read or write.
     pub(super) fn broken(&self, error: &io::Error) -> Failed {
         let class = match error.kind() {
-            // What is not TLS.
+            // Bytes that are not TLS.
             io::ErrorKind::InvalidData => ErrorClass::Protocol,
             _ if self.head.is_none() && !self.head_bytes.is_empty() => ErrorClass::Protocol,
             _ => ErrorClass::Truncated,
@@ -149,7 +149,7 @@ impl Flight {
         Failed::new(class, format!("the connection broke{place}: {error}"))
     }
 
-    /// Nothing of the response has come.
+    /// Returns `true` if nothing of the response has arrived.
     pub(super) fn is_unanswered(&self) -> bool {
         self.head.is_none() && self.head_bytes.is_empty()
     }

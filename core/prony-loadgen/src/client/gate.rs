@@ -1,12 +1,12 @@
-//! Where shards wait for one another.
+//! A gate at which shards wait for each other.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Opens when all have come, or when it is told to: a shard that could not be started
-/// must not leave the others waiting, as a barrier would.
+/// Opens when all have arrived, or on request: a shard that fails to start must not leave
+/// the others waiting, as a barrier would.
 #[derive(Debug)]
 pub(super) struct Gate {
-    /// How many have still to come.
+    /// Number of shards still to arrive.
     missing: Mutex<usize>,
     changed: Condvar,
 }
@@ -32,7 +32,7 @@ impl Gate {
         }
     }
 
-    /// Lets everybody through, now and later.
+    /// Lets everyone through, now and later.
     pub(super) fn open(&self) {
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = 0;
         self.changed.notify_all();

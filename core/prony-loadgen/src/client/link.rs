@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-/// What makes connections encrypted.
+/// TLS configuration of connections.
 #[derive(Debug, Clone)]
 pub(super) struct Encryption {
     pub(super) config: Arc<rustls::ClientConfig>,
@@ -15,7 +15,7 @@ pub(super) struct Encryption {
 }
 
 impl Encryption {
-    /// For a server called `name`, whose certificate the system has to trust.
+    /// For a server called `name`, whose certificate the system must trust.
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name other authorities.
     pub(super) fn new(name: &str) -> Result<Self, String> {
         let name = ServerName::try_from(name.to_owned())
@@ -62,7 +62,7 @@ impl Link {
             Some(Encryption { config, name }) => {
                 let mut tls = ClientConnection::new(config.clone(), name.clone())
                     .map_err(io::Error::other)?;
-                // A request is written whole.
+                // A request is written as a whole.
                 tls.set_buffer_limit(None);
                 Some(Box::new(tls))
             }
@@ -74,13 +74,13 @@ impl Link {
         self.socket.connected()
     }
 
-    /// Whether it is being agreed how to encrypt.
+    /// Returns `true` during the TLS handshake.
     pub(super) fn is_handshaking(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
-    /// Takes some of `bytes`, at least one, or `WouldBlock`. Encrypted bytes may still
-    /// be on their way afterwards: see [`Link::flush`].
+    /// Takes some of `bytes`, at least one, or fails with `WouldBlock`. Encrypted bytes
+    /// may remain to be sent: see [`Link::flush`].
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.tls {
             None => self.socket.write(bytes),
@@ -88,7 +88,7 @@ impl Link {
         }
     }
 
-    /// Writes what is encrypted; `false` if there was not room for all.
+    /// Writes pending encrypted bytes. Returns `false` if there was not room for all.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else {
             return Ok(true);
@@ -104,7 +104,7 @@ impl Link {
     }
 
     /// Reads what has arrived. The bytes are in `into`, or, if they were encrypted, in
-    /// `plain`. Encrypted bytes can be none for the application: `None`.
+    /// `plain`. `None` if encrypted bytes hold none for the application.
     pub(super) fn read(
         &mut self,
         stamper: &mut Stamper,

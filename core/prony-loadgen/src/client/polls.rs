@@ -1,34 +1,35 @@
-//! How long bytes may have waited before the client looked at them.
+//! Upper bounds of the time that bytes waited before the client looked at them.
 
-/// Looks at all sockets of a shard, by the poller's waits.
+/// Tracks a shard's looks at its sockets, from the poller's waits.
 ///
-/// A read's stamp is that of the last bytes it brought. The first of them may have come
-/// earlier, but not before the client last knew that nothing more was there. That bounds what
-/// a stamp can hide, whoever sent how many tokens in which writes.
+/// A read's stamp is that of its last bytes. The first of them may have arrived earlier,
+/// but not before the client last saw an empty socket. That bounds what a stamp can hide,
+/// however many tokens were sent in however many writes.
 #[derive(Debug)]
 pub(super) struct Polls {
-    /// Since then, what is found may have been there.
+    /// Bytes found now may have been there since this time.
     since_ns: u64,
 }
 
 impl Polls {
-    /// A wait that took longer had nothing to return at once.
+    /// A wait that took longer found nothing ready at first.
     const BLOCKED_NS: u64 = 200_000;
 
     pub(super) fn new(now_ns: u64) -> Self {
         Self { since_ns: now_ns }
     }
 
-    /// The poller waited from `before_ns` to `after_ns`; if its events are full, there may be
-    /// more that is ready. Returns since when that which it found may have been there.
+    /// Records a wait of the poller from `before_ns` to `after_ns`; if its events are
+    /// full, more may be ready. Returns the time since when its findings may have been
+    /// there.
     pub(super) fn waited(&mut self, before_ns: u64, after_ns: u64, is_full: bool) -> u64 {
         if after_ns.saturating_sub(before_ns) > Self::BLOCKED_NS {
-            // Nothing was there before, and what came then ended the wait.
+            // The sockets were empty before; the arrival ended the wait.
             self.since_ns = after_ns;
         }
         let since_ns = self.since_ns;
         if !is_full {
-            // All that was ready by now has been found.
+            // Everything ready by now has been found.
             self.since_ns = after_ns;
         }
         since_ns
@@ -42,15 +43,16 @@ mod tests {
     #[test]
     fn bytes_wait_from_the_last_poll_that_found_everything() {
         const MS: u64 = 1_000_000;
-        // From, to, full: since when what was found may have been there.
+        // From, to, full: time since when the findings may have been there.
         let waits = [
-            // What was there at once came since the beginning.
+            // Immediate findings came since the beginning.
             (10 * MS, 10 * MS, false, 5 * MS),
-            // What a wait was for came at its end.
+            // Findings that ended a wait came at its end.
             (11 * MS, 20 * MS, false, 20 * MS),
-            // A look after a while at what came since the last one.
+            // A look after a while finds what came since the last one.
             (21 * MS, 21 * MS, false, 20 * MS),
-            // More is ready than a look can bring: it has been there since the one before.
+            // More is ready than one look returns: it has been there since the one
+            // before.
             (30 * MS, 30 * MS, true, 21 * MS),
             (40 * MS, 40 * MS, true, 21 * MS),
             (50 * MS, 50 * MS, false, 21 * MS),

@@ -19,25 +19,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Time to get a connection; a local server answers in microseconds.
+/// Timeout of a connection attempt; a local server answers in microseconds.
 const CONNECT_LIMIT_NS: u64 = 10_000_000_000;
-/// A kept connection that ends sooner than this after a request was sent had
-/// been closed before the server saw the request.
+/// A reused connection that ends within this time after a request was sent had been
+/// closed before the server saw the request.
 const STALE_WITHIN_NS: u64 = 10_000_000;
-/// Room for a read.
+/// Buffer size of a read, in bytes.
 const READ: usize = 64 << 10;
 
 struct Connection {
     link: Link,
     phase: Phase,
-    /// Tells its present use from others, for limits.
+    /// Distinguishes its present use from others, for timeouts.
     generation: u64,
-    /// It was idle before its present use.
+    /// `true` if it was idle before its present use.
     kept: bool,
 }
 
 enum Phase {
-    /// Connecting to the address with this number; then what to send.
+    /// Connecting to the address with this index; then the request to send.
     Opening(usize, Option<Job>),
     Idle,
     Busy(Box<Flight>),
@@ -54,16 +54,16 @@ struct Shard {
     /// Idle connections, oldest first: a server that serves one connection at a time
     /// serves the oldest.
     idle: VecDeque<usize>,
-    /// How many are opening with nothing to send yet.
+    /// Number of connections being opened without a request.
     warming: usize,
-    /// The last connection could be opened, or none was tried.
+    /// `true` if the last connection could be opened, or none was tried.
     is_reachable: bool,
-    /// The last generation of a connection.
+    /// Generation of the newest connection.
     generation: u64,
-    /// Limits of openings and requests: when, of which connection, in which generation.
+    /// Timeouts of connection attempts and requests: time, connection, generation.
     limits: BinaryHeap<Reverse<(u64, usize, u64)>>,
     pace: Pace,
-    /// The last address that worked.
+    /// Index of the last address that worked.
     address: usize,
     polls: Polls,
     usage: Usage,
@@ -110,7 +110,7 @@ impl Shard {
         self.reporter.ended(usage);
     }
 
-    /// Opens connections and waits until they are open, or cannot be.
+    /// Opens connections and waits until they are open or have failed.
     fn warm(&mut self, count: u32) {
         for _ in 0..count {
             self.open(None);
@@ -133,7 +133,7 @@ impl Shard {
             if self.stopped() {
                 return;
             }
-            // One reading of the clock: what becomes due meanwhile is for the next turn.
+            // One reading of the clock: anything due meanwhile waits for the next turn.
             let now = now_ns();
             while let Some(due) = self.pace.due(&self.shared.load, now) {
                 self.launch(Job { due, first: None });
@@ -143,7 +143,7 @@ impl Shard {
                 return;
             }
             if !poll_every.is_zero() && self.usage.is_stamped_by_kernel() {
-                // What comes meanwhile is stamped without us.
+                // The kernel stamps arrivals in the meantime.
                 let next_poll = polled + poll_every.as_nanos() as u64;
                 let now = now_ns();
                 let rest = self
@@ -160,7 +160,7 @@ impl Shard {
         }
     }
 
-    /// Waits for the sockets, deals with what they bring, and with limits that have passed.
+    /// Waits for the sockets, handles what they bring, and handles expired timeouts.
     fn wait(&mut self, events: &mut Events) {
         let limit = self.limits.peek().map_or(u64::MAX, |limit| limit.0.0);
         let next = self.pace.next_ns(&self.shared.load).min(limit);
@@ -179,7 +179,8 @@ impl Shard {
         }
         let reads = self.usage.reads - reads;
         if reads > 0 {
-            // Once for all, so that a read costs no more: of the first ones it is too much.
+            // Once for all, so that a read costs no more: an overestimate for the first
+            // ones.
             let unseen_ns = now_ns().saturating_sub(since_ns);
             self.usage.unseen_ns.saturating_record_n(unseen_ns, reads);
         }
@@ -197,12 +198,12 @@ impl Shard {
         }
     }
 
-    /// Keeps some connections ready, so that an open loop need not wait for them.
+    /// Keeps some connections ready, so that an open loop does not wait for them.
     fn keep_spares(&mut self) {
         let Arrival::Open { max_in_flight, .. } = self.shared.load.arrival else {
             return;
         };
-        // Where nobody listens, trying again and again would be all that is done.
+        // Without a listener, it would retry endlessly.
         while self.is_reachable
             && self.pace.has_arrivals(&self.shared.load)
             && self.idle.len() + self.warming < SPARES as usize
@@ -216,7 +217,7 @@ impl Shard {
         self.open_at(self.address, 0, job);
     }
 
-    /// Opens a connection to an address; `tried` others did not work.
+    /// Opens a connection to an address, after `tried` others failed.
     fn open_at(&mut self, first: usize, tried: usize, job: Option<Job>) {
         let shared = self.shared.clone();
         let (addresses, mut why) = match shared.addresses() {
@@ -292,7 +293,7 @@ impl Shard {
         }
     }
 
-    /// A request that could not be sent.
+    /// Ends a request that could not be sent.
     fn give_up(&mut self, job: Job, why: Failed) {
         let now = now_ns();
         let mut flight = Flight::new(job, now);
@@ -316,7 +317,7 @@ impl Shard {
                 let alive = match read {
                     Ok(None) => true,
                     Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-                    // The server closed it, or says what nobody asked for.
+                    // The server closed it, or sent something unsolicited.
                     Ok(Some(_)) => false,
                 };
                 if !alive {
@@ -439,7 +440,7 @@ impl Shard {
             }
         };
         let first = flight.written == request.0.len() && wanted == Interest::READ;
-        // Waiting for reading only is what it does already, unless it could not write.
+        // It already waits for reading only, unless it could not write.
         if (!first || flight.stalled)
             && let Err(error) = self.poller.modify(link.as_fd(), token as u64, wanted)
         {
@@ -483,7 +484,7 @@ impl Shard {
             match flight.receive(arrived, bytes) {
                 Ok(Some(keep)) => break Some(Ok(keep)),
                 Err(failed) => break Some(Err(failed)),
-                // Most of the time that was all; another read would only say so.
+                // Usually that was all; another read would only confirm it.
                 Ok(None) if arrived.count < READ => break None,
                 Ok(None) => {}
             }
@@ -493,7 +494,7 @@ impl Shard {
         }
     }
 
-    /// A request has ended: `true` if its connection can be used again.
+    /// Handles the end of a request: `true` if its connection can be reused.
     fn landing(&mut self, token: usize, outcome: Result<bool, Failed>) {
         let connection = &mut self.connections[token];
         let Phase::Busy(mut flight) = std::mem::replace(&mut connection.phase, Phase::Idle) else {
@@ -513,9 +514,9 @@ impl Shard {
                 stamps.end_ns = now_ns();
             }
             // A server may close a kept connection at any time, also while a request is
-            // on its way there. If it is found closed at once, that says nothing about
-            // the engine, and the request is sent once more on a new connection. If the
-            // server took its time before it closed, it had the request, and failed.
+            // on its way. If it is found closed at once, the engine is not to blame, and
+            // the request is sent again on a new connection. If the server closed it
+            // later, it had the request, and failed.
             let stale = kept
                 && failed.class == ErrorClass::Truncated
                 && flight.is_unanswered()
@@ -533,13 +534,13 @@ impl Shard {
         self.landed(*flight);
     }
 
-    /// Tells that a request has ended, and goes on with what follows it.
+    /// Reports that a request has ended, and continues with what follows it.
     fn landed(&mut self, flight: Flight) {
         let Flight {
             job, mut exchange, ..
         } = flight;
         if let Some(first) = job.first {
-            // The wait is the user's, so time goes on from the first sending.
+            // The user waited, so time counts from the first sending.
             let stamps = &mut exchange.seen.stamps;
             (stamps.intended_ns, stamps.sent_ns) = (first.intended_ns, first.sent_ns);
             exchange.seen.resent = true;
@@ -550,14 +551,15 @@ impl Shard {
         let mut resumed_ns = end_ns;
         let load = &self.shared.load;
         if let Some(resumed) = self.reporter.done(load, job.due.index, exchange) {
-            // The sender is dropped, never used. That it waited was asked for.
+            // Waits for the receiver, as requested. Always an error: the sender is
+            // dropped, never used.
             let _ = resumed.blocking_recv();
             resumed_ns = now_ns();
         }
         self.pace.ended(load, job.due, end_ns, resumed_ns, now_ns());
     }
 
-    /// Ends what has taken too long.
+    /// Ends expired requests and connection attempts.
     fn expire(&mut self) {
         let now = now_ns();
         while let Some(Reverse((at, token, generation))) = self.limits.peek().copied() {

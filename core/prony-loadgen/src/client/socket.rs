@@ -1,9 +1,9 @@
-//! A connection's socket, which tells when bytes arrived.
+//! A connection's socket, with arrival stamps.
 //!
 //! On Linux the kernel stamps every segment when it takes it from the network
-//! (`SO_TIMESTAMPNS`, see socket(7)), so that it does not matter how late a busy
-//! client gets round to reading. Elsewhere, and where the stamp makes no sense, the
-//! stamp is taken right after the read.
+//! (`SO_TIMESTAMPNS`, see socket(7)), so it does not matter how late a busy client gets
+//! round to reading. Elsewhere, and where the kernel's stamp is implausible, the stamp is
+//! taken right after the read.
 
 #[cfg(target_os = "linux")]
 use crate::clock::WallClock;
@@ -14,16 +14,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Bytes that arrived.
+/// Result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrived {
-    /// How many; 0 is the end.
+    /// Number of bytes; 0 at the end.
     pub(super) count: usize,
-    /// When the last of them did.
+    /// Arrival time of the last byte.
     pub(super) at_ns: u64,
-    /// When they had been read.
+    /// Time of the read's end.
     pub(super) read_ns: u64,
-    /// Whether the kernel stamped them.
+    /// `true` if the kernel made the stamp.
     pub(super) by_kernel: bool,
 }
 
@@ -46,7 +46,7 @@ impl AsFd for Socket {
 }
 
 impl Socket {
-    /// Begins to connect. The socket is writable when it has connected, or failed.
+    /// Starts connecting. The socket becomes writable when it has connected, or failed.
     pub(super) fn connect(to: &SocketAddr) -> io::Result<Self> {
         let family = match to {
             SocketAddr::V4(_) => AddressFamily::INET,
@@ -66,7 +66,7 @@ impl Socket {
                 rustix::net::socket_with(family, SocketType::STREAM, none, Some(ipproto::TCP))?;
             rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
             rustix::io::ioctl_fionbio(&socket, true)?;
-            // Writing to a closed connection is an error and no signal.
+            // Writing to a closed connection must give an error, not a signal.
             sockopt::set_socket_nosigpipe(&socket, true)?;
             socket
         };
@@ -83,7 +83,7 @@ impl Socket {
         }
     }
 
-    /// Whether connecting, which has ended, succeeded.
+    /// Result of connecting, once it has ended.
     pub(super) fn connected(&self) -> io::Result<()> {
         Ok(sockopt::socket_error(&self.0)??)
     }
@@ -112,7 +112,7 @@ impl Stamper {
         }
     }
 
-    /// To be called after each wait.
+    /// Must be called after each wait.
     pub(super) fn refresh(&mut self) {
         self.clock.refresh();
     }
@@ -120,9 +120,9 @@ impl Stamper {
     fn read(&mut self, socket: &Socket, into: &mut [u8]) -> io::Result<Arrived> {
         use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
         use std::os::fd::AsRawFd as _;
-        /// The two clocks are compared to about this.
+        /// Accuracy of the comparison of the two clocks.
         const APART_NS: u64 = 100_000;
-        /// A stamp that is older than this tells of a clock that was set.
+        /// An older stamp shows that a clock was set.
         const OLDEST_NS: u64 = 10_000_000_000;
         let mut parts = [io::IoSliceMut::new(into)];
         let control = Some(&mut self.control[..]);
@@ -154,7 +154,7 @@ impl Stamper {
         Self {}
     }
 
-    /// To be called after each wait.
+    /// Must be called after each wait.
     pub(super) fn refresh(&mut self) {}
 
     fn read(&mut self, socket: &Socket, into: &mut [u8]) -> io::Result<Arrived> {

@@ -1,4 +1,4 @@
-//! Which line belongs to which request, and what is sent when.
+//! Assigns lines to requests, and decides what is sent when.
 
 use super::{Event, Shared, ends_by};
 use crate::Exchange;
@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// Bytes of lines that belong to nobody, and are kept.
+/// Maximum size of unassigned lines kept in the log, in bytes.
 const MAX_LOGGED: usize = 1 << 20;
 
 /// A request in flight.
@@ -25,7 +25,7 @@ struct Flight {
     due: Due,
     limit_ns: u64,
     exchange: Exchange,
-    /// The number of the last read that brought something.
+    /// Number of the last read that returned something for it.
     last_read: Option<u64>,
 }
 
@@ -48,16 +48,16 @@ pub(super) struct Router {
     to_write: Option<Sender<(u64, Vec<u8>)>>,
     shared: Arc<Shared>,
     active: Option<Active>,
-    /// Loads that wait for their turn.
+    /// Loads waiting for their turn.
     waiting: VecDeque<(Load<Message>, Reporter)>,
     /// By number, which is also their order in time.
     flights: BTreeMap<u64, Flight>,
     /// Numbers of flights.
     by_id: HashMap<String, u64>,
     next_flight: u64,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     partial: Vec<u8>,
-    /// Of that: where each read ended, with the read's number and stamp.
+    /// Reads of the incomplete line: end offset, number and stamp.
     pieces: Vec<(usize, u64, u64)>,
     reads: u64,
     is_over: bool,
@@ -94,7 +94,7 @@ impl Router {
             self.send_due();
             self.finish();
             if self.is_over && (self.to_write.is_none() || self.active.is_none()) {
-                // Later loads find nobody, and end at once.
+                // Later loads find it closed, and end at once.
                 return;
             }
             let next = self.next_ns();
@@ -143,7 +143,7 @@ impl Router {
             }
             Event::Written(number, at_ns) => {
                 if let Some(flight) = self.flights.get_mut(&number) {
-                    // An answer may be read before it is told that the request is written.
+                    // An answer may be read before its request is reported as written.
                     let seen = &mut flight.exchange.seen;
                     let first = seen.reads_ns.first().copied().unwrap_or(u64::MAX);
                     seen.stamps.written_ns = Some(at_ns.min(first));
@@ -153,7 +153,7 @@ impl Router {
                 let message = format!("the engine does not read its standard input: {error}");
                 let failed = Failed::new(ErrorClass::Truncated, message);
                 self.send_no_more(&failed);
-                // What others were answered may still be on its way.
+                // Answers to other requests may still be on their way.
                 self.land(number, now_ns(), Some(failed));
             }
             Event::Start(load, reporter) => self.waiting.push_back((load, reporter)),
@@ -170,7 +170,7 @@ impl Router {
         }
     }
 
-    /// When something must be done, whatever happens.
+    /// Time of the next action, whatever happens.
     fn next_ns(&self) -> u64 {
         let limits = self.flights.values().map(|flight| flight.limit_ns);
         let limit = limits.min().unwrap_or(u64::MAX);
@@ -252,13 +252,13 @@ impl Router {
             return;
         }
         line.push(b'\n');
-        // A writer that has ended has said why.
+        // A writer that has ended has reported the reason.
         if let Some(to_write) = &self.to_write {
             let _ = to_write.send((number, line));
         }
     }
 
-    /// Cuts what a read brought into lines.
+    /// Cuts the bytes of a read into lines.
     fn read(&mut self, at_ns: u64, mut bytes: &[u8]) {
         let read = self.reads;
         self.reads += 1;
@@ -290,7 +290,7 @@ impl Router {
         self.pieces.push((self.partial.len(), read, at_ns));
     }
 
-    /// A line is complete.
+    /// Handles a complete line.
     fn line(&mut self) {
         let (line, pieces) = (
             std::mem::take(&mut self.partial),
@@ -339,7 +339,7 @@ impl Router {
         }
     }
 
-    /// What a line calls the message that it belongs to.
+    /// The id of a line's message.
     fn id(&self, line: &Value) -> Option<String> {
         self.id_at.iter().find_map(|at| match line.pointer(at)? {
             Value::String(text) => Some(text.clone()),
@@ -361,7 +361,7 @@ impl Router {
         if kept.last() != Some(&b'\n') {
             kept.push(b'\n');
         }
-        // A log that cannot be written is no reason not to measure.
+        // A log that cannot be written does not prevent the measurement.
         let _ = self.log.write_all(&kept);
     }
 
@@ -374,7 +374,7 @@ impl Router {
         }
     }
 
-    /// Nothing more can be sent, and what is in flight has failed.
+    /// Handles a lost connection: nothing more can be sent, and requests in flight fail.
     fn lose(&mut self, why: Failed, at_ns: u64) {
         self.send_no_more(&why);
         let numbers: Vec<u64> = self.flights.keys().copied().collect();
@@ -383,7 +383,7 @@ impl Router {
         }
     }
 
-    /// A request has ended.
+    /// Handles the end of a request.
     fn land(&mut self, number: u64, end_ns: u64, failed: Option<Failed>) {
         let Some(flight) = self.flights.remove(&number) else {
             return;
@@ -407,7 +407,8 @@ impl Router {
         exchange.shrink();
         let mut resumed_ns = end_ns;
         if let Some(resumed) = active.reporter.done(&active.load, due.index, exchange) {
-            // The sender is dropped, never used. That it waited was asked for.
+            // Waits for the receiver, as requested. Always an error: the sender is
+            // dropped, never used.
             let _ = resumed.blocking_recv();
             resumed_ns = now_ns();
         }
@@ -416,7 +417,7 @@ impl Router {
             .ended(&active.load, due, end_ns, resumed_ns, now_ns());
     }
 
-    /// Ends what has taken too long.
+    /// Ends expired requests.
     fn expire(&mut self) {
         let now = now_ns();
         let late = self.flights.iter().find(|(_, it)| it.limit_ns <= now);
@@ -434,7 +435,7 @@ impl Router {
         self.lose(lost, now);
     }
 
-    /// Tells that the load is over, if it is.
+    /// Reports the end of the load, if it is over.
     fn finish(&mut self) {
         let is_over = |active: &mut Active| active.pace.is_over(&active.load);
         let Some(mut active) = self.active.take_if(is_over) else {
@@ -442,7 +443,7 @@ impl Router {
         };
         let reader = self.shared.reader_cpu_ns.load(Ordering::Relaxed);
         let usage = &mut active.usage;
-        // One thread that is always busy holds up all: the busier one counts.
+        // A single busy thread holds up all: the busier one counts.
         usage.cpu_ns =
             (thread_cpu_ns() - active.cpu_ns).max(reader.saturating_sub(active.reader_cpu_ns));
         usage.wall_ns = now_ns() - active.start_ns;

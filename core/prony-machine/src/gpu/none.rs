@@ -1,4 +1,4 @@
-//! Where NVIDIA has no driver.
+//! Systems without an NVIDIA driver.
 
 use crate::gpu::{Gpu, GpuState};
 

@@ -1,5 +1,5 @@
-//! NVIDIA's GPUs, through the library of their driver. It is looked for once,
-//! when it is first asked for; where it is missing, there are no GPUs.
+//! NVIDIA's GPUs, through the library of their driver. It is loaded once, on first use;
+//! without it there are no GPUs.
 
 use crate::gpu::{Gpu, GpuState};
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
@@ -89,9 +89,8 @@ fn names(reasons: ThrottleReasons) -> Vec<String> {
         .collect()
 }
 
-/// Memory in bytes that these processes hold on all GPUs. `None` if NVML knows
-/// none of them: where processes have ids of their own, as in a container, it
-/// names others.
+/// Memory in bytes held by these processes on all GPUs. `None` if NVML knows none of
+/// them: in a process namespace, as in a container, it uses other ids.
 pub(crate) fn memory_of(pids: &[u32]) -> Option<u64> {
     let mut found = None;
     for device in devices() {
@@ -134,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_the_driver_has_no_gpus() {
-        // With it this only says that nothing goes wrong.
+        // With a driver this only checks that nothing fails.
         assert_eq!(gpus().len(), states().len());
         assert_eq!(memory_of(&[]), None);
     }

@@ -1,4 +1,4 @@
-//! What is not the same in two results.
+//! Differences between two results.
 
 use super::Unlike;
 use super::side::Side;
@@ -7,7 +7,7 @@ use prony_result::{
     words::{MISSING, count},
 };
 
-/// What is not the same, told once for the whole runs.
+/// Differences between two runs as a whole.
 pub(super) fn of_runs(base: &RunResult, candidate: &RunResult) -> Vec<Unlike> {
     let mut unlike = Differences::default();
     let machine = |result: &RunResult| {
@@ -23,7 +23,7 @@ pub(super) fn of_runs(base: &RunResult, candidate: &RunResult) -> Vec<Unlike> {
             it.os
         )
     };
-    // Without digests it cannot be said that they are the same.
+    // Without digests they cannot be known to be equal.
     let (one, two) = (&base.environment.machine, &candidate.environment.machine);
     if one != two || one.is_empty() {
         unlike.add("machine", &machine(base), &machine(candidate), true);
@@ -54,14 +54,14 @@ impl Differences {
         });
     }
 
-    /// What a reader must know.
+    /// Adds a difference that readers must know.
     fn note(&mut self, what: &str, base: String, candidate: String) {
         if base != candidate {
             self.add(what, &base, &candidate, false);
         }
     }
 
-    /// What makes the work another one.
+    /// Adds a difference that makes the work different.
     fn forbid(&mut self, what: &str, base: String, candidate: String) {
         if base != candidate {
             self.add(what, &base, &candidate, true);
@@ -70,12 +70,12 @@ impl Differences {
 }
 
 impl Side<'_> {
-    /// What is not the same, in the order of how much it matters.
+    /// Differences, most important first.
     pub(super) fn differences(&self, other: &Self) -> Vec<Unlike> {
         let mut unlike = Differences::default();
         let mut keys = differing(self.workload(), other.workload());
         if self.group.tape.is_some() && other.group.tape.is_some() {
-            // The same prompts may come from a file of another name.
+            // The same prompts may come from a file with another name.
             keys.retain(|key| key != "source");
         }
         if !keys.is_empty() {
@@ -137,7 +137,7 @@ impl Side<'_> {
     }
 }
 
-/// The keys of a workload that are not the same.
+/// The keys of a workload that differ.
 fn differing(one: &Workload, other: &Workload) -> Vec<String> {
     let fields = |workload: &Workload| {
         let value = serde_json::to_value(workload).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One of two results: what it is of, and what stands in the way of a verdict.
+//! One of two results, and the obstacles to a verdict on it.
 
 use crate::comparison::{MAX_DEGRADED, MIN_SUCCESS_RATE};
 use crate::statistics::aggregate::length_mismatch;
@@ -10,7 +10,7 @@ use prony_result::{
 };
 use std::collections::BTreeMap;
 
-/// One of both.
+/// One of the two results.
 pub(super) struct Side<'a> {
     pub(super) run: &'a RunResult,
     pub(super) group: &'a ModelResult,
@@ -56,7 +56,7 @@ impl<'a> Side<'a> {
         )
     }
 
-    /// Throughput by cycle; of those that count.
+    /// Throughput by cycle, for valid cycles.
     pub(super) fn throughputs(&self) -> BTreeMap<u32, f64> {
         let cycles = self.engine.by_cycle.iter();
         cycles
@@ -65,7 +65,7 @@ impl<'a> Side<'a> {
             .collect()
     }
 
-    /// What forbids a verdict, whatever the other side is.
+    /// The obstacle to a verdict, whatever the other side is.
     pub(super) fn obstacle(&self, what: &str) -> Option<String> {
         let EngineResult {
             success_rate,
@@ -106,7 +106,7 @@ impl<'a> Side<'a> {
         })
     }
 
-    /// Throughput says nothing where the answers differ in length.
+    /// The obstacle of answers that differ in length, which makes throughput meaningless.
     pub(super) fn lengths(&self, other: &Self) -> Option<String> {
         let mean = |side: &Self| Some(side.engine.output_tokens_per_request?.mean);
         let (one, two) = (mean(self)?, mean(other)?);

@@ -1,4 +1,4 @@
-//! What may be said of two results, by how they were measured.
+//! The verdict on two results, by how they were measured.
 
 use super::side::Side;
 use super::{Basis, Options, Pair, Unlike, metrics, percent, same_run};
@@ -38,7 +38,7 @@ impl<'a> Side<'a> {
             Basis::TwoSamples => self.two_samples(other, margin_percent),
             Basis::Descriptive => Found::default(),
         };
-        // What the run itself says of the two stands.
+        // The run's own verdict on the two stands.
         if let Some(said) = self
             .said(other)
             .filter(|it| (it.margin_percent - margin_percent).abs() < 1e-9)
@@ -113,7 +113,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The comparison of the two in their run, if they are of one run and it has it.
+    /// The comparison of the two in their run, if both are of one run that has it.
     fn said(&self, other: &Self) -> Option<&'a Comparison> {
         let is_it = |it: &&Comparison| {
             it.baseline == self.engine.engine && it.candidate == other.engine.engine
@@ -122,7 +122,8 @@ impl<'a> Side<'a> {
         found.filter(|_| same_run(self.run, other.run))
     }
 
-    /// Whether the cycles of both were measured in turn, one at a time, and in both orders.
+    /// Returns `true` if the cycles of both were measured in turn, one at a time, and in
+    /// both orders.
     fn is_interleaved(&self, other: &Self, offset_s: Option<f64>) -> bool {
         if same_run(self.run, other.run) {
             return self.run.run.order == "interleaved";
@@ -139,7 +140,7 @@ impl<'a> Side<'a> {
         let (mut base_first, mut candidate_first) = (false, false);
         for (cycle, one) in &base {
             let Some(two) = candidate.get(cycle) else {
-                // Of a run that was cut short.
+                // From a run that was cut short.
                 continue;
             };
             let (start, stop) = (two.start_s + offset_s, two.end_s + offset_s);
@@ -208,12 +209,12 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What a test says, in log ratios.
+/// Result of a test, in log ratios.
 struct Found {
     verdict: Verdict,
     estimate: Option<f64>,
     interval: Option<crate::statistics::Interval>,
-    /// Whether the interval for equivalence lies inside the margin.
+    /// `true` if the interval for equivalence lies inside the margin.
     within_margin: bool,
 }
 

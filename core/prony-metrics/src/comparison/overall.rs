@@ -8,19 +8,19 @@ use prony_result::{Comparison, Overall};
 use statrs::distribution::{ContinuousCDF as _, Normal};
 use std::collections::BTreeSet;
 
-/// A model's part in the mean.
+/// A model's contribution to the mean.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {
-    /// What reports call the model.
+    /// Label of the model in reports.
     pub model: &'a str,
-    /// What was said of it.
+    /// Comparison of the model.
     pub comparison: &'a Comparison,
-    /// Its numbers.
+    /// Log ratios of its cycles.
     pub numbers: &'a Ratios,
 }
 
-/// The geometric mean of the ratios over `parts`, which are the models of one matrix point,
-/// `measure` stage and candidate; `None` of fewer than two. `cycles` were planned.
+/// The geometric mean of the ratios over `parts`, the models of one matrix point,
+/// `measure` stage and candidate; `None` with fewer than two. `cycles` were planned.
 ///
 /// The set of models was fixed before the run: if one of them was not measured, or not on
 /// the same work, there is no number.
@@ -60,13 +60,13 @@ pub fn overall(parts: &[Part<'_>], margin_percent: f64, cycles: u32) -> Option<O
     Some(overall)
 }
 
-/// Whether the engines did the same work without failing, as far as it is known: what
-/// was withheld of the whole answers was in the way.
+/// Returns `true` if the engines did the same work without failures, as far as known;
+/// otherwise the comparison has an obstacle.
 fn is_usable(comparison: &Comparison) -> bool {
     comparison.obstacle.is_none()
 }
 
-/// Models with cycles of their own: the mean of their estimates, and the normal interval
+/// For models with different cycles: the mean of their estimates, and the normal interval
 /// from their standard errors.
 fn approximate(series: &[Vec<f64>]) -> Option<(f64, Option<Interval>)> {
     let estimates: Option<Vec<f64>> = series

@@ -1,4 +1,4 @@
-//! The 99th percentile, of all cycles together.
+//! The 99th percentile over all cycles together.
 
 use super::{Arm, Ratios, percent};
 use crate::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
@@ -9,14 +9,14 @@ use prony_result::{TailJudgement, Verdict};
 use std::collections::BTreeMap;
 
 const P: f64 = 0.99;
-/// Equal records give equal results.
+/// Fixed, so that equal records give equal results.
 const SEED: u64 = 0;
 
-/// Tests the 99th percentile of `time_ns` over the cycles that have a number; `None` where
+/// Tests the 99th percentile of `time_ns` over the cycles that have a number; `None` if
 /// an engine has too few requests for it.
 ///
-/// Cycle by cycle the coin has decided which engine came first, so swapping the labels of a
-/// cycle is what might have happened as well. The requests of one cycle stay together.
+/// In each cycle a coin decided which engine came first, so under the null hypothesis the
+/// labels of a cycle are exchangeable. The requests of one cycle stay together.
 pub(super) fn tail(
     baseline: Arm<'_>,
     candidate: Arm<'_>,
@@ -49,7 +49,7 @@ pub(super) fn tail(
         return None;
     }
     let found = label_swap(&cycles, P, RESAMPLES, SEED)?;
-    // Of times: below zero where the candidate is faster.
+    // The ratio is of times: below zero if the candidate is faster.
     let faster = -found.log_ratio;
     Some(TailJudgement {
         verdict: if found.p_value > ALPHA {

@@ -1,5 +1,5 @@
-//! Compiled components, by content: sha256 of the component and of everything
-//! in wasmtime that compiled code depends on.
+//! Compiled components, by content: sha256 of the component and of everything in wasmtime
+//! that compiled code depends on.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
@@ -7,8 +7,8 @@ use std::path::Path;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Compiles `bytes`, or loads what an earlier call compiled. A cache that
-/// cannot be used costs time, never correctness.
+/// Compiles `bytes`, or loads the result of an earlier call. A cache that cannot be used
+/// costs time, never correctness.
 pub(super) fn compile(
     engine: &Engine,
     folder: &Path,
@@ -32,7 +32,7 @@ pub(super) fn compile(
     unsafe { Component::deserialize(engine, compiled) }.map_err(|error| format!("{error:#}"))
 }
 
-/// Loads a compiled component if nobody but its owner could have written it.
+/// Loads a compiled component if only its owner could have written it.
 fn load(engine: &Engine, path: &Path) -> Option<Component> {
     let metadata = std::fs::metadata(path).ok()?;
     if !private(&metadata) {

@@ -1,5 +1,5 @@
-//! Advances the epoch while a guest runs, and sleeps otherwise: a thread that
-//! woke the CPU during a measurement would be part of what is measured.
+//! Advances the epoch while a guest runs, and sleeps otherwise: a thread that woke the
+//! CPU during a measurement would disturb it.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use wasmtime::Engine;
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
 struct State {
-    /// Guests that run now.
+    /// Number of guests running.
     running: Mutex<usize>,
     changed: Condvar,
 }
@@ -26,8 +26,8 @@ impl Ticker {
             changed: Condvar::new(),
         });
         let weak = Arc::downgrade(&state);
-        // Without the thread no deadline would ever pass; a system that cannot
-        // start one thread cannot start an engine either.
+        // Without the thread no deadline would ever pass; a system that cannot start one
+        // thread cannot start an engine either.
         let spawned = std::thread::Builder::new()
             .name("epoch".to_owned())
             .spawn(move || run(&weak, &engine));
@@ -37,7 +37,7 @@ impl Ticker {
         Self { state }
     }
 
-    /// The epoch advances until the guard is dropped.
+    /// Advances the epoch until the guard is dropped.
     pub(super) fn ticking(&self) -> Ticking<'_> {
         *self
             .state
@@ -71,8 +71,8 @@ fn run(state: &Weak<State>, engine: &Engine) {
     while let Some(state) = state.upgrade() {
         let running = state.running.lock().unwrap_or_else(PoisonError::into_inner);
         if *running == 0 {
-            // Holding the strong reference while waiting would keep the state
-            // alive for ever, so the wait is bounded and the upgrade repeated.
+            // Holding the strong reference while waiting would keep the state alive for
+            // ever, so the wait is bounded and the upgrade repeated.
             let _ = state.changed.wait_timeout(running, Duration::from_mins(1));
             continue;
         }

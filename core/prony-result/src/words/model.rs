@@ -1,26 +1,26 @@
-//! What is said of a model.
+//! Sentences about a model.
 
 use super::{MISSING, count, number, one_line, optional};
 use crate::{Comparison, EngineResult, Failure, ModelResult, Outcome, Verdict};
 
-/// How far one model came on one engine.
+/// Progress of one model on one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// There is a throughput to show.
+    /// A throughput was measured.
     Measured,
-    /// There is none because something failed.
+    /// No throughput, because something failed.
     Failed,
-    /// There is none because nothing was tried.
+    /// No throughput, because nothing was tried.
     NotMeasured,
 }
 
 impl ModelResult {
-    /// The numbers of `engine`, if it was visited.
+    /// The result of `engine`, if it was visited.
     pub fn engine(&self, engine: &str) -> Option<&EngineResult> {
         self.engines.iter().find(|result| result.engine == engine)
     }
 
-    /// How far the model came on `engine`.
+    /// Progress of the model on `engine`.
     pub fn state(&self, engine: &str) -> State {
         let result = self.engine(engine);
         let works =
@@ -45,12 +45,12 @@ impl ModelResult {
         }
     }
 
-    /// What belongs into a winner column: names, `equivalent` or `inconclusive`.
-    /// `None` if nothing was to be compared.
+    /// Contents of a winner column: names, `equivalent` or `inconclusive`. `None` if
+    /// nothing was to be compared.
     ///
-    /// Candidates are compared with the baseline, not with each other. So with
-    /// more than one candidate there may be several names: all that beat the
-    /// baseline, or the baseline and all that are equivalent to it.
+    /// Candidates are compared with the baseline, not with each other, so with more than
+    /// one candidate there may be several names: all that beat the baseline, or the
+    /// baseline and all that are equivalent to it.
     pub fn winner(&self) -> Option<String> {
         let measured =
             |comparison: &&Comparison| self.state(&comparison.candidate) == State::Measured;
@@ -94,8 +94,8 @@ impl ModelResult {
         Some(leaders.join(", "))
     }
 
-    /// What went wrong, one sentence without a full stop per problem. A failure
-    /// that repeats is told once.
+    /// Problems, one sentence without a full stop each. A repeated failure is listed
+    /// once.
     pub fn problems(&self) -> Vec<String> {
         let mut told: Vec<(&Failure, u64)> = Vec::new();
         for failure in &self.failures {
@@ -115,7 +115,7 @@ impl ModelResult {
             };
             let (engine, stage) = (one_line(&failure.engine), one_line(&failure.stage));
             let message = one_line(&failure.message);
-            // A model that cannot be had has failed before any engine or cycle.
+            // A model that could not be obtained failed before any engine or cycle.
             if failure.engine.is_empty() {
                 return format!("{stage} failed: {message}");
             }

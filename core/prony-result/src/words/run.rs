@@ -1,11 +1,11 @@
-//! What is said of a run as a whole.
+//! Sentences about a run as a whole.
 
 use super::{count, level, one_line};
 use crate::{Comparison, ModelResult, RunResult, Verdict};
 
 impl RunResult {
-    /// How many cycles were made of those that were planned: `9 of 40 cycles, decided`, `9 to
-    /// 12 of 40 cycles` where models differ, `40 cycles` where all were made.
+    /// Cycles made, of those planned: `9 of 40 cycles, decided`, `9 to 12 of 40 cycles`
+    /// where models differ, `40 cycles` where all were made.
     pub fn cycles_sentence(&self) -> String {
         let planned = self.run.cycles;
         let made = |model: &ModelResult| model.engines.iter().map(|it| it.cycles).max();
@@ -13,7 +13,7 @@ impl RunResult {
         let (least, most) = (made().min().unwrap_or(0), made().max().unwrap_or(0));
         let cycles = count(planned.into(), "cycle");
         if least >= planned {
-            // Spare ones take the place of cycles with a failure.
+            // Replacement cycles make up for failed ones.
             return match most - planned {
                 0 => cycles,
                 spare => format!("{cycles} and {spare} to spare"),
@@ -31,9 +31,9 @@ impl RunResult {
         format!("{least}{most} of {cycles}{decided}")
     }
 
-    /// What holds for several comparisons together, a sentence without a full stop each: how
-    /// many have which verdict at the error that they share, for each candidate, and then the
-    /// geometric means. Empty where one thing was compared.
+    /// Sentences about several comparisons together, without a full stop: for each
+    /// candidate, the number of comparisons per verdict at their shared error, and then
+    /// the geometric means. Empty if only one comparison was made.
     pub fn together(&self) -> Vec<String> {
         let means = self.overall.iter().map(crate::Overall::sentence);
         self.family_sentence().into_iter().chain(means).collect()

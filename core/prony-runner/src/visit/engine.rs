@@ -1,4 +1,4 @@
-//! A real engine, as a visit deals with it.
+//! A real engine in a visit.
 
 use super::requests::{Batch, Requests};
 use super::sequence::{EngineSide, Sent, Used, Window};
@@ -23,69 +23,70 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What all visits of a model share.
+/// Data shared by all visits of a model.
 pub(crate) struct Material<'r> {
-    /// Where the model is, if it is a file or a folder.
+    /// Path of the model, if it is a file or a folder.
     pub(crate) path: Option<&'r Path>,
-    /// What is sent.
+    /// The request set.
     pub(crate) request_set: Arc<RequestSet>,
     /// Counts the tokens of answers.
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
-    /// What the workloads' images are.
+    /// The workloads' images.
     pub(crate) images: &'r Images,
 }
 
 /// A started engine.
 pub(super) struct Running {
-    /// Its process; `None` when attached.
+    /// Its process; `None` if attached.
     pub(super) process: Option<Process>,
-    /// Watches it.
+    /// Samples its resource use.
     pub(super) sampler: Option<Sampler>,
     pub(super) link: Link,
 }
 
-/// The way of requests to the engine.
+/// Transport of requests to the engine.
 pub(super) enum Link {
     Http {
         target: Target,
     },
     Stdio {
         pipe: Pipe,
-        /// Messages that precede the end of its input.
+        /// Messages sent before its input is closed.
         closing: Vec<Message>,
     },
     Worker(Worker),
 }
 
-/// Watches the processes of an engine. A machine that does not let itself be watched is
-/// no reason not to measure.
+/// Starts sampling an engine's processes. A machine that does not allow it is still
+/// measured.
 pub(super) fn watch(process: &Process) -> Option<Sampler> {
     let options = prony_machine::Options::default();
     Sampler::start(process.id(), options).ok()
 }
 
-/// An engine of a run, with all that its visit needs of the run.
+/// An engine of a run, with everything that its visit needs of the run.
 pub(crate) struct LiveEngine<'r, 'a> {
-    /// Its requests; also the engine's config.
+    /// Its requests and config.
     pub(super) requests: Requests<'r, 'a>,
     pub(super) running: Option<Running>,
-    /// Where it is to listen, once that is chosen.
+    /// Address to listen on, once chosen.
     pub(super) at: Option<Endpoint>,
     revision: Option<&'r str>,
-    /// `stages` of templates: the outputs of `setup` and of this turn.
+    /// `stages` of templates: the outputs of `setup` and of this visit.
     stages: Value,
-    /// Whether another engine is loaded at the same time.
+    /// `true` if another engine is loaded at the same time.
     is_resident: bool,
-    /// What the machine was doing when the visit began.
+    /// State of the machine at the start of the visit.
     before: State,
-    /// Processor time of the engine in the visit, in seconds.
+    /// CPU time of the engine in the visit, in seconds.
     cpu_s: Option<f64>,
-    /// What the sampler saw of the GPUs.
+    /// Warnings about the GPUs.
     gpu_warnings: Vec<Warning>,
 }
 
 impl<'r, 'a> LiveEngine<'r, 'a> {
-    /// An engine that is not loaded yet. `None` if the matrix point does not have it or the model.
+    /// An engine that is not loaded yet. `None` if the matrix point lacks it or the
+    /// model.
     pub(super) fn new(
         run: &'r Run<'a>,
         visit: &'r Visit,
@@ -114,12 +115,12 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
         })
     }
 
-    /// What templates know as `stages` when the visit has ended.
+    /// `stages` of templates at the end of the visit.
     pub(crate) fn into_stages(self) -> Value {
         self.stages
     }
 
-    /// `model-engine-c1`, safe as a file name and short enough for one.
+    /// `model-engine-c1`, as a safe and short file name.
     fn label(&self) -> String {
         const MAX: usize = 200;
         let Visit {
@@ -154,7 +155,7 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
         logs.join(format!("{}.log", self.label()))
     }
 
-    /// The names that templates can use beside what is known everywhere.
+    /// The names available to templates in addition to those known everywhere.
     fn base(&self) -> Value {
         let Requests {
             point,
@@ -164,7 +165,7 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
         } = &self.requests;
         let mut base = point.context.clone();
         base["model"] = json!({ "id": model.id });
-        // What is not given is not there: so it can have a default.
+        // A missing value is absent, so that it can have a default.
         if let Some(path) = &model.path {
             base["model"]["path"] = json!(path);
         }
@@ -183,8 +184,8 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
         self.requests.run.context(&self.base(), &self.stages)
     }
 
-    /// Says what an engine is told before its input is closed. That it does not listen keeps
-    /// nobody from ending it.
+    /// Sends the closing messages before the input is closed. An engine that does not
+    /// listen can still be ended.
     async fn say_goodbye(&self, pipe: &Pipe, closing: &[Message], grace: Duration) -> Result<()> {
         for message in closing {
             if pipe.lost().is_some() {
@@ -285,7 +286,7 @@ impl EngineSide for LiveEngine<'_, '_> {
         if let Link::Stdio { pipe, closing } = &link {
             self.say_goodbye(pipe, closing, grace).await?;
         }
-        // A worker ends when its orders do, and so may any other that reads them.
+        // A worker, like any process that reads its input, may end when that closes.
         drop(link);
         Ok(match process {
             Some(process) => process.stop(grace).await,
@@ -298,8 +299,8 @@ impl EngineSide for LiveEngine<'_, '_> {
         let change = Change::between(&self.before, &after, &[], self.cpu_s);
         let mut of_machine = change.warnings(&self.requests.run.machine, &after);
         if self.cpu_s.is_none() || self.is_resident {
-            // What a server that was there before uses, or another engine, cannot be told
-            // from the rest.
+            // The usage of an attached server, or of another engine, cannot be told from
+            // the rest.
             of_machine.retain(|warning| warning.code != "busy_machine");
         }
         let of_gpus = self.gpu_warnings.iter().cloned();

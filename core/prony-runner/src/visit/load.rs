@@ -1,4 +1,4 @@
-//! `load`: from a config to an engine that is ready.
+//! `load`: from a config to a ready engine.
 
 use super::engine::{Link, LiveEngine, Running, watch};
 use super::{CRASH_GRACE, Staged};
@@ -15,20 +15,21 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
-/// How often a starting server is asked whether it is ready.
+/// Interval between readiness probes of a starting server.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
-/// How long one such question may take.
+/// Timeout of one probe.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 impl LiveEngine<'_, '_> {
-    /// Starts the engine and waits until it is ready; how long that took, in nanoseconds,
-    /// unless it ran already. `running` is set as soon as there is something to stop.
+    /// Starts the engine and waits until it is ready. Returns the time taken in
+    /// nanoseconds; `None` if it was already running. `running` is set as soon as there
+    /// is something to stop.
     pub(super) async fn start_within(&mut self, limit: Duration) -> Staged<Option<u64>> {
         let at = Endpoint {
             host: "127.0.0.1".to_owned(),
             port: free_port()?,
         };
-        // Steps may want to know, too.
+        // Steps may need it, too.
         self.at = Some(at.clone());
         let engine = self.requests.engine;
         let config = Value::Object(engine.config.clone());
@@ -126,8 +127,8 @@ impl LiveEngine<'_, '_> {
                     .as_ref()
                     .is_none_or(|process| process.has_logged(line)),
             };
-            // Also when it answered: a server that failed to bind its port may
-            // have left the answering to another one.
+            // Checked even if it answered: another process may be answering on a port
+            // that the server failed to bind.
             if let Some(process) = &mut running.process {
                 still_runs(process)?;
             }
@@ -147,7 +148,7 @@ impl LiveEngine<'_, '_> {
 }
 
 impl LiveEngine<'_, '_> {
-    /// What a plugin's command is for the system, with its program's name.
+    /// Converts a plugin's command for the system, with its program's name.
     fn command<'l>(
         &self,
         launch: &'l prony_contract::Command,
@@ -166,8 +167,8 @@ impl LiveEngine<'_, '_> {
         Ok((program, command))
     }
 
-    /// Starts an engine that speaks over its standard input and output, and says what it
-    /// must be told before it can be asked.
+    /// Starts an engine that uses its standard input and output, and sends its opening
+    /// messages.
     async fn start_stdio(&mut self, limit: Duration) -> Staged<()> {
         let requests = &self.requests;
         let plugin = requests.adapter()?;
@@ -251,8 +252,8 @@ fn still_runs(process: &mut Process) -> std::result::Result<(), String> {
     }
 }
 
-/// A port that is free now. Another process could take it before the engine
-/// does; then the engine fails to start and says so.
+/// A port that is free now. If another process takes it before the engine does, the
+/// engine fails to start and reports it.
 fn free_port() -> std::result::Result<u16, String> {
     std::net::TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())

@@ -1,4 +1,4 @@
-//! Requests, and what is kept of them.
+//! Requests, and the records kept of them.
 
 use super::engine::{Link, Material, Running};
 use super::sequence::Sent;
@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most bytes of answers that are kept unread while a stage runs.
+/// Maximum size of undecoded answers kept while a stage runs, in bytes.
 const MAX_UNREAD: usize = 512 << 20;
 
 /// The requests of a stage.
@@ -36,20 +36,20 @@ pub(crate) struct Batch<'s> {
     pub(super) phase: Phase,
     /// Id of the stage.
     pub(super) stage: &'s str,
-    /// Number of the first of them within the stage.
+    /// Number of the first of them within the stage, from 0.
     pub(super) first: u32,
     pub(super) count: u32,
-    /// When they are sent.
+    /// Arrival process of the requests.
     pub(super) arrival: prony_config::Arrival,
-    /// Threads that send them, if the pipeline says.
+    /// Number of client threads, if the pipeline states it.
     pub(super) shards: Option<u32>,
-    /// For how long.
+    /// Time during which they are sent.
     pub(super) duration: Option<Duration>,
-    /// The state of the prefix cache that is measured.
+    /// Expected state of the prefix cache.
     pub(super) cache: Option<Cache>,
-    /// The longest that all of them may take.
+    /// Timeout of all of them together.
     pub(super) limit: Option<Duration>,
-    /// Whether they carry the workload's images; those that do not are no part of the
+    /// `true` if they carry the workload's images; those without are not part of the
     /// results.
     pub(super) has_images: bool,
 }
@@ -74,7 +74,7 @@ impl Texts {
     }
 }
 
-/// The requests of a visit: makes them, sends them, and journals what came back.
+/// The requests of a visit: makes and sends them, and journals the answers.
 pub(super) struct Requests<'r, 'a> {
     pub(super) run: &'r Run<'a>,
     pub(super) visit: &'r Visit,
@@ -88,19 +88,19 @@ pub(super) struct Requests<'r, 'a> {
     images: &'r Images,
     /// The number of the last request over standard input.
     numbered: u64,
-    /// End of the request that ended last, since the run's origin.
+    /// End of the last request to end, since the run's origin.
     last_end_ns: u64,
-    /// When the first request of the batch was sent, since the run's origin.
+    /// Send time of the batch's first request, since the run's origin.
     first_sent_ns: Option<u64>,
-    /// Why the first request of the batch that failed did so.
+    /// Error of the first request of the batch that failed.
     first_failure: Option<Failed>,
-    /// Tokens of prompts without their images, by the engine's count, once it was asked; of
-    /// cold requests apart.
+    /// Tokens of prompts without their images, by the engine's count, once asked; by
+    /// `true` for cold requests, then by prompt.
     pub(super) without_images: BTreeMap<bool, BTreeMap<u32, u32>>,
 }
 
 impl<'r, 'a> Requests<'r, 'a> {
-    /// Requests of `model` to `engine`, none of which has been sent.
+    /// Requests of `model` to `engine`, before any is sent.
     pub(super) fn new(
         run: &'r Run<'a>,
         visit: &'r Visit,
@@ -127,7 +127,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
     }
 
-    /// Sends a batch that counts.
+    /// Sends a batch whose results count.
     pub(super) async fn send(&mut self, batch: &Batch<'_>, running: &mut Running) -> Sent {
         self.first_sent_ns = None;
         let succeeded = self.send_batch(batch, running).await;
@@ -139,7 +139,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
     }
 
-    /// Sends over whatever links prony and the engine; returns how many succeeded.
+    /// Sends over the engine's transport; returns the number that succeeded.
     pub(super) async fn send_batch(
         &mut self,
         batch: &Batch<'_>,
@@ -153,7 +153,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
     }
 
-    /// Request `index` of a stage; the prompts and images go round.
+    /// Request `index` of a stage; prompts and images repeat in turn.
     fn request(&self, batch: &Batch<'_>, index: u32) -> std::result::Result<Request, String> {
         let workload = &self.point.workload;
         let prompts = self.request_set.prompts.len() as u32;
@@ -184,9 +184,8 @@ impl<'r, 'a> Requests<'r, 'a> {
         Ok(request)
     }
 
-    /// What request `index` of a stage says. Where a cold cache is measured, the first
-    /// message begins with what no other request begins with, so that each turn of a
-    /// conversation is cold too.
+    /// The texts of request `index` of a stage. For a cold cache, the first message
+    /// begins with a unique nonce, so that each turn of a conversation is cold too.
     fn texts(&self, batch: &Batch<'_>, index: u32) -> Texts {
         let prompt = self.request_set.prompt(index);
         let system = prompt.system.as_ref();
@@ -196,7 +195,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             prompt: prompt.text.clone(),
         };
         if self.is_cold(batch) {
-            // Without the engine: all get the same.
+            // Without the engine: all engines get the same texts.
             let Visit {
                 point,
                 model,
@@ -209,7 +208,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             if batch.has_images {
                 texts.first().insert_str(0, &nonce);
             } else {
-                // As long, and of no use to a cache.
+                // Of the same length, and useless to a cache.
                 texts.prompt.push(' ');
                 texts.prompt.push_str(nonce.trim_end());
             }
@@ -217,8 +216,8 @@ impl<'r, 'a> Requests<'r, 'a> {
         texts
     }
 
-    /// Whether the requests of a batch must not be known to a cache. What warms up for
-    /// those must not fill it with what they share.
+    /// Returns `true` if the requests of a batch must be unknown to a cache. Warm-up
+    /// requests must not fill it with what those share.
     fn is_cold(&self, batch: &Batch<'_>) -> bool {
         match batch.phase {
             Phase::Warmup if batch.has_images => request_set::is_cold(self.point),
@@ -226,13 +225,13 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
     }
 
-    /// The fewest tokens that all texts of request `index` of a stage can have.
+    /// Minimum number of tokens in all texts of request `index` of a stage.
     fn least_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> u32 {
         let texts = self.texts(batch, index);
         texts.all().map(cache::least_tokens).sum()
     }
 
-    /// The place of request `index` of a batch.
+    /// The id of request `index` of a batch.
     fn id(&self, batch: &Batch<'_>, index: u32) -> RequestId {
         let index = batch.first + index;
         let (prompt, image) = self.content(index);
@@ -253,15 +252,15 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
     }
 
-    /// The numbers of prompt and image of request `index`: all that one request
-    /// of a stage has not in common with another.
+    /// The numbers of prompt and image of request `index`, which distinguish the requests
+    /// of a stage.
     fn content(&self, index: u32) -> (u32, Option<u32>) {
         let prompts = self.request_set.prompts.len() as u32;
         let images = self.point.workload.images.len() as u32;
         (index % prompts, images::number_for(index, prompts, images))
     }
 
-    /// Sends requests to a server; returns how many succeeded.
+    /// Sends requests to a server; returns the number that succeeded.
     async fn over_http(
         &mut self,
         batch: &Batch<'_>,
@@ -290,7 +289,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             .await
     }
 
-    /// Sends requests over an engine's standard input; returns how many succeeded.
+    /// Sends requests over an engine's standard input; returns the number that succeeded.
     async fn over_stdio(
         &mut self,
         batch: &Batch<'_>,
@@ -300,7 +299,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         let plugin = self.adapter()?;
         let mut requests = Vec::new();
         for index in (batch.first..).take(batch.count as usize) {
-            // Another one for each request of the visit.
+            // A new number for each request of the visit.
             self.numbered += 1;
             let request = self.request(batch, index)?;
             let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered);
@@ -313,7 +312,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             .await
     }
 
-    /// Has a worker answer requests; returns how many succeeded.
+    /// Sends requests to a worker; returns the number that succeeded.
     async fn over_worker(
         &mut self,
         batch: &Batch<'_>,
@@ -329,8 +328,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             .await
     }
 
-    /// The requests of a batch, in order. Those that are sent again are made once: images
-    /// are large.
+    /// The requests of a batch, in order. Repeated ones are made once: images are large.
     fn each_content<T>(
         &self,
         batch: &Batch<'_>,
@@ -358,8 +356,8 @@ impl<'r, 'a> Requests<'r, 'a> {
         plugin.map_err(|error| error.to_string())
     }
 
-    /// When `requests` are sent, and which of them are a conversation. Conversations that a
-    /// duration leaves no time for are not due, and their requests are taken out.
+    /// The load of `requests`: arrival times and conversations. Conversations that would
+    /// start after the duration are not due, and their requests are removed.
     fn load_of<T>(
         &self,
         batch: &Batch<'_>,
@@ -384,15 +382,16 @@ impl<'r, 'a> Requests<'r, 'a> {
         })
     }
 
-    /// Between the end of a turn's answer and the next turn.
+    /// Pause between the end of a turn's answer and the next turn.
     fn think(&self, batch: &Batch<'_>) -> Duration {
         let dataset = self.point.workload.dataset.as_ref();
         let dataset = dataset.filter(|_| batch.has_images);
         dataset.map_or(Duration::ZERO, |dataset| dataset.think.to_std())
     }
 
-    /// Keeps what a load of `due` requests brings; returns how many succeeded. `lost` tells
-    /// why nothing more could be sent, if so; without a `plugin` nothing needs decoding.
+    /// Keeps the results of a load of `due` requests; returns the number that succeeded.
+    /// `lost` returns the reason why nothing more could be sent, if any; without a
+    /// `plugin` nothing needs decoding.
     async fn receive(
         &mut self,
         batch: &Batch<'_>,
@@ -407,8 +406,8 @@ impl<'r, 'a> Requests<'r, 'a> {
         let mut stop = self.run.stop.clone();
         let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
         let mut since = self.run.now();
-        // What came back while others were in flight is read when none are, so that
-        // reading takes no CPU time from the engine.
+        // Answers that came while others were in flight are decoded when none are, so
+        // that decoding takes no CPU time from the engine.
         let mut later: Vec<(u32, Exchange)> = Vec::new();
         let mut bytes = 0;
         let (mut is_interrupted, mut is_over) = (false, false);
@@ -448,16 +447,16 @@ impl<'r, 'a> Requests<'r, 'a> {
             }
             drop(resume);
         }
-        // Ending it may be what loses the engine, and explains nothing then.
+        // Ending the load may itself lose the engine, and is then no explanation.
         let lost = lost();
-        // What it did until now is told, whatever ended it.
+        // Activity until now is recorded, whatever ended it.
         running.stop();
         while running.next().await.is_some() {}
         let usage = running.usage();
         for (index, exchange) in later {
             succeeded += u32::from(self.read(batch, plugin, index, exchange)?);
         }
-        // A worker has no client beside it.
+        // A worker runs without a client.
         let client = usage.filter(|usage| batch.phase == Phase::Measure && usage.shards > 0);
         if let Some(usage) = client {
             self.run.tell(Event::Client {
@@ -476,8 +475,8 @@ impl<'r, 'a> Requests<'r, 'a> {
             return Ok(succeeded);
         }
         if let (true, Some(usage), Some(duration)) = (is_over, usage, batch.duration) {
-            // What a closed loop has not begun was never due; what an open loop had to
-            // leave out was.
+            // Sessions not begun by a closed loop were never due; those dropped by an
+            // open loop were.
             let dropped: HashSet<u32> = usage.dropped.iter().copied().collect();
             for (index, answered) in (0..).zip(&mut answered) {
                 *answered |= !dropped.contains(&index);
@@ -503,7 +502,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         Ok(succeeded)
     }
 
-    /// Has the plugin read what came back, and journals it; tells whether the request
+    /// Has the plugin decode an answer, and journals it. Returns `true` if the request
     /// succeeded.
     fn read(
         &mut self,
@@ -528,7 +527,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             seen, body, ends, ..
         }: &Exchange,
     ) -> std::result::Result<Vec<contract::Event>, contract::Error> {
-        // Without HTTP there is no status, and what came back came back.
+        // Without HTTP there is no status; a body counts as success.
         match seen.status.or((!body.is_empty()).then_some(200)) {
             None => Ok(Vec::new()),
             Some(status) => plugin
@@ -537,7 +536,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
     }
 
-    /// Journals a request; tells whether it succeeded.
+    /// Journals a request. Returns `true` if it succeeded.
     fn keep(
         &mut self,
         batch: &Batch<'_>,
@@ -567,7 +566,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
         self.hold_to_image(batch, &mut record);
         if let (true, Some(tokenizer)) = (record.ok(), &self.tokenizer) {
-            // One that cannot be counted is not checked.
+            // An uncountable answer is not checked.
             let counted = tokenizer.count(&record.text).ok();
             record.counted_tokens = counted.map(|tokens| tokens as u32);
         }
@@ -585,8 +584,8 @@ impl<'r, 'a> Requests<'r, 'a> {
         Ok(ok)
     }
 
-    /// Requests that were due and never answered are failures too. The first of
-    /// them takes the time since the last answer: it was waited for.
+    /// Requests that were due and never answered are failures too. The first of them
+    /// takes the time since the last answer: it was being waited for.
     fn unsent(
         &mut self,
         batch: &Batch<'_>,
@@ -613,7 +612,7 @@ impl<'r, 'a> Requests<'r, 'a> {
     }
 }
 
-/// If the process behind a broken connection has ended, that is what happened.
+/// Attributes a broken connection to a crash, if the process behind it has ended.
 async fn blame_crash(failed: &mut Failed, process: &mut Option<Process>) {
     let suspicious = matches!(
         failed.class,

@@ -31,10 +31,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The engines that have their turns in a block.
+/// Turns of the two engines in a block.
 const BLOCK: [usize; 4] = [0, 1, 1, 0];
 
-/// The consequence of a visit for the rest of the run; the last counts for most.
+/// The consequence of a visit for the rest of the run; later variants are more severe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
     /// A stage failed, and the run goes on with the next one.
@@ -57,7 +57,7 @@ impl From<OnFailure> for Stop {
     }
 }
 
-/// Time in which a `measure` stage had requests under way, in nanoseconds since the run's
+/// Time in which a `measure` stage had requests in flight, in nanoseconds since the run's
 /// origin: from the first sending to the last answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -67,28 +67,29 @@ pub(crate) struct Window {
     pub(super) to_ns: u64,
 }
 
-/// What became of a batch of requests.
+/// The outcome of a batch of requests.
 pub(crate) struct Sent {
     /// The number that succeeded.
     pub(super) succeeded: std::result::Result<u32, StageError>,
-    /// When the first was sent, in nanoseconds since the run's origin.
+    /// Send time of the first, in nanoseconds since the run's origin.
     pub(super) first_sent_ns: Option<u64>,
-    /// When the last answer ended, likewise; 0 without any.
+    /// End of the last answer, in nanoseconds since the run's origin; 0 without any.
     pub(super) last_end_ns: u64,
-    /// Why the first that failed did.
+    /// Error of the first one that failed.
     pub(super) first_failure: Option<Failed>,
 }
 
-/// What the processes of an engine used while it was loaded.
+/// Resources used by an engine's processes while it was loaded.
 #[derive(Debug, Default)]
 pub(crate) struct Used {
-    /// Highest resident memory.
+    /// Peak resident memory, in bytes.
     pub(super) peak_memory_bytes: Option<u64>,
-    /// Processor time in each `measure` stage, in seconds, by its id.
+    /// CPU time in each `measure` stage, in seconds, by stage id.
     pub(super) measure_cpu_s: BTreeMap<String, f64>,
 }
 
-/// What a visit does to its engine and around it. The sequence knows nothing else of both.
+/// Effects of a visit on its engine and its surroundings. The sequence knows nothing else
+/// of either.
 pub(crate) trait EngineSide {
     /// Nanoseconds since the run's origin.
     fn now_ns(&self) -> u64;
@@ -102,44 +103,44 @@ pub(crate) trait EngineSide {
     /// Runs steps of the stage with this id.
     async fn steps(&mut self, stage: &str, steps: &[Step]) -> std::result::Result<(), StageError>;
 
-    /// Starts the engine and waits until it is ready; how long that took, in nanoseconds,
-    /// unless it ran already.
+    /// Starts the engine and waits until it is ready. Returns the time taken in
+    /// nanoseconds; `None` if it was already running.
     async fn start(&mut self, limit: Duration) -> std::result::Result<Option<u64>, StageError>;
 
-    /// Tells whether there is something to stop, ready or not.
+    /// Returns `true` if there is something to stop, ready or not.
     fn is_running(&self) -> bool;
 
     /// Does what must precede the requests of a `measure` stage.
     async fn prepare(&mut self, stage: &Stage<'_>) -> std::result::Result<(), StageError>;
 
-    /// Sends requests and journals what came back.
+    /// Sends requests and journals the answers.
     async fn send(&mut self, batch: &Batch<'_>) -> Sent;
 
-    /// Ends watching the engine.
+    /// Stops sampling the engine.
     fn look_back(&mut self, measured: &[Window]) -> Used;
 
-    /// Stops the engine; tells whether it had to be killed, since it had not ended by itself
-    /// within `grace`.
+    /// Stops the engine. Returns `true` if it had to be killed, since it had not ended by
+    /// itself within `grace`.
     async fn stop(&mut self, grace: Duration) -> std::result::Result<bool, StageError>;
 
-    /// What was not as it should be with the machine during the visit.
+    /// Warnings about the machine during the visit.
     fn warnings(&self) -> Vec<Warning>;
 }
 
-/// Where an engine is in its visit.
+/// The state of an engine in its visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Not loaded yet.
     Unloaded,
     /// Loaded, and in no stage.
     Ready,
-    /// In a stage of which so many requests have succeeded.
+    /// In a stage, of which `succeeded` requests have succeeded.
     InStage { succeeded: u32 },
-    /// No stage follows but `unload`.
+    /// Only `unload` follows.
     Over,
 }
 
-/// Something to do with an engine.
+/// An operation on an engine.
 #[derive(Clone, Copy)]
 enum Action<'s, 'v> {
     Load,
@@ -157,14 +158,14 @@ struct Share {
     count: u32,
 }
 
-/// What came of an action.
+/// The outcome of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Loaded,
     Opened,
-    /// The stage sends nothing, by its `if` or its number of requests.
+    /// The stage is skipped by its `if`, or has no requests.
     LeftOut,
-    /// So many requests succeeded.
+    /// The number of requests that succeeded.
     Sent(u32),
     Closed,
     Unloaded,
@@ -180,7 +181,7 @@ impl State {
             },
             (_, Outcome::Opened) => Self::InStage { succeeded: 0 },
             (_, Outcome::Loaded | Outcome::LeftOut | Outcome::Closed)
-            // The engine is up, and the policy says that it is good enough for what follows.
+            // The engine is up, and the policy lets the next stage use it.
             | (Self::Ready | Self::InStage { .. }, Outcome::Failed(Stop::Continue)) => Self::Ready,
             (_, Outcome::Sent(_) | Outcome::Unloaded | Outcome::Failed(_)) => Self::Over,
         }
@@ -197,17 +198,17 @@ pub(crate) struct Visit<'v, E> {
     /// The worst consequence of its failures.
     end: Option<Stop>,
     load_time_ns: Option<u64>,
-    /// What it has measured, in order.
+    /// Its measurements, in order.
     measured: Vec<Window>,
-    /// Why the first request of the stage that failed did so.
+    /// Error of the stage's first request that failed.
     first_failure: Option<Failed>,
     used: Used,
-    /// Time of its own turns.
+    /// Time of its own turns, in nanoseconds.
     own_ns: u64,
 }
 
 impl<'v, E: EngineSide> Visit<'v, E> {
-    /// A visit of `engine`, of a segment whose stages have these ids.
+    /// A visit of `engine`, for a segment with these stage ids.
     pub(super) fn new(
         planned: &'v prony_plan::Visit,
         segment: &'v Segment,
@@ -240,7 +241,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         work.map(|(work, id)| Stage::new(work, id)).collect()
     }
 
-    /// Does what the state allows, and passes over what it does not.
+    /// Does the action if the state allows it, and skips it otherwise.
     async fn turn(&mut self, action: Action<'_, '_>) -> Result<()> {
         let segment = self.segment;
         let begin = self.engine.now_ns();
@@ -276,7 +277,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         Ok(())
     }
 
-    /// Journals a failure, and says what follows from it.
+    /// Journals a failure, and returns its consequence.
     fn settle(
         &mut self,
         stage: &StageOf,
@@ -364,8 +365,8 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         let sent = self.engine.send(&batch).await;
         if measures {
             // From the first sending, since encoding is prony's work, to the last answer:
-            // that prony then finds out whether the engine has crashed is no time of the
-            // engine's. When it was interrupted, to now: requests were under way.
+            // the following check for a crash is not the engine's time. After an
+            // interruption, to now: requests were in flight.
             self.measured.push(Window {
                 stage: stage.id.clone(),
                 from_ns: sent.first_sent_ns.unwrap_or(begin),
@@ -404,11 +405,11 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         if !self.engine.is_running() {
             return Ok(Outcome::Unloaded);
         }
-        // While the processes can still be asked.
+        // While the processes can still be queried.
         self.used = self.engine.look_back(&self.measured);
         self.begin(of)?;
         let unload = &self.segment.unload;
-        // Steps that fail must not keep the engine alive.
+        // Failing steps must not keep the engine alive.
         let before = self.engine.steps(&of.id, &unload.before).await;
         if self.engine.stop(unload.timeout.to_std()).await? {
             let message = killed(self.planned);
@@ -445,7 +446,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
     }
 }
 
-/// The turns of the engines in a stage: the number of the engine, and its share.
+/// The turns of the engines in a stage: the number of the engine, from 0, and its share.
 fn turns(stage: &Stage<'_>, engines: usize, blocks: u32) -> Vec<(usize, Share)> {
     if stage.phase == Phase::Warmup || engines != 2 {
         let all = Share {
@@ -464,9 +465,9 @@ fn turns(stage: &Stage<'_>, engines: usize, blocks: u32) -> Vec<(usize, Share)> 
     (0..blocks).flat_map(|_| BLOCK).map(turn).collect()
 }
 
-/// Runs visits whose engines are loaded at the same time: one, or two that take turns in so
-/// many `blocks`. Whatever happens, all are unloaded; only if the journal cannot be kept is
-/// that left to their end.
+/// Runs visits whose engines are loaded at the same time: one, or two that take turns in
+/// `blocks`. All are unloaded in any case, unless the journal cannot be written; then
+/// dropping them ends them.
 pub(crate) async fn run<E: EngineSide>(
     visits: &mut [Visit<'_, E>],
     blocks: u32,

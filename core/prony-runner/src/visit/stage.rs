@@ -4,7 +4,7 @@ use prony_config::{Arrival, Cache, Condition, OnFailure, Step, Work};
 use prony_plan::Phase;
 use std::time::Duration;
 
-/// A `warmup` or `measure` stage, as far as both have the same options.
+/// The common options of a `warmup` or `measure` stage.
 pub(crate) struct Stage<'v> {
     pub(super) phase: Phase,
     pub(super) id: String,

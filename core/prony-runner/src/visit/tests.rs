@@ -1,4 +1,4 @@
-//! The sequence of visits, with engines and a clock that follow a script.
+//! Sequences of visits, with scripted engines and a scripted clock.
 
 use super::requests::Batch;
 use super::sequence::{EngineSide, Sent, Stop, Used, Visit, Window, run};
@@ -49,26 +49,26 @@ const STAGES: &str = "
 - unload: { timeout: 5s, before: [{ run: before unload }], after: [{ run: after unload }] }
 ";
 
-/// How something that an engine is asked to do comes out.
+/// Outcome of an operation of the engine.
 #[derive(Clone, Copy, PartialEq)]
 enum Behaviour {
-    /// As it should; a start and a request take a second each.
+    /// Success; a start and a request take a second each.
     Well,
     Fails,
-    /// It lasts until its limit.
+    /// Takes until its limit.
     Hangs,
     /// The user interrupts it.
     Interrupted,
 }
 
-/// What there is one of, however many engines there are.
+/// State shared by all engines.
 #[derive(Clone, Default)]
 struct World {
     now_ns: Rc<Cell<u64>>,
-    /// All that happened, in order.
+    /// All events, in order.
     log: Rc<RefCell<Vec<String>>>,
     visited: Rc<RefCell<Vec<Visited>>>,
-    /// Whether the journal can be written no more.
+    /// `true` once the journal can no longer be written.
     is_full: Rc<Cell<bool>>,
 }
 
@@ -82,8 +82,8 @@ impl World {
     }
 }
 
-/// An engine that does as its script says, by what it is asked to do: `start`, `stop`, the
-/// stage of requests, or the command of a step.
+/// An engine that follows its script, by the operation: `start`, `stop`, the stage of
+/// requests, or the command of a step.
 struct Scripted<F> {
     name: &'static str,
     world: World,
@@ -225,7 +225,7 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
     }
 }
 
-/// What happened, how each visit ended, and what the journal says of it.
+/// The events, the end of each visit, and the journal.
 struct Done {
     log: Vec<String>,
     ends: Vec<Option<Stop>>,
@@ -242,7 +242,7 @@ impl Done {
         found.unwrap_or_else(|| panic!("no `{line}` in {:#?}", self.log))
     }
 
-    /// The lines that begin so.
+    /// The lines that begin with `start`.
     fn lines(&self, start: &str) -> Vec<&str> {
         let lines = self.log.iter().map(String::as_str);
         lines.filter(|line| line.starts_with(start)).collect()
@@ -284,7 +284,8 @@ fn cycle<F: Fn(&str) -> Behaviour>(
     })
 }
 
-/// Runs one visit of `a` in which what is asked comes out this behaviour, and all else well.
+/// Runs one visit of `a` in which the operation `asked` has this outcome, and all others
+/// succeed.
 fn visit_with(stages: &str, asked: &'static str, behaviour: Behaviour) -> Done {
     let script = move |it: &str| {
         if it == asked {
@@ -446,7 +447,7 @@ fn an_interruption_in_any_state_unloads_and_is_no_failure() {
         };
         assert_eq!(rest, expected, "{asked}");
     }
-    // The requests that were under behaviour took time.
+    // The requests in flight took time.
     let done = visit("measure", Behaviour::Interrupted);
     assert_eq!(done.visited[0].measure_ns["measure"], SECOND);
 }
@@ -537,7 +538,7 @@ fn resident_engines_take_turns() {
         "both are loaded"
     );
     assert!(done.at("b after measure") < done.at("a stop"));
-    // The turns of the other are no time of its own.
+    // The turns of the other engine are not its own time.
     for visited in &done.visited {
         assert_eq!(visited.measure_ns["measure"], 6 * SECOND);
         assert_eq!(visited.total_ns, (1 + 2 + 6) * SECOND);

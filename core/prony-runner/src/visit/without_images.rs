@@ -1,9 +1,10 @@
-//! Whether images reach the model: a prompt has more tokens with an image than without.
+//! Checks that images reach the model: a prompt has more tokens with an image than
+//! without.
 //!
-//! Before it measures, a visit asks each prompt once without its image. What the engine
-//! then says of the prompt's length is what requests with images are held against. What
-//! tells cold requests apart may be a few tokens longer in one than in another, so of images
-//! that are dropped in a cold measure some are not found; many are, which is enough.
+//! Before it measures, a visit sends each prompt once without its image. The engine's
+//! count of the prompt's tokens is then the reference for requests with images. The
+//! nonces of cold requests may differ by a few tokens, so some dropped images in a cold
+//! measurement go unnoticed; many are noticed, which is enough.
 
 use super::Staged;
 use super::engine::Running;
@@ -15,12 +16,12 @@ use prony_plan::Phase;
 use prony_record::{ErrorClass, Failed, Record};
 use std::collections::BTreeMap;
 
-/// The most prompts that are asked without images; those beyond are not held to anything.
+/// Maximum number of prompts sent without images; further ones are not checked.
 const MAX_ASKED: u32 = 16;
 
 impl Requests<'_, '_> {
-    /// Asks if the workload has images, once for each state of the cache. That it fails
-    /// means that it is not known.
+    /// Sends prompts without images if the workload has any, once for each state of the
+    /// cache. After a failure the lengths are unknown.
     pub(super) async fn ask_without_images(
         &mut self,
         stage: &Stage<'_>,
@@ -41,7 +42,7 @@ impl Requests<'_, '_> {
             shards: Some(1),
             duration: None,
             cache: stage.cache,
-            // All together: an engine that hangs is found out by what is measured.
+            // All together: a hanging engine is found by the measurement.
             limit: Some(self.point.workload.request_timeout.to_std()),
             has_images: false,
         };
@@ -65,7 +66,7 @@ impl Requests<'_, '_> {
         }
     }
 
-    /// Fails a request whose image is not in its prompt.
+    /// Fails a request whose image is missing from its prompt.
     pub(super) fn hold_to_image(&self, batch: &Batch<'_>, record: &mut Record) {
         if batch.phase != Phase::Measure || record.id.image.is_none() || !record.ok() {
             return;

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use prony_diagnostic::{Diagnostic, human};
 
-use super::invalid::has_way_out;
 use super::plugins::Shipped;
 use crate::{CODES, explain, load};
 
@@ -47,6 +46,10 @@ fn problems(text: &str) -> Vec<Diagnostic> {
         Ok((_, warnings)) => warnings,
         Err(problems) => problems,
     }
+}
+
+pub(super) fn has_way_out(problem: &Diagnostic) -> bool {
+    !problem.help.is_empty() || problem.suggestion.is_some()
 }
 
 /// A page with these diagnostics between its two pipelines.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use prony_diagnostic::{Diagnostic, human};
 
-use super::explain::{SHOWN, block};
+use super::explain::{SHOWN, block, has_way_out};
 use super::fixtures::{files, load_file};
 use crate::CODES;
 
@@ -27,10 +27,6 @@ fn problems(path: &Path, name: &str) -> Vec<Diagnostic> {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     }
-}
-
-pub(super) fn has_way_out(problem: &Diagnostic) -> bool {
-    !problem.help.is_empty() || problem.suggestion.is_some()
 }
 
 fn file_name(path: &Path) -> String {

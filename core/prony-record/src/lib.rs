@@ -199,6 +199,10 @@ pub struct Record {
     /// When the first text of the answer came, if there was reasoning before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_answer_ns: Option<u64>,
+    /// When the answer was complete: its last text or its finish reason, whichever came
+    /// last; absent if that was the end of the stream, or if the request failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_ns: Option<u64>,
     /// Bytes of reasoning text, which is not kept.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_bytes: u64,
@@ -272,6 +276,7 @@ impl Record {
             counted_tokens: None,
             least_prompt_tokens: None,
             first_answer_ns: None,
+            answered_ns: None,
             reasoning_bytes: 0,
             tool_call_bytes: 0,
             finish_reason: None,
@@ -288,13 +293,10 @@ impl Record {
         match decoded {
             Ok(events) => {
                 for event in events {
+                    let read = seen.reads_ns.get(event.chunk as usize).copied();
+                    let at = read.unwrap_or(seen.stamps.end_ns);
                     match event.kind {
                         EventKind::Text | EventKind::Reasoning | EventKind::ToolCall => {
-                            let at = seen
-                                .reads_ns
-                                .get(event.chunk as usize)
-                                .copied()
-                                .unwrap_or(seen.stamps.end_ns);
                             record.arrivals.push(Arrival(at, event.tokens));
                             let bytes = event.text.len() as u64;
                             let is_first = record.text.is_empty() && record.tool_call_bytes == 0;
@@ -317,7 +319,10 @@ impl Record {
                         EventKind::PromptTokens => record.prompt_tokens = Some(event.tokens),
                         EventKind::CachedTokens => record.cached_tokens = Some(event.tokens),
                         EventKind::ReasoningTokens => record.reasoning_tokens = Some(event.tokens),
-                        EventKind::Finish => record.finish_reason = Some(event.text),
+                        EventKind::Finish => {
+                            record.finish_reason = Some(event.text);
+                            record.answered_ns = Some(at);
+                        }
                         EventKind::Failure => reported = reported.or(Some(event.text)),
                         EventKind::ServedModel => record.served_model = Some(event.text),
                         EventKind::EngineVersion => record.engine_version = Some(event.text),
@@ -339,6 +344,11 @@ impl Record {
             record.failed = record.verdict(ended, reported, defect, max_tokens);
         }
         record.hold_count();
+        let last = record.arrivals.last().map(|last| last.0);
+        record.answered_ns = record
+            .answered_ns
+            .max(last)
+            .filter(|at| record.failed.is_none() && *at < record.stamps.end_ns);
         record
     }
 
@@ -464,15 +474,29 @@ impl Record {
                 .is_none_or(|tokens| u64::from(tokens) <= bytes + 1)
     }
 
+    /// Tokens of the answer: the engine's count, or else the independent one, which knows
+    /// nothing of reasoning.
+    pub fn tokens(&self) -> Option<u32> {
+        let counted = self.counted_tokens.filter(|_| self.reasoning_bytes == 0);
+        self.output_tokens.or(counted)
+    }
+
     /// Whether it succeeded.
     pub fn ok(&self) -> bool {
         self.failed.is_none()
     }
 
-    /// From sending (open loop: from the intended time) to the last byte, in
-    /// nanoseconds.
+    /// From sending (open loop: from the intended time) to the end of the answer, in
+    /// nanoseconds. What a stream holds after it, as counts of tokens, is not part of it.
     pub fn latency_ns(&self) -> u64 {
-        self.stamps.end_ns.saturating_sub(self.stamps.intended_ns)
+        let end = self.answered_ns.unwrap_or(self.stamps.end_ns);
+        end.saturating_sub(self.stamps.intended_ns)
+    }
+
+    /// From the end of the answer to the end of the stream, in nanoseconds.
+    pub fn tail_ns(&self) -> u64 {
+        let answered = self.answered_ns.unwrap_or(self.stamps.end_ns);
+        self.stamps.end_ns.saturating_sub(answered)
     }
 
     /// To the first token of the answer, in nanoseconds, if there was reasoning before it.

@@ -3,7 +3,7 @@
 //! The list of good ones is closed, since a reason that nobody knows may well mean that the
 //! answer is half an answer: `abort`, `insufficient_system_resource`.
 
-/// Reasons of complete answers, as engines write them: the OpenAI API's, vLLM's, TGI's,
+/// Reasons of complete answers, as engines write them: the `OpenAI` API's, vLLM's, TGI's,
 /// Anthropic's, Ollama's and llama.cpp's.
 const COMPLETE: [&str; 17] = [
     "stop",

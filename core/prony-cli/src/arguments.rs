@@ -518,6 +518,13 @@ pub(crate) struct TruthServer {
     /// Port on 127.0.0.1; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
+    /// Answer every request, whatever its path, with this recorded response: bytes as they
+    /// go over the wire. FILE.txt beside FILE.http says how they are cut and timed, and how
+    /// the connection ends: a line `end of connection: keep`, `close` or `hold`, a line
+    /// `pieces:`, and for each piece a line `+MS BYTES` with the pause before it. The other
+    /// options on answers are of no account then.
+    #[arg(long, value_name = "FILE.http", conflicts_with = "fault")]
+    pub(crate) play: Option<PathBuf>,
     /// Threads, to which connections are given in turn.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) threads: usize,
@@ -553,6 +560,9 @@ pub(crate) struct TruthServer {
     /// Speak TLS, with a certificate that is made at the start and signed by itself.
     #[arg(long)]
     pub(crate) tls: bool,
+    /// Make it a certificate that may sign others, as `openssl req -x509` does.
+    #[arg(long, requires = "tls")]
+    pub(crate) tls_authority: bool,
     /// Write the certificate to this file, in PEM.
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) tls_certificate: Option<PathBuf>,

@@ -18,7 +18,9 @@ pub(crate) mod validate;
 use crate::arguments::{Arguments, Global, TruthServer, TruthStdio};
 use crate::{Exit, Failure, Outcome, output, plugins};
 use clap::CommandFactory as _;
-use prony_truth_server::{Config, Fault, Identity, Images, Log, StdioConfig, StdioFault};
+use prony_truth_server::{
+    Config, Fault, Identity, Images, Log, Recording, StdioConfig, StdioFault,
+};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
@@ -70,11 +72,16 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
     let at = |path: &Path, error: std::io::Error| {
         Failure::new(Exit::RunFailed, format!("{}: {error}", path.display()))
     };
-    let tls = server.tls.then(Identity::self_signed);
+    let tls = server.tls.then(|| match server.tls_authority {
+        true => Identity::authority(),
+        false => Identity::self_signed(),
+    });
     let tls = tls.transpose().map_err(failed)?;
     if let (Some(identity), Some(path)) = (&tls, &server.tls_certificate) {
         std::fs::write(path, identity.certificate_pem()).map_err(|error| at(path, error))?;
     }
+    let recording = server.play.as_deref().map(Recording::read);
+    let recording = recording.transpose().map_err(failed)?;
     let log = match &server.log {
         Some(path) => Log::to_file(path).map_err(|error| at(path, error))?,
         None => Log::none(),
@@ -97,6 +104,7 @@ pub(crate) fn truth_server(server: &TruthServer) -> Outcome {
         prompt_tokens: server.prompt_tokens,
         prefix_cache: server.prefix_cache,
         claim_cached: server.claim_cached,
+        recording,
         fault,
         fault_from: server.fault_from,
         stall: Duration::from_millis(server.stall_ms),

@@ -60,7 +60,7 @@ pub(super) struct Delta<'a> {
     pub(super) reasoning_content: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) reasoning: Option<Text<'a>>,
-    /// OpenAI's, in place of an answer.
+    /// `OpenAI`'s, in place of an answer.
     #[serde(borrow)]
     pub(super) refusal: Option<Text<'a>>,
     #[serde(borrow)]
@@ -95,7 +95,7 @@ pub(super) struct Usage {
     /// Moonshot's.
     #[serde(default)]
     pub(super) cached_tokens: Count,
-    /// DeepSeek's.
+    /// `DeepSeek`'s.
     #[serde(default)]
     pub(super) prompt_cache_hit_tokens: Count,
     #[serde(default)]
@@ -124,6 +124,7 @@ pub(super) struct Groq {
 
 /// Tokens computed for the prompt, taken from the cache for it, and generated.
 #[derive(Clone, Copy, serde::Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the server's own names")]
 pub(super) struct Timings {
     #[serde(default)]
     pub(super) prompt_n: Count,

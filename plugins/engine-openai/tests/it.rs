@@ -192,6 +192,8 @@ fn what_is_no_stream_is_malformed() {
         ("\n<!DOCTYPE html><title>UI</title>", "web page"),
         ("data: not JSON\n\n", "not the JSON expected"),
         ("data: {\"choices\": 7}\n\n", "not the JSON expected"),
+        ("data: data: {\"choices\":[]}\n\n", "`data: {\"choices\":[]}`"),
+        (" The sea is wide", "`The sea is wide`"),
     ] {
         let error = decode(body.as_bytes(), &[body.len() as u32]).unwrap_err();
         assert_eq!(error.kind, ErrorKind::MalformedResponse, "{body}");
@@ -297,6 +299,20 @@ fn every_field_of_a_request_has_its_place() {
         )
     );
     assert!(made.headers.iter().all(|it| it.name != "authorization"));
+}
+
+#[test]
+fn fields_that_a_server_does_not_take_are_left_out_or_renamed() {
+    let config = json!({
+        "base_url": "http://h:1",
+        "omit": ["stream_options", "seed"],
+        "rename": { "max_tokens": "max_completion_tokens" },
+    });
+    let body: Value = serde_json::from_str(&encode(&config, &request(Api::Chat)).body).unwrap();
+    assert_eq!(body["max_completion_tokens"], 8);
+    for absent in ["stream_options", "seed", "max_tokens"] {
+        assert!(body.get(absent).is_none(), "{absent} in {body}");
+    }
 }
 
 fn said(role: Role, content: &str) -> Said {

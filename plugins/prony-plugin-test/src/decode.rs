@@ -144,9 +144,11 @@ fn without_ending(mut found: Vec<Event>, complete: usize) -> Vec<Event> {
     found
 }
 
-/// That the byte at `place` ends a line that says something.
+/// That the byte at `place` ends a line that says something. The last line ends with the
+/// body, with a line break or without.
 fn lines(body: &[u8], place: usize) -> Result<(), String> {
     let mut line = match body.get(place) {
+        Some(byte) if place + 1 == body.len() && !matches!(byte, b'\n' | b'\r') => body,
         Some(b'\n') => body[..place].strip_suffix(b"\r").unwrap_or(&body[..place]),
         Some(b'\r') => &body[..place],
         _ => return Err(format!("the byte {place}, which does not end a line")),

@@ -538,8 +538,8 @@ fn streams(label: &str, engine: &EngineResult) -> Vec<String> {
     let mut warnings: Vec<String> = of_notes.collect();
     if let Some(hidden) = engine.hidden_tokens {
         warnings.push(format!(
-            "{label}: `{name}` generated {} that it did not send, by its own count; they are in no rate",
-            count(hidden, "token of reasoning")
+            "{label}: `{name}` generated {} of reasoning that it did not send, by its own count; they are in no rate",
+            count(hidden, "token")
         ));
     }
     if let Some(tail) = &engine.stream_tail_ms

@@ -39,7 +39,7 @@ impl Duration {
 /// seconds, or with one by another name: `30`, `10 min`, `1.5h`, `1h30m`.
 pub(crate) fn meant(text: &str) -> Option<Duration> {
     /// Nine digits of milliseconds, as in the schema.
-    const MOST: f64 = 1e9;
+    const MAX_SECONDS: f64 = 1e9;
     let is_number = |c: char| c.is_ascii_digit() || c == '.';
     let mut rest = text.trim();
     let mut millis = 0.0;
@@ -62,7 +62,7 @@ pub(crate) fn meant(text: &str) -> Option<Duration> {
             break;
         }
     }
-    (millis > 0.0 && millis.fract() == 0.0 && millis < MOST)
+    (millis > 0.0 && millis.fract() == 0.0 && millis < MAX_SECONDS)
         .then(|| Duration::from_millis(millis as u64))
 }
 

@@ -252,7 +252,7 @@ impl Lint<'_> {
             };
             Diagnostic::warning(
                 codes::FAIRNESS_FEW_CYCLES,
-                "the comparison can not name a winner",
+                "the comparison cannot name a winner",
             )
             .at(self.place("/schedule/cycles", "/engines"), count(cycles))
             .note(format!(
@@ -264,7 +264,7 @@ impl Lint<'_> {
         })
     }
 
-    /// A margin that so few cycles can not resolve even on a quiet machine.
+    /// A margin that so few cycles cannot resolve even on a quiet machine.
     fn small_margin(&self) -> Option<Diagnostic> {
         let cycles = self.pipeline.schedule.cycles;
         let margin = self.pipeline.compare.as_ref()?.margin_percent;

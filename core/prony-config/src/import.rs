@@ -50,7 +50,7 @@ pub fn import_mlx_serving(name: &str, text: &str) -> Result<Imported, Vec<Diagno
 /// configuration does.
 fn pipeline(name: &str, config: &read::Config) -> Result<String, Box<Diagnostic>> {
     let too_large = |reason: String| {
-        let message = "the file can not be made into a pipeline";
+        let message = "the file cannot be made into a pipeline";
         let problem = Diagnostic::error(codes::BUDGET, message).note(reason);
         Box::new(problem.help("split the configuration into several"))
     };

@@ -1,7 +1,7 @@
 //! From YAML text to a checked [`Pipeline`].
 //!
 //! The way is one way: text to a tree that knows where everything stands,
-//! templates checked, JSON Schema, types, and what a schema can not say. Every
+//! templates checked, JSON Schema, types, and what a schema cannot say. Every
 //! problem becomes a diagnostic with a place, and one run reports all of them.
 //!
 //! Nothing here does I/O or reads a clock or the environment.
@@ -41,7 +41,7 @@ pub use inputs::Inputs;
 pub use load::{Loaded, load, load_all, unreadable};
 pub use ordered::Ordered;
 pub use pipeline::{
-    Api, Bounds, Cell, Compare, Dataset, Engine, Length, Lognormal, MOST_COMPARED_CYCLES, Model,
+    Api, Bounds, Cell, Compare, Dataset, Engine, Length, Lognormal, MAX_COMPARED_CYCLES, Model,
     Normal, Order, Pipeline, Prefix, Reporter, Schedule, Stop, Synthetic, Workload,
 };
 pub use plugins::{PluginKind, Plugins};

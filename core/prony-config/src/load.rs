@@ -90,14 +90,11 @@ fn overlay<'a>(inputs: &'a Inputs<'_>) -> Option<&'a str> {
     (is_overlay && !inputs.is_layered()).then_some(name)
 }
 
-/// For the caller that does the reading: a file that can not be read.
+/// For the caller that does the reading: a file that cannot be read.
 pub fn unreadable(name: &str, reason: impl std::fmt::Display) -> Diagnostic {
-    Diagnostic::error(
-        codes::UNREADABLE,
-        format!("can not read the file: {reason}"),
-    )
-    .help("name a file that is there and can be read, with UTF-8 text in it")
-    .in_file(&Arc::new(Source::new(name, "")))
+    Diagnostic::error(codes::UNREADABLE, format!("cannot read the file: {reason}"))
+        .help("name a file that is there and can be read, with UTF-8 text in it")
+        .in_file(&Arc::new(Source::new(name, "")))
 }
 
 /// What a check found: a pipeline, unless there are errors.
@@ -282,7 +279,7 @@ fn follow_no_errors(problems: &mut Vec<Diagnostic>) {
     problems.retain(|problem| problem.is_error() || !follows(problem));
 }
 
-/// A value that a template gives can not be edited where the template stands.
+/// A value that a template gives cannot be edited where the template stands.
 /// What it should be is not said either where that may tell a secret.
 fn edit_no_template(problem: &mut Diagnostic, texts: &Texts, has_secrets: bool) {
     let is_template = |suggestion: &mut prony_diagnostic::Suggestion| {
@@ -303,7 +300,7 @@ fn edit_no_template(problem: &mut Diagnostic, texts: &Texts, has_secrets: bool) 
 fn read(root: &Node) -> Result<File, Box<Diagnostic>> {
     // The schema comes from the same types, so this would be a fault of prony's.
     serde_json::from_value(root.to_json()).map_err(|error| {
-        let problem = Diagnostic::error(codes::SCHEMA, "the file can not be read");
+        let problem = Diagnostic::error(codes::SCHEMA, "the file cannot be read");
         Box::new(problem.note(error.to_string()))
     })
 }
@@ -311,7 +308,7 @@ fn read(root: &Node) -> Result<File, Box<Diagnostic>> {
 /// Blanks out what the environment said wherever a diagnostic quotes it.
 fn hide(diagnostic: &mut Diagnostic, secrets: &[String]) {
     /// What is shorter is no secret and stands in many words.
-    const SHORTEST: usize = 4;
+    const MIN_SECRET: usize = 4;
     let labels = diagnostic
         .primary
         .iter_mut()
@@ -322,7 +319,7 @@ fn hide(diagnostic: &mut Diagnostic, secrets: &[String]) {
         .chain(&mut diagnostic.help)
         .chain([&mut diagnostic.message]);
     for text in texts {
-        for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
+        for secret in secrets.iter().filter(|secret| secret.len() >= MIN_SECRET) {
             if text.contains(secret.as_str()) {
                 *text = text.replace(secret.as_str(), "…");
             }
@@ -400,7 +397,7 @@ fn keep_sound_suggestions(inputs: &Inputs<'_>, diagnostics: &mut [Diagnostic]) {
             .get(name)
             .map_or_else(|| text.to_owned(), |edits| apply(text, edits))
     };
-    // Arguments share their names, so an edit of one can not be tried out.
+    // Arguments share their names, so an edit of one cannot be tried out.
     sound &= !edits.keys().any(|name| name.starts_with("--"));
     if sound {
         let files = inputs

@@ -97,7 +97,7 @@ impl Removed {
 }
 
 /// What the inputs say as one tree; all texts that were read are in `texts`.
-/// A file that can not be parsed ends it: nothing below it is known.
+/// A file that cannot be parsed ends it: nothing below it is known.
 pub(crate) fn merge(
     inputs: &Inputs<'_>,
     texts: &mut Texts,
@@ -197,7 +197,7 @@ fn extended(
             Box::new(
                 Diagnostic::error(
                     codes::UNREADABLE,
-                    format!("can not read {}: {reason}", literal(&base)),
+                    format!("cannot read {}: {reason}", literal(&base)),
                 )
                 .at(span, "named here")
                 .note("the path is relative to the file that names it")
@@ -317,7 +317,7 @@ fn set(
 ) -> Result<()> {
     let start = texts.add(option, text);
     let wrong = |span: Span, label: String| {
-        Diagnostic::error(codes::OPTION, format!("{} can not be set", literal(text)))
+        Diagnostic::error(codes::OPTION, format!("{} cannot be set", literal(text)))
             .at(start + span.start..start + span.end, label)
             .note("the form is `PATH=VALUE`, with keys and indices joined by `.`")
             .help("for example `models.0.enabled=false`; a key with a dot needs quotes: `engines.\"a.b\".config`")

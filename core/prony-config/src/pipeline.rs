@@ -431,7 +431,7 @@ impl Default for Schedule {
 
 /// The most cycles of a comparison. Its critical values are simulated beforehand for
 /// every cycle, and twice as many cycles take four times as long.
-pub const MOST_COMPARED_CYCLES: u32 = 100;
+pub const MAX_COMPARED_CYCLES: u32 = 100;
 
 impl Schedule {
     /// Blocks of a cycle whose engines stay loaded; `None` where each visit loads its own.

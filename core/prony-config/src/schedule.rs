@@ -2,7 +2,7 @@
 
 use prony_diagnostic::Diagnostic;
 
-use crate::pipeline::MOST_COMPARED_CYCLES;
+use crate::pipeline::MAX_COMPARED_CYCLES;
 use crate::tree::{Node, Span};
 use crate::wording::literal;
 use crate::{Arrival, Cell, Condition, Measure, Pipeline, codes};
@@ -72,12 +72,12 @@ impl Check<'_> {
 
     fn too_many(&self) -> Option<Diagnostic> {
         let cycles = self.pipeline.schedule.cycles;
-        let too_many = self.pipeline.engines.len() > 1 && cycles > MOST_COMPARED_CYCLES;
+        let too_many = self.pipeline.engines.len() > 1 && cycles > MAX_COMPARED_CYCLES;
         too_many.then(|| {
             Diagnostic::error(codes::MANY_CYCLES, "too many cycles for a comparison")
                 .at(
                     self.place("cycles"),
-                    format!("more than {MOST_COMPARED_CYCLES}"),
+                    format!("more than {MAX_COMPARED_CYCLES}"),
                 )
                 .note("what is not decided after 40 cycles is hardly decided by more")
                 .help("set `cycles: 40`; a comparison that is decided earlier ends earlier")

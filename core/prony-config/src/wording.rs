@@ -50,7 +50,7 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<
 /// with the word, or one that differs in a few letters.
 pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// A shorter word starts too much.
-    const LEAST: usize = 3;
+    const MIN_PREFIX: usize = 3;
     // The word itself is no help where it is wrong.
     let names: Vec<&str> = names.into_iter().filter(|name| *name != word).collect();
     let lower = shorten(word).to_lowercase();
@@ -69,7 +69,7 @@ pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
         rest.is_some_and(|rest| !rest.contains('.'))
     });
     if distance > 1
-        && lower.chars().count() >= LEAST
+        && lower.chars().count() >= MIN_PREFIX
         && let (Some(only), None) = (longer.next(), longer.next())
     {
         return Some(only);

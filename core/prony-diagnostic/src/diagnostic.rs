@@ -10,7 +10,7 @@ use crate::Source;
 pub enum Severity {
     /// The file can be used, but the user should know.
     Warning,
-    /// The file can not be used.
+    /// The file cannot be used.
     Error,
 }
 
@@ -61,7 +61,7 @@ impl Suggestion {
         self.source.as_ref().or(diagnostic.source.as_ref())
     }
 
-    /// The same for where an edit can not be shown.
+    /// The same for where an edit cannot be shown.
     pub fn in_words(&self) -> String {
         format!("{}: `{}`", self.message, self.replacement)
     }

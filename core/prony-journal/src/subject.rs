@@ -71,10 +71,10 @@ fn family(pipeline: &Pipeline) -> Option<Family> {
 /// with the template for it, as the pipeline has it.
 pub fn mask(text: &str, cell: &Cell) -> String {
     /// What is shorter is no secret and stands in many words.
-    const SHORTEST: usize = 4;
+    const MIN_SECRET: usize = 4;
     let env = cell.context.get("env").and_then(Value::as_object);
     let said = env.into_iter().flatten().filter_map(|(name, value)| {
-        let value = value.as_str().filter(|value| value.len() >= SHORTEST)?;
+        let value = value.as_str().filter(|value| value.len() >= MIN_SECRET)?;
         Some((name, value))
     });
     said.fold(text.to_owned(), |text, (name, value)| {

@@ -118,7 +118,7 @@ async fn send_all(
     reporter: &Reporter,
     stop: &Notify,
 ) -> Usage {
-    let lose = |why: Failed| {
+    let fail_rest = |why: Failed| {
         let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
         lost.get_or_insert(why);
     };
@@ -144,13 +144,13 @@ async fn send_all(
             () = stop.notified() => {
                 let message = "the load was ended, and what the engine was asked cannot be \
                                called off";
-                lose(Failed::new(ErrorClass::Timeout, message));
+                fail_rest(Failed::new(ErrorClass::Timeout, message));
                 break;
             }
         };
         if let Some(failed) = &exchange.seen.failed {
             let message = format!("request {} failed ({})", due.index, failed.message);
-            lose(Failed::new(failed.class, message));
+            fail_rest(Failed::new(failed.class, message));
             pace.stop();
         }
         let end_ns = exchange.seen.stamps.end_ns;
@@ -348,7 +348,7 @@ mod tests {
 
     fn load(requests: u32) -> Load<Arc<Request>> {
         Load {
-            requests: vec![Arc::new(request()); requests as usize],
+            requests: (0..requests).map(|_| Arc::new(request())).collect(),
             sessions: single_request_sessions(requests),
             think: Duration::ZERO,
             arrival: Arrival::Closed {

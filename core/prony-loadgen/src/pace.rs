@@ -279,9 +279,12 @@ mod tests {
         }
     }
 
+    /// A name, a load, and what is sent when.
+    type Row<'a> = (&'a str, Load<()>, &'a [(u32, u64)]);
+
     /// What a driver did whose requests take `took_ns` each: index and time since the start
     /// of each sending, what was due with it, and what was dropped.
-    struct Sent {
+    struct Driven {
         sent: Vec<(u32, u64)>,
         due: Vec<Due>,
         dropped: Vec<u32>,
@@ -290,7 +293,7 @@ mod tests {
 
     /// Drives the parts of a load with a clock that jumps to whatever comes next; requests
     /// that would be sent `stop_ns` after the start or later are not: all is stopped then.
-    fn drive(load: &Load<()>, parts: u32, took_ns: u64, stop_ns: u64) -> Sent {
+    fn drive(load: &Load<()>, parts: u32, took_ns: u64, stop_ns: u64) -> Driven {
         let next_session = Arc::<AtomicU32>::default();
         let mut paces: Vec<Pace> = (0..parts)
             .map(|number| Part { number, of: parts })
@@ -300,7 +303,7 @@ mod tests {
             assert_eq!(pace.due(load, u64::MAX - 1), None, "it has not started");
             pace.start(load, START_NS);
         }
-        let mut result = Sent {
+        let mut result = Driven {
             sent: Vec::new(),
             due: Vec::new(),
             dropped: Vec::new(),
@@ -352,7 +355,7 @@ mod tests {
             think,
             ..load(talks(), arrival)
         };
-        let table: &[(&str, Load<()>, &[(u32, u64)])] = &[
+        let table: &[Row<'_>] = &[
             (
                 "closed, one at a time",
                 load(alone(3), closed(1, 0)),

@@ -27,7 +27,7 @@ use std::time::Duration;
 /// Room for a read: what a pipe holds.
 const READ: usize = 64 << 10;
 /// Bytes that may wait for the router before the reader waits for it.
-const MOST_WAITING: usize = 64 << 20;
+const MAX_WAITING: usize = 64 << 20;
 
 /// An event for the router, from the other threads or from [`Pipe`].
 enum Event {
@@ -185,7 +185,7 @@ fn read(mut output: File, events: &mpsc::Sender<Event>, shared: &Shared) {
         }
         let cpu_ns = thread_cpu_ns();
         shared.reader_cpu_ns.store(cpu_ns, Ordering::Relaxed);
-        while shared.waiting.load(Ordering::Relaxed) > MOST_WAITING {
+        while shared.waiting.load(Ordering::Relaxed) > MAX_WAITING {
             std::thread::sleep(Duration::from_millis(1));
         }
     }

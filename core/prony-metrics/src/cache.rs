@@ -14,7 +14,7 @@ use prony_record::Record;
 use prony_result::{Cache, CacheCheck, CacheOutcome};
 
 /// The longest that a word is taken to be one token, in bytes.
-const LONGEST_TOKEN: usize = 16;
+const MAX_TOKEN: usize = 16;
 /// The share of a prompt that a warm cache answers at least.
 const WARM_SHARE: f64 = 0.5;
 
@@ -23,7 +23,7 @@ const WARM_SHARE: f64 = 0.5;
 pub fn least_tokens(text: &str) -> u32 {
     let words = text.split_whitespace();
     words
-        .map(|word| word.len().div_ceil(LONGEST_TOKEN))
+        .map(|word| word.len().div_ceil(MAX_TOKEN))
         .sum::<usize>() as u32
 }
 

@@ -120,7 +120,7 @@ struct Steady {
 
 impl Steady {
     /// Fewer ends than these say nothing.
-    const FEWEST: u64 = 10;
+    const MIN_REQUESTS: u64 = 10;
 
     fn add(&mut self, flights: &[Flight], begin: u64, end: u64) {
         let edge = ((end - begin) as f64 * EDGE) as u64;
@@ -137,7 +137,7 @@ impl Steady {
 
     /// `throughput × mean latency / mean in flight - 1`; the windows' length cancels.
     fn residual_percent(&self) -> Option<f64> {
-        (self.ended >= Self::FEWEST && self.busy_ns > 0.0)
+        (self.ended >= Self::MIN_REQUESTS && self.busy_ns > 0.0)
             .then(|| (self.ended_ns / self.busy_ns - 1.0) * 100.0)
     }
 }

@@ -11,13 +11,15 @@ const LATE_MS: f64 = 5.0;
 const LATE_SHARE: f64 = 0.1;
 /// More arrivals that share a stamp than this share of all change percentiles of gaps.
 const SHARED: f64 = 0.1;
-/// Looks at the sockets further apart than this share of the gaps that were seen hide gaps, ...
+/// Looks at the sockets further apart than this share of the gaps between reads hide gaps.
 const UNSEEN_SHARE: f64 = 0.5;
-/// ... if they are further apart than this too. A client with many streams looks each
-/// millisecond by choice, which hides no more than that.
-const UNSEEN_MS: f64 = 2.0;
+/// Reads later than this share of the time for each arrival bring several arrivals.
+const LAG_SHARE: f64 = 0.25;
+/// Neither matters below this. A client with many streams looks each millisecond by choice,
+/// which hides no more than that.
+const BLIND_MS: f64 = 2.0;
 /// A stage shorter than this says nothing of how busy the client was.
-const SHORTEST_S: f64 = 0.5;
+const MIN_S: f64 = 0.5;
 
 /// Why the numbers of an engine are not valid; nothing if they are. `stated` is the state of
 /// the prefix cache that they are to be of.
@@ -43,7 +45,7 @@ fn of_client(engine: &EngineResult) -> Vec<String> {
         ..
     } = client;
     let mut reasons = Vec::new();
-    if *cpu_percent > BUSY_PERCENT && engine.total_time_s >= SHORTEST_S {
+    if *cpu_percent > BUSY_PERCENT && engine.total_time_s >= MIN_S {
         reasons.push(format!(
             "the load client used {cpu_percent:.0} % of its processor time, so it may be what was measured"
         ));
@@ -64,31 +66,43 @@ fn of_client(engine: &EngineResult) -> Vec<String> {
 /// if they were sent apart: then gaps of 0 and gaps as long as the client's absence take the
 /// place of the engine's. Mostly it is the engine that sends several tokens in one write,
 /// which is no fault of anybody's. The client tells these apart by what it knows of itself:
-/// the tokens of a read came since it had last seen that nothing more was there. If that was
-/// a moment ago, against the gaps between reads that brought something, they were sent
-/// together. If it was as long ago as such a gap, the gaps are its own: a client that gets
-/// round to a stream every 100 ms sees gaps of 100 ms, whatever was sent.
 ///
-/// Their mean is that of all gaps over the share of those that are none, since what is not
-/// seen between tokens is seen between reads.
+/// - The tokens of a read came since it had last seen that nothing more was there. If that
+///   was a moment ago, against the gaps between reads, they were sent together. If it was as
+///   long ago as such a gap, the gaps are its own: a client that gets round to a stream every
+///   100 ms sees gaps of 100 ms, whatever was sent. The mean of those gaps is that of all
+///   gaps over the share of those that are none. This shows a thread with too many streams.
+/// - The stamp of the last token tells how late the read was. A client that is late by several
+///   gaps meets the last token at any moment of its gap, so it is behind by half a gap in the
+///   median; where the engine sends tokens together, it is not. This shows a thread that is
+///   not given a core in time, which does not know how long ago it should have been woken.
 fn of_shared_stamps(engine: &EngineResult, client: &Client) -> Option<String> {
     let shared = engine.cadence.shared_stamp_share?;
-    let unseen_ms = client.unseen_p50_ms?;
-    let gap_ms = if shared < 1.0 {
-        engine.inter_token_latency_ms?.mean / (1.0 - shared)
+    if shared <= SHARED {
+        return None;
+    }
+    let (each_ms, read_ms) = if shared < 1.0 {
+        let each_ms = engine.inter_token_latency_ms?.mean;
+        (each_ms, each_ms / (1.0 - shared))
     } else {
         // Each answer came in one read.
-        engine.request_latency_ms?.mean
+        let latency_ms = engine.request_latency_ms?.mean;
+        (latency_ms, latency_ms)
     };
-    let is_blind = unseen_ms > UNSEEN_MS && unseen_ms > gap_ms * UNSEEN_SHARE;
-    (shared > SHARED && is_blind).then(|| {
+    let is_beyond = |ms: Option<f64>, limit_ms: f64| ms.filter(|ms| *ms > limit_ms.max(BLIND_MS));
+    let why = if let Some(ms) = is_beyond(client.unseen_p50_ms, read_ms * UNSEEN_SHARE) {
         format!(
-            "{:.0} % of tokens share the stamp of the token before, and the client saw \
-             their streams only every {unseen_ms:.1} ms, against gaps of {gap_ms:.1} ms: \
-             times of tokens may be its own (more `shards`, or fewer requests in flight)",
-            shared * 100.0
+            "looked at its sockets only every {ms:.1} ms, against {read_ms:.1} ms between reads of a stream"
         )
-    })
+    } else {
+        let ms = is_beyond(client.read_delay_p50_ms, each_ms * LAG_SHARE)?;
+        format!("read {ms:.1} ms late, against {each_ms:.1} ms for each token")
+    };
+    Some(format!(
+        "{:.0} % of tokens share the stamp of the token before, and the load client {why} \
+         (medians): times of tokens may be its own",
+        shared * 100.0
+    ))
 }
 
 #[cfg(test)]
@@ -98,12 +112,13 @@ mod tests {
     use crate::summary;
     use prony_record::{Arrival, Record};
 
-    /// A client that looked at its sockets so often, by the median.
-    fn client(unseen_p50_ms: Option<f64>) -> Client {
+    /// A client that looked at its sockets so often and read so late, by the medians.
+    fn client(unseen_p50_ms: Option<f64>, read_delay_p50_ms: Option<f64>) -> Client {
         Client {
             stamps: "kernel".to_owned(),
             shards: Some(1),
             reads: 100,
+            read_delay_p50_ms,
             read_delay_p99_ms: 0.1,
             unseen_p50_ms,
             send_delay_p90_ms: 0.0,
@@ -115,7 +130,7 @@ mod tests {
 
     /// Reasons for an answer whose 64 tokens are due `gap_ms` apart, written `in_a_write`
     /// together, to a client that gets round to reading every `look_ms`.
-    fn reasons_of(gap_ms: f64, in_a_write: u32, look_ms: f64) -> Vec<String> {
+    fn engine(gap_ms: f64, in_a_write: u32, look_ms: f64) -> EngineResult {
         let stamp = |token: u32| {
             let written = f64::from(token / in_a_write * in_a_write) * gap_ms;
             // The read after it has the stamp of the last write before the read.
@@ -128,8 +143,13 @@ mod tests {
             arrivals: (0..64).map(|token| Arrival(stamp(token), 1)).collect(),
             ..answered("x", 64)
         };
-        let mut engine = summary::engine("e", &[&record], &[], 1);
-        engine.client = Some(client(Some(look_ms)));
+        summary::engine("e", &[&record], &[], 1)
+    }
+
+    /// The client knows how often it looks.
+    fn reasons_of(gap_ms: f64, in_a_write: u32, look_ms: f64) -> Vec<String> {
+        let mut engine = engine(gap_ms, in_a_write, look_ms);
+        engine.client = Some(client(Some(look_ms), Some(0.01)));
         reasons(&engine, None)
     }
 
@@ -160,13 +180,27 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_is_woken_late_shows_by_its_reads() {
+        let late = |gap_ms, in_a_write, look_ms, lag_ms| {
+            let mut engine = engine(gap_ms, in_a_write, look_ms);
+            engine.client = Some(client(Some(0.3), Some(lag_ms)));
+            reasons(&engine, None).len()
+        };
+        // Woken every 200 ms, it meets the last token in the middle of its gap.
+        assert_eq!(late(20.0, 1, 200.0, 10.0), 1);
+        // The engine sends 8 tokens together, every 160 ms, and they are read soon.
+        assert_eq!(late(20.0, 8, 0.1, 1.5), 0);
+        assert_eq!(late(20.0, 8, 0.1, 4.0), 0);
+    }
+
+    #[test]
     fn late_reads_do_no_harm_where_every_token_has_its_stamp() {
         let record = Record {
             arrivals: (0..64).map(|token| Arrival(token * 1_000_000, 1)).collect(),
             ..answered("x", 64)
         };
         let mut engine = summary::engine("e", &[&record], &[], 1);
-        engine.client = Some(client(Some(30.0)));
+        engine.client = Some(client(Some(30.0), Some(30.0)));
         assert_eq!(reasons(&engine, None), [""; 0]);
     }
 
@@ -177,7 +211,7 @@ mod tests {
             ..answered("x", 64)
         };
         let mut engine = summary::engine("e", &[&record], &[], 1);
-        engine.client = Some(client(None));
+        engine.client = Some(client(None, None));
         assert_eq!(reasons(&engine, None), [""; 0]);
     }
 }

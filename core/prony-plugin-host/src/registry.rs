@@ -113,10 +113,13 @@ fn open_native(entry: &Entry, path: &Path) -> Result<NativePlugin> {
 
 /// The bytes of a file that can be a plugin: a plain one of sensible size.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    const LARGEST: u64 = 512 << 20;
+    const MAX_BYTES: u64 = 512 << 20;
     let metadata = std::fs::metadata(path).map_err(Error::io(path))?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
-        let reason = format!("a plain file of at most {} MiB is expected", LARGEST >> 20);
+    if !metadata.is_file() || metadata.len() > MAX_BYTES {
+        let reason = format!(
+            "a plain file of at most {} MiB is expected",
+            MAX_BYTES >> 20
+        );
         return Err(Error::NotAPlugin {
             path: path.to_owned(),
             reason,

@@ -114,7 +114,10 @@ pub struct Client {
     pub shards: Option<u32>,
     /// Reads that brought bytes.
     pub reads: u64,
-    /// From the stamp to the end of the read, 99th percentile.
+    /// From the stamp to the end of the read, median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_delay_p50_ms: Option<f64>,
+    /// The same, 99th percentile.
     pub read_delay_p99_ms: f64,
     /// How long the first byte of a read may have waited for it at most, median: since the
     /// client last saw that nothing more was there. Absent where that is not known.
@@ -134,6 +137,10 @@ impl Client {
     /// The worse of both in everything.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
+        let worse = |one: Option<f64>, other: Option<f64>| {
+            let both = one.zip(other).map(|(one, other)| one.max(other));
+            both.or(one).or(other)
+        };
         Self {
             stamps: if self.stamps == other.stamps {
                 self.stamps
@@ -142,11 +149,9 @@ impl Client {
             },
             shards: self.shards.max(other.shards),
             reads: self.reads + other.reads,
+            read_delay_p50_ms: worse(self.read_delay_p50_ms, other.read_delay_p50_ms),
             read_delay_p99_ms: self.read_delay_p99_ms.max(other.read_delay_p99_ms),
-            unseen_p50_ms: match (self.unseen_p50_ms, other.unseen_p50_ms) {
-                (Some(one), Some(other)) => Some(one.max(other)),
-                (one, other) => one.or(other),
-            },
+            unseen_p50_ms: worse(self.unseen_p50_ms, other.unseen_p50_ms),
             send_delay_p90_ms: self.send_delay_p90_ms.max(other.send_delay_p90_ms),
             send_delay_p99_ms: self.send_delay_p99_ms.max(other.send_delay_p99_ms),
             cpu_percent: self.cpu_percent.max(other.cpu_percent),

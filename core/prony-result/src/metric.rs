@@ -775,6 +775,15 @@ pub static METRICS: &[Metric] = &[
     )
     .not_reported(),
     Metric::number(
+        "cadence.shared_stamp_share",
+        "Shared stamps",
+        Group::Cadence,
+        (Unit::Ratio, Neither),
+        |it| it.cadence.shared_stamp_share,
+        "Share of tokens with the same stamp as the one before, 0 to 1.",
+    )
+    .not_reported(),
+    Metric::number(
         "delivered.sent",
         "Requests sent",
         Group::Load,
@@ -817,6 +826,24 @@ pub static METRICS: &[Metric] = &[
         (Unit::Deviation, Neither),
         |it| it.delivered.as_ref()?.littles_law_residual_percent,
         "Requests ending per second times their mean latency, against the mean in flight: 0 for a steady load.",
+    )
+    .not_reported(),
+    Metric::number(
+        "client.read_delay_p50_ms",
+        "Read delay, p50",
+        Group::Client,
+        (Unit::Milliseconds, Lower),
+        |it| it.client.as_ref()?.read_delay_p50_ms,
+        "Time from the stamp of an arrival to the end of its read, median.",
+    )
+    .not_reported(),
+    Metric::number(
+        "client.unseen_p50_ms",
+        "Unseen, p50",
+        Group::Client,
+        (Unit::Milliseconds, Lower),
+        |it| it.client.as_ref()?.unseen_p50_ms,
+        "Longest time that the first byte of a read can have waited for the client, median.",
     )
     .not_reported(),
     Metric::number(
@@ -873,7 +900,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Numbers of an engine's entry that are no metrics, by where their paths begin, and why.
-    const NO_METRICS: [(&str, &str); 10] = [
+    const NO_METRICS: [(&str, &str); 11] = [
         (
             "errors.",
             "by class: `succeeded` and `success_rate` are their metrics",
@@ -896,6 +923,10 @@ mod tests {
         ("token_check.", "what `token_check.mismatched` is made of"),
         ("delivered.intended", "stated by the pipeline"),
         ("client.reads", "how many pieces a stream came in"),
+        (
+            "client.shards",
+            "stated by the pipeline, or chosen by its load",
+        ),
     ];
 
     /// A value of a schema with a number of its own in each place, and where those are: of a

@@ -102,6 +102,6 @@ mod tests {
         assert!(problem.contains("gives a text, and neither"), "{problem}");
         assert!(problem.contains("`${{ … == 'yes' }}`"), "{problem}");
         let problem = when("${{ stages.setup.outputs.none == 1 }}").expect_err("unknown");
-        assert!(problem.starts_with("`if`: can not evaluate"), "{problem}");
+        assert!(problem.starts_with("`if`: cannot evaluate"), "{problem}");
     }
 }

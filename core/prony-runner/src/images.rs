@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 /// The largest image, in bytes.
-const LARGEST: u64 = 20_000_000;
+const MAX_BYTES: u64 = 20_000_000;
 
 /// Images by the path that the pipeline gives them.
 #[derive(Debug, Default)]
@@ -76,9 +76,11 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     }
     let mut data = Vec::new();
     let file = std::fs::File::open(path).map_err(io)?;
-    file.take(LARGEST + 1).read_to_end(&mut data).map_err(io)?;
-    if data.len() as u64 > LARGEST {
-        return Err(format!("it is larger than {} MB", LARGEST / 1_000_000));
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut data)
+        .map_err(io)?;
+    if data.len() as u64 > MAX_BYTES {
+        return Err(format!("it is larger than {} MB", MAX_BYTES / 1_000_000));
     }
     Ok(data)
 }
@@ -192,7 +194,7 @@ mod tests {
         assert!(read("none.png").is_err_and(|it| it.starts_with("image `none.png`: No such file")));
         assert_eq!(read("."), Err("image `.`: it is not a file".to_owned()));
         let large = std::fs::File::create(folder.path().join("large.png")).expect("a file");
-        large.set_len(LARGEST + 1).expect("a length");
+        large.set_len(MAX_BYTES + 1).expect("a length");
         let problem = read("large.png").expect_err("too large");
         assert_eq!(problem, "image `large.png`: it is larger than 20 MB");
     }

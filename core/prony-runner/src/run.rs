@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
         environment: &StepEnvironment,
         log: &str,
     ) -> std::result::Result<step::Outputs, StageError> {
-        let mut stop = self.stop.clone();
+        let mut interruption = self.stop.clone();
         let mut attempt = 0;
         loop {
             let command = step::command(step, context, environment).map_err(|message| {
@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
             })?;
             let done = tokio::select! {
                 done = step::run(step, command, environment, log) => done,
-                () = interrupted(&mut stop) => return Err(StageError::Interrupted),
+                () = interrupted(&mut interruption) => return Err(StageError::Interrupted),
             };
             match done {
                 Ok(outputs) => return Ok(outputs),

@@ -31,10 +31,10 @@ const WORST_GAP_US: f64 = 1000.0;
 /// Later sends than this are late, in milliseconds.
 const WORST_DELAY_MS: f64 = 10.0;
 /// The least and the most requests of a check.
-const FEWEST: u32 = 20;
-const MOST: u32 = 20_000;
+const MIN_REQUESTS: u32 = 20;
+const MAX_REQUESTS: u32 = 20_000;
 /// The most requests in flight in the place of a recording.
-const MOST_REPLAYED: u32 = 64;
+const MAX_REPLAYED: u32 = 64;
 /// How long the server may take to start, and to write its log.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
@@ -56,7 +56,7 @@ pub fn ways(pipeline: &Pipeline) -> Vec<Way> {
         let way = Way {
             arrival: match measure.arrival {
                 Arrival::Replay(replay) => {
-                    Arrival::Concurrency(replay.max_in_flight.min(MOST_REPLAYED))
+                    Arrival::Concurrency(replay.max_in_flight.min(MAX_REPLAYED))
                 }
                 other => other,
             },
@@ -89,8 +89,8 @@ fn requests(arrival: Arrival, seconds: u32) -> u32 {
     let rate = arrival
         .rate()
         .unwrap_or_else(|| f64::from(arrival.most_in_flight()) / each_s);
-    let least = FEWEST.max(arrival.rate().map_or(arrival.most_in_flight(), |_| 0));
-    ((rate * f64::from(seconds)) as u32).clamp(least.min(MOST), MOST)
+    let least = MIN_REQUESTS.max(arrival.rate().map_or(arrival.most_in_flight(), |_| 0));
+    ((rate * f64::from(seconds)) as u32).clamp(least.min(MAX_REQUESTS), MAX_REQUESTS)
 }
 
 /// Sends for about so many seconds and holds every token against its write. `command`

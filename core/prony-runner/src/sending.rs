@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 /// From so many requests in flight on, the client looks at its sockets less often, ...
-const MANY: u32 = 256;
+const MIN_FOR_RARE_LOOKS: u32 = 256;
 
 /// ... every so often. The kernel stamps what comes meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -72,7 +72,7 @@ pub fn arrival(
 
 /// How often the client looks at its sockets at most.
 pub fn look_every(said: Said) -> Duration {
-    if said.most_in_flight() < MANY {
+    if said.most_in_flight() < MIN_FOR_RARE_LOOKS {
         Duration::ZERO
     } else {
         LOOK_EVERY
@@ -105,6 +105,7 @@ pub fn client(usage: &Usage) -> Client {
         stamps: if by_kernel { "kernel" } else { "read" }.to_owned(),
         shards: Some(usage.shards),
         reads: usage.reads,
+        read_delay_p50_ms: (usage.reads > 0).then(|| ms(usage.read_lag_ns.value_at_quantile(0.5))),
         read_delay_p99_ms: ms(usage.read_lag_ns.value_at_quantile(0.99)),
         unseen_p50_ms: (!usage.unseen_ns.is_empty())
             .then(|| ms(usage.unseen_ns.value_at_quantile(0.5))),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 /// The most that a step may write into its outputs, in bytes.
-const LARGEST: u64 = 1 << 20;
+const MAX_OUTPUT: u64 = 1 << 20;
 
 /// The environment of steps.
 #[derive(Debug, Clone)]
@@ -129,13 +129,13 @@ impl OutputFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
             file => file.map_err(failed)?,
         };
-        file.take(LARGEST + 1)
+        file.take(MAX_OUTPUT + 1)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
-        if bytes.len() as u64 > LARGEST {
+        if bytes.len() as u64 > MAX_OUTPUT {
             return Err(format!(
                 "`PRONY_OUTPUT` got more than {} MiB",
-                LARGEST >> 20
+                MAX_OUTPUT >> 20
             ));
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())

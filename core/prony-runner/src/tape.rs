@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// The largest file of prompts, in bytes.
-const LARGEST: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// The prompts of a model in a cell, in order.
 #[derive(Debug)]
@@ -159,14 +159,14 @@ fn prompts(
 
 /// The first problems of a file, and how many more there are.
 fn told(path: &str, problems: &[String]) -> String {
-    const MOST: usize = 5;
+    const MAX_SHOWN: usize = 5;
     let mut lines: Vec<String> = problems
         .iter()
-        .take(MOST)
+        .take(MAX_SHOWN)
         .map(|problem| format!("{path}{problem}"))
         .collect();
-    if problems.len() > MOST {
-        lines.push(format!("and {} more problems", problems.len() - MOST));
+    if problems.len() > MAX_SHOWN {
+        lines.push(format!("and {} more problems", problems.len() - MAX_SHOWN));
     }
     lines.join("; ")
 }
@@ -231,9 +231,11 @@ fn read(path: &str, folder: &Path) -> Result<String, String> {
     }
     let mut data = Vec::new();
     let file = std::fs::File::open(&full).map_err(io)?;
-    file.take(LARGEST + 1).read_to_end(&mut data).map_err(io)?;
-    if data.len() as u64 > LARGEST {
-        return Err(told(format!("it is larger than {} MiB", LARGEST >> 20)));
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut data)
+        .map_err(io)?;
+    if data.len() as u64 > MAX_BYTES {
+        return Err(told(format!("it is larger than {} MiB", MAX_BYTES >> 20)));
     }
     let text = String::from_utf8(data).map_err(|_| told("it is not UTF-8 text".to_owned()))?;
     if text.trim().is_empty() {

@@ -82,7 +82,7 @@ struct Line {
 /// The latest that a line can be due, in milliseconds: a hundred days.
 const LATEST_MS: f64 = 8.64e9;
 /// The longest prompt that is made, in tokens.
-const LONGEST: u32 = 1_000_000;
+const MAX_TOKENS: u32 = 1_000_000;
 
 /// Reads the lines of a dataset; empty ones are passed over. All problems are told,
 /// not only the first.
@@ -154,7 +154,7 @@ fn conversation(number: usize, line: Line) -> Result<Conversation, String> {
             content,
         }],
         (None, Some(messages), None) => messages,
-        (None, None, Some(tokens)) if (1..=LONGEST).contains(&tokens) => {
+        (None, None, Some(tokens)) if (1..=MAX_TOKENS).contains(&tokens) => {
             return Ok(Conversation {
                 messages: Vec::new(),
                 input_tokens: Some(tokens),
@@ -165,7 +165,7 @@ fn conversation(number: usize, line: Line) -> Result<Conversation, String> {
         }
         (None, None, Some(tokens)) => {
             return Err(format!(
-                "`input_tokens` is {tokens}, expected 1 to {LONGEST}"
+                "`input_tokens` is {tokens}, expected 1 to {MAX_TOKENS}"
             ));
         }
         (None, None, None) => {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::ops::Range;
 
 /// The most bytes that the turns of a dataset come to: each repeats what was said before.
-const MOST_BYTES: usize = 1 << 30;
+const MAX_BYTES: usize = 1 << 30;
 
 /// A prompt, as every engine gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -126,12 +126,12 @@ pub fn of_dataset(
             let text = writer.text("", tokens, seeds.next());
             let text = text.map_err(|error| at(conversation.line, error.to_string()))?;
             bytes += text.len();
-            if bytes > MOST_BYTES {
+            if bytes > MAX_BYTES {
                 return Err(at(
                     conversation.line,
                     format!(
                         "the prompts up to here come to more than {} MiB: lower `limit`",
-                        MOST_BYTES >> 20
+                        MAX_BYTES >> 20
                     ),
                 ));
             }
@@ -142,11 +142,11 @@ pub fn of_dataset(
         }
         for turn in conversation.turns() {
             bytes += turn.iter().map(|it| it.content.len()).sum::<usize>();
-            if bytes > MOST_BYTES {
+            if bytes > MAX_BYTES {
                 return Err(vec![format!(
                     ":{}:1: the turns up to here come to more than {} MiB, since each repeats what was said before it: shorten the conversations, or lower `limit`",
                     conversation.line,
-                    MOST_BYTES >> 20
+                    MAX_BYTES >> 20
                 )]);
             }
             prompts.push(of_turn(turn, conversation, max_tokens));

@@ -8,9 +8,9 @@ use std::path::Path;
 /// What a GGUF file begins with.
 pub(crate) const MAGIC: &[u8] = b"GGUF";
 /// The longest text, in bytes.
-const LONGEST: u64 = 16 << 20;
+const MAX_TEXT: u64 = 16 << 20;
 /// The most entries of a file or of a list.
-const MOST: u64 = 1 << 24;
+const MAX_ITEMS: u64 = 1 << 24;
 
 /// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +89,7 @@ pub(crate) fn read(path: &Path) -> Result<Gguf, Problem> {
         )));
     }
     let _tensors = reader.u64()?;
-    let entries = reader.length(MOST, "metadata entries")?;
+    let entries = reader.length(MAX_ITEMS, "metadata entries")?;
     let mut metadata = HashMap::new();
     for _ in 0..entries {
         let key = reader.text()?;
@@ -126,7 +126,7 @@ impl Reader {
     }
 
     fn text(&mut self) -> Result<String, Problem> {
-        let length = self.length(LONGEST, "bytes for a text")?;
+        let length = self.length(MAX_TEXT, "bytes for a text")?;
         let mut text = Vec::new();
         self.0.by_ref().take(length).read_to_end(&mut text)?;
         if text.len() as u64 != length {
@@ -149,7 +149,7 @@ impl Reader {
             8 => Value::Text(self.text()?),
             9 if may_be_list => {
                 let kind = self.u32()?;
-                let length = self.length(MOST, "entries for a list")?;
+                let length = self.length(MAX_ITEMS, "entries for a list")?;
                 let items = (0..length).map(|_| self.value(kind, false));
                 Value::List(items.collect::<Result<_, _>>()?)
             }

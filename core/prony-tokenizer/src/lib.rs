@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use tokenizers::Tokenizer as Trained;
 
 /// The largest `tokenizer.json`, in bytes.
-const LARGEST: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// Why there is no tokenizer, or no tokens.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +83,10 @@ impl Tokenizer {
                 .map(|trained| Self(Box::new(trained)))
                 .map_err(unusable);
         }
-        if metadata.len() > LARGEST {
+        if metadata.len() > MAX_BYTES {
             return Err(unusable(format!(
                 "it is no GGUF file, and larger than a tokenizer.json may be ({} MiB)",
-                LARGEST >> 20
+                MAX_BYTES >> 20
             )));
         }
         Self::from_json(&std::fs::read(path).map_err(unreadable)?).map_err(unusable)

@@ -6,7 +6,7 @@ const ENGINES: usize = 64;
 const MODELS: usize = 500;
 const STEPS: usize = 400;
 
-/// What can not fail, written out: a String takes everything.
+/// What cannot fail, written out: a String takes everything.
 macro_rules! line {
     ($out:expr, $($text:tt)*) => {{
         let _ = writeln!($out, $($text)*);

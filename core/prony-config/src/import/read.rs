@@ -414,10 +414,10 @@ impl Reader {
             self.problems.push(
                 Diagnostic::error(
                     codes::IMPORT_TEMPLATE,
-                    format!("{what} can not be carried over"),
+                    format!("{what} cannot be carried over"),
                 )
                 .at(node.span.clone(), "has `${{` in it")
-                .note("it starts a template in a pipeline, and can not be written otherwise")
+                .note("it starts a template in a pipeline, and cannot be written otherwise")
                 .help("write it in another way, for example with a space: `$ {{`"),
             );
             return None;

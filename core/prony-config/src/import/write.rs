@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::read::{Config, Count, Model};
-use crate::pipeline::MOST_COMPARED_CYCLES;
+use crate::pipeline::MAX_COMPARED_CYCLES;
 use crate::wording::literal;
 
 /// The engines of the benchmark, with what they need.
@@ -17,12 +17,12 @@ pub(super) const ENGINES: &str = include_str!("engines.yaml");
 const MIN_CYCLES: u64 = 6;
 
 /// The most cycles of a comparison.
-const MOST: u64 = MOST_COMPARED_CYCLES as u64;
+const MAX_CYCLES: u64 = MAX_COMPARED_CYCLES as u64;
 
 /// The longest name that is made of a file's.
 const MAX_NAME: usize = 100;
 
-/// The text of the pipeline. Fails when a value can not be written.
+/// The text of the pipeline. Fails when a value cannot be written.
 pub(super) fn write(file: &str, config: &Config) -> Result<String, serde_yaml::ser::Error> {
     let parts = [
         head(file, config),
@@ -35,7 +35,7 @@ pub(super) fn write(file: &str, config: &Config) -> Result<String, serde_yaml::s
         section(&json!({ "workload": workload(config) }))?,
         "\n".to_owned(),
         comment(&schedule_differs(&config.cycles)),
-        section(&json!({ "schedule": { "cycles": config.cycles.value.min(MOST) } }))?,
+        section(&json!({ "schedule": { "cycles": config.cycles.value.min(MAX_CYCLES) } }))?,
         format!("\n{}", stages(&config.questions)),
     ];
     Ok(parts.concat())
@@ -170,7 +170,7 @@ fn schedule_differs(cycles: &Count) -> Vec<&'static str> {
     if cycles.value < MIN_CYCLES {
         lines.push("The number is as there; `prony plan` says how early a verdict can come.");
     }
-    if cycles.value > MOST {
+    if cycles.value > MAX_CYCLES {
         lines.push("There are more repetitions there; a comparison has at most 100 cycles.");
     }
     if cycles.differs {

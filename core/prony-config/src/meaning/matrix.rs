@@ -48,7 +48,7 @@ impl Document<'_> {
         let axes = axes(&matrix.value);
         for axis in &axes {
             if [ENGINE, MODEL].contains(&axis.key.as_str()) {
-                let message = format!("an axis can not be called {}", literal(&axis.key));
+                let message = format!("an axis cannot be called {}", literal(&axis.key));
                 out.push(
                     Diagnostic::error(codes::MATRIX_NAME, message)
                         .at(axis.key_span.clone(), "not the name of an axis")

@@ -1,4 +1,4 @@
-//! What a schema can not say, checked on the tree: so everything that is wrong
+//! What a schema cannot say, checked on the tree: so everything that is wrong
 //! with a file is found at once, whatever else is wrong with it. What is not of
 //! the right shape is passed over here; the schema has said so.
 

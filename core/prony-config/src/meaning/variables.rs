@@ -84,7 +84,7 @@ impl Document<'_> {
             }
             let exists = CODES.iter().any(|code| code.code == text);
             let message = if exists {
-                format!("the error {} can not be allowed", literal(text))
+                format!("the error {} cannot be allowed", literal(text))
             } else {
                 format!("there is no warning {}", literal(text))
             };

@@ -64,7 +64,7 @@ impl<'a> Check<'a> {
             | Kind::UnevaluatedProperties { unexpected } => {
                 let known = properties(schema);
                 let entries = unexpected.iter().filter_map(|key| found.node.entry(key));
-                // That a key can not be a template has been said.
+                // That a key cannot be a template has been said.
                 let entries = entries.filter(|entry| !template::is_template(&entry.key));
                 let is_only = unexpected.len() == 1;
                 out.extend(

@@ -263,7 +263,7 @@ fn number(text: &str, fraction: bool) -> Option<String> {
 /// The number that a text such as `10k` or `1.5M` stands for, if it is a whole one.
 fn in_full(text: &str) -> Option<u64> {
     /// Where every whole number still has a float of its own.
-    const MOST: f64 = 1e15;
+    const MAX_EXACT: f64 = 1e15;
     let text = text.trim();
     let (digits, factor) = match text.char_indices().next_back()? {
         (at, 'k' | 'K') => (&text[..at], 1e3),
@@ -274,7 +274,7 @@ fn in_full(text: &str) -> Option<u64> {
     let number = digits.trim_end();
     let number = number.chars().all(is_number).then(|| number.parse::<f64>());
     let number = number?.ok()? * factor;
-    (number.fract() == 0.0 && number < MOST).then_some(number as u64)
+    (number.fract() == 0.0 && number < MAX_EXACT).then_some(number as u64)
 }
 
 fn is_expression(text: &str) -> bool {

@@ -302,7 +302,7 @@ impl<'a> Walk<'a> {
     fn entry(&mut self, entry: &'a Entry) -> Entry {
         if self.phase == Phase::Load && is_template(&entry.key) {
             self.problems.push(
-                Diagnostic::error(codes::TEMPLATE_PLACE, "a key can not be a template")
+                Diagnostic::error(codes::TEMPLATE_PLACE, "a key cannot be a template")
                     .at(entry.key_span.clone(), "holds a template")
                     .help("write the key itself"),
             );
@@ -346,7 +346,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Nothing when the scalar can not be filled in and the reason has been told.
+    /// Nothing when the scalar cannot be filled in and the reason has been told.
     fn fill_scalar(&mut self, node: &'a Node, text: &'a str) -> Option<Node> {
         if self.problems.len() >= MAX_PROBLEMS {
             return None;
@@ -518,7 +518,7 @@ impl<'a> Walk<'a> {
                 Err(reason) => reason,
             };
             let span = place.as_ref().unwrap_or(&node.span);
-            let message = "the template can not be evaluated";
+            let message = "the template cannot be evaluated";
             let problem = at(span, codes::TEMPLATE_VALUE, message, &reason);
             return Err(Box::new(match self.unset(expression) {
                 Some(name) => problem
@@ -606,7 +606,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Why a value can not stand in a document.
+/// Why a value cannot stand in a document.
 enum Unfit {
     Template,
     Deep,

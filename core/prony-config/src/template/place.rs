@@ -66,7 +66,7 @@ impl Place<'_> {
                     "write a whole expression, such as `vars.NAME` or `matrix.AXIS + 1`"
                 };
                 let problem =
-                    Diagnostic::error(codes::TEMPLATE_SYNTAX, "the template can not be parsed")
+                    Diagnostic::error(codes::TEMPLATE_SYNTAX, "the template cannot be parsed")
                         .at(self.span(range), reason)
                         .help(help);
                 return vec![problem];

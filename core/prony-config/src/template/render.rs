@@ -59,7 +59,7 @@ fn split(text: &str) -> Result<Vec<Part<'_>>, String> {
 pub(super) const NO_VALUE: &str = "it has no value";
 
 fn failure(expression: &str, reason: &str) -> String {
-    format!("can not evaluate `{}`: {reason}", expression.trim())
+    format!("cannot evaluate `{}`: {reason}", expression.trim())
 }
 
 fn value(expression: &str, context: &Value) -> Result<Value, String> {

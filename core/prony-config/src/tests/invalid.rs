@@ -17,7 +17,7 @@ const NOT_YET: [&str; 0] = [];
 /// Codes that need no way out, and why.
 const NO_HELP: [(&str, &str); 0] = [];
 
-/// Codes that a file can not cause, and what does.
+/// Codes that a file cannot cause, and what does.
 const NO_FILE: [(&str, &str); 2] = [
     ("P0010", "an argument of `--set` or `--var`"),
     ("P0206", "an argument of `--var`"),

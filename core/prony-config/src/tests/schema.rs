@@ -56,7 +56,7 @@ fn codes_are_in_order_and_explained() {
     assert_eq!(explain("P9999"), None);
 }
 
-/// Files that the published schema can not judge, and why.
+/// Files that the published schema cannot judge, and why.
 const NOT_BY_SCHEMA: [(&str, &str); 4] = [
     ("P0101-everything-wrong.yaml", "has mistakes of all kinds"),
     (

@@ -71,7 +71,7 @@ fn what_has_no_value_is_an_error() {
     assert!(error("${{ nothing }}").contains("`nothing`"));
     assert!(error("${{ model.nothing }}").contains("`model.nothing`"));
     assert!(error("a ${{ model.path }}").contains("has no value"));
-    assert!(error("${{ 1 + }}").contains("can not evaluate"));
+    assert!(error("${{ 1 + }}").contains("cannot evaluate"));
     assert!(error("${{ open").contains("not closed"));
     assert!(render_value(&json!(["${{ nothing }}"]), &context()).is_err());
 }

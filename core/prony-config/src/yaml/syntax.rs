@@ -212,7 +212,7 @@ impl<'a> Line<'a> {
         Some(self.in_quotes(
             problem.at(
                 span.start..span.start + first.len_utf8(),
-                "can not start a text",
+                "cannot start a text",
             ),
             span,
         ))

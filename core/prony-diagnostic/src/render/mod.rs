@@ -64,6 +64,6 @@ fn words(diagnostic: &Diagnostic) -> Vec<String> {
 }
 
 fn pretty(value: &impl Serialize) -> String {
-    // Strings and numbers only: this can not fail.
+    // Strings and numbers only: this cannot fail.
     serde_json::to_string_pretty(value).unwrap_or_default()
 }

@@ -108,7 +108,7 @@ fn github_tells_all_of_it() {
 #[test]
 fn a_diagnostic_needs_no_place() {
     let no_file = Diagnostic::error("X0001", "no engine answered").help("start one");
-    let no_span = Diagnostic::error("P0009", "can not read the file").in_file(&source());
+    let no_span = Diagnostic::error("P0009", "cannot read the file").in_file(&source());
     let both = [no_file, no_span];
     insta::assert_snapshot!(human(&both, false));
     insta::assert_snapshot!(json(&both));

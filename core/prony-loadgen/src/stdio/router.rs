@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Bytes of lines that belong to nobody, and are kept.
-const MOST_LOGGED: usize = 1 << 20;
+const MAX_LOGGED: usize = 1 << 20;
 
 /// A request in flight.
 struct Flight {
@@ -349,12 +349,12 @@ impl Router {
     }
 
     fn keep_for_log(&mut self, line: &[u8]) {
-        if line.trim_ascii().is_empty() || self.logged > MOST_LOGGED {
+        if line.trim_ascii().is_empty() || self.logged > MAX_LOGGED {
             return;
         }
         self.logged += line.len();
         let mut kept = line.to_vec();
-        if self.logged > MOST_LOGGED {
+        if self.logged > MAX_LOGGED {
             kept =
                 b"(more of what the engine wrote and belongs to no request is not kept)".to_vec();
         }

@@ -8,9 +8,9 @@ use crate::designs;
 use prony_metrics::statistics::Sequential;
 
 /// The 97.5 % point of `Bin(400, 0.05)`: more false winners are no chance.
-const MOST_FALSE: usize = 29;
+const MAX_FALSE: usize = 29;
 /// The 2.5 % point of `Bin(400, 0.9)`: with 90 % power, fewer are no chance.
-const FEWEST_FOUND: usize = 348;
+const MIN_FOUND: usize = 348;
 
 const OPTIONS: Options = Options {
     experiments: 400,
@@ -33,7 +33,7 @@ fn an_engine_seldom_wins_against_itself_on_any_machine() {
             for row in prony(index, loading) {
                 let wins = row.equal.wins();
                 let what = format!("{}, {loading:?}, {}: {wins}", scenario.name, row.design);
-                assert!(wins <= MOST_FALSE, "{what}");
+                assert!(wins <= MAX_FALSE, "{what}");
             }
         }
     }
@@ -51,7 +51,7 @@ fn two_percent_are_found_where_that_is_promised() {
         for row in prony(index, loading) {
             let found = row.faster.faster;
             let what = format!("{}, {loading:?}, {}", SCENARIOS[index].name, row.design);
-            assert!(found >= FEWEST_FOUND, "{what}: {found}");
+            assert!(found >= MIN_FOUND, "{what}: {found}");
         }
     }
 }

@@ -113,16 +113,16 @@ pub fn median_log_ratio(blocks: &[Block<'_>]) -> Option<f64> {
 }
 
 /// Requests of each engine in a cycle that its `p` quantile takes.
-pub const FEWEST_PER_CYCLE: usize = 10;
+pub const MIN_PER_CYCLE: usize = 10;
 
 /// The log ratio of a latency quantile of one cycle, above zero where the candidate is
 /// faster; to be judged like that of throughput. `None` below
-/// [`FEWEST_PER_CYCLE`] requests on either side.
+/// [`MIN_PER_CYCLE`] requests on either side.
 pub fn quantile_log_ratio(block: Block<'_>, p: f64) -> Option<f64> {
     let at = |values: &[f64]| {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        (sorted.len() >= FEWEST_PER_CYCLE).then(|| super::quantile::quantile(&sorted, p).ln())
+        (sorted.len() >= MIN_PER_CYCLE).then(|| super::quantile::quantile(&sorted, p).ln())
     };
     Some(at(block.baseline)? - at(block.candidate)?)
 }

@@ -28,10 +28,10 @@ const RHO: f64 = 1.5;
 const PATHS: usize = 200_000;
 
 /// Below this error the simulated paths that reach it are too few to count on.
-const SMALLEST_SIMULATED: f64 = 0.001;
+const MIN_SIMULATED: f64 = 0.001;
 
 /// Beyond so many looks a simulation takes too long.
-const MOST_SIMULATED: usize = 100;
+const MAX_SIMULATED: usize = 100;
 
 /// Any; a fixed one, so that a run is judged the same way each time.
 const SEED: u64 = 1;
@@ -68,7 +68,7 @@ impl Boundaries {
                 critical: critical.iter().copied().map(usize::from).collect(),
             };
         }
-        if alpha < SMALLEST_SIMULATED || looks > MOST_SIMULATED {
+        if alpha < MIN_SIMULATED || looks > MAX_SIMULATED {
             return bound(looks, alpha);
         }
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

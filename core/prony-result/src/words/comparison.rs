@@ -102,7 +102,7 @@ impl Finding<'_> {
 /// What a reason begins with where the engines did not do the same work.
 const OTHER_WORK: &str = "not the same work";
 /// As many cycles as a comparison can have.
-const MOST_CYCLES: u32 = 100;
+const MAX_CYCLES: u32 = 100;
 
 impl Comparison {
     /// What the comparison found, as a sentence without a full stop, for example
@@ -175,7 +175,7 @@ impl Comparison {
         }
         let needs = self.needs_cycles?;
         let margin = short_percent(self.margin_percent);
-        if needs <= MOST_CYCLES {
+        if needs <= MAX_CYCLES {
             let more = needs.checked_sub(self.cycles).filter(|more| *more > 0)?;
             let time = self.cycle_s.map_or_else(String::new, |cycle| {
                 format!(" ({})", about_seconds(cycle * f64::from(more)))
@@ -190,7 +190,7 @@ impl Comparison {
             )
         });
         Some(format!(
-            "{margin} would need more than {MOST_CYCLES} cycles{shown}"
+            "{margin} would need more than {MAX_CYCLES} cycles{shown}"
         ))
     }
 

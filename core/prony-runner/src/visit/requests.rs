@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Most bytes of answers that are kept unread while a stage runs.
-const MOST_UNREAD: usize = 512 << 20;
+const MAX_UNREAD: usize = 512 << 20;
 
 /// The requests of a stage.
 pub(crate) struct Batch<'s> {
@@ -333,17 +333,17 @@ impl<'r, 'a> Requests<'r, 'a> {
         batch: &Batch<'_>,
         make: impl Fn(u32) -> std::result::Result<Arc<T>, String>,
     ) -> std::result::Result<Vec<Arc<T>>, String> {
-        let mut made: HashMap<(u32, Option<u32>), Arc<T>> = HashMap::new();
+        let mut known: HashMap<(u32, Option<u32>), Arc<T>> = HashMap::new();
         let mut requests = Vec::new();
         for index in (batch.first..).take(batch.count as usize) {
             let content = self.content(index);
-            let request = match made.get(&content) {
+            let request = match known.get(&content) {
                 Some(request) => request.clone(),
                 None => make(index)?,
             };
             requests.push(request.clone());
             if !self.is_cold(batch) {
-                made.insert(content, request);
+                known.insert(content, request);
             }
         }
         Ok(requests)
@@ -437,7 +437,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             if resume.is_none() && batch.has_images {
                 self.run.show(&Event::Answered);
             }
-            if resume.is_some() || bytes > MOST_UNREAD {
+            if resume.is_some() || bytes > MAX_UNREAD {
                 bytes = 0;
                 for (index, exchange) in later.drain(..) {
                     succeeded += u32::from(self.read(batch, plugin, index, exchange)?);

@@ -27,6 +27,7 @@ use prony_machine::Warning;
 use prony_plan::{Ids, Phase, StageKind};
 use prony_record::Failed;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -499,7 +500,7 @@ fn killed(visit: &prony_plan::Visit) -> String {
     let cell = visit.cell.as_ref();
     let mut of_cell = cell.map_or_else(String::new, |cell| format!(", {cell}"));
     if visit.segment > 1 {
-        of_cell += &format!(", part {}", visit.segment);
+        let _ = write!(of_cell, ", part {}", visit.segment);
     }
     format!(
         "{}: `{}` (cycle {}{of_cell}) or a process of its own did not end when asked and was killed",

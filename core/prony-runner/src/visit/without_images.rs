@@ -16,7 +16,7 @@ use prony_record::{ErrorClass, Failed, Record};
 use std::collections::BTreeMap;
 
 /// The most prompts that are asked without images; those beyond are not held to anything.
-const MOST: u32 = 16;
+const MAX_ASKED: u32 = 16;
 
 impl Requests<'_, '_> {
     /// Asks if the workload has images, once for each state of the cache. That it fails
@@ -36,7 +36,7 @@ impl Requests<'_, '_> {
             phase: Phase::Warmup,
             stage: &stage.id,
             first: 0,
-            count: MOST.min(prompts),
+            count: MAX_ASKED.min(prompts),
             arrival: Arrival::Concurrency(1),
             shards: Some(1),
             duration: None,

@@ -99,7 +99,7 @@ impl<'a> Progress<'a> {
                 } else if let Some(bar) = &self.bar {
                     bar.inc(1);
                 }
-                if record.place.phase == Phase::Measure {
+                if record.id.phase == Phase::Measure {
                     self.measured.push((**record).clone());
                 }
             }
@@ -129,18 +129,18 @@ impl<'a> Progress<'a> {
                 self.say(&format!("failed: {subject}{stage}: {message}"));
             }
             Event::Skipped {
-                cell,
+                point,
                 model,
                 engine,
             } => {
-                let model = of_cell(model, cell.as_deref());
+                let model = of_point(model, point.as_deref());
                 let on = engine
                     .as_ref()
                     .map_or_else(String::new, |engine| format!(" on {engine}"));
                 self.say(&format!("skipping the rest of {model}{on}"));
             }
             Event::Look {
-                cell,
+                point,
                 model,
                 candidate,
                 stage,
@@ -160,21 +160,21 @@ impl<'a> Progress<'a> {
                     (Some(low), Some(high)) => format!(" ({low:+.1} … {high:+.1} %)"),
                     _ => String::new(),
                 };
-                let model = of_cell(model, cell.as_deref());
+                let model = of_point(model, point.as_deref());
                 self.say(&format!(
                     "{model}, {stage}: {candidate} is {verdict} after {}{interval}",
                     count(u64::from(*cycles), "cycle")
                 ));
             }
             Event::Pilot {
-                cell,
+                point,
                 model,
                 expected_cycles,
                 expected_s,
                 detectable_percent,
                 feasible,
             } => {
-                let model = of_cell(model, cell.as_deref());
+                let model = of_point(model, point.as_deref());
                 let expected = format!(
                     "{model}: a difference as large as the margin takes about {expected_cycles} cycles"
                 );
@@ -187,18 +187,18 @@ impl<'a> Progress<'a> {
                 });
             }
             Event::Stopped {
-                cell,
+                point,
                 model,
                 cycles,
                 of,
             } => {
                 let begun: Vec<Visit> = self.visits.drain(..self.begun).collect();
                 let needless =
-                    |it: &Visit| (&it.cell, &it.model) == (cell, model) && it.cycle > *cycles;
+                    |it: &Visit| (&it.point, &it.model) == (point, model) && it.cycle > *cycles;
                 self.visits.retain(|visit| !needless(visit));
                 self.visits.splice(..0, begun);
                 self.adjust();
-                let model = of_cell(model, cell.as_deref());
+                let model = of_point(model, point.as_deref());
                 self.say(&format!("{model}: decided after {cycles} of {of} cycles"));
             }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
@@ -217,8 +217,8 @@ impl<'a> Progress<'a> {
     fn begin(&mut self, visit: &Visit) {
         // Engines that stay loaded side by side are measured in between.
         self.measured.retain(|record| {
-            let place = &record.place;
-            (&place.cell, &place.model, place.cycle) == (&visit.cell, &visit.model, visit.cycle)
+            let id = &record.id;
+            (&id.point, &id.model, id.cycle) == (&visit.point, &visit.model, visit.cycle)
         });
         let found = self.visits[self.begun..].iter().position(|it| it == visit);
         if let Some(found) = found {
@@ -257,8 +257,8 @@ impl<'a> Progress<'a> {
         let stages: Vec<&Stage> = segment.map_or_else(Vec::new, |it| it.measures().collect());
         for stage in &stages {
             let of_it = |record: &&Record| {
-                let place = &record.place;
-                (&place.stage, &place.engine) == (&stage.id, &visited.visit.engine)
+                let id = &record.id;
+                (&id.stage, &id.engine) == (&stage.id, &visited.visit.engine)
             };
             let records: Vec<&Record> = self.measured.iter().filter(of_it).collect();
             if records.is_empty() {
@@ -311,10 +311,10 @@ impl<'a> Progress<'a> {
     }
 }
 
-fn of_cell(model: &str, cell: Option<&str>) -> String {
-    match cell {
+fn of_point(model: &str, point: Option<&str>) -> String {
+    match point {
         None => model.to_owned(),
-        Some(cell) => format!("{model} · {cell}"),
+        Some(point) => format!("{model} · {point}"),
     }
 }
 
@@ -322,9 +322,9 @@ fn of_cell(model: &str, cell: Option<&str>) -> String {
 fn subject(scope: &Scope) -> String {
     match scope {
         Scope::Run => String::new(),
-        Scope::Model { cell, model } => format!("{} ", of_cell(model, cell.as_deref())),
+        Scope::Model { point, model } => format!("{} ", of_point(model, point.as_deref())),
         Scope::Visit(visit) => {
-            let model = of_cell(&visit.model, visit.cell.as_deref());
+            let model = of_point(&visit.model, visit.point.as_deref());
             format!("{model} on {} ", visit.engine)
         }
     }

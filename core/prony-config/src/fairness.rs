@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::tree::{Kind, Node, Span};
 use crate::wording::{list, literal};
-use crate::{Cell, Condition, Engine, Measure, Order, Pipeline, PluginKind, Plugins, Work, codes};
+use crate::{
+    Condition, Engine, MatrixPoint, Measure, Order, Pipeline, PluginKind, Plugins, Work, codes,
+};
 
 /// The fewest cycles for which an interval of the difference exists.
 const MIN_CYCLES: u32 = 6;
@@ -90,12 +92,12 @@ const ROLES: [(&str, &str, &str, &str); 6] = [
 
 /// Everything unfair about a pipeline. `root` has the places.
 pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
-    let Some(first) = pipeline.cells.first() else {
+    let Some(first) = pipeline.points.first() else {
         return Vec::new();
     };
-    let lint = |cell| Lint {
+    let lint = |point| Lint {
         pipeline,
-        cell,
+        point,
         root,
     };
     let several = pipeline.engines.len() > 1;
@@ -115,10 +117,10 @@ pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> V
         out.extend(lint.unpinned());
         out.extend(lint.conditions());
     }
-    // What differs from cell to cell: each place once, with the first cell it is unfair in.
-    let mut found: Vec<(Diagnostic, &Cell, usize)> = Vec::new();
-    for cell in &pipeline.cells {
-        let lint = lint(cell);
+    // What differs from matrix point to matrix point: each place once, with the first matrix point it is unfair in.
+    let mut found: Vec<(Diagnostic, &MatrixPoint, usize)> = Vec::new();
+    for point in &pipeline.points {
+        let lint = lint(point);
         let mut problems: Vec<Diagnostic> = lint.no_warmup().into_iter().collect();
         if several {
             problems.extend(lint.temperature());
@@ -130,20 +132,20 @@ pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> V
         }
         for problem in problems {
             let place = |p: &Diagnostic| p.primary.as_ref().map(|label| label.span.clone());
-            let same = |(other, ..): &&mut (Diagnostic, &Cell, usize)| {
+            let same = |(other, ..): &&mut (Diagnostic, &MatrixPoint, usize)| {
                 other.code == problem.code && place(other) == place(&problem)
             };
             match found.iter_mut().find(same) {
-                Some((.., cells)) => *cells += 1,
-                None => found.push((problem, cell, 1)),
+                Some((.., points)) => *points += 1,
+                None => found.push((problem, point, 1)),
             }
         }
     }
-    out.extend(found.into_iter().map(|(problem, cell, cells)| {
-        if cells < pipeline.cells.len() {
+    out.extend(found.into_iter().map(|(problem, point, points)| {
+        if points < pipeline.points.len() {
             problem.note(format!(
-                "in the cell {}",
-                literal(cell.id.as_deref().unwrap_or_default())
+                "in the matrix point {}",
+                literal(point.id.as_deref().unwrap_or_default())
             ))
         } else {
             problem
@@ -154,7 +156,7 @@ pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> V
 
 struct Lint<'a> {
     pipeline: &'a Pipeline,
-    cell: &'a Cell,
+    point: &'a MatrixPoint,
     root: &'a Node,
 }
 
@@ -209,7 +211,7 @@ impl Lint<'_> {
     fn cold(&self) -> Option<(usize, Range<usize>)> {
         let never = Condition::Is(false);
         let (mut measures, mut warmups) = (0, 0);
-        for part in &self.cell.segments {
+        for part in &self.point.segments {
             let first = warmups;
             let mut is_cold = true;
             for work in &part.work {
@@ -232,7 +234,7 @@ impl Lint<'_> {
 
     /// Whether a warm-up, counted over all stages, never runs.
     fn never(&self, warmup: usize) -> bool {
-        let work = self.cell.segments.iter().flat_map(|segment| &segment.work);
+        let work = self.point.segments.iter().flat_map(|segment| &segment.work);
         let mut warmups = work.filter_map(|work| match work {
             Work::Warmup(warmup) => Some(warmup),
             Work::Measure(_) => None,
@@ -305,7 +307,7 @@ impl Lint<'_> {
     }
 
     fn temperature(&self) -> Option<Diagnostic> {
-        let workload = &self.cell.workload;
+        let workload = &self.point.workload;
         let temperature = workload.temperature;
         (temperature > 0.0 && !workload.ignore_eos).then(|| {
             Diagnostic::warning(
@@ -355,7 +357,7 @@ impl Lint<'_> {
     /// A measurement that sends prompts again, and does not say whether they may be answered
     /// from a cache.
     fn cache_state(&self) -> Option<Diagnostic> {
-        let workload = &self.cell.workload;
+        let workload = &self.point.workload;
         // A dataset says itself whether it repeats.
         let contents = workload.prompt_count()?.max(1) as usize * workload.images.len().max(1);
         let never = Condition::Is(false);
@@ -364,8 +366,8 @@ impl Lint<'_> {
                 && measure.condition != never
                 && measure.requests as usize > contents
         };
-        let nth = self.cell.measures().position(|it| repeats(&it))?;
-        let requests = self.cell.measures().nth(nth)?.requests;
+        let nth = self.point.measures().position(|it| repeats(&it))?;
+        let requests = self.point.measures().nth(nth)?.requests;
         let stages = self.root.at("/stages");
         let entries = stages.node.items().iter();
         let mut entries = entries.filter_map(|item| item.entry("measure"));
@@ -392,7 +394,7 @@ impl Lint<'_> {
 
     /// Two engines that are the same plugin with the same options.
     fn same_engines(&self) -> Option<Diagnostic> {
-        let engines = &self.cell.engines;
+        let engines = &self.point.engines;
         for (index, engine) in engines.iter().enumerate() {
             let same =
                 |other: &&Engine| other.plugin == engine.plugin && other.config == engine.config;
@@ -479,7 +481,7 @@ impl Lint<'_> {
 
     /// The engines with their options by role.
     fn roles(&self, plugins: &dyn Plugins) -> Vec<(&Engine, Roles)> {
-        self.cell
+        self.point
             .engines
             .iter()
             .filter_map(|engine| {

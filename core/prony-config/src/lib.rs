@@ -41,8 +41,8 @@ pub use inputs::Inputs;
 pub use load::{Loaded, load, load_all, unreadable};
 pub use ordered::Ordered;
 pub use pipeline::{
-    Api, Bounds, Cell, Compare, Dataset, Engine, Length, Lognormal, MAX_COMPARED_CYCLES, Model,
-    Normal, Order, Pipeline, Prefix, Reporter, Schedule, Stop, Synthetic, Workload,
+    Api, Bounds, Compare, Dataset, Engine, Length, Lognormal, MAX_COMPARED_CYCLES, MatrixPoint,
+    Model, Normal, Order, Pipeline, Prefix, Reporter, Schedule, Stop, Synthetic, Workload,
 };
 pub use plugins::{PluginKind, Plugins};
 pub use schedule::first_look;

@@ -149,25 +149,25 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
         follow_no_errors(&mut problems);
         return failed(problems);
     }
-    let cells = match cells(&filled, texts, checker, inputs.plugins) {
-        Ok(cells) => cells,
+    let points = match points(&filled, texts, checker, inputs.plugins) {
+        Ok(points) => points,
         Err(found) => {
             problems.extend(found);
             return failed(problems);
         }
     };
-    if filled.has_cells {
-        let stages: Vec<&[Stage]> = cells.iter().map(|(_, file)| &*file.stages).collect();
-        problems.extend(meaning::unreachable_in_cells(&filled.root, &stages));
+    if filled.has_points {
+        let stages: Vec<&[Stage]> = points.iter().map(|(_, file)| &*file.stages).collect();
+        problems.extend(meaning::unreachable_in_points(&filled.root, &stages));
         if problems.iter().any(Diagnostic::is_error) {
             return failed(problems);
         }
     }
-    let Some((_, written)) = cells.first().cloned() else {
+    let Some((_, written)) = points.first().cloned() else {
         return failed(problems);
     };
     let allow = written.allow.clone();
-    let pipeline = resolve::pipeline(written, cells, &filled);
+    let pipeline = resolve::pipeline(written, points, &filled);
     let impossible = schedule::check(&pipeline, &filled.root);
     if !impossible.is_empty() {
         problems.extend(impossible);
@@ -197,8 +197,8 @@ static CHECKER: LazyLock<Result<Checker<'static>, String>> = LazyLock::new(|| {
     Checker::new(&SCHEMA)
 });
 
-/// The documents of all cells, or what is wrong with the values of some.
-fn cells(
+/// The documents of all matrix points, or what is wrong with the values of some.
+fn points(
     filled: &Filled,
     texts: &Texts,
     checker: &Checker<'_>,
@@ -206,14 +206,14 @@ fn cells(
 ) -> Result<Vec<(Point, File)>, Vec<Diagnostic>> {
     let points = meaning::points(&filled.root);
     let has_secrets = filled.secrets().next().is_some();
-    let mut cells = Vec::with_capacity(points.len());
+    let mut points = Vec::with_capacity(points.len());
     let mut problems: Vec<Diagnostic> = Vec::new();
     for point in points {
-        let file = if filled.has_cells {
-            let (root, mut found) = filled.cell(texts, &point.values);
+        let file = if filled.has_points {
+            let (root, mut found) = filled.point(texts, &point.values);
             found.extend(checker.check(&Found::root(&root)));
             found.extend(check_plugins(&root, plugins));
-            found.extend(meaning::check_cell(&root, plugins));
+            found.extend(meaning::check_point(&root, plugins));
             for mut problem in found {
                 edit_no_template(&mut problem, texts, has_secrets);
                 let place =
@@ -221,9 +221,10 @@ fn cells(
                 let is_same = |other: &Diagnostic| {
                     other.code == problem.code && place(other) == place(&problem)
                 };
-                // Each place once, with the first cell it is wrong in.
+                // Each place once, with the first matrix point it is wrong in.
                 if !problems.iter().any(is_same) {
-                    problems.push(problem.note(format!("in the cell {}", literal(&point.id))));
+                    problems
+                        .push(problem.note(format!("in the matrix point {}", literal(&point.id))));
                 }
             }
             if !problems.is_empty() {
@@ -231,7 +232,7 @@ fn cells(
             }
             read(&root)
         } else {
-            cells.first().map_or_else(
+            points.first().map_or_else(
                 || read(&filled.root),
                 |(_, first): &(Point, File)| Ok(first.clone()),
             )
@@ -240,17 +241,17 @@ fn cells(
             Ok(file) if !has_work(&point, &file) => {
                 let place = filled.root.at("/matrix").name_span();
                 problems.push(
-                    Diagnostic::error(codes::MATRIX_SIZE, "a cell in which nothing runs")
+                    Diagnostic::error(codes::MATRIX_SIZE, "a matrix point in which nothing runs")
                         .at(place, format!("nothing is left of {}", literal(&point.id)))
-                        .help("leave out the whole cell, or less of it"),
+                        .help("leave out the whole matrix point, or less of it"),
                 );
             }
-            Ok(file) => cells.push((point, file)),
+            Ok(file) => points.push((point, file)),
             Err(problem) => return Err(vec![*problem]),
         }
     }
     if problems.is_empty() {
-        Ok(cells)
+        Ok(points)
     } else {
         Err(problems)
     }

@@ -16,7 +16,7 @@ pub struct Pipeline {
     /// What it is for.
     pub description: Option<String>,
     /// The engines as written, in that order: for reports. At least one, names
-    /// unique. What runs is in the cells.
+    /// unique. What runs is in the matrix points.
     pub engines: Vec<Engine>,
     /// All models as written, enabled or not, ids unique: for reports.
     pub models: Vec<Model>,
@@ -24,10 +24,10 @@ pub struct Pipeline {
     pub compare: Option<Compare>,
     /// How often and in which order the engines are visited.
     pub schedule: Schedule,
-    /// Runs once, before the cells.
+    /// Runs once, before the matrix points.
     pub setup: Setup,
     /// The points of the matrix, in order; one when there is no matrix.
-    pub cells: Vec<Cell>,
+    pub points: Vec<MatrixPoint>,
     /// Runs once, at the end.
     pub report: Report,
     /// What writes the results, in the order of the `report` stage.
@@ -40,27 +40,27 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Comparisons of the run, which share its chance of naming a false winner: of each
-    /// cell, model and `measure` stage, every engine with the baseline.
+    /// matrix point, model and `measure` stage, every engine with the baseline.
     pub fn comparisons(&self) -> u32 {
         let Some(compare) = &self.compare else {
             return 0;
         };
-        let of_cell = |cell: &Cell| {
-            let measures = cell.measures();
+        let of_point = |point: &MatrixPoint| {
+            let measures = point.measures();
             let measures = measures.filter(|it| it.condition != Condition::Is(false));
             let candidates = |model: &Model| {
-                let runs = |engine: &&Engine| cell.runs(&engine.name, &model.id);
-                let engines = cell.engines.iter().filter(runs);
+                let runs = |engine: &&Engine| point.runs(&engine.name, &model.id);
+                let engines = point.engines.iter().filter(runs);
                 let others = engines.filter(|engine| engine.name != compare.baseline);
-                if cell.runs(&compare.baseline, &model.id) {
+                if point.runs(&compare.baseline, &model.id) {
                     others.count()
                 } else {
                     0
                 }
             };
-            measures.count() * cell.models.iter().map(candidates).sum::<usize>()
+            measures.count() * point.models.iter().map(candidates).sum::<usize>()
         };
-        self.cells.iter().map(of_cell).sum::<usize>() as u32
+        self.points.iter().map(of_point).sum::<usize>() as u32
     }
 }
 
@@ -72,7 +72,7 @@ impl Serialize for Pipeline {
 
 /// One point of the matrix: a pipeline in which every axis has a value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cell {
+pub struct MatrixPoint {
     /// `axis=value,axis=value` in the order of the axes; `None` without a matrix.
     /// The same for the same point of every pipeline.
     pub id: Option<String>,
@@ -92,8 +92,8 @@ pub struct Cell {
     pub context: Value,
 }
 
-impl Cell {
-    /// Whether an engine is run with a model in this cell.
+impl MatrixPoint {
+    /// Whether an engine is run with a model in this matrix point.
     pub fn runs(&self, engine: &str, model: &str) -> bool {
         !self.excluded.iter().any(|(e, m)| e == engine && m == model)
     }

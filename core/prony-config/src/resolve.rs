@@ -1,4 +1,4 @@
-//! From checked documents, one for each cell, to a [`Pipeline`]. Defaults that
+//! From checked documents, one for each matrix point, to a [`Pipeline`]. Defaults that
 //! depend on other values are filled in; nothing can fail any more.
 
 use std::collections::{HashMap, HashSet};
@@ -9,13 +9,13 @@ use crate::file::{CompareEntry, File, MeasureEntry, PluginUse, Stage, margin_per
 use crate::meaning::Point;
 use crate::template::{Filled, default_id};
 use crate::{
-    Cell, Compare, Engine, Load, Measure, Model, Ordered, Pipeline, Report, Reporter, Segment,
-    Setup, Unload, Work,
+    Compare, Engine, Load, MatrixPoint, Measure, Model, Ordered, Pipeline, Report, Reporter,
+    Segment, Setup, Unload, Work,
 };
 
-/// The pipeline of a document as written and of its cells, in their order.
-/// `written` has a value for everything but the matrix, taken from the first cell.
-pub(crate) fn pipeline(mut written: File, cells: Vec<(Point, File)>, filled: &Filled) -> Pipeline {
+/// The pipeline of a document as written and of its matrix points, in their order.
+/// `written` has a value for everything but the matrix, taken from the first matrix point.
+pub(crate) fn pipeline(mut written: File, points: Vec<(Point, File)>, filled: &Filled) -> Pipeline {
     fill_in(&mut written);
     // The types write what was read, so places stay what they were.
     let mut resolved = serde_json::to_value(&written).unwrap_or(Value::Null);
@@ -26,9 +26,9 @@ pub(crate) fn pipeline(mut written: File, cells: Vec<(Point, File)>, filled: &Fi
         config: written_config(&as_written, &engine.name).unwrap_or(engine.config),
         ..engine
     };
-    let cells: Vec<Cell> = cells
+    let points: Vec<MatrixPoint> = points
         .into_iter()
-        .map(|(point, file)| cell(point, file, filled))
+        .map(|(point, file)| point(point, file, filled))
         .collect();
     let engines: Vec<Engine> = engines(written.engine, written.engines)
         .into_iter()
@@ -64,7 +64,7 @@ pub(crate) fn pipeline(mut written: File, cells: Vec<(Point, File)>, filled: &Fi
         compare,
         schedule: written.schedule,
         setup,
-        cells,
+        points,
         reporters: reporters(&report, &written.reporters),
         report,
         thresholds: written.thresholds,
@@ -191,7 +191,7 @@ fn written_config(file: &Value, name: &str) -> Option<serde_json::Map<String, Va
     engine.get("config")?.as_object().cloned()
 }
 
-fn cell(point: Point, mut file: File, filled: &Filled) -> Cell {
+fn point(point: Point, mut file: File, filled: &Filled) -> MatrixPoint {
     fill_in(&mut file);
     let engines = engines(file.engine, file.engines);
     let models: Vec<Model> = models(file.model, file.models)
@@ -207,7 +207,7 @@ fn cell(point: Point, mut file: File, filled: &Filled) -> Cell {
         .collect();
     let mut context = filled.context.clone();
     context["matrix"] = json!(point.values);
-    Cell {
+    MatrixPoint {
         id: (!point.id.is_empty()).then_some(point.id),
         engines,
         models,

@@ -5,7 +5,7 @@ use prony_diagnostic::Diagnostic;
 use crate::pipeline::MAX_COMPARED_CYCLES;
 use crate::tree::{Node, Span};
 use crate::wording::literal;
-use crate::{Arrival, Cell, Condition, Measure, Pipeline, codes};
+use crate::{Arrival, Condition, MatrixPoint, Measure, Pipeline, codes};
 
 /// Two-sided error of naming a winner, over all looks and all comparisons of a run.
 const ALPHA: f64 = 0.04;
@@ -101,9 +101,9 @@ impl Check<'_> {
     fn segments(&self) -> Option<Diagnostic> {
         let several = self
             .pipeline
-            .cells
+            .points
             .iter()
-            .any(|cell| cell.segments.len() > 1);
+            .any(|point| point.segments.len() > 1);
         several.then(|| {
             let stages = self.root.at("/stages");
             let mut loads = stages.node.items().iter();
@@ -125,7 +125,7 @@ impl Check<'_> {
     fn turns(&self) -> Option<Diagnostic> {
         let turns = 2 * self.pipeline.schedule.blocks()?;
         let never = Condition::Is(false);
-        let measures = self.pipeline.cells.iter().flat_map(Cell::measures);
+        let measures = self.pipeline.points.iter().flat_map(MatrixPoint::measures);
         for measure in measures.filter(|measure| measure.condition != never) {
             let problem = |message: String| Diagnostic::error(codes::RESIDENT, message);
             let stage = format!("the stage {}", literal(&measure.id));
@@ -162,7 +162,7 @@ impl Check<'_> {
     /// The place of a `measure` stage's number of requests, or else of the stage.
     fn measure(&self, measure: &Measure) -> Span {
         let stages = self.root.at("/stages");
-        let all = self.pipeline.cells.iter().flat_map(Cell::measures);
+        let all = self.pipeline.points.iter().flat_map(MatrixPoint::measures);
         let index = all.map(|it| &it.id).position(|id| *id == measure.id);
         let mut entries = stages
             .node

@@ -33,7 +33,7 @@ pub enum Event {
     Model {
         /// Point of the matrix; absent without a matrix.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        cell: Option<String>,
+        point: Option<String>,
         /// Model id.
         model: String,
         /// Its file or folder.
@@ -53,7 +53,7 @@ pub enum Event {
     Tape {
         /// Point of the matrix; absent without a matrix.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        cell: Option<String>,
+        point: Option<String>,
         /// Model id.
         model: String,
         /// Digest of all that requests are made of.
@@ -140,7 +140,7 @@ pub enum Event {
     Skipped {
         /// Point of the matrix; absent without a matrix.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        cell: Option<String>,
+        point: Option<String>,
         /// Model id.
         model: String,
         /// Engine name; all engines when absent.
@@ -151,7 +151,7 @@ pub enum Event {
     Look {
         /// Point of the matrix; absent without a matrix.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        cell: Option<String>,
+        point: Option<String>,
         /// Model id.
         model: String,
         /// The engine that is compared with the baseline.
@@ -175,7 +175,7 @@ pub enum Event {
     Pilot {
         /// Point of the matrix; absent without a matrix.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        cell: Option<String>,
+        point: Option<String>,
         /// Model id.
         model: String,
         /// Cycles that a difference as large as the margin takes.
@@ -191,7 +191,7 @@ pub enum Event {
     Stopped {
         /// Point of the matrix; absent without a matrix.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        cell: Option<String>,
+        point: Option<String>,
         /// Model id.
         model: String,
         /// The last cycle.
@@ -257,7 +257,7 @@ pub enum Scope {
     /// A model that cannot be had on any engine: `setup`, as far as it is about the model.
     Model {
         /// Point of the matrix; `None` without a matrix.
-        cell: Option<String>,
+        point: Option<String>,
         /// Model id.
         model: String,
     },
@@ -270,8 +270,8 @@ impl From<Scope> for Option<Visit> {
     fn from(scope: Scope) -> Self {
         match scope {
             Scope::Run => None,
-            Scope::Model { cell, model } => Some(Visit {
-                cell,
+            Scope::Model { point, model } => Some(Visit {
+                point,
                 model,
                 engine: String::new(),
                 cycle: 0,
@@ -287,11 +287,11 @@ impl From<Option<Visit>> for Scope {
         match visit {
             None => Self::Run,
             Some(Visit {
-                cell,
+                point,
                 model,
                 engine,
                 ..
-            }) if engine.is_empty() => Self::Model { cell, model },
+            }) if engine.is_empty() => Self::Model { point, model },
             Some(visit) => Self::Visit(visit),
         }
     }
@@ -387,14 +387,14 @@ pub struct Subject {
     pub order: Order,
     /// Seed of the order.
     pub seed: u64,
-    /// What was asked of every engine, except in cells that say otherwise.
+    /// What was asked of every engine, except in matrix points that say otherwise.
     pub workload: Workload,
     /// The points of the matrix; none without a matrix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub cells: Vec<CellInfo>,
+    pub points: Vec<CellInfo>,
     /// The engines, as the pipeline states them.
     pub engines: Vec<EngineInfo>,
-    /// The enabled models of every cell, in order.
+    /// The enabled models of every matrix point, in order.
     pub models: Vec<ModelInfo>,
     /// Differences up to this count as none.
     pub margin_percent: f64,
@@ -417,12 +417,12 @@ pub struct Family {
     pub comparisons: u32,
 }
 
-/// A model of a cell.
+/// A model of a matrix point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// Point of the matrix; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cell: Option<String>,
+    pub point: Option<String>,
     /// Its id.
     pub id: String,
     /// Its size label.
@@ -437,7 +437,7 @@ impl ModelInfo {
     /// What it is found by.
     pub fn key(&self) -> ModelKey<'_> {
         ModelKey {
-            cell: self.cell.as_deref(),
+            point: self.point.as_deref(),
             model: &self.id,
         }
     }

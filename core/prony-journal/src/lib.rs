@@ -8,8 +8,8 @@
 //! right after a run, `prony report` whenever it is asked for again.
 
 mod folder;
+mod interim;
 mod journal;
-mod looks;
 mod noise;
 mod past;
 mod recorded;
@@ -19,11 +19,11 @@ mod samples;
 mod subject;
 
 pub use folder::{Newest, RunFolder, find_run, newest_run, runs};
+pub use interim::InterimAnalyses;
 pub use journal::{
     Event, Family, Journal, ModelInfo, SCHEMA, Scope, StageOf, Started, Subject, Visited, Writer,
     is_running, read,
 };
-pub use looks::Looks;
 pub use noise::{KnownNoise, Noise};
 pub use past::past;
 pub use recorded::{recorded, seconds_between};

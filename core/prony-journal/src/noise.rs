@@ -27,7 +27,7 @@ const SCHEMA: &str = "prony-noise/1";
 pub struct KnownNoise {
     /// Point of the matrix; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cell: Option<String>,
+    pub point: Option<String>,
     /// Model id.
     pub model: String,
     /// Id of the `measure` stage.
@@ -56,7 +56,7 @@ struct File {
 /// What comparing an engine with itself has shown in one setting.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Floor {
-    /// What it is about, for who reads the file: pipeline, engine, model, cell, stage.
+    /// What it is about, for who reads the file: pipeline, engine, model, matrix point, stage.
     about: String,
     /// Log ratios of all cycles.
     cycles: Vec<f64>,
@@ -104,7 +104,7 @@ impl Noise {
             for setting in settings(&started.subject, &started.plan) {
                 let group = result.models.iter().find(|model| {
                     model.id == setting.model
-                        && model.cell.as_deref() == setting.cell
+                        && model.point.as_deref() == setting.point
                         && model
                             .measure
                             .as_deref()
@@ -157,7 +157,7 @@ impl Noise {
             let cycles = subject.cycles as usize;
             let enough = cycles >= smallest_cycles();
             let found = KnownNoise {
-                cell: setting.cell.map(ToOwned::to_owned),
+                point: setting.point.map(ToOwned::to_owned),
                 model: setting.model.to_owned(),
                 measure: setting.measure.to_owned(),
                 floor: NoiseFloor {
@@ -171,7 +171,7 @@ impl Noise {
                 },
             };
             let of_model = ModelKey {
-                cell: setting.cell,
+                point: setting.point,
                 model: setting.model,
             };
             let key = (of_model, setting.measure);
@@ -220,7 +220,7 @@ fn read(path: &Path, machine: &str) -> std::result::Result<Option<File>, String>
 
 /// An engine in one group of a run.
 struct Setting<'a> {
-    cell: Option<&'a str>,
+    point: Option<&'a str>,
     model: &'a str,
     measure: &'a str,
     engine: &'a str,
@@ -234,7 +234,7 @@ impl Setting<'_> {
             Some(&*started.subject.name),
             Some(self.engine),
             Some(self.model),
-            self.cell,
+            self.point,
             Some(self.measure),
         ];
         let parts: Vec<&str> = parts.into_iter().flatten().collect();
@@ -249,12 +249,12 @@ fn settings<'a>(subject: &'a Subject, plan: &'a Plan) -> Vec<Setting<'a>> {
         .collect();
     let mut settings = Vec::new();
     for model in &subject.models {
-        let of_cell = plan.segments.iter().filter(|it| it.cell == model.cell);
-        for stage in of_cell.flat_map(prony_plan::Segment::measures) {
+        let of_point = plan.segments.iter().filter(|it| it.point == model.point);
+        for stage in of_point.flat_map(prony_plan::Segment::measures) {
             for engine in &subject.engines {
                 if planned.contains(&(model.key(), &*engine.name)) {
                     settings.push(Setting {
-                        cell: model.cell.as_deref(),
+                        point: model.point.as_deref(),
                         model: &model.id,
                         measure: &stage.id,
                         engine: &engine.name,
@@ -268,8 +268,8 @@ fn settings<'a>(subject: &'a Subject, plan: &'a Plan) -> Vec<Setting<'a>> {
 }
 
 fn key(subject: &Subject, of: ModelKey<'_>, engine: &EngineInfo, stage: &Stage) -> String {
-    let own = subject.cells.iter().find(|it| Some(&*it.id) == of.cell);
-    let workload = own.and_then(|cell| cell.workload.as_ref());
+    let own = subject.points.iter().find(|it| Some(&*it.id) == of.point);
+    let workload = own.and_then(|point| point.workload.as_ref());
     let Stage {
         requests,
         concurrency,
@@ -282,7 +282,7 @@ fn key(subject: &Subject, of: ModelKey<'_>, engine: &EngineInfo, stage: &Stage) 
         "config": engine.config,
         "model": of.model,
         // Files of noise that were written before have it so.
-        "cell": of.cell.unwrap_or_default(),
+        "cell": of.point.unwrap_or_default(),
         "measure": stage.id,
         "workload": workload.unwrap_or(&subject.workload),
         "requests": requests,

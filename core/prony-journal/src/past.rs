@@ -50,9 +50,9 @@ fn took(events: &[Event]) -> Option<Past> {
                 under_way.insert(&visit.engine, UnderWay::default());
             }
             Event::Request(record) => {
-                let of = under_way.entry(&record.place.engine).or_default();
+                let of = under_way.entry(&record.id.engine).or_default();
                 of.requests += 1;
-                if record.place.phase == Phase::Warmup {
+                if record.id.phase == Phase::Warmup {
                     of.warmup_ns += record.latency_ns();
                 }
             }

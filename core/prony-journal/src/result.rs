@@ -7,7 +7,7 @@ use crate::samples::{Key, Sample, Samples};
 use prony_config::Order;
 use prony_metrics::cache::check as check_cache;
 use prony_metrics::comparison::{
-    Design, Family, Part as Share, Ratios, Side, compare, overall, ratios,
+    Arm, Family, Part as Share, Ratios, StudyDesign, compare, overall, ratios,
 };
 use prony_metrics::statistics::Look;
 use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
@@ -99,7 +99,7 @@ pub fn result(journal: &Journal) -> RunResult {
             seed: subject.seed,
         },
         workload: subject.workload.clone(),
-        cells: subject.cells.clone(),
+        points: subject.points.clone(),
         environment: started.environment.clone(),
         engines: subject.engines.clone(),
         plugins: started.plugins.clone(),
@@ -115,7 +115,7 @@ pub fn result(journal: &Journal) -> RunResult {
     result
 }
 
-/// One result per cell, model and `measure` stage for which visits were planned.
+/// One result per matrix point, model and `measure` stage for which visits were planned.
 fn models(started: &Started, events: &[Event]) -> Compared {
     let samples = Samples::new(&started.plan, events);
     let mut planned: HashMap<ModelKey<'_>, HashSet<&str>> = HashMap::new();
@@ -125,39 +125,39 @@ fn models(started: &Started, events: &[Event]) -> Compared {
     }
     let mut segments: HashMap<Option<&str>, Vec<&Segment>> = HashMap::new();
     for segment in &started.plan.segments {
-        let of_cell = segments.entry(segment.cell.as_deref()).or_default();
-        of_cell.push(segment);
+        let of_point = segments.entry(segment.point.as_deref()).or_default();
+        of_point.push(segment);
     }
     let mut files: HashMap<ModelKey<'_>, (&String, &Option<String>)> = HashMap::new();
     for event in events {
         if let Event::Model {
-            cell,
+            point,
             model,
             path,
             sha256,
         } = event
         {
-            let cell = cell.as_deref();
-            files.insert(ModelKey { cell, model }, (path, sha256));
+            let point = point.as_deref();
+            files.insert(ModelKey { point, model }, (path, sha256));
         }
     }
     let mut tapes: HashMap<ModelKey<'_>, &String> = HashMap::new();
     for event in events {
         if let Event::Tape {
-            cell,
+            point,
             model,
             sha256,
             ..
         } = event
         {
-            let cell = cell.as_deref();
-            tapes.insert(ModelKey { cell, model }, sha256);
+            let point = point.as_deref();
+            tapes.insert(ModelKey { point, model }, sha256);
         }
     }
     let mut groups = Vec::new();
     for model in &started.subject.models {
         let key = model.key();
-        let (Some(engines), Some(segments)) = (planned.get(&key), segments.get(&key.cell)) else {
+        let (Some(engines), Some(segments)) = (planned.get(&key), segments.get(&key.point)) else {
             continue;
         };
         let stages = || {
@@ -193,12 +193,12 @@ struct Compared {
 
 /// All comparisons are judged together, so their numbers come first.
 fn judged(groups: &[Group<'_>]) -> Compared {
-    let pairs: Vec<Vec<(Side<'_>, Side<'_>)>> = groups.iter().map(Group::pairs).collect();
+    let pairs: Vec<Vec<(Arm<'_>, Arm<'_>)>> = groups.iter().map(Group::pairs).collect();
     let numbers: Vec<Ratios> = groups
         .iter()
         .zip(&pairs)
         .flat_map(|(group, pairs)| {
-            let of = |pair: &(Side<'_>, Side<'_>)| {
+            let of = |pair: &(Arm<'_>, Arm<'_>)| {
                 ratios(pair.0, pair.1, design(&group.started.subject, group.stage))
             };
             pairs.iter().map(of)
@@ -212,7 +212,7 @@ fn judged(groups: &[Group<'_>]) -> Compared {
             thresholds: Vec::new(),
         };
     };
-    let Design {
+    let StudyDesign {
         margin_percent,
         cycles,
         ..
@@ -264,7 +264,7 @@ fn judged(groups: &[Group<'_>]) -> Compared {
     }
 }
 
-/// The geometric means: one for each cell, `measure` stage and candidate.
+/// The geometric means: one for each matrix point, `measure` stage and candidate.
 fn over_models(
     models: &[ModelResult],
     shares: &[(usize, Comparison, &Ratios)],
@@ -277,7 +277,7 @@ fn over_models(
         let key = |index: &usize, it: &Comparison| {
             let model = &models[*index];
             (
-                model.cell.clone(),
+                model.point.clone(),
                 model.measure.clone(),
                 it.candidate.clone(),
             )
@@ -296,9 +296,9 @@ fn over_models(
             })
             .collect();
         if let Some(mean) = overall(&parts, margin_percent, cycles) {
-            let (cell, measure, _) = this.clone();
+            let (point, measure, _) = this.clone();
             means.push(Overall {
-                cell,
+                point,
                 measure,
                 ..mean
             });
@@ -321,7 +321,7 @@ struct Group<'a> {
     engines: &'a HashSet<&'a str>,
     segment: &'a Segment,
     stage: &'a Stage,
-    /// Whether the cell has other `measure` stages.
+    /// Whether the matrix point has other `measure` stages.
     several: bool,
 }
 
@@ -337,7 +337,7 @@ impl<'a> Group<'a> {
     }
 
     /// What is compared: the baseline with each candidate.
-    fn pairs(&self) -> Vec<(Side<'a>, Side<'a>)> {
+    fn pairs(&self) -> Vec<(Arm<'a>, Arm<'a>)> {
         let sides = self.sides();
         let mut engines = self.started.subject.engines.iter();
         let Some(baseline) = engines.find(|engine| engine.baseline) else {
@@ -348,7 +348,7 @@ impl<'a> Group<'a> {
         let Some(baseline) = of_baseline.pop() else {
             return Vec::new();
         };
-        let pair = |candidate| (side(baseline), side(candidate));
+        let pair = |candidate| (arm(baseline), arm(candidate));
         candidates.into_iter().map(pair).collect()
     }
 
@@ -369,7 +369,7 @@ impl<'a> Group<'a> {
             sha256: self.file.and_then(|(_, sha256)| sha256.clone()),
             revision: self.model.revision.clone(),
             tape: self.tape.cloned(),
-            cell: self.model.cell.clone(),
+            point: self.model.point.clone(),
             measure: self.several.then(|| self.stage.id.clone()),
             warmup_requests: warmups.map(|it| it.requests).sum(),
             requests_per_visit: self.stage.requests,
@@ -391,7 +391,7 @@ impl<'a> Group<'a> {
                     let mut engine = summary::engine(name, records, visits, self.stage.concurrency);
                     let clients = clients.iter().copied().cloned();
                     engine.client = clients.reduce(|one, other| one.and(&other));
-                    let repeated = |it: &Record| sample.repeated.contains(&it.place.at());
+                    let repeated = |it: &Record| sample.repeated.contains(&it.id.at());
                     engine.cache = self
                         .stage
                         .cache
@@ -415,15 +415,15 @@ impl<'a> Group<'a> {
 
     /// What thresholds are held against.
     fn measured(&'a self, model: &'a ModelResult) -> Measured<'a> {
-        let cells = &self.started.subject.cells;
-        let cell = cells
+        let points = &self.started.subject.points;
+        let point = points
             .iter()
-            .find(|it| Some(&it.id) == self.model.cell.as_ref());
+            .find(|it| Some(&it.id) == self.model.point.as_ref());
         let sides = self.sides().into_iter();
         Measured {
             model,
             measure: &self.stage.id,
-            matrix: cell.map(|it| &it.matrix),
+            matrix: point.map(|it| &it.matrix),
             records: sides
                 .map(|(name, sample)| (name, sample.records.as_slice()))
                 .collect(),
@@ -440,16 +440,16 @@ impl<'a> Group<'a> {
 
     fn noise_floor(&self) -> Option<NoiseFloor> {
         let known = self.started.noise.iter().find(|known| {
-            (&known.cell, &known.model, &known.measure)
-                == (&self.model.cell, &self.model.id, &self.stage.id)
+            (&known.point, &known.model, &known.measure)
+                == (&self.model.point, &self.model.id, &self.stage.id)
         });
         known.map(|known| known.floor.clone())
     }
 }
 
 /// What a stage was to measure.
-pub(crate) fn design(subject: &Subject, stage: &Stage) -> Design {
-    Design {
+pub(crate) fn design(subject: &Subject, stage: &Stage) -> StudyDesign {
+    StudyDesign {
         cycles: subject.cycles,
         requests_per_visit: stage.requests,
         concurrency: stage.concurrency,
@@ -472,8 +472,8 @@ fn cache(stated: prony_config::Cache) -> Cache {
     }
 }
 
-pub(crate) fn side<'a>((name, sample): (&'a str, &'a Sample<'a>)) -> Side<'a> {
-    Side {
+pub(crate) fn arm<'a>((name, sample): (&'a str, &'a Sample<'a>)) -> Arm<'a> {
+    Arm {
         name,
         records: &sample.records,
         visits: &sample.visits,
@@ -491,9 +491,9 @@ fn name_images(result: &mut RunResult, events: &[Event]) {
         }
     }
     let own = result
-        .cells
+        .points
         .iter_mut()
-        .filter_map(|cell| cell.workload.as_mut());
+        .filter_map(|point| point.workload.as_mut());
     let workloads = std::iter::once(&mut result.workload).chain(own);
     let images = workloads.flat_map(|workload: &mut Workload| &mut workload.images);
     for ImageInfo { path, sha256 } in images {
@@ -504,7 +504,7 @@ fn name_images(result: &mut RunResult, events: &[Event]) {
 /// That a difference as large as the margin is not expected to be found.
 fn pilot(event: &Event) -> Option<String> {
     let Event::Pilot {
-        cell,
+        point,
         model,
         expected_cycles,
         detectable_percent,
@@ -514,11 +514,11 @@ fn pilot(event: &Event) -> Option<String> {
     else {
         return None;
     };
-    let cell = cell
+    let point = point
         .as_ref()
-        .map_or_else(String::new, |cell| format!(" · {cell}"));
+        .map_or_else(String::new, |point| format!(" · {point}"));
     Some(format!(
-        "{model}{cell}: by its first cycles, a difference as large as the margin takes about {expected_cycles} cycles, which are more than there may be; the smallest that can be told is about {detectable_percent:.1} %"
+        "{model}{point}: by its first cycles, a difference as large as the margin takes about {expected_cycles} cycles, which are more than there may be; the smallest that can be told is about {detectable_percent:.1} %"
     ))
 }
 
@@ -669,8 +669,8 @@ fn resent(events: &[Event]) -> Vec<String> {
     let mut counts = BTreeMap::<(&str, &str), (u64, u64)>::new();
     for event in events {
         if let Event::Request(record) = event {
-            let place = &record.place;
-            let (twice, all) = counts.entry((&place.model, &place.engine)).or_default();
+            let id = &record.id;
+            let (twice, all) = counts.entry((&id.model, &id.engine)).or_default();
             *twice += u64::from(record.resent);
             *all += 1;
         }

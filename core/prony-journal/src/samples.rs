@@ -1,4 +1,4 @@
-//! A journal sorted by what is reported together: the requests of one cell,
+//! A journal sorted by what is reported together: the requests of one matrix point,
 //! model, engine and `measure` stage.
 
 use crate::journal::{Event, Scope, Visited};
@@ -27,14 +27,14 @@ impl<'a> Key<'a> {
     }
 
     fn of_request(record: &'a Record) -> Self {
-        let place = &record.place;
+        let id = &record.id;
         Self {
             model: ModelKey {
-                cell: place.cell.as_deref(),
-                model: &place.model,
+                point: id.point.as_deref(),
+                model: &id.model,
             },
-            engine: &place.engine,
-            measure: &place.stage,
+            engine: &id.engine,
+            measure: &id.stage,
         }
     }
 }
@@ -112,7 +112,7 @@ impl<'a> Samples<'a> {
                     }
                     _ => {}
                 },
-                Event::Request(record) if record.place.phase == Phase::Measure => {
+                Event::Request(record) if record.id.phase == Phase::Measure => {
                     samples.request(record);
                 }
                 Event::Client {
@@ -143,9 +143,9 @@ impl<'a> Samples<'a> {
                     };
                     match scope {
                         Scope::Run => {}
-                        Scope::Model { cell, model } => {
-                            let cell = cell.as_deref();
-                            let of_model = samples.models.entry(ModelKey { cell, model });
+                        Scope::Model { point, model } => {
+                            let point = point.as_deref();
+                            let of_model = samples.models.entry(ModelKey { point, model });
                             of_model.or_default().push(failure);
                         }
                         Scope::Visit(visit) => {
@@ -184,7 +184,7 @@ impl<'a> Samples<'a> {
     /// Tells whether a request's prompt had been answered when it was sent. What was sent
     /// while the first was still under way had no cache to be answered from.
     fn meet(&mut self, record: &'a Record, answered: &mut HashMap<(u32, Option<u32>), u64>) {
-        let at = &record.place;
+        let at = &record.id;
         if !record.ok() {
             return;
         }
@@ -249,7 +249,7 @@ fn make_up_visits(sample: &mut Sample<'_>) {
     let mut times = BTreeMap::<u32, (u64, u64)>::new();
     for record in &sample.records {
         let (start, end) = (record.stamps.intended_ns, record.stamps.end_ns);
-        let time = times.entry(record.place.cycle).or_insert((start, end));
+        let time = times.entry(record.id.cycle).or_insert((start, end));
         *time = (time.0.min(start), time.1.max(end));
     }
     let unknown = times

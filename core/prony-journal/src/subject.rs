@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::journal::{Family, ModelInfo, Subject};
-use prony_config::{self as config, Api, Cell, Compare, Engine, Pipeline};
+use prony_config::{self as config, Api, Compare, Engine, MatrixPoint, Pipeline};
 use prony_contract::{self as contract, Kind};
 use prony_metrics::statistics::Rule;
 use prony_metrics::threshold::Threshold;
@@ -16,25 +16,28 @@ use serde_json::Value;
 pub fn subject(pipeline: &Pipeline) -> Subject {
     let compare = pipeline.compare.as_ref();
     let baseline = compare.map(|compare| compare.baseline.as_str());
-    let first = pipeline.cells.first().expect("a pipeline has a cell");
+    let first = pipeline
+        .points
+        .first()
+        .expect("a pipeline has a matrix point");
     let common = workload(first);
-    let cells = pipeline.cells.iter().filter_map(|cell| {
-        let id = cell.id.clone()?;
-        let own = workload(cell);
-        let matrix = cell.context.get("matrix").and_then(Value::as_object);
+    let points = pipeline.points.iter().filter_map(|point| {
+        let id = point.id.clone()?;
+        let own = workload(point);
+        let matrix = point.context.get("matrix").and_then(Value::as_object);
         Some(CellInfo {
             id,
             matrix: matrix.cloned().unwrap_or_default(),
             workload: (own != common).then_some(own),
         })
     });
-    let cells: Vec<CellInfo> = cells.collect();
-    let models = pipeline.cells.iter().flat_map(|cell| {
-        cell.models.iter().map(|model| ModelInfo {
-            cell: cell.id.clone(),
+    let points: Vec<CellInfo> = points.collect();
+    let models = pipeline.points.iter().flat_map(|point| {
+        point.models.iter().map(|model| ModelInfo {
+            point: point.id.clone(),
             id: model.id.clone(),
             size: model.size.clone(),
-            revision: model.revision.as_ref().map(|it| mask(it, cell)),
+            revision: model.revision.as_ref().map(|it| mask(it, point)),
         })
     });
     Subject {
@@ -44,7 +47,7 @@ pub fn subject(pipeline: &Pipeline) -> Subject {
         order: pipeline.schedule.order,
         seed: pipeline.schedule.seed,
         workload: common,
-        cells,
+        points,
         engines: pipeline
             .engines
             .iter()
@@ -69,10 +72,10 @@ fn family(pipeline: &Pipeline) -> Option<Family> {
 
 /// A text without what the environment says, which is nobody else's business:
 /// with the template for it, as the pipeline has it.
-pub fn mask(text: &str, cell: &Cell) -> String {
+pub fn mask(text: &str, point: &MatrixPoint) -> String {
     /// What is shorter is no secret and stands in many words.
     const MIN_SECRET: usize = 4;
-    let env = cell.context.get("env").and_then(Value::as_object);
+    let env = point.context.get("env").and_then(Value::as_object);
     let said = env.into_iter().flatten().filter_map(|(name, value)| {
         let value = value.as_str().filter(|value| value.len() >= MIN_SECRET)?;
         Some((name, value))
@@ -98,9 +101,9 @@ pub fn source_of_prompts(workload: &config::Workload) -> Option<String> {
     (files > 0).then(|| format!("{} from files", count(files as u64, "prompt")))
 }
 
-fn workload(cell: &Cell) -> Workload {
-    let workload = &cell.workload;
-    let texts = |texts: &[String]| texts.iter().map(|text| mask(text, cell)).collect();
+fn workload(point: &MatrixPoint) -> Workload {
+    let workload = &point.workload;
+    let texts = |texts: &[String]| texts.iter().map(|text| mask(text, point)).collect();
     let image = |path: &String| ImageInfo {
         path: path.clone(),
         // Read later: a step of `setup` may make it.
@@ -109,9 +112,9 @@ fn workload(cell: &Cell) -> Workload {
     Workload {
         api: api(workload.api),
         prompts: texts(&workload.prompts),
-        source: source_of_prompts(workload).map(|source| mask(&source, cell)),
+        source: source_of_prompts(workload).map(|source| mask(&source, point)),
         images: workload.images.iter().map(image).collect(),
-        system: workload.system.as_ref().map(|text| mask(text, cell)),
+        system: workload.system.as_ref().map(|text| mask(text, point)),
         max_tokens: workload.max_tokens,
         temperature: workload.temperature,
         top_p: workload.top_p,
@@ -266,10 +269,10 @@ mod tests {
     #[test]
     fn what_the_environment_says_is_not_told() {
         let mut pipeline = pipeline("workload: { prompts: [hi] }\nstages: [{ measure: {} }]\n");
-        let cell = &mut pipeline.cells[0];
-        cell.context["env"] = json!({ "TOKEN": "do-not-tell", "N": "8" });
-        cell.workload.prompts = vec!["say do-not-tell 8 times".to_owned()];
-        cell.workload.system = Some("do-not-tell".to_owned());
+        let point = &mut pipeline.points[0];
+        point.context["env"] = json!({ "TOKEN": "do-not-tell", "N": "8" });
+        point.workload.prompts = vec!["say do-not-tell 8 times".to_owned()];
+        point.workload.system = Some("do-not-tell".to_owned());
         let workload = subject(&pipeline).workload;
         assert_eq!(workload.prompts, ["say ${{ env.TOKEN }} 8 times"]);
         assert_eq!(workload.system.as_deref(), Some("${{ env.TOKEN }}"));

@@ -8,7 +8,7 @@ use prony_contract::{Event as Said, EventKind};
 use prony_metrics::definition::goodput_share;
 use prony_metrics::threshold::Threshold;
 use prony_plan::{Estimate, Plan, StageKind, Visit};
-use prony_record::{ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
+use prony_record::{ErrorClass, Failed, Observation, Phase, Record, RequestId, Stamps};
 use prony_result::{
     Environment, ModelResult, Objectives, Outcome, RunResult, ThresholdResult, Verdict,
 };
@@ -191,8 +191,8 @@ fn time_of(visit: &Visit) -> u64 {
 }
 
 fn record(visit: &Visit, phase: Phase, stage: &str, index: u32) -> Record {
-    let place = Place {
-        cell: visit.cell.clone(),
+    let id = RequestId {
+        point: visit.point.clone(),
         model: visit.model.clone(),
         engine: visit.engine.clone(),
         cycle: visit.cycle,
@@ -224,7 +224,7 @@ fn record(visit: &Visit, phase: Phase, stage: &str, index: u32) -> Record {
         reads_ns: vec![0, stamps.end_ns],
         ..Observation::default()
     };
-    Record::judge(place, seen, Ok(events), 100)
+    Record::judge(id, seen, Ok(events), 100)
 }
 
 fn group<'a>(result: &'a RunResult, label: &str) -> &'a ModelResult {
@@ -244,7 +244,7 @@ fn without_matrix_there_is_one_result_per_model() {
     let [model] = &result.models[..] else {
         panic!("{:?}", result.models)
     };
-    assert_eq!((model.cell.as_ref(), model.measure.as_ref()), (None, None));
+    assert_eq!((model.point.as_ref(), model.measure.as_ref()), (None, None));
     assert_eq!(model.label(), "m");
     assert_eq!(
         (
@@ -259,17 +259,17 @@ fn without_matrix_there_is_one_result_per_model() {
     assert_eq!(model.engines[1].requests, 16, "warm-up does not count");
     assert_eq!(result.workload.prompts, ["hi", "ho"]);
     assert_eq!(result.warnings, ["[F0001] a note"]);
-    assert!(result.cells.is_empty() && result.thresholds.is_empty());
+    assert!(result.points.is_empty() && result.thresholds.is_empty());
 }
 
 #[test]
-fn there_is_a_result_for_every_cell_and_measure_stage() {
+fn there_is_a_result_for_every_point_and_measure_stage() {
     let result = result(&journal(&pipeline(SEVERAL), |_| Fate::Well));
     let labels: Vec<String> = result.models.iter().map(ModelResult::label).collect();
     let stages = ["measure", "burst", "again"];
     let expected = ["length=8", "length=32"]
         .into_iter()
-        .flat_map(|cell| stages.map(|stage| format!("m · {cell} · {stage}")));
+        .flat_map(|point| stages.map(|stage| format!("m · {point} · {stage}")));
     assert_eq!(labels, expected.collect::<Vec<_>>());
 
     let asked = |label: &str| {
@@ -294,7 +294,7 @@ fn there_is_a_result_for_every_cell_and_measure_stage() {
 }
 
 #[test]
-fn an_engine_that_a_cell_leaves_out_is_not_in_its_results() {
+fn an_engine_that_a_point_leaves_out_is_not_in_its_results() {
     let result = result(&journal(&pipeline(SEVERAL), |_| Fate::Well));
     let engines = |label: &str| -> Vec<&str> {
         let engines = group(&result, label).engines.iter();
@@ -310,7 +310,7 @@ fn an_engine_that_a_cell_leaves_out_is_not_in_its_results() {
 }
 
 #[test]
-fn a_cell_says_what_it_asks_for_if_that_is_something_else() {
+fn a_point_says_what_it_asks_for_if_that_is_something_else() {
     let mut journal = journal(&pipeline(SEVERAL), |_| Fate::Well);
     journal.events.insert(
         0,
@@ -321,8 +321,8 @@ fn a_cell_says_what_it_asks_for_if_that_is_something_else() {
     );
     let result = result(&journal);
     assert_eq!(result.workload.max_tokens, 8);
-    let [first, second] = &result.cells[..] else {
-        panic!("{:?}", result.cells)
+    let [first, second] = &result.points[..] else {
+        panic!("{:?}", result.points)
     };
     assert_eq!((first.id.as_str(), &first.workload), ("length=8", &None));
     assert_eq!(second.matrix["length"], 32);
@@ -339,7 +339,7 @@ fn models_say_which_file_they_are() {
     journal.events.insert(
         0,
         Event::Model {
-            cell: None,
+            point: None,
             model: "m".to_owned(),
             path: "/models/m.gguf".to_owned(),
             sha256: Some("cd".to_owned()),
@@ -352,11 +352,11 @@ fn models_say_which_file_they_are() {
 
 // ---- failures
 
-/// Something happens to `b` in the first cell's first cycle, in one of its segments.
+/// Something happens to `b` in the first matrix point's first cycle, in one of its segments.
 fn once(segment: u32, fate: Fate) -> RunResult {
     let journal = journal(&pipeline(SEVERAL), |visit| {
         let it =
-            visit.cell.as_deref() == Some("length=8") && visit.engine == "b" && visit.cycle == 1;
+            visit.point.as_deref() == Some("length=8") && visit.engine == "b" && visit.cycle == 1;
         if it && visit.segment == segment {
             fate
         } else {
@@ -366,7 +366,7 @@ fn once(segment: u32, fate: Fate) -> RunResult {
     result(&journal)
 }
 
-/// Degraded cycles and failures of the three measure stages of the first cell.
+/// Degraded cycles and failures of the three measure stages of the first matrix point.
 fn touched(result: &RunResult) -> [(u32, usize); 3] {
     ["measure", "burst", "again"].map(|stage| {
         let label = format!("m · length=8 · {stage}");
@@ -424,7 +424,7 @@ fn a_failure_touches_what_comes_after_it_in_its_segment() {
             group(&result, "m · length=32 · measure")
                 .failures
                 .is_empty(),
-            "another cell"
+            "another matrix point"
         );
     }
 }
@@ -440,14 +440,14 @@ fn a_failure_is_told_by_the_name_of_its_stage() {
 }
 
 #[test]
-fn a_model_that_cannot_be_had_has_failed_in_every_stage_of_its_cell() {
+fn a_model_that_cannot_be_had_has_failed_in_every_stage_of_its_point() {
     let pipeline = pipeline(SEVERAL);
     let mut journal = journal(&pipeline, |_| Fate::Well);
     let setup = StageOf {
         kind: StageKind::Setup,
         id: "setup".to_owned(),
         scope: Scope::Model {
-            cell: Some("length=8".to_owned()),
+            point: Some("length=8".to_owned()),
             model: "m".to_owned(),
         },
     };
@@ -458,9 +458,9 @@ fn a_model_that_cannot_be_had_has_failed_in_every_stage_of_its_cell() {
         Outcome::Interrupted,
         "there is no last line"
     );
-    for (cell, failures) in [("length=8", 1), ("length=32", 0)] {
+    for (point, failures) in [("length=8", 1), ("length=32", 0)] {
         for stage in ["measure", "burst", "again"] {
-            let model = group(&result, &format!("m · {cell} · {stage}"));
+            let model = group(&result, &format!("m · {point} · {stage}"));
             assert_eq!(model.failures.len(), failures);
             assert_eq!(model.engines[0].requests, 0);
         }
@@ -549,13 +549,13 @@ fn thresholds_are_held_against_every_group() {
         .filter(|it| !it.passed)
         .map(ThresholdResult::sentence)
         .collect();
-    let of = |cell: &str, stage: &str| {
+    let of = |point: &str, stage: &str| {
         format!(
-            "m · {cell} · {stage} on a: output_tokens_per_sec is 50.0, at least 60 is asked for"
+            "m · {point} · {stage} on a: output_tokens_per_sec is 50.0, at least 60 is asked for"
         )
     };
     let stages = ["measure", "again"];
-    let expected = ["length=8", "length=32"].map(|cell| stages.map(|stage| of(cell, stage)));
+    let expected = ["length=8", "length=32"].map(|point| stages.map(|stage| of(point, stage)));
     assert_eq!(missed, expected.concat());
     assert_eq!(result.thresholds.len(), 3 * 2 + 3);
 }
@@ -610,10 +610,10 @@ fn goodput_is_of_every_request() {
     let mut of_b = Vec::new();
     for event in &mut journal.events {
         if let Event::Request(record) = event
-            && record.place.engine == "b"
-            && record.place.phase == Phase::Measure
+            && record.id.engine == "b"
+            && record.id.phase == Phase::Measure
         {
-            if record.place.cycle == 3 && record.place.index == 0 {
+            if record.id.cycle == 3 && record.id.index == 0 {
                 record.failed = Some(Failed::new(ErrorClass::Timeout, "slow"));
             }
             of_b.push(record.clone());
@@ -841,7 +841,7 @@ fn what_two_loaded_engines_took_is_told_apart() {
             (visit.as_ref().map_or(0, |it| it.cycle), 0)
         }
         Event::Stage { visit, .. } => (visit.as_ref().map_or(0, |it| it.cycle), 1),
-        Event::Request(record) => (record.place.cycle, 1),
+        Event::Request(record) => (record.id.cycle, 1),
         Event::Visit(visited) => (visited.visit.cycle, 2),
         Event::Finished { .. } => (u32::MAX, 0),
         _ => (0, 0),
@@ -864,15 +864,15 @@ fn requests_that_were_sent_again_are_told_of_how_many() {
     let (mut engine, mut all) = (String::new(), 0);
     for event in &mut journal.events {
         if let Event::Request(record) = event {
-            record.resent = record.place.phase == Phase::Warmup && engine.is_empty();
+            record.resent = record.id.phase == Phase::Warmup && engine.is_empty();
             if record.resent {
-                engine.clone_from(&record.place.engine);
+                engine.clone_from(&record.id.engine);
             }
         }
     }
     for event in &journal.events {
         if let Event::Request(record) = event {
-            all += u64::from(record.place.engine == engine);
+            all += u64::from(record.id.engine == engine);
         }
     }
     let told = format!("1 of its {all} requests (warm-ups counted)");
@@ -887,12 +887,12 @@ fn a_failed_request_is_no_failure_of_its_stage() {
     let pipeline = pipeline(SIMPLE);
     let mut journal = journal(&pipeline, |_| Fate::Well);
     let request = journal.events.iter_mut().find_map(|event| match event {
-        Event::Request(record) if record.place.phase == Phase::Measure => Some(record),
+        Event::Request(record) if record.id.phase == Phase::Measure => Some(record),
         _ => None,
     });
     let request = request.expect("a request");
     request.failed = Some(Failed::new(ErrorClass::Timeout, "after 5m"));
-    let engine = request.place.engine.clone();
+    let engine = request.id.engine.clone();
     let result = result(&journal);
     let model = &result.models[0];
     assert!(model.failures.is_empty());

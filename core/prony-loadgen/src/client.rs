@@ -8,7 +8,7 @@
 mod flight;
 mod gate;
 mod link;
-mod look;
+mod polls;
 mod shard;
 mod socket;
 
@@ -36,14 +36,14 @@ pub struct Http {
     pub shards: u32,
     /// The least time between two looks at the sockets. With the kernel's stamps it costs
     /// no accuracy and saves much CPU time; without them it is not used.
-    pub look_every: Duration,
+    pub poll_every: Duration,
 }
 
 /// What all shards share.
 struct Shared {
     load: Load<Arc<Prepared>>,
     target: Target,
-    look_every: Duration,
+    poll_every: Duration,
     /// Of the server; looked up by the first shard that needs them.
     addresses: OnceLock<Result<Vec<SocketAddr>, Failed>>,
     encryption: Option<Encryption>,
@@ -82,7 +82,7 @@ impl Http {
         Self {
             target,
             shards: 1,
-            look_every: Duration::ZERO,
+            poll_every: Duration::ZERO,
         }
     }
 
@@ -117,7 +117,7 @@ impl Http {
             },
             load,
             target: self.target.clone(),
-            look_every: self.look_every,
+            poll_every: self.poll_every,
             addresses: OnceLock::new(),
             encryption,
             next_session: Arc::default(),

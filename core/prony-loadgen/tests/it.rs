@@ -422,7 +422,7 @@ fn a_load_ends_when_it_is_told_to() {
 fn rare_looks_lose_nothing() {
     let server = Server::spawn(config()).expect("a server");
     let rarely = Http {
-        look_every: Duration::from_millis(5),
+        poll_every: Duration::from_millis(5),
         ..http(&server)
     };
     let (exchanges, usage) = run(
@@ -451,7 +451,7 @@ fn the_client_knows_what_it_may_not_have_seen() {
         });
         let server = server.expect("a server");
         let http = Http {
-            look_every: Duration::from_millis(look_ms),
+            poll_every: Duration::from_millis(look_ms),
             ..http(&server)
         };
         let (exchanges, usage) = run(

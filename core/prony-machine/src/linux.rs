@@ -318,7 +318,7 @@ impl Tree {
         self.alive.iter().map(|(pid, _)| *pid).collect()
     }
 
-    pub(crate) fn look(&mut self) -> Seen {
+    pub(crate) fn sample(&mut self) -> Seen {
         let begin = Instant::now();
         let search = begin >= self.search_at;
         if search {

@@ -137,7 +137,7 @@ impl Tree {
         self.alive.iter().map(|(pid, _)| pid.as_u32()).collect()
     }
 
-    pub(crate) fn look(&mut self) -> Seen {
+    pub(crate) fn sample(&mut self) -> Seen {
         let begin = Instant::now();
         let search = begin >= self.search_at;
         let what = ProcessRefreshKind::nothing().with_memory().with_cpu();

@@ -53,7 +53,7 @@ impl Sampler {
                 let mut watcher = Watcher::new(root);
                 let begin = Instant::now();
                 loop {
-                    watcher.look(&kept);
+                    watcher.sample(&kept);
                     // The next full period, so that samples that came late do not
                     // come in a bunch.
                     let into = begin.elapsed().as_nanos() % PERIOD.as_nanos();
@@ -64,7 +64,7 @@ impl Sampler {
                     }
                 }
                 watcher.count = 0;
-                watcher.look(&kept);
+                watcher.sample(&kept);
             })?;
         Ok(Self {
             series,
@@ -136,8 +136,8 @@ impl Watcher {
         }
     }
 
-    fn look(&mut self, series: &Mutex<Series>) {
-        let seen = self.tree.look();
+    fn sample(&mut self, series: &Mutex<Series>) {
+        let seen = self.tree.sample();
         let at_ns = now_ns();
         let slow = self.count.is_multiple_of(SLOW).then(|| self.slow());
         self.count += 1;

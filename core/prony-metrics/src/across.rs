@@ -108,7 +108,7 @@ impl Unlike {
     }
 }
 
-/// One engine of the base against one of the candidate, in one group: a model, cell and
+/// One engine of the base against one of the candidate, in one group: a model, matrix point and
 /// `measure` stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
@@ -227,7 +227,7 @@ fn about(result: &RunResult) -> About {
 }
 
 fn is_same(one: &ModelResult, other: &ModelResult) -> bool {
-    (&one.id, &one.cell, &one.measure) == (&other.id, &other.cell, &other.measure)
+    (&one.id, &one.point, &one.measure) == (&other.id, &other.point, &other.measure)
 }
 
 /// Whether both are of one run.

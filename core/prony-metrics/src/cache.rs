@@ -106,7 +106,7 @@ mod tests {
 
     fn checked(stated: Cache, records: &[Record]) -> CacheCheck {
         let records: Vec<&Record> = records.iter().collect();
-        check(stated, &records, |record| record.place.index > 0)
+        check(stated, &records, |record| record.id.index > 0)
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_warm_cache_shows_when_a_prompt_comes_again() {
         let mut again = asked(4, 31, Some(30));
-        again.place.index = 1;
+        again.id.index = 1;
         let check = checked(Cache::Warm, &[asked(4, 31, Some(0)), again.clone()]);
         assert_eq!((check.outcome, check.requests), (CacheOutcome::Kept, 1));
         again.cached_tokens = Some(8);

@@ -38,9 +38,9 @@ pub const MIN_SUCCESS_RATE: f64 = 0.98;
 /// Above this share of degraded cycles no winner is named.
 pub const MAX_DEGRADED: f64 = 0.1;
 
-/// What is known of one engine in a group: one model, cell and `measure` stage.
+/// What is known of one engine in a group: one model, matrix point and `measure` stage.
 #[derive(Debug, Clone, Copy)]
-pub struct Side<'a> {
+pub struct Arm<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its measured requests.
@@ -53,7 +53,7 @@ pub struct Side<'a> {
     pub skipped: &'a BTreeSet<u32>,
 }
 
-impl<'a> Side<'a> {
+impl<'a> Arm<'a> {
     fn good(&self) -> impl Iterator<Item = &'a Record> {
         self.records.iter().copied().filter(|record| record.ok())
     }
@@ -87,12 +87,12 @@ impl<'a> Side<'a> {
 type Question = (u32, Option<u32>);
 
 fn question(record: &Record) -> Question {
-    (record.place.prompt, record.place.image)
+    (record.id.prompt, record.id.image)
 }
 
 /// What the run was to do.
 #[derive(Debug, Clone, Copy)]
-pub struct Design {
+pub struct StudyDesign {
     /// Cycles.
     pub cycles: u32,
     /// Measured requests of each visit.
@@ -103,7 +103,7 @@ pub struct Design {
     pub margin_percent: f64,
 }
 
-/// The comparisons of a run, judged together: every cell, model, `measure` stage and
+/// The comparisons of a run, judged together: every matrix point, model, `measure` stage and
 /// candidate that was planned. The rule is fixed before the first cycle.
 ///
 /// With `K` of them each is judged with the error `ALPHA / K`; once one has a winner, the
@@ -156,7 +156,7 @@ impl Family {
 }
 
 /// Judges a single comparison: [`compare`] of a family of one.
-pub fn compare_alone(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Comparison {
+pub fn compare_alone(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Comparison {
     let family = Family::new(design.margin_percent, design.cycles, 1);
     let numbers = ratios(baseline, candidate, design);
     let look = family.looks(std::slice::from_ref(&numbers)).swap_remove(0);
@@ -166,9 +166,9 @@ pub fn compare_alone(baseline: Side<'_>, candidate: Side<'_>, design: Design) ->
 /// What is said of `candidate` against `baseline`: the `look` of the family at their
 /// `numbers`, unless something forbids a verdict.
 pub fn compare(
-    baseline: Side<'_>,
-    candidate: Side<'_>,
-    design: Design,
+    baseline: Arm<'_>,
+    candidate: Arm<'_>,
+    design: StudyDesign,
     numbers: &Ratios,
     family: Family,
     look: Option<Look>,
@@ -242,7 +242,7 @@ pub fn compare(
         .flatten()
         .any(|part| part.withheld.is_some());
 
-    let counts = |side: Side<'_>| side.is_implausible() || side.is_counted_otherwise();
+    let counts = |arm: Arm<'_>| arm.is_implausible() || arm.is_counted_otherwise();
     let miscounts = counts(baseline) || counts(candidate);
     let medians = judge.judge(&numbers::values(&numbers.medians));
     let of_medians = medians.map_or(Decision::Continue, |look| look.decision);
@@ -259,8 +259,8 @@ pub fn compare(
     let flags = withheld.into_iter().flatten().chain(warned);
     let flags = flags.map(|flag| flag.name().to_owned()).collect();
 
-    let pooled = |side: Side<'_>, tokens: &dyn Fn(&Record) -> Option<u32>| {
-        rate(side.records, side.visits, design.concurrency, tokens)
+    let pooled = |arm: Arm<'_>, tokens: &dyn Fn(&Record) -> Option<u32>| {
+        rate(arm.records, arm.visits, design.concurrency, tokens)
     };
     let outlook = outlook(&d, family.rule.margin, family.rule.max_cycles);
     let looked = look.map_or(0, |look| look.cycles);
@@ -333,7 +333,7 @@ fn conclusive(look: &Look, margin_percent: f64) -> String {
 }
 
 /// Why no look has decided anything.
-fn inconclusive(look: Option<Look>, design: Design, family: Family) -> String {
+fn inconclusive(look: Option<Look>, design: StudyDesign, family: Family) -> String {
     let judge = family.judge(look.map_or(ALPHA / family.comparisons as f64, |it| it.alpha));
     let done = look.map_or(0, |look| look.cycles);
     match judge.first_look() {
@@ -423,25 +423,25 @@ fn within_slack(
 }
 
 /// Why the streams of two engines do not tell prefill from decoding.
-fn coarse(sides: [Side<'_>; 2], credits: [&dyn Fn(&Record) -> Option<u32>; 2]) -> String {
+fn coarse(sides: [Arm<'_>; 2], credits: [&dyn Fn(&Record) -> Option<u32>; 2]) -> String {
     let mut found = Vec::new();
-    for (side, credit) in sides.into_iter().zip(credits) {
-        if side
+    for (arm, credit) in sides.into_iter().zip(credits) {
+        if arm
             .good()
             .any(|it| it.hidden_tokens.is_some_and(|hidden| hidden > 0))
         {
             found.push(format!(
                 "`{}` generates tokens that it does not send before those that it does",
-                side.name
+                arm.name
             ));
             continue;
         }
-        let answers: Option<Vec<_>> = side.good().map(|it| Some((it, credit(it)?))).collect();
+        let answers: Option<Vec<_>> = arm.good().map(|it| Some((it, credit(it)?))).collect();
         let per_text = answers.as_deref().and_then(tokens_per_text);
         if let Some(per_text) = per_text.filter(|per_text| *per_text > 1.005) {
             found.push(format!(
                 "`{}` sends {per_text:.1} tokens at a time and does not say how many",
-                side.name
+                arm.name
             ));
         }
     }
@@ -453,7 +453,7 @@ fn coarse(sides: [Side<'_>; 2], credits: [&dyn Fn(&Record) -> Option<u32>; 2]) -
 }
 
 /// One start of each engine: whatever was found holds for these two processes.
-fn single_start(design: Design) -> Option<String> {
+fn single_start(design: StudyDesign) -> Option<String> {
     (design.cycles == 1).then(|| {
         "a single start of each engine: what was found is conditional on this process start"
             .to_owned()
@@ -462,8 +462,8 @@ fn single_start(design: Design) -> Option<String> {
 
 /// A stage that one engine went through and its `if` kept from the other: the
 /// two did not do the same work.
-fn uneven(measured: Side<'_>, skipped: Side<'_>) -> Option<String> {
-    let cycles: BTreeSet<u32> = measured.records.iter().map(|it| it.place.cycle).collect();
+fn uneven(measured: Arm<'_>, skipped: Arm<'_>) -> Option<String> {
+    let cycles: BTreeSet<u32> = measured.records.iter().map(|it| it.id.cycle).collect();
     let uneven = skipped.skipped.intersection(&cycles).count();
     (uneven > 0).then(|| {
         format!(
@@ -480,22 +480,22 @@ struct Failures {
 }
 
 /// Failures that forbid every verdict, if there are such.
-fn failures(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Option<Failures> {
-    for side in [baseline, candidate] {
-        if side.records.is_empty() {
+fn failures(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Option<Failures> {
+    for arm in [baseline, candidate] {
+        if arm.records.is_empty() {
             return Some(Failures {
                 flag: None,
-                reason: format!("`{}` was not measured", side.name),
+                reason: format!("`{}` was not measured", arm.name),
             });
         }
-        let rate = side.success_rate();
+        let rate = arm.success_rate();
         if rate < MIN_SUCCESS_RATE {
             return Some(Failures {
                 flag: Some(Flag::LowSuccessRate),
                 reason: format!(
                     "only {:.1} % of the requests to `{}` succeeded; {:.0} % are needed",
                     rate * 100.0,
-                    side.name,
+                    arm.name,
                     MIN_SUCCESS_RATE * 100.0
                 ),
             });
@@ -520,10 +520,10 @@ fn failures(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Option
 }
 
 /// Counts of tokens that forbid every verdict that rests on them.
-fn tokens(baseline: Side<'_>, candidate: Side<'_>, credits: &Credits) -> Option<String> {
-    let of = |side: Side<'_>, credit: &dyn Fn(&Record) -> Option<u32>| {
-        let missing = side.good().find(|record| credit(record).is_none())?;
-        let name = side.name;
+fn tokens(baseline: Arm<'_>, candidate: Arm<'_>, credits: &Credits) -> Option<String> {
+    let of = |arm: Arm<'_>, credit: &dyn Fn(&Record) -> Option<u32>| {
+        let missing = arm.good().find(|record| credit(record).is_none())?;
+        let name = arm.name;
         Some(match missing.implausible_tokens {
             Some(_) => format!(
                 "the number of tokens that `{name}` counts cannot be right; with a `tokenizer` of the model prony counts them itself"
@@ -533,14 +533,14 @@ fn tokens(baseline: Side<'_>, candidate: Side<'_>, credits: &Credits) -> Option<
             ),
         })
     };
-    let counted = |side: Side<'_>, credit: &dyn Fn(&Record) -> Option<u32>| {
+    let counted = |arm: Arm<'_>, credit: &dyn Fn(&Record) -> Option<u32>| {
         // Records of before counts were looked at when they were taken.
-        let mut good = side.good();
+        let mut good = arm.good();
         let is_used = |it: &Record| !it.count_is_plausible() && credit(it) == it.output_tokens;
         good.any(is_used).then(|| {
             format!(
                 "`{}` counts more tokens than its answers have bytes",
-                side.name
+                arm.name
             )
         })
     };
@@ -551,7 +551,7 @@ fn tokens(baseline: Side<'_>, candidate: Side<'_>, credits: &Credits) -> Option<
 }
 
 /// Answers of different length: only times per token may be compared.
-fn lengths(baseline: Side<'_>, candidate: Side<'_>, credits: &Credits) -> Option<String> {
+fn lengths(baseline: Arm<'_>, candidate: Arm<'_>, credits: &Credits) -> Option<String> {
     let a = baseline.lengths(|it| credits.baseline(it));
     let b = candidate.lengths(|it| credits.candidate(it));
     let both = a
@@ -568,7 +568,7 @@ fn lengths(baseline: Side<'_>, candidate: Side<'_>, credits: &Credits) -> Option
 }
 
 /// What the machine did during the run, and the order of the engines.
-fn drift(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Vec<Warning> {
+fn drift(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Vec<Warning> {
     let mut points = warnings::per_cycle(&requests(baseline, candidate));
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     let order: Vec<(bool, f64)> = numbers
@@ -587,17 +587,17 @@ fn drift(baseline: Side<'_>, candidate: Side<'_>, numbers: &Ratios) -> Vec<Warni
 }
 
 /// The requests that succeeded, first those of the baseline.
-fn requests(baseline: Side<'_>, candidate: Side<'_>) -> Vec<warnings::Request> {
+fn requests(baseline: Arm<'_>, candidate: Arm<'_>) -> Vec<warnings::Request> {
     let mut questions = BTreeMap::<Question, usize>::new();
     let mut requests = Vec::new();
-    for (engine, side) in [baseline, candidate].into_iter().enumerate() {
-        for record in side.good().filter(|record| record.latency_ns() > 0) {
+    for (engine, arm) in [baseline, candidate].into_iter().enumerate() {
+        for record in arm.good().filter(|record| record.latency_ns() > 0) {
             let next = questions.len();
             let question = *questions.entry(question(record)).or_insert(next);
             requests.push(warnings::Request {
                 engine,
                 question,
-                cycle: record.place.cycle,
+                cycle: record.id.cycle,
                 at_s: record.stamps.sent_ns as f64 / 1e9,
                 latency_s: record.latency_ns() as f64 / 1e9,
             });
@@ -606,10 +606,10 @@ fn requests(baseline: Side<'_>, candidate: Side<'_>) -> Vec<warnings::Request> {
     requests
 }
 
-fn outliers_of(baseline: Side<'_>, candidate: Side<'_>) -> Vec<Outliers> {
+fn outliers_of(baseline: Arm<'_>, candidate: Arm<'_>) -> Vec<Outliers> {
     let requests = requests(baseline, candidate);
     let residuals = residuals(&requests);
-    let of = |(engine, side): (usize, Side<'_>)| {
+    let of = |(engine, arm): (usize, Arm<'_>)| {
         let own = requests.iter().zip(&residuals);
         let own: Vec<f64> = own
             .filter(|(request, _)| request.engine == engine)
@@ -617,7 +617,7 @@ fn outliers_of(baseline: Side<'_>, candidate: Side<'_>) -> Vec<Outliers> {
             .collect();
         let statistics::warnings::Outliers { mild, far } = outliers(&own);
         Outliers {
-            engine: side.name.to_owned(),
+            engine: arm.name.to_owned(),
             mild: mild as u64,
             far: far as u64,
         }
@@ -630,11 +630,11 @@ fn outliers_of(baseline: Side<'_>, candidate: Side<'_>) -> Vec<Outliers> {
 }
 
 /// Whether one engine fails more often; `None` where none did.
-fn errors(baseline: Side<'_>, candidate: Side<'_>) -> Option<f64> {
-    let outcome = |side: Side<'_>| -> BTreeMap<(u32, u32), bool> {
-        let outcomes = side.records.iter();
+fn errors(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
+    let outcome = |arm: Arm<'_>| -> BTreeMap<(u32, u32), bool> {
+        let outcomes = arm.records.iter();
         outcomes
-            .map(|it| ((it.place.cycle, it.place.index), it.ok()))
+            .map(|it| ((it.id.cycle, it.id.index), it.ok()))
             .collect()
     };
     let (a, b) = (outcome(baseline), outcome(candidate));
@@ -651,11 +651,11 @@ fn errors(baseline: Side<'_>, candidate: Side<'_>) -> Option<f64> {
 }
 
 /// From the start of one cycle to that of the next, the median, in seconds.
-fn cycle_s(baseline: Side<'_>, candidate: Side<'_>) -> Option<f64> {
+fn cycle_s(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
     let mut starts = BTreeMap::<u32, u64>::new();
     for record in baseline.records.iter().chain(candidate.records) {
         let sent = record.stamps.sent_ns;
-        let start = starts.entry(record.place.cycle).or_insert(sent);
+        let start = starts.entry(record.id.cycle).or_insert(sent);
         *start = sent.min(*start);
     }
     let starts: Vec<(u32, u64)> = starts.into_iter().collect();

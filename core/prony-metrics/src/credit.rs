@@ -71,14 +71,14 @@ pub fn pairs<'a>(baseline: &[&'a Record], candidate: &[&'a Record]) -> Vec<Pair<
     let of_baseline: HashMap<(u32, u32), &Record> = baseline
         .iter()
         .filter(good)
-        .map(|record| (record.place.at(), *record))
+        .map(|record| (record.id.at(), *record))
         .collect();
     candidate
         .iter()
         .filter(good)
         .filter_map(|record| {
             Some(Pair {
-                baseline: of_baseline.get(&record.place.at())?,
+                baseline: of_baseline.get(&record.id.at())?,
                 candidate: record,
             })
         })
@@ -95,7 +95,7 @@ impl Credits {
         let pairs = pairs(baseline, candidate).into_iter();
         let tokens = pairs.filter_map(|pair| {
             let (a, b, _) = pair.tokens()?;
-            Some((pair.baseline.place.at(), (a, b)))
+            Some((pair.baseline.id.at(), (a, b)))
         });
         Self(tokens.collect())
     }
@@ -112,7 +112,7 @@ impl Credits {
     }
 
     fn of(&self, record: &Record, side: fn(&(u32, u32)) -> u32) -> Option<u32> {
-        let of_pair = self.0.get(&record.place.at()).map(side);
+        let of_pair = self.0.get(&record.id.at()).map(side);
         of_pair.or_else(|| record.tokens())
     }
 }
@@ -155,7 +155,7 @@ mod tests {
     fn a_record_without_a_counterpart_goes_by_its_own_count() {
         let (a, b) = (answered("one two", 2), answered("one two", 3));
         let mut alone = answered("one two", 3);
-        alone.place.index = 1;
+        alone.id.index = 1;
         let credits = Credits::new(&[&a], &[&b, &alone]);
         assert_eq!(credits.candidate(&b), Some(2));
         assert_eq!(credits.candidate(&alone), Some(3));

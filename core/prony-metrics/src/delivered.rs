@@ -16,7 +16,7 @@ const EDGE: f64 = 0.1;
 pub fn delivered(measured: &[&Record]) -> Option<Delivered> {
     let mut cycles = BTreeMap::<u32, Vec<&Record>>::new();
     for record in measured {
-        cycles.entry(record.place.cycle).or_default().push(record);
+        cycles.entry(record.id.cycle).or_default().push(record);
     }
     let is_sent = |record: &Record| record.stamps.written_ns.is_some();
     if !measured.iter().any(|record| is_sent(record)) {

@@ -1,7 +1,7 @@
 //! Requests for tests.
 
 use prony_contract::{Event, EventKind};
-use prony_record::{Observation, Phase, Place, Record};
+use prony_record::{Observation, Phase, Record, RequestId};
 
 /// A request that was answered well, in so many tokens.
 pub(crate) fn answered(text: &str, tokens: u32) -> Record {
@@ -16,8 +16,8 @@ pub(crate) fn answered(text: &str, tokens: u32) -> Record {
         event(EventKind::Finish, 0, "stop"),
         event(EventKind::End, 0, ""),
     ];
-    let place = Place {
-        cell: None,
+    let id = RequestId {
+        point: None,
         model: "m".to_owned(),
         engine: "e".to_owned(),
         cycle: 1,
@@ -27,7 +27,7 @@ pub(crate) fn answered(text: &str, tokens: u32) -> Record {
         prompt: 0,
         image: None,
     };
-    let mut record = Record::judge(place, Observation::default(), Ok(events), u32::MAX);
+    let mut record = Record::judge(id, Observation::default(), Ok(events), u32::MAX);
     assert_eq!(record.failed, None);
     // Whatever the text: what is tested comes after the count was found plausible.
     record.output_tokens = Some(tokens);

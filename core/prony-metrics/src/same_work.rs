@@ -115,8 +115,8 @@ mod tests {
 
     fn answer(cycle: u32, index: u32, text: &str, tokens: u32) -> Record {
         let mut record = answered(text, tokens);
-        (record.place.cycle, record.place.index) = (cycle, index);
-        record.place.prompt = index;
+        (record.id.cycle, record.id.index) = (cycle, index);
+        record.id.prompt = index;
         record
     }
 

@@ -1,5 +1,5 @@
 //! The metrics of one model on one engine: of one group of requests, which in a
-//! run are those of one cell and one `measure` stage.
+//! run are those of one matrix point and one `measure` stage.
 
 use crate::definition::cadence;
 use crate::delivered::delivered;
@@ -44,7 +44,7 @@ pub fn engine(
         .copied()
         .filter(|record| record.ok())
         .collect();
-    let cycles: BTreeSet<u32> = measured.iter().map(|record| record.place.cycle).collect();
+    let cycles: BTreeSet<u32> = measured.iter().map(|record| record.id.cycle).collect();
     let mut errors = BTreeMap::new();
     let mut error_messages = BTreeMap::new();
     for failed in measured.iter().filter_map(|record| record.failed.as_ref()) {
@@ -166,7 +166,7 @@ pub fn engine(
         engine_versions: distinct(&|record| record.engine_version.clone()),
         sample_output: good
             .iter()
-            .find(|record| record.place.prompt == 0)
+            .find(|record| record.id.prompt == 0)
             .map(|record| record.text.clone()),
     }
 }
@@ -182,7 +182,7 @@ pub fn by_cycle(
 ) -> Vec<CycleResult> {
     let mut cycles = BTreeMap::<u32, Vec<&Record>>::new();
     for record in measured {
-        cycles.entry(record.place.cycle).or_default().push(record);
+        cycles.entry(record.id.cycle).or_default().push(record);
     }
     cycles.retain(|_, records| records.len() >= whole.max(1));
     let result = |(cycle, records): (u32, Vec<&Record>)| {

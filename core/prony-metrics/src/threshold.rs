@@ -114,7 +114,7 @@ impl Threshold {
             max: self.max,
             engine: name.to_owned(),
             model: measured.model.id.clone(),
-            cell: measured.model.cell.clone(),
+            point: measured.model.point.clone(),
             measure: measured.model.measure.clone(),
             value,
             missing: missing.and_then(|metric| self.missing(metric, engine)),

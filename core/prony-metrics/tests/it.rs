@@ -2,7 +2,7 @@
 
 use prony_contract::{Event, EventKind};
 use prony_metrics::comparison::{
-    Design, Family, Ratios, Side, compare as compare_in, compare_alone as compare, ratios,
+    Arm, Family, Ratios, StudyDesign, compare as compare_in, compare_alone as compare, ratios,
 };
 use prony_metrics::definition::{Definition, cadence, goodput_share, score};
 use prony_metrics::statistics::{
@@ -10,7 +10,7 @@ use prony_metrics::statistics::{
 };
 use prony_metrics::summary::{Visit, engine, throughput};
 use prony_metrics::threshold::{self, Measured, Threshold};
-use prony_record::{Arrival, ErrorClass, Failed, Observation, Phase, Place, Record, Stamps};
+use prony_record::{Arrival, ErrorClass, Failed, Observation, Phase, Record, RequestId, Stamps};
 use prony_result::{METRICS, Metric, ModelResult, Objectives, Source, ThresholdResult, Verdict};
 use std::collections::BTreeSet;
 
@@ -27,8 +27,8 @@ fn few_differences_give_no_interval() {
 
 /// A record of a request that took `ms` and gave `tokens`.
 fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record {
-    let place = Place {
-        cell: None,
+    let id = RequestId {
+        point: None,
         model: "m".into(),
         engine: engine.into(),
         cycle,
@@ -57,7 +57,7 @@ fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record 
         event(1, EventKind::End, 0, ""),
     ];
     Record::judge(
-        place,
+        id,
         Observation {
             stamps,
             reads_ns: vec![stamps.end_ns / 100, stamps.end_ns],
@@ -112,8 +112,8 @@ fn a_failed_request_costs_time_and_brings_no_tokens() {
 /// No failed cycles, none skipped.
 static NO_CYCLES: BTreeSet<u32> = BTreeSet::new();
 
-fn side<'a>(name: &'a str, records: &'a [&'a Record]) -> Side<'a> {
-    Side {
+fn arm<'a>(name: &'a str, records: &'a [&'a Record]) -> Arm<'a> {
+    Arm {
         name,
         records,
         visits: &[],
@@ -122,8 +122,8 @@ fn side<'a>(name: &'a str, records: &'a [&'a Record]) -> Side<'a> {
     }
 }
 
-fn design(cycles: u32, requests_per_visit: u32) -> Design {
-    Design {
+fn design(cycles: u32, requests_per_visit: u32) -> StudyDesign {
+    StudyDesign {
         cycles,
         requests_per_visit,
         concurrency: 1,
@@ -144,7 +144,7 @@ fn verdict(times: &[(f64, f64)], break_cycle: Option<u32>) -> prony_result::Comp
         });
     }
     let (a, b): (Vec<&Record>, Vec<&Record>) = (all.0.iter().collect(), all.1.iter().collect());
-    compare(side("a", &a), side("b", &b), design(times.len() as u32, 1))
+    compare(arm("a", &a), arm("b", &b), design(times.len() as u32, 1))
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn mean_of_rates_does_not_decide() {
 fn different_lengths_are_flagged() {
     let a = record("a", 1, 0, 1000.0, 100);
     let b = record("b", 1, 0, 1000.0, 120);
-    let comparison = compare(side("a", &[&a]), side("b", &[&b]), design(6, 1));
+    let comparison = compare(arm("a", &[&a]), arm("b", &[&b]), design(6, 1));
     assert_eq!(comparison.flags, ["length_mismatch"]);
 }
 
@@ -233,7 +233,7 @@ fn a_cycle_that_was_cut_short_is_passed_over() {
     }
     let (a, b): (Vec<&Record>, Vec<&Record>) =
         (records.0.iter().collect(), records.1.iter().collect());
-    let comparison = compare(side("a", &a), side("b", &b), design(10, 2));
+    let comparison = compare(arm("a", &a), arm("b", &b), design(10, 2));
     assert_eq!(comparison.cycle_log_ratios.len(), 8);
     assert_eq!(comparison.degraded_cycles, 0);
     assert_eq!(comparison.verdict, Verdict::Faster);
@@ -249,11 +249,11 @@ fn cycles_in_which_an_engine_failed_to_start_count_against_a_verdict() {
     let (a, b) = (records("a", 1000.0), records("b", 500.0));
     let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
     let verdict = |failed: &BTreeSet<u32>| {
-        let candidate = Side {
+        let candidate = Arm {
             failed,
-            ..side("b", &b)
+            ..arm("b", &b)
         };
-        compare(side("a", &a), candidate, design(10, 1))
+        compare(arm("a", &a), candidate, design(10, 1))
     };
     assert_eq!(verdict(&BTreeSet::new()).verdict, Verdict::Faster);
     let comparison = verdict(&BTreeSet::from([9, 10]));
@@ -274,7 +274,7 @@ fn a_count_that_cannot_be_right_names_no_winner() {
         .map(|cycle| record("b", cycle, 0, 1000.0, 5000))
         .collect();
     let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
-    let comparison = compare(side("a", &a), side("b", &b), design(8, 1));
+    let comparison = compare(arm("a", &a), arm("b", &b), design(8, 1));
     assert_eq!(comparison.verdict, Verdict::Inconclusive);
     assert!(comparison.flags.contains(&"token_mismatch".to_owned()));
 }
@@ -298,15 +298,15 @@ fn several_in_flight_count_by_the_wall_clock_of_their_own_cycle() {
     let fast: Vec<Visit> = (1..=8).map(|cycle| visit(cycle, 1)).collect();
     let slow: Vec<Visit> = (1..=8).map(|cycle| visit(cycle, 2)).collect();
     let comparison = compare(
-        Side {
+        Arm {
             visits: &slow,
-            ..side("a", &a)
+            ..arm("a", &a)
         },
-        Side {
+        Arm {
             visits: &fast,
-            ..side("b", &b)
+            ..arm("b", &b)
         },
-        Design {
+        StudyDesign {
             concurrency: 2,
             ..design(8, 2)
         },
@@ -330,23 +330,23 @@ fn a_stage_that_one_engine_skipped_names_no_winner() {
     let (a, b) = (records("a", 1..=10, 1000.0), records("b", 3..=10, 500.0));
     let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
     let skipped = BTreeSet::from([1, 2]);
-    let candidate = Side {
+    let candidate = Arm {
         skipped: &skipped,
-        ..side("b", &b)
+        ..arm("b", &b)
     };
-    let comparison = compare(side("a", &a), candidate, design(10, 1));
+    let comparison = compare(arm("a", &a), candidate, design(10, 1));
     assert_eq!(comparison.verdict, Verdict::Inconclusive);
     assert_eq!(
         comparison.reason,
         "the `if` of the stage left out `b` in 2 of the cycles in which `a` was measured"
     );
-    let turned = compare(candidate, side("a", &a), design(10, 1));
+    let turned = compare(candidate, arm("a", &a), design(10, 1));
     assert_eq!(turned.verdict, Verdict::Inconclusive);
 
     // Both skipped the same cycles: the others count.
-    let both = Side {
+    let both = Arm {
         skipped: &skipped,
-        ..side("a", &a[2..])
+        ..arm("a", &a[2..])
     };
     assert_eq!(
         compare(both, candidate, design(10, 1)).verdict,
@@ -375,7 +375,7 @@ fn together(series: [&[f64]; 2], cycles: u32) -> Vec<prony_result::Comparison> {
         .collect();
     let numbers: Vec<Ratios> = refs
         .iter()
-        .map(|(a, b)| ratios(side("a", a), side("b", b), design(cycles, 1)))
+        .map(|(a, b)| ratios(arm("a", a), arm("b", b), design(cycles, 1)))
         .collect();
     let family = Family::new(2.0, cycles, 2);
     let looks = family.looks(&numbers);
@@ -383,8 +383,8 @@ fn together(series: [&[f64]; 2], cycles: u32) -> Vec<prony_result::Comparison> {
         .zip(numbers.iter().zip(looks))
         .map(|((a, b), (numbers, look))| {
             compare_in(
-                side("a", a),
-                side("b", b),
+                arm("a", a),
+                arm("b", b),
                 design(cycles, 1),
                 numbers,
                 family,
@@ -412,8 +412,8 @@ fn a_verdict_is_the_look_of_the_sequential_rule() {
         // Also of a run that was broken off.
         for cycles in [12, 10, 5] {
             let found = compare(
-                side("a", &a[..cycles]),
-                side("b", &b[..cycles]),
+                arm("a", &a[..cycles]),
+                arm("b", &b[..cycles]),
                 design(12, 1),
             );
             let look = judge.judge(&found.cycle_log_ratios).expect("a look");
@@ -462,7 +462,7 @@ fn measured_on_one() -> ModelResult {
         sha256: None,
         revision: None,
         tape: None,
-        cell: Some("quant=q8".into()),
+        point: Some("quant=q8".into()),
         measure: None,
         warmup_requests: 0,
         requests_per_visit: 4,
@@ -687,7 +687,7 @@ fn what_has_no_value_misses_its_threshold() {
     );
     let passed: Vec<(&str, bool)> = times.iter().map(|it| (&*it.engine, it.passed)).collect();
     assert_eq!(passed, [("a", true), ("b", false)]);
-    assert_eq!(times[0].cell.as_deref(), Some("quant=q8"));
+    assert_eq!(times[0].point.as_deref(), Some("quant=q8"));
 }
 
 #[test]
@@ -991,7 +991,7 @@ fn the_99th_percentile_is_compared_where_there_are_enough_requests() {
         };
         let record = |(cycle, index, ms)| {
             let mut record = record(name, cycle, index, ms, 100);
-            record.place.prompt = 0;
+            record.id.prompt = 0;
             record
         };
         (1..=cycles).flat_map(of_cycle).map(record).collect()
@@ -999,7 +999,7 @@ fn the_99th_percentile_is_compared_where_there_are_enough_requests() {
     let judged = |cycles, slow_a, slow_b| {
         let (a, b) = (requests("a", cycles, slow_a), requests("b", cycles, slow_b));
         let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
-        compare(side("a", &a), side("b", &b), design(cycles, 40))
+        compare(arm("a", &a), arm("b", &b), design(cycles, 40))
     };
     let tail = judged(12, 0, 2).latency_p99.expect("480 requests");
     assert_eq!((tail.verdict, tail.cycles), (Verdict::Slower, 12));

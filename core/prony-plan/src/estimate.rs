@@ -25,9 +25,9 @@ pub struct Estimate {
 impl Estimate {
     /// Of a plan of `pipeline`, with what is known of earlier visits.
     pub fn new(pipeline: &Pipeline, plan: &Plan, past: Option<&Past>) -> Self {
-        let cells = pipeline.cells.iter();
-        let most: HashMap<Option<&str>, u64> = cells
-            .map(|cell| (cell.id.as_deref(), u64::from(cell.workload.max_tokens)))
+        let points = pipeline.points.iter();
+        let most: HashMap<Option<&str>, u64> = points
+            .map(|point| (point.id.as_deref(), u64::from(point.workload.max_tokens)))
             .collect();
         let segments = plan.segments();
         let requests = |visit: &Visit| {
@@ -35,7 +35,7 @@ impl Estimate {
             segment.map_or(0, |segment| segment.requests())
         };
         let tokens = |visit: &Visit| {
-            requests(visit) * most.get(&visit.cell.as_deref()).copied().unwrap_or(0)
+            requests(visit) * most.get(&visit.point.as_deref()).copied().unwrap_or(0)
         };
         let seconds = |cycles: u32| {
             let visits = plan.visits.iter().filter(|visit| visit.cycle <= cycles);
@@ -69,7 +69,7 @@ pub struct Past {
 /// What equal visits of several cycles have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Alike {
-    cell: Option<String>,
+    point: Option<String>,
     model: String,
     engine: String,
     segment: u32,
@@ -116,7 +116,7 @@ impl Past {
 
 fn alike(visit: &Visit) -> Alike {
     Alike {
-        cell: visit.cell.clone(),
+        point: visit.point.clone(),
         model: visit.model.clone(),
         engine: visit.engine.clone(),
         segment: visit.segment,

@@ -8,7 +8,7 @@ mod stages;
 pub use estimate::{Estimate, Past};
 pub use stages::{Ids, Phase, Segment, Stage, StageKind, describe, ids};
 
-use prony_config::{Cell, Order, Pipeline};
+use prony_config::{MatrixPoint, Order, Pipeline};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_pcg::Pcg64Mcg;
@@ -25,19 +25,19 @@ pub struct Plan {
     /// Cycles beyond the planned ones, in the same form, for models whose engines are
     /// compared: each may take the place of a cycle in which something failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub spare: Vec<Visit>,
+    pub replacements: Vec<Visit>,
     /// In how many blocks ABBA or BAAB the two engines of a cycle take turns, both
     /// loaded; A is the one that is visited first. Absent where each visit loads its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u32>,
-    /// The segments of every cell, which the visits consist of.
+    /// The segments of every matrix point, which the visits consist of.
     #[serde(rename = "parts")]
     pub segments: Vec<Segment>,
 }
 
-/// Cycles of one model in one cell that may take the place of others.
+/// Cycles of one model in one matrix point that may take the place of others.
 pub const SPARE_CYCLES: u32 = 3;
-/// Sets the coins of spare cycles apart from the others of the same seed, so that the
+/// Sets the coins of replacement cycles apart from the others of the same seed, so that the
 /// order of a cycle never depends on what came before it.
 const SPARE: u64 = 0x5370_6172_6543_7963;
 
@@ -46,14 +46,14 @@ const SPARE: u64 = 0x5370_6172_6543_7963;
 pub struct Visit {
     /// Point of the matrix; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cell: Option<String>,
+    pub point: Option<String>,
     /// Model id.
     pub model: String,
     /// Engine name.
     pub engine: String,
     /// Fresh start of all engines with this model, from 1.
     pub cycle: u32,
-    /// The number of the cell's segment, from 1.
+    /// The number of the matrix point's segment, from 1.
     #[serde(rename = "part", default = "first", skip_serializing_if = "is_first")]
     pub segment: u32,
 }
@@ -62,7 +62,7 @@ pub struct Visit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelKey<'a> {
     /// Point of the matrix; `None` without a matrix.
-    pub cell: Option<&'a str>,
+    pub point: Option<&'a str>,
     /// Model id.
     pub model: &'a str,
 }
@@ -71,8 +71,8 @@ pub struct ModelKey<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SegmentKey<'a> {
     /// Point of the matrix; `None` without a matrix.
-    pub cell: Option<&'a str>,
-    /// Number within the cell, from 1.
+    pub point: Option<&'a str>,
+    /// Number within the matrix point, from 1.
     pub number: u32,
 }
 
@@ -85,12 +85,12 @@ pub(crate) fn is_first(segment: &u32) -> bool {
     *segment == 1
 }
 
-/// `model · cell on engine, cycle 2, part 2`; what there is only one of is left out.
+/// `model · point on engine, cycle 2, part 2`; what there is only one of is left out.
 impl fmt::Display for Visit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
-        if let Some(cell) = &self.cell {
-            write!(f, " · {cell}")?;
+        if let Some(point) = &self.point {
+            write!(f, " · {point}")?;
         }
         write!(f, " on {}, cycle {}", self.engine, self.cycle)?;
         if self.segment > 1 {
@@ -101,31 +101,31 @@ impl fmt::Display for Visit {
 }
 
 impl Plan {
-    /// Plans `pipeline`: cell by cell, model by model, cycle by cycle. Within a
+    /// Plans `pipeline`: matrix point by matrix point, model by model, cycle by cycle. Within a
     /// cycle every engine has one turn, in an order that is drawn anew for each
-    /// cycle; a turn is the visits of all segments of the cell.
+    /// cycle; a turn is the visits of all segments of the matrix point.
     ///
     /// Two engines are ordered by a fair coin, independent of every other cycle:
     /// then the signs of the cycle differences of two equal engines are fair
     /// coins whatever the machine's drift, which is what the verdict rests on.
     ///
-    /// A cell in which nothing can be measured, since every `measure` stage of it
+    /// A matrix point in which nothing can be measured, since every `measure` stage of it
     /// is left out by its `if`, has no visits.
     pub fn new(pipeline: &Pipeline) -> Self {
         let schedule = &pipeline.schedule;
         let mut random = Pcg64Mcg::seed_from_u64(schedule.seed);
-        let mut random_spare = Pcg64Mcg::seed_from_u64(schedule.seed ^ SPARE);
+        let mut random_replacement = Pcg64Mcg::seed_from_u64(schedule.seed ^ SPARE);
         let mut plan = Self {
             blocks: schedule.blocks(),
             ..Self::default()
         };
-        for cell in &pipeline.cells {
-            let segments = Segment::all(cell);
+        for point in &pipeline.points {
+            let segments = Segment::all(point);
             if !segments.iter().any(|it| it.measures().next().is_some()) {
                 continue;
             }
-            for model in &cell.models {
-                let engines = engines(cell, &model.id);
+            for model in &point.models {
+                let engines = engines(point, &model.id);
                 let compared = pipeline.compare.as_ref().is_some_and(|compare| {
                     engines.len() > 1 && engines.contains(&compare.baseline.as_str())
                 });
@@ -136,7 +136,7 @@ impl Plan {
                     }
                     let turn = |engine: &str| {
                         let visit = |segment: &Segment| Visit {
-                            cell: cell.id.clone(),
+                            point: point.id.clone(),
                             model: model.id.clone(),
                             engine: engine.to_owned(),
                             cycle,
@@ -151,7 +151,8 @@ impl Plan {
                     plan.visits.extend(visits(cycle, &mut random));
                 }
                 for cycle in (cycles + 1..=cycles + SPARE_CYCLES).filter(|_| compared) {
-                    plan.spare.extend(visits(cycle, &mut random_spare));
+                    plan.replacements
+                        .extend(visits(cycle, &mut random_replacement));
                 }
             }
             plan.segments.extend(segments);
@@ -159,25 +160,25 @@ impl Plan {
         plan
     }
 
-    /// The visits, a slice for each model of each cell, in order.
+    /// The visits, a slice for each model of each matrix point, in order.
     pub fn models(&self) -> impl Iterator<Item = &[Visit]> {
         self.visits.chunk_by(Visit::is_of_model)
     }
 
-    /// The spare cycles of the model of a visit.
-    pub fn spare(&self, of: &Visit) -> &[Visit] {
-        let mut models = self.spare.chunk_by(Visit::is_of_model);
+    /// The replacement cycles of the model of a visit.
+    pub fn replacements(&self, of: &Visit) -> &[Visit] {
+        let mut models = self.replacements.chunk_by(Visit::is_of_model);
         let found = models.find(|visits| visits.iter().any(|visit| visit.is_of_model(of)));
         found.unwrap_or_default()
     }
 
-    /// The segments by cell and number.
+    /// The segments by matrix point and number.
     pub fn segments(&self) -> HashMap<SegmentKey<'_>, &Segment> {
         let segments = self.segments.iter();
         segments
             .map(|segment| {
                 let key = SegmentKey {
-                    cell: segment.cell.as_deref(),
+                    point: segment.point.as_deref(),
                     number: segment.number,
                 };
                 (key, segment)
@@ -198,15 +199,15 @@ impl Plan {
 }
 
 impl Visit {
-    /// Whether another one is of the same model in the same cell.
+    /// Whether another one is of the same model in the same matrix point.
     pub fn is_of_model(&self, other: &Self) -> bool {
         self.of_model() == other.of_model()
     }
 
-    /// The model that it is of, in its cell.
+    /// The model that it is of, in its matrix point.
     pub fn of_model(&self) -> ModelKey<'_> {
         ModelKey {
-            cell: self.cell.as_deref(),
+            point: self.point.as_deref(),
             model: &self.model,
         }
     }
@@ -214,13 +215,13 @@ impl Visit {
     /// The key of its segment in [`Plan::segments`].
     pub fn of_segment(&self) -> SegmentKey<'_> {
         SegmentKey {
-            cell: self.cell.as_deref(),
+            point: self.point.as_deref(),
             number: self.segment,
         }
     }
 }
 
-fn engines<'a>(cell: &'a Cell, model: &str) -> Vec<&'a str> {
-    let engines = cell.engines.iter().map(|engine| engine.name.as_str());
-    engines.filter(|engine| cell.runs(engine, model)).collect()
+fn engines<'a>(point: &'a MatrixPoint, model: &str) -> Vec<&'a str> {
+    let engines = point.engines.iter().map(|engine| engine.name.as_str());
+    engines.filter(|engine| point.runs(engine, model)).collect()
 }

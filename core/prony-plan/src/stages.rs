@@ -1,15 +1,15 @@
 //! What happens between a load and its unload.
 
-use prony_config::{Arrival, Cache, Cell, Condition, Measure, Segment as Written, Work};
+use prony_config::{Arrival, Cache, Condition, MatrixPoint, Measure, Segment as Written, Work};
 use serde::{Deserialize, Serialize};
 
-/// One load-to-unload of a cell, as far as requests go.
+/// One load-to-unload of a matrix point, as far as requests go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Point of the matrix; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cell: Option<String>,
-    /// Its number within the cell, from 1.
+    pub point: Option<String>,
+    /// Its number within the matrix point, from 1.
     #[serde(
         rename = "part",
         default = "crate::first",
@@ -101,12 +101,12 @@ impl Phase {
 }
 
 impl Segment {
-    /// The segments of a cell.
-    pub(crate) fn all(cell: &Cell) -> Vec<Self> {
-        let segments = (1..).zip(&cell.segments).zip(ids(&cell.segments));
+    /// The segments of a matrix point.
+    pub(crate) fn all(point: &MatrixPoint) -> Vec<Self> {
+        let segments = (1..).zip(&point.segments).zip(ids(&point.segments));
         segments
             .map(|((number, written), ids)| Self {
-                cell: cell.id.clone(),
+                point: point.id.clone(),
                 number,
                 stages: written
                     .work
@@ -205,7 +205,7 @@ pub struct Ids {
     pub unload: String,
 }
 
-/// The ids of the stages of a cell: as given, or else the kind, from the second
+/// The ids of the stages of a matrix point: as given, or else the kind, from the second
 /// of its kind on with its number.
 pub fn ids(segments: &[Written]) -> Vec<Ids> {
     let mut warmups = 0;

@@ -84,15 +84,18 @@ fn the_order_of_a_cycle_depends_on_nothing_before_it() {
 #[test]
 fn spare_cycles_follow_the_planned_ones_with_coins_of_their_own() {
     let plan = Plan::new(&pipeline("interleaved", 7, 40));
-    let of_m: Vec<&Visit> = plan.spare(&plan.visits[0]).iter().collect();
+    let of_m: Vec<&Visit> = plan.replacements(&plan.visits[0]).iter().collect();
     assert!(of_m.iter().all(|visit| visit.model == "m"));
     let cycles: Vec<u32> = of_m.iter().map(|visit| visit.cycle).collect();
     assert_eq!(cycles, [41, 41, 42, 42, 43, 43]);
-    assert_eq!(plan.spare.len(), 12, "of each model");
+    assert_eq!(plan.replacements.len(), 12, "of each model");
     assert!(plan.visits.iter().all(|visit| visit.cycle <= 40));
     let orders = |seed| -> Vec<String> {
         let plan = Plan::new(&pipeline("interleaved", seed, 1));
-        plan.spare.iter().map(|it| it.engine.clone()).collect()
+        plan.replacements
+            .iter()
+            .map(|it| it.engine.clone())
+            .collect()
     };
     assert_eq!(orders(7), orders(7));
     let different: BTreeSet<Vec<String>> = (0..64).map(orders).collect();
@@ -105,7 +108,7 @@ fn a_single_engine_has_no_spare_cycles() {
         "version: 1\nname: t\nengine: { plugin: x }\nmodel: { id: m }\n\
          workload: { prompts: [hi] }\nschedule: { cycles: 3 }\nstages: [{ measure: {} }]\n",
     ));
-    assert!(plan.spare.is_empty() && plan.blocks.is_none());
+    assert!(plan.replacements.is_empty() && plan.blocks.is_none());
     assert_eq!(plan.visits.len(), 3);
 }
 
@@ -137,7 +140,7 @@ fn sequential_keeps_the_order_written() {
     );
 }
 
-/// Two engines; two cells, one of which leaves an engine out; two parts.
+/// Two engines; two matrix points, one of which leaves an engine out; two parts.
 const MATRIX: &str = "\
 version: 1
 name: t
@@ -161,23 +164,23 @@ stages:
 ";
 
 #[test]
-fn a_turn_of_an_engine_is_all_segments_of_the_cell() {
+fn a_turn_of_an_engine_is_all_segments_of_the_point() {
     let plan = Plan::new(&loaded(MATRIX));
-    let cells: Vec<&str> = plan
+    let points: Vec<&str> = plan
         .visits
         .iter()
-        .filter_map(|visit| visit.cell.as_deref())
+        .filter_map(|visit| visit.point.as_deref())
         .collect();
     assert!(
-        cells.is_sorted_by_key(|cell| *cell == "length=32"),
-        "{cells:?}"
+        points.is_sorted_by_key(|point| *point == "length=32"),
+        "{points:?}"
     );
     // Model by model, cycle by cycle, and the parts of a turn in a row.
-    for cell in ["length=8", "length=32"] {
+    for point in ["length=8", "length=32"] {
         let of_it: Vec<&Visit> = plan
             .visits
             .iter()
-            .filter(|it| it.cell.as_deref() == Some(cell))
+            .filter(|it| it.point.as_deref() == Some(point))
             .collect();
         assert!(of_it.is_sorted_by_key(|it| (&it.model, it.cycle)));
         for turn in of_it.chunks(2) {
@@ -194,11 +197,11 @@ fn a_turn_of_an_engine_is_all_segments_of_the_cell() {
             );
         }
     }
-    let turns = |cell: &str, engine: &str, model: &str| {
+    let turns = |point: &str, engine: &str, model: &str| {
         let of_it = plan
             .visits
             .iter()
-            .filter(|it| it.cell.as_deref() == Some(cell) && it.segment == 1);
+            .filter(|it| it.point.as_deref() == Some(point) && it.segment == 1);
         of_it
             .filter(|it| it.engine == engine && it.model == model)
             .count()
@@ -212,9 +215,9 @@ fn a_turn_of_an_engine_is_all_segments_of_the_cell() {
 #[test]
 fn what_never_runs_is_not_planned() {
     let plan = Plan::new(&loaded(MATRIX));
-    let stages = |cell: &str, number| -> Vec<(Phase, String, u32, u32)> {
+    let stages = |point: &str, number| -> Vec<(Phase, String, u32, u32)> {
         let key = SegmentKey {
-            cell: Some(cell),
+            point: Some(point),
             number,
         };
         let stages = plan.segments()[&key].stages.iter();
@@ -238,17 +241,17 @@ fn what_never_runs_is_not_planned() {
     assert_eq!(
         stages("length=32", 2),
         last[..1],
-        "its `if` is false in this cell"
+        "its `if` is false in this matrix point"
     );
     let (first, second) = (33, 1);
-    // Turns: 8 in the first cell, 6 in the second.
+    // Turns: 8 in the first matrix point, 6 in the second.
     assert_eq!(plan.requests(), 14 * (first + second) + 8 * 5);
 }
 
 #[test]
 fn stages_are_called_by_their_kind_unless_the_pipeline_says_otherwise() {
     let pipeline = loaded(MATRIX);
-    let ids = ids(&pipeline.cells[0].segments);
+    let ids = ids(&pipeline.points[0].segments);
     assert_eq!(ids[1].load, "again");
     assert_eq!((&*ids[0].unload, &*ids[1].unload), ("unload", "unload_2"));
     assert_eq!(
@@ -260,7 +263,7 @@ fn stages_are_called_by_their_kind_unless_the_pipeline_says_otherwise() {
 #[test]
 fn a_visit_says_what_there_are_several_of() {
     let visit = Visit {
-        cell: None,
+        point: None,
         model: "m".into(),
         engine: "e".into(),
         cycle: 2,
@@ -271,7 +274,7 @@ fn a_visit_says_what_there_are_several_of() {
     assert_eq!(json, r#"{"model":"m","engine":"e","cycle":2}"#);
     assert_eq!(serde_json::from_str::<Visit>(&json).expect("reads"), visit);
     let visit = Visit {
-        cell: Some("q=8".into()),
+        point: Some("q=8".into()),
         segment: 2,
         ..visit
     };
@@ -279,7 +282,7 @@ fn a_visit_says_what_there_are_several_of() {
 }
 
 #[test]
-fn a_cell_in_which_nothing_is_measured_has_no_visits() {
+fn a_point_in_which_nothing_is_measured_has_no_visits() {
     let only_in = "if: \"${{ matrix.length == 8 }}\"";
     let text = MATRIX.replace(
         "measure: { requests",
@@ -290,13 +293,13 @@ fn a_cell_in_which_nothing_is_measured_has_no_visits() {
     assert!(
         plan.visits
             .iter()
-            .all(|visit| visit.cell.as_deref() == Some("length=8"))
+            .all(|visit| visit.point.as_deref() == Some("length=8"))
     );
     assert!(!plan.visits.is_empty());
 }
 
 #[test]
-fn the_most_tokens_are_those_of_each_cell() {
+fn the_most_tokens_are_those_of_each_point() {
     let pipeline = loaded(MATRIX);
     let plan = Plan::new(&pipeline);
     let estimate = Estimate::new(&pipeline, &plan, None);

@@ -118,10 +118,10 @@ pub struct Arrival(pub u64, pub u32);
 
 /// Which request of the plan this is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct RequestId {
     /// Point of the matrix; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cell: Option<String>,
+    pub point: Option<String>,
     /// Model id.
     pub model: String,
     /// Engine name.
@@ -141,7 +141,7 @@ pub struct Place {
     pub image: Option<u32>,
 }
 
-impl Place {
+impl RequestId {
     /// Cycle and number in the stage: which request it is, whatever the engine.
     pub fn at(&self) -> (u32, u32) {
         (self.cycle, self.index)
@@ -153,7 +153,7 @@ impl Place {
 pub struct Record {
     /// Which request.
     #[serde(flatten)]
-    pub place: Place,
+    pub id: RequestId,
     /// When.
     #[serde(flatten)]
     pub stamps: Stamps,
@@ -230,7 +230,7 @@ pub struct Record {
 
 impl Record {
     /// A request that was due and never sent.
-    pub fn unsent(place: Place, at_ns: u64, failed: Failed) -> Self {
+    pub fn unsent(id: RequestId, at_ns: u64, failed: Failed) -> Self {
         let stamps = Stamps {
             intended_ns: at_ns,
             sent_ns: at_ns,
@@ -242,7 +242,7 @@ impl Record {
             failed: Some(failed),
             ..Observation::default()
         };
-        Self::judge(place, seen, Ok(Vec::new()), 0)
+        Self::judge(id, seen, Ok(Vec::new()), 0)
     }
 
     /// Joins what the transport saw with what the plugin read out of it, and
@@ -254,13 +254,13 @@ impl Record {
     /// (unless none were asked for), and no more tokens than `max_tokens` allowed (and
     /// an end token). Rules in order; the first one broken names the class.
     pub fn judge(
-        place: Place,
+        id: RequestId,
         seen: Observation,
         decoded: Result<Vec<Event>, Error>,
         max_tokens: u32,
     ) -> Self {
         let mut record = Self {
-            place,
+            id,
             stamps: seen.stamps,
             status: seen.status,
             arrivals: Vec::new(),
@@ -556,9 +556,9 @@ fn is_oom(message: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn place() -> Place {
-        Place {
-            cell: None,
+    fn id() -> RequestId {
+        RequestId {
+            point: None,
             model: "m".into(),
             engine: "e".into(),
             cycle: 1,
@@ -595,7 +595,7 @@ mod tests {
             reads_ns: vec![7],
             ..Observation::default()
         };
-        Record::judge(place(), seen, decoded, 100)
+        Record::judge(id(), seen, decoded, 100)
             .failed
             .map(|failed| failed.class)
     }
@@ -658,7 +658,7 @@ mod tests {
     }
 
     fn judged(events: Vec<Event>) -> Record {
-        Record::judge(place(), Observation::default(), Ok(events), 1000)
+        Record::judge(id(), Observation::default(), Ok(events), 1000)
     }
 
     #[test]
@@ -747,7 +747,7 @@ mod tests {
         ];
         let judge = |max_tokens| {
             let seen = Observation::default();
-            Record::judge(place(), seen, Ok(nothing.clone()), max_tokens)
+            Record::judge(id(), seen, Ok(nothing.clone()), max_tokens)
         };
         assert!(judge(0).ok());
         assert_eq!(judge(1).failed.map(|it| it.class), Some(ErrorClass::Empty));
@@ -768,18 +768,17 @@ mod tests {
             at(1, EventKind::Text),
             at(2, EventKind::Text),
         ];
-        let record = Record::judge(place(), seen.clone(), Ok(thought), 100);
+        let record = Record::judge(id(), seen.clone(), Ok(thought), 100);
         assert_eq!(record.time_to_first_token_ns(), Some(10));
         assert_eq!(record.time_to_first_answer_token_ns(), Some(20));
-        let record = Record::judge(place(), seen, Ok(vec![at(1, EventKind::Text)]), 100);
+        let record = Record::judge(id(), seen, Ok(vec![at(1, EventKind::Text)]), 100);
         assert_eq!(record.time_to_first_answer_token_ns(), None);
     }
 
     #[test]
     fn tokens_come_from_usage_and_never_from_chunks() {
-        let count = |decoded| {
-            Record::judge(place(), Observation::default(), Ok(decoded), 100).output_tokens
-        };
+        let count =
+            |decoded| Record::judge(id(), Observation::default(), Ok(decoded), 100).output_tokens;
         assert_eq!(count(good()), Some(3), "two chunks, three tokens");
         assert_eq!(
             count(without(EventKind::OutputTokens)),

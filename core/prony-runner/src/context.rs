@@ -5,7 +5,7 @@ use prony_plan::Ids;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Of a cell, or of `setup`: `base` is the cell's own, to which is added what
+/// Of a matrix point, or of `setup`: `base` is the matrix point's own, to which is added what
 /// the run knows.
 pub(crate) fn context(base: &Value, cache: &Path, folder: &Path, stages: &Value) -> Value {
     let mut context = base.clone();
@@ -22,7 +22,7 @@ pub(crate) fn no_outputs<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
     Value::Object(ids.into_iter().map(stage).collect())
 }
 
-/// The ids of all stages of a cell.
+/// The ids of all stages of a matrix point.
 pub(crate) fn all_ids(segments: &[Segment]) -> Vec<String> {
     let ids = |Ids { load, work, unload }: Ids| [vec![load], work, vec![unload]].concat();
     prony_plan::ids(segments)

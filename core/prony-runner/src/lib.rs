@@ -11,13 +11,13 @@ mod context;
 mod environment;
 mod images;
 pub mod process;
+mod request_set;
 mod run;
 mod runner;
 pub mod selfcheck;
 pub mod sending;
 mod setup;
 mod step;
-mod tape;
 mod visit;
 pub mod worker;
 

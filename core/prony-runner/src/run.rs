@@ -4,13 +4,13 @@ use crate::context::{self, evaluate};
 use crate::step::{self, StepEnvironment};
 use crate::{Error, Options, Result};
 use prony_config::{Pipeline, Step};
-use prony_journal::{Event, Looks, RunFolder, Writer};
+use prony_journal::{Event, InterimAnalyses, RunFolder, Writer};
 use prony_loadgen::clock::now_ns;
 use prony_machine::Fingerprint;
 use prony_plan::{Plan, Visit};
 use prony_plugin_host::Registry;
 use serde_json::Value;
-use std::cell::RefCell;
+use std::point::RefCell;
 use tokio::sync::watch;
 
 /// Why a stage ended early.
@@ -59,7 +59,7 @@ struct History<'a> {
     journal: Writer,
     observer: &'a mut dyn FnMut(&Event),
     /// The comparisons; `None` if nothing is compared.
-    looks: Option<Looks<'a>>,
+    interim: Option<InterimAnalyses<'a>>,
     /// Whether something failed.
     failed: bool,
 }
@@ -68,7 +68,7 @@ impl<'a> Run<'a> {
     pub(crate) fn new(
         inputs: &crate::Inputs<'a>,
         machine: Fingerprint,
-        looks: Option<Looks<'a>>,
+        interim: Option<InterimAnalyses<'a>>,
         stop: watch::Receiver<bool>,
         observer: &'a mut dyn FnMut(&Event),
     ) -> Result<Self> {
@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
             history: RefCell::new(History {
                 journal: Writer::create(&inputs.folder.journal())?,
                 observer,
-                looks,
+                interim,
                 failed: false,
             }),
         })
@@ -95,8 +95,8 @@ impl<'a> Run<'a> {
         let mut history = self.history.borrow_mut();
         history.failed |= matches!(event, Event::Failed { .. });
         history.journal.append(&event)?;
-        if let Some(looks) = &mut history.looks {
-            looks.see(&event);
+        if let Some(interim) = &mut history.interim {
+            interim.see(&event);
         }
         (history.observer)(&event);
         Ok(())
@@ -119,8 +119,8 @@ impl<'a> Run<'a> {
 
     /// Begins the comparisons of another model.
     pub(crate) fn begin_comparisons(&self) {
-        if let Some(looks) = &mut self.history.borrow_mut().looks {
-            looks.begin();
+        if let Some(interim) = &mut self.history.borrow_mut().interim {
+            interim.begin();
         }
     }
 
@@ -128,8 +128,8 @@ impl<'a> Run<'a> {
     pub(crate) fn judge(&self, of: &Visit, seconds: f64) -> Result<()> {
         let events = {
             let mut history = self.history.borrow_mut();
-            let looks = history.looks.as_mut();
-            looks.map_or_else(Vec::new, |looks| looks.look(of, seconds))
+            let interim = history.interim.as_mut();
+            interim.map_or_else(Vec::new, |interim| interim.analyse(of, seconds))
         };
         events.into_iter().try_for_each(|event| self.tell(event))
     }
@@ -137,14 +137,17 @@ impl<'a> Run<'a> {
     /// Tells whether the model needs no other cycle.
     pub(crate) fn is_settled(&self) -> bool {
         let history = self.history.borrow();
-        history.looks.as_ref().is_some_and(Looks::is_settled)
+        history
+            .interim
+            .as_ref()
+            .is_some_and(InterimAnalyses::is_settled)
     }
 
-    /// Tells whether the model needs another spare cycle, when it had `spent`.
-    pub(crate) fn wants_spare(&self, spent: usize) -> bool {
+    /// Tells whether the model needs another replacement cycle, when it had `spent`.
+    pub(crate) fn wants_replacement(&self, spent: usize) -> bool {
         let history = self.history.borrow();
-        let looks = history.looks.as_ref();
-        looks.is_some_and(|looks| looks.wants_spare(spent))
+        let interim = history.interim.as_ref();
+        interim.is_some_and(|interim| interim.wants_replacement(spent))
     }
 
     /// Nanoseconds since the run's origin.

@@ -2,15 +2,15 @@
 
 use crate::context::{self, evaluate, text};
 use crate::images::Images;
+use crate::request_set::RequestSet;
 use crate::run::{Run, StageError, interrupted};
 use crate::selfcheck;
 use crate::setup::{self, ModelFiles, Tokenizers};
-use crate::tape::Tape;
 use crate::visit::{self, Material, Stop};
 use crate::{Error, Result, environment};
-use prony_config::{Cell, Model, OnFailure, Pipeline, Setup, Step};
+use prony_config::{MatrixPoint, Model, OnFailure, Pipeline, Setup, Step};
 use prony_journal::{
-    Event, Looks, Noise, RunFolder, SCHEMA, Scope, StageOf, Started, mask, plugins,
+    Event, InterimAnalyses, Noise, RunFolder, SCHEMA, Scope, StageOf, Started, mask, plugins,
     source_of_prompts, subject,
 };
 use prony_machine::{Fingerprint, State};
@@ -60,19 +60,19 @@ pub struct Runner<'a> {
     run: Run<'a>,
     /// The images of the workloads.
     images: Images,
-    /// The tapes, by cell and model.
-    tapes: HashMap<ModelKey<'a>, Arc<Tape>>,
-    /// The tokenizers that count the tokens of answers, by cell and model.
+    /// The request sets, by matrix point and model.
+    request_sets: HashMap<ModelKey<'a>, Arc<RequestSet>>,
+    /// The tokenizers that count the tokens of answers, by matrix point and model.
     tokenizers: HashMap<ModelKey<'a>, Arc<Tokenizer>>,
     /// `stages` of templates as `setup` leaves it.
     after_setup: Value,
 }
 
-/// A model of a cell that is being measured.
+/// A model of a matrix point that is being measured.
 struct OfModel<'r> {
     /// Any visit of it.
     of: &'r Visit,
-    cell: &'r Cell,
+    point: &'r MatrixPoint,
     material: Material<'r>,
 }
 
@@ -123,13 +123,13 @@ impl<'a> Runner<'a> {
             noise,
             notes,
         };
-        let looks = Looks::new(plan, &subject, pipeline.schedule.stop);
-        let run = Run::new(&inputs, machine, looks, stop, observer)?;
+        let interim = InterimAnalyses::new(plan, &subject, pipeline.schedule.stop);
+        let run = Run::new(&inputs, machine, interim, stop, observer)?;
         run.tell(Event::Started(Box::new(started)))?;
         Ok(Self {
             run,
             images: Images::default(),
-            tapes: HashMap::new(),
+            request_sets: HashMap::new(),
             tokenizers: HashMap::new(),
             after_setup: Value::Null,
         })
@@ -158,23 +158,23 @@ impl<'a> Runner<'a> {
     }
 
     async fn visits(&self, paths: &HashMap<ModelKey<'a>, Option<PathBuf>>) -> Result<()> {
-        let (plan, cells) = (self.run.plan, cells(self.run.pipeline));
+        let (plan, points) = (self.run.plan, points(self.run.pipeline));
         for visits in plan.models() {
             let Some(of) = visits.first() else { continue };
             let of_model = of.of_model();
-            let (Some(cell), Some(path), Some(tape)) = (
-                cells.get(&of_model.cell),
+            let (Some(point), Some(path), Some(request_set)) = (
+                points.get(&of_model.point),
                 paths.get(&of_model),
-                self.tapes.get(&of_model),
+                self.request_sets.get(&of_model),
             ) else {
                 continue;
             };
             let model = OfModel {
                 of,
-                cell,
+                point,
                 material: Material {
                     path: path.as_deref(),
-                    tape: tape.clone(),
+                    request_set: request_set.clone(),
                     tokenizer: self.tokenizers.get(&of_model).cloned(),
                     images: &self.images,
                 },
@@ -204,8 +204,8 @@ impl<'a> Runner<'a> {
                 return Ok(true);
             }
         }
-        for (spent, cycle) in run.plan.spare(model.of).chunk_by(same).enumerate() {
-            if !run.wants_spare(spent) {
+        for (spent, cycle) in run.plan.replacements(model.of).chunk_by(same).enumerate() {
+            if !run.wants_replacement(spent) {
                 break;
             }
             if !self.cycle(model, cycle, &mut skipped).await? {
@@ -221,7 +221,7 @@ impl<'a> Runner<'a> {
         let (cycles, of) = (number(last), number(visits));
         if cycles < of {
             self.run.tell(Event::Stopped {
-                cell: model.of.cell.clone(),
+                point: model.of.point.clone(),
                 model: model.of.model.clone(),
                 cycles,
                 of,
@@ -270,11 +270,11 @@ impl<'a> Runner<'a> {
                 continue;
             }
             if planned.segment == 1 {
-                stages = self.stages_of_turn(model.cell);
+                stages = self.stages_of_turn(model.point);
             }
-            let (cell, material) = (model.cell, &model.material);
+            let (point, material) = (model.point, &model.material);
             let of_turn = std::mem::take(&mut stages);
-            let Some(visit) = visit::live(&self.run, planned, cell, material, false, of_turn)
+            let Some(visit) = visit::live(&self.run, planned, point, material, false, of_turn)
             else {
                 continue;
             };
@@ -303,11 +303,11 @@ impl<'a> Runner<'a> {
             return Ok(false);
         }
         let live = |planned| {
-            let stages = self.stages_of_turn(model.cell);
+            let stages = self.stages_of_turn(model.point);
             visit::live(
                 &self.run,
                 planned,
-                model.cell,
+                model.point,
                 &model.material,
                 true,
                 stages,
@@ -342,7 +342,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Finds and checks the models of all cells. Paths by cell and id, without
+    /// Finds and checks the models of all matrix points. Paths by matrix point and id, without
     /// the models that cannot be had.
     fn prepare_models(&mut self) -> Result<HashMap<ModelKey<'a>, Option<PathBuf>>> {
         let (pipeline, plan) = (self.run.pipeline, self.run.plan);
@@ -351,43 +351,43 @@ impl<'a> Runner<'a> {
         let visited: HashSet<ModelKey<'_>> = visits.map(Visit::of_model).collect();
         let mut paths = HashMap::new();
         let (mut files, mut tokenizers) = (ModelFiles::default(), Tokenizers::default());
-        for cell in &pipeline.cells {
-            for model in &cell.models {
+        for point in &pipeline.points {
+            for model in &point.models {
                 let of_model = ModelKey {
-                    cell: cell.id.as_deref(),
+                    point: point.id.as_deref(),
                     model: &model.id,
                 };
                 if !visited.contains(&of_model) {
                     continue;
                 }
-                let context = self.run.context(&cell.context, &self.after_setup);
+                let context = self.run.context(&point.context, &self.after_setup);
                 let folder = &options.folder;
                 let (images, seed) = (&self.images, pipeline.schedule.seed);
                 let prepared = prepare(model, &context, folder, &mut files).and_then(|path| {
                     let own = setup::tokenizer_path(model, &context, folder)?;
-                    let tape = own.as_deref().or(path.as_deref());
-                    let tape = Tape::new(cell, tape, folder, images, seed)?;
+                    let request_set = own.as_deref().or(path.as_deref());
+                    let request_set = RequestSet::new(point, request_set, folder, images, seed)?;
                     let tokenizer = own.map(|own| tokenizers.open(&own)).transpose()?;
-                    Ok((path, tape, tokenizer))
+                    Ok((path, request_set, tokenizer))
                 });
                 match prepared {
-                    Ok((path, tape, tokenizer)) => {
+                    Ok((path, request_set, tokenizer)) => {
                         if let Some(path) = &path {
                             self.run.tell(Event::Model {
-                                cell: cell.id.clone(),
+                                point: point.id.clone(),
                                 model: model.id.clone(),
-                                path: mask(&text(path), cell),
+                                path: mask(&text(path), point),
                                 sha256: model.sha256.clone(),
                             })?;
                         }
-                        self.run.tell(Event::Tape {
-                            cell: cell.id.clone(),
+                        self.run.tell(Event::RequestSet {
+                            point: point.id.clone(),
                             model: model.id.clone(),
-                            sha256: tape.sha256.clone(),
-                            prompts: tape.prompts.len() as u32,
-                            source: source_of_prompts(&cell.workload).map(|it| mask(&it, cell)),
+                            sha256: request_set.sha256.clone(),
+                            prompts: request_set.prompts.len() as u32,
+                            source: source_of_prompts(&point.workload).map(|it| mask(&it, point)),
                         })?;
-                        self.tapes.insert(of_model, Arc::new(tape));
+                        self.request_sets.insert(of_model, Arc::new(request_set));
                         if let Some(tokenizer) = tokenizer {
                             self.tokenizers.insert(of_model, tokenizer);
                         }
@@ -405,8 +405,8 @@ impl<'a> Runner<'a> {
     }
 
     /// `stages` of templates when a turn begins: only outputs of `setup` last longer.
-    fn stages_of_turn(&self, cell: &Cell) -> Value {
-        let ids = context::all_ids(&cell.segments);
+    fn stages_of_turn(&self, point: &MatrixPoint) -> Value {
+        let ids = context::all_ids(&point.segments);
         let mut stages = context::no_outputs(ids.iter().map(String::as_str));
         if let (Some(stages), Some(known)) = (stages.as_object_mut(), self.after_setup.as_object())
         {
@@ -417,7 +417,7 @@ impl<'a> Runner<'a> {
 
     fn skip(&self, of: ModelKey<'_>, engine: Option<&str>) -> Result<()> {
         self.run.tell(Event::Skipped {
-            cell: of.cell.map(ToOwned::to_owned),
+            point: of.point.map(ToOwned::to_owned),
             model: of.model.to_owned(),
             engine: engine.map(ToOwned::to_owned),
         })
@@ -430,7 +430,7 @@ impl<'a> Runner<'a> {
             kind: StageKind::Setup,
             id: id.unwrap_or_else(|| "setup".to_owned()),
             scope: model.map_or(Scope::Run, |of| Scope::Model {
-                cell: of.cell.map(ToOwned::to_owned),
+                point: of.point.map(ToOwned::to_owned),
                 model: of.model.to_owned(),
             }),
         }
@@ -468,9 +468,9 @@ impl<'a> Runner<'a> {
         of_setup: &StageOf,
     ) -> std::result::Result<(), StageError> {
         let run = &self.run;
-        // The names that do not depend on the cell.
-        let first = run.pipeline.cells.first();
-        let mut base = first.map_or(Value::Null, |cell| cell.context.clone());
+        // The names that do not depend on the matrix point.
+        let first = run.pipeline.points.first();
+        let mut base = first.map_or(Value::Null, |point| point.context.clone());
         if let Some(base) = base.as_object_mut() {
             base.shift_remove("matrix");
         }
@@ -511,11 +511,11 @@ impl<'a> Runner<'a> {
     async fn selfcheck(&self) -> std::result::Result<(), StageError> {
         let run = &self.run;
         let mut stop = run.stop.clone();
-        for way in selfcheck::hardest(run.pipeline) {
+        for shape in selfcheck::hardest(run.pipeline) {
             let command = &run.options.truth_server;
             let logs = run.step_environment().logs;
             let done = tokio::select! {
-                done = selfcheck::check(command, &logs, way, selfcheck::SECONDS) => done,
+                done = selfcheck::check(command, &logs, shape, selfcheck::SECONDS) => done,
                 () = interrupted(&mut stop) => return Err(StageError::Interrupted),
             };
             let check = done.map_err(|message| format!("selfcheck: {message}"))?;
@@ -524,10 +524,10 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Reads the images of all cells, each once, before anything is measured.
+    /// Reads the images of all matrix points, each once, before anything is measured.
     fn read_images(&mut self) -> std::result::Result<(), StageError> {
-        let cells = &self.run.pipeline.cells;
-        for path in cells.iter().flat_map(|cell| &cell.workload.images) {
+        let points = &self.run.pipeline.points;
+        for path in points.iter().flat_map(|point| &point.workload.images) {
             if let Some(sha256) = self.images.read(path, &self.run.options.folder)? {
                 self.run.tell(Event::Image {
                     path: path.clone(),
@@ -552,7 +552,7 @@ fn prepare(
     Ok(path)
 }
 
-fn cells(pipeline: &Pipeline) -> HashMap<Option<&str>, &Cell> {
-    let cells = pipeline.cells.iter();
-    cells.map(|cell| (cell.id.as_deref(), cell)).collect()
+fn points(pipeline: &Pipeline) -> HashMap<Option<&str>, &MatrixPoint> {
+    let points = pipeline.points.iter();
+    points.map(|point| (point.id.as_deref(), point)).collect()
 }

@@ -3,7 +3,7 @@
 
 use crate::process::Process;
 use crate::sending;
-use prony_config::{Arrival, Cell, Pipeline};
+use prony_config::{Arrival, MatrixPoint, Pipeline};
 use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::Http;
@@ -39,21 +39,21 @@ const MAX_REPLAYED: u32 = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A way of sending.
+/// A shape of sending.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Way {
+pub struct LoadShape {
     /// When requests are sent.
     pub arrival: Arrival,
     /// Threads that send them, if that is not for prony to choose.
     pub shards: Option<u32>,
 }
 
-/// The ways of sending of a pipeline, each once. How fast a recording is replayed is not
+/// The shapes of sending of a pipeline, each once. How fast a recording is replayed is not
 /// known before it is read, so in its place is a closed loop of as many requests in flight.
-pub fn ways(pipeline: &Pipeline) -> Vec<Way> {
-    let mut ways = Vec::new();
-    for measure in pipeline.cells.iter().flat_map(Cell::measures) {
-        let way = Way {
+pub fn shapes(pipeline: &Pipeline) -> Vec<LoadShape> {
+    let mut shapes = Vec::new();
+    for measure in pipeline.points.iter().flat_map(MatrixPoint::measures) {
+        let shape = LoadShape {
             arrival: match measure.arrival {
                 Arrival::Replay(replay) => {
                     Arrival::Concurrency(replay.max_in_flight.min(MAX_REPLAYED))
@@ -62,20 +62,20 @@ pub fn ways(pipeline: &Pipeline) -> Vec<Way> {
             },
             shards: measure.shards,
         };
-        if !ways.contains(&way) {
-            ways.push(way);
+        if !shapes.contains(&shape) {
+            shapes.push(shape);
         }
     }
-    ways
+    shapes
 }
 
 /// Those that ask most of the client: the closed loop with the most requests in flight and
 /// the open loop with the highest rate.
-pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<Way> {
-    let (open, closed): (Vec<Way>, Vec<Way>) = ways(pipeline)
+pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<LoadShape> {
+    let (open, closed): (Vec<LoadShape>, Vec<LoadShape>) = shapes(pipeline)
         .into_iter()
         .partition(|it| it.arrival.rate().is_some());
-    let rate = |it: &Way| it.arrival.rate().unwrap_or_default();
+    let rate = |it: &LoadShape| it.arrival.rate().unwrap_or_default();
     let closed = closed
         .into_iter()
         .max_by_key(|it| it.arrival.most_in_flight());
@@ -99,10 +99,10 @@ fn requests(arrival: Arrival, seconds: u32) -> u32 {
 pub async fn check(
     command: &[String],
     folder: &Path,
-    way: Way,
+    shape: LoadShape,
     seconds: u32,
 ) -> Result<Selfcheck, String> {
-    let arrival = way.arrival;
+    let arrival = shape.arrival;
     let log = folder.join("selfcheck.jsonl");
     let said = folder.join("selfcheck.log");
     // Those of a check that was interrupted.
@@ -111,7 +111,7 @@ pub async fn check(
     }
     let (server, url) = serve(command, &log, &said).await?;
     let requests = requests(arrival, seconds);
-    let (exchanges, usage) = send(&url, way, requests).await?;
+    let (exchanges, usage) = send(&url, shape, requests).await?;
     let truth = entries(&log, requests as usize).await?;
     server.stop(Duration::ZERO).await;
     for file in [&log, &said] {
@@ -160,7 +160,7 @@ pub async fn check(
     Ok(check)
 }
 
-/// Ranges of how long requests were on their way, of the first wave and of all others.
+/// Ranges of how long requests were on their shape, of the first wave and of all others.
 /// `receipts` are when each was sent and how long it took, in nanoseconds.
 ///
 /// The server's own reading counts and not its kernel's stamp: the kernel also stamps what
@@ -257,7 +257,7 @@ fn seen(exchange: &Exchange, entry: &Entry) -> Vec<(u64, u64)> {
 
 async fn send(
     url: &str,
-    Way { arrival, shards }: Way,
+    LoadShape { arrival, shards }: LoadShape,
     requests: u32,
 ) -> Result<(Vec<(u32, Exchange)>, Usage), String> {
     let target = Target::new(url).map_err(|error| error.to_string())?;
@@ -287,7 +287,7 @@ async fn send(
     let http = Http {
         target,
         shards: sending::shards(shards, arrival, sending::cores()),
-        look_every: sending::look_every(arrival),
+        poll_every: sending::poll_every(arrival),
     };
     let mut running = http.start(load).map_err(|error| error.to_string())?;
     let mut exchanges = Vec::new();

@@ -71,7 +71,7 @@ pub fn arrival(
 }
 
 /// How often the client looks at its sockets at most.
-pub fn look_every(said: Said) -> Duration {
+pub fn poll_every(said: Said) -> Duration {
     if said.most_in_flight() < MIN_FOR_RARE_LOOKS {
         Duration::ZERO
     } else {

@@ -1,6 +1,6 @@
 //! The built-in part of `setup`: what must hold before any engine starts.
 
-use prony_config::{Cell, Engine, Model, Pipeline, template};
+use prony_config::{Engine, MatrixPoint, Model, Pipeline, template};
 use prony_contract::{Kind, Transport};
 use prony_plan::Plan;
 use prony_plugin_host::{Entry, Registry};
@@ -23,7 +23,7 @@ pub(crate) fn check_plugins(
         .iter()
         .flat_map(|segment| segment.stages.iter().map(move |it| (segment, it)))
     {
-        let most = concurrency.entry(stage.0.cell.as_deref()).or_default();
+        let most = concurrency.entry(stage.0.point.as_deref()).or_default();
         *most = stage.1.concurrency.max(*most);
     }
     for engine in &pipeline.engines {
@@ -33,10 +33,10 @@ pub(crate) fn check_plugins(
         let (entry, _) = registry
             .find(Kind::Engine, &engine.plugin)
             .map_err(|error| error.to_string())?;
-        for cell in &pipeline.cells {
-            if runs(cell, engine) {
-                let most = concurrency.get(&cell.id.as_deref()).copied().unwrap_or(0);
-                suits(engine, entry, most, !cell.workload.images.is_empty())?;
+        for point in &pipeline.points {
+            if runs(point, engine) {
+                let most = concurrency.get(&point.id.as_deref()).copied().unwrap_or(0);
+                suits(engine, entry, most, !point.workload.images.is_empty())?;
             }
         }
     }
@@ -48,9 +48,9 @@ pub(crate) fn check_plugins(
     Ok(())
 }
 
-fn runs(cell: &Cell, engine: &Engine) -> bool {
-    let mut models = cell.models.iter();
-    models.any(|model| cell.runs(&engine.name, &model.id))
+fn runs(point: &MatrixPoint, engine: &Engine) -> bool {
+    let mut models = point.models.iter();
+    models.any(|model| point.runs(&engine.name, &model.id))
 }
 
 /// Whether an engine can be given what the pipeline asks of it.
@@ -108,7 +108,7 @@ impl Tokenizers {
     }
 }
 
-/// Checks model files, each once, however many cells have it.
+/// Checks model files, each once, however many matrix points have it.
 #[derive(Debug, Default)]
 pub(crate) struct ModelFiles(HashMap<(PathBuf, Option<String>), Result<(), String>>);
 

@@ -26,22 +26,22 @@ type Staged<T> = Result<T, StageError>;
 
 /// A visit as planned, of a real engine, which `is_resident` if another one is loaded at the
 /// same time. `stages` is what templates know by that name; `material` what the visits of the
-/// model share. `None` if the cell does not have what the
+/// model share. `None` if the matrix point does not have what the
 /// visit names, which a plan of the same pipeline rules out.
 pub(crate) fn live<'r, 'a>(
     run: &'r Run<'a>,
     planned: &'r prony_plan::Visit,
-    cell: &'r Cell,
+    point: &'r MatrixPoint,
     material: &Material<'r>,
     is_resident: bool,
     stages: serde_json::Value,
 ) -> Option<Visit<'r, LiveEngine<'r, 'a>>> {
     let segment = (planned.segment as usize).checked_sub(1)?;
-    let ids = prony_plan::ids(&cell.segments).into_iter().nth(segment)?;
-    let engine = LiveEngine::new(run, planned, cell, material, is_resident, stages)?;
+    let ids = prony_plan::ids(&point.segments).into_iter().nth(segment)?;
+    let engine = LiveEngine::new(run, planned, point, material, is_resident, stages)?;
     Some(Visit::new(
         planned,
-        cell.segments.get(segment)?,
+        point.segments.get(segment)?,
         ids,
         engine,
     ))

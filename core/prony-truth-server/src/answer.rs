@@ -6,7 +6,7 @@ use crate::prompt::{PrefixCache, cost};
 use crate::recording::{Playing, Recording};
 use crate::request::Request;
 use crate::schedule::Schedule;
-use crate::stream::{Stream, Then, Told};
+use crate::stream::{Reply, Stream, Then};
 use crate::{Config, Fault};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -152,7 +152,7 @@ impl Answer {
         };
         let close = close || framing == Framing::Close || fault == Some(Fault::WrongLength);
         let (tokens, finish) = length(&request.body, config);
-        let told = Told {
+        let reply = Reply {
             chat: request.path.ends_with("/chat/completions"),
             fault,
             tokens,
@@ -167,13 +167,13 @@ impl Answer {
             },
         };
         let schedule = Schedule::new(config, fault, tokens / 2, number, received);
-        let head = head(&told, &schedule, close, config);
+        let head = head(&reply, &schedule, close, config);
         Self {
             received,
             head,
             head_sent: 0,
             slow: (fault == Some(Fault::SlowHeaders)).then(|| schedule.clone()),
-            rest: Rest::Stream(Stream::new(told, schedule, config)),
+            rest: Rest::Stream(Stream::new(reply, schedule, config)),
             burst: Schedule::is_burst(config),
             entry: None,
         }
@@ -239,7 +239,7 @@ fn entry(request: &Request, number: u32, received: u64, config: &Config) -> Opti
     })
 }
 
-/// How many tokens are told, and the finish reason.
+/// How many tokens are reply, and the finish reason.
 fn length(request: &Value, config: &Config) -> (u32, &'static str) {
     let asked = ["max_completion_tokens", "max_tokens"]
         .iter()
@@ -254,24 +254,24 @@ fn length(request: &Value, config: &Config) -> (u32, &'static str) {
     }
 }
 
-fn head(told: &Told, schedule: &Schedule, close: bool, config: &Config) -> Vec<u8> {
+fn head(reply: &Reply, schedule: &Schedule, close: bool, config: &Config) -> Vec<u8> {
     let mut head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n".to_owned();
-    if told.gzip {
+    if reply.gzip {
         head += "content-encoding: gzip\r\n";
     }
-    match told.framing {
+    match reply.framing {
         Framing::Chunked => head += "transfer-encoding: chunked\r\n",
         Framing::Close => {}
         Framing::Length => {
-            let missing = match told.fault {
+            let missing = match reply.fault {
                 Some(Fault::WrongLength) => MISSING,
                 _ => 0,
             };
-            let length = Stream::length(told, schedule, config) + missing;
+            let length = Stream::length(reply, schedule, config) + missing;
             let _ = write!(head, "content-length: {length}\r\n");
         }
     }
-    if told.fault == Some(Fault::HugeHead) {
+    if reply.fault == Some(Fault::HugeHead) {
         let padding = "x".repeat(1000);
         for number in 0..80 {
             let _ = write!(head, "x-padding-{number:02}: {padding}\r\n");

@@ -1,4 +1,4 @@
-//! An OpenAI-compatible server that does exactly what it is told: tokens on an
+//! An OpenAI-compatible server that does exactly what it is reply: tokens on an
 //! absolute schedule, and every fault that an engine can have.
 //!
 //! It is how prony is held to the truth: what a run reports about this server can be

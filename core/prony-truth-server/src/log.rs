@@ -34,10 +34,10 @@ pub struct Entry {
 
 /// Where entries go. Clones go to the same place.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Option<Arc<Mutex<Place>>>);
+pub struct Log(Option<Arc<Mutex<Sink>>>);
 
 #[derive(Debug)]
-enum Place {
+enum Sink {
     Memory(Vec<Entry>),
     File(File),
 }
@@ -50,7 +50,7 @@ impl Log {
 
     /// They are kept, without a limit, for [`entries`](Self::entries).
     pub fn in_memory() -> Self {
-        Self(Some(Arc::new(Mutex::new(Place::Memory(Vec::new())))))
+        Self(Some(Arc::new(Mutex::new(Sink::Memory(Vec::new())))))
     }
 
     /// They are written to a new file, one JSON object a line. It is written while no
@@ -58,13 +58,13 @@ impl Log {
     /// written less than it has done.
     pub fn to_file(path: &Path) -> io::Result<Self> {
         let file = File::create(path)?;
-        Ok(Self(Some(Arc::new(Mutex::new(Place::File(file))))))
+        Ok(Self(Some(Arc::new(Mutex::new(Sink::File(file))))))
     }
 
     /// What has been kept in memory so far, in the order in which answers ended.
     pub fn entries(&self) -> Vec<Entry> {
-        match self.place().as_deref() {
-            Some(Place::Memory(entries)) => entries.clone(),
+        match self.sink().as_deref() {
+            Some(Sink::Memory(entries)) => entries.clone(),
             _ => Vec::new(),
         }
     }
@@ -75,9 +75,9 @@ impl Log {
 
     /// Writes `entry`. A disk that is full does not end the server.
     pub(crate) fn keep(&self, entry: Entry) {
-        match self.place().as_deref_mut() {
-            Some(Place::Memory(entries)) => entries.push(entry),
-            Some(Place::File(file)) => {
+        match self.sink().as_deref_mut() {
+            Some(Sink::Memory(entries)) => entries.push(entry),
+            Some(Sink::File(file)) => {
                 if let Ok(mut line) = serde_json::to_vec(&entry) {
                     line.push(b'\n');
                     let _ = file.write_all(&line);
@@ -87,7 +87,7 @@ impl Log {
         }
     }
 
-    fn place(&self) -> Option<std::sync::MutexGuard<'_, Place>> {
+    fn sink(&self) -> Option<std::sync::MutexGuard<'_, Sink>> {
         // Nothing is left half done by a thread that panics.
         let place = self.0.as_ref()?;
         Some(place.lock().unwrap_or_else(PoisonError::into_inner))

@@ -27,7 +27,7 @@ pub(crate) enum Then {
 
 /// What an answer says, and how.
 #[derive(Clone)]
-pub(crate) struct Told {
+pub(crate) struct Reply {
     pub(crate) chat: bool,
     pub(crate) fault: Option<Fault>,
     /// Of these, half are sent before a fault.
@@ -39,7 +39,7 @@ pub(crate) struct Told {
     pub(crate) end: Then,
 }
 
-impl Told {
+impl Reply {
     fn sent(&self) -> u32 {
         match self.fault {
             Some(Fault::ZeroTokens) => 0,
@@ -50,7 +50,7 @@ impl Told {
 
 /// A stream that is being sent.
 pub(crate) struct Stream {
-    told: Told,
+    reply: Reply,
     schedule: Schedule,
     /// Tokens of a piece.
     at_once: u32,
@@ -69,7 +69,7 @@ pub(crate) struct Stream {
 const BURST: u32 = 256;
 
 impl Stream {
-    pub(crate) fn new(told: Told, schedule: Schedule, config: &Config) -> Self {
+    pub(crate) fn new(reply: Reply, schedule: Schedule, config: &Config) -> Self {
         let at_once = if Schedule::is_burst(config) {
             BURST
         } else {
@@ -79,24 +79,24 @@ impl Stream {
             last: schedule.begin(),
             schedule,
             at_once,
-            body: Body::new(told.framing, told.gzip),
+            body: Body::new(reply.framing, reply.gzip),
             next: 0,
-            fault_at: match told.fault {
+            fault_at: match reply.fault {
                 Some(Fault::Hang) => 1,
-                _ => told.tokens / 2,
+                _ => reply.tokens / 2,
             },
-            fault: told.fault,
-            told,
+            fault: reply.fault,
+            reply,
         }
     }
 
     /// The length of the whole body. It is found by rendering it, which cannot err.
-    pub(crate) fn length(told: &Told, schedule: &Schedule, config: &Config) -> usize {
-        let mut told = told.clone();
-        if let Some(Fault::Cut | Fault::Reset | Fault::Hang | Fault::Crash) = told.fault {
-            told.fault = None;
+    pub(crate) fn length(reply: &Reply, schedule: &Schedule, config: &Config) -> usize {
+        let mut told = reply.clone();
+        if let Some(Fault::Cut | Fault::Reset | Fault::Hang | Fault::Crash) = reply.fault {
+            reply.fault = None;
         }
-        let mut stream = Self::new(told, schedule.clone(), config);
+        let mut stream = Self::new(reply, schedule.clone(), config);
         let mut out = Vec::new();
         let mut length = 0;
         loop {
@@ -122,7 +122,7 @@ impl Stream {
     /// that are sent together are due with the last of them, as if the engine kept them
     /// back until then.
     fn piece_end(&self) -> Option<u32> {
-        let sent = self.told.sent();
+        let sent = self.reply.sent();
         if self.next >= sent {
             return None;
         }
@@ -143,7 +143,7 @@ impl Stream {
                 {
                     return (0, then);
                 }
-                let (before, after) = around(self.told.chat);
+                let (before, after) = around(self.reply.chat);
                 let tokens = end - self.next;
                 for token in self.next..end {
                     let mut digits = [0; 10];
@@ -180,15 +180,15 @@ impl Stream {
 
     /// The finish reason, the usage and the end.
     fn end(&mut self, out: &mut Vec<u8>) -> Then {
-        if self.told.fault != Some(Fault::NoFinish) {
-            let empty = if self.told.chat {
-                json!({ "index": 0, "delta": {}, "logprobs": null, "finish_reason": self.told.finish })
+        if self.reply.fault != Some(Fault::NoFinish) {
+            let empty = if self.reply.chat {
+                json!({ "index": 0, "delta": {}, "logprobs": null, "finish_reason": self.reply.finish })
             } else {
-                json!({ "index": 0, "text": "", "logprobs": null, "finish_reason": self.told.finish })
+                json!({ "index": 0, "text": "", "logprobs": null, "finish_reason": self.reply.finish })
             };
             self.frame(json!({ "choices": [empty] }), out);
         }
-        let (prompt, sent) = (self.told.prompt, self.told.sent());
+        let (prompt, sent) = (self.reply.prompt, self.reply.sent());
         let mut usage = json!({
             "prompt_tokens": prompt.tokens,
             "completion_tokens": sent,
@@ -200,12 +200,12 @@ impl Stream {
         self.frame(json!({ "choices": [], "usage": usage }), out);
         self.event("[DONE]", out);
         self.body.end(out);
-        self.told.end
+        self.reply.end
     }
 
     /// An event with what all of them have in common and `rest`.
     fn frame(&mut self, rest: serde_json::Value, out: &mut Vec<u8>) {
-        let common = common(self.told.chat);
+        let common = common(self.reply.chat);
         let rest = rest.to_string();
         // Both are objects, of which neither is empty.
         self.event(&format!("{{{common},{}", &rest[1..]), out);

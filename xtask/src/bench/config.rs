@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::generate::{self, Cells};
+use super::generate::{self, Points};
 use super::{Case, Targets, measure, nothing, pin, show};
 use crate::workspace::{Workspace, create_folder, is_pipeline};
 use crate::{build, shell};
@@ -23,14 +23,14 @@ pub(super) fn config(workspace: &Workspace, targets: Targets) -> Result<()> {
     build::build(workspace)?;
     let folder = workspace.target.join("bench");
     create_folder(&folder)?;
-    let generated = |name: &str, cells| -> Result<PathBuf> {
+    let generated = |name: &str, points| -> Result<PathBuf> {
         let file = folder.join(name);
-        fs::write(&file, generate::pipeline(LINES, cells))
+        fs::write(&file, generate::pipeline(LINES, points))
             .with_context(|| format!("cannot write {}", file.display()))?;
         Ok(file)
     };
-    let long = generated("long.yaml", Cells::One)?;
-    let matrix = generated("matrix.yaml", Cells::Four)?;
+    let long = generated("long.yaml", Points::One)?;
+    let matrix = generated("matrix.yaml", Points::Four)?;
 
     let prony = || {
         let mut command = Command::new(workspace.prony());
@@ -52,7 +52,11 @@ pub(super) fn config(workspace: &Workspace, targets: Targets) -> Result<()> {
     let mut cases = vec![nothing()?];
     cases.push(validate(format!("{LINES} lines"), &long, Some(LONG)));
     // Four times the work for most of the checks, so no target.
-    cases.push(validate(format!("{LINES} lines, 4 cells"), &matrix, None));
+    cases.push(validate(
+        format!("{LINES} lines, 4 matrix points"),
+        &matrix,
+        None,
+    ));
     for path in workspace.files()? {
         if path.starts_with("pipelines/") && is_pipeline(&path) {
             let file = workspace.root.join(&path);

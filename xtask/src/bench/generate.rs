@@ -15,13 +15,13 @@ macro_rules! line {
 
 /// Whether the pipeline is run once, or once for each value of something.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Cells {
+pub(super) enum Points {
     One,
     Four,
 }
 
 /// A pipeline of exactly so many lines; prompts fill what is left.
-pub(super) fn pipeline(lines: usize, cells: Cells) -> String {
+pub(super) fn pipeline(lines: usize, points: Points) -> String {
     let mut out = String::new();
     line!(out, "# yaml-language-server: $schema=pipeline.v1.json");
     line!(out, "version: 1");
@@ -30,9 +30,9 @@ pub(super) fn pipeline(lines: usize, cells: Cells) -> String {
     line!(out, "vars:");
     line!(out, "  models: models-2");
     line!(out, "  requests: 100");
-    let max_tokens = match cells {
-        Cells::One => "128",
-        Cells::Four => {
+    let max_tokens = match points {
+        Points::One => "128",
+        Points::Four => {
             line!(
                 out,
                 "matrix: {{ axes: {{ max_tokens: [64, 128, 256, 512] }} }}"
@@ -146,10 +146,10 @@ mod tests {
 
     #[test]
     fn as_long_as_wanted_and_the_same_each_time() {
-        for cells in [Cells::One, Cells::Four] {
-            let text = pipeline(10_000, cells);
+        for points in [Points::One, Points::Four] {
+            let text = pipeline(10_000, points);
             assert_eq!(text.lines().count(), 10_000);
-            assert_eq!(text, pipeline(10_000, cells));
+            assert_eq!(text, pipeline(10_000, points));
         }
     }
 }

@@ -18,7 +18,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("prony-config", &["prony-diagnostic", "prony-result"]),
     ("prony-plan", &["prony-config"]),
     (
-        "prony-tape",
+        "prony-prompts",
         &["prony-contract", "prony-result", "prony-tokenizer"],
     ),
     (
@@ -56,7 +56,7 @@ const CORE: &[(&str, &[&str])] = &[
             "prony-plugin-host",
             "prony-record",
             "prony-result",
-            "prony-tape",
+            "prony-prompts",
             "prony-tokenizer",
             "prony-truth-server",
         ],

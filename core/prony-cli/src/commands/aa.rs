@@ -76,7 +76,7 @@ struct Found {
     allowed_wins: Option<u64>,
 }
 
-/// One model, cell and `measure` stage over all runs.
+/// One model, matrix point and `measure` stage over all runs.
 #[derive(Debug, Serialize)]
 struct Group {
     label: String,

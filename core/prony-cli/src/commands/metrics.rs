@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Group {
     #[serde(skip_serializing_if = "Option::is_none")]
-    cell: Option<String>,
+    point: Option<String>,
     model: String,
     engine: String,
     measure: String,
@@ -70,10 +70,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut groups = BTreeMap::<_, Vec<&Record>>::new();
     for event in &journal.events {
         if let Event::Request(record) = event
-            && record.place.phase == Phase::Measure
+            && record.id.phase == Phase::Measure
         {
-            let place = &record.place;
-            let key = (&place.cell, &place.model, &place.stage, &place.engine);
+            let id = &record.id;
+            let key = (&id.point, &id.model, &id.stage, &id.engine);
             groups.entry(key).or_default().push(record);
         }
     }
@@ -92,8 +92,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         .collect();
     let groups: Vec<Group> = groups
         .into_iter()
-        .map(|((cell, model, measure, engine), records)| Group {
-            cell: cell.clone(),
+        .map(|((point, model, measure, engine), records)| Group {
+            point: point.clone(),
             model: model.clone(),
             engine: engine.clone(),
             measure: measure.clone(),
@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 
 fn show(group: &Group) {
     let Group {
-        cell,
+        point,
         model,
         engine,
         measure,
@@ -132,11 +132,11 @@ fn show(group: &Group) {
         cadence,
         goodput_share,
     } = group;
-    let cell = cell
+    let point = point
         .as_ref()
-        .map_or_else(String::new, |cell| format!(" · {cell}"));
+        .map_or_else(String::new, |point| format!(" · {point}"));
     output::line(format_args!(
-        "{model}{cell} · {measure} · {engine}: {succeeded} of {requests} requests succeeded"
+        "{model}{point} · {measure} · {engine}: {succeeded} of {requests} requests succeeded"
     ));
     let number = |value: Option<f64>| {
         value.map_or_else(|| "n too small".to_owned(), |value| format!("{value:.2}"))

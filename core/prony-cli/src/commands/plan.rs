@@ -86,8 +86,8 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
 /// Where prompts come from that are not in the pipeline, each once.
 fn sources(pipeline: &Pipeline) -> Vec<String> {
     let mut sources = Vec::new();
-    for cell in &pipeline.cells {
-        let source = prony_journal::source_of_prompts(&cell.workload);
+    for point in &pipeline.points {
+        let source = prony_journal::source_of_prompts(&point.workload);
         if let Some(source) = source.filter(|it| !sources.contains(it)) {
             sources.push(source);
         }
@@ -176,11 +176,11 @@ fn time(planned: &Planned<'_>, results: &str) -> String {
 fn visits(plan: &Plan) {
     let segments = plan.segments();
     let width = plan.visits.len().to_string().len();
-    let mut cell = None;
+    let mut point = None;
     for (number, visit) in (1..).zip(&plan.visits) {
-        if visit.cell.as_deref() != cell {
-            cell = visit.cell.as_deref();
-            println!("   {}", cell.unwrap_or_default());
+        if visit.point.as_deref() != point {
+            point = visit.point.as_deref();
+            println!("   {}", point.unwrap_or_default());
         }
         let stages = segments
             .get(&visit.of_segment())

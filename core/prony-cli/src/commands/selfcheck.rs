@@ -6,14 +6,14 @@ use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use clap::Args;
 use prony_config::Arrival;
 use prony_result::{ErrorRange, Selfcheck};
-use prony_runner::selfcheck::{self, FIRST_MS, GAP_MS, TOKENS, Way};
+use prony_runner::selfcheck::{self, FIRST_MS, GAP_MS, LoadShape, TOKENS};
 use std::path::PathBuf;
 
-/// Checks with a pipeline's own ways of sending, or with some numbers of requests in flight.
+/// Checks with a pipeline's own shapes of sending, or with some numbers of requests in flight.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony selfcheck --concurrency 64 --seconds 5")]
 pub(crate) struct Arguments {
-    /// A pipeline, whose ways of sending are checked.
+    /// A pipeline, whose shapes of sending are checked.
     pub(crate) pipeline: Option<PathBuf>,
     /// Requests in flight, without a pipeline. May be repeated.
     #[arg(
@@ -33,11 +33,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let ways = match &arguments.pipeline {
+    let shapes = match &arguments.pipeline {
         None => arguments
             .concurrency
             .iter()
-            .map(|concurrency| Way {
+            .map(|concurrency| LoadShape {
                 arrival: Arrival::Concurrency(*concurrency),
                 shards: None,
             })
@@ -51,7 +51,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             let Some(loaded) = pipeline::open(global, &source, &registry) else {
                 return Ok(Exit::InvalidPipeline);
             };
-            selfcheck::ways(&loaded.pipeline)
+            selfcheck::shapes(&loaded.pipeline)
         }
     };
     let failure = |message: String| Failure::new(Exit::RunFailed, message);
@@ -59,15 +59,15 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let command = truth_server()?;
     let runtime = runtime()?;
     let mut checks = Vec::new();
-    for way in ways {
+    for shape in shapes {
         if !global.quiet {
             eprintln!(
                 "checking {} for about {} s",
-                prony_plan::describe(way.arrival),
+                prony_plan::describe(shape.arrival),
                 arguments.seconds
             );
         }
-        let check = selfcheck::check(&command, folder.path(), way, arguments.seconds);
+        let check = selfcheck::check(&command, folder.path(), shape, arguments.seconds);
         checks.push(runtime.block_on(check).map_err(failure)?);
     }
     if arguments.json {

@@ -11,7 +11,7 @@ use crate::template::Filled;
 use crate::tree::{Entry, Kind, Node};
 use crate::wording::{list, literal, nearest, similar};
 
-/// The most cells of a pipeline.
+/// The most matrix points of a pipeline.
 pub(crate) const MAX_CELLS: usize = 1000;
 
 /// Names that `include` and `exclude` know beside the axes.
@@ -75,12 +75,12 @@ impl Document<'_> {
             .and_then(|size| size.checked_add(included.len()));
         if size.is_none_or(|size| size > MAX_CELLS) {
             out.push(
-                Diagnostic::error(codes::MATRIX_SIZE, "the matrix has too many cells")
+                Diagnostic::error(codes::MATRIX_SIZE, "the matrix has too many matrix points")
                     .at(
                         matrix.key_span.clone(),
                         size.map_or_else(
                             || "more than can be counted".into(),
-                            |size| format!("{size} cells"),
+                            |size| format!("{size} matrix points"),
                         ),
                     )
                     .note(format!("{MAX_CELLS} are allowed"))
@@ -94,7 +94,7 @@ impl Document<'_> {
         }
         if size.is_some_and(|size| size <= MAX_CELLS) && points(&filled.root).is_empty() {
             out.push(
-                Diagnostic::error(codes::MATRIX_SIZE, "the matrix has no cell")
+                Diagnostic::error(codes::MATRIX_SIZE, "the matrix has no matrix point")
                     .at(matrix.key_span.clone(), "everything is left out")
                     .help("remove an entry of `exclude`"),
             );
@@ -230,7 +230,7 @@ fn axes(matrix: &Node) -> Vec<&Entry> {
     axes.unwrap_or_default().iter().collect()
 }
 
-/// A scalar as it stands in a cell's id; nothing when it is not known.
+/// A scalar as it stands in a matrix point's id; nothing when it is not known.
 pub(super) fn scalar(node: &Node) -> Option<String> {
     match &node.kind {
         Kind::String(text) if !is_hole(node) => Some(text.clone()),

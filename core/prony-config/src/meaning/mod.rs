@@ -19,7 +19,7 @@ use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::literal;
 
 pub(crate) use matrix::{Point, points};
-pub(crate) use stages::unreachable_in_cells;
+pub(crate) use stages::unreachable_in_points;
 
 /// Everything found in a document.
 ///
@@ -48,8 +48,8 @@ pub(crate) fn check(filled: &Filled, plugins: &dyn Plugins, layered: bool) -> Ve
     out
 }
 
-/// What depends on values that only a cell has.
-pub(crate) fn check_cell(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
+/// What depends on values that only a matrix point has.
+pub(crate) fn check_point(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
     let document = Document { root, plugins };
     let mut out = Vec::new();
     document.models(&mut out);

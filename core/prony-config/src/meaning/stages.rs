@@ -317,14 +317,14 @@ fn nothing_runs(stages: &[&Entry]) -> Option<Diagnostic> {
     })
 }
 
-/// Stages whose condition the matrix makes false, in every cell. `cells` has their
+/// Stages whose condition the matrix makes false, in every matrix point. `points` has their
 /// stages, in the order of the file.
-pub(crate) fn unreachable_in_cells(root: &Node, cells: &[&[Stage]]) -> Vec<Diagnostic> {
+pub(crate) fn unreachable_in_points(root: &Node, points: &[&[Stage]]) -> Vec<Diagnostic> {
     let never = Condition::Is(false);
     let is_off = |index: usize| {
         let stage =
             |stages: &&[Stage]| stages.get(index).and_then(Stage::condition) == Some(&never);
-        cells.iter().all(stage)
+        points.iter().all(stage)
     };
     let items = root.at("/stages").node.items().iter().enumerate();
     let off = items.filter_map(|(index, item)| {
@@ -339,11 +339,11 @@ pub(crate) fn unreachable_in_cells(root: &Node, cells: &[&[Stage]]) -> Vec<Diagn
         let mut stages = stages.iter();
         stages.any(|s| matches!(s, Stage::Measure(measure) if measure.condition != never))
     };
-    if !cells.iter().any(measures) {
+    if !points.iter().any(measures) {
         let first = off.iter().find(|(stage, _)| stage.key == "measure");
         let problem = first.map(|(_, condition)| {
             Diagnostic::error(codes::STAGE_ORDER, "no `measure` stage ever runs")
-                .at(condition.value.span.clone(), "false in every cell")
+                .at(condition.value.span.clone(), "false in every matrix point")
                 .help("change its `if`, or add another `measure`")
         });
         return problem.into_iter().collect();
@@ -351,7 +351,7 @@ pub(crate) fn unreachable_in_cells(root: &Node, cells: &[&[Stage]]) -> Vec<Diagn
     let problem = |(stage, condition): &(&Entry, &Entry)| {
         let message = format!("the stage {} never runs", literal(&stage.key));
         Diagnostic::warning(codes::UNREACHABLE, message)
-            .at(condition.value.span.clone(), "false in every cell")
+            .at(condition.value.span.clone(), "false in every matrix point")
             .help("remove the stage, or change its `if`")
     };
     off.iter().map(problem).collect()

@@ -52,7 +52,7 @@ impl Document<'_> {
             .map(|axes| axes.value.entries());
         for axis in axes.unwrap_or_default() {
             let help = format!(
-                "use it as `${{{{ matrix.{} }}}}`, or remove it: its cells are all the same",
+                "use it as `${{{{ matrix.{} }}}}`, or remove it: its matrix points are all the same",
                 axis.key
             );
             unused(

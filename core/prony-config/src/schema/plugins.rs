@@ -38,7 +38,7 @@ fn check_use(node: &Node, kind: PluginKind, plugins: &dyn Plugins) -> Vec<Diagno
         return Vec::new(); // what is wrong with that, the file's schema says
     };
     if is_template(name) {
-        return Vec::new(); // known in a cell
+        return Vec::new(); // known in a point
     }
     let span = &entry.value.span;
     let Some(schema) = plugins.config_schema(kind, name) else {

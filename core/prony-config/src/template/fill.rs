@@ -35,11 +35,11 @@ pub(crate) struct Filled {
     /// Names that are used somewhere, such as `vars.size`.
     pub(crate) used: BTreeSet<String>,
     /// Whether a value depends on the matrix alone.
-    pub(crate) has_cells: bool,
+    pub(crate) has_points: bool,
     /// What a file that says the same must say as a template.
     kept: Vec<Kept>,
     names: Names,
-    /// All variables, for the cells.
+    /// All variables, for the matrix points.
     values: Value,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<Stri
         problems,
         kept,
         used,
-        has_cells,
+        has_points,
         ..
     } = walk;
     let mut filled = Filled {
@@ -99,7 +99,7 @@ pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<Stri
         problems,
         context: Value::Null,
         used,
-        has_cells,
+        has_points,
         kept,
         names,
         values,
@@ -109,8 +109,8 @@ pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<Stri
 }
 
 impl Filled {
-    /// The document of a cell of the matrix, and what is wrong with its values.
-    pub(crate) fn cell(
+    /// The document of a matrix point of the matrix, and what is wrong with its values.
+    pub(crate) fn point(
         &self,
         texts: &Texts,
         matrix: &Map<String, Value>,
@@ -209,7 +209,7 @@ struct Walk<'a> {
     environment: Environment<'a>,
     texts: &'a Texts,
     names: &'a Names,
-    /// What expressions see: `vars`, `env`, and `matrix` in a cell.
+    /// What expressions see: `vars`, `env`, and `matrix` in a matrix point.
     values: Value,
     /// What is known by now.
     phase: Phase,
@@ -221,7 +221,7 @@ struct Walk<'a> {
     broken: HashSet<String>,
     /// Variables with something of the environment in them.
     private: HashSet<String>,
-    has_cells: bool,
+    has_points: bool,
     /// Values that templates have made, counted as the parser counts.
     spent: usize,
     /// Values that templates have looked at, counted in the same way.
@@ -244,7 +244,7 @@ impl<'a> Walk<'a> {
             used: BTreeSet::new(),
             broken: HashSet::new(),
             private: HashSet::new(),
-            has_cells: false,
+            has_points: false,
             spent: 0,
             looked_at: 0,
             stuck: false,
@@ -376,7 +376,7 @@ impl<'a> Walk<'a> {
         let phase = phases.max().unwrap_or(Phase::Load);
         let values = only(&self.values, &used);
         if self.phase == Phase::Load {
-            self.has_cells |= phase == Phase::Cell;
+            self.has_points |= phase == Phase::Cell;
             if phase > Phase::Load || used.iter().any(|name| self.is_private(name)) {
                 self.kept.push(Kept {
                     pointer: self.pointer(),

@@ -1,6 +1,6 @@
 //! `${{ expression }}` in values: what may stand in one and what it gives.
 //!
-//! `vars` and `env` have values when a file is loaded, `matrix` in each cell, and
+//! `vars` and `env` have values when a file is loaded, `matrix` in each matrix point, and
 //! `model`, `engine`, `prony`, `pipeline` and the outputs of stages when the run
 //! has come to them. Filters are `default`, `int`, `lower`, `replace`, `trim` and
 //! `upper`.

@@ -44,8 +44,8 @@ type Moment = (usize, bool, usize);
 pub(super) enum Phase {
     /// When the file is loaded.
     Load,
-    /// For each cell of the matrix.
-    Cell,
+    /// For each matrix point of the matrix.
+    MatrixPoint,
     /// When the run has come to it.
     Run,
 }
@@ -153,7 +153,7 @@ impl Names {
             })
         };
         let common = || scope(false, None);
-        let cell = || scope(true, None);
+        let point = || scope(true, None);
         match path {
             [Key("version" | "extends" | "env" | "allow"), ..] => None,
             [Key("vars"), Key(name), ..] => Some(Scope {
@@ -175,7 +175,7 @@ impl Names {
                 scope(true, run(false, false, (setup.count(), false, 0)))
             }
             [Key("models"), _, Key("id")] | [Key("model"), Key("id")] => common(),
-            [Key("model" | "models" | "workload"), ..] => cell(),
+            [Key("model" | "models" | "workload"), ..] => point(),
             [Key("stages"), Index(stage), Key(kind), rest @ ..] => {
                 let visit = *kind != "setup" && *kind != "report";
                 match rest {
@@ -196,7 +196,7 @@ impl Names {
                         let started = visit && (*kind != "load" || after);
                         scope(visit, run(visit, started, (*stage, after, *step)))
                     }
-                    _ if visit => cell(),
+                    _ if visit => point(),
                     _ => common(),
                 }
             }
@@ -230,7 +230,7 @@ impl Names {
         }
         if let Some(axis) = name.strip_prefix("matrix.") {
             let is_axis = self.axes.iter().any(|known| is_below(known, axis));
-            return (scope.matrix && is_axis).then_some(Phase::Cell);
+            return (scope.matrix && is_axis).then_some(Phase::MatrixPoint);
         }
         let run = scope.run?;
         let given = || {

@@ -44,10 +44,14 @@ fn an_engine_is_on_both_sides_and_all_else_stays() {
     assert_eq!(both.schedule.order, Order::Interleaved);
     assert!(both.thresholds.is_empty());
     // Without what was only for the other engine, or left out for this one.
-    let cells: Vec<_> = both.cells.iter().map(|cell| cell.id.as_deref()).collect();
-    assert_eq!(cells, [Some("n=2"), Some("n=3")]);
-    for cell in &both.cells {
-        assert!(cell.runs("left", "m") && cell.runs("left_again", "m"));
+    let points: Vec<_> = both
+        .points
+        .iter()
+        .map(|point| point.id.as_deref())
+        .collect();
+    assert_eq!(points, [Some("n=2"), Some("n=3")]);
+    for point in &both.points {
+        assert!(point.runs("left", "m") && point.runs("left_again", "m"));
     }
 }
 

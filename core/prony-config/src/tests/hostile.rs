@@ -339,7 +339,11 @@ fn a_matrix_of_large_pipelines_takes_little_time() {
         axis.join(", "),
         vec!["a long prompt"; 500].join(", "),
     );
-    assert_eq!(errors(&text), ["P0105"], "of the first cell, where it is 0");
+    assert_eq!(
+        errors(&text),
+        ["P0105"],
+        "of the first matrix point, where it is 0"
+    );
 }
 
 /// Each layer of variables adds to the depth of the next.
@@ -381,7 +385,7 @@ fn many_variables_take_little_time_each() {
         "{engine}\nvars:\n{vars}\nworkload:\n  prompts:\n{prompts}"
     ));
     let pipeline = pipeline(&text);
-    assert_eq!(pipeline.cells[0].workload.prompts[19_999], "p 19999");
+    assert_eq!(pipeline.points[0].workload.prompts[19_999], "p 19999");
 }
 
 #[test]

@@ -66,19 +66,19 @@ fn the_example_of_the_guide() {
     insta::assert_snapshot!(imported.pipeline);
     let pipeline = loaded(&imported);
     assert_eq!(pipeline.name, "my-first");
-    let [cell] = pipeline.cells.as_slice() else {
-        panic!("one cell")
+    let [point] = pipeline.points.as_slice() else {
+        panic!("one matrix point")
     };
-    let engines: Vec<_> = cell.engines.iter().map(|e| e.name.as_str()).collect();
+    let engines: Vec<_> = point.engines.iter().map(|e| e.name.as_str()).collect();
     assert_eq!(engines, ["mlx-engine", "mlx-serving"]);
-    let workload = &cell.workload;
+    let workload = &point.workload;
     assert_eq!(workload.prompts.len(), 3);
     assert_eq!((workload.max_tokens, workload.temperature), (100, 0.7));
     assert_eq!(workload.request_timeout, Duration::from_secs(300));
-    let model = &cell.models[0];
+    let model = &point.models[0];
     assert_eq!(model.id, "mlx-community/Qwen2.5-7B-Instruct-4bit");
     assert_eq!(model.size.as_deref(), Some("7B"));
-    let requests: Vec<u32> = cell.measures().map(|measure| measure.requests).collect();
+    let requests: Vec<u32> = point.measures().map(|measure| measure.requests).collect();
     assert_eq!((pipeline.schedule.cycles, requests), (1, vec![10]));
 }
 
@@ -90,11 +90,11 @@ fn a_vision_benchmark() {
     let pipeline = loaded(&imported);
     let enabled: Vec<bool> = pipeline.models.iter().map(|model| model.enabled).collect();
     assert_eq!(enabled, [true, false]);
-    let cell = &pipeline.cells[0];
+    let point = &pipeline.points[0];
     let images = ["images/a.jpg", "images/b.jpg", "images/a.jpg"];
-    assert_eq!(cell.workload.images, images);
-    assert_eq!(cell.workload.request_timeout, Duration::from_secs(90));
-    let requests: Vec<u32> = cell.measures().map(|measure| measure.requests).collect();
+    assert_eq!(point.workload.images, images);
+    assert_eq!(point.workload.request_timeout, Duration::from_secs(90));
+    let requests: Vec<u32> = point.measures().map(|measure| measure.requests).collect();
     assert_eq!(
         (pipeline.schedule.cycles, requests),
         (3, vec![4]),
@@ -125,7 +125,7 @@ prompts: [two]
             .all(|note| !note.is_error() && note.primary.is_some())
     );
     let pipeline = loaded(&imported);
-    let workload = &pipeline.cells[0].workload;
+    let workload = &pipeline.points[0].workload;
     assert_eq!((workload.max_tokens, workload.temperature), (100, 0.7));
     assert_eq!(workload.request_timeout, Duration::from_secs(300));
     assert_eq!(workload.prompts, ["one"]);
@@ -276,7 +276,7 @@ fn the_suites_are_valid_without_warnings() {
     for (suite, models) in suites.into_iter().zip(models) {
         let file = format!("pipelines/mlx/{suite}.yaml");
         let pipeline = clean(&[&file]);
-        assert_eq!(pipeline.cells[0].models.len(), models, "{suite}");
+        assert_eq!(pipeline.points[0].models.len(), models, "{suite}");
         let overlay = if suite == "vision" {
             "mlx-vlm"
         } else {
@@ -296,10 +296,10 @@ fn the_suites_are_valid_without_warnings() {
 #[test]
 fn every_prompt_of_the_suite_meets_every_image() {
     let pipeline = clean(&["pipelines/mlx/vision.yaml"]);
-    let cell = &pipeline.cells[0];
-    let (prompts, images) = (cell.workload.prompts.len(), cell.workload.images.len());
+    let point = &pipeline.points[0];
+    let (prompts, images) = (point.workload.prompts.len(), point.workload.images.len());
     assert_eq!((prompts, images), (10, 5));
-    let requests = cell
+    let requests = point
         .measures()
         .next()
         .map_or(0, |measure| measure.requests as usize);
@@ -402,16 +402,16 @@ proptest! {
             Err(problems) => return Err(TestCaseError::reject(human(&problems, false))),
         };
         let pipeline = loaded(&imported);
-        let cell = &pipeline.cells[0];
-        prop_assert_eq!(&cell.models[0].id, &name);
-        prop_assert_eq!(cell.models[0].size.as_ref(), Some(&size));
-        let workload = &cell.workload;
+        let point = &pipeline.points[0];
+        prop_assert_eq!(&point.models[0].id, &name);
+        prop_assert_eq!(point.models[0].size.as_ref(), Some(&size));
+        let workload = &point.workload;
         prop_assert_eq!(&workload.prompts, &prompts);
         prop_assert_eq!(&workload.images, &images);
         prop_assert_eq!((workload.max_tokens, workload.temperature), (max_tokens, temperature));
         prop_assert_eq!(workload.request_timeout, Duration::from_millis(timeout));
         prop_assert_eq!(pipeline.schedule.cycles, cycles.min(100));
-        prop_assert_eq!(cell.measures().next().map(|measure| measure.requests), Some(questions));
+        prop_assert_eq!(point.measures().next().map(|measure| measure.requests), Some(questions));
     }
 
     #[test]

@@ -70,13 +70,13 @@ fn an_overlay_is_merged_from_the_right() {
     assert_eq!(names, ["left", "other"]);
     assert_eq!(pipeline.name, "again");
     assert_eq!(
-        pipeline.cells[0].workload.prompts,
+        pipeline.points[0].workload.prompts,
         ["three"],
         "lists are replaced"
     );
-    assert_eq!(pipeline.cells[0].workload.max_tokens, 4);
+    assert_eq!(pipeline.points[0].workload.max_tokens, 4);
     assert!(
-        pipeline.cells[0].workload.ignore_eos,
+        pipeline.points[0].workload.ignore_eos,
         "what is not said stays"
     );
 }
@@ -276,9 +276,9 @@ fn set_changes_what_a_path_leads_to() {
     assert_eq!(pipeline.name, "other");
     let enabled: Vec<bool> = pipeline.models.iter().map(|m| m.enabled).collect();
     assert_eq!(enabled, [false, true]);
-    assert_eq!(pipeline.cells[0].workload.prompts, ["a", "x=y", "d"]);
+    assert_eq!(pipeline.points[0].workload.prompts, ["a", "x=y", "d"]);
     assert_eq!(pipeline.schedule.cycles, 7);
-    let config = json!(pipeline.cells[0].engines[0].config);
+    let config = json!(pipeline.points[0].engines[0].config);
     assert_eq!(
         config,
         json!({ "host": "localhost", "tag": 1 }),
@@ -356,22 +356,22 @@ fn each_wrong_argument_is_reported() {
 fn var_gives_a_declared_variable_a_value() {
     let vars = ["host=a=b", "tokens=3", "tag=1.0", "on=false", "list=[7]"];
     let pipeline = shown(base(&[], &vars));
-    let cell = &pipeline.cells[0];
-    let config = json!(cell.engines[0].config);
+    let point = &pipeline.points[0];
+    let config = json!(point.engines[0].config);
     assert_eq!(
         config,
         json!({ "host": "a=b", "tag": "1.0", "keep": 1 }),
         "a text stays one"
     );
-    assert_eq!(json!(cell.engines[1].config), json!({ "list": [7] }));
+    assert_eq!(json!(point.engines[1].config), json!({ "list": [7] }));
     assert_eq!(
-        (cell.workload.max_tokens, cell.workload.ignore_eos),
+        (point.workload.max_tokens, point.workload.ignore_eos),
         (3, false)
     );
     let empty = shown(base(&[], &["host="]));
-    assert_eq!(json!(empty.cells[0].engines[0].config)["host"], json!(""));
+    assert_eq!(json!(empty.points[0].engines[0].config)["host"], json!(""));
     let last = shown(base(&[], &["tokens=3", "tokens=4"]));
-    assert_eq!(last.cells[0].workload.max_tokens, 4, "the last one counts");
+    assert_eq!(last.points[0].workload.max_tokens, 4, "the last one counts");
 }
 
 #[test]
@@ -421,11 +421,11 @@ stages:
 ";
     let pipeline = shown(load_layers(&[("a.yaml", text)], &[], &[], &[]));
     assert_eq!(
-        pipeline.cells[0].workload.system.as_deref(),
+        pipeline.points[0].workload.system.as_deref(),
         Some("/data/test")
     );
     assert_eq!(
-        json!(pipeline.cells[0].engines[0].config)["a"],
+        json!(pipeline.points[0].engines[0].config)["a"],
         json!(["/DATA/TEST"])
     );
     for written in [

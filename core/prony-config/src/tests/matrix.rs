@@ -1,4 +1,4 @@
-//! The cells of a matrix.
+//! The matrix points of a matrix.
 
 use prony_diagnostic::human;
 use serde_json::json;
@@ -22,7 +22,7 @@ fn with(matrix: &str, axes: &[&str]) -> String {
 
 fn ids(matrix: &str, axes: &[&str]) -> Vec<String> {
     let pipeline = pipeline(&with(matrix, axes));
-    let ids = pipeline.cells.into_iter().map(|cell| cell.id);
+    let ids = pipeline.points.into_iter().map(|point| point.id);
     ids.map(Option::unwrap_or_default).collect()
 }
 
@@ -43,21 +43,21 @@ fn an_id_depends_on_nothing_but_the_point() {
 }
 
 #[test]
-fn without_a_matrix_there_is_one_cell() {
+fn without_a_matrix_there_is_one_point() {
     let text = with("~", &[]).replace("matrix: ~\n", "");
     let pipeline = pipeline(&text);
-    assert_eq!(pipeline.cells.len(), 1);
-    assert_eq!(pipeline.cells[0].id, None);
-    assert_eq!(pipeline.cells[0].context["matrix"], json!({}));
+    assert_eq!(pipeline.points.len(), 1);
+    assert_eq!(pipeline.points[0].id, None);
+    assert_eq!(pipeline.points[0].context["matrix"], json!({}));
 }
 
 #[test]
-fn a_cell_has_the_values_of_its_point() {
+fn a_point_has_the_values_of_its_point() {
     let pipeline = pipeline(&with("{ axes: { a: [1, x, false] } }", &["a"]));
     let values: Vec<_> = pipeline
-        .cells
+        .points
         .iter()
-        .map(|cell| cell.engines[0].config["a"].clone())
+        .map(|point| point.engines[0].config["a"].clone())
         .collect();
     assert_eq!(
         values,
@@ -70,7 +70,7 @@ fn a_cell_has_the_values_of_its_point() {
         json!({ "a": "${{ matrix.a }}" }),
         "as written, for reports"
     );
-    assert_eq!(pipeline.cells[1].context["matrix"], json!({ "a": "x" }));
+    assert_eq!(pipeline.points[1].context["matrix"], json!({ "a": "x" }));
 }
 
 #[test]
@@ -88,20 +88,20 @@ fn exclude_leaves_out_what_it_fits() {
 }
 
 #[test]
-fn exclude_can_leave_out_pairs_in_a_cell() {
+fn exclude_can_leave_out_pairs_in_a_point() {
     let text = with(
         "{ axes: { a: [1, 2] }, exclude: [{ a: 1, engine: right }, { engine: left, model: big }] }",
         &["a"],
     );
     let pipeline = pipeline(&text);
-    let runs = |cell: usize| {
+    let runs = |point: usize| {
         let pairs = [
             ("left", "tiny"),
             ("left", "big"),
             ("right", "tiny"),
             ("right", "big"),
         ];
-        pairs.map(|(engine, model)| pipeline.cells[cell].runs(engine, model))
+        pairs.map(|(engine, model)| pipeline.points[point].runs(engine, model))
     };
     assert_eq!(runs(0), [true, false, false, false]);
     assert_eq!(runs(1), [true, false, true, true]);
@@ -130,10 +130,10 @@ fn include_can_be_for_one_engine_or_model() {
         &["a"],
     );
     let pipeline = pipeline(&text);
-    assert!(pipeline.cells[0].excluded.is_empty());
-    assert!(pipeline.cells[1].runs("left", "big") && pipeline.cells[1].runs("right", "big"));
-    assert!(!pipeline.cells[1].runs("left", "tiny"));
-    let runs = pipeline.cells[2].excluded.len();
+    assert!(pipeline.points[0].excluded.is_empty());
+    assert!(pipeline.points[1].runs("left", "big") && pipeline.points[1].runs("right", "big"));
+    assert!(!pipeline.points[1].runs("left", "tiny"));
+    let runs = pipeline.points[2].excluded.len();
     assert_eq!(runs, 3, "one pair of four is left");
 }
 
@@ -144,7 +144,7 @@ fn include_brings_back_what_exclude_takes() {
 }
 
 #[test]
-fn a_thousand_cells_are_the_most() {
+fn a_thousand_points_are_the_most() {
     let axis = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(", ");
     let matrix = |a, b| format!("{{ axes: {{ a: [{}], b: [{}] }} }}", axis(a), axis(b));
     assert_eq!(ids(&matrix(40, 25), &["a", "b"]).len(), 1000);
@@ -155,7 +155,7 @@ fn a_thousand_cells_are_the_most() {
 }
 
 #[test]
-fn each_place_is_wrong_once_with_its_cell() {
+fn each_place_is_wrong_once_with_its_point() {
     let text = with("{ axes: { a: [1, 2, 3] } }", &["a"])
         .replace("max_tokens", "")
         .replace(
@@ -164,6 +164,6 @@ fn each_place_is_wrong_once_with_its_cell() {
         );
     let problems = load(&text).expect_err("not a pipeline");
     let text = human(&problems, false);
-    assert!(text.contains("in the cell `a=1`"), "{text}");
+    assert!(text.contains("in the matrix point `a=1`"), "{text}");
     assert!(text.contains("P0105"), "{text}");
 }

@@ -62,9 +62,9 @@ fn stages_left_out_have_defaults() {
     let text = "version: 1\nname: demo\nmodel: { id: tiny }\nengine: { plugin: mock }\n\
                 workload: { prompts: [a, b] }\nstages: [measure: {}]\n";
     let Pipeline {
-        cells, reporters, ..
+        points, reporters, ..
     } = pipeline(text);
-    let [part] = cells[0].segments.as_slice() else {
+    let [part] = points[0].segments.as_slice() else {
         panic!("one part")
     };
     let [Work::Measure(measure)] = part.work.as_slice() else {
@@ -120,6 +120,6 @@ fn layers_of_the_repository_are_merged() {
         .unwrap_or_else(|p| panic!("{}", human(&p, false)))
         .pipeline;
     assert_eq!(pipeline.models[0].id, "other");
-    assert_eq!(pipeline.cells[0].workload.max_tokens, 4);
+    assert_eq!(pipeline.points[0].workload.max_tokens, 4);
     assert_eq!(pipeline.engines[0].config["base_url"], "http://10.0.0.2");
 }

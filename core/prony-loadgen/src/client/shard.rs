@@ -2,7 +2,7 @@
 
 use super::flight::{Flight, Job};
 use super::link::Link;
-use super::look::Looks;
+use super::polls::Polls;
 use super::socket::{Socket, Stamper};
 use super::{SPARES, Shared, first_connections};
 use crate::clock::{now_ns, thread_cpu_ns};
@@ -65,7 +65,7 @@ struct Shard {
     pace: Pace,
     /// The last address that worked.
     address: usize,
-    looks: Looks,
+    polls: Polls,
     usage: Usage,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn run(shared: Arc<Shared>, part: Part, poller: Poller, reporter: Rep
         generation: 0,
         limits: BinaryHeap::new(),
         address: 0,
-        looks: Looks::new(now_ns()),
+        polls: Polls::new(now_ns()),
         usage: Usage::new(1),
     };
     this.run(part);
@@ -127,8 +127,8 @@ impl Shard {
 
     fn serve(&mut self) {
         let mut events = Events::with_capacity(1024);
-        let look_every = self.shared.look_every;
-        let mut looked = 0;
+        let poll_every = self.shared.poll_every;
+        let mut polled = 0;
         loop {
             if self.stopped() {
                 return;
@@ -142,21 +142,21 @@ impl Shard {
             if self.pace.is_over(&self.shared.load) {
                 return;
             }
-            if !look_every.is_zero() && self.usage.is_stamped_by_kernel() {
+            if !poll_every.is_zero() && self.usage.is_stamped_by_kernel() {
                 // What comes meanwhile is stamped without us.
-                let next_look = looked + look_every.as_nanos() as u64;
+                let next_poll = polled + poll_every.as_nanos() as u64;
                 let now = now_ns();
                 let rest = self
                     .pace
                     .next_ns(&self.shared.load)
-                    .min(next_look)
+                    .min(next_poll)
                     .saturating_sub(now);
                 if rest > 0 {
                     std::thread::sleep(Duration::from_nanos(rest));
                 }
             }
             self.wait(&mut events);
-            looked = now_ns();
+            polled = now_ns();
         }
     }
 
@@ -171,7 +171,7 @@ impl Shard {
             tracing::error!("waiting for sockets: {error}");
             std::thread::sleep(Duration::from_millis(1));
         }
-        let since_ns = self.looks.waited(before_ns, now_ns(), events.is_full());
+        let since_ns = self.polls.waited(before_ns, now_ns(), events.is_full());
         self.stamper.refresh();
         let reads = self.usage.reads;
         for event in events.iter() {

@@ -27,9 +27,10 @@ impl<'a> Side<'a> {
     }
 
     pub(super) fn workload(&self) -> &Workload {
-        let cell = self.group.cell.as_ref();
-        let cell = cell.and_then(|id| self.run.cells.iter().find(|cell| cell.id == *id));
-        cell.and_then(|cell| cell.workload.as_ref())
+        let point = self.group.point.as_ref();
+        let point = point.and_then(|id| self.run.points.iter().find(|point| point.id == *id));
+        point
+            .and_then(|point| point.workload.as_ref())
             .unwrap_or(&self.run.workload)
     }
 

@@ -1,6 +1,6 @@
 //! From the requests of a comparison to the numbers of its cycles.
 
-use super::{Design, Question, Side, question};
+use super::{Arm, Question, StudyDesign, question};
 use crate::credit::Credits;
 use crate::granularity::{Bounds, decode_speed, prefill_speed};
 use crate::statistics::aggregate::{self, Block, median_log_ratio, quantile_log_ratio};
@@ -15,11 +15,11 @@ struct Cycle<'a> {
     visits: Vec<Visit>,
 }
 
-impl<'a> Side<'a> {
+impl<'a> Arm<'a> {
     fn cycles(&self) -> BTreeMap<u32, Cycle<'a>> {
         let mut cycles = BTreeMap::<u32, Cycle<'a>>::new();
         for record in self.records {
-            let cycle = cycles.entry(record.place.cycle).or_default();
+            let cycle = cycles.entry(record.id.cycle).or_default();
             cycle.records.push(record);
         }
         for visit in self.visits {
@@ -131,7 +131,7 @@ pub(super) fn credited<'a>(
 /// for each request, and 1 otherwise. A longer chat template is not faster work.
 fn prompt_weight(baseline: &[&Record], candidate: &[&Record]) -> fn(&Record) -> u32 {
     let of = |records: &[&Record]| -> BTreeMap<(u32, u32), Option<u32>> {
-        let prompts = records.iter().map(|it| (it.place.at(), it.prompt_tokens));
+        let prompts = records.iter().map(|it| (it.id.at(), it.prompt_tokens));
         prompts.collect()
     };
     let (a, b) = (of(baseline), of(candidate));
@@ -159,7 +159,7 @@ pub(super) fn values(by_cycle: &[(u32, f64)]) -> Vec<f64> {
 ///
 /// What decides after each cycle whether to go on and what names the winner both start
 /// here, so that they cannot disagree.
-pub fn ratios(baseline: Side<'_>, candidate: Side<'_>, design: Design) -> Ratios {
+pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Ratios {
     let (of_baseline, of_candidate) = (baseline.cycles(), candidate.cycles());
     let whole = |cycles: &BTreeMap<u32, Cycle<'_>>| -> BTreeSet<u32> {
         let whole = |cycle: &Cycle<'_>| cycle.records.len() >= design.requests_per_visit as usize;

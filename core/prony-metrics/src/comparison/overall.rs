@@ -19,7 +19,7 @@ pub struct Part<'a> {
     pub numbers: &'a Ratios,
 }
 
-/// The geometric mean of the ratios over `parts`, which are the models of one cell,
+/// The geometric mean of the ratios over `parts`, which are the models of one matrix point,
 /// `measure` stage and candidate; `None` of fewer than two. `cycles` were planned.
 ///
 /// The set of models was fixed before the run: if one of them was not measured, or not on
@@ -32,7 +32,7 @@ pub fn overall(parts: &[Part<'_>], margin_percent: f64, cycles: u32) -> Option<O
     let mut overall = Overall {
         baseline: first.comparison.baseline.clone(),
         candidate: first.comparison.candidate.clone(),
-        cell: None,
+        point: None,
         measure: None,
         models: parts.len() as u32,
         difference_percent: None,

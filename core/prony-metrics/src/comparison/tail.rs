@@ -1,6 +1,6 @@
 //! The 99th percentile, of all cycles together.
 
-use super::{Ratios, Side, percent};
+use super::{Arm, Ratios, percent};
 use crate::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
 use crate::statistics::quantile::fewest_for_quantile;
 use crate::statistics::sequential::ALPHA;
@@ -18,16 +18,16 @@ const SEED: u64 = 0;
 /// Cycle by cycle the coin has decided which engine came first, so swapping the labels of a
 /// cycle is what might have happened as well. The requests of one cycle stay together.
 pub(super) fn tail(
-    baseline: Side<'_>,
-    candidate: Side<'_>,
+    baseline: Arm<'_>,
+    candidate: Arm<'_>,
     numbers: &Ratios,
     time_ns: impl Fn(&Record) -> Option<u64>,
 ) -> Option<TailJudgement> {
-    let times = |side: Side<'_>| -> BTreeMap<u32, Vec<f64>> {
+    let times = |arm: Arm<'_>| -> BTreeMap<u32, Vec<f64>> {
         let mut times = BTreeMap::<u32, Vec<f64>>::new();
-        for record in side.good() {
+        for record in arm.good() {
             let time = time_ns(record).filter(|time| *time > 0);
-            let of_cycle = times.entry(record.place.cycle).or_default();
+            let of_cycle = times.entry(record.id.cycle).or_default();
             of_cycle.extend(time.map(|time| time as f64));
         }
         times

@@ -284,11 +284,11 @@ impl Client {
 pub(crate) fn record(
     case: &Case,
     url: &str,
-    look_every: Duration,
+    poll_every: Duration,
 ) -> (Vec<(u32, Exchange)>, u64, u64) {
     let before = cpu_ns();
     let http = Http {
-        look_every,
+        poll_every,
         ..Http::new(Target::new(url).unwrap())
     };
     let mut running = http.start(case.load(&http.target)).unwrap();

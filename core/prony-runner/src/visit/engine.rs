@@ -7,9 +7,9 @@ use super::{StageError, Staged};
 use crate::context::{evaluate, text};
 use crate::images::Images;
 use crate::process::Process;
+use crate::request_set::RequestSet;
 use crate::run::Run;
-use crate::tape::Tape;
-use prony_config::{Cell, Condition, Step};
+use prony_config::{Condition, MatrixPoint, Step};
 use prony_contract::{Endpoint, Message, Model};
 use prony_journal::{Event, Result};
 use prony_loadgen::local::Worker;
@@ -28,7 +28,7 @@ pub(crate) struct Material<'r> {
     /// Where the model is, if it is a file or a folder.
     pub(crate) path: Option<&'r Path>,
     /// What is sent.
-    pub(crate) tape: Arc<Tape>,
+    pub(crate) request_set: Arc<RequestSet>,
     /// Counts the tokens of answers.
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     /// What the workloads' images are.
@@ -85,24 +85,24 @@ pub(crate) struct LiveEngine<'r, 'a> {
 }
 
 impl<'r, 'a> LiveEngine<'r, 'a> {
-    /// An engine that is not loaded yet. `None` if the cell does not have it or the model.
+    /// An engine that is not loaded yet. `None` if the matrix point does not have it or the model.
     pub(super) fn new(
         run: &'r Run<'a>,
         visit: &'r Visit,
-        cell: &'r Cell,
+        point: &'r MatrixPoint,
         material: &Material<'r>,
         is_resident: bool,
         stages: Value,
     ) -> Option<Self> {
-        let model = cell.models.iter().find(|model| model.id == visit.model)?;
-        let engine = cell.engines.iter().find(|it| it.name == visit.engine)?;
+        let model = point.models.iter().find(|model| model.id == visit.model)?;
+        let engine = point.engines.iter().find(|it| it.name == visit.engine)?;
         let path = material.path.map(text);
         let of_visit = Model {
             id: visit.model.clone(),
             path,
         };
         Some(Self {
-            requests: Requests::new(run, visit, cell, engine, of_visit, material),
+            requests: Requests::new(run, visit, point, engine, of_visit, material),
             running: None,
             at: None,
             revision: model.revision.as_deref(),
@@ -123,16 +123,16 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
     fn label(&self) -> String {
         const MAX: usize = 200;
         let Visit {
-            cell,
+            point,
             model,
             engine,
             cycle,
             segment,
         } = self.requests.visit;
-        let cell = cell
+        let point = point
             .as_ref()
-            .map_or_else(String::new, |cell| format!("-{cell}"));
-        let name: String = format!("{model}-{engine}{cell}")
+            .map_or_else(String::new, |point| format!("-{point}"));
+        let name: String = format!("{model}-{engine}{point}")
             .chars()
             .take(MAX)
             .map(|c| {
@@ -157,9 +157,12 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
     /// The names that templates can use beside what is known everywhere.
     fn base(&self) -> Value {
         let Requests {
-            cell, model, visit, ..
+            point,
+            model,
+            visit,
+            ..
         } = &self.requests;
-        let mut base = cell.context.clone();
+        let mut base = point.context.clone();
         base["model"] = json!({ "id": model.id });
         // What is not given is not there: so it can have a default.
         if let Some(path) = &model.path {

@@ -6,10 +6,10 @@ use super::{CRASH_GRACE, Staged};
 use crate::Result;
 use crate::images::{self, Images};
 use crate::process::{Process, describe};
+use crate::request_set::{self, RequestSet};
 use crate::run::{Run, StageError, interrupted};
 use crate::sending;
-use crate::tape::{self, Tape};
-use prony_config::{Cache, Cell, Engine};
+use prony_config::{Cache, Engine, MatrixPoint};
 use prony_contract::{self as contract, Kind, Model, Request};
 use prony_journal::{Event, api};
 use prony_loadgen::Exchange;
@@ -21,7 +21,7 @@ use prony_loadgen::target::{Prepared, Target};
 use prony_metrics::cache;
 use prony_plan::{Phase, Visit};
 use prony_plugin_host::Plugin;
-use prony_record::{ErrorClass, Failed, Observation, Place, Record};
+use prony_record::{ErrorClass, Failed, Observation, Record, RequestId};
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -78,12 +78,12 @@ impl Texts {
 pub(super) struct Requests<'r, 'a> {
     pub(super) run: &'r Run<'a>,
     pub(super) visit: &'r Visit,
-    pub(super) cell: &'r Cell,
+    pub(super) point: &'r MatrixPoint,
     pub(super) engine: &'r Engine,
     /// The engine's config, once its templates are filled in.
     pub(super) config: Value,
     pub(super) model: Model,
-    pub(super) tape: Arc<Tape>,
+    pub(super) request_set: Arc<RequestSet>,
     tokenizer: Option<Arc<Tokenizer>>,
     images: &'r Images,
     /// The number of the last request over standard input.
@@ -104,7 +104,7 @@ impl<'r, 'a> Requests<'r, 'a> {
     pub(super) fn new(
         run: &'r Run<'a>,
         visit: &'r Visit,
-        cell: &'r Cell,
+        point: &'r MatrixPoint,
         engine: &'r Engine,
         model: Model,
         material: &Material<'r>,
@@ -112,11 +112,11 @@ impl<'r, 'a> Requests<'r, 'a> {
         Self {
             run,
             visit,
-            cell,
+            point,
             engine,
             config: Value::Null,
             model,
-            tape: material.tape.clone(),
+            request_set: material.request_set.clone(),
             tokenizer: material.tokenizer.clone(),
             images: material.images,
             numbered: 0,
@@ -155,8 +155,8 @@ impl<'r, 'a> Requests<'r, 'a> {
 
     /// Request `index` of a stage; the prompts and images go round.
     fn request(&self, batch: &Batch<'_>, index: u32) -> std::result::Result<Request, String> {
-        let workload = &self.cell.workload;
-        let prompts = self.tape.prompts.len() as u32;
+        let workload = &self.point.workload;
+        let prompts = self.request_set.prompts.len() as u32;
         let Texts {
             system,
             history,
@@ -167,7 +167,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             prompt,
             system,
             history,
-            max_tokens: self.tape.prompt(index).max_tokens,
+            max_tokens: self.request_set.prompt(index).max_tokens,
             temperature: workload.temperature,
             top_p: workload.top_p,
             seed: workload.seed,
@@ -188,21 +188,24 @@ impl<'r, 'a> Requests<'r, 'a> {
     /// message begins with what no other request begins with, so that each turn of a
     /// conversation is cold too.
     fn texts(&self, batch: &Batch<'_>, index: u32) -> Texts {
-        let prompt = self.tape.prompt(index);
+        let prompt = self.request_set.prompt(index);
         let system = prompt.system.as_ref();
         let mut texts = Texts {
-            system: system.or(self.cell.workload.system.as_ref()).cloned(),
+            system: system.or(self.point.workload.system.as_ref()).cloned(),
             history: prompt.history.clone(),
             prompt: prompt.text.clone(),
         };
         if self.is_cold(batch) {
             // Without the engine: all get the same.
             let Visit {
-                cell, model, cycle, ..
+                point,
+                model,
+                cycle,
+                ..
             } = self.visit;
-            let cell = cell.as_deref().unwrap_or_default();
-            let place = format!("{cell}/{model}/{cycle}/{}/{index}", batch.stage);
-            let nonce = self.tape.nonce(&place);
+            let point = point.as_deref().unwrap_or_default();
+            let place = format!("{point}/{model}/{cycle}/{}/{index}", batch.stage);
+            let nonce = self.request_set.nonce(&place);
             if batch.has_images {
                 texts.first().insert_str(0, &nonce);
             } else {
@@ -218,7 +221,7 @@ impl<'r, 'a> Requests<'r, 'a> {
     /// those must not fill it with what they share.
     fn is_cold(&self, batch: &Batch<'_>) -> bool {
         match batch.phase {
-            Phase::Warmup if batch.has_images => tape::is_cold(self.cell),
+            Phase::Warmup if batch.has_images => request_set::is_cold(self.point),
             Phase::Warmup | Phase::Measure => batch.cache == Some(Cache::Cold),
         }
     }
@@ -230,12 +233,12 @@ impl<'r, 'a> Requests<'r, 'a> {
     }
 
     /// The place of request `index` of a batch.
-    fn place(&self, batch: &Batch<'_>, index: u32) -> Place {
+    fn id(&self, batch: &Batch<'_>, index: u32) -> RequestId {
         let index = batch.first + index;
         let (prompt, image) = self.content(index);
         let image = image.filter(|_| batch.has_images);
-        Place {
-            cell: self.visit.cell.clone(),
+        RequestId {
+            point: self.visit.point.clone(),
             model: self.visit.model.clone(),
             engine: self.visit.engine.clone(),
             cycle: self.visit.cycle,
@@ -253,8 +256,8 @@ impl<'r, 'a> Requests<'r, 'a> {
     /// The numbers of prompt and image of request `index`: all that one request
     /// of a stage has not in common with another.
     fn content(&self, index: u32) -> (u32, Option<u32>) {
-        let prompts = self.tape.prompts.len() as u32;
-        let images = self.cell.workload.images.len() as u32;
+        let prompts = self.request_set.prompts.len() as u32;
+        let images = self.point.workload.images.len() as u32;
         (index % prompts, images::number_for(index, prompts, images))
     }
 
@@ -277,7 +280,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         let http = Http {
             target: target.clone(),
             shards: sending::shards(batch.shards, batch.arrival, sending::cores()),
-            look_every: sending::look_every(batch.arrival),
+            poll_every: sending::poll_every(batch.arrival),
         };
         let due = load.requests.len();
         let running = http.start(load);
@@ -362,13 +365,13 @@ impl<'r, 'a> Requests<'r, 'a> {
         batch: &Batch<'_>,
         mut requests: Vec<T>,
     ) -> std::result::Result<Load<T>, String> {
-        let mut sessions = self.tape.conversations(batch.first, batch.count);
+        let mut sessions = self.request_set.conversations(batch.first, batch.count);
         let arrival = sending::arrival(
             batch.arrival,
             self.run.pipeline.schedule.seed ^ (u64::from(self.visit.cycle) << 32),
             &mut sessions,
             batch.duration,
-            |index| self.tape.prompt(batch.first + index).at_ns,
+            |index| self.request_set.prompt(batch.first + index).at_ns,
         )?;
         requests.truncate(sessions.last().map_or(0, |last| last.end as usize));
         Ok(Load {
@@ -376,14 +379,14 @@ impl<'r, 'a> Requests<'r, 'a> {
             sessions,
             think: self.think(batch),
             arrival,
-            timeout: self.cell.workload.request_timeout.to_std(),
+            timeout: self.point.workload.request_timeout.to_std(),
             until: batch.duration,
         })
     }
 
     /// Between the end of a turn's answer and the next turn.
     fn think(&self, batch: &Batch<'_>) -> Duration {
-        let dataset = self.cell.workload.dataset.as_ref();
+        let dataset = self.point.workload.dataset.as_ref();
         let dataset = dataset.filter(|_| batch.has_images);
         dataset.map_or(Duration::ZERO, |dataset| dataset.think.to_std())
     }
@@ -556,8 +559,8 @@ impl<'r, 'a> Requests<'r, 'a> {
         {
             *stamp = stamp.saturating_sub(origin);
         }
-        let max_tokens = self.tape.prompt(batch.first + index).max_tokens;
-        let mut record = Record::judge(self.place(batch, index), seen, events, max_tokens);
+        let max_tokens = self.request_set.prompt(batch.first + index).max_tokens;
+        let mut record = Record::judge(self.id(batch, index), seen, events, max_tokens);
         if !batch.has_images {
             self.see_without_image(batch, &record);
             return Ok(record.ok());
@@ -597,8 +600,8 @@ impl<'r, 'a> Requests<'r, 'a> {
         let mut waited_since = Some(since);
         for (index, answered) in (0..).zip(answered) {
             if !answered {
-                let place = self.place(batch, index);
-                let mut record = Record::unsent(place, self.run.now(), why.clone());
+                let id = self.id(batch, index);
+                let mut record = Record::unsent(id, self.run.now(), why.clone());
                 self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
                 if let Some(since) = waited_since.take() {
                     (record.stamps.intended_ns, record.stamps.sent_ns) = (since, since);

@@ -497,10 +497,10 @@ pub(crate) async fn run<E: EngineSide>(
 }
 
 fn killed(visit: &prony_plan::Visit) -> String {
-    let cell = visit.cell.as_ref();
-    let mut of_cell = cell.map_or_else(String::new, |cell| format!(", {cell}"));
+    let point = visit.point.as_ref();
+    let mut of_point = point.map_or_else(String::new, |point| format!(", {point}"));
     if visit.segment > 1 {
-        let _ = write!(of_cell, ", part {}", visit.segment);
+        let _ = write!(of_point, ", part {}", visit.segment);
     }
     format!(
         "{}: `{}` (cycle {}{of_cell}) or a process of its own did not end when asked and was killed",

@@ -27,11 +27,11 @@ impl Requests<'_, '_> {
         running: &mut Running,
     ) -> Staged<()> {
         let cold = stage.cache == Some(Cache::Cold);
-        if self.cell.workload.images.is_empty() || self.without_images.contains_key(&cold) {
+        if self.point.workload.images.is_empty() || self.without_images.contains_key(&cold) {
             return Ok(());
         }
         self.without_images.insert(cold, BTreeMap::new());
-        let prompts = stage.requests.min(self.tape.prompts.len() as u32);
+        let prompts = stage.requests.min(self.request_set.prompts.len() as u32);
         let batch = Batch {
             phase: Phase::Warmup,
             stage: &stage.id,
@@ -42,7 +42,7 @@ impl Requests<'_, '_> {
             duration: None,
             cache: stage.cache,
             // All together: an engine that hangs is found out by what is measured.
-            limit: Some(self.cell.workload.request_timeout.to_std()),
+            limit: Some(self.point.workload.request_timeout.to_std()),
             has_images: false,
         };
         self.send_batch(&batch, running).await?;
@@ -61,18 +61,18 @@ impl Requests<'_, '_> {
         if let (true, Some(tokens)) = (record.ok(), record.prompt_tokens) {
             let cold = batch.cache == Some(Cache::Cold);
             let known = self.without_images.entry(cold).or_default();
-            known.insert(record.place.prompt, tokens);
+            known.insert(record.id.prompt, tokens);
         }
     }
 
     /// Fails a request whose image is not in its prompt.
     pub(super) fn hold_to_image(&self, batch: &Batch<'_>, record: &mut Record) {
-        if batch.phase != Phase::Measure || record.place.image.is_none() || !record.ok() {
+        if batch.phase != Phase::Measure || record.id.image.is_none() || !record.ok() {
             return;
         }
         let cold = batch.cache == Some(Cache::Cold);
         let known = self.without_images.get(&cold);
-        let without = known.and_then(|known| known.get(&record.place.prompt));
+        let without = known.and_then(|known| known.get(&record.id.prompt));
         if let (Some(with), Some(without)) = (record.prompt_tokens, without)
             && with <= *without
         {

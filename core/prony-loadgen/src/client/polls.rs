@@ -6,12 +6,12 @@
 /// earlier, but not before the client last knew that nothing more was there. That bounds what
 /// a stamp can hide, whoever sent how many tokens in which writes.
 #[derive(Debug)]
-pub(super) struct Looks {
+pub(super) struct Polls {
     /// Since then, what is found may have been there.
     since_ns: u64,
 }
 
-impl Looks {
+impl Polls {
     /// A wait that took longer had nothing to return at once.
     const BLOCKED_NS: u64 = 200_000;
 
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_wait_from_the_last_look_that_found_everything() {
+    fn bytes_wait_from_the_last_poll_that_found_everything() {
         const MS: u64 = 1_000_000;
         // From, to, full: since when what was found may have been there.
         let waits = [
@@ -56,9 +56,9 @@ mod tests {
             (50 * MS, 50 * MS, false, 21 * MS),
             (51 * MS, 51 * MS, false, 50 * MS),
         ];
-        let mut looks = Looks::new(5 * MS);
+        let mut polls = Polls::new(5 * MS);
         for (before_ns, after_ns, is_full, since_ns) in waits {
-            assert_eq!(looks.waited(before_ns, after_ns, is_full), since_ns);
+            assert_eq!(polls.waited(before_ns, after_ns, is_full), since_ns);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What is sent to all engines, made before anything is measured.
 
 use crate::images::Images;
-use prony_config::{Api, Arrival, Cache, Cell, Length, Measure, Synthetic, Workload};
+use prony_config::{Api, Arrival, Cache, Length, MatrixPoint, Measure, Synthetic, Workload};
 use prony_plugin_host::sha256_of;
+use prony_prompts::{Prompt, Shape, synthetic};
 use prony_result::words::count;
-use prony_tape::{Prompt, Shape, synthetic};
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
 use std::io::Read as _;
@@ -14,9 +14,9 @@ use std::path::Path;
 /// The largest file of prompts, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The prompts of a model in a cell, in order.
+/// The prompts of a model in a matrix point, in order.
 #[derive(Debug)]
-pub(crate) struct Tape {
+pub(crate) struct RequestSet {
     pub(crate) prompts: Vec<Prompt>,
     /// Digest of all that requests are made of.
     pub(crate) sha256: String,
@@ -24,7 +24,7 @@ pub(crate) struct Tape {
     seed: u64,
 }
 
-/// What the digest of a tape is of, in this order.
+/// What the digest of a request set is of, in this order.
 #[derive(Serialize)]
 struct Content<'a, I> {
     api: Api,
@@ -39,13 +39,13 @@ impl Tape {
     /// Reads or makes the prompts. `tokenizer` makes synthetic ones, unless they name their
     /// own; paths are relative to `folder`. The error is for people.
     pub(crate) fn new(
-        cell: &Cell,
+        point: &MatrixPoint,
         tokenizer: Option<&Path>,
         folder: &Path,
         images: &Images,
         seed: u64,
     ) -> Result<Self, String> {
-        let workload = &cell.workload;
+        let workload = &point.workload;
         let mut prompts = prompts(workload, tokenizer, folder, seed)?;
         if workload.api == Api::Completions && prompts.iter().any(|it| it.system.is_some()) {
             return Err(
@@ -59,9 +59,9 @@ impl Tape {
                     .to_owned(),
             );
         }
-        recorded(cell, &prompts)?;
+        recorded(point, &prompts)?;
         let replays = |it: &Measure| matches!(it.arrival, Arrival::Replay(_));
-        if !cell.measures().any(replays) {
+        if !point.measures().any(replays) {
             // Times that nothing rests on are no part of what is sent.
             for prompt in &mut prompts {
                 prompt.at_ns = None;
@@ -72,7 +72,7 @@ impl Tape {
             system: workload.system.as_deref(),
             prompts: &prompts,
             images: images.digests(workload),
-            cold_seed: is_cold(cell).then_some(seed),
+            cold_seed: is_cold(point).then_some(seed),
         };
         let content = serde_json::to_vec(&content).map_err(|error| error.to_string())?;
         let sha256 = sha256_of(&content);
@@ -91,19 +91,19 @@ impl Tape {
     /// Which of a stage's `count` requests from `first` on are a conversation: ranges of
     /// their numbers less `first`.
     pub(crate) fn conversations(&self, first: u32, count: u32) -> Vec<Range<u32>> {
-        prony_tape::conversations(&self.prompts, first, count)
+        prony_prompts::conversations(&self.prompts, first, count)
     }
 
     /// What the first message of a request begins with, so that no cache knows it.
     pub(crate) fn nonce(&self, place: &str) -> String {
-        prony_tape::nonce(self.seed, place)
+        prony_prompts::nonce(self.seed, place)
     }
 }
 
 /// Whether there are times for what is to be sent at recorded ones.
-fn recorded(cell: &Cell, prompts: &[Prompt]) -> Result<(), String> {
+fn recorded(point: &MatrixPoint, prompts: &[Prompt]) -> Result<(), String> {
     let replays = |it: &&Measure| matches!(it.arrival, Arrival::Replay(_));
-    for measure in cell.measures().filter(replays) {
+    for measure in point.measures().filter(replays) {
         if measure.requests as usize > prompts.len() {
             return Err(format!(
                 "the stage `{}` is to replay {} of a dataset that has {}: lower `requests`",
@@ -123,9 +123,9 @@ fn recorded(cell: &Cell, prompts: &[Prompt]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a measurement of the cell is of a cold cache.
-pub(crate) fn is_cold(cell: &Cell) -> bool {
-    cell.measures().any(|it| it.cache == Some(Cache::Cold))
+/// Whether a measurement of the matrix point is of a cold cache.
+pub(crate) fn is_cold(point: &MatrixPoint) -> bool {
+    point.measures().any(|it| it.cache == Some(Cache::Cold))
 }
 
 fn prompts(
@@ -143,7 +143,7 @@ fn prompts(
             })?;
             Tokenizer::open(path).map_err(|error| error.to_string())
         };
-        return prony_tape::of_dataset(&content, dataset.limit, max_tokens, open, seed)
+        return prony_prompts::of_dataset(&content, dataset.limit, max_tokens, open, seed)
             .map_err(|problems| told(&dataset.path, &problems));
     }
     if let Some(synthetic) = &workload.synthetic {
@@ -154,7 +154,7 @@ fn prompts(
         .map(|path| read(path, folder))
         .collect::<Result<_, _>>()?;
     let texts = workload.prompts.iter().cloned().chain(files);
-    Ok(prony_tape::texts(texts, max_tokens))
+    Ok(prony_prompts::texts(texts, max_tokens))
 }
 
 /// The first problems of a file, and how many more there are.
@@ -195,7 +195,7 @@ fn of_synthetic(
         output: asked.output_tokens.map(length),
         prefix: asked.prefix.map(|prefix| (prefix.tokens, prefix.groups)),
     };
-    prony_tape::of_shape(shape, &tokenizer, max_tokens, seed)
+    prony_prompts::of_shape(shape, &tokenizer, max_tokens, seed)
         .map_err(|error| format!("synthetic prompts: {error}"))
 }
 

@@ -1,11 +1,11 @@
 //! The comparisons of a run while it goes on: a look after each cycle, by which a model
-//! is decided early, goes on, or gets a spare cycle for one in which something failed.
+//! is decided early, goes on, or gets a replacement cycle for one in which something failed.
 //!
 //! The numbers are those of [`ratios`] and the rule is the one in the journal's first
 //! line, so a report from the journal says what was seen here.
 
 use crate::journal::{Event, Family, Subject};
-use crate::result::{design, side};
+use crate::result::{arm, design};
 use crate::samples::{Key, Samples};
 use prony_config::Stop;
 use prony_metrics::comparison::ratios;
@@ -18,7 +18,7 @@ use std::collections::HashSet;
 
 /// Looks at the comparisons of one model after the other.
 #[derive(Debug)]
-pub struct Looks<'a> {
+pub struct InterimAnalyses<'a> {
     plan: &'a Plan,
     subject: Subject,
     stop: Stop,
@@ -53,7 +53,7 @@ impl Compared {
     }
 }
 
-impl<'a> Looks<'a> {
+impl<'a> InterimAnalyses<'a> {
     /// Looks up or simulates the critical values: up to seconds, so not between cycles.
     pub fn new(plan: &'a Plan, subject: &Subject, stop: Stop) -> Option<Self> {
         let family = subject.judged_by?;
@@ -91,7 +91,7 @@ impl<'a> Looks<'a> {
             return;
         }
         match event {
-            Event::Request(record) if record.place.phase == Phase::Measure => {
+            Event::Request(record) if record.id.phase == Phase::Measure => {
                 let mut record = record.clone();
                 // A look needs the counts and the times of the whole.
                 record.text = String::new();
@@ -107,7 +107,7 @@ impl<'a> Looks<'a> {
     }
 
     /// Looks after a cycle that took so many seconds; what there is to tell.
-    pub fn look(&mut self, of: &Visit, seconds: f64) -> Vec<Event> {
+    pub fn analyse(&mut self, of: &Visit, seconds: f64) -> Vec<Event> {
         self.seconds.push(seconds);
         let Some(holm) = &self.holm else {
             return Vec::new();
@@ -146,9 +146,9 @@ impl<'a> Looks<'a> {
         decided && !self.current.is_empty()
     }
 
-    /// Whether a spare cycle is to take the place of one in which something failed, when
+    /// Whether a replacement cycle is to take the place of one in which something failed, when
     /// `spent` have already.
-    pub fn wants_spare(&self, spent: usize) -> bool {
+    pub fn wants_replacement(&self, spent: usize) -> bool {
         let wants = |it: &Compared| {
             let is_open = self.stop == Stop::Never || !it.is_decided();
             is_open && it.numbers.len() < self.family.rule.max_cycles && it.degraded > spent
@@ -176,7 +176,7 @@ impl<'a> Looks<'a> {
         else {
             return Vec::new();
         };
-        let segments = self.plan.segments.iter().filter(|it| it.cell == of.cell);
+        let segments = self.plan.segments.iter().filter(|it| it.point == of.point);
         let mut compared = Vec::new();
         for stage in segments.flat_map(Segment::measures) {
             let sample = |engine| {
@@ -192,7 +192,7 @@ impl<'a> Looks<'a> {
                 if a.is_left_out() || b.is_left_out() {
                     continue;
                 }
-                let (a, b) = (side((baseline, a)), side((candidate, b)));
+                let (a, b) = (arm((baseline, a)), arm((candidate, b)));
                 let ratios = ratios(a, b, design(&self.subject, stage));
                 compared.push(Compared {
                     candidate: candidate.to_owned(),
@@ -210,7 +210,7 @@ impl<'a> Looks<'a> {
         let look = compared.look?;
         let percent = |log_ratio: f64| log_ratio.exp_m1() * 100.0;
         Some(Event::Look {
-            cell: of.cell.clone(),
+            point: of.point.clone(),
             model: of.model.clone(),
             candidate: compared.candidate.clone(),
             stage: compared.measure.clone(),
@@ -243,7 +243,7 @@ impl<'a> Looks<'a> {
         self.piloted = true;
         let cycle_s = mean(&self.seconds);
         Some(Event::Pilot {
-            cell: of.cell.clone(),
+            point: of.point.clone(),
             model: of.model.clone(),
             expected_cycles: expected_cycles.ceil(),
             expected_s: expected_cycles.ceil() * cycle_s,

@@ -7,7 +7,7 @@
 //! Equal input and equal seeds give equal prompts. Nothing here reads a file or a clock.
 
 pub mod dataset;
+mod prompt;
 pub mod synthetic;
-mod tape;
 
-pub use tape::{Prompt, Shape, conversations, nonce, of_dataset, of_shape, texts};
+pub use prompt::{Prompt, Shape, conversations, nonce, of_dataset, of_shape, texts};

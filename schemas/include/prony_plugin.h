@@ -1,4 +1,4 @@
-/* prony native plugin contract 0.1: the C form of schemas/wit/plugin.wit.
+/* prony native plugin contract 0.2: the C form of schemas/wit/plugin.wit.
  *
  * A plugin exports one function, prony_plugin(), which returns a table that
  * lives as long as the process. Rules:
@@ -21,7 +21,7 @@ extern "C" {
 
 #define PRONY_MAGIC 0x594e5250u /* "PRNY" */
 #define PRONY_CONTRACT_MAJOR 0u
-#define PRONY_CONTRACT_MINOR 1u
+#define PRONY_CONTRACT_MINOR 2u
 
 /* UTF-8 unless said otherwise; not terminated. */
 typedef struct {
@@ -41,7 +41,9 @@ enum {
   PRONY_FAILURE,
   PRONY_SERVED_MODEL,
   PRONY_ENGINE_VERSION,
-  PRONY_END
+  PRONY_END,
+  PRONY_TOOL_CALL,
+  PRONY_NOTE
 };
 
 typedef struct {
@@ -65,7 +67,8 @@ typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
 /* Operations of `call`: JSON in, JSON out through `write`.
  *   DESCRIBE  {}                               -> manifest
  *   LAUNCH    {config, model, at}              -> launch plan
- *   ENCODE    {config, model, request}         -> HTTP request (body as text)
+ *   ENCODE    {config, model, request}         -> HTTP request (body as text; `end_marks`
+ *                                                 may be left out)
  *
  * An engine whose manifest says "transport": "stdio" gets and gives others:
  *   LAUNCH    {config, model}                  -> stdio plan

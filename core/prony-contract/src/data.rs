@@ -520,7 +520,7 @@ mod in_base64 {
 }
 
 /// An HTTP request, relative to the base URL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpRequest {
     /// `POST`, …
     pub method: String,
@@ -530,6 +530,11 @@ pub struct HttpRequest {
     pub headers: Vec<Pair>,
     /// Body. UTF-8 in the native form.
     pub body: String,
+    /// Lines that end the answer, without their line breaks. The host takes the answer as
+    /// complete when the body has one of them; what follows is not kept. Empty: the answer
+    /// ends with the body.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub end_marks: Vec<String>,
 }
 
 impl HttpRequest {
@@ -540,7 +545,15 @@ impl HttpRequest {
             path: path.into(),
             headers: vec![Pair::new("content-type", "application/json")],
             body: body.to_string(),
+            end_marks: Vec::new(),
         }
+    }
+
+    /// The same, of which the answer ends at a line equal to one of `marks`.
+    #[must_use]
+    pub fn ends_at<'m>(mut self, marks: impl IntoIterator<Item = &'m str>) -> Self {
+        self.end_marks.extend(marks.into_iter().map(str::to_owned));
+        self
     }
 }
 
@@ -566,6 +579,13 @@ impl<'a> Response<'a> {
     /// Index of the last read.
     pub fn last_chunk(&self) -> u32 {
         self.ends.len().saturating_sub(1) as u32
+    }
+
+    /// The bytes after the last line break, if there are any.
+    pub fn unfinished_line(&self) -> Option<&'a [u8]> {
+        let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let start = self.body.iter().rposition(is_break).map_or(0, |at| at + 1);
+        Some(&self.body[start..]).filter(|line| !line.is_empty())
     }
 
     /// Lines that ended (`\n`, `\r\n` or `\r`), each with the read that
@@ -604,7 +624,7 @@ pub enum EventKind {
     Text,
     /// Reasoning text.
     Reasoning,
-    /// Count of generated tokens.
+    /// Count of generated tokens so far; the last one counts for the answer.
     OutputTokens,
     /// Count of prompt tokens.
     PromptTokens,
@@ -622,11 +642,15 @@ pub enum EventKind {
     EngineVersion,
     /// The stream ended by its own rule.
     End,
+    /// Part of a call of a tool that the answer makes.
+    ToolCall,
+    /// Something about this response that a reader of the report should know.
+    Note,
 }
 
 impl EventKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Text,
         Self::Reasoning,
         Self::OutputTokens,
@@ -638,6 +662,8 @@ impl EventKind {
         Self::ServedModel,
         Self::EngineVersion,
         Self::End,
+        Self::ToolCall,
+        Self::Note,
     ];
 }
 
@@ -692,6 +718,11 @@ impl Events {
     /// The stream ended by its own rule.
     pub fn end(&mut self, chunk: u32) {
         self.push(chunk, EventKind::End, 0, "");
+    }
+
+    /// Something that a reader of the report should know, in equal words for equal things.
+    pub fn note(&mut self, chunk: u32, text: &str) {
+        self.push(chunk, EventKind::Note, 0, text);
     }
 
     /// The events, in order.

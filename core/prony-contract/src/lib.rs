@@ -13,7 +13,7 @@ pub use data::*;
 
 /// Version of the plugin contract, major and minor. While the major number is 0, a
 /// change of the minor number breaks.
-pub const CONTRACT: (u32, u32) = (0, 1);
+pub const CONTRACT: (u32, u32) = (0, 2);
 
 /// Who a plugin is. Written with the SDK's `about!`.
 #[derive(Debug, Clone, Copy)]

@@ -17,9 +17,9 @@ use prony_metrics::validity;
 use prony_plan::{ModelKey, Segment, Stage};
 use prony_record::Record;
 use prony_result::{
-    Cache, CacheCheck, CacheOutcome, Comparison, Family as FamilyResult, ImageInfo, ModelResult,
-    NoiseFloor, Outcome, Overall, Run, RunResult, SCHEMA, Selfcheck, ThresholdResult, Verdict,
-    Workload, words::count,
+    Cache, CacheCheck, CacheOutcome, Comparison, EngineResult, Family as FamilyResult, ImageInfo,
+    ModelResult, NoiseFloor, Outcome, Overall, Run, RunResult, SCHEMA, Selfcheck, ThresholdResult,
+    Verdict, Workload, words::count,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -557,11 +557,39 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
             }
             if engine.succeeded > 0 && engine.output_tokens_per_sec.is_none() {
                 warnings.push(format!(
-                    "{label}: `{}` does not say how many tokens it generated, so it has no throughput",
+                    "{label}: `{}` does not say how many tokens it generated, so it has no throughput: with a `tokenizer` of the model prony counts them",
                     engine.engine
                 ));
             }
+            warnings.extend(streams(&label, engine));
         }
+    }
+    warnings
+}
+
+/// What is to be known of an engine's streams.
+fn streams(label: &str, engine: &EngineResult) -> Vec<String> {
+    /// A stream that goes on for so long after the answer is told, in milliseconds.
+    const MIN_TAIL_MS: f64 = 5.0;
+    let name = &engine.engine;
+    let of_notes = engine.notes.iter().map(|(note, requests)| {
+        let of = count(engine.succeeded, "request");
+        format!("{label}: `{name}`, {requests} of {of}: {note}")
+    });
+    let mut warnings: Vec<String> = of_notes.collect();
+    if let Some(hidden) = engine.hidden_tokens {
+        warnings.push(format!(
+            "{label}: `{name}` generated {} of reasoning that it did not send, by its own count; they are in no rate",
+            count(hidden, "token")
+        ));
+    }
+    if let Some(tail) = &engine.stream_tail_ms
+        && tail.p50 > MIN_TAIL_MS
+    {
+        warnings.push(format!(
+            "{label}: the streams of `{name}` go on for {:.0} ms (p50) after the answer, which is no part of its latency",
+            tail.p50
+        ));
     }
     warnings
 }

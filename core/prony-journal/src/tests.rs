@@ -202,17 +202,18 @@ fn record(visit: &Visit, phase: Phase, stage: &str, index: u32) -> Record {
         prompt: index,
         image: None,
     };
-    let said = |kind, tokens, text: &str| Said {
-        chunk: 0,
+    let said = |chunk, kind, tokens, text: &str| Said {
+        chunk,
         kind,
         tokens,
         text: text.to_owned(),
     };
     let events = vec![
-        said(EventKind::Text, 0, &"x".repeat(50)),
-        said(EventKind::Finish, 0, "length"),
-        said(EventKind::OutputTokens, 50, ""),
-        said(EventKind::End, 0, ""),
+        said(0, EventKind::Text, 1, "x"),
+        said(1, EventKind::Text, 49, &"x".repeat(49)),
+        said(1, EventKind::Finish, 0, "length"),
+        said(1, EventKind::OutputTokens, 50, ""),
+        said(1, EventKind::End, 0, ""),
     ];
     let stamps = Stamps {
         end_ns: time_of(visit),
@@ -220,7 +221,7 @@ fn record(visit: &Visit, phase: Phase, stage: &str, index: u32) -> Record {
     };
     let seen = Observation {
         stamps,
-        reads_ns: vec![0],
+        reads_ns: vec![0, stamps.end_ns],
         ..Observation::default()
     };
     Record::judge(id, seen, Ok(events), 100)

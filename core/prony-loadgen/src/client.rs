@@ -207,7 +207,7 @@ pub async fn answers_200(target: &Target, path: &str, limit: Duration) -> bool {
         method: "GET".to_owned(),
         path: path.to_owned(),
         headers: Vec::new(),
-        body: String::new(),
+        ..HttpRequest::default()
     };
     let Ok(request) = target.prepare(&request) else {
         return false;

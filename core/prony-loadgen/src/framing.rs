@@ -8,6 +8,8 @@ use prony_record::{ErrorClass, Failed};
 
 /// Most headers that a response may have.
 const MAX_HEADERS: usize = 128;
+/// Most bytes of a size line or of all trailers, data apart.
+const MAX_OVERHEAD: u32 = 64 << 10;
 
 /// What the head says.
 #[derive(Debug)]
@@ -51,32 +53,43 @@ impl Head {
             for header in response.headers.iter() {
                 let value = std::str::from_utf8(header.value).unwrap_or_default().trim();
                 match header.name.to_ascii_lowercase().as_str() {
-                    "transfer-encoding" if value.eq_ignore_ascii_case("chunked") => {
-                        head.framing = Framing::chunked();
-                    }
                     "transfer-encoding" => {
-                        return Err(protocol(format!(
-                            "transfer coding `{value}` is not supported"
-                        )));
+                        let codings = value.split(',').map(str::trim);
+                        // Named twice where a proxy has joined its own header with the
+                        // server's; the body is coded once.
+                        for coding in codings.filter(|coding| !coding.is_empty()) {
+                            if coding.eq_ignore_ascii_case("chunked") {
+                                head.framing = Framing::chunked();
+                            } else if !coding.eq_ignore_ascii_case("identity") {
+                                return Err(protocol(format!(
+                                    "transfer coding `{value}` is not supported"
+                                )));
+                            }
+                        }
                     }
                     // Transfer-Encoding overrides Content-Length.
-                    "content-length" if !matches!(head.framing, Framing::Chunked(_)) => {
+                    "content-length" if !matches!(head.framing, Framing::Chunked { .. }) => {
                         let length = value
                             .parse()
                             .map_err(|_| protocol(format!("content-length `{value}`")))?;
                         head.framing = Framing::Length(length);
                     }
                     "content-encoding" => {
-                        head.coding = match value.to_ascii_lowercase().as_str() {
-                            "identity" => Coding::Identity,
-                            "gzip" | "x-gzip" => Coding::Gzip,
-                            "deflate" => Coding::Deflate,
-                            _ => {
-                                return Err(protocol(format!(
-                                    "content coding `{value}`; prony reads gzip and deflate"
-                                )));
-                            }
-                        };
+                        for coding in value.to_ascii_lowercase().split(',').map(str::trim) {
+                            head.coding = match coding {
+                                // Not codings, but some servers name them; all mean none.
+                                "" | "identity" | "none" | "utf-8" | "utf8" => continue,
+                                "gzip" | "x-gzip" if head.coding == Coding::Identity => {
+                                    Coding::Gzip
+                                }
+                                "deflate" if head.coding == Coding::Identity => Coding::Deflate,
+                                _ => {
+                                    return Err(protocol(format!(
+                                        "content coding `{value}`; prony reads gzip and deflate"
+                                    )));
+                                }
+                            };
+                        }
                     }
                     "connection" if value.eq_ignore_ascii_case("close") => head.keep_alive = false,
                     _ => {}
@@ -93,7 +106,12 @@ pub(crate) enum Framing {
     /// So many bytes are still to come.
     Length(u64),
     /// The chunked transfer coding.
-    Chunked(Chunk),
+    Chunked {
+        /// The place within it.
+        state: Chunk,
+        /// Bytes since the last data.
+        overhead: u32,
+    },
     /// The connection's end.
     UntilClose,
 }
@@ -115,7 +133,10 @@ pub(crate) enum Chunk {
 
 impl Framing {
     pub(crate) fn chunked() -> Self {
-        Self::Chunked(Chunk::Size(0, false))
+        Self::Chunked {
+            state: Chunk::Size(0, false),
+            overhead: 0,
+        }
     }
 
     /// Appends what `bytes` hold of the body, and tells whether it is complete.
@@ -135,12 +156,13 @@ impl Framing {
                 *left -= take;
                 Ok(*left == 0)
             }
-            Self::Chunked(state) => {
+            Self::Chunked { state, overhead } => {
                 while let Some((first, rest)) = bytes.split_first() {
                     if let Chunk::Data(left) = *state {
                         let take = left.min(bytes.len() as u64);
                         body.extend_from_slice(&bytes[..take as usize]);
                         bytes = &bytes[take as usize..];
+                        *overhead = 0;
                         *state = if take == left {
                             Chunk::DataEnd
                         } else {
@@ -149,6 +171,10 @@ impl Framing {
                         continue;
                     }
                     bytes = rest;
+                    *overhead += 1;
+                    if *overhead > MAX_OVERHEAD {
+                        return Err("the lines between its chunks are too long");
+                    }
                     if *state == Chunk::Trailer(0) && *first == b'\n' {
                         return Ok(true);
                     }
@@ -229,6 +255,13 @@ mod tests {
         assert!(feed(Framing::chunked(), b"xyz\r\n", &[]).is_err());
         assert!(feed(Framing::chunked(), b"2\r\nabc\r\n", &[]).is_err());
         assert!(feed(Framing::chunked(), b"fffffffffffffffff\r\n", &[]).is_err());
+        // An extension, or trailers, without an end.
+        for endless in [
+            "4;".to_owned() + &"a".repeat(100_000),
+            "0\r\n".to_owned() + &"a: b\r\n".repeat(20_000),
+        ] {
+            assert!(feed(Framing::chunked(), endless.as_bytes(), &[]).is_err());
+        }
     }
 
     #[test]
@@ -238,7 +271,13 @@ mod tests {
             .expect("a head")
             .expect("complete");
         assert_eq!((head.status, length, head.keep_alive), (200, 91, true));
-        assert!(matches!(head.framing, Framing::Chunked(_)));
+        assert!(matches!(head.framing, Framing::Chunked { .. }));
+        let (head, _) = parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\nContent-Encoding: none\r\n\r\n")
+            .expect("a head")
+            .expect("complete");
+        assert!(matches!(head.framing, Framing::Chunked { .. }));
+        assert_eq!(head.coding, Coding::Identity);
+        assert!(parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").is_err());
         assert!(
             parse("HTTP/1.1 200 OK\r\nContent-Le")
                 .expect("a head")

@@ -37,6 +37,7 @@ fn load(server: &Server, requests: u32, max_tokens: u32) -> Load<Arc<Prepared>> 
         body: format!(
             r#"{{"messages":[{{"role":"user","content":"{index}"}}],"max_tokens":{max_tokens}}}"#
         ),
+        ..HttpRequest::default()
     };
     Load {
         requests: (0..requests)

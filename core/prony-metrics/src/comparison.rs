@@ -14,6 +14,8 @@ mod tail;
 pub use numbers::{Ratios, ratios};
 pub use overall::{Part, overall};
 
+use crate::credit::Credits;
+use crate::granularity::tokens_per_text;
 use crate::same_work::same_work;
 use crate::statistics::aggregate::length_mismatch;
 use crate::statistics::holm::{Holm, settled};
@@ -23,7 +25,7 @@ use crate::statistics::quantile::median;
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use crate::statistics::warnings::{self, Warning, outliers, residuals};
 use crate::statistics::{self, Decision, Look, Rule, Sequential, SignedRank, mean};
-use crate::summary::{Visit, throughput};
+use crate::summary::{Visit, rate};
 use prony_record::Record;
 use prony_result::{
     Comparison, Interval, Judgement, Outliers, Verdict,
@@ -60,7 +62,7 @@ impl<'a> Arm<'a> {
         self.good().count() as f64 / self.records.len().max(1) as f64
     }
 
-    fn implausible(&self) -> bool {
+    fn is_implausible(&self) -> bool {
         self.good().any(|record| !record.count_is_plausible())
     }
 
@@ -69,10 +71,10 @@ impl<'a> Arm<'a> {
     }
 
     /// Mean output length of each question.
-    fn lengths(&self) -> BTreeMap<Question, f64> {
+    fn lengths(&self, credit: impl Fn(&Record) -> Option<u32>) -> BTreeMap<Question, f64> {
         let mut lengths = BTreeMap::<Question, Vec<f64>>::new();
         for record in self.good() {
-            let tokens = record.output_tokens.map(f64::from);
+            let tokens = credit(record).map(f64::from);
             lengths.entry(question(record)).or_default().extend(tokens);
         }
         lengths.retain(|_, tokens| !tokens.is_empty());
@@ -177,8 +179,9 @@ pub fn compare(
     let failures = uneven(baseline, candidate)
         .or_else(|| uneven(candidate, baseline))
         .or_else(|| failed.as_ref().map(|it| it.reason.clone()));
-    let tokens = tokens(baseline, candidate);
-    let lengths = lengths(baseline, candidate);
+    let credits = Credits::new(baseline.records, candidate.records);
+    let tokens = tokens(baseline, candidate, &credits);
+    let lengths = lengths(baseline, candidate, &credits);
     // What else shows that the engines did not do the same work belongs here.
     let obstacle = failures
         .clone()
@@ -206,6 +209,15 @@ pub fn compare(
         let trusted = design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
         Some(judgement(&look, trusted))
     };
+    let shown = |part: Option<Judgement>, series: &[(u32, f64)], (down, up): (f64, f64)| {
+        let look = judge.judge(&numbers::values(series));
+        within_slack(part, look, (down, up), margin_percent, || {
+            coarse(
+                [baseline, candidate],
+                [&|it| credits.baseline(it), &|it| credits.candidate(it)],
+            )
+        })
+    };
     let tail = |time_ns: fn(&Record) -> Option<u64>, obstacles: &[&Option<String>]| {
         let trusted = design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
         let tail = || tail::tail(baseline, candidate, numbers, time_ns);
@@ -213,8 +225,24 @@ pub fn compare(
     };
     let per_token = [&failures, &tokens];
     let equal_work = [&failures, &tokens, &lengths];
+    let prefill = shown(
+        judged(&numbers.prefill, &[&failures]),
+        &numbers.prefill,
+        numbers.prefill_slack,
+    );
+    // What decodes slower than it seems is the other way round.
+    let (of_baseline, of_candidate) = numbers.decode_slack;
+    let decode = shown(
+        judged(&numbers.decode, &per_token),
+        &numbers.decode,
+        (of_candidate, of_baseline),
+    );
+    let is_coarse = [&prefill, &decode]
+        .into_iter()
+        .flatten()
+        .any(|part| part.withheld.is_some());
 
-    let counts = |arm: Arm<'_>| arm.implausible() || arm.is_counted_otherwise();
+    let counts = |arm: Arm<'_>| arm.is_implausible() || arm.is_counted_otherwise();
     let miscounts = counts(baseline) || counts(candidate);
     let medians = judge.judge(&numbers::values(&numbers.medians));
     let of_medians = medians.map_or(Decision::Continue, |look| look.decision);
@@ -225,12 +253,15 @@ pub fn compare(
         miscounts.then_some(Flag::TokenMismatch),
         failed.and_then(|it| it.flag),
         (design.cycles == 1).then_some(Flag::SingleStart),
+        is_coarse.then_some(Flag::CoarseStream),
     ];
     let warned = sensitive.into_iter().chain(warnings).map(Warning::flag);
     let flags = withheld.into_iter().flatten().chain(warned);
     let flags = flags.map(|flag| flag.name().to_owned()).collect();
 
-    let pooled = |arm: Arm<'_>| throughput(arm.records, arm.visits, design.concurrency);
+    let pooled = |arm: Arm<'_>, tokens: &dyn Fn(&Record) -> Option<u32>| {
+        rate(arm.records, arm.visits, design.concurrency, tokens)
+    };
     let outlook = outlook(&d, family.rule.margin, family.rule.max_cycles);
     let looked = look.map_or(0, |look| look.cycles);
     Comparison {
@@ -244,8 +275,8 @@ pub fn compare(
             .and_then(|look| look.interval_equivalent)
             .map(in_percent),
         within_margin: look.is_some_and(|look| look.within_margin),
-        pooled_difference_percent: pooled(baseline)
-            .zip(pooled(candidate))
+        pooled_difference_percent: pooled(baseline, &|it| credits.baseline(it))
+            .zip(pooled(candidate, &|it| credits.candidate(it)))
             .map(|(a, b)| percent((b / a).ln())),
         margin_percent,
         cycles: looked as u32,
@@ -261,8 +292,8 @@ pub fn compare(
         cycle_s: cycle_s(baseline, candidate),
         detectable_percent: outlook.map(|it| percent(it.detectable)),
         median: judged(&numbers.medians, &per_token),
-        prefill: judged(&numbers.prefill, &[&failures]),
-        decode: judged(&numbers.decode, &per_token),
+        prefill,
+        decode,
         end_to_end: judged(&numbers.end_to_end, &equal_work),
         latency_p50: judged(&numbers.latency_p50, &equal_work),
         latency_p90: judged(&numbers.latency_p90, &equal_work),
@@ -339,6 +370,85 @@ fn judgement(look: &Look, trusted: bool) -> Judgement {
         difference_percent: Some(percent(look.estimate)),
         interval: look.interval.map(in_percent),
         cycles: look.cycles as u32,
+        withheld: None,
+    }
+}
+
+/// A part of the work with what its streams do not show taken into account: the truth may lie
+/// `slack.0` above and `slack.1` below what was measured, as log ratios. It is said with an
+/// interval as much wider, or withheld if that decides less than what was measured does.
+fn within_slack(
+    part: Option<Judgement>,
+    look: Option<Look>,
+    slack: (f64, f64),
+    margin_percent: f64,
+    why: impl Fn() -> String,
+) -> Option<Judgement> {
+    let (below, above) = slack;
+    if below <= 0.0 && above <= 0.0 {
+        return part;
+    }
+    let withheld = || Judgement {
+        withheld: Some(why()),
+        ..Judgement::default()
+    };
+    let (Some(part), Some(look)) = (part, look) else {
+        return Some(withheld());
+    };
+    let wider = |interval: statistics::Interval| statistics::Interval {
+        low: interval.low - below,
+        high: interval.high + above,
+        ..interval
+    };
+    let interval = look.interval.map(wider);
+    let excludes = |is: fn(statistics::Interval) -> bool| interval.is_some_and(is);
+    let margin = (margin_percent / 100.0).ln_1p();
+    let holds = match part.verdict {
+        Verdict::Faster => excludes(|it| it.low > 0.0),
+        Verdict::Slower => excludes(|it| it.high < 0.0),
+        Verdict::Equivalent => look
+            .interval_equivalent
+            .map(wider)
+            .is_some_and(|it| it.low > -margin && it.high < margin),
+        Verdict::Inconclusive => below.is_finite() && above.is_finite(),
+    };
+    Some(if holds {
+        Judgement {
+            interval: interval.map(in_percent),
+            ..part
+        }
+    } else {
+        withheld()
+    })
+}
+
+/// Why the streams of two engines do not tell prefill from decoding.
+fn coarse(sides: [Arm<'_>; 2], credits: [&dyn Fn(&Record) -> Option<u32>; 2]) -> String {
+    let mut found = Vec::new();
+    for (arm, credit) in sides.into_iter().zip(credits) {
+        if arm
+            .good()
+            .any(|it| it.hidden_tokens.is_some_and(|hidden| hidden > 0))
+        {
+            found.push(format!(
+                "`{}` generates tokens that it does not send before those that it does",
+                arm.name
+            ));
+            continue;
+        }
+        let answers: Option<Vec<_>> = arm.good().map(|it| Some((it, credit(it)?))).collect();
+        let per_text = answers.as_deref().and_then(tokens_per_text);
+        if let Some(per_text) = per_text.filter(|per_text| *per_text > 1.005) {
+            found.push(format!(
+                "`{}` sends {per_text:.1} tokens at a time and does not say how many",
+                arm.name
+            ));
+        }
+    }
+    if found.is_empty() {
+        "the streams do not show when tokens were generated".to_owned()
+    } else {
+        found.join(", and ")
     }
 }
 
@@ -392,7 +502,13 @@ fn failures(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Option<F
         }
     }
     // Without token counts no cycle has a number; that is told by `tokens`.
-    if tokens(baseline, candidate).is_some() {
+    if tokens(
+        baseline,
+        candidate,
+        &Credits::new(baseline.records, candidate.records),
+    )
+    .is_some()
+    {
         return None;
     }
     let degraded = numbers.degraded.len();
@@ -404,26 +520,40 @@ fn failures(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Option<F
 }
 
 /// Counts of tokens that forbid every verdict that rests on them.
-fn tokens(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<String> {
-    [baseline, candidate].into_iter().find_map(|arm| {
-        if arm.good().any(|record| record.output_tokens.is_none()) {
-            return Some(format!(
-                "`{}` does not say how many tokens it generated",
-                arm.name
-            ));
-        }
-        arm.implausible().then(|| {
+fn tokens(baseline: Arm<'_>, candidate: Arm<'_>, credits: &Credits) -> Option<String> {
+    let of = |arm: Arm<'_>, credit: &dyn Fn(&Record) -> Option<u32>| {
+        let missing = arm.good().find(|record| credit(record).is_none())?;
+        let name = arm.name;
+        Some(match missing.implausible_tokens {
+            Some(_) => format!(
+                "the number of tokens that `{name}` counts cannot be right; with a `tokenizer` of the model prony counts them itself"
+            ),
+            None => format!(
+                "`{name}` does not say how many tokens it generated; with a `tokenizer` of the model prony counts them itself"
+            ),
+        })
+    };
+    let counted = |arm: Arm<'_>, credit: &dyn Fn(&Record) -> Option<u32>| {
+        // Records of before counts were looked at when they were taken.
+        let mut good = arm.good();
+        let is_used = |it: &Record| !it.count_is_plausible() && credit(it) == it.output_tokens;
+        good.any(is_used).then(|| {
             format!(
                 "`{}` counts more tokens than its answers have bytes",
                 arm.name
             )
         })
-    })
+    };
+    of(baseline, &|it| credits.baseline(it))
+        .or_else(|| of(candidate, &|it| credits.candidate(it)))
+        .or_else(|| counted(baseline, &|it| credits.baseline(it)))
+        .or_else(|| counted(candidate, &|it| credits.candidate(it)))
 }
 
 /// Answers of different length: only times per token may be compared.
-fn lengths(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<String> {
-    let (a, b) = (baseline.lengths(), candidate.lengths());
+fn lengths(baseline: Arm<'_>, candidate: Arm<'_>, credits: &Credits) -> Option<String> {
+    let a = baseline.lengths(|it| credits.baseline(it));
+    let b = candidate.lengths(|it| credits.candidate(it));
     let both = a
         .iter()
         .filter_map(|(question, a)| Some((*a, *b.get(question)?)));

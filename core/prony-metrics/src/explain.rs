@@ -17,6 +17,7 @@ pub fn explain(flag: Flag) -> &'static str {
         Flag::LowSuccessRate => page!("low_success_rate"),
         Flag::DegradedCycles => page!("degraded_cycles"),
         Flag::SingleStart => page!("single-start"),
+        Flag::CoarseStream => page!("coarse_stream"),
         Flag::OutlierSensitive => page!("outlier_sensitive"),
         Flag::ThermalRamp => page!("thermal_ramp"),
         Flag::ThrottleStep => page!("throttle_step"),

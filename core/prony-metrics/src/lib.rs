@@ -10,6 +10,8 @@
 //! - [`cache`]: whether an engine kept to the state of its prefix cache;
 //! - [`tokens`]: an engine's count of tokens against an independent one;
 //! - [`same_work`]: whether two engines gave the same answers;
+//! - [`credit`]: the tokens that two answers to one request are compared by;
+//! - [`granularity`]: how finely a stream shows what its engine does;
 //! - [`validity`]: whether numbers are of the engine at all;
 //! - [`threshold`]: results against what they must reach.
 //!
@@ -18,11 +20,13 @@
 pub mod across;
 pub mod cache;
 pub mod comparison;
+pub mod credit;
 pub mod definition;
 pub mod delivered;
 pub mod explain;
 #[cfg(test)]
 mod fixture;
+pub mod granularity;
 pub mod same_work;
 pub mod statistics;
 pub mod summary;

@@ -5,10 +5,11 @@
 //! answers are of another text, and may be of another length. That is no fault, but what an
 //! answer took as a whole is then not comparable, and what a token took is.
 
+use crate::credit::{Basis, Pair, pairs};
 use crate::statistics::distribution;
 use prony_record::Record;
 use prony_result::{Lengths, SameWork};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Lengths of a question's answers that differ by more than this share are unequal.
 const TOLERANCE: f64 = 0.01 + 1e-9;
@@ -16,43 +17,30 @@ const TOLERANCE: f64 = 0.01 + 1e-9;
 /// Compares the answers of two engines to the requests of one measure stage, pair by pair:
 /// same cycle, same number in the stage. `None` if no request was answered by both.
 pub fn same_work(baseline: &[&Record], candidate: &[&Record]) -> Option<SameWork> {
-    let good = |record: &&&Record| record.ok();
-    let of_baseline: HashMap<(u32, u32), &Record> = baseline
-        .iter()
-        .filter(good)
-        .map(|record| (record.id.at(), *record))
-        .collect();
-    let pairs: Vec<(&Record, &Record)> = candidate
-        .iter()
-        .filter(good)
-        .filter_map(|record| Some((*of_baseline.get(&record.id.at())?, *record)))
-        .collect();
+    let pairs = pairs(baseline, candidate);
     if pairs.is_empty() {
         return None;
     }
     let divergences: Vec<f64> = pairs
         .iter()
-        .filter_map(|(a, b)| divergence(&a.text, &b.text))
+        .filter_map(|pair| divergence(&pair.baseline.text, &pair.candidate.text))
         .map(|characters| characters as f64)
         .collect();
-    let is_counted = pairs
-        .iter()
-        .all(|(a, b)| a.counted_tokens.is_some() && b.counted_tokens.is_some());
-    let tokens = |record: &Record| {
-        if is_counted {
-            record.counted_tokens
-        } else {
-            record.output_tokens
-        }
-    };
-    let differences = length_differences(&pairs, tokens);
+    let tokens: Vec<Option<(u32, u32, Basis)>> = pairs.iter().map(Pair::tokens).collect();
+    let known = || tokens.iter().flatten();
+    let basis = known().map(|(.., basis)| *basis).max();
+    let differences = length_differences(&pairs, &tokens);
     Some(SameWork {
         pairs: pairs.len() as u64,
         identical_share: 1.0 - divergences.len() as f64 / pairs.len() as f64,
         first_divergence_characters_p50: distribution(divergences).map(|it| it.p50),
-        lengths_by: if is_counted { "tokenizer" } else { "engine" }.to_owned(),
-        baseline_output_tokens: lengths(pairs.iter().filter_map(|(a, _)| tokens(a))),
-        candidate_output_tokens: lengths(pairs.iter().filter_map(|(_, b)| tokens(b))),
+        lengths_by: basis.unwrap_or(Basis::Engine).name().to_owned(),
+        counted_otherwise: pairs
+            .iter()
+            .filter(|pair| is_counted_otherwise(pair))
+            .count() as u64,
+        baseline_output_tokens: lengths(known().map(|(a, ..)| *a)),
+        candidate_output_tokens: lengths(known().map(|(_, b, _)| *b)),
         questions: differences.len() as u32,
         questions_of_unequal_length: differences
             .iter()
@@ -64,7 +52,14 @@ pub fn same_work(baseline: &[&Record], candidate: &[&Record]) -> Option<SameWork
             .map(|difference| difference * 100.0),
         largest_prompt_difference_tokens: pairs
             .iter()
-            .filter_map(|(a, b)| Some(i64::from(b.prompt_tokens?) - i64::from(a.prompt_tokens?)))
+            .filter_map(
+                |Pair {
+                     baseline: a,
+                     candidate: b,
+                 }| {
+                    Some(i64::from(b.prompt_tokens?) - i64::from(a.prompt_tokens?))
+                },
+            )
             .max_by_key(|difference| difference.abs()),
     })
 }
@@ -76,23 +71,31 @@ fn divergence(a: &str, b: &str) -> Option<usize> {
 
 /// The candidate's length over the baseline's, less 1, for each question whose pairs all have
 /// both lengths.
-fn length_differences(
-    pairs: &[(&Record, &Record)],
-    tokens: impl Fn(&Record) -> Option<u32>,
-) -> Vec<f64> {
+fn length_differences(pairs: &[Pair<'_>], tokens: &[Option<(u32, u32, Basis)>]) -> Vec<f64> {
     let mut questions = BTreeMap::<(u32, Option<u32>), Option<(u64, u64)>>::new();
-    for (a, b) in pairs {
-        let question = (a.id.prompt, a.id.image);
-        let sums = questions.entry(question).or_insert(Some((0, 0)));
-        *sums = sums.and_then(|(of_a, of_b)| {
-            Some((of_a + u64::from(tokens(a)?), of_b + u64::from(tokens(b)?)))
-        });
+    for (pair, tokens) in pairs.iter().zip(tokens) {
+        let place = &pair.baseline.place;
+        let sums = questions
+            .entry((place.prompt, place.image))
+            .or_insert(Some((0, 0)));
+        *sums = sums
+            .zip(*tokens)
+            .map(|((of_a, of_b), (a, b, _))| (of_a + u64::from(a), of_b + u64::from(b)));
     }
     let known = questions.into_values().flatten();
     known
         .filter(|(a, _)| *a > 0)
         .map(|(a, b)| b as f64 / a as f64 - 1.0)
         .collect()
+}
+
+/// Whether the engines count the tokens of one and the same text differently.
+fn is_counted_otherwise(pair: &Pair<'_>) -> bool {
+    let counts = pair
+        .baseline
+        .output_tokens
+        .zip(pair.candidate.output_tokens);
+    pair.is_identical() && counts.is_some_and(|(a, b)| a != b)
 }
 
 fn lengths(tokens: impl Iterator<Item = u32>) -> Option<Lengths> {
@@ -146,13 +149,13 @@ mod tests {
     #[test]
     fn a_difference_that_the_mean_hides_is_seen_question_by_question() {
         let a = [answer(1, 0, "a", 100), answer(1, 1, "b", 50)];
-        let b = [answer(1, 0, "a", 50), answer(1, 1, "b", 100)];
+        let b = [answer(1, 0, "c", 50), answer(1, 1, "d", 100)];
         let same = compared(&a, &b).expect("pairs");
         assert_eq!((same.questions, same.questions_of_unequal_length), (2, 2));
         let largest = same.largest_length_difference_percent.expect("known");
         assert!((largest - 100.0).abs() < 1e-9, "{largest}");
         assert!(!same.is_of_equal_length());
-        let b = [answer(1, 0, "a", 101), answer(1, 1, "b", 50)];
+        let b = [answer(1, 0, "c", 101), answer(1, 1, "d", 50)];
         assert!(compared(&a, &b).expect("pairs").is_of_equal_length());
     }
 
@@ -184,14 +187,25 @@ mod tests {
     #[test]
     fn lengths_are_by_the_independent_count_if_all_have_one() {
         let mut a = answer(1, 0, "a", 90);
-        let mut b = answer(1, 0, "a", 100);
+        let mut b = answer(1, 0, "b", 100);
         (a.counted_tokens, b.counted_tokens) = (Some(80), Some(80));
         let same = compared(std::slice::from_ref(&a), std::slice::from_ref(&b)).expect("a pair");
         assert_eq!(same.lengths_by, "tokenizer");
         assert!(same.is_of_equal_length());
         b.counted_tokens = None;
-        let same = compared(&[a], &[b]).expect("a pair");
+        let counted = |a: &Record, b: &Record| {
+            compared(std::slice::from_ref(a), std::slice::from_ref(b)).expect("a pair")
+        };
+        let same = counted(&a, &b);
         assert_eq!(same.lengths_by, "engine");
         assert!(!same.is_of_equal_length());
+        // Equal texts are the same work, whoever counts what.
+        b.text.clone_from(&a.text);
+        let same = counted(&a, &b);
+        assert_eq!(
+            (same.lengths_by.as_str(), same.counted_otherwise),
+            ("text", 1)
+        );
+        assert!(same.is_of_equal_length());
     }
 }

@@ -27,6 +27,10 @@ pub struct Visit {
 
 const MS: f64 = 1e6;
 
+/// What is said of an answer whose tokens prony counted itself.
+const COUNTED_HERE: &str =
+    "the engine gives no count of tokens that can be used, so the model's tokenizer counts";
+
 /// Sums up a group's measured requests and its visits. `concurrency` is the
 /// number of requests in flight.
 pub fn engine(
@@ -68,6 +72,19 @@ pub fn engine(
             .into_iter()
             .collect()
     };
+    let mut notes = BTreeMap::new();
+    for record in &good {
+        for note in &record.notes {
+            *notes.entry(note.clone()).or_insert(0) += 1;
+        }
+        if record.output_tokens.is_none() && record.tokens().is_some() {
+            *notes.entry(COUNTED_HERE.to_owned()).or_insert(0) += 1;
+        }
+    }
+    let hidden = good.iter().filter_map(|it| it.hidden_tokens);
+    let hidden_tokens = hidden.map(u64::from).reduce(|sum, tokens| sum + tokens);
+    let tails: Vec<f64> = good.iter().map(|it| it.tail_ns() as f64 / MS).collect();
+    let has_tail = tails.iter().any(|ms| *ms > 0.0);
     EngineResult {
         engine: name.to_owned(),
         cycles: cycles.len() as u32,
@@ -78,7 +95,7 @@ pub fn engine(
         error_messages,
         output_tokens: good
             .iter()
-            .filter_map(|record| record.output_tokens)
+            .filter_map(|record| record.tokens())
             .map(u64::from)
             .sum(),
         output_tokens_per_sec: throughput(measured, visits, concurrency),
@@ -104,10 +121,10 @@ pub fn engine(
         ),
         time_per_output_token_ms: over(&|record| {
             let first = record.time_to_first_token_ns()?;
-            let tokens = record.output_tokens.filter(|tokens| *tokens >= 2)?;
+            let tokens = record.tokens().filter(|tokens| *tokens >= 2)?;
             Some(record.latency_ns().saturating_sub(first) as f64 / MS / f64::from(tokens - 1))
         }),
-        output_tokens_per_request: over(&|record| record.output_tokens.map(f64::from)),
+        output_tokens_per_request: over(&|record| record.tokens().map(f64::from)),
         prompt_tokens_per_request: over(&|record| record.prompt_tokens.map(f64::from)),
         cached_tokens: good
             .iter()
@@ -142,6 +159,9 @@ pub fn engine(
         delivered: delivered(measured),
         cadence: cadence(&good),
         finish_reasons,
+        hidden_tokens,
+        stream_tail_ms: has_tail.then(|| distribution(tails)).flatten(),
+        notes,
         served_models: distinct(&|record| record.served_model.clone()),
         engine_versions: distinct(&|record| record.engine_version.clone()),
         sample_output: good
@@ -208,7 +228,7 @@ fn cpu_percent(visits: &[Visit]) -> Option<f64> {
 ///
 /// `None` when nothing succeeded or a successful request has no token count.
 pub fn throughput(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option<f64> {
-    rate(measured, visits, concurrency, |record| record.output_tokens)
+    rate(measured, visits, concurrency, Record::tokens)
 }
 
 /// The same by another count of tokens.

@@ -42,23 +42,25 @@ fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record 
         end_ns: (ms * 1e6) as u64,
         ..Stamps::default()
     };
-    let event = |kind, tokens, text: &str| Event {
-        chunk: 0,
+    let event = |chunk, kind, tokens, text: &str| Event {
+        chunk,
         kind,
         tokens,
         text: text.into(),
     };
+    // Each engine has an answer of its own, whose first token comes at once.
     let events = vec![
-        event(EventKind::Text, 0, &"x".repeat(200)),
-        event(EventKind::Finish, 0, "length"),
-        event(EventKind::OutputTokens, tokens, ""),
-        event(EventKind::End, 0, ""),
+        event(0, EventKind::Text, 1, engine),
+        event(1, EventKind::Text, tokens - 1, &engine.repeat(199)),
+        event(1, EventKind::Finish, 0, "length"),
+        event(1, EventKind::OutputTokens, tokens, ""),
+        event(1, EventKind::End, 0, ""),
     ];
     Record::judge(
         id,
         Observation {
             stamps,
-            reads_ns: vec![0],
+            reads_ns: vec![stamps.end_ns / 100, stamps.end_ns],
             ..Observation::default()
         },
         Ok(events),
@@ -1011,6 +1013,6 @@ fn the_99th_percentile_is_compared_where_there_are_enough_requests() {
     assert_eq!(tail.verdict, Verdict::Inconclusive);
     assert!(tail.p_value > 0.5, "{tail:?}");
     assert_eq!(judged(11, 0, 2).latency_p99, None, "440 requests");
-    // All arrive in one read at time zero: there is no first token to compare.
-    assert_eq!(judged(12, 0, 2).time_to_first_token_p99, None);
+    let first = judged(12, 0, 2).time_to_first_token_p99;
+    assert_eq!(first.expect("480 requests").verdict, Verdict::Slower);
 }

@@ -169,10 +169,16 @@ pub struct Record {
     /// Whether a kept connection was found closed and it was sent once more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resent: bool,
-    /// Generated tokens, by the engine's own count or, if it gives none, by
-    /// arrivals that each name their tokens.
+    /// Generated tokens whose text was sent, by the engine's own count or, if it gives none,
+    /// by arrivals that each name their tokens; absent if the count cannot be right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u32>,
+    /// Generated tokens whose text was not sent, by the engine's own count: hidden reasoning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_tokens: Option<u32>,
+    /// The engine's count of tokens, if it cannot be right; `notes` say why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub implausible_tokens: Option<u32>,
     /// Tokens of the prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u32>,
@@ -193,9 +199,16 @@ pub struct Record {
     /// When the first text of the answer came, if there was reasoning before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_answer_ns: Option<u64>,
+    /// When the answer was complete: its last text or its finish reason, whichever came
+    /// last; absent if that was the end of the stream, or if the request failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_ns: Option<u64>,
     /// Bytes of reasoning text, which is not kept.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_bytes: u64,
+    /// Bytes of calls of tools, which are not kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tool_call_bytes: u64,
     /// Why generation stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
@@ -207,6 +220,9 @@ pub struct Record {
     pub engine_version: Option<String>,
     /// The answer.
     pub text: String,
+    /// What a reader of the report should know of the response, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// `None` is a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failed>,
@@ -252,51 +268,67 @@ impl Record {
             body_bytes: seen.body_bytes,
             resent: seen.resent,
             output_tokens: None,
+            hidden_tokens: None,
+            implausible_tokens: None,
             prompt_tokens: None,
             cached_tokens: None,
             reasoning_tokens: None,
             counted_tokens: None,
             least_prompt_tokens: None,
             first_answer_ns: None,
+            answered_ns: None,
             reasoning_bytes: 0,
+            tool_call_bytes: 0,
             finish_reason: None,
             served_model: None,
             engine_version: None,
             text: String::new(),
+            notes: Vec::new(),
             failed: seen.failed,
         };
         let mut ended = false;
         let mut reported: Option<String> = None;
         let mut defect = None;
+        let mut counts = Counts::default();
         match decoded {
             Ok(events) => {
                 for event in events {
+                    let read = seen.reads_ns.get(event.chunk as usize).copied();
+                    let at = read.unwrap_or(seen.stamps.end_ns);
                     match event.kind {
-                        EventKind::Text | EventKind::Reasoning => {
-                            let at = seen
-                                .reads_ns
-                                .get(event.chunk as usize)
-                                .copied()
-                                .unwrap_or(seen.stamps.end_ns);
+                        EventKind::Text | EventKind::Reasoning | EventKind::ToolCall => {
                             record.arrivals.push(Arrival(at, event.tokens));
-                            if event.kind == EventKind::Text {
-                                if record.text.is_empty() && record.reasoning_bytes > 0 {
-                                    record.first_answer_ns = Some(at);
-                                }
-                                record.text.push_str(&event.text);
-                            } else {
-                                record.reasoning_bytes += event.text.len() as u64;
+                            let bytes = event.text.len() as u64;
+                            let is_first = record.text.is_empty() && record.tool_call_bytes == 0;
+                            if event.kind != EventKind::Reasoning
+                                && is_first
+                                && record.reasoning_bytes > 0
+                            {
+                                record.first_answer_ns = Some(at);
+                            }
+                            match event.kind {
+                                EventKind::Reasoning => record.reasoning_bytes += bytes,
+                                EventKind::ToolCall => record.tool_call_bytes += bytes,
+                                _ => record.text.push_str(&event.text),
                             }
                         }
-                        EventKind::OutputTokens => record.output_tokens = Some(event.tokens),
+                        EventKind::OutputTokens => {
+                            record.output_tokens = Some(event.tokens);
+                            counts.see(event.tokens, &mut record.arrivals);
+                        }
                         EventKind::PromptTokens => record.prompt_tokens = Some(event.tokens),
                         EventKind::CachedTokens => record.cached_tokens = Some(event.tokens),
                         EventKind::ReasoningTokens => record.reasoning_tokens = Some(event.tokens),
-                        EventKind::Finish => record.finish_reason = Some(event.text),
+                        EventKind::Finish => {
+                            record.finish_reason = Some(event.text);
+                            record.answered_ns = Some(at);
+                        }
                         EventKind::Failure => reported = reported.or(Some(event.text)),
                         EventKind::ServedModel => record.served_model = Some(event.text),
                         EventKind::EngineVersion => record.engine_version = Some(event.text),
                         EventKind::End => ended = true,
+                        EventKind::Note if record.notes.contains(&event.text) => {}
+                        EventKind::Note => record.notes.push(event.text),
                     }
                 }
             }
@@ -311,7 +343,41 @@ impl Record {
         if record.failed.is_none() {
             record.failed = record.verdict(ended, reported, defect, max_tokens);
         }
+        record.hold_count();
+        let last = record.arrivals.last().map(|last| last.0);
+        record.answered_ns = record
+            .answered_ns
+            .max(last)
+            .filter(|at| record.failed.is_none() && *at < record.stamps.end_ns);
         record
+    }
+
+    /// Separates the tokens that were sent from those that were not, and withholds a count
+    /// that cannot be right, before any number is made of it.
+    fn hold_count(&mut self) {
+        if self.reasoning_bytes == 0
+            && let (Some(tokens), Some(hidden @ 1..)) = (self.output_tokens, self.reasoning_tokens)
+        {
+            self.hidden_tokens = Some(hidden.min(tokens));
+            self.output_tokens = tokens.checked_sub(hidden);
+        }
+        let Some(tokens) = self.output_tokens.filter(|_| self.ok()) else {
+            return;
+        };
+        // A token has at least a byte of text, except an end token; and no event less than
+        // a token. A character of several tokens makes one event.
+        let bytes = self.text.len() as u64 + self.reasoning_bytes + self.tool_call_bytes;
+        let events = self.arrivals.len();
+        let problem = if u64::from(tokens) > bytes + 1 {
+            "the engine counts more tokens than the answer has bytes"
+        } else if (tokens as usize) < events {
+            "the engine counts fewer tokens than it sent pieces of text"
+        } else {
+            return;
+        };
+        self.implausible_tokens = Some(tokens);
+        self.output_tokens = None;
+        self.notes.push(problem.to_owned());
     }
 
     fn verdict(
@@ -359,10 +425,15 @@ impl Record {
             return failed(Class::Empty, "the answer has no token".to_owned());
         }
         if !ended {
-            return failed(
-                Class::Truncated,
-                "the stream stopped before its end".to_owned(),
-            );
+            let mut message = "the stream stopped before its end".to_owned();
+            for (note, link) in self
+                .notes
+                .iter()
+                .zip([": "].into_iter().chain(std::iter::repeat("; ")))
+            {
+                message = message + link + note;
+            }
+            return failed(Class::Truncated, message);
         }
         if self.finish_reason.is_none() {
             return failed(
@@ -370,8 +441,14 @@ impl Record {
                 "the stream ended without a finish reason".to_owned(),
             );
         }
-        if max_tokens > 0 && (self.arrivals.is_empty() || self.output_tokens == Some(0)) {
-            return failed(Class::Empty, "the answer has no text".to_owned());
+        if max_tokens > 0 && self.arrivals.is_empty() {
+            let words = match self.reasoning_tokens {
+                Some(hidden @ 1..) => format!(
+                    "the answer has no text: {hidden} tokens of reasoning, which was not sent, used up the limit"
+                ),
+                _ => "the answer has no text".to_owned(),
+            };
+            return failed(Class::Empty, words);
         }
         if let Some(tokens) = self
             .output_tokens
@@ -387,12 +464,21 @@ impl Record {
         None
     }
 
-    /// Whether the count of tokens can be right: each has at least a byte of
-    /// text, an end token apart.
+    /// Whether the count of tokens can be right. Records of before there was
+    /// `implausible_tokens` have counts that nobody has looked at.
     pub fn count_is_plausible(&self) -> bool {
-        let bytes = self.text.len() as u64 + self.reasoning_bytes;
-        self.output_tokens
-            .is_none_or(|tokens| u64::from(tokens) <= bytes + 1)
+        let bytes = self.text.len() as u64 + self.reasoning_bytes + self.tool_call_bytes;
+        self.implausible_tokens.is_none()
+            && self
+                .output_tokens
+                .is_none_or(|tokens| u64::from(tokens) <= bytes + 1)
+    }
+
+    /// Tokens of the answer: the engine's count, or else the independent one, which knows
+    /// nothing of reasoning.
+    pub fn tokens(&self) -> Option<u32> {
+        let counted = self.counted_tokens.filter(|_| self.reasoning_bytes == 0);
+        self.output_tokens.or(counted)
     }
 
     /// Whether it succeeded.
@@ -400,10 +486,17 @@ impl Record {
         self.failed.is_none()
     }
 
-    /// From sending (open loop: from the intended time) to the last byte, in
-    /// nanoseconds.
+    /// From sending (open loop: from the intended time) to the end of the answer, in
+    /// nanoseconds. What a stream holds after it, as counts of tokens, is not part of it.
     pub fn latency_ns(&self) -> u64 {
-        self.stamps.end_ns.saturating_sub(self.stamps.intended_ns)
+        let end = self.answered_ns.unwrap_or(self.stamps.end_ns);
+        end.saturating_sub(self.stamps.intended_ns)
+    }
+
+    /// From the end of the answer to the end of the stream, in nanoseconds.
+    pub fn tail_ns(&self) -> u64 {
+        let answered = self.answered_ns.unwrap_or(self.stamps.end_ns);
+        self.stamps.end_ns.saturating_sub(answered)
     }
 
     /// To the first token of the answer, in nanoseconds, if there was reasoning before it.
@@ -417,6 +510,26 @@ impl Record {
         self.arrivals
             .first()
             .map(|first| first.0.saturating_sub(self.stamps.intended_ns))
+    }
+}
+
+/// Counts of tokens that a stream carries along with its texts.
+#[derive(Default)]
+struct Counts {
+    /// The last count.
+    tokens: u32,
+    /// Arrivals that it covers.
+    arrivals: usize,
+}
+
+impl Counts {
+    /// Takes a count of all tokens so far. Where a single text has come since the last one,
+    /// the difference is the text's.
+    fn see(&mut self, tokens: u32, arrivals: &mut [Arrival]) {
+        if let [Arrival(_, of_text @ 0)] = &mut arrivals[self.arrivals..] {
+            *of_text = tokens.saturating_sub(self.tokens);
+        }
+        (self.tokens, self.arrivals) = (tokens, arrivals.len());
     }
 }
 
@@ -539,7 +652,89 @@ mod tests {
         );
         assert_eq!(
             judge(Some(200), with(event(EventKind::OutputTokens, 0, ""))),
-            Some(ErrorClass::Empty)
+            None,
+            "a count of nothing beside text is no count"
+        );
+    }
+
+    fn judged(events: Vec<Event>) -> Record {
+        Record::judge(id(), Observation::default(), Ok(events), 1000)
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_right_is_withheld_before_it_is_used() {
+        for (tokens, believed) in [(0, false), (1, false), (2, true), (7, true), (8, false)] {
+            let mut events = good();
+            events.retain(|event| event.kind != EventKind::OutputTokens);
+            events.push(event(EventKind::OutputTokens, tokens, ""));
+            let record = judged(events);
+            assert!(record.ok());
+            let count = (record.output_tokens, record.implausible_tokens);
+            let wanted = if believed {
+                (Some(tokens), None)
+            } else {
+                (None, Some(tokens))
+            };
+            assert_eq!(count, wanted, "{tokens} tokens, 2 events, 6 bytes");
+            assert_eq!(record.notes.is_empty(), believed);
+        }
+    }
+
+    #[test]
+    fn tokens_that_were_not_sent_are_apart() {
+        let mut events = good();
+        events.push(event(EventKind::OutputTokens, 203, ""));
+        events.push(event(EventKind::ReasoningTokens, 200, ""));
+        let hidden = judged(events.clone());
+        assert_eq!(
+            (hidden.output_tokens, hidden.hidden_tokens),
+            (Some(3), Some(200))
+        );
+        // Reasoning that was sent is no secret.
+        events.insert(0, event(EventKind::Reasoning, 0, &"hm ".repeat(100)));
+        let shown = judged(events);
+        assert_eq!(
+            (shown.output_tokens, shown.hidden_tokens),
+            (Some(203), None)
+        );
+        let used_up = judged(vec![
+            event(EventKind::Finish, 0, "length"),
+            event(EventKind::OutputTokens, 64, ""),
+            event(EventKind::ReasoningTokens, 64, ""),
+            event(EventKind::End, 0, ""),
+        ]);
+        let failed = used_up.failed.expect("a failure");
+        assert_eq!(failed.class, ErrorClass::Empty);
+        assert!(failed.message.contains("64 tokens of reasoning"));
+    }
+
+    #[test]
+    fn a_count_behind_each_text_says_what_the_text_stands_for() {
+        let of_arrivals = |events: Vec<Event>| -> Vec<u32> {
+            judged(events).arrivals.iter().map(|it| it.1).collect()
+        };
+        let (text, count) = (
+            |text: &str| event(EventKind::Text, 0, text),
+            |tokens| event(EventKind::OutputTokens, tokens, ""),
+        );
+        let along = vec![text("four of"), count(4), text(" them"), count(5), count(6)];
+        assert_eq!(of_arrivals(along), [4, 1]);
+        let at_end = vec![text("four of"), text(" them"), count(6)];
+        assert_eq!(of_arrivals(at_end), [0, 0]);
+        assert_eq!(of_arrivals(vec![text("all of it"), count(6)]), [6]);
+    }
+
+    #[test]
+    fn a_stream_that_stopped_says_what_is_known_of_it() {
+        let mut events = good();
+        events.retain(|event| event.kind != EventKind::End);
+        events.push(event(EventKind::Note, 0, "the last line was `gone`"));
+        events.push(event(EventKind::Note, 0, "the last line was `gone`"));
+        let record = judged(events);
+        let failed = record.failed.expect("a failure");
+        assert_eq!(
+            failed.message,
+            "the stream stopped before its end: the last line was `gone`"
         );
     }
 

@@ -130,6 +130,9 @@ pub struct Judgement {
     pub interval: Option<Interval>,
     /// Cycles that it rests on.
     pub cycles: u32,
+    /// Why nothing can be said, in words; absent if something can. Then there are no numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
 }
 
 /// An interval, in percent.
@@ -182,10 +185,13 @@ pub struct SameWork {
     /// Characters that the answers of the other pairs have in common at their beginning,
     /// median; absent if all are equal.
     pub first_divergence_characters_p50: Option<f64>,
-    /// Who counted the lengths below: `engine`, or `tokenizer` if all of them were counted
-    /// independently.
-    #[schemars(extend("enum" = ["engine", "tokenizer"]))]
+    /// What the lengths below go by, of the pairs where it is least certain: `text` if all
+    /// pairs are equal, `tokenizer` if the others were counted independently, else `engine`.
+    #[schemars(extend("enum" = ["engine", "tokenizer", "text"]))]
     pub lengths_by: String,
+    /// Pairs of equal answers of which the engines count the tokens differently.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub counted_otherwise: u64,
     /// Output tokens of the baseline's answers in these pairs.
     pub baseline_output_tokens: Option<Lengths>,
     /// Output tokens of the candidate's answers in these pairs.
@@ -268,4 +274,9 @@ pub struct Overall {
     /// Why there is no number, if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }

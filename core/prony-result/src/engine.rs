@@ -32,7 +32,7 @@ pub struct EngineResult {
     /// The throughput of each cycle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_cycle: Vec<CycleResult>,
-    /// From sending to the last byte, successful requests.
+    /// From sending to the end of the answer, successful requests.
     pub request_latency_ms: Option<Distribution>,
     /// From sending to the first token.
     pub time_to_first_token_ms: Option<Distribution>,
@@ -82,6 +82,17 @@ pub struct EngineResult {
     pub cadence: Cadence,
     /// Why generation stopped, counted.
     pub finish_reasons: BTreeMap<String, u64>,
+    /// Tokens of successful requests that the engine generated and did not send, by its own
+    /// count; they are in no rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_tokens: Option<u64>,
+    /// From the end of the answer to the end of the stream; absent where all streams end
+    /// with their answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_tail_ms: Option<Distribution>,
+    /// What there is to know of responses, and of how many successful requests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<String, u64>,
     /// Models that the engine says it served.
     pub served_models: Vec<String>,
     /// Versions that the engine reported.

@@ -102,6 +102,12 @@ impl SameWork {
                 )
             });
         }
+        if self.counted_otherwise > 0 {
+            parts.push(format!(
+                "the engines count the tokens of {} differently, so the texts decide",
+                count(self.counted_otherwise, "equal answer pair")
+            ));
+        }
         if let Some(tokens) = self.largest_prompt_difference_tokens.filter(|it| *it != 0) {
             parts.push(format!("prompts differ by up to {tokens:+} tokens"));
         }
@@ -155,6 +161,7 @@ mod tests {
             identical_share: 0.5,
             first_divergence_characters_p50: Some(40.0),
             lengths_by: "engine".to_owned(),
+            counted_otherwise: 0,
             baseline_output_tokens: None,
             candidate_output_tokens: None,
             questions: 3,

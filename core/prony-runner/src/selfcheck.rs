@@ -270,6 +270,7 @@ async fn send(
                 value: index.to_string(),
             }],
             body: r#"{"messages":[{"role":"user","content":"?"}]}"#.to_owned(),
+            ..HttpRequest::default()
         };
         target.prepare(&request).map(Arc::new)
     });

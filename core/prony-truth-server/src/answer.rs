@@ -3,6 +3,7 @@
 use crate::body::Framing;
 use crate::log::Entry;
 use crate::prompt::{PrefixCache, cost};
+use crate::recording::{Playing, Recording};
 use crate::request::Request;
 use crate::schedule::Schedule;
 use crate::stream::{Reply, Stream, Then};
@@ -16,14 +17,22 @@ pub(crate) struct Answer {
     head: Vec<u8>,
     /// The bytes of the head that were rendered.
     head_sent: usize,
-    /// What follows the head: events, or what is to happen then.
-    rest: Result<Stream, Then>,
+    rest: Rest,
     /// With [`Fault::SlowHeaders`].
     slow: Option<Schedule>,
     /// Pieces due at the same time go together.
     burst: bool,
     /// What is to be logged of it.
     pub(crate) entry: Option<Entry>,
+}
+
+/// What follows the head.
+enum Rest {
+    Stream(Stream),
+    /// A recording, which has a head of its own.
+    Playing(Playing),
+    /// Nothing but what is to happen then.
+    Then(Then),
 }
 
 /// A write of this size is not made larger.
@@ -50,7 +59,7 @@ impl Answer {
             received,
             head: head.into_bytes(),
             head_sent: 0,
-            rest: Err(then),
+            rest: Rest::Then(then),
             slow: None,
             burst: true,
             entry: None,
@@ -66,16 +75,28 @@ impl Answer {
         cache: &PrefixCache,
     ) -> Self {
         let mut answer = Self::unlogged(request, number, received, config, cache);
-        answer.entry = config.log.is_kept().then(|| Entry {
-            request: number,
-            id: request.id.clone(),
-            received_ns: received,
-            writes_ns: Vec::new(),
-            intended_ns: Vec::new(),
-            tokens_per_write: Vec::new(),
-            complete: false,
-        });
+        answer.entry = entry(request, number, received, config);
         answer
+    }
+
+    /// A recording.
+    pub(crate) fn played(
+        request: &Request,
+        number: u32,
+        received: u64,
+        recording: &Recording,
+        config: &Config,
+    ) -> Self {
+        Self {
+            received,
+            head: Vec::new(),
+            head_sent: 0,
+            rest: Rest::Playing(recording.play(received)),
+            slow: None,
+            // Each piece is a write of its own.
+            burst: false,
+            entry: entry(request, number, received, config),
+        }
     }
 
     fn unlogged(
@@ -100,7 +121,7 @@ impl Answer {
         let bare = |head: &[u8], then| {
             let mut answer = Self::plain("", "", false, received);
             answer.head = head.to_vec();
-            answer.rest = Err(then);
+            answer.rest = Rest::Then(then);
             answer
         };
         match fault {
@@ -152,7 +173,7 @@ impl Answer {
             head,
             head_sent: 0,
             slow: (fault == Some(Fault::SlowHeaders)).then(|| schedule.clone()),
-            rest: Ok(Stream::new(reply, schedule, config)),
+            rest: Rest::Stream(Stream::new(reply, schedule, config)),
             burst: Schedule::is_burst(config),
             entry: None,
         }
@@ -164,7 +185,8 @@ impl Answer {
             (Some(slow), _) if self.head_sent < self.head.len() => {
                 slow.head_byte(self.head_sent, self.head.len())
             }
-            (_, Ok(stream)) if self.head_sent == self.head.len() => stream.due(),
+            (_, Rest::Stream(stream)) if self.head_sent == self.head.len() => stream.due(),
+            (_, Rest::Playing(playing)) => playing.due(),
             _ => self.received,
         }
     }
@@ -193,17 +215,35 @@ impl Answer {
             out.extend_from_slice(&self.head[self.head_sent..end]);
             self.head_sent = end;
             let whole = end == self.head.len();
-            let then = self.rest.as_ref().err().filter(|_| whole);
-            return (0, then.copied().unwrap_or(Then::More));
+            return match self.rest {
+                Rest::Then(then) if whole => (0, then),
+                _ => (0, Then::More),
+            };
         }
         match &mut self.rest {
-            Ok(stream) => stream.piece(out),
-            Err(then) => (0, *then),
+            Rest::Stream(stream) => stream.piece(out),
+            Rest::Playing(playing) => (0, playing.piece(out)),
+            Rest::Then(then) => (0, *then),
         }
     }
 }
 
+<<<<<<< main
 /// How many tokens are told, and the finish reason.
+=======
+/// What is to be logged of an answer, as far as it is known before it is sent.
+fn entry(request: &Request, number: u32, received: u64, config: &Config) -> Option<Entry> {
+    config.log.is_kept().then(|| Entry {
+        request: number,
+        path: request.path.clone(),
+        id: request.id.clone(),
+        received_ns: received,
+        ..Entry::default()
+    })
+}
+
+/// How many tokens are reply, and the finish reason.
+>>>>>>> nprime
 fn length(request: &Value, config: &Config) -> (u32, &'static str) {
     let asked = ["max_completion_tokens", "max_tokens"]
         .iter()

@@ -155,6 +155,16 @@ impl Connection {
                 return Some(Answer::plain("400 Bad Request", &error, true, received));
             }
         };
+        if let Some(recording) = &shared.config.recording {
+            let number = shared.answered.fetch_add(1, Ordering::Relaxed);
+            return Some(Answer::played(
+                &request,
+                number,
+                received,
+                recording,
+                &shared.config,
+            ));
+        }
         let path = request.path.split('?').next().unwrap_or_default();
         Some(if path == "/v1/models" {
             let model =

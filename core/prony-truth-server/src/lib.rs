@@ -12,6 +12,9 @@
 //! Under `/v1/`, `GET /v1/models` names the model `truth`; everything else is a request
 //! to it, a chat if the path ends with `/chat/completions`, and is always answered with
 //! a stream. Any other path is answered with `ok`.
+//!
+//! With a [`Recording`] all that is otherwise: whatever the path, each request is answered
+//! with the recorded bytes, raw, piece by piece, each piece at its time after the request.
 
 mod answer;
 mod body;
@@ -22,6 +25,7 @@ mod fault;
 mod images;
 mod log;
 mod prompt;
+mod recording;
 mod request;
 mod schedule;
 mod stdio;
@@ -33,6 +37,7 @@ pub use body::Framing;
 pub use fault::Fault;
 pub use log::{Entry, Log};
 pub use prompt::PromptTokens;
+pub use recording::Recording;
 pub use stdio::{StdioConfig, StdioFault, serve_stdio};
 pub use tls::Identity;
 
@@ -89,6 +94,8 @@ pub struct Config {
     /// The usage claims so many cached prompt tokens, whatever the prompt. Overrides
     /// [`Self::prefix_cache`].
     pub claim_cached: Option<u32>,
+    /// The answer to every request, in place of what all else here says of answers.
+    pub recording: Option<Recording>,
     /// What goes wrong, if anything.
     pub fault: Option<Fault>,
     /// The first request (from 0) with the fault.
@@ -131,6 +138,7 @@ impl Default for Config {
             prompt_tokens: PromptTokens::Constant,
             prefix_cache: false,
             claim_cached: None,
+            recording: None,
             fault: None,
             fault_from: 0,
             stall: Duration::from_secs(3),

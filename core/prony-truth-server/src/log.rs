@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Entry {
     /// The number of the request, from 0, in the order in which requests were received.
     pub request: u32,
+    /// Its path, with its query.
+    #[serde(default)]
+    pub path: String,
     /// Its header `x-request-id`.
     pub id: Option<String>,
     /// When its last byte had been read.
@@ -21,7 +24,8 @@ pub struct Entry {
     pub writes_ns: Vec<u64>,
     /// For each write, when it was due.
     pub intended_ns: Vec<u64>,
-    /// For each write, its tokens: 0 for a head or an end alone.
+    /// For each write, its tokens: 0 for a head or an end alone, and in a
+    /// recording, of which they are not known.
     pub tokens_per_write: Vec<u32>,
     /// Whether all was written that belongs to the answer; false if the server ended it
     /// by a fault, or the client went away.

@@ -116,6 +116,7 @@ impl Engine for Faulty {
             path: "/generate".to_owned(),
             headers: Vec::new(),
             body,
+            ..HttpRequest::default()
         })
     }
 

@@ -26,9 +26,35 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("x-prony-role" = "request"))]
     pub body: serde_json::Map<String, serde_json::Value>,
+    /// Fields of the request body that this server does not take, for example
+    /// `[stream_options, seed]`: they are left out.
+    #[serde(default)]
+    pub omit: Vec<String>,
+    /// Fields of the request body that this server calls otherwise, for example
+    /// `{ max_tokens: max_completion_tokens }`.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
     /// More request headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Finish reasons that end a complete answer, beside the usual ones (`stop`, `length`,
+    /// `eos`, `tool_calls`, …). An answer with any other reason is a failure.
+    #[serde(default)]
+    pub finish_reasons: Vec<String>,
+    /// Whether a stream must end with `data: [DONE]`.
+    #[serde(default)]
+    pub end_mark: EndMark,
+}
+
+/// What a stream without `data: [DONE]` at its end is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndMark {
+    /// Complete if it has a finish reason and its body ends well; reports have a note.
+    #[default]
+    Optional,
+    /// Cut short, whatever else it has.
+    Required,
 }
 
 /// How to start a server.
@@ -92,12 +118,40 @@ impl Default for Probe {
     }
 }
 
-/// `http://host:port` and the path prefix (`/v1` if the URL has none).
-pub(crate) fn split_base_url(url: &str) -> (&str, &str) {
+/// `http://host:port`, the path prefix (`/v1` if the URL has none), and the query with its
+/// question mark, which each request gets.
+pub(crate) fn split_base_url(url: &str) -> (&str, &str, &str) {
+    let (url, query) = url.split_at(url.find('?').unwrap_or(url.len()));
     let url = url.trim_end_matches('/');
     let authority = url.find("://").map_or(0, |at| at + 3);
     match url[authority..].find('/') {
-        Some(slash) => url.split_at(authority + slash),
-        None => (url, "/v1"),
+        Some(slash) => (&url[..authority + slash], &url[authority + slash..], query),
+        None => (url, "/v1", query),
     }
+}
+
+/// The ends of paths that are no base but one request's.
+const ENDPOINTS: [&str; 3] = ["/chat/completions", "/completions", "/models"];
+
+/// Why a base URL cannot be one, and the way out.
+pub(crate) fn base_url_problem(url: &str) -> Option<String> {
+    let rest = ["http://", "https://"]
+        .into_iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    let Some(rest) = rest else {
+        return Some(match url.split_once("://") {
+            Some((scheme, _)) => {
+                format!("`{scheme}://` is not spoken here: write `http://` or `https://`")
+            }
+            None => format!("the scheme is missing: write `http://{url}`"),
+        });
+    };
+    if rest.contains('#') {
+        return Some("a fragment (`#…`) is not sent to a server: remove it".to_owned());
+    }
+    let path = rest.split('?').next().unwrap_or(rest).trim_end_matches('/');
+    let endpoint = ENDPOINTS.into_iter().find(|end| path.ends_with(end))?;
+    Some(format!(
+        "this is the address of one kind of request: leave out `{endpoint}`, which prony adds"
+    ))
 }

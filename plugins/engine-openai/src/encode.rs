@@ -5,7 +5,7 @@ use prony_plugin_sdk::{Api, Error, HttpRequest, Image, Model, Pair, Request, Res
 use serde_json::{Map, Value, json};
 
 pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Result<HttpRequest> {
-    let (_, prefix) = config::split_base_url(config.base_url.as_deref().unwrap_or_default());
+    let (_, prefix, query) = config::split_base_url(config.base_url.as_deref().unwrap_or_default());
     let name = config.model.as_deref().unwrap_or(&model.id);
     let mut body = Map::new();
     let mut set = |key: &str, value: Value| {
@@ -72,8 +72,11 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
     // Token counts come from the engine's own usage, never from chunks.
     set("stream_options", json!({ "include_usage": true }));
     body.extend(config.body.clone());
+    let body = shaped(config, body);
 
-    let mut made = HttpRequest::post_json(format!("{prefix}/{endpoint}"), &Value::Object(body));
+    let path = format!("{prefix}/{endpoint}{query}");
+    let mut made =
+        HttpRequest::post_json(path, &Value::Object(body)).ends_at(crate::decode::END_MARKS);
     made.headers.push(Pair::new("accept", "text/event-stream"));
     if let Some(key) = &config.api_key {
         made.headers
@@ -86,6 +89,19 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
             .map(|(name, value)| Pair::new(name, value)),
     );
     Ok(made)
+}
+
+/// The fields that the server takes, as it calls them.
+fn shaped(config: &Config, body: Map<String, Value>) -> Map<String, Value> {
+    let taken = body
+        .into_iter()
+        .filter(|(name, _)| !config.omit.contains(name));
+    taken
+        .map(|(name, value)| match config.rename.get(&name) {
+            Some(name) => (name.clone(), value),
+            None => (name, value),
+        })
+        .collect()
 }
 
 /// A text; with images, a list of parts in which they come first.

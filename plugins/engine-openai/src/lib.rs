@@ -38,19 +38,20 @@ impl Engine for OpenAi {
                 "/base_url",
                 "`base_url` and `launch` exclude each other: a launched server listens where prony says",
             )),
-            (Some(url), None)
-                if !["http://", "https://"]
-                    .iter()
-                    .any(|scheme| url.starts_with(scheme)) =>
-            {
-                Err(Error::config(
-                    "/base_url",
-                    format!("`{url}` begins neither with `http://` nor with `https://`"),
-                ))
+            (Some(url), None) if let Some(problem) = config::base_url_problem(url) => {
+                Err(Error::config("/base_url", problem))
             }
             (None, Some(launch)) if launch.command.is_empty() => Err(Error::config(
                 "/launch/command",
                 "the command is empty: give the program and its arguments",
+            )),
+            _ if config.body.contains_key("max_tokens") => Err(Error::config(
+                "/body/max_tokens",
+                "every answer is held to the workload's limit: set `workload.max_tokens` instead",
+            )),
+            _ if config.omit.iter().any(|field| field == "max_tokens") => Err(Error::config(
+                "/omit",
+                "an answer without a limit cannot be held to one: where the server calls it otherwise, use `rename: { max_tokens: max_completion_tokens }`",
             )),
             _ => Ok(Self { config }),
         }
@@ -58,7 +59,7 @@ impl Engine for OpenAi {
 
     fn launch(&self, _: &Model, at: &Endpoint) -> Result<LaunchPlan> {
         let Some(launch) = &self.config.launch else {
-            let (root, _) =
+            let (root, ..) =
                 config::split_base_url(self.config.base_url.as_deref().unwrap_or_default());
             let ready = self
                 .config
@@ -88,6 +89,10 @@ impl Engine for OpenAi {
     }
 
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
-        decode::response(response, events)
+        let rules = decode::Rules {
+            end_mark: self.config.end_mark,
+            finish_reasons: &self.config.finish_reasons,
+        };
+        decode::response(rules, response, events)
     }
 }

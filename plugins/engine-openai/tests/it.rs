@@ -159,7 +159,7 @@ fn refusals_keep_the_servers_words() {
     let events = PLUGIN
         .decode(&attached(), 500, long.as_bytes(), &[20_000])
         .unwrap();
-    assert_eq!(all(&events, EventKind::Failure), ["é".repeat(500)]);
+    assert_eq!(all(&events, EventKind::Failure), ["é".repeat(500) + "…"]);
 }
 
 #[test]
@@ -167,7 +167,16 @@ fn only_the_terminator_ends_a_stream() {
     let ended = |name| fixture(name).iter().any(|it| it.kind == EventKind::End);
     assert!(ended("no-blank-line.sse"));
     assert!(ended("after-done.sse"));
-    assert!(!ended("no-done.sse"));
+    // A finish reason and a whole body, which is for the host to say.
+    assert!(ended("no-done.sse"));
+    assert_eq!(
+        all(&fixture("no-done.sse"), EventKind::Note),
+        ["the stream ended without `data: [DONE]`"]
+    );
+    let strict = json!({ "base_url": "http://h:1", "end_mark": "required" });
+    let body = b"data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":\"stop\"}]}\n\n";
+    let events = PLUGIN.decode(&strict, 200, body, &[body.len() as u32]);
+    assert!(all(&events.unwrap(), EventKind::End).is_empty());
     assert!(!ended("error-string.sse"));
     assert_eq!(all(&fixture("after-done.sse"), EventKind::Text), ["a"]);
 }
@@ -183,6 +192,11 @@ fn what_is_no_stream_is_malformed() {
         ("\n<!DOCTYPE html><title>UI</title>", "web page"),
         ("data: not JSON\n\n", "not the JSON expected"),
         ("data: {\"choices\": 7}\n\n", "not the JSON expected"),
+        (
+            "data: data: {\"choices\":[]}\n\n",
+            "`data: {\"choices\":[]}`",
+        ),
+        (" The sea is wide", "`The sea is wide`"),
     ] {
         let error = decode(body.as_bytes(), &[body.len() as u32]).unwrap_err();
         assert_eq!(error.kind, ErrorKind::MalformedResponse, "{body}");
@@ -217,7 +231,8 @@ fn several_events_in_a_read_and_a_character_over_two() {
     let chunks = |ends: &[u32]| -> Vec<u32> {
         let events = decode(body.as_bytes(), ends).unwrap();
         assert_eq!(all(&events, EventKind::Text), ["a", "é"]);
-        events.iter().map(|event| event.chunk).collect()
+        let texts = events.iter().filter(|it| it.kind == EventKind::Text);
+        texts.map(|event| event.chunk).collect()
     };
     assert_eq!(chunks(&[end]), [0, 0]);
     assert_eq!(chunks(&[inside, end]), [0, 1]);
@@ -287,6 +302,20 @@ fn every_field_of_a_request_has_its_place() {
         )
     );
     assert!(made.headers.iter().all(|it| it.name != "authorization"));
+}
+
+#[test]
+fn fields_that_a_server_does_not_take_are_left_out_or_renamed() {
+    let config = json!({
+        "base_url": "http://h:1",
+        "omit": ["stream_options", "seed"],
+        "rename": { "max_tokens": "max_completion_tokens" },
+    });
+    let body: Value = serde_json::from_str(&encode(&config, &request(Api::Chat)).body).unwrap();
+    assert_eq!(body["max_completion_tokens"], 8);
+    for absent in ["stream_options", "seed", "max_tokens"] {
+        assert!(body.get(absent).is_none(), "{absent} in {body}");
+    }
 }
 
 fn said(role: Role, content: &str) -> Said {
@@ -412,7 +441,27 @@ fn wrong_configs_name_the_place() {
         (
             json!({ "base_url": "h:80" }),
             "/base_url",
-            "neither with `http://` nor",
+            "write `http://h:80`",
+        ),
+        (
+            json!({ "base_url": "https://h/v1/chat/completions" }),
+            "/base_url",
+            "leave out `/chat/completions`",
+        ),
+        (
+            json!({ "base_url": "ftp://h" }),
+            "/base_url",
+            "`http://` or `https://`",
+        ),
+        (
+            json!({ "base_url": "http://h", "body": { "max_tokens": 5 } }),
+            "/body/max_tokens",
+            "`workload.max_tokens`",
+        ),
+        (
+            json!({ "base_url": "http://h", "omit": ["max_tokens"] }),
+            "/omit",
+            "`rename:",
         ),
         (launch(json!([])), "/launch/command", "empty"),
         (launch(json!([{}])), "", "neither a text nor a number"),

@@ -55,6 +55,7 @@
 //!
 //! The contract itself: `schemas/wit/plugin.wit`, `schemas/include/prony_plugin.h`.
 
+pub mod finish;
 pub mod native;
 pub mod sse;
 #[cfg(target_arch = "wasm32")]

@@ -15,6 +15,23 @@ pub struct Message<'a> {
     pub event: Option<Cow<'a, str>>,
     /// The `data` lines, joined by line feeds. Invalid UTF-8 is replaced.
     pub data: Cow<'a, str>,
+    /// Whether its last `data` line ended. If not, the body ended within the line or right
+    /// behind it, and only what the data says can tell which.
+    pub is_complete: bool,
+}
+
+/// Something in the body of a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// An event.
+    Message(Message<'a>),
+    /// A line that is no part of the format: neither a field that it knows nor a comment.
+    Stray {
+        /// The read that completed it.
+        chunk: u32,
+        /// The line, without its line break.
+        line: &'a [u8],
+    },
 }
 
 /// The messages of a response. Comments and other fields are passed over.
@@ -22,21 +39,41 @@ pub struct Message<'a> {
 /// A message counts when its last `data` line is complete, even without the
 /// blank line after it: some servers close right behind `data: [DONE]`.
 pub fn messages<'a>(response: &Response<'a>) -> impl Iterator<Item = Message<'a>> {
-    let mut lines = response.lines();
+    items(response).filter_map(|item| match item {
+        Item::Message(message) if message.is_complete => Some(message),
+        _ => None,
+    })
+}
+
+/// Everything in a response but comments and the fields `id` and `retry`, in order. An
+/// unfinished last line of `data` is a message that is not complete; any other unfinished
+/// line is left out.
+pub fn items<'a>(response: &Response<'a>) -> impl Iterator<Item = Item<'a>> {
+    let finished = response.lines().map(|(chunk, line)| (chunk, line, true));
+    let last = (response.last_chunk(), false);
+    let unfinished = response
+        .unfinished_line()
+        .map(|line| (last.0, line, last.1));
+    let mut lines = finished.chain(unfinished);
     let mut first = true;
+    let mut stray = None;
+    let mut message: Option<Message<'a>> = None;
+    let mut event: Option<Cow<'a, str>> = None;
     std::iter::from_fn(move || {
-        let (mut message, mut event): (Option<Message<'a>>, Option<Cow<'a, str>>) = (None, None);
-        for (chunk, mut line) in lines.by_ref() {
+        if let Some(stray) = stray.take() {
+            return Some(stray);
+        }
+        for (chunk, mut line, is_complete) in lines.by_ref() {
             if std::mem::take(&mut first) {
                 line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
             }
             if line.is_empty() {
                 // An event whose data is empty is none: some servers keep a
                 // connection alive that way.
-                if message.as_ref().is_some_and(|it| !it.data.is_empty()) {
-                    break;
+                let (message, event) = (message.take(), event.take());
+                if let Some(message) = dispatched(message, event) {
+                    return Some(message);
                 }
-                (message, event) = (None, None);
                 continue;
             }
             let (field, value) = split_field(line);
@@ -47,6 +84,7 @@ pub fn messages<'a>(response: &Response<'a>) -> impl Iterator<Item = Message<'a>
                             chunk,
                             event: None,
                             data: text(value),
+                            is_complete,
                         });
                     }
                     Some(message) => {
@@ -54,16 +92,31 @@ pub fn messages<'a>(response: &Response<'a>) -> impl Iterator<Item = Message<'a>
                         data.push('\n');
                         data.push_str(&text(value));
                         message.chunk = chunk;
+                        message.is_complete = is_complete;
                     }
                 },
                 b"event" => event = Some(text(value)),
-                _ => {}
+                b"id" | b"retry" | b"" => {}
+                _ if !is_complete => {}
+                _ => {
+                    // What came before it was said before it.
+                    let stands = Item::Stray { chunk, line };
+                    let before = dispatched(message.take(), event.take());
+                    if before.is_some() {
+                        stray = Some(stands);
+                        return before;
+                    }
+                    return Some(stands);
+                }
             }
         }
-        let mut message = message.filter(|it| !it.data.is_empty())?;
-        message.event = event;
-        Some(message)
+        dispatched(message.take(), event.take())
     })
+}
+
+fn dispatched<'a>(message: Option<Message<'a>>, event: Option<Cow<'a, str>>) -> Option<Item<'a>> {
+    let message = message.filter(|it| !it.data.is_empty())?;
+    Some(Item::Message(Message { event, ..message }))
 }
 
 /// `field: value`; a line that starts with a colon is a comment (empty field).
@@ -125,5 +178,38 @@ mod tests {
     fn an_unfinished_line_is_no_event() {
         assert_eq!(all("data: a\n\ndata: {\"x\":", &[21]), [(0, "a".into())]);
         assert_eq!(all("data: [DONE]\n", &[13]), [(0, "[DONE]".into())]);
+        let response = Response {
+            status: 200,
+            body: b"data: a\n\ndata: [DONE]",
+            ends: &[3, 21],
+        };
+        let last = items(&response).last().expect("items");
+        let Item::Message(last) = last else {
+            panic!("{last:?}")
+        };
+        assert_eq!(
+            (last.chunk, &*last.data, last.is_complete),
+            (1, "[DONE]", false)
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_field_stands_where_it_stood() {
+        let body = b"data: a\nupstream error: gone\n{\"error\":1}\n: comment\ndata: b\n\nerr";
+        let response = Response {
+            status: 200,
+            body,
+            ends: &[body.len() as u32],
+        };
+        let found: Vec<String> = items(&response)
+            .map(|item| match item {
+                Item::Message(message) => message.data.into_owned(),
+                Item::Stray { line, .. } => format!("! {}", line.escape_ascii()),
+            })
+            .collect();
+        assert_eq!(
+            found,
+            ["a", "! upstream error: gone", r#"! {\"error\":1}"#, "b"]
+        );
     }
 }

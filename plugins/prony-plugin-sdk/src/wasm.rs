@@ -27,8 +27,8 @@ pub mod stdio {
         pub_export_macro: true,
         default_bindings_module: "prony_plugin_sdk::wasm::stdio",
         with: {
-            "prony:plugin/types@0.1.0": crate::wasm::engine::prony::plugin::types,
-            "prony:plugin/log@0.1.0": crate::wasm::engine::prony::plugin::log,
+            "prony:plugin/types@0.2.0": crate::wasm::engine::prony::plugin::types,
+            "prony:plugin/log@0.2.0": crate::wasm::engine::prony::plugin::log,
         },
     });
 }
@@ -43,8 +43,8 @@ pub mod reporter {
         pub_export_macro: true,
         default_bindings_module: "prony_plugin_sdk::wasm::reporter",
         with: {
-            "prony:plugin/types@0.1.0": crate::wasm::engine::prony::plugin::types,
-            "prony:plugin/log@0.1.0": crate::wasm::engine::prony::plugin::log,
+            "prony:plugin/types@0.2.0": crate::wasm::engine::prony::plugin::types,
+            "prony:plugin/log@0.2.0": crate::wasm::engine::prony::plugin::log,
         },
     });
 }
@@ -216,6 +216,8 @@ fn event(event: data::Event) -> types::Event {
         From::ServedModel => To::ServedModel,
         From::EngineVersion => To::EngineVersion,
         From::End => To::End,
+        From::ToolCall => To::ToolCall,
+        From::Note => To::Note,
     };
     types::Event {
         chunk: event.chunk,
@@ -279,6 +281,7 @@ mod engine_glue {
                 path: made.path,
                 headers: pairs(made.headers),
                 body: made.body.into_bytes(),
+                end_marks: made.end_marks,
             })
         }
 

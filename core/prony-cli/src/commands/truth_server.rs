@@ -2,7 +2,7 @@
 
 use crate::{Exit, Failure, Outcome};
 use clap::Args;
-use prony_truth_server::{Config, Fault, Framing, Identity, Images, Log, PromptTokens};
+use prony_truth_server::{Config, Fault, Framing, Identity, Images, Log, PromptTokens, Recording};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
@@ -18,6 +18,13 @@ pub(crate) struct Arguments {
     /// Port on 127.0.0.1; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
+    /// Answer every request, whatever its path, with this recorded response: bytes as they
+    /// go over the wire. FILE.txt beside FILE.http says how they are cut and timed, and how
+    /// the connection ends: a line `end of connection: keep`, `close` or `hold`, a line
+    /// `pieces:`, and for each piece a line `+MS BYTES` with the pause before it. The other
+    /// options on answers are of no account then.
+    #[arg(long, value_name = "FILE.http", conflicts_with = "fault")]
+    pub(crate) play: Option<PathBuf>,
     /// Threads, to which connections are given in turn.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) threads: usize,
@@ -53,6 +60,9 @@ pub(crate) struct Arguments {
     /// Speak TLS, with a certificate that is made at the start and signed by itself.
     #[arg(long)]
     pub(crate) tls: bool,
+    /// Make it a certificate that may sign others, as `openssl req -x509` does.
+    #[arg(long, requires = "tls")]
+    pub(crate) tls_authority: bool,
     /// Write the certificate to this file, in PEM.
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) tls_certificate: Option<PathBuf>,
@@ -123,8 +133,13 @@ pub(crate) fn run(server: &Arguments) -> Outcome {
     let at = |path: &Path, error: std::io::Error| {
         Failure::new(Exit::RunFailed, format!("{}: {error}", path.display()))
     };
-    let tls = server.tls.then(Identity::self_signed);
+    let tls = server.tls.then(|| match server.tls_authority {
+        true => Identity::authority(),
+        false => Identity::self_signed(),
+    });
     let tls = tls.transpose().map_err(failed)?;
+    let recording = server.play.as_deref().map(Recording::read);
+    let recording = recording.transpose().map_err(failed)?;
     if let (Some(identity), Some(path)) = (&tls, &server.tls_certificate) {
         std::fs::write(path, identity.certificate_pem()).map_err(|error| at(path, error))?;
     }
@@ -159,6 +174,7 @@ pub(crate) fn run(server: &Arguments) -> Outcome {
             _ => Images::Counted,
         },
         threads: server.threads,
+        recording,
         log,
     };
     prony_truth_server::serve(&listener, config).map_err(failed)?;

@@ -29,5 +29,6 @@ mod schedule;
 mod selfcheck;
 mod stdio;
 mod steps;
+mod streams;
 mod workloads;
 mod written_pipelines;

@@ -1,10 +1,10 @@
 //! From the requests of a comparison to the numbers of its cycles.
 
 use super::{Arm, Question, StudyDesign, question};
-use crate::statistics::aggregate::{
-    self, Block, Timing, decode_rate, median_log_ratio, prefill_rate, quantile_log_ratio,
-};
-use crate::summary::{Visit, throughput};
+use crate::credit::Credits;
+use crate::granularity::{Bounds, decode_speed, prefill_speed};
+use crate::statistics::aggregate::{self, Block, median_log_ratio, quantile_log_ratio};
+use crate::summary::{Visit, rate};
 use prony_record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,11 +37,16 @@ pub struct Ratios {
     /// By cycle, the median over questions of `ln(baseline / candidate)` of the time per
     /// token: the statistic `med`, above zero where the candidate is faster.
     pub medians: Vec<(u32, f64)>,
-    /// By cycle, the log ratio of the prompt tokens (of the requests, where an engine does
-    /// not count them) over the times to the first token.
+    /// By cycle, the log ratio of the requests (of the prompt tokens, where both engines
+    /// count the same) over the times to the first token.
     pub prefill: Vec<(u32, f64)>,
+    /// How much faster prefill may be than that says, as a log ratio: of the baseline and of
+    /// the candidate. Above zero where a stream does not show it; infinite where it hides it.
+    pub prefill_slack: (f64, f64),
     /// By cycle, the log ratio of the tokens after the first over their time.
     pub decode: Vec<(u32, f64)>,
+    /// How much slower decoding may be than that says, likewise.
+    pub decode_slack: (f64, f64),
     /// By cycle, the log ratio of the output tokens over the latencies.
     pub end_to_end: Vec<(u32, f64)>,
     /// By cycle, the log ratio of the median latencies, with enough requests.
@@ -61,21 +66,42 @@ impl Ratios {
     }
 
     /// Everything but the throughput, of a cycle without a failure.
-    fn more(&mut self, cycle: u32, baseline: &[&Record], candidate: &[&Record]) {
+    fn more(&mut self, cycle: u32, baseline: &[&Record], candidate: &[&Record], credits: &Credits) {
         let first = |records: &[&Record]| records.iter().map(|it| it.stamps.sent_ns).min();
         if first(candidate) < first(baseline) {
             self.candidate_first.insert(cycle);
         }
         let numbers = |d: Option<f64>| d.filter(|d| d.is_finite()).map(|d| (cycle, d));
-        let rates = |rate: &dyn Fn(&[Timing]) -> Option<f64>| {
-            let (a, b) = (timings(baseline, candidate)?, timings(candidate, baseline)?);
-            Some(aggregate::log_ratio(rate(&a)?, rate(&b)?))
-        };
-        self.medians.extend(numbers(median(baseline, candidate)));
-        self.prefill.extend(numbers(rates(&prefill_rate)));
-        self.decode.extend(numbers(rates(&decode_rate)));
-        self.end_to_end
-            .extend(numbers(rates(&aggregate::throughput)));
+        self.medians
+            .extend(numbers(median(baseline, candidate, credits)));
+        if let (Some(a), Some(b)) = (
+            credited(baseline, |it| credits.baseline(it)),
+            credited(candidate, |it| credits.candidate(it)),
+        ) {
+            let weight = prompt_weight(baseline, candidate);
+            let prefill = (prefill_speed(&a, weight), prefill_speed(&b, weight));
+            // Its lower bound is what a user sees.
+            let d = prefill
+                .0
+                .zip(prefill.1)
+                .map(|(a, b)| aggregate::log_ratio(a.0, b.0));
+            self.prefill.extend(numbers(d));
+            widen(&mut self.prefill_slack, prefill);
+            let decode = (decode_speed(&a), decode_speed(&b));
+            let d = decode
+                .0
+                .zip(decode.1)
+                .map(|(a, b)| aggregate::log_ratio(a.1, b.1));
+            self.decode.extend(numbers(d));
+            widen(&mut self.decode_slack, decode);
+            let end_to_end = |answers: &[(&Record, u32)]| {
+                let tokens: u64 = answers.iter().map(|(_, tokens)| u64::from(*tokens)).sum();
+                let time: u64 = answers.iter().map(|(it, _)| it.latency_ns()).sum();
+                tokens as f64 / time as f64
+            };
+            let d = aggregate::log_ratio(end_to_end(&a), end_to_end(&b));
+            self.end_to_end.extend(numbers(Some(d)));
+        }
         let latencies = |records: &[&Record]| -> Vec<f64> {
             records.iter().map(|it| it.latency_ns() as f64).collect()
         };
@@ -90,20 +116,37 @@ impl Ratios {
     }
 }
 
-/// What the rates are made from. A prompt counts as one token unless both engines say how
-/// many it has. `None` where an answer has no first token or no count.
-fn timings(records: &[&Record], others: &[&Record]) -> Option<Vec<Timing>> {
-    let said = |records: &[&Record]| records.iter().all(|it| it.prompt_tokens.is_some());
-    let counted = said(records) && said(others);
-    let timing = |record: &&Record| {
-        Some(Timing {
-            prompt_tokens: record.prompt_tokens.filter(|_| counted).unwrap_or(1),
-            output_tokens: record.output_tokens?,
-            first_token_s: record.time_to_first_token_ns()? as f64 / 1e9,
-            latency_s: record.latency_ns() as f64 / 1e9,
-        })
+/// Records with the tokens that they are credited with; `None` if one has none.
+pub(super) fn credited<'a>(
+    records: &[&'a Record],
+    credit: impl Fn(&Record) -> Option<u32>,
+) -> Option<Vec<(&'a Record, u32)>> {
+    let answers = records
+        .iter()
+        .map(|record| Some((*record, credit(record)?)));
+    answers.collect()
+}
+
+/// What a prompt counts for the speed of prefill: its tokens if both engines count the same
+/// for each request, and 1 otherwise. A longer chat template is not faster work.
+fn prompt_weight(baseline: &[&Record], candidate: &[&Record]) -> fn(&Record) -> u32 {
+    let of = |records: &[&Record]| -> BTreeMap<(u32, u32), Option<u32>> {
+        let prompts = records.iter().map(|it| (it.id.at(), it.prompt_tokens));
+        prompts.collect()
     };
-    records.iter().map(timing).collect()
+    let (a, b) = (of(baseline), of(candidate));
+    if a == b && a.values().all(Option::is_some) {
+        |record| record.prompt_tokens.unwrap_or(1)
+    } else {
+        |_| 1
+    }
+}
+
+/// Takes the bounds of both engines' speeds in a cycle into their slack so far.
+fn widen(slack: &mut (f64, f64), bounds: (Option<Bounds>, Option<Bounds>)) {
+    let of = |bounds: Option<Bounds>| bounds.map_or(f64::INFINITY, |(low, high)| (high / low).ln());
+    slack.0 = slack.0.max(of(bounds.0));
+    slack.1 = slack.1.max(of(bounds.1));
 }
 
 /// The log ratios without their cycles, in order.
@@ -125,22 +168,24 @@ pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Rat
     };
     let broken: BTreeSet<u32> = baseline.failed | candidate.failed;
     let both: BTreeSet<u32> = &whole(&of_baseline) & &whole(&of_candidate);
+    let credits = Credits::new(baseline.records, candidate.records);
     let mut ratios = Ratios::default();
     for number in &both | &broken {
-        let good = |cycles: &'_ BTreeMap<u32, Cycle<'_>>| {
+        let good = |cycles: &BTreeMap<u32, Cycle<'_>>, tokens: &dyn Fn(&Record) -> Option<u32>| {
             let cycle = cycles.get(&number)?;
             let well = cycle.records.iter().all(|record| record.ok());
-            well.then(|| throughput(&cycle.records, &cycle.visits, design.concurrency))
+            well.then(|| rate(&cycle.records, &cycle.visits, design.concurrency, tokens))
                 .flatten()
         };
-        let (a, b) = (good(&of_baseline), good(&of_candidate));
+        let a = good(&of_baseline, &|it| credits.baseline(it));
+        let b = good(&of_candidate, &|it| credits.candidate(it));
         if let (Some(a), Some(b), false) = (a, b, broken.contains(&number)) {
             ratios.cycles.push((number, aggregate::log_ratio(a, b)));
             let (a, b) = (
                 &of_baseline[&number].records,
                 &of_candidate[&number].records,
             );
-            ratios.more(number, a, b);
+            ratios.more(number, a, b, &credits);
         } else {
             ratios.degraded.insert(number);
         }
@@ -150,17 +195,18 @@ pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Rat
 
 /// The statistic `med` of a cycle. Times are per token, which changes nothing where the
 /// lengths are equal, and compares like with like where they are not.
-fn median(baseline: &[&Record], candidate: &[&Record]) -> Option<f64> {
-    let times = |records: &[&Record]| {
+fn median(baseline: &[&Record], candidate: &[&Record], credits: &Credits) -> Option<f64> {
+    let times = |records: &[&Record], credit: &dyn Fn(&Record) -> Option<u32>| {
         let mut times = BTreeMap::<Question, Vec<f64>>::new();
         for record in records {
-            let tokens = f64::from(record.output_tokens.filter(|tokens| *tokens > 0)?);
+            let tokens = f64::from(credit(record).filter(|tokens| *tokens > 0)?);
             let time = record.latency_ns() as f64 / tokens;
             times.entry(question(record)).or_default().push(time);
         }
         Some(times)
     };
-    let (baseline, candidate) = (times(baseline)?, times(candidate)?);
+    let baseline = times(baseline, &|it| credits.baseline(it))?;
+    let candidate = times(candidate, &|it| credits.candidate(it))?;
     let blocks: Vec<Block<'_>> = baseline
         .iter()
         .filter_map(|(question, baseline)| {

@@ -293,6 +293,7 @@ impl TryFrom<types::HttpRequest> for contract::HttpRequest {
             path: made.path,
             headers: pairs(made.headers),
             body,
+            end_marks: made.end_marks,
         })
     }
 }
@@ -313,6 +314,8 @@ impl From<types::Event> for contract::Event {
             From::ServedModel => To::ServedModel,
             From::EngineVersion => To::EngineVersion,
             From::End => To::End,
+            From::ToolCall => To::ToolCall,
+            From::Note => To::Note,
         };
         Self {
             chunk: event.chunk,

@@ -91,12 +91,12 @@ fn imports_are_checked_before_anything_runs() {
     let error = load_text(
         r#"(component
             (import "wasi:cli/environment@0.2.0" (instance))
-            (import "prony:plugin/types@0.1.0" (instance))
+            (import "prony:plugin/types@0.2.0" (instance))
             (import "wasi:sockets/tcp@0.2.0" (instance))
             (core module $m (func $f unreachable) (start $f))
             (core instance (instantiate $m))
             (instance $i)
-            (export "prony:plugin/engine@0.1.0" (instance $i)))"#,
+            (export "prony:plugin/engine@0.2.0" (instance $i)))"#,
     );
     let Error::Import { imports, .. } = &error else {
         panic!("{error}")
@@ -148,9 +148,9 @@ fn a_component_for_something_else_is_no_plugin() {
     for wat in [
         "(component)",
         r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#,
-        r#"(component (instance $i) (export "prony:plugin/types@0.1.0" (instance $i)))"#,
+        r#"(component (instance $i) (export "prony:plugin/types@0.2.0" (instance $i)))"#,
         // Exports the interface and none of its functions.
-        r#"(component (instance $i) (export "prony:plugin/engine@0.1.0" (instance $i)))"#,
+        r#"(component (instance $i) (export "prony:plugin/engine@0.2.0" (instance $i)))"#,
     ] {
         let error = load_text(wat);
         assert!(matches!(error, Error::NotAPlugin { .. }), "{wat}: {error}");

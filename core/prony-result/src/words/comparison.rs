@@ -207,13 +207,16 @@ impl Comparison {
         .into_iter()
         .filter_map(|(name, judgement)| Some((name, judgement.as_ref()?)))
         // Without an interval the cycles were too few to say anything.
-        .filter(|(_, judgement)| judgement.interval.is_some())
+        .filter(|(_, judgement)| judgement.interval.is_some() || judgement.withheld.is_some())
     }
 
     /// What the judgements found, a sentence without a full stop each, for example
     /// `Prefill: B is 3.1 % faster than A (2.2 … 4.0 %, 96 % interval, 11 cycles)`.
     pub fn judgement_sentences(&self) -> Vec<String> {
         let sentence = |(name, judgement): (&str, &Judgement)| {
+            if let Some(why) = &judgement.withheld {
+                return format!("{name}: cannot be told: {}", one_line(why));
+            }
             let withheld = judgement.verdict == Verdict::Inconclusive
                 && judgement.interval.and_then(direction).is_some();
             let finding = Finding {
@@ -506,6 +509,7 @@ pub(super) mod tests {
             identical_share: 0.6,
             first_divergence_characters_p50: Some(12.0),
             lengths_by: "engine".to_owned(),
+            counted_otherwise: 0,
             baseline_output_tokens: None,
             candidate_output_tokens: None,
             questions: 5,
@@ -536,24 +540,28 @@ pub(super) mod tests {
                 difference_percent: Some(5.1),
                 interval: Some(interval(4.0, 6.2)),
                 cycles: 11,
+                ..Judgement::default()
             }),
             decode: Some(Judgement {
                 verdict: Verdict::Inconclusive,
                 difference_percent: Some(0.4),
                 interval: Some(interval(-2.1, 2.6)),
                 cycles: 11,
+                ..Judgement::default()
             }),
             latency_p50: Some(Judgement {
                 verdict: Verdict::Inconclusive,
                 difference_percent: Some(3.0),
                 interval: None,
                 cycles: 3,
+                ..Judgement::default()
             }),
             end_to_end: Some(Judgement {
                 verdict: Verdict::Inconclusive,
                 difference_percent: Some(3.4),
                 interval: Some(interval(2.1, 5.0)),
                 cycles: 11,
+                ..Judgement::default()
             }),
             time_to_first_token_p99: Some(TailJudgement {
                 verdict: Verdict::Slower,

@@ -15,6 +15,8 @@ pub enum Flag {
     DegradedCycles,
     /// Each engine was started once.
     SingleStart,
+    /// A stream does not show what prefill and decoding took.
+    CoarseStream,
     /// Sums and medians give different verdicts.
     OutlierSensitive,
     /// The machine became steadily faster or slower.
@@ -27,12 +29,13 @@ pub enum Flag {
 
 impl Flag {
     /// All of them; those that withhold a verdict come first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::LengthMismatch,
         Self::TokenMismatch,
         Self::LowSuccessRate,
         Self::DegradedCycles,
         Self::SingleStart,
+        Self::CoarseStream,
         Self::OutlierSensitive,
         Self::ThermalRamp,
         Self::ThrottleStep,
@@ -47,6 +50,7 @@ impl Flag {
             Self::LowSuccessRate => "low_success_rate",
             Self::DegradedCycles => "degraded_cycles",
             Self::SingleStart => "single-start",
+            Self::CoarseStream => "coarse_stream",
             Self::OutlierSensitive => "outlier_sensitive",
             Self::ThermalRamp => "thermal_ramp",
             Self::ThrottleStep => "throttle_step",
@@ -69,6 +73,10 @@ impl Flag {
             Self::DegradedCycles => "Too many cycles have a failure for a winner to be named.",
             Self::SingleStart => {
                 "Each engine was started once, so what was found may be the luck of that start."
+            }
+            Self::CoarseStream => {
+                "An engine sends several tokens at a time, or only part of them, so its stream does \
+                 not show what prefill and decoding took."
             }
             Self::OutlierSensitive => {
                 "Throughput and the typical request disagree: a few requests decide the verdict."

@@ -141,6 +141,7 @@ impl Case {
             path: "/v1/chat/completions".into(),
             headers,
             body: r#"{"messages":[{"role":"user","content":"go"}]}"#.into(),
+            ..HttpRequest::default()
         }
     }
 

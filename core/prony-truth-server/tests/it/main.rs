@@ -11,4 +11,5 @@ mod faults;
 mod images;
 mod kit;
 mod prompts;
+mod recordings;
 mod schedule;

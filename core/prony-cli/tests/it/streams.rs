@@ -1,0 +1,584 @@
+//! What real servers and gateways send is told as it is: recorded responses, played raw.
+//! `streams/README.md` says what each of them is.
+
+use crate::kit::{Run, Scratch, Server, With, number, pipeline, text, wait_for};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Rows that are not right yet, and what is missing. A row that has become right makes its
+/// test fail until it is taken off this list.
+const PENDING: &[(&str, &str)] = &[
+    (
+        "71-held-open-after-done",
+        "the client waits for the end of the body behind the end mark",
+    ),
+    (
+        "90-redirect-307",
+        "the message does not say where the redirect leads",
+    ),
+    (
+        "71-held-open-after-done beside 00-control",
+        "the client waits for the end of the body behind the end mark",
+    ),
+];
+
+/// What a person must be told of a case.
+enum Right {
+    /// Every request succeeds.
+    Success(Success),
+    /// Every request fails with one of these classes, and the message has all of the words.
+    Failure(&'static [&'static str], &'static [&'static str]),
+}
+
+/// Times are in milliseconds, of the quickest of the requests. The upper bounds are wide: what
+/// they are to catch is another definition, and not a busy machine.
+struct Success {
+    /// Tokens of each answer; `None` if no number may be given.
+    tokens: Option<u64>,
+    first: Range<f64>,
+    latency: Range<f64>,
+    per_token: Option<Range<f64>>,
+    /// Words in the warnings about the engine.
+    told: &'static [&'static str],
+}
+
+/// As the control: 8 tokens, the first after 40 ms, then one each 10 ms.
+const REGULAR: Success = Success {
+    tokens: Some(8),
+    first: 40.0..90.0,
+    latency: 110.0..300.0,
+    per_token: Some(5.0..20.0),
+    told: &[],
+};
+
+const fn fails(words: &'static [&'static str]) -> Right {
+    Right::Failure(&["engine_error"], words)
+}
+
+/// Each response by itself.
+const ROWS: &[(&str, Right)] = &[
+    ("00-control", Right::Success(REGULAR)),
+    ("01-vllm-finish-abort", fails(&["`abort`"])),
+    (
+        "02-deepseek-insufficient-resource",
+        fails(&["`insufficient_system_resource`"]),
+    ),
+    (
+        "04-openrouter-choice-error",
+        fails(&["Upstream idle timeout exceeded"]),
+    ),
+    (
+        "10-llamacpp-error-field",
+        fails(&["exceeds the available context size"]),
+    ),
+    (
+        "106-stream-options-forbidden",
+        Right::Failure(&["http_4xx"], &["stream_options", "Extra inputs"]),
+    ),
+    (
+        "11-flat-error-event",
+        // Words of memory have a class of their own.
+        Right::Failure(
+            &["oom"],
+            &["CUDA out of memory. Tried to allocate 2.00 GiB"],
+        ),
+    ),
+    (
+        "12-flat-error-document",
+        fails(&["maximum context length is 2048 tokens"]),
+    ),
+    (
+        "13-error-type-message",
+        fails(&["maximum context length is 65536 tokens"]),
+    ),
+    (
+        "15-proxy-plain-line",
+        Right::Failure(
+            &["truncated", "engine_error"],
+            &["upstream error: read ECONNRESET"],
+        ),
+    ),
+    (
+        "16-data-plain-error",
+        Right::Failure(&["engine_error", "protocol"], &["KV cache exhausted"]),
+    ),
+    ("30-duplicate-reasoning-key", Right::Success(REGULAR)),
+    ("34-lone-surrogates", Right::Success(REGULAR)),
+    (
+        "38-double-data-prefix",
+        Right::Failure(&["protocol"], &["`data: {"]),
+    ),
+    ("39-comment-as-data", Right::Success(REGULAR)),
+    ("40-data-ping", Right::Success(REGULAR)),
+    (
+        "50-usage-absent",
+        Right::Success(Success {
+            tokens: None,
+            per_token: None,
+            told: &["how many tokens", "`tokenizer`"],
+            ..REGULAR
+        }),
+    ),
+    (
+        "51-usage-zeros",
+        Right::Success(Success {
+            tokens: None,
+            per_token: None,
+            told: &["tokens"],
+            ..REGULAR
+        }),
+    ),
+    ("52-moonshot-choice-usage", Right::Success(REGULAR)),
+    (
+        "58-reasoning-outside-completion",
+        Right::Success(Success {
+            tokens: Some(28),
+            latency: 310.0..600.0,
+            ..REGULAR
+        }),
+    ),
+    (
+        "59-hidden-reasoning",
+        Right::Success(Success {
+            first: 100.0..150.0,
+            latency: 170.0..360.0,
+            told: &["600 tokens of reasoning"],
+            ..REGULAR
+        }),
+    ),
+    (
+        "60-all-budget-hidden",
+        Right::Failure(&["empty"], &["64 tokens of reasoning", "used up the limit"]),
+    ),
+    (
+        "62b-stream-interval-4",
+        Right::Success(Success {
+            first: 70.0..105.0,
+            per_token: None,
+            ..REGULAR
+        }),
+    ),
+    (
+        "68-eos-counted",
+        Right::Success(Success {
+            tokens: Some(9),
+            ..REGULAR
+        }),
+    ),
+    (
+        "70-no-done",
+        Right::Success(Success {
+            told: &["data: [DONE]"],
+            ..REGULAR
+        }),
+    ),
+    ("71-held-open-after-done", Right::Success(REGULAR)),
+    ("73-late-terminal-chunk", Right::Success(REGULAR)),
+    ("75-late-usage-chunk", Right::Success(REGULAR)),
+    (
+        // The first delta of a call, with its name, is at 40 ms; the last text at 90 ms.
+        "79-tool-calls-only",
+        Right::Success(Success {
+            latency: 90.0..280.0,
+            per_token: None,
+            ..REGULAR
+        }),
+    ),
+    (
+        "81-plain-text-stream",
+        Right::Failure(&["protocol"], &["The sea is wide"]),
+    ),
+    ("89-koboldcpp-done-without-newline", Right::Success(REGULAR)),
+    (
+        "90-redirect-307",
+        Right::Failure(&["protocol"], &["307", "/v1/chat/completions/"]),
+    ),
+    ("93b-te-chunked-list", Right::Success(REGULAR)),
+    ("124-longer-template", Right::Success(REGULAR)),
+];
+
+/// Cases that equal the control in what the engine did, and differ in how it is cut, counted,
+/// ended or put into a template: no difference may be claimed.
+const EQUALS: [&str; 7] = [
+    "62b-stream-interval-4",
+    "68-eos-counted",
+    "70-no-done",
+    "71-held-open-after-done",
+    "73-late-terminal-chunk",
+    "75-late-usage-chunk",
+    "124-longer-template",
+];
+
+/// Cases with a set-up of their own.
+const APART: [&str; 6] = [
+    "92b-attach-ready-503",
+    "103-azure-query-in-base-url",
+    "104-full-endpoint-as-base-url",
+    "120-prompt-cut-to-context",
+    "123-logprobs-90mb",
+    "126-self-signed",
+];
+
+fn http(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/streams/{case}.http"))
+}
+
+/// A server that plays a case.
+fn play(case: &str) -> Server {
+    play_file(&http(case))
+}
+
+fn play_file(http: &Path) -> Server {
+    Server::start(&["--play", http.to_str().expect("the path is text")])
+}
+
+fn attached(url: &str) -> Value {
+    json!({ "plugin": "openai", "config": { "base_url": url } })
+}
+
+/// Fails if a row is wrong that is not pending, or right that is.
+fn settle(rows: impl IntoIterator<Item = (String, Vec<String>)>) {
+    let mut wrong = String::new();
+    for (row, problems) in rows {
+        let pending = PENDING.iter().find(|(name, _)| *name == row);
+        match pending {
+            Some((_, missing)) if problems.is_empty() => {
+                let _ = writeln!(
+                    wrong,
+                    "{row} is right now, take it off `PENDING`: {missing}"
+                );
+            }
+            None if !problems.is_empty() => {
+                let _ = writeln!(wrong, "{row}: {}", problems.join("\n    "));
+            }
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+fn compared(case: &str) -> String {
+    format!("{case} beside 00-control")
+}
+
+#[test]
+fn whatever_is_pending_is_a_row() {
+    let rows = ROWS.iter().map(|row| row.0.to_owned());
+    let equals = EQUALS.into_iter().map(compared);
+    let apart = APART.into_iter().map(ToOwned::to_owned);
+    let all: Vec<String> = rows.chain(equals).chain(apart).collect();
+    for (name, _) in PENDING {
+        assert!(
+            all.iter().any(|row| row == name),
+            "there is no row `{name}`"
+        );
+    }
+}
+
+/// What is wrong, if anything.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn unless(&mut self, holds: bool, problem: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(problem());
+        }
+    }
+
+    fn words(&mut self, text: &str, words: &[&str]) {
+        for word in words {
+            self.unless(text.contains(word), || format!("no `{word}` in `{text}`"));
+        }
+    }
+}
+
+/// The warnings of a result that name an engine.
+fn warnings(result: &Value, engine: &str) -> String {
+    let warnings = result["warnings"].as_array().expect("a list");
+    let name = format!("`{engine}`");
+    let about: Vec<String> = warnings.iter().map(text).collect();
+    let about: Vec<&str> = about
+        .iter()
+        .map(String::as_str)
+        .filter(|warning| warning.contains(&name))
+        .collect();
+    about.join("\n")
+}
+
+fn check(run: &Run, case: &str, right: &Right) -> Vec<String> {
+    let engine = run.engine(case);
+    let mut problems = Problems::default();
+    match right {
+        Right::Failure(classes, words) => {
+            problems.unless(engine["succeeded"] == 0, || {
+                format!("{} requests succeeded", engine["succeeded"])
+            });
+            let messages = engine["error_messages"].as_object().expect("an object");
+            for (class, message) in messages {
+                problems.unless(classes.contains(&class.as_str()), || {
+                    format!("{class} is not of {classes:?}")
+                });
+                problems.words(&text(message), words);
+            }
+        }
+        Right::Success(right) => {
+            problems.unless(engine["success_rate"] == 1.0, || {
+                engine["error_messages"].to_string()
+            });
+            if problems.0.is_empty() {
+                success(run, case, right, &mut problems);
+            }
+        }
+    }
+    problems.0
+}
+
+fn success(run: &Run, case: &str, right: &Success, problems: &mut Problems) {
+    let engine = run.engine(case);
+    for request in run.requests(case) {
+        let tokens = request["output_tokens"].as_u64();
+        problems.unless(tokens == right.tokens, || format!("{tokens:?} tokens"));
+    }
+    let mut within = |metric: &str, right: &Range<f64>| {
+        let ms = number(&engine[metric]["min"]);
+        problems.unless(right.contains(&ms), || {
+            format!("{metric} {ms} is not in {right:?}")
+        });
+    };
+    within("time_to_first_token_ms", &right.first);
+    within("request_latency_ms", &right.latency);
+    if let Some(per_token) = &right.per_token {
+        within("time_per_output_token_ms", per_token);
+    }
+    problems.words(&warnings(&run.result(), case), right.told);
+}
+
+#[test]
+fn every_response_is_told_as_it_is() {
+    let servers: Vec<Server> = ROWS.iter().map(|(case, _)| play(case)).collect();
+    let mut engines = pipeline([])
+        .with("workload.max_tokens", 256)
+        .with("workload.request_timeout", "1s")
+        .stage("measure", "requests", 3);
+    for ((case, _), server) in ROWS.iter().zip(&servers) {
+        engines["engines"][*case] = attached(&server.url);
+    }
+    let run = Scratch::new().run(&engines);
+    settle(
+        ROWS.iter()
+            .map(|(case, right)| ((*case).to_owned(), check(&run, case, right))),
+    );
+}
+
+// ---- beside an equal engine
+
+/// Differences up to this are of a busy machine and not of a definition, in percent. The
+/// smallest of a wrong one is that of a token more: 12.5.
+const CLAIM: f64 = 5.0;
+
+fn claims(judgement: &Value) -> bool {
+    let is_named = judgement["verdict"] == "faster" || judgement["verdict"] == "slower";
+    is_named && number(&judgement["difference_percent"]).abs() > CLAIM
+}
+
+fn is_no_other_engine(case: &str) {
+    let (control, server) = (play("00-control"), play(case));
+    let both = pipeline([
+        ("00-control", attached(&control.url)),
+        (case, attached(&server.url)),
+    ]);
+    let both = both
+        .with("workload.request_timeout", "1s")
+        .with("schedule.cycles", 9)
+        .stage("measure", "requests", 1);
+    let run = Scratch::new().run(&both);
+    let mut problems = Problems::default();
+    for engine in ["00-control", case] {
+        let engine = run.engine(engine);
+        problems.unless(engine["success_rate"] == 1.0, || {
+            engine["error_messages"].to_string()
+        });
+    }
+    let comparison = &run.model("model")["comparisons"][0];
+    let mut no_claim = |name: &str, judgement: &Value| {
+        problems.unless(!claims(judgement), || {
+            format!(
+                "{name}: {} by {} %",
+                judgement["verdict"], judgement["difference_percent"]
+            )
+        });
+    };
+    no_claim("throughput", comparison);
+    for part in ["prefill", "decode", "end_to_end", "median"] {
+        no_claim(part, &comparison[part]);
+    }
+    settle([(compared(case), problems.0)]);
+}
+
+/// One test for each of [`EQUALS`].
+macro_rules! equals {
+    ($($name:ident $number:literal)*) => { $(
+        #[test]
+        fn $name() {
+            is_no_other_engine(EQUALS[$number]);
+        }
+    )* };
+}
+
+equals! {
+    several_tokens_at_a_time_make_no_other_engine 0
+    an_end_token_that_is_counted_makes_no_other_engine 1
+    a_missing_end_mark_makes_no_other_engine 2
+    a_body_held_open_makes_no_other_engine 3
+    a_late_last_chunk_makes_no_other_engine 4
+    a_late_usage_makes_no_other_engine 5
+    a_longer_template_makes_no_other_engine 6
+}
+
+// ---- with a set-up of their own
+
+fn apart(case: &str, problems: Problems) {
+    assert!(APART.contains(&case));
+    settle([(case.to_owned(), problems.0)]);
+}
+
+#[test]
+fn a_server_that_does_not_get_ready_is_quoted() {
+    let case = "92b-attach-ready-503";
+    let server = play(case);
+    let config = json!({ "base_url": server.url, "attach_ready": "/health" });
+    let engine = json!({ "plugin": "openai", "config": config });
+    let run = Scratch::new().run(&pipeline([("engine", engine)]).stage("load", "timeout", "1s"));
+    let mut problems = Problems::default();
+    problems.unless(run.said.code == Some(1), || format!("{:?}", run.said.code));
+    let words = ["not ready within 1s", "HTTP 503", "Loading model"];
+    problems.words(&run.said.stderr, &words);
+    apart(case, problems);
+}
+
+#[test]
+fn the_query_of_a_base_url_stays_behind_the_path() {
+    let scratch = Scratch::new();
+    let log = scratch.path("server.jsonl");
+    let recording = http("00-control");
+    let [log_path, recording] = [&log, &recording].map(|it| it.to_str().expect("text"));
+    let server = Server::start(&["--play", recording, "--log", log_path]);
+    let base = "/openai/deployments/gpt-4o";
+    let url = format!("{}{base}?api-version=2024-06-01", server.url);
+    let run = scratch.run(&pipeline([("engine", attached(&url))]));
+    run.exits(0).all_well("engine");
+    // It is written as soon as the server is not busy.
+    let line = wait_for("the server's log", || {
+        let text = fs::read_to_string(&log).ok()?;
+        text.lines().next().map(ToOwned::to_owned)
+    });
+    let entry: Value = serde_json::from_str(&line).expect("JSON");
+    let mut problems = Problems::default();
+    let right = format!("{base}/chat/completions?api-version=2024-06-01");
+    problems.unless(entry["path"] == right, || entry["path"].to_string());
+    apart("103-azure-query-in-base-url", problems);
+}
+
+#[test]
+fn the_address_of_a_request_is_no_base_url() {
+    let scratch = Scratch::new();
+    let engine = attached("http://127.0.0.1:1/v1/chat/completions");
+    scratch.write("pipeline.yaml", pipeline([("engine", engine)]).to_string());
+    let said = scratch.prony(&["run", "pipeline.yaml"]);
+    let mut problems = Problems::default();
+    problems.words(&said.stderr, &["leave out `/chat/completions`"]);
+    apart("104-full-endpoint-as-base-url", problems);
+}
+
+#[test]
+fn a_prompt_with_fewer_tokens_than_words_was_cut() {
+    let case = "120-prompt-cut-to-context";
+    let server = play(case);
+    let prompt = vec!["word"; 3000].join(" ");
+    let engine = pipeline([("engine", attached(&server.url))]).with("workload.prompts", [prompt]);
+    let run = Scratch::new().run(&engine);
+    let mut problems = Problems::default();
+    problems.words(
+        &warnings(&run.result(), "engine"),
+        &["prompt", "cut", "2050"],
+    );
+    apart(case, problems);
+}
+
+/// 45,000 pieces of text with the probabilities of 32 others each: 90 MB.
+#[test]
+fn an_answer_of_90_megabytes_is_read_or_a_limit_is_named() {
+    const PIECES: usize = 45_000;
+    let others: Vec<Value> = (0..32)
+        .map(|n| json!({ "token": format!(" token{n}"), "logprob": -1.25 - f64::from(n), "bytes": [32, 116, 111] }))
+        .collect();
+    let choice = json!({
+        "index": 0,
+        "delta": { "content": " word" },
+        "logprobs": { "content": [{ "token": " word", "logprob": -0.5, "top_logprobs": others }] },
+        "finish_reason": null,
+    });
+    let piece = format!("data: {}\n\n", json!({ "choices": [choice] }));
+    let end = format!(
+        "data: {}\n\ndata: [DONE]\n\n",
+        json!({
+            "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }],
+            "usage": { "prompt_tokens": 12, "completion_tokens": PIECES },
+        })
+    );
+    let body = piece.repeat(PIECES) + &end;
+    assert!(body.len() > 80_000_000, "{}", body.len());
+    let length = body.len();
+    let whole = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let scratch = Scratch::new();
+    let times = format!("end of connection: keep\npieces:\n+0 {}\n", whole.len());
+    scratch.write("large.txt", times);
+    let server = play_file(&scratch.write("large.http", whole));
+    let engine = pipeline([("engine", attached(&server.url))])
+        .with("workload.max_tokens", PIECES)
+        .stage("measure", "requests", 1);
+    let run = scratch.run(&engine);
+    let numbers = run.engine("engine");
+    let mut problems = Problems::default();
+    if numbers["succeeded"] == 1 {
+        problems.unless(numbers["output_tokens"] == PIECES, || {
+            format!("{} tokens", numbers["output_tokens"])
+        });
+    } else {
+        let messages = numbers["error_messages"].to_string();
+        problems.words(&messages, &["MiB"]);
+    }
+    apart("123-logprobs-90mb", problems);
+}
+
+#[test]
+fn a_certificate_that_signed_itself_can_be_trusted() {
+    let mut problems = Problems::default();
+    let run = |is_trusted: bool| {
+        let scratch = Scratch::new();
+        let elsewhere = Scratch::new();
+        let place = if is_trusted { &scratch } else { &elsewhere };
+        let certificate = place.path("certificate.pem");
+        let certificate = certificate.to_str().expect("the path is text");
+        let options = ["--tls", "--tls-authority", "--tls-certificate", certificate];
+        let server = Server::start(&options);
+        let url = server.url.replace("127.0.0.1", "localhost");
+        let run = scratch.run(&pipeline([("engine", attached(&url))]));
+        run.engine("engine")
+    };
+    let trusted = run(true);
+    problems.unless(trusted["success_rate"] == 1.0, || {
+        format!("although it is trusted: {}", trusted["error_messages"])
+    });
+    let unknown = run(false)["error_messages"]["connect"].clone();
+    let unknown = unknown.as_str().unwrap_or_default().to_owned();
+    problems.words(&unknown, &["certificate", "SSL_CERT_FILE"]);
+    problems.unless(!unknown.contains("OtherError("), || unknown.clone());
+    apart("126-self-signed", problems);
+}

@@ -228,9 +228,6 @@ impl Answer {
     }
 }
 
-<<<<<<< main
-/// How many tokens are told, and the finish reason.
-=======
 /// What is to be logged of an answer, as far as it is known before it is sent.
 fn entry(request: &Request, number: u32, received: u64, config: &Config) -> Option<Entry> {
     config.log.is_kept().then(|| Entry {
@@ -242,8 +239,7 @@ fn entry(request: &Request, number: u32, received: u64, config: &Config) -> Opti
     })
 }
 
-/// How many tokens are reply, and the finish reason.
->>>>>>> nprime
+/// How many tokens are told, and the finish reason.
 fn length(request: &Value, config: &Config) -> (u32, &'static str) {
     let asked = ["max_completion_tokens", "max_tokens"]
         .iter()

@@ -13,10 +13,11 @@ mod tail;
 
 pub use numbers::{Ratios, ratios};
 pub use overall::{Part, overall};
+use prony_result::to_percent;
 
 use crate::same_work::same_work;
 use crate::statistics::aggregate::length_mismatch;
-use crate::statistics::holm::{Holm, settled};
+use crate::statistics::holm::Holm;
 use crate::statistics::mcnemar::mcnemar;
 use crate::statistics::pilot::outlook;
 use crate::statistics::quantile::median;
@@ -136,11 +137,6 @@ impl Family {
         Holm::new(self.rule, self.comparisons).judge(&series)
     }
 
-    /// Whether no comparison needs another cycle, so that the run may stop.
-    pub fn is_settled(&self, numbers: &[Ratios]) -> bool {
-        numbers.len() == self.comparisons && settled(&self.looks(numbers))
-    }
-
     /// How many were planned.
     pub fn comparisons(&self) -> usize {
         self.comparisons
@@ -151,14 +147,6 @@ impl Family {
         let rule = self.rule;
         Sequential::new(Rule { alpha, ..rule })
     }
-}
-
-/// Judges a single comparison: [`compare`] of a family of one.
-pub fn compare_alone(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Comparison {
-    let family = Family::new(design.margin_percent, design.cycles, 1);
-    let numbers = ratios(baseline, candidate, design);
-    let look = family.looks(std::slice::from_ref(&numbers)).swap_remove(0);
-    compare(baseline, candidate, design, &numbers, family, look)
 }
 
 /// What is said of `candidate` against `baseline`: the `look` of the family at their
@@ -238,7 +226,7 @@ pub fn compare(
         candidate: candidate.name.to_owned(),
         verdict,
         winner,
-        difference_percent: look.map(|look| percent(look.estimate)),
+        difference_percent: look.map(|look| to_percent(look.estimate)),
         interval: look.and_then(|look| look.interval).map(in_percent),
         interval_equivalent: look
             .and_then(|look| look.interval_equivalent)
@@ -246,7 +234,7 @@ pub fn compare(
         within_margin: look.is_some_and(|look| look.within_margin),
         pooled_difference_percent: pooled(baseline)
             .zip(pooled(candidate))
-            .map(|(a, b)| percent((b / a).ln())),
+            .map(|(a, b)| to_percent((b / a).ln())),
         margin_percent,
         cycles: looked as u32,
         stopped_at: (verdict != Verdict::Inconclusive)
@@ -259,7 +247,7 @@ pub fn compare(
             .filter(|it| it.expected_cycles < f64::from(u32::MAX))
             .map(|it| it.expected_cycles.ceil() as u32),
         cycle_s: cycle_s(baseline, candidate),
-        detectable_percent: outlook.map(|it| percent(it.detectable)),
+        detectable_percent: outlook.map(|it| to_percent(it.detectable)),
         median: judged(&numbers.medians, &per_token),
         prefill: judged(&numbers.prefill, &[&failures]),
         decode: judged(&numbers.decode, &per_token),
@@ -336,7 +324,7 @@ fn judgement(look: &Look, trusted: bool) -> Judgement {
         } else {
             Verdict::Inconclusive
         },
-        difference_percent: Some(percent(look.estimate)),
+        difference_percent: Some(to_percent(look.estimate)),
         interval: look.interval.map(in_percent),
         cycles: look.cycles as u32,
     }
@@ -538,13 +526,8 @@ fn cycle_s(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
 
 fn in_percent(interval: statistics::Interval) -> Interval {
     Interval {
-        low_percent: percent(interval.low),
-        high_percent: percent(interval.high),
+        low_percent: to_percent(interval.low),
+        high_percent: to_percent(interval.high),
         level: interval.level,
     }
-}
-
-/// A log ratio as a difference in percent.
-fn percent(log_ratio: f64) -> f64 {
-    log_ratio.exp_m1() * 100.0
 }

@@ -1,9 +1,7 @@
 //! The rules of comparison, metrics and thresholds.
 
 use prony_contract::{Event, EventKind};
-use prony_metrics::comparison::{
-    Arm, Family, Ratios, StudyDesign, compare as compare_in, compare_alone as compare, ratios,
-};
+use prony_metrics::comparison::{Arm, Family, Ratios, StudyDesign, compare as compare_in, ratios};
 use prony_metrics::definition::{Definition, cadence, definitions, goodput_share, score};
 use prony_metrics::statistics::{
     Decision, Rule, Sequential, critical_value, distribution, smallest_sample,
@@ -109,6 +107,14 @@ fn a_failed_request_costs_time_and_brings_no_tokens() {
 
 /// No failed cycles, none skipped.
 static NO_CYCLES: BTreeSet<u32> = BTreeSet::new();
+
+/// Judges a single comparison, a family of one.
+fn compare(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> prony_result::Comparison {
+    let family = Family::new(design.margin_percent, design.cycles, 1);
+    let numbers = ratios(baseline, candidate, design);
+    let look = family.looks(std::slice::from_ref(&numbers)).swap_remove(0);
+    compare_in(baseline, candidate, design, &numbers, family, look)
+}
 
 fn arm<'a>(name: &'a str, records: &'a [&'a Record]) -> Arm<'a> {
     Arm {

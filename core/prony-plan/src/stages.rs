@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Matrix point; absent without a matrix.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
     /// Number within the matrix point, from 1.
     #[serde(

@@ -6,7 +6,7 @@
 //! all of them are the same.
 
 use crate::folder::RunFolder;
-use crate::journal::{self, Started, Subject};
+use crate::journal::{self, KnownNoise, Started, Subject};
 use crate::{Error, Result};
 use prony_metrics::statistics::pilot::detectable;
 use prony_metrics::statistics::{smallest_sample, standard_deviation};
@@ -22,20 +22,6 @@ use std::path::{Path, PathBuf};
 
 /// Value of [`File::schema`].
 const SCHEMA: &str = "prony-noise/1";
-
-/// The noise floor of one group of a run, as written to the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct KnownNoise {
-    /// Matrix point; absent without a matrix.
-    #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
-    pub point: Option<String>,
-    /// Model id.
-    pub model: String,
-    /// Id of the `measure` stage.
-    pub measure: String,
-    /// The noise floor.
-    pub floor: NoiseFloor,
-}
 
 /// The noise floors of one machine.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use crate::statistics::quantile::median;
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use crate::statistics::warnings::{self, Warning, outliers, residuals};
 use crate::statistics::{self, Decision, Look, Rule, Sequential, SignedRank, mean};
-use crate::summary::{Visit, throughput};
+use crate::throughput::{Visit, throughput};
 use prony_record::Record;
 use prony_result::{
     Comparison, Interval, Judgement, Outliers, Verdict,

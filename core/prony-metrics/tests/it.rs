@@ -6,8 +6,9 @@ use prony_metrics::definition::{Definition, cadence, definitions, goodput_share,
 use prony_metrics::statistics::{
     Decision, Rule, Sequential, critical_value, distribution, smallest_sample,
 };
-use prony_metrics::summary::{Visit, engine, throughput};
+use prony_metrics::summary::engine;
 use prony_metrics::threshold::{self, Measured, Threshold};
+use prony_metrics::throughput::{Visit, throughput};
 use prony_record::{Arrival, ErrorClass, Failed, Observation, Phase, Record, RequestId, Stamps};
 use prony_result::{METRICS, Metric, ModelResult, Objectives, Source, ThresholdResult, Verdict};
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@ mod estimate;
 mod stages;
 
 pub use estimate::{Estimate, Past};
-pub use stages::{Ids, Phase, Segment, Stage, StageKind, describe, ids};
+pub use stages::{Ids, Segment, Stage, StageKind, describe, ids};
 
 use prony_config::{MatrixPoint, Order, Pipeline};
 use rand::SeedableRng as _;

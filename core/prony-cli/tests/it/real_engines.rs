@@ -8,10 +8,11 @@ use std::path::PathBuf;
 /// prony's cache folder, by the rule of the command line.
 fn cache() -> PathBuf {
     let set = std::env::var_os("PRONY_CACHE").filter(|it| !it.is_empty());
-    set.map(PathBuf::from).unwrap_or_else(|| {
-        let user = choose_native_strategy().expect("a home folder");
-        user.cache_dir().join("prony")
-    })
+    if let Some(folder) = set {
+        return PathBuf::from(folder);
+    }
+    let user = choose_native_strategy().expect("a home folder");
+    user.cache_dir().join("prony")
 }
 
 /// Whether there is what the pipeline needs; where there has to be, it is.

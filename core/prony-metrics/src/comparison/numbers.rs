@@ -4,7 +4,7 @@ use super::{Arm, Question, StudyDesign, question};
 use crate::statistics::aggregate::{
     self, Block, Timing, decode_rate, median_log_ratio, prefill_rate, quantile_log_ratio,
 };
-use crate::summary::{Visit, throughput};
+use crate::throughput::{Visit, throughput};
 use prony_record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -69,7 +69,7 @@ pub(crate) fn number_for(index: u32, prompts: u32, images: u32) -> Option<u32> {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let data = bounded::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
+    let data = bounded::read_file(path, MAX_BYTES).map_err(|error| error.to_string())?;
     data.ok_or_else(|| format!("it is larger than {} MB", MAX_BYTES / 1_000_000))
 }
 

@@ -225,7 +225,7 @@ fn length(length: Length) -> synthetic::Length {
 fn read(path: &str, folder: &Path) -> Result<String, String> {
     let told = |reason: String| format!("`{path}` of the workload: {reason}");
     let io = |error: std::io::Error| told(error.to_string());
-    let data = bounded::read(&folder.join(path), MAX_BYTES).map_err(io)?;
+    let data = bounded::read_file(&folder.join(path), MAX_BYTES).map_err(io)?;
     let too_large = || told(format!("it is larger than {} MiB", MAX_BYTES >> 20));
     let data = data.ok_or_else(too_large)?;
     let text = String::from_utf8(data).map_err(|_| told("it is not UTF-8 text".to_owned()))?;

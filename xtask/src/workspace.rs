@@ -1,5 +1,6 @@
 //! Paths: the repository, cargo's target folder, the user's cache.
 
+use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -110,23 +111,12 @@ pub(crate) fn cargo_program() -> PathBuf {
 
 /// The same rule as `prony_cache` in `scripts/lib.sh`.
 fn cache_folder() -> Result<PathBuf> {
-    let set = |name: &str| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    if let Some(folder) = set("PRONY_CACHE") {
+    let set = env::var_os("PRONY_CACHE").filter(|value| !value.is_empty());
+    if let Some(folder) = set {
         return Ok(std::path::absolute(folder)?);
     }
-    let home = || set("HOME").context("HOME is not set: set it, or PRONY_CACHE");
-    let caches = if cfg!(target_os = "macos") {
-        home()?.join("Library/Caches")
-    } else if let Some(folder) = set("XDG_CACHE_HOME") {
-        folder
-    } else {
-        home()?.join(".cache")
-    };
-    Ok(caches.join("prony"))
+    let user = choose_native_strategy().context("there is no home folder: set PRONY_CACHE")?;
+    Ok(user.cache_dir().join("prony"))
 }
 
 /// Returns `true` for the path of a YAML file.

@@ -106,3 +106,11 @@ fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
     println!("{json}");
     Ok(())
 }
+
+/// A runtime on the calling thread.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))
+}

@@ -6,7 +6,7 @@ use prony_config::{Inputs, Loaded, MAX_BYTES};
 use prony_diagnostic::Diagnostic;
 use prony_importers::IMPORTERS;
 use prony_plugin_host::Registry;
-use std::io::Read as _;
+use prony_runner::bounded;
 use std::path::Path;
 
 /// Loads the pipeline of a command and shows its diagnostics. `None` if it is invalid, or
@@ -100,14 +100,8 @@ pub(crate) fn is_denied(layers: &Layers, diagnostics: &[Diagnostic]) -> bool {
 /// The text of a file, or the reason why it cannot be read. Reads bytes first, to report
 /// a file that is not UTF-8 as such; and no more than a pipeline may have.
 pub(crate) fn read(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
-    if bytes.len() > MAX_BYTES {
-        return Err(format!("it is larger than {MAX_BYTES} bytes"));
-    }
+    let bytes = bounded::read(path, MAX_BYTES as u64).map_err(|error| error.to_string())?;
+    let bytes = bytes.ok_or_else(|| format!("it is larger than {MAX_BYTES} bytes"))?;
     String::from_utf8(bytes).map_err(|error| {
         format!(
             "it is not UTF-8 (byte {})",

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::arguments::Global;
+use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
 use prony_config::PluginKind;
 use prony_contract::Kind;
 use prony_plugin_host::Registry;
@@ -30,19 +31,10 @@ pub(crate) fn locks(global: &Global) -> Vec<PathBuf> {
 /// prony's cache folder, absolute.
 pub(crate) fn cache(global: &Global) -> PathBuf {
     let folder = global.cache.clone().unwrap_or_else(|| {
-        let variable = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let home = variable("HOME").unwrap_or_else(std::env::temp_dir);
-        if cfg!(target_os = "macos") {
-            home.join("Library/Caches/prony")
-        } else {
-            variable("XDG_CACHE_HOME")
-                .unwrap_or_else(|| home.join(".cache"))
-                .join("prony")
-        }
+        // The platform's folder; without a home there is still a place for files.
+        choose_native_strategy()
+            .map_or_else(|_| std::env::temp_dir(), |user| user.cache_dir())
+            .join("prony")
     });
     std::path::absolute(&folder).unwrap_or(folder)
 }

@@ -4,7 +4,7 @@ use crate::arguments::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prony_journal::{Event, Scope, Visited};
 use prony_metrics::statistics::Decision;
-use prony_metrics::summary;
+use prony_metrics::throughput;
 use prony_plan::{Plan, Segment, SegmentKey, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
 use prony_result::words::{count, seconds};
@@ -277,14 +277,14 @@ impl<'a> Progress<'a> {
             };
             let sent = records.len();
             parts.push(format!("{name}{good} of {sent} requests{left_out}"));
-            let seen = summary::Visit {
+            let seen = throughput::Visit {
                 cycle: visited.visit.cycle,
                 load_time_ns: visited.load_time_ns,
                 measure_ns: visited.measure_ns.get(&stage.id).copied(),
                 peak_memory_bytes: visited.peak_memory_bytes,
                 measure_cpu_s: None,
             };
-            if let Some(rate) = summary::throughput(&records, &[seen], stage.concurrency) {
+            if let Some(rate) = throughput::throughput(&records, &[seen], stage.concurrency) {
                 parts.push(format!("{rate:.1} tok/s"));
             }
         }

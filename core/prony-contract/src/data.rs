@@ -570,12 +570,6 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Index of the read that brought the byte at `offset`.
-    pub fn chunk_of(&self, offset: usize) -> u32 {
-        let chunk = self.ends.partition_point(|end| (*end as usize) <= offset);
-        chunk.min(self.ends.len().saturating_sub(1)) as u32
-    }
-
     /// Index of the last read.
     pub fn last_chunk(&self) -> u32 {
         self.ends.len().saturating_sub(1) as u32

@@ -15,6 +15,7 @@ use prony_metrics::statistics::pilot::{PILOT_CYCLES, Pilot, plan as pilot};
 use prony_metrics::statistics::{Decision, Look, mean};
 use prony_plan::{Plan, Segment, Visit};
 use prony_record::Phase;
+use prony_result::to_percent;
 use std::collections::HashSet;
 
 /// Interim analyses of the comparisons, one model after the other.
@@ -211,7 +212,6 @@ impl<'a> InterimAnalyses<'a> {
 
     fn told(of: &Visit, compared: &Compared) -> Option<Event> {
         let look = compared.look?;
-        let percent = |log_ratio: f64| log_ratio.exp_m1() * 100.0;
         Some(Event::Look {
             point: of.point.clone(),
             model: of.model.clone(),
@@ -219,8 +219,8 @@ impl<'a> InterimAnalyses<'a> {
             stage: compared.measure.clone(),
             cycles: look.cycles as u32,
             decision: look.decision,
-            low_percent: look.interval.map(|it| percent(it.low)),
-            high_percent: look.interval.map(|it| percent(it.high)),
+            low_percent: look.interval.map(|it| to_percent(it.low)),
+            high_percent: look.interval.map(|it| to_percent(it.high)),
         })
     }
 
@@ -250,7 +250,7 @@ impl<'a> InterimAnalyses<'a> {
             model: of.model.clone(),
             expected_cycles: expected_cycles.ceil(),
             expected_s: expected_cycles.ceil() * cycle_s,
-            detectable_percent: detectable.exp_m1() * 100.0,
+            detectable_percent: to_percent(detectable),
             feasible,
         })
     }

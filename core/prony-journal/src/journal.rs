@@ -3,7 +3,6 @@
 //! A line is handed to the system in one write before the run continues, so a run that
 //! dies loses at most the request in flight.
 
-use crate::noise::KnownNoise;
 use crate::{Error, Result};
 use prony_config::Order;
 use prony_machine::Warning;
@@ -12,7 +11,7 @@ use prony_metrics::threshold::Threshold;
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_record::Record;
 use prony_result::{
-    CellInfo, Client, EngineInfo, Environment, Outcome, PluginInfo, Selfcheck, Workload,
+    CellInfo, Client, EngineInfo, Environment, NoiseFloor, Outcome, PluginInfo, Selfcheck, Workload,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -417,6 +416,20 @@ pub struct Family {
     pub rule: Rule,
     /// Number of comparisons that share its error.
     pub comparisons: u32,
+}
+
+/// The noise floor of one group of a run, as written to the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnownNoise {
+    /// Matrix point; absent without a matrix.
+    #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<String>,
+    /// Model id.
+    pub model: String,
+    /// Id of the `measure` stage.
+    pub measure: String,
+    /// The noise floor.
+    pub floor: NoiseFloor,
 }
 
 /// A model at a matrix point.

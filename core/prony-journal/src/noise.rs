@@ -6,12 +6,13 @@
 //! all of them are the same.
 
 use crate::folder::RunFolder;
-use crate::journal::{self, Started, Subject};
+use crate::journal::{self, KnownNoise, Started, Subject};
 use crate::{Error, Result};
 use prony_metrics::statistics::pilot::detectable;
 use prony_metrics::statistics::{smallest_sample, standard_deviation};
 use prony_plan::{ModelKey, Plan, Stage};
 use prony_plugin_host::sha256_of;
+use prony_result::to_percent;
 use prony_result::{EngineInfo, NoiseFloor, RunResult, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,20 +22,6 @@ use std::path::{Path, PathBuf};
 
 /// Value of [`File::schema`].
 const SCHEMA: &str = "prony-noise/1";
-
-/// The noise floor of one group of a run, as written to the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct KnownNoise {
-    /// Matrix point; absent without a matrix.
-    #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
-    pub point: Option<String>,
-    /// Model id.
-    pub model: String,
-    /// Id of the `measure` stage.
-    pub measure: String,
-    /// The noise floor.
-    pub floor: NoiseFloor,
-}
 
 /// The noise floors of one machine.
 #[derive(Debug)]
@@ -161,8 +148,8 @@ impl Noise {
                 measure: setting.measure.to_owned(),
                 floor: NoiseFloor {
                     engine: setting.engine.to_owned(),
-                    standard_deviation_percent: percent(deviation),
-                    detectable_percent: enough.then(|| percent(detectable(deviation, cycles))),
+                    standard_deviation_percent: to_percent(deviation),
+                    detectable_percent: enough.then(|| to_percent(detectable(deviation, cycles))),
                     wins: floor.wins,
                     runs: floor.runs,
                     cycles: floor.cycles.len() as u32,
@@ -293,11 +280,6 @@ fn key(subject: &Subject, of: ModelKey<'_>, engine: &EngineInfo, stage: &Stage) 
     sha256_of(setting.to_string().as_bytes())
 }
 
-/// Converts a log ratio to a difference in percent.
-fn percent(log_ratio: f64) -> f64 {
-    log_ratio.exp_m1() * 100.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,12 +341,12 @@ mod tests {
         let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
         assert!(close(
             floor.standard_deviation_percent,
-            deviation.exp_m1() * 100.0
+            to_percent(deviation)
         ));
         // sqrt(12 / 12) is 1.
         assert!(close(
             floor.detectable_percent.expect("12 cycles are enough"),
-            deviation.exp_m1() * 100.0
+            to_percent(deviation)
         ));
         // `a` has other options there, `b` does not.
         let known = again.of(&subject_of_other, &Plan::new(&other));

@@ -361,7 +361,7 @@ impl<'a> Group<'a> {
             .stages
             .iter()
             .take_while(|it| it.id != self.stage.id);
-        let warmups = before.filter(|it| it.phase == prony_plan::Phase::Warmup);
+        let warmups = before.filter(|it| it.phase == prony_record::Phase::Warmup);
         ModelResult {
             id: self.model.id.clone(),
             size: self.model.size.clone(),

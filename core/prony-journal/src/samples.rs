@@ -2,7 +2,7 @@
 //! and `measure` stage.
 
 use crate::journal::{Event, Scope, Visited};
-use prony_metrics::summary;
+use prony_metrics::throughput;
 use prony_plan::{ModelKey, Plan, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
 use prony_result::{Client, Failure};
@@ -45,7 +45,7 @@ pub(crate) struct Sample<'a> {
     /// The measured requests.
     pub(crate) records: Vec<&'a Record>,
     /// The visits meant to measure it.
-    pub(crate) visits: Vec<summary::Visit>,
+    pub(crate) visits: Vec<throughput::Visit>,
     /// Cycles with a failure that affects the measurement.
     pub(crate) failed: BTreeSet<u32>,
     /// Cycles in which the stage's `if` skipped it.
@@ -232,8 +232,8 @@ impl<'a> Samples<'a> {
     }
 }
 
-fn seen_by(stage: &Stage, visited: &Visited) -> summary::Visit {
-    summary::Visit {
+fn seen_by(stage: &Stage, visited: &Visited) -> throughput::Visit {
+    throughput::Visit {
         cycle: visited.visit.cycle,
         load_time_ns: visited.load_time_ns,
         measure_ns: visited.measure_ns.get(&stage.id).copied(),
@@ -257,7 +257,7 @@ fn make_up_visits(sample: &mut Sample<'_>) {
         .filter(|(cycle, _)| !known.contains(cycle));
     sample
         .visits
-        .extend(unknown.map(|(cycle, (start, end))| summary::Visit {
+        .extend(unknown.map(|(cycle, (start, end))| throughput::Visit {
             cycle,
             load_time_ns: None,
             measure_ns: Some(end.saturating_sub(start)),

@@ -147,10 +147,7 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
         events.push(of_visit.begins(0));
         let failed = matches!(fate, Fate::Fails(id, _) if id == stage.id);
         for index in 0..stage.requests {
-            let phase = match stage.phase {
-                prony_plan::Phase::Warmup => Phase::Warmup,
-                prony_plan::Phase::Measure => Phase::Measure,
-            };
+            let phase = stage.phase;
             events.push(Event::Request(Box::new(record(
                 visit, phase, &stage.id, index,
             ))));
@@ -158,7 +155,7 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
                 return;
             }
         }
-        if stage.phase == prony_plan::Phase::Measure {
+        if stage.phase == Phase::Measure {
             visited.measure_ns.insert(stage.id.clone(), time_of(visit));
         }
         if failed {

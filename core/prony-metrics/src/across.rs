@@ -22,6 +22,7 @@ mod side;
 mod verdict;
 
 use differences::of_runs;
+use prony_result::to_percent;
 use prony_result::{
     EngineResult, Interval, METRICS, Metric, ModelResult, RunResult, Statistic, Verdict,
 };
@@ -330,9 +331,4 @@ fn metrics(base: &EngineResult, candidate: &EngineResult) -> Vec<MetricPair> {
     };
     let compared = METRICS.iter().filter(|it| it.is_compared);
     compared.map(pair).collect()
-}
-
-/// Converts a log ratio to a difference in percent.
-fn percent(log_ratio: f64) -> f64 {
-    log_ratio.exp_m1() * 100.0
 }

@@ -13,19 +13,20 @@ mod tail;
 
 pub use numbers::{Ratios, ratios};
 pub use overall::{Part, overall};
+use prony_result::to_percent;
 
 use crate::credit::Credits;
 use crate::granularity::tokens_per_text;
 use crate::same_work::same_work;
 use crate::statistics::aggregate::length_mismatch;
-use crate::statistics::holm::{Holm, settled};
+use crate::statistics::holm::Holm;
 use crate::statistics::mcnemar::mcnemar;
 use crate::statistics::pilot::outlook;
 use crate::statistics::quantile::median;
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use crate::statistics::warnings::{self, Warning, outliers, residuals};
 use crate::statistics::{self, Decision, Look, Rule, Sequential, SignedRank, mean};
-use crate::summary::{Visit, rate};
+use crate::throughput::{Visit, rate};
 use prony_record::Record;
 use prony_result::{
     Comparison, Interval, Judgement, Outliers, Verdict,
@@ -138,11 +139,6 @@ impl Family {
         Holm::new(self.rule, self.comparisons).judge(&series)
     }
 
-    /// Whether no comparison needs another cycle, so that the run may stop.
-    pub fn is_settled(&self, numbers: &[Ratios]) -> bool {
-        numbers.len() == self.comparisons && settled(&self.looks(numbers))
-    }
-
     /// How many were planned.
     pub fn comparisons(&self) -> usize {
         self.comparisons
@@ -153,14 +149,6 @@ impl Family {
         let rule = self.rule;
         Sequential::new(Rule { alpha, ..rule })
     }
-}
-
-/// Judges a single comparison: [`compare`] of a family of one.
-pub fn compare_alone(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Comparison {
-    let family = Family::new(design.margin_percent, design.cycles, 1);
-    let numbers = ratios(baseline, candidate, design);
-    let look = family.looks(std::slice::from_ref(&numbers)).swap_remove(0);
-    compare(baseline, candidate, design, &numbers, family, look)
 }
 
 /// What is said of `candidate` against `baseline`: the `look` of the family at their
@@ -269,7 +257,7 @@ pub fn compare(
         candidate: candidate.name.to_owned(),
         verdict,
         winner,
-        difference_percent: look.map(|look| percent(look.estimate)),
+        difference_percent: look.map(|look| to_percent(look.estimate)),
         interval: look.and_then(|look| look.interval).map(in_percent),
         interval_equivalent: look
             .and_then(|look| look.interval_equivalent)
@@ -277,7 +265,7 @@ pub fn compare(
         within_margin: look.is_some_and(|look| look.within_margin),
         pooled_difference_percent: pooled(baseline, &|it| credits.baseline(it))
             .zip(pooled(candidate, &|it| credits.candidate(it)))
-            .map(|(a, b)| percent((b / a).ln())),
+            .map(|(a, b)| to_percent((b / a).ln())),
         margin_percent,
         cycles: looked as u32,
         stopped_at: (verdict != Verdict::Inconclusive)
@@ -290,7 +278,7 @@ pub fn compare(
             .filter(|it| it.expected_cycles < f64::from(u32::MAX))
             .map(|it| it.expected_cycles.ceil() as u32),
         cycle_s: cycle_s(baseline, candidate),
-        detectable_percent: outlook.map(|it| percent(it.detectable)),
+        detectable_percent: outlook.map(|it| to_percent(it.detectable)),
         median: judged(&numbers.medians, &per_token),
         prefill,
         decode,
@@ -367,7 +355,7 @@ fn judgement(look: &Look, trusted: bool) -> Judgement {
         } else {
             Verdict::Inconclusive
         },
-        difference_percent: Some(percent(look.estimate)),
+        difference_percent: Some(to_percent(look.estimate)),
         interval: look.interval.map(in_percent),
         cycles: look.cycles as u32,
         withheld: None,
@@ -668,13 +656,8 @@ fn cycle_s(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
 
 fn in_percent(interval: statistics::Interval) -> Interval {
     Interval {
-        low_percent: percent(interval.low),
-        high_percent: percent(interval.high),
+        low_percent: to_percent(interval.low),
+        high_percent: to_percent(interval.high),
         level: interval.level,
     }
-}
-
-/// A log ratio as a difference in percent.
-fn percent(log_ratio: f64) -> f64 {
-    log_ratio.exp_m1() * 100.0
 }

@@ -31,5 +31,6 @@ pub mod same_work;
 pub mod statistics;
 pub mod summary;
 pub mod threshold;
+pub mod throughput;
 pub mod tokens;
 pub mod validity;

@@ -74,9 +74,9 @@ fn divergence(a: &str, b: &str) -> Option<usize> {
 fn length_differences(pairs: &[Pair<'_>], tokens: &[Option<(u32, u32, Basis)>]) -> Vec<f64> {
     let mut questions = BTreeMap::<(u32, Option<u32>), Option<(u64, u64)>>::new();
     for (pair, tokens) in pairs.iter().zip(tokens) {
-        let place = &pair.baseline.place;
+        let id = &pair.baseline.id;
         let sums = questions
-            .entry((place.prompt, place.image))
+            .entry((id.prompt, id.image))
             .or_insert(Some((0, 0)));
         *sums = sums
             .zip(*tokens)

@@ -4,26 +4,11 @@
 use crate::definition::cadence;
 use crate::delivered::delivered;
 use crate::statistics::distribution;
+use crate::throughput::{Visit, throughput};
 use crate::tokens;
 use prony_record::Record;
 use prony_result::{CycleResult, Distribution, EngineResult};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What one visit says of a group beside its requests.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Visit {
-    /// Cycle, from 1.
-    pub cycle: u32,
-    /// From starting the engine to its being ready; `None` if it never was, or
-    /// ran already.
-    pub load_time_ns: Option<u64>,
-    /// Wall-clock time of the group's `measure` stage; `None` if it never began.
-    pub measure_ns: Option<u64>,
-    /// Highest resident memory of the engine's processes, sampled.
-    pub peak_memory_bytes: Option<u64>,
-    /// Processor time of the engine's processes in the group's `measure` stage, in seconds.
-    pub measure_cpu_s: Option<f64>,
-}
 
 const MS: f64 = 1e6;
 
@@ -218,34 +203,4 @@ fn cpu_percent(visits: &[Visit]) -> Option<f64> {
         }
     }
     (wall_ns > 0).then(|| cpu_s * 100.0 * 1e9 / wall_ns as f64)
-}
-
-/// Output tokens per second, as a ratio of sums.
-///
-/// One request in flight: tokens of successful requests over the time of all
-/// requests, so that an engine which fails slowly does not look fast. Several
-/// in flight: over the wall-clock time of the measure stages.
-///
-/// `None` when nothing succeeded or a successful request has no token count.
-pub fn throughput(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option<f64> {
-    rate(measured, visits, concurrency, Record::tokens)
-}
-
-/// The same by another count of tokens.
-pub(crate) fn rate(
-    measured: &[&Record],
-    visits: &[Visit],
-    concurrency: u32,
-    count: impl Fn(&Record) -> Option<u32>,
-) -> Option<f64> {
-    let mut tokens = 0;
-    for record in measured.iter().filter(|record| record.ok()) {
-        tokens += u64::from(count(record)?);
-    }
-    let time: u64 = if concurrency == 1 {
-        measured.iter().map(|record| record.latency_ns()).sum()
-    } else {
-        visits.iter().filter_map(|visit| visit.measure_ns).sum()
-    };
-    (tokens > 0 && time > 0).then(|| tokens as f64 * 1e9 / time as f64)
 }

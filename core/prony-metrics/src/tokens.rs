@@ -4,7 +4,7 @@
 //! ends an answer; and a text may be tokenised differently from how it was generated. The
 //! first accounts for at most two tokens, the second for a few percent.
 
-use crate::summary::{Visit, rate};
+use crate::throughput::{Visit, rate};
 use prony_record::Record;
 use prony_result::TokenCheck;
 

@@ -1,15 +1,14 @@
 //! The rules of comparison, metrics and thresholds.
 
 use prony_contract::{Event, EventKind};
-use prony_metrics::comparison::{
-    Arm, Family, Ratios, StudyDesign, compare as compare_in, compare_alone as compare, ratios,
-};
+use prony_metrics::comparison::{Arm, Family, Ratios, StudyDesign, compare as compare_in, ratios};
 use prony_metrics::definition::{Definition, cadence, definitions, goodput_share, score};
 use prony_metrics::statistics::{
     Decision, Rule, Sequential, critical_value, distribution, smallest_sample,
 };
-use prony_metrics::summary::{Visit, engine, throughput};
+use prony_metrics::summary::engine;
 use prony_metrics::threshold::{self, Measured, Threshold};
+use prony_metrics::throughput::{Visit, throughput};
 use prony_record::{Arrival, ErrorClass, Failed, Observation, Phase, Record, RequestId, Stamps};
 use prony_result::{METRICS, Metric, ModelResult, Objectives, Source, ThresholdResult, Verdict};
 use std::collections::BTreeSet;
@@ -111,6 +110,14 @@ fn a_failed_request_costs_time_and_brings_no_tokens() {
 
 /// No failed cycles, none skipped.
 static NO_CYCLES: BTreeSet<u32> = BTreeSet::new();
+
+/// Judges a single comparison, a family of one.
+fn compare(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> prony_result::Comparison {
+    let family = Family::new(design.margin_percent, design.cycles, 1);
+    let numbers = ratios(baseline, candidate, design);
+    let look = family.looks(std::slice::from_ref(&numbers)).swap_remove(0);
+    compare_in(baseline, candidate, design, &numbers, family, look)
+}
 
 fn arm<'a>(name: &'a str, records: &'a [&'a Record]) -> Arm<'a> {
     Arm {

@@ -7,7 +7,7 @@ mod estimate;
 mod stages;
 
 pub use estimate::{Estimate, Past};
-pub use stages::{Ids, Phase, Segment, Stage, StageKind, describe, ids};
+pub use stages::{Ids, Segment, Stage, StageKind, describe, ids};
 
 use prony_config::{MatrixPoint, Order, Pipeline};
 use rand::SeedableRng as _;
@@ -24,7 +24,7 @@ pub struct Plan {
     pub visits: Vec<Visit>,
     /// Replacement cycles, for models whose engines are compared: each may stand in for a
     /// cycle in which something failed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "spare", default, skip_serializing_if = "Vec::is_empty")]
     pub replacements: Vec<Visit>,
     /// Number of ABBA or BAAB blocks in which the two engines of a cycle take turns, both
     /// loaded; A is the one visited first. Absent if each visit loads its own engine.
@@ -45,7 +45,7 @@ const SPARE: u64 = 0x5370_6172_6543_7963;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Visit {
     /// Matrix point; absent without a matrix.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
     /// Model id.
     pub model: String,

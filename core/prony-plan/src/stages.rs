@@ -1,13 +1,14 @@
 //! The stages between a load and its unload.
 
 use prony_config::{Arrival, Cache, Condition, MatrixPoint, Measure, Segment as Written, Work};
+use prony_record::Phase;
 use serde::{Deserialize, Serialize};
 
 /// A segment of a matrix point, as far as requests go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Matrix point; absent without a matrix.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
     /// Number within the matrix point, from 1.
     #[serde(
@@ -46,16 +47,6 @@ pub struct Stage {
     pub condition: Option<String>,
 }
 
-/// Purpose of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Before the measurement; not in any number.
-    Warmup,
-    /// In the sample.
-    Measure,
-}
-
 /// A kind of stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -91,13 +82,6 @@ impl From<Phase> for StageKind {
             Phase::Warmup => Self::Warmup,
             Phase::Measure => Self::Measure,
         }
-    }
-}
-
-impl Phase {
-    /// Name of the kind of stage.
-    pub fn name(self) -> &'static str {
-        StageKind::from(self).name()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Order and completeness of plans, and what they take.
 
 use prony_config::{Pipeline, PluginKind, Plugins, load};
-use prony_plan::{Estimate, Past, Phase, Plan, SegmentKey, Visit, ids};
+use prony_plan::{Estimate, Past, Plan, SegmentKey, Visit, ids};
+use prony_record::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 
 struct AnyPlugin;

@@ -130,7 +130,7 @@ pub enum CacheOutcome {
 }
 
 /// The engine's count of generated tokens against an independent one, made of the text with
-/// the model's tokenizer.
+/// the model's tokenizer. Independent only of engines that do not use prony's tokenizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenCheck {
     /// Successful requests that were counted both ways.

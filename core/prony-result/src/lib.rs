@@ -29,6 +29,11 @@ pub use threshold::{Objectives, ThresholdResult};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The difference in percent that a log ratio stands for: `100 (exp(d) - 1)`.
+pub fn to_percent(log_ratio: f64) -> f64 {
+    log_ratio.exp_m1() * 100.0
+}
+
 /// Value of [`RunResult::schema`].
 pub const SCHEMA: &str = "prony-result/1";
 

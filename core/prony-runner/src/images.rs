@@ -1,10 +1,10 @@
 //! Images sent with the prompts.
 
+use crate::bounded;
 use prony_config::Workload;
 use prony_contract::Image;
 use prony_plugin_host::sha256_of;
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::path::Path;
 
 /// Maximum size of an image, in bytes.
@@ -69,20 +69,8 @@ pub(crate) fn number_for(index: u32, prompts: u32, images: u32) -> Option<u32> {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let io = |error: std::io::Error| error.to_string();
-    let metadata = std::fs::metadata(path).map_err(io)?;
-    if !metadata.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    let mut data = Vec::new();
-    let file = std::fs::File::open(path).map_err(io)?;
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut data)
-        .map_err(io)?;
-    if data.len() as u64 > MAX_BYTES {
-        return Err(format!("it is larger than {} MB", MAX_BYTES / 1_000_000));
-    }
-    Ok(data)
+    let data = bounded::read_file(path, MAX_BYTES).map_err(|error| error.to_string())?;
+    data.ok_or_else(|| format!("it is larger than {} MB", MAX_BYTES / 1_000_000))
 }
 
 /// The media type, by the first bytes.

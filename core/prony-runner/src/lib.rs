@@ -7,6 +7,7 @@
 //! Everything in a report is computed from the journal, right after the run or at any
 //! later time.
 
+pub mod bounded;
 mod context;
 mod environment;
 mod images;

@@ -1,5 +1,6 @@
 //! The request set of a model, made before any measurement.
 
+use crate::bounded;
 use crate::images::Images;
 use prony_config::{Api, Arrival, Cache, Length, MatrixPoint, Measure, Synthetic, Workload};
 use prony_plugin_host::sha256_of;
@@ -7,7 +8,6 @@ use prony_prompts::{Prompt, Shape, synthetic};
 use prony_result::words::count;
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
-use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 
@@ -225,18 +225,9 @@ fn length(length: Length) -> synthetic::Length {
 fn read(path: &str, folder: &Path) -> Result<String, String> {
     let told = |reason: String| format!("`{path}` of the workload: {reason}");
     let io = |error: std::io::Error| told(error.to_string());
-    let full = folder.join(path);
-    if !std::fs::metadata(&full).map_err(io)?.is_file() {
-        return Err(told("it is not a file".to_owned()));
-    }
-    let mut data = Vec::new();
-    let file = std::fs::File::open(&full).map_err(io)?;
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut data)
-        .map_err(io)?;
-    if data.len() as u64 > MAX_BYTES {
-        return Err(told(format!("it is larger than {} MiB", MAX_BYTES >> 20)));
-    }
+    let data = bounded::read_file(&folder.join(path), MAX_BYTES).map_err(io)?;
+    let too_large = || told(format!("it is larger than {} MiB", MAX_BYTES >> 20));
+    let data = data.ok_or_else(too_large)?;
     let text = String::from_utf8(data).map_err(|_| told("it is not UTF-8 text".to_owned()))?;
     if text.trim().is_empty() {
         return Err(told("it is empty".to_owned()));

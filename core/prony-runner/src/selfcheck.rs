@@ -160,7 +160,7 @@ pub async fn check(
     Ok(check)
 }
 
-/// Ranges of how long requests were on their shape, of the first wave and of all others.
+/// Ranges of how long requests were on their way, of the first wave and of all others.
 /// `receipts` are when each was sent and how long it took, in nanoseconds.
 ///
 /// The server's own reading counts and not its kernel's stamp: the kernel also stamps what

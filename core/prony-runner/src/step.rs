@@ -1,9 +1,9 @@
 //! Steps: the user's own commands before and after a stage.
 
+use crate::bounded;
 use crate::process::{Process, describe};
 use prony_config::{Step, template};
 use serde_json::Value;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
@@ -123,21 +123,13 @@ impl OutputFile {
 
     fn read(&self) -> Result<String, String> {
         let failed = |error: std::io::Error| format!("`PRONY_OUTPUT`: {error}");
-        let mut bytes = Vec::new();
-        let file = match std::fs::File::open(&self.0) {
+        let bytes = match bounded::read(&self.0, MAX_OUTPUT) {
             // Removed by the step: there are no outputs.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
-            file => file.map_err(failed)?,
+            bytes => bytes.map_err(failed)?,
         };
-        file.take(MAX_OUTPUT + 1)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        if bytes.len() as u64 > MAX_OUTPUT {
-            return Err(format!(
-                "`PRONY_OUTPUT` got more than {} MiB",
-                MAX_OUTPUT >> 20
-            ));
-        }
+        let too_large = || format!("`PRONY_OUTPUT` got more than {} MiB", MAX_OUTPUT >> 20);
+        let bytes = bytes.ok_or_else(too_large)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }

@@ -16,7 +16,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("prony-record", &["prony-contract"]),
     ("prony-result", &["prony-contract"]),
     ("prony-config", &["prony-diagnostic", "prony-result"]),
-    ("prony-plan", &["prony-config"]),
+    ("prony-plan", &["prony-config", "prony-record"]),
     (
         "prony-prompts",
         &["prony-contract", "prony-result", "prony-tokenizer"],

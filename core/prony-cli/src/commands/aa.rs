@@ -12,6 +12,7 @@ use prony_metrics::statistics::sequential::{MAX_CYCLES_RELOAD, Rule, Sequential}
 use prony_metrics::statistics::{chance_wins, standard_deviation};
 use prony_plan::Plan;
 use prony_plugin_host::Registry;
+use prony_result::to_percent;
 use prony_result::{
     Comparison, Interval, RunResult, Verdict,
     words::{count, one_line, optional, percent},
@@ -315,11 +316,11 @@ fn found(engine: String, planned: u32, done: &[(RunFolder, RunResult)]) -> Found
         .into_iter()
         .map(|(group, ratios)| {
             let deviation = (ratios.len() > 1).then(|| standard_deviation(&ratios));
-            let percent = |log: f64| log.exp_m1() * 100.0;
             Group {
                 cycles: ratios.len(),
-                standard_deviation_percent: deviation.map(percent),
-                detectable_percent: deviation.map(|it| percent(detectable(it, planned as usize))),
+                standard_deviation_percent: deviation.map(to_percent),
+                detectable_percent: deviation
+                    .map(|it| to_percent(detectable(it, planned as usize))),
                 ..group
             }
         })

@@ -3,6 +3,7 @@
 use crate::arguments::Global;
 use crate::{Exit, Failure, Outcome};
 use clap::{Args, ValueEnum};
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -84,7 +85,9 @@ pub(crate) fn say_next(global: &Global, file: &Path) {
         return;
     }
     let name = file.display();
-    let word = quoted(&name.to_string());
+    let name = name.to_string();
+    // A name that no shell can take is shown as it is.
+    let word = shlex::try_quote(&name).unwrap_or(Cow::Borrowed(&name));
     println!("wrote {name}; next:");
     for (command, what) in [
         ("validate", "check it"),
@@ -92,15 +95,5 @@ pub(crate) fn say_next(global: &Global, file: &Path) {
         ("run", "run it"),
     ] {
         println!("  {:<40}  # {what}", format!("prony {command} {word}"));
-    }
-}
-
-/// Quotes a word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
-    if word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }

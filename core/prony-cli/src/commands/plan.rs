@@ -203,7 +203,7 @@ fn name(visit: &Visit) -> String {
 /// `load, warmup 3, measure 10, measure burst 20×4, unload`.
 fn sequence(stages: &[Stage]) -> String {
     let stage = |stage: &Stage| {
-        let kind = stage.phase.name();
+        let kind = prony_plan::StageKind::from(stage.phase).name();
         let id = match stage.id.as_str() {
             id if id == kind => String::new(),
             id => format!(" {id}"),

@@ -1,7 +1,7 @@
 //! `prony run`
 
 use crate::arguments::{Global, Source};
-use crate::commands::print_json;
+use crate::commands::{print_json, runtime};
 use crate::progress::Progress;
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use clap::Args;
@@ -229,13 +229,6 @@ fn resolved(pipeline: &Pipeline) -> Result<String, Failure> {
     Ok(format!(
         "# The pipeline of this run, with every default spelled out.\n{yaml}"
     ))
-}
-
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))
 }
 
 /// Becomes `true` at the first Ctrl-C, SIGTERM or SIGHUP: engines are stopped and the

@@ -1,7 +1,7 @@
 //! `prony selfcheck`: the load client against the server with a known schedule.
 
 use crate::arguments::{Global, Layers, Source};
-use crate::commands::{print_json, run::runtime};
+use crate::commands::{print_json, runtime};
 use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use clap::Args;
 use prony_config::Arrival;

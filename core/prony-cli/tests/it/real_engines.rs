@@ -1,26 +1,18 @@
 //! A real model on real engines: they answer the same question alike.
 
 use crate::kit::{Run, Scratch, repository, text};
+use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
 use serde_json::Value;
 use std::path::PathBuf;
 
 /// prony's cache folder, by the rule of the command line.
 fn cache() -> PathBuf {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|it| !it.is_empty())
-            .map(PathBuf::from)
-    };
-    set("PRONY_CACHE").unwrap_or_else(|| {
-        let home = || set("HOME").unwrap_or_default();
-        if cfg!(target_os = "macos") {
-            home().join("Library/Caches/prony")
-        } else {
-            set("XDG_CACHE_HOME")
-                .unwrap_or_else(|| home().join(".cache"))
-                .join("prony")
-        }
-    })
+    let set = std::env::var_os("PRONY_CACHE").filter(|it| !it.is_empty());
+    if let Some(folder) = set {
+        return PathBuf::from(folder);
+    }
+    let user = choose_native_strategy().expect("a home folder");
+    user.cache_dir().join("prony")
 }
 
 /// Whether there is what the pipeline needs; where there has to be, it is.

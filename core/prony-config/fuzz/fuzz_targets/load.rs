@@ -94,6 +94,7 @@ impl Case {
             },
             env: &|name| (name == "HOME").then(|| "/home/you".to_owned()),
             plugins: &Installed,
+            importers: &[],
         })
         .map(|loaded| (loaded.pipeline, loaded.warnings))
     }

@@ -5,8 +5,8 @@ use jsonschema::{Draft, ValidationError, Validator};
 use prony_diagnostic::Diagnostic;
 use serde_json::Value;
 
-use super::problem;
-use crate::tree::{self as node, Entry, Found, Node};
+use super::problem::{self, has_type};
+use crate::tree::{Entry, Found, Node};
 use crate::{template, wording};
 
 /// Maximum number of errors taken from one validation: nobody would read more.
@@ -220,26 +220,6 @@ fn tag(branch: &Value) -> Option<&str> {
     let closed = branch.get("additionalProperties") == Some(&Value::Bool(false));
     let only = properties(branch).len() == 1;
     (closed && only).then(|| tag.as_str()).flatten()
-}
-
-/// Returns `true` if a value has the type required by a schema, or the schema requires
-/// none.
-pub(super) fn has_type(kind: &node::Kind, schema: &Value) -> bool {
-    let json = match kind {
-        node::Kind::Null => "null",
-        node::Kind::Bool(_) => "boolean",
-        node::Kind::Number(number) if number.is_f64() => "number",
-        node::Kind::Number(_) => "integer",
-        node::Kind::String(_) => "string",
-        node::Kind::List(_) => "array",
-        node::Kind::Map(_) => "object",
-    };
-    let fits = |name: &Value| name == json || json == "integer" && name == "number";
-    match schema.get("type") {
-        Some(Value::Array(types)) => types.iter().any(fits),
-        Some(only) => fits(only),
-        None => true,
-    }
 }
 
 fn properties(schema: &Value) -> Vec<&str> {

@@ -4,7 +4,6 @@ use prony_diagnostic::Diagnostic;
 use prony_result::Group;
 use serde_json::Value;
 
-use super::check::has_type;
 use crate::template::is_template;
 use crate::tree::{Entry, Found, Kind, Node};
 use crate::wording::{found as what, list, literal, nearest, quoted, similar, with_article};
@@ -721,5 +720,25 @@ fn type_name(json: &str) -> &str {
         "object" => "a mapping",
         "null" => "left out",
         other => other,
+    }
+}
+
+/// Returns `true` if a value has the type required by a schema, or the schema requires
+/// none.
+pub(super) fn has_type(kind: &Kind, schema: &Value) -> bool {
+    let json = match kind {
+        Kind::Null => "null",
+        Kind::Bool(_) => "boolean",
+        Kind::Number(number) if number.is_f64() => "number",
+        Kind::Number(_) => "integer",
+        Kind::String(_) => "string",
+        Kind::List(_) => "array",
+        Kind::Map(_) => "object",
+    };
+    let fits = |name: &Value| name == json || json == "integer" && name == "number";
+    match schema.get("type") {
+        Some(Value::Array(types)) => types.iter().any(fits),
+        Some(only) => fits(only),
+        None => true,
     }
 }

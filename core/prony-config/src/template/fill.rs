@@ -10,13 +10,13 @@ use serde_json::{Map, Value, json};
 use super::expression::environment;
 use super::names::{Names, Phase, Scope, Step, only, root};
 use super::place::{Place, misplaced, unclosed};
-use super::render::{NO_VALUE, evaluate, render_scalar};
+use super::render::{MAX_TEXT, NO_VALUE, evaluate, render_scalar};
 use super::scan::{Part, Unclosed, is_template, parts, starts};
 use crate::codes;
 use crate::text::Texts;
 use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::literal;
-use crate::yaml::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
+use crate::yaml::{MAX_DEPTH, MAX_NODES};
 
 /// Maximum number of problems: more would not be shown.
 const MAX_PROBLEMS: usize = 100;
@@ -640,6 +640,3 @@ fn is_alone(text: &str) -> bool {
         (Some(Ok(Part::Expression(_))), None)
     )
 }
-
-/// Maximum length of a text made by a template, in bytes.
-pub(super) const MAX_TEXT: usize = MAX_BYTES;

@@ -5,8 +5,11 @@ use minijinja::value::Serde;
 use serde_json::Value;
 
 use super::expression::{compile, environment, repeats};
-use super::fill::MAX_TEXT;
 use super::scan::{Part, Unclosed, parts};
+use crate::yaml::MAX_BYTES;
+
+/// Maximum length of a text made by a template, in bytes.
+pub(super) const MAX_TEXT: usize = MAX_BYTES;
 
 /// Replaces the templates of a value, including its lists and mappings. A string that is
 /// exactly one template becomes the expression's value with its type; any other stays a

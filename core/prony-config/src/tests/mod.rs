@@ -1,5 +1,10 @@
 //! Tests of loading, by what users see.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read files and watch the clock"
+)]
+
 mod against_itself;
 mod duration;
 mod explain;

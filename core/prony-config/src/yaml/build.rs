@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use prony_diagnostic::Diagnostic;
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 
-use super::syntax::syntax;
+use super::syntax::{syntax, too_deep};
 use super::{MAX_DEPTH, MAX_NODES, scalar};
 use crate::codes;
 use crate::tree::{Entry, Kind, Node, Span};
@@ -306,15 +306,6 @@ fn check_depth(depth: usize, span: &Span) -> Result<()> {
         return Ok(());
     }
     Err(Box::new(too_deep(span.clone())))
-}
-
-pub(super) fn too_deep(span: Span) -> Diagnostic {
-    Diagnostic::error(codes::BUDGET, "the file is nested too deeply")
-        .at(span, "the limit is reached here")
-        .note(format!(
-            "{MAX_DEPTH} levels are allowed, with aliases written out"
-        ))
-        .help("put less into each other")
 }
 
 /// The place of a collection. In block style the parser's own marks are empty

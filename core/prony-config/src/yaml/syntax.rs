@@ -2,7 +2,7 @@
 
 use prony_diagnostic::Diagnostic;
 
-use super::build::too_deep;
+use super::MAX_DEPTH;
 use crate::codes;
 use crate::tree::Span;
 use crate::wording::{literal, quoted};
@@ -264,4 +264,13 @@ impl<'a> Line<'a> {
 
 fn error(message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(codes::SYNTAX, message)
+}
+
+pub(super) fn too_deep(span: Span) -> Diagnostic {
+    Diagnostic::error(codes::BUDGET, "the file is nested too deeply")
+        .at(span, "the limit is reached here")
+        .note(format!(
+            "{MAX_DEPTH} levels are allowed, with aliases written out"
+        ))
+        .help("put less into each other")
 }

@@ -1,5 +1,7 @@
 //! How often a way of comparing two engines names a false winner, and how often it
 //! finds a true one, on simulated machines.
+
+#![allow(clippy::disallowed_methods, reason = "a program has arguments")]
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -1,7 +1,7 @@
 //! The verdict on two results, by how they were measured.
 
 use super::side::Side;
-use super::{Basis, Options, Pair, Unlike, metrics, percent, same_run};
+use super::{Basis, Options, Pair, Unlike, metrics, same_run, to_percent};
 use crate::statistics::comparators::Shift;
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT, Decision, Rule, Sequential};
 use prony_result::{
@@ -67,12 +67,12 @@ impl<'a> Side<'a> {
             (_, None) => (Some(found.verdict), found.reason(margin_percent)),
         };
         let interval = found.interval.map(|interval| Interval {
-            low_percent: percent(interval.low),
-            high_percent: percent(interval.high),
+            low_percent: to_percent(interval.low),
+            high_percent: to_percent(interval.high),
             level: interval.level,
         });
         let cycles = [self, other].map(|side| side.throughputs().len() as u32);
-        let difference_percent = found.estimate.map(percent);
+        let difference_percent = found.estimate.map(to_percent);
         let (base_engine, candidate_engine) = (&self.engine.engine, &other.engine.engine);
         let (of_base, of_candidate) = if base_engine == candidate_engine {
             ("the base", "the candidate")

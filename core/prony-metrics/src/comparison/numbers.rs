@@ -4,7 +4,7 @@ use super::{Arm, Question, StudyDesign, question};
 use crate::credit::Credits;
 use crate::granularity::{Bounds, decode_speed, prefill_speed};
 use crate::statistics::aggregate::{self, Block, median_log_ratio, quantile_log_ratio};
-use crate::summary::{Visit, rate};
+use crate::throughput::{Visit, rate};
 use prony_record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! One number over several models.
 
-use super::{Ratios, in_percent, numbers, percent};
+use super::{Ratios, in_percent, numbers, to_percent};
 use crate::statistics::models::{geometric_mean, synchronous};
 use crate::statistics::sequential::ALPHA;
 use crate::statistics::{Interval, Rule, Sequential, SignedRank, standard_deviation};
@@ -55,7 +55,7 @@ pub fn overall(parts: &[Part<'_>], margin_percent: f64, cycles: u32) -> Option<O
     } else {
         approximate(&series)?
     };
-    overall.difference_percent = Some(percent(estimate));
+    overall.difference_percent = Some(to_percent(estimate));
     overall.interval = interval.map(in_percent);
     Some(overall)
 }

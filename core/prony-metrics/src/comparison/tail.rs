@@ -1,6 +1,6 @@
 //! The 99th percentile over all cycles together.
 
-use super::{Arm, Ratios, percent};
+use super::{Arm, Ratios, to_percent};
 use crate::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
 use crate::statistics::quantile::fewest_for_quantile;
 use crate::statistics::sequential::ALPHA;
@@ -59,7 +59,7 @@ pub(super) fn tail(
         } else {
             Verdict::Slower
         },
-        difference_percent: percent(faster),
+        difference_percent: to_percent(faster),
         p_value: found.p_value,
         cycles: cycles.len() as u32,
     })

@@ -1,6 +1,6 @@
 //! Several models: the chance of any false winner stays what it is for one.
 
-use super::sequential::{Decision, Look, Rule, Sequential};
+use super::sequential::{Look, Rule, Sequential};
 
 /// Holm's adjusted p values (Holm 1979), in the order of `p`:
 /// `max over j <= i of min(1, (k - j + 1) p_(j))`.
@@ -70,11 +70,4 @@ impl Holm {
         }
         looks
     }
-}
-
-/// Whether none of the models needs another cycle.
-pub fn settled(looks: &[Option<Look>]) -> bool {
-    looks
-        .iter()
-        .all(|look| look.is_some_and(|look| look.decision != Decision::Continue))
 }

@@ -19,9 +19,9 @@ use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::{Prepared, Target};
 use prony_metrics::cache;
-use prony_plan::{Phase, Visit};
+use prony_plan::Visit;
 use prony_plugin_host::Plugin;
-use prony_record::{ErrorClass, Failed, Observation, Record, RequestId};
+use prony_record::{ErrorClass, Failed, Observation, Phase, Record, RequestId};
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -241,10 +241,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             model: self.visit.model.clone(),
             engine: self.visit.engine.clone(),
             cycle: self.visit.cycle,
-            phase: match batch.phase {
-                Phase::Warmup => prony_record::Phase::Warmup,
-                Phase::Measure => prony_record::Phase::Measure,
-            },
+            phase: batch.phase,
             stage: batch.stage.to_owned(),
             index,
             prompt,

@@ -1,7 +1,7 @@
 //! The stages that send requests: `warmup` and `measure`.
 
 use prony_config::{Arrival, Cache, Condition, OnFailure, Step, Work};
-use prony_plan::Phase;
+use prony_record::Phase;
 use std::time::Duration;
 
 /// The common options of a `warmup` or `measure` stage.

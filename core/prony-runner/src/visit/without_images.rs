@@ -12,7 +12,7 @@ use super::requests::{Batch, Requests};
 use super::stage::Stage;
 use prony_config::{Arrival, Cache};
 use prony_journal::Event;
-use prony_plan::Phase;
+use prony_record::Phase;
 use prony_record::{ErrorClass, Failed, Record};
 use std::collections::BTreeMap;
 

@@ -25,6 +25,12 @@ fn journal(run: &str) -> Journal {
     read(&file(run, "journal.jsonl")).expect("the journal can be read")
 }
 
+/// Ends of paths whose definition changed since the runs were recorded, and why.
+const REDEFINED: [(&str, &str); 1] = [(
+    ".same_work.lengths_by",
+    "equal texts are equal work whatever engines count, so texts come first",
+)];
+
 /// Fails at the first place where `new` lacks what `old` has, or has another value for it.
 fn holds(new: &Value, old: &Value, path: &str) {
     match (new, old) {
@@ -41,6 +47,7 @@ fn holds(new: &Value, old: &Value, path: &str) {
                 holds(new, old, &format!("{path}[{index}]"));
             }
         }
+        _ if REDEFINED.iter().any(|(end, _)| path.ends_with(end)) => {}
         _ => assert_eq!(new, old, "{path}"),
     }
 }

@@ -558,6 +558,13 @@ pub static METRICS: &[Metric] = &[
         "Time from sending to the first token of the answer itself, of requests with reasoning before it.",
     ),
     Metric::times(
+        "stream_tail_ms",
+        "Stream tail",
+        Group::Latency,
+        |it| it.stream_tail_ms,
+        "Time from the end of an answer to the end of its stream, which is in no latency.",
+    ),
+    Metric::times(
         "inter_token_latency_ms",
         "Inter-token latency",
         Group::Latency,
@@ -648,6 +655,15 @@ pub static METRICS: &[Metric] = &[
         (Unit::Count, Neither),
         |it| Some(it.reasoning_tokens? as f64),
         "Reasoning tokens of successful requests, which are among the output tokens.",
+    )
+    .not_reported(),
+    Metric::number(
+        "hidden_tokens",
+        "Hidden tokens",
+        Group::Tokens,
+        (Unit::Count, Neither),
+        |it| Some(it.hidden_tokens? as f64),
+        "Tokens of successful requests that the engine says it generated and did not send; they are in no rate.",
     )
     .not_reported(),
     Metric::number(
@@ -905,12 +921,13 @@ mod tests {
 
     /// Path prefixes of numbers in an engine's entry that are not metrics, and the
     /// reason.
-    const NO_METRICS: [(&str, &str); 11] = [
+    const NO_METRICS: [(&str, &str); 12] = [
         (
             "errors.",
             "by class: `succeeded` and `success_rate` are their metrics",
         ),
         ("finish_reasons.", "by what engines call them"),
+        ("notes.", "by what there is to know"),
         (
             "by_cycle.",
             "`output_tokens_per_sec` once more, of each cycle",

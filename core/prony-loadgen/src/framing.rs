@@ -8,6 +8,8 @@ use prony_record::{ErrorClass, Failed};
 
 /// Most headers that a response may have.
 const MAX_HEADERS: usize = 128;
+/// Most characters of a redirect's target that a message quotes.
+const MAX_LOCATION: usize = 200;
 /// Most bytes of a size line or of all trailers, data apart.
 const MAX_OVERHEAD: u32 = 64 << 10;
 
@@ -18,6 +20,8 @@ pub(crate) struct Head {
     pub(crate) framing: Framing,
     pub(crate) keep_alive: bool,
     pub(crate) coding: Coding,
+    /// Where a redirect leads, printable and not longer than a message bears.
+    pub(crate) location: Option<String>,
 }
 
 impl Head {
@@ -46,6 +50,7 @@ impl Head {
                 framing: Framing::UntilClose,
                 keep_alive: response.version == Some(1),
                 coding: Coding::Identity,
+                location: None,
             };
             if matches!(status, 204 | 304) {
                 head.framing = Framing::Length(0);
@@ -90,6 +95,10 @@ impl Head {
                                 }
                             };
                         }
+                    }
+                    "location" if (300..400).contains(&status) => {
+                        let printable = value.chars().take(MAX_LOCATION);
+                        head.location = Some(printable.flat_map(char::escape_default).collect());
                     }
                     "connection" if value.eq_ignore_ascii_case("close") => head.keep_alive = false,
                     _ => {}

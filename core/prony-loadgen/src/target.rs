@@ -1,5 +1,6 @@
 //! Destination of requests, and their bytes.
 
+use memchr::memmem::Finder;
 use prony_contract::HttpRequest;
 
 /// Destination of requests: `http://host[:port]` or `https://host[:port]`.
@@ -94,17 +95,79 @@ impl Target {
         head.push_str("\r\n\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(request.body.as_bytes());
-        Ok(Prepared(bytes))
+        Ok(Prepared {
+            bytes,
+            end_marks: EndMarks::new(&request.end_marks),
+        })
     }
 }
 
-/// A request as bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepared(pub(crate) Vec<u8>);
+/// A request as bytes, and the lines that end its answer.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) end_marks: EndMarks,
+}
+
+/// Lines that end an answer, looked for while its bytes arrive and without parsing them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EndMarks(Vec<Finder<'static>>);
+
+impl EndMarks {
+    fn new(lines: &[String]) -> Self {
+        let lines = lines.iter().filter(|line| !line.is_empty());
+        Self(lines.map(|line| Finder::new(line).into_owned()).collect())
+    }
+
+    /// The length of `body` up to the end of the first mark, of a body in which none was
+    /// found up to `searched`. What follows a mark on its line is not there yet, or makes it
+    /// another line.
+    pub(crate) fn end(&self, body: &[u8], searched: usize) -> Option<usize> {
+        let is_break = |at: Option<&u8>| at.is_none_or(|byte| matches!(byte, b'\r' | b'\n'));
+        let of_mark = |mark: &Finder<'_>| {
+            let length = mark.needle().len();
+            // A mark may have begun in the bytes before.
+            let from = searched.saturating_sub(length);
+            let mut found = mark.find_iter(&body[from..]).map(|at| from + at);
+            let whole = |at: &usize| {
+                let before = at.checked_sub(1).and_then(|at| body.get(at));
+                is_break(before) && is_break(body.get(at + length))
+            };
+            found.find(whole).map(|at| at + length)
+        };
+        self.0.iter().filter_map(of_mark).min()
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_mark_is_a_line_of_its_own_however_it_arrives() {
+        let marks = EndMarks::new(&["data: [DONE]".to_owned(), String::new()]);
+        for (body, end) in [
+            ("data: [DONE]", Some(12)),
+            ("data: x\n\ndata: [DONE]\n\n", Some(21)),
+            ("data: x\r\ndata: [DONE]\r\n", Some(21)),
+            ("data: x\rdata: [DONE]", Some(20)),
+            // A text that says so, in the middle of a line.
+            (r#"data: {"content":"data: [DONE]"}"#, None),
+            ("data: [DONE] \n", None),
+            ("", None),
+        ] {
+            let body = body.as_bytes();
+            assert_eq!(marks.end(body, 0), end, "{body:?}");
+            // The same, a byte at a time; the line's own end comes later or not at all.
+            let mut first = None;
+            for length in 1..=body.len() {
+                first = first.or_else(|| marks.end(&body[..length], length - 1));
+            }
+            let early = body.starts_with(b"data: [DONE] ").then_some(12);
+            assert_eq!(first, early.or(end), "{body:?}");
+        }
+        assert_eq!(EndMarks::default().end(b"data: [DONE]", 0), None);
+    }
 
     #[test]
     fn base_urls() {

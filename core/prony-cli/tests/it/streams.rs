@@ -10,20 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Rows that are not right yet, and what is missing. A row that has become right makes its
 /// test fail until it is taken off this list.
-const PENDING: &[(&str, &str)] = &[
-    (
-        "71-held-open-after-done",
-        "the client waits for the end of the body behind the end mark",
-    ),
-    (
-        "90-redirect-307",
-        "the message does not say where the redirect leads",
-    ),
-    (
-        "71-held-open-after-done beside 00-control",
-        "the client waits for the end of the body behind the end mark",
-    ),
-];
+const PENDING: &[(&str, &str)] = &[];
 
 /// What a person must be told of a case.
 enum Right {

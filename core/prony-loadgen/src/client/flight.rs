@@ -2,14 +2,18 @@
 
 use super::socket::Arrived;
 use crate::Exchange;
-use crate::exchange::MAX_BODY;
+use crate::exchange::{Coding, MAX_BODY};
 use crate::framing::{Framing, Head};
 use crate::pace::Due;
+use crate::target::EndMarks;
 use prony_record::{ErrorClass, Failed, Stamps};
 use std::io;
 
 /// Maximum size of a response head, in bytes.
 const MAX_HEAD: usize = 64 << 10;
+
+/// Maximum size of what follows an answer's own end, in bytes.
+const MAX_AFTER_END: usize = 64 << 10;
 
 /// A request to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,20 @@ pub(super) struct Flight {
     pub(super) exchange: Exchange,
     head_bytes: Vec<u8>,
     head: Option<Head>,
+    /// Bytes of the body after the mark that ended the answer, which are not kept; `None`
+    /// while the answer goes on.
+    after_end: Option<Vec<u8>>,
+}
+
+/// How far a response is after a read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// More is to come.
+    Part,
+    /// The answer has ended by its own mark, the response has not.
+    Answer,
+    /// The response has ended; `true` if the connection can be reused.
+    All(bool),
 }
 
 impl Flight {
@@ -44,16 +62,22 @@ impl Flight {
             exchange,
             head_bytes: Vec::new(),
             head: None,
+            after_end: None,
         }
     }
 
-    /// Takes the bytes of a read. At the end of the response, returns `true` if the
-    /// connection can be reused.
+    /// Returns `true` if the answer has ended by its own mark.
+    pub(super) fn is_answered(&self) -> bool {
+        self.after_end.is_some()
+    }
+
+    /// Takes the bytes of a read.
     pub(super) fn receive(
         &mut self,
         arrived: Arrived,
         mut bytes: &[u8],
-    ) -> Result<Option<bool>, Failed> {
+        end_marks: &EndMarks,
+    ) -> Result<Received, Failed> {
         let protocol = |message: &str| Failed::new(ErrorClass::Protocol, message);
         let Exchange {
             seen,
@@ -75,7 +99,7 @@ impl Flight {
                 )));
             }
             match parsed {
-                None => return Ok(None),
+                None => return Ok(Received::Part),
                 Some((parsed, length)) => {
                     seen.stamps.head_ns = Some(arrived.at_ns);
                     // The kernel's stamp of the answer may precede our stamp of the
@@ -90,6 +114,16 @@ impl Flight {
                 }
             }
         };
+        if let Some(rest) = &mut self.after_end {
+            // Bounded by the time that is left to it, and by the size of a body.
+            let complete = head.framing.feed(bytes, rest).map_err(protocol)?;
+            let received = match complete {
+                true => Received::All(head.keep_alive),
+                false if rest.len() > MAX_AFTER_END => Received::All(false),
+                false => Received::Part,
+            };
+            return Ok(received);
+        }
         let before = body.len();
         let complete = head.framing.feed(bytes, body).map_err(protocol)?;
         if body.len() > before {
@@ -98,7 +132,25 @@ impl Flight {
         }
         if complete || matches!(head.framing, Framing::Length(0)) {
             seen.stamps.end_ns = arrived.at_ns;
-            return Ok(Some(head.keep_alive));
+            if let Some(location) = &head.location {
+                // Following it would put the detour into every time.
+                seen.failed = Some(protocol(&format!(
+                    "HTTP status {}: the server redirects to `{location}`; prony follows no redirects, so use the address that it leads to",
+                    head.status
+                )));
+            }
+            return Ok(Received::All(head.keep_alive));
+        }
+        // A compressed body has its lines elsewhere; it ends where the response does.
+        if *coding == Coding::Identity
+            && let Some(end) = end_marks.end(body, before)
+        {
+            seen.stamps.end_ns = arrived.at_ns;
+            self.after_end = Some(body.split_off(end));
+            if let Some(last) = ends.last_mut() {
+                *last = end as u32;
+            }
+            return Ok(Received::Answer);
         }
         if body.len() > MAX_BODY {
             return Err(protocol(&format!(
@@ -106,7 +158,7 @@ impl Flight {
                 MAX_BODY >> 20
             )));
         }
-        Ok(None)
+        Ok(Received::Part)
     }
 
     /// Handles a close by the server: the end of a close-delimited body, otherwise a cut.

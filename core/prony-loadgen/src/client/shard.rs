@@ -1,6 +1,6 @@
 //! One thread of the client: its connections, and the loop that serves them.
 
-use super::flight::{Flight, Job};
+use super::flight::{Flight, Job, Received};
 use super::link::Link;
 use super::polls::Polls;
 use super::socket::{Socket, Stamper};
@@ -21,11 +21,16 @@ use std::time::Duration;
 
 /// Timeout of a connection attempt; a local server answers in microseconds.
 const CONNECT_LIMIT_NS: u64 = 10_000_000_000;
-/// A reused connection that ends within this time after a request was sent had been
-/// closed before the server saw the request.
+/// A reused connection that ends within this time after a request was sent, or within two
+/// round trips where that is longer, had been closed before the server saw the request.
 const STALE_WITHIN_NS: u64 = 10_000_000;
 /// Buffer size of a read, in bytes.
 const READ: usize = 64 << 10;
+/// Maximum number of reads of one connection in a turn.
+const MAX_READS: usize = 64;
+/// Time for a response to end after its answer's own end mark, in nanoseconds. Servers that
+/// end it send the rest within a millisecond; others hold the connection open.
+const TAIL_LIMIT_NS: u64 = 20_000_000;
 
 struct Connection {
     link: Link,
@@ -34,6 +39,8 @@ struct Connection {
     generation: u64,
     /// `true` if it was idle before its present use.
     kept: bool,
+    /// When it was begun to be opened, then how long that took: at least a round trip.
+    opening_ns: u64,
 }
 
 enum Phase {
@@ -239,6 +246,7 @@ impl Shard {
                         phase: Phase::Opening(tried, job),
                         generation: self.generation,
                         kept: false,
+                        opening_ns: now_ns(),
                     });
                     let limit = now_ns() + CONNECT_LIMIT_NS;
                     self.limits.push(Reverse((limit, token, self.generation)));
@@ -327,7 +335,7 @@ impl Shard {
             }
             Phase::Busy(flight) => {
                 let whole = self.shared.load.requests[flight.job.due.index as usize]
-                    .0
+                    .bytes
                     .len();
                 if event.writable && (flight.written < whole || connection.link.is_encrypted()) {
                     self.write(token);
@@ -371,6 +379,7 @@ impl Shard {
             Err(error) => self.not_opened(token, &error),
             Ok(true) => {
                 let opening = std::mem::replace(&mut connection.phase, Phase::Idle);
+                connection.opening_ns = now_ns().saturating_sub(connection.opening_ns);
                 if let Phase::Opening(tried, job) = opening {
                     let addresses = self.shared.addresses().map_or(0, <[_]>::len);
                     self.address = (self.address + tried) % addresses;
@@ -413,8 +422,8 @@ impl Shard {
         let link = &mut connection.link;
         let request = self.shared.load.requests[flight.job.due.index as usize].clone();
         let mut write = || -> io::Result<bool> {
-            while flight.written < request.0.len() {
-                match link.write(&request.0[flight.written..]) {
+            while flight.written < request.bytes.len() {
+                match link.write(&request.bytes[flight.written..]) {
                     Ok(count) => flight.written += count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                     Err(error) => return Err(error),
@@ -439,7 +448,7 @@ impl Shard {
                 return;
             }
         };
-        let first = flight.written == request.0.len() && wanted == Interest::READ;
+        let first = flight.written == request.bytes.len() && wanted == Interest::READ;
         // It already waits for reading only, unless it could not write.
         if (!first || flight.stalled)
             && let Err(error) = self.poller.modify(link.as_fd(), token as u64, wanted)
@@ -458,7 +467,14 @@ impl Shard {
         let Phase::Busy(flight) = &mut connection.phase else {
             return;
         };
+        let request = self.shared.load.requests[flight.job.due.index as usize].clone();
+        let mut turns = 0..MAX_READS;
         let outcome = loop {
+            // Who sends without end must not keep the others waiting; the poller tells of
+            // what is left.
+            if turns.next().is_none() && !connection.link.is_encrypted() {
+                break None;
+            }
             let read = connection
                 .link
                 .read(&mut self.stamper, &mut self.scratch, &mut self.plain);
@@ -481,14 +497,31 @@ impl Shard {
             } else {
                 &self.scratch[..arrived.count]
             };
-            match flight.receive(arrived, bytes) {
-                Ok(Some(keep)) => break Some(Ok(keep)),
+            match flight.receive(arrived, bytes, &request.end_marks) {
+                Ok(Received::All(keep)) => break Some(Ok(keep)),
+                Ok(Received::Answer) => {
+                    // The rest of the response comes at once, or is not waited for.
+                    let limit = arrived.read_ns + TAIL_LIMIT_NS;
+                    let generation = connection.generation;
+                    self.limits.push(Reverse((limit, token, generation)));
+                }
+                Ok(Received::Part) => {}
                 Err(failed) => break Some(Err(failed)),
-                // Usually that was all; another read would only confirm it.
-                Ok(None) if arrived.count < READ => break None,
-                Ok(None) => {}
+            }
+            // Usually that was all; another read would only confirm it.
+            if arrived.count < READ {
+                break None;
             }
         };
+        // What breaks after the answer's own end is not the answer's.
+        let answered = flight.is_answered();
+        let outcome = outcome.map(|outcome| {
+            if answered {
+                outcome.or(Ok(false))
+            } else {
+                outcome
+            }
+        });
         if let Some(outcome) = outcome {
             self.landing(token, outcome);
         }
@@ -501,6 +534,8 @@ impl Shard {
             return;
         };
         let kept = connection.kept;
+        // The server's close was under way when the request was sent.
+        let stale_within_ns = STALE_WITHIN_NS.max(2 * connection.opening_ns);
         if outcome == Ok(true) {
             self.generation += 1;
             connection.generation = self.generation;
@@ -522,7 +557,7 @@ impl Shard {
                 && flight.is_unanswered()
                 && flight.job.first.is_none()
                 && flight.exchange.seen.stamps.end_ns
-                    < flight.exchange.seen.stamps.sent_ns + STALE_WITHIN_NS;
+                    < flight.exchange.seen.stamps.sent_ns + stale_within_ns;
             if stale {
                 let mut job = flight.job;
                 job.first = Some(flight.exchange.seen.stamps);
@@ -581,6 +616,7 @@ impl Shard {
                         io::Error::new(io::ErrorKind::TimedOut, format!("not within {limit:?}"));
                     self.not_opened(token, &error);
                 }
+                Phase::Busy(ref flight) if flight.is_answered() => self.landing(token, Ok(false)),
                 Phase::Busy(_) => {
                     let limit = self.shared.load.timeout;
                     let failed = Failed::new(

@@ -410,10 +410,13 @@ fn within_slack(
     })
 }
 
-/// Why the streams of two engines do not tell prefill from decoding.
-fn coarse(sides: [Arm<'_>; 2], credits: [&dyn Fn(&Record) -> Option<u32>; 2]) -> String {
+/// The tokens that an answer is credited with; `None` if they cannot be told.
+type Credit<'c> = &'c dyn Fn(&Record) -> Option<u32>;
+
+/// The reason why the streams of two engines do not tell prefill from decoding.
+fn coarse(arms: [Arm<'_>; 2], credits: [Credit<'_>; 2]) -> String {
     let mut found = Vec::new();
-    for (arm, credit) in sides.into_iter().zip(credits) {
+    for (arm, credit) in arms.into_iter().zip(credits) {
         if arm
             .good()
             .any(|it| it.hidden_tokens.is_some_and(|hidden| hidden > 0))

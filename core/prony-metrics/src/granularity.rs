@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn is(found: Option<Bounds>, low: f64, high: f64) -> bool {
-        let near = |a: f64, b: f64| (a - b).abs() < 1e-6 || a == b;
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-6 || a.total_cmp(&b).is_eq();
         found.is_some_and(|found| near(found.0, low) && near(found.1, high))
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Answer {
 
 /// What follows the head.
 enum Rest {
-    Stream(Stream),
+    Stream(Box<Stream>),
     /// A recording, which has a head of its own.
     Playing(Playing),
     /// Nothing but what is to happen then.
@@ -173,7 +173,7 @@ impl Answer {
             head,
             head_sent: 0,
             slow: (fault == Some(Fault::SlowHeaders)).then(|| schedule.clone()),
-            rest: Rest::Stream(Stream::new(reply, schedule, config)),
+            rest: Rest::Stream(Box::new(Stream::new(reply, schedule, config))),
             burst: Schedule::is_burst(config),
             entry: None,
         }

@@ -133,9 +133,12 @@ pub(crate) fn run(server: &Arguments) -> Outcome {
     let at = |path: &Path, error: std::io::Error| {
         Failure::new(Exit::RunFailed, format!("{}: {error}", path.display()))
     };
-    let tls = server.tls.then(|| match server.tls_authority {
-        true => Identity::authority(),
-        false => Identity::self_signed(),
+    let tls = server.tls.then(|| {
+        if server.tls_authority {
+            Identity::authority()
+        } else {
+            Identity::self_signed()
+        }
     });
     let tls = tls.transpose().map_err(failed)?;
     let recording = server.play.as_deref().map(Recording::read);

@@ -117,12 +117,13 @@ impl Flight {
         if let Some(rest) = &mut self.after_end {
             // Bounded by the time that is left to it, and by the size of a body.
             let complete = head.framing.feed(bytes, rest).map_err(protocol)?;
-            let received = match complete {
-                true => Received::All(head.keep_alive),
-                false if rest.len() > MAX_AFTER_END => Received::All(false),
-                false => Received::Part,
-            };
-            return Ok(received);
+            return Ok(if complete {
+                Received::All(head.keep_alive)
+            } else if rest.len() > MAX_AFTER_END {
+                Received::All(false)
+            } else {
+                Received::Part
+            });
         }
         let before = body.len();
         let complete = head.framing.feed(bytes, body).map_err(protocol)?;

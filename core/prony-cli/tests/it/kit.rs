@@ -572,7 +572,10 @@ impl ByHand {
             errors: BTreeMap::new(),
         };
         for request in requests {
-            let seconds = (number(&request["end_ns"]) - number(&request["sent_ns"])) / 1e9;
+            // The answer may have ended before the response.
+            let end_ns = [&request["answered_ns"], &request["end_ns"]];
+            let end_ns = end_ns.into_iter().find(|it| !it.is_null()).expect("an end");
+            let seconds = (number(end_ns) - number(&request["sent_ns"])) / 1e9;
             sum.seconds += seconds;
             match request.get("failed") {
                 None => {

@@ -83,7 +83,7 @@ fn wrong_tables_are_refused() {
     assert!(matches!(error, Error::Contract { .. }), "{error}");
     let text = error.to_string();
     assert!(
-        text.contains("contract 9.0") && text.contains("speaks 0.1"),
+        text.contains("contract 9.0") && text.contains("speaks 0.2"),
         "{text}"
     );
     let error = NativePlugin::open(&library(folder.path(), Some("NO_CALL")))

@@ -66,7 +66,7 @@ fn what_was_added_can_be_loaded() {
         assert_eq!(lock.plugins, std::slice::from_ref(&installed.entry));
         let digest = prony_plugin_host::sha256_of(&std::fs::read(&installed.file).unwrap());
         assert_eq!(installed.entry.sha256, digest);
-        assert_eq!(installed.entry.contract, "0.1");
+        assert_eq!(installed.entry.contract, "0.2");
         let registry = installed.registry();
         let [a, b] = [0; 2].map(|_| registry.load(Kind::Engine, &installed.entry.name).unwrap());
         assert!(std::sync::Arc::ptr_eq(&a, &b), "loaded twice");

@@ -27,6 +27,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+/// Most bytes of an answer that a message quotes.
+const MAX_QUOTED: usize = 300;
+
 /// A server, and how requests are sent to it.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -201,18 +204,27 @@ pub async fn once(
     Ok(done.exchange)
 }
 
-/// Tells whether `GET path` is answered with 200 within `limit`. For readiness probes.
-pub async fn answers_200(target: &Target, path: &str, limit: Duration) -> bool {
+/// Checks that `GET path` is answered with 200 within `limit`, for readiness probes. The
+/// error is the last answer in words, or `None` if there was none.
+pub async fn probe(target: &Target, path: &str, limit: Duration) -> Result<(), Option<String>> {
     let request = HttpRequest {
         method: "GET".to_owned(),
         path: path.to_owned(),
         headers: Vec::new(),
         ..HttpRequest::default()
     };
-    let Ok(request) = target.prepare(&request) else {
-        return false;
-    };
-    once(target, Arc::new(request), limit)
-        .await
-        .is_ok_and(|exchange| exchange.seen.failed.is_none() && exchange.seen.status == Some(200))
+    let request = target.prepare(&request).map_err(Some)?;
+    let exchange = once(target, Arc::new(request), limit).await;
+    let Exchange { seen, body, .. } = exchange.map_err(|error| Some(error.to_string()))?;
+    match (seen.failed, seen.status) {
+        (Some(failed), _) if failed.class == ErrorClass::Connect => Err(None),
+        (Some(failed), _) => Err(Some(failed.message)),
+        (None, Some(200)) => Ok(()),
+        (None, status) => {
+            let words = String::from_utf8_lossy(&body[..body.len().min(MAX_QUOTED)]);
+            let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+            let status = status.unwrap_or_default();
+            Err(Some(format!("HTTP {status}: {}", words.escape_debug())))
+        }
+    }
 }

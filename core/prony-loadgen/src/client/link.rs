@@ -1,8 +1,11 @@
 //! A connection, plain or encrypted.
 
 use super::socket::{Arrived, Socket, Stamper};
-use rustls::ClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -22,6 +25,7 @@ impl Encryption {
             .map_err(|error| format!("`{name}` can have no certificate: {error}"))?;
         let found = rustls_native_certs::load_native_certs();
         let mut roots = rustls::RootCertStore::empty();
+        let certificates = found.certs.clone();
         let (trusted, _) = roots.add_parsable_certificates(found.certs);
         if trusted == 0 {
             let why = found.errors.first().map(ToString::to_string);
@@ -31,16 +35,113 @@ impl Encryption {
             ));
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Verifier::new(roots, certificates, &provider)?;
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         Ok(Self {
             config: Arc::new(config),
             name,
         })
     }
+}
+
+/// Trusts what an authority of the system has signed, and a server's own certificate that is
+/// itself among the trusted: many servers sign their own, as an authority of one.
+#[derive(Debug)]
+struct Verifier {
+    by_authority: Arc<WebPkiServerVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    fn new(
+        roots: rustls::RootCertStore,
+        trusted: Vec<CertificateDer<'static>>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, String> {
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        Ok(Self {
+            by_authority: verifier.build().map_err(|error| error.to_string())?,
+            trusted,
+        })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.by_authority
+                .verify_server_cert(certificate, intermediates, name, ocsp, now);
+        match verified {
+            // Not what it is for, but the user has named this very certificate.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.trusted.iter().any(|it| it == certificate) =>
+            {
+                let certificate = rustls::server::ParsedCertificate::try_from(certificate)?;
+                rustls::client::verify_server_name(&certificate, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_authority
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_authority
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.by_authority.supported_verify_schemes()
+    }
+}
+
+/// The error of a connection in words. A certificate that is not trusted has a way out.
+pub(super) fn words(error: &io::Error) -> String {
+    let of_tls = error.get_ref().and_then(|it| it.downcast_ref());
+    let Some(rustls::Error::InvalidCertificate(problem)) = of_tls else {
+        return error.to_string();
+    };
+    let problem = match problem {
+        CertificateError::UnknownIssuer => "nobody who is trusted has signed it".to_owned(),
+        CertificateError::Other(_) => "it has signed itself".to_owned(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            return "the server's certificate has expired".to_owned();
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            return "the server's certificate is of another name".to_owned();
+        }
+        other => format!("{other:?}"),
+    };
+    format!(
+        "the server's certificate is not trusted, since {problem}: name its file, or its authority's, in the environment variable `SSL_CERT_FILE`"
+    )
 }
 
 #[derive(Debug)]

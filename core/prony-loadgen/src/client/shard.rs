@@ -1,7 +1,7 @@
 //! One thread of the client: its connections, and the loop that serves them.
 
 use super::flight::{Flight, Job, Received};
-use super::link::Link;
+use super::link::{Link, words};
 use super::polls::Polls;
 use super::socket::{Socket, Stamper};
 use super::{SPARES, Shared, first_connections};
@@ -274,7 +274,7 @@ impl Shard {
         let address = &self.shared.target.address;
         Failed::new(
             ErrorClass::Connect,
-            format!("no connection to {address}: {error}"),
+            format!("no connection to {address}: {}", words(error)),
         )
     }
 

@@ -5,7 +5,7 @@ use super::{CRASH_GRACE, Staged};
 use crate::process::{Process, describe};
 use prony_config::template;
 use prony_contract::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
-use prony_loadgen::client::answers_200;
+use prony_loadgen::client::probe;
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
@@ -118,10 +118,17 @@ impl LiveEngine<'_, '_> {
             },
         });
         let begin = Instant::now();
+        let mut last_answer = None;
         loop {
             let ready = match &plan.ready {
                 Ready::Immediate => true,
-                Ready::Http(path) => answers_200(&target, path, PROBE_LIMIT).await,
+                Ready::Http(path) => match probe(&target, path, PROBE_LIMIT).await {
+                    Ok(()) => true,
+                    Err(words) => {
+                        last_answer = words.or(last_answer);
+                        false
+                    }
+                },
                 Ready::LogLine(line) => running
                     .process
                     .as_ref()
@@ -140,6 +147,12 @@ impl LiveEngine<'_, '_> {
                     || format!("`{}` does not answer", plan.base_url),
                     Process::last_words,
                 );
+                let answer = last_answer.map(|it| format!("the last answer was {it}"));
+                let words = match (answer, &running.process) {
+                    (Some(answer), None) => answer,
+                    (Some(answer), Some(_)) => format!("{answer}; {words}"),
+                    (None, _) => words,
+                };
                 return Err(format!("the engine was not ready within {limit:?}; {words}").into());
             }
             tokio::time::sleep(PROBE_EVERY).await;

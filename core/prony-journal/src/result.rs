@@ -80,6 +80,7 @@ pub fn result(journal: &Journal) -> RunResult {
     warnings.extend(observations(&models));
     warnings.extend(machine(events));
     warnings.extend(resent(events));
+    warnings.extend(cut_prompts(events));
     // What happens in every visit is told once.
     let mut told = HashSet::new();
     warnings.retain(|warning| told.insert(warning.clone()));
@@ -683,6 +684,29 @@ fn resent(events: &[Event]) -> Vec<String> {
     };
     let told = counts.into_iter().filter(|(_, (twice, _))| *twice > 0);
     told.map(warning).collect()
+}
+
+/// Prompts of which an engine read less than there is.
+fn cut_prompts(events: &[Event]) -> Vec<String> {
+    let mut cut = BTreeMap::<(&str, &str), (u64, u32, u32)>::new();
+    for event in events {
+        if let Event::Request(record) = event
+            && let (Some(read), Some(least)) = (record.prompt_tokens, record.least_prompt_tokens)
+            && read < least
+            && record.ok()
+        {
+            let id = &record.id;
+            let first = (0, read, least);
+            cut.entry((&id.model, &id.engine)).or_insert(first).0 += 1;
+        }
+    }
+    let warning = |((model, engine), (requests, read, least))| {
+        format!(
+            "{model}: `{engine}` read only part of the prompt in {} (warm-ups counted): it counts {read} prompt tokens where there are at least {least}, so the prompt was probably cut to its context; give it a longer context, or shorter prompts",
+            count(requests, "request")
+        )
+    };
+    cut.into_iter().map(warning).collect()
 }
 
 /// The latest time in a journal without an end.

@@ -43,6 +43,10 @@ pub fn check(
         let (Some(all), Some(cached)) = (record.prompt_tokens, record.cached_tokens) else {
             continue;
         };
+        if record.least_prompt_tokens.is_some_and(|least| all < least) {
+            // Not all of the prompt was counted, so nothing follows from the count.
+            continue;
+        }
         counted += 1;
         of_cached += u64::from(cached);
         of_all += u64::from(all);

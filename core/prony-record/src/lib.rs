@@ -193,7 +193,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_tokens: Option<u32>,
     /// The fewest tokens that the request's own text can have, as `cache::least_tokens`
-    /// counts; only where a cold prefix cache is asked for.
+    /// counts; only where a cold prefix cache is asked for, or where the engine counts fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_prompt_tokens: Option<u32>,
     /// When the first text of the answer came, if there was reasoning before it.

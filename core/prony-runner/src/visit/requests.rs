@@ -567,8 +567,10 @@ impl<'r, 'a> Requests<'r, 'a> {
             let counted = tokenizer.count(&record.text).ok();
             record.counted_tokens = counted.map(|tokens| tokens as u32);
         }
-        if batch.cache == Some(Cache::Cold) {
-            record.least_prompt_tokens = Some(self.least_prompt_tokens(batch, batch.first + index));
+        let least = self.least_prompt_tokens(batch, batch.first + index);
+        let is_cut = record.prompt_tokens.is_some_and(|tokens| tokens < least);
+        if batch.cache == Some(Cache::Cold) || is_cut {
+            record.least_prompt_tokens = Some(least);
         }
         self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
         let sent = record.stamps.sent_ns;

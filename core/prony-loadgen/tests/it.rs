@@ -354,7 +354,7 @@ fn faults_of_the_transport_have_their_class() {
         (Fault::Hang, Some(ErrorClass::Timeout)),
         (Fault::Stall, None),
         (Fault::SlowHeaders, None),
-        (Fault::Redirect, None),
+        (Fault::Redirect, Some(ErrorClass::Protocol)),
     ] {
         let server = Server::spawn(Config {
             fault: Some(fault),

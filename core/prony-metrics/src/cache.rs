@@ -43,8 +43,9 @@ pub fn check(
         let (Some(all), Some(cached)) = (record.prompt_tokens, record.cached_tokens) else {
             continue;
         };
-        if record.least_prompt_tokens.is_some_and(|least| all < least) {
-            // Not all of the prompt was counted, so nothing follows from the count.
+        let is_cut = record.least_prompt_tokens.is_some_and(|least| all < least);
+        if stated == Cache::Cold && is_cut {
+            // Of a prompt that was cut, no cached tokens prove nothing.
             continue;
         }
         counted += 1;

@@ -76,12 +76,19 @@ faults! {
     no_finish is "protocol"
     not_http is "protocol"
     reset is "truncated"
-    wrong_length is "truncated"
     bad_chunk is "protocol"
     redirect is "protocol"
     huge_head is "protocol"
     stall is "timeout"
     slow_headers is "timeout"
+}
+
+/// What the transport does after the answer's own end is no failure of the answer.
+#[test]
+fn an_answer_with_its_end_mark_is_whole_although_its_length_promised_more() {
+    let engine = truth(&["--fault", "wrong_length", "--fault-from", "0"]);
+    let run = Scratch::new().run(&pipeline([("engine", engine)])).exits(0);
+    run.all_well("engine");
 }
 
 /// A pause within the limit is no failure, and the times show it.

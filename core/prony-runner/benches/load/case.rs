@@ -251,7 +251,7 @@ impl Client {
         match self {
             Self::Reference => "reference",
             Self::Prony => "prony",
-            Self::PronyBatched => "prony, looking each ms",
+            Self::PronyBatched => "prony, polling each ms",
         }
     }
 

@@ -36,10 +36,10 @@ pub struct Plan {
 }
 
 /// Number of replacement cycles of one model at one matrix point.
-pub const SPARE_CYCLES: u32 = 3;
+pub const MAX_REPLACEMENTS: u32 = 3;
 /// Separates the coins of replacement cycles from the others of the same seed, so that
 /// the order of a cycle never depends on earlier ones.
-const SPARE: u64 = 0x5370_6172_6543_7963;
+const REPLACEMENT_SEED: u64 = 0x5370_6172_6543_7963;
 
 /// One load-to-unload of one engine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ pub(crate) fn is_first(segment: &u32) -> bool {
     *segment == 1
 }
 
-/// `model · point on engine, cycle 2, part 2`, without parts that exist only once.
+/// `model · point on engine, cycle 2, segment 2`, without what exists only once.
 impl fmt::Display for Visit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
@@ -94,7 +94,7 @@ impl fmt::Display for Visit {
         }
         write!(f, " on {}, cycle {}", self.engine, self.cycle)?;
         if self.segment > 1 {
-            write!(f, ", part {}", self.segment)?;
+            write!(f, ", segment {}", self.segment)?;
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Plan {
     pub fn new(pipeline: &Pipeline) -> Self {
         let schedule = &pipeline.schedule;
         let mut random = Pcg64Mcg::seed_from_u64(schedule.seed);
-        let mut random_replacement = Pcg64Mcg::seed_from_u64(schedule.seed ^ SPARE);
+        let mut random_replacement = Pcg64Mcg::seed_from_u64(schedule.seed ^ REPLACEMENT_SEED);
         let mut plan = Self {
             blocks: schedule.blocks(),
             ..Self::default()
@@ -149,7 +149,7 @@ impl Plan {
                 for cycle in 1..=cycles {
                     plan.visits.extend(visits(cycle, &mut random));
                 }
-                for cycle in (cycles + 1..=cycles + SPARE_CYCLES).filter(|_| compared) {
+                for cycle in (cycles + 1..=cycles + MAX_REPLACEMENTS).filter(|_| compared) {
                     plan.replacements
                         .extend(visits(cycle, &mut random_replacement));
                 }

@@ -279,7 +279,7 @@ fn a_visit_says_what_there_are_several_of() {
         segment: 2,
         ..visit
     };
-    assert_eq!(visit.to_string(), "m · q=8 on e, cycle 2, part 2");
+    assert_eq!(visit.to_string(), "m · q=8 on e, cycle 2, segment 2");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 /// Number of requests in flight from which on the client looks at its sockets less often.
-const MIN_FOR_RARE_LOOKS: u32 = 256;
+const MIN_FOR_RARE_POLLS: u32 = 256;
 
 /// Interval of these looks. The kernel stamps arrivals in between.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -73,7 +73,7 @@ pub fn arrival(
 
 /// Minimum interval between looks at the sockets.
 pub fn poll_every(said: Said) -> Duration {
-    if said.most_in_flight() < MIN_FOR_RARE_LOOKS {
+    if said.most_in_flight() < MIN_FOR_RARE_POLLS {
         Duration::ZERO
     } else {
         LOOK_EVERY

@@ -236,7 +236,7 @@ fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Arguments) -> u32 {
             let cycles = MAX_CYCLES_RELOAD as u32;
             if !global.quiet {
                 eprintln!(
-                    "note: the pipeline has {}, too few for a verdict; {cycles} are used (`--cycles` says otherwise)",
+                    "note: the pipeline has {}, too few for a verdict; {cycles} are used (`--cycles` sets another number)",
                     count(given.into(), "cycle")
                 );
             }

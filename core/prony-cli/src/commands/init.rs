@@ -71,7 +71,7 @@ pub(crate) fn write(file: &Path, text: &str, force: bool) -> Result<(), Failure>
         let name = file.display();
         match error.kind() {
             ErrorKind::AlreadyExists => {
-                let message = format!("`{name}` is there already: `--force` writes over it");
+                let message = format!("`{name}` exists already: `--force` overwrites it");
                 Failure::new(Exit::Usage, message)
             }
             _ => Failure::new(Exit::RunFailed, format!("`{name}`: {error}")),

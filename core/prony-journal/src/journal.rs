@@ -4,7 +4,7 @@
 //! dies loses at most the request in flight.
 
 use crate::{Error, Result};
-use prony_config::Order;
+use prony_config::{MAX_COMPARED_CYCLES, Order};
 use prony_machine::Warning;
 use prony_metrics::statistics::{Decision, Rule};
 use prony_metrics::threshold::Threshold;
@@ -518,9 +518,16 @@ pub fn is_running(path: &Path) -> bool {
 
 /// Reads a journal. Skips an incomplete last line, as left by a killed run.
 pub fn read(path: &Path) -> Result<Journal> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-    let mut lines = complete.lines();
+    let mut bytes = std::fs::read(path).map_err(Error::io(path))?;
+    // The end may be in the middle of a character.
+    let complete = bytes.iter().rposition(|byte| *byte == b'\n');
+    bytes.truncate(complete.map_or(0, |end| end + 1));
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        damaged(path, line, "it is not UTF-8".to_owned())
+    })?;
+    let mut lines = text.lines();
     let started = first(path, lines.next())?;
     let events = (2..).zip(lines).map(|(line, json)| event(path, line, json));
     Ok(Journal {
@@ -549,7 +556,19 @@ fn first(path: &Path, line: Option<&str>) -> Result<Box<Started>> {
         return Err(damaged(path, 1, "the journal is empty".to_owned()));
     };
     match event(path, 1, line)? {
-        Event::Started(started) if started.schema == SCHEMA => Ok(started),
+        Event::Started(started) if started.schema == SCHEMA => {
+            let family = started.subject.judged_by;
+            match family.map(|it| it.rule.max_cycles) {
+                // Critical values of many cycles take hours to find.
+                Some(cycles) if cycles > MAX_COMPARED_CYCLES as usize => {
+                    let reason = format!(
+                        "{cycles} cycles of a comparison are more than the {MAX_COMPARED_CYCLES} that there can be"
+                    );
+                    Err(damaged(path, 1, reason))
+                }
+                _ => Ok(started),
+            }
+        }
         _ => {
             let reason = format!("a journal starts with an event `started` of schema `{SCHEMA}`");
             Err(damaged(path, 1, reason))

@@ -111,6 +111,8 @@ pub struct Usage {
     pub stamped_by_kernel: u64,
     /// Read lag: from the stamp to the end of the read, in nanoseconds.
     pub read_lag_ns: Histogram<u64>,
+    /// Read lag of each byte, in nanoseconds: that of the read which brought it.
+    pub byte_lag_ns: Histogram<u64>,
     /// Upper bound of the time that the first byte of each read waited unseen, in
     /// nanoseconds: since the client last saw an empty socket. Empty where unknown: for
     /// pipes.
@@ -143,6 +145,7 @@ impl Usage {
             reads: 0,
             stamped_by_kernel: 0,
             read_lag_ns: empty(),
+            byte_lag_ns: empty(),
             unseen_ns: empty(),
             send_lag_ns: empty(),
             dropped: Vec::new(),
@@ -163,6 +166,7 @@ impl Usage {
         self.stamped_by_kernel += other.stamped_by_kernel;
         // Both have the same bounds.
         let _ = self.read_lag_ns.add(&other.read_lag_ns);
+        let _ = self.byte_lag_ns.add(&other.byte_lag_ns);
         let _ = self.unseen_ns.add(&other.unseen_ns);
         let _ = self.send_lag_ns.add(&other.send_lag_ns);
         self.shards += other.shards;

@@ -100,6 +100,28 @@ impl Threshold {
         self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max)
     }
 
+    fn covers_nothing(&self) -> ThresholdResult {
+        let any = |name: &Option<String>| name.clone().unwrap_or_else(|| "any".to_owned());
+        let axes = self.matrix.iter();
+        let point: Vec<String> = axes
+            .map(|(axis, value)| format!("{axis}={}", text(value)))
+            .collect();
+        ThresholdResult {
+            metric: self.metric.clone(),
+            statistic: self.statistic.clone(),
+            objectives: self.objectives,
+            min: self.min,
+            max: self.max,
+            engine: any(&self.engine),
+            model: any(&self.model),
+            cell: (!point.is_empty()).then(|| point.join(",")),
+            measure: self.measure.clone(),
+            value: None,
+            missing: Some("nothing that it covers was measured".to_owned()),
+            passed: false,
+        }
+    }
+
     fn judge(&self, measured: &Measured<'_>, engine: &EngineResult) -> ThresholdResult {
         let name = engine.engine.as_str();
         let records = measured.records.get(name).copied().unwrap_or_default();
@@ -133,16 +155,21 @@ fn text(value: &Value) -> String {
 }
 
 /// Evaluates every threshold on every result that it covers. A missing value misses its
-/// threshold.
+/// threshold, and so does a threshold that covers nothing: what was never measured is not
+/// within a bound.
 pub fn judge(thresholds: &[Threshold], measured: &[Measured<'_>]) -> Vec<ThresholdResult> {
     let of = |threshold: &Threshold| -> Vec<ThresholdResult> {
         let engines = measured
             .iter()
             .flat_map(|it| it.model.engines.iter().map(move |engine| (it, engine)));
-        engines
+        let covered: Vec<ThresholdResult> = engines
             .filter(|(it, engine)| threshold.holds_for(it, engine))
             .map(|(it, engine)| threshold.judge(it, engine))
-            .collect()
+            .collect();
+        if covered.is_empty() {
+            return vec![threshold.covers_nothing()];
+        }
+        covered
     };
     thresholds.iter().flat_map(of).collect()
 }

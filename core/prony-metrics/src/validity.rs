@@ -77,10 +77,11 @@ fn of_client(engine: &EngineResult) -> Vec<String> {
 ///   is that of all gaps divided by the share of nonzero gaps. This reveals a thread with
 ///   too many streams.
 /// - The stamp of the last token shows the read lag. A client that is late by several
-///   gaps meets the last token at any moment of its gap, so it lags by half a gap in the
-///   median; where the engine sends tokens together, it does not. This reveals a thread
-///   that is not given a core in time, which does not know how long ago it should have
-///   been woken.
+///   gaps meets the last token at any moment of its gap; where the engine sends tokens
+///   together, it does not. One late read brings as many tokens as it is late by, so reads
+///   count by their bytes: if a tenth of the bytes is late, so may a tenth of the stamps
+///   be. This reveals a thread that is not given a core in time, always or now and then,
+///   which does not know how long ago it should have been woken.
 fn of_shared_stamps(engine: &EngineResult, client: &Client) -> Option<String> {
     let shared = engine.cadence.shared_stamp_share?;
     if shared <= SHARED {
@@ -97,15 +98,17 @@ fn of_shared_stamps(engine: &EngineResult, client: &Client) -> Option<String> {
     let is_beyond = |ms: Option<f64>, limit_ms: f64| ms.filter(|ms| *ms > limit_ms.max(BLIND_MS));
     let why = if let Some(ms) = is_beyond(client.unseen_p50_ms, read_ms * UNSEEN_SHARE) {
         format!(
-            "looked at its sockets only every {ms:.1} ms, against {read_ms:.1} ms between reads of a stream"
+            "looked at its sockets only every {ms:.1} ms (median), against {read_ms:.1} ms between reads of a stream"
         )
     } else {
-        let ms = is_beyond(client.read_delay_p50_ms, each_ms * LAG_SHARE)?;
-        format!("read {ms:.1} ms late, against {each_ms:.1} ms for each token")
+        // Journals of before there was a lag of bytes have that of reads.
+        let late = client.byte_delay_p90_ms.or(client.read_delay_p50_ms);
+        let ms = is_beyond(late, each_ms * LAG_SHARE)?;
+        format!("read a tenth of the bytes {ms:.1} ms late, against {each_ms:.1} ms for each token")
     };
     Some(format!(
-        "{:.0} % of tokens share the stamp of the token before, and the load client {why} \
-         (medians): times of tokens may be its own",
+        "{:.0} % of tokens share the stamp of the token before, and the load client {why}: \
+         times of tokens may be its own",
         shared * 100.0
     ))
 }
@@ -125,6 +128,7 @@ mod tests {
             shards: Some(1),
             reads: 100,
             read_delay_p50_ms,
+            byte_delay_p90_ms: None,
             read_delay_p99_ms: 0.1,
             unseen_p50_ms,
             send_delay_p90_ms: 0.0,
@@ -197,6 +201,18 @@ mod tests {
         // The engine sends 8 tokens together, every 160 ms, and they are read promptly.
         assert_eq!(late(20.0, 8, 0.1, 1.5), 0);
         assert_eq!(late(20.0, 8, 0.1, 4.0), 0);
+        // Stopped now and then: most reads are prompt, but a tenth of the bytes is not.
+        let mut engine = engine(20.0, 1, 200.0);
+        engine.client = Some(Client {
+            byte_delay_p90_ms: Some(9.0),
+            ..client(Some(0.3), Some(0.1))
+        });
+        assert_eq!(reasons(&engine, None).len(), 1);
+        engine.client = Some(Client {
+            byte_delay_p90_ms: Some(0.3),
+            ..client(Some(0.3), Some(9.0))
+        });
+        assert_eq!(reasons(&engine, None).len(), 0, "a few bytes came late");
     }
 
     #[test]

@@ -631,7 +631,9 @@ fn a_threshold_may_be_for_some_points_and_stages() {
         matrix: matrix.as_object().cloned().expect("values"),
         ..threshold("success_rate", Some(1.0), None)
     };
-    assert_eq!(threshold::judge(&[point], &[without]), []);
+    let found = threshold::judge(&[point], &[without]);
+    assert_eq!(found.len(), 1, "it covers nothing, which is told");
+    assert!(!found[0].passed && found[0].missing.is_some());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use prony_contract::{Kind, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The lock file.
@@ -91,10 +91,16 @@ struct Version {
     version: u64,
 }
 
+/// Most bytes of a lock file that are read; one is a few kilobytes.
+const MAX_LOCK: u64 = 16 << 20;
+
 impl Lock {
     /// Reads a lock file.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let file = std::fs::File::open(path).map_err(Error::io(path))?;
+        let mut text = String::new();
+        let mut bounded = file.take(MAX_LOCK);
+        bounded.read_to_string(&mut text).map_err(Error::io(path))?;
         let damaged = |reason: String| Error::Lock {
             path: path.to_owned(),
             reason,

@@ -121,6 +121,10 @@ pub struct Client {
     /// Read lag: from the stamp to the end of the read, median.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_delay_p50_ms: Option<f64>,
+    /// Read lag of bytes, 90th percentile: a read that brings more counts for more. Absent
+    /// if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub byte_delay_p90_ms: Option<f64>,
     /// Read lag, 99th percentile.
     pub read_delay_p99_ms: f64,
     /// Upper bound of the time that the first byte of a read waited unseen, since the
@@ -155,6 +159,7 @@ impl Client {
             shards: self.shards.max(other.shards),
             reads: self.reads + other.reads,
             read_delay_p50_ms: worse(self.read_delay_p50_ms, other.read_delay_p50_ms),
+            byte_delay_p90_ms: worse(self.byte_delay_p90_ms, other.byte_delay_p90_ms),
             read_delay_p99_ms: self.read_delay_p99_ms.max(other.read_delay_p99_ms),
             unseen_p50_ms: worse(self.unseen_p50_ms, other.unseen_p50_ms),
             send_delay_p90_ms: self.send_delay_p90_ms.max(other.send_delay_p90_ms),

@@ -858,6 +858,15 @@ pub static METRICS: &[Metric] = &[
     )
     .not_reported(),
     Metric::number(
+        "client.byte_delay_p90_ms",
+        "Read delay of bytes, p90",
+        Group::Client,
+        (Unit::Milliseconds, Lower),
+        |it| it.client.as_ref()?.byte_delay_p90_ms,
+        "Time from the stamp of an arrival to the end of its read, 90th percentile of all bytes.",
+    )
+    .not_reported(),
+    Metric::number(
         "client.unseen_p50_ms",
         "Unseen, p50",
         Group::Client,

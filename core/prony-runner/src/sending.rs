@@ -107,6 +107,8 @@ pub fn client(usage: &Usage) -> Client {
         shards: Some(usage.shards),
         reads: usage.reads,
         read_delay_p50_ms: (usage.reads > 0).then(|| ms(usage.read_lag_ns.value_at_quantile(0.5))),
+        byte_delay_p90_ms: (!usage.byte_lag_ns.is_empty())
+            .then(|| ms(usage.byte_lag_ns.value_at_quantile(0.9))),
         read_delay_p99_ms: ms(usage.read_lag_ns.value_at_quantile(0.99)),
         unseen_p50_ms: (!usage.unseen_ns.is_empty())
             .then(|| ms(usage.unseen_ns.value_at_quantile(0.5))),

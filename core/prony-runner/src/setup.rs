@@ -131,6 +131,12 @@ fn check_model(model: &Model, path: &Path) -> Result<(), String> {
     let Some(expected) = &model.sha256 else {
         return Ok(());
     };
+    if !path.is_file() {
+        return Err(format!(
+            "`{}` is not a file, so it has no sha256",
+            path.display()
+        ));
+    }
     let found = std::fs::File::open(path)
         .and_then(prony_plugin_host::sha256)
         .map_err(|error| format!("`{}`: {error}", path.display()))?;

@@ -68,6 +68,9 @@ impl Tokenizer {
             path: path.to_owned(),
             reason,
         };
+        if !metadata.is_file() {
+            return Err(unusable("it is not a file".to_owned()));
+        }
         let mut file = std::fs::File::open(path).map_err(unreadable)?;
         let mut start = Vec::new();
         std::io::Read::by_ref(&mut file)

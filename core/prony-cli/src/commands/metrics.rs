@@ -26,13 +26,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_parser = definition_names(), value_delimiter = ',')]
     pub(crate) definition: Vec<String>,
     /// Objective for goodput: maximum time to the first token.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub(crate) ttft_ms: Option<f64>,
     /// Objective for goodput: maximum time per output token.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub(crate) tpot_ms: Option<f64>,
     /// Objective for goodput: maximum latency.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub(crate) latency_ms: Option<f64>,
     /// Print as JSON.
     #[arg(long)]
@@ -59,6 +59,13 @@ struct Group {
 struct Defined {
     definition: &'static str,
     metrics: Vec<Scored>,
+}
+
+/// A time that an objective can have.
+fn milliseconds(text: &str) -> Result<f64, String> {
+    let ms = text.parse::<f64>().ok();
+    ms.filter(|ms| ms.is_finite() && *ms > 0.0)
+        .ok_or_else(|| "expected a number of milliseconds above 0".to_owned())
 }
 
 fn definition_names() -> PossibleValuesParser {

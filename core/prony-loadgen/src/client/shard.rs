@@ -489,9 +489,10 @@ impl Shard {
             }
             self.usage.reads += 1;
             self.usage.stamped_by_kernel += u64::from(arrived.by_kernel);
-            self.usage
-                .read_lag_ns
-                .saturating_record(arrived.read_ns - arrived.at_ns);
+            let lag_ns = arrived.read_ns - arrived.at_ns;
+            self.usage.read_lag_ns.saturating_record(lag_ns);
+            let byte_lag_ns = &mut self.usage.byte_lag_ns;
+            byte_lag_ns.saturating_record_n(lag_ns, arrived.count as u64);
             let bytes = if connection.link.is_encrypted() {
                 &self.plain[..]
             } else {

@@ -104,3 +104,38 @@ fn a_result_that_was_written_can_be_read() {
         holds(&again, &written, run);
     }
 }
+
+/// A journal of a recorded run, changed.
+fn changed(change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> prony_journal::Result<Journal> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal.jsonl");
+    let bytes = fs::read(file("compared", "journal.jsonl")).expect("the fixture is there");
+    fs::write(&path, change(bytes)).expect("a writable folder");
+    read(&path)
+}
+
+#[test]
+fn a_disk_that_is_full_in_the_middle_of_a_character_costs_one_line() {
+    let whole = journal("compared").events.len();
+    let cut =
+        changed(|bytes| [&bytes[..], b"{\"event\":\"warning\",\"message\":\"\xe2\x82"].concat());
+    assert_eq!(cut.expect("it can be read").events.len(), whole);
+    let within = changed(|bytes| [&bytes[..], b"\xe2\x82\n"].concat());
+    let error = within.expect_err("a damaged line").to_string();
+    assert!(
+        error.contains("UTF-8") && error.contains(&format!("line {}:", whole + 2)),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_rule_that_no_pipeline_can_have_is_damage() {
+    let error = changed(|bytes| {
+        let text = String::from_utf8(bytes).expect("text");
+        let more = text.replacen("\"max_cycles\":12", "\"max_cycles\":65536", 1);
+        assert_ne!(more, text);
+        more.into_bytes()
+    });
+    let error = error.expect_err("damage").to_string();
+    assert!(error.contains("65536 cycles"), "{error}");
+}

@@ -524,7 +524,7 @@ pub fn read(path: &Path) -> Result<Journal> {
     bytes.truncate(complete.map_or(0, |end| end + 1));
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = valid.split(|byte| *byte == b'\n').count();
         damaged(path, line, "it is not UTF-8".to_owned())
     })?;
     let mut lines = text.lines();

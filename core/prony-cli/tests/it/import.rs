@@ -164,7 +164,7 @@ fn nothing_is_written_over_unasked() {
         scratch
             .bare(command)
             .exits(2)
-            .complains("`--force` writes over it");
+            .complains("`--force` overwrites it");
         assert_eq!(scratch.read("mine.yaml"), "mine\n");
         scratch.bare(&[command, &["--force"]].concat()).exits(0);
         assert!(scratch.read("mine.yaml").contains("version: 1"));

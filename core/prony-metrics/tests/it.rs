@@ -608,7 +608,9 @@ fn a_threshold_may_be_for_some_points_and_stages() {
             matrix: point.as_object().cloned().expect("values"),
             ..threshold("success_rate", Some(1.0), None)
         };
-        !threshold::judge(&[threshold], std::slice::from_ref(&measured)).is_empty()
+        let found = threshold::judge(&[threshold], std::slice::from_ref(&measured));
+        assert_eq!(found.len(), 1, "it is told whatever it covers");
+        found[0].missing.is_none()
     };
     let any = || serde_json::json!({});
     assert!(holds(None, any()) && holds(Some("burst"), any()));
@@ -700,13 +702,15 @@ fn what_has_no_value_misses_its_threshold() {
 }
 
 #[test]
-fn thresholds_of_another_model_are_not_asked_for() {
+fn a_threshold_of_a_model_that_was_not_measured_is_missed() {
     let other = threshold("success_rate", Some(1.0), None);
     let other = Threshold {
         model: Some("other".into()),
         ..other
     };
-    assert_eq!(judge(&[other], &[measured_on_one()]), []);
+    let found = judge(&[other], &[measured_on_one()]);
+    assert_eq!((found.len(), found[0].passed), (1, false));
+    assert_eq!((&*found[0].model, &*found[0].engine), ("other", "a"));
 }
 
 /// Three arrivals, 100 ms after being due, 90 after sending; the end comes 5 ms after the

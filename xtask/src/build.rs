@@ -62,14 +62,12 @@ pub(crate) fn build_for_tests(workspace: &Workspace) -> Result<()> {
     add(workspace, &folder, &fixtures)
 }
 
-/// Builds only the command-line program.
+/// Builds the program, with the whole workspace: a smaller selection has other features and
+/// would compile the large dependencies a second time.
 pub(crate) fn prony(workspace: &Workspace) -> Result<()> {
     shell::step("building prony");
-    shell::run(
-        workspace
-            .cargo("build")
-            .args(["--release", "--locked", "-p", "prony-cli"]),
-    )
+    let mut build = workspace.cargo("build");
+    shell::run(build.args(["--release", "--locked", "--workspace"]))
 }
 
 /// Builds, then becomes `prony run pipelines/quickstart.yaml`.

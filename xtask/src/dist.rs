@@ -222,7 +222,7 @@ fn ships(workspace: &Workspace, file: &str) -> bool {
 
 fn read_me(glibc: Option<(u32, u32)>) -> String {
     let needs = glibc.map_or(String::new(), |(major, minor)| {
-        format!("\nIt needs glibc {major}.{minor} or newer and nothing else.\n")
+        format!("\nIt needs glibc {major}.{minor} or newer and libgcc_s.\n")
     });
     format!(
         "prony says which LLM inference engine is faster, and how sure that is.\n\
@@ -420,6 +420,14 @@ fn try_archive(out: &Path, archive: &str, name: &str) -> Result<()> {
             .arg("-C")
             .arg(&folder),
     )?;
+    let mut pipelines = Vec::new();
+    list(&folder.join(name).join("pipelines"), &mut pipelines)?;
+    for file in pipelines {
+        // There is no checkout where an archive is unpacked.
+        if fs::read_to_string(&file)?.contains("xtask/") {
+            bail!("`{}` needs a file of the checkout", file.display());
+        }
+    }
     let mut prony = Command::new(folder.join(name).join("bin/prony"));
     prony
         .args(["run", "pipelines/quickstart.yaml"])

@@ -48,8 +48,8 @@ usage: cargo xtask COMMAND
   engines [NAME...]     install real engines into prony's cache
                         (llama.cpp, mlx-lm; default: llama.cpp)
   model smollm2         download the model of pipelines/smollm2.yaml (93 MB)
-  codegen [--check]     write (or only compare) the JSON Schemas in schemas/ and
-                        docs/metrics.md
+  codegen [--check]     write (or only compare) the JSON Schemas in schemas/,
+                        docs/metrics.md and docs/cli.md
   schemas               try the published schemas and all pipelines with two
                         validators that are not prony's (needs node and npm)
   fuzz [--seconds N]    load texts that nobody would write (60 s unless given);

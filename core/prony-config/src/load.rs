@@ -27,7 +27,7 @@ pub struct Loaded {
     pub pipeline: Pipeline,
     /// Warnings, in the order of the file.
     pub warnings: Vec<Diagnostic>,
-    /// What the pipeline allows, in words: code, and the reason given.
+    /// Warnings that the pipeline allows: code, and the reason given.
     pub allowed: Vec<(String, String)>,
 }
 
@@ -97,7 +97,7 @@ pub fn unreadable(name: &str, reason: impl std::fmt::Display) -> Diagnostic {
         .in_file(&Arc::new(Source::new(name, "")))
 }
 
-/// What a check found: a pipeline, unless there are errors.
+/// Outcome of a check: a pipeline, unless there are errors.
 #[derive(Default)]
 struct Checked {
     pipeline: Option<Pipeline>,
@@ -261,7 +261,7 @@ fn points(
     }
 }
 
-/// Whether an engine runs with a model at it.
+/// Returns `true` if an engine runs with a model at this point.
 fn has_work(combination: &Combination, file: &File) -> bool {
     let one = file.engine.iter().map(|engine| engine.plugin.as_str());
     let several = file
@@ -286,8 +286,8 @@ fn follow_no_errors(problems: &mut Vec<Diagnostic>) {
     problems.retain(|problem| problem.is_error() || !follows(problem));
 }
 
-/// A value that a template gives cannot be edited where the template stands.
-/// What it should be is not said either where that may tell a secret.
+/// Removes the edit of a value that a template gives, since it cannot be made where the
+/// template stands, and the expected value where it may tell a secret.
 fn edit_no_template(problem: &mut Diagnostic, texts: &Texts, has_secrets: bool) {
     let is_template = |suggestion: &mut prony_diagnostic::Suggestion| {
         let text = texts.get(&suggestion.span);
@@ -314,7 +314,7 @@ fn read(root: &Node) -> Result<File, Box<Diagnostic>> {
 
 /// Blanks out what the environment said wherever a diagnostic quotes it.
 fn hide(diagnostic: &mut Diagnostic, secrets: &[String]) {
-    /// What is shorter is no secret and stands in many words.
+    /// A shorter text is no secret and occurs in many words.
     const MIN_SECRET: usize = 4;
     let labels = diagnostic
         .primary

@@ -309,7 +309,7 @@ fn over_models(
     means
 }
 
-/// What is reported together.
+/// One entry of a result: a model at a matrix point in one `measure` stage.
 struct Group<'a> {
     started: &'a Started,
     samples: &'a Samples<'a>,
@@ -318,11 +318,11 @@ struct Group<'a> {
     file: Option<(&'a String, &'a Option<String>)>,
     /// Digest of what was sent.
     request_set: Option<&'a String>,
-    /// Those that were to be visited.
+    /// Engines with planned visits.
     engines: &'a HashSet<&'a str>,
     segment: &'a Segment,
     stage: &'a Stage,
-    /// Whether the matrix point has other `measure` stages.
+    /// `true` if the matrix point has other `measure` stages.
     several: bool,
 }
 
@@ -337,7 +337,7 @@ impl<'a> Group<'a> {
             .collect()
     }
 
-    /// What is compared: the baseline with each candidate.
+    /// The pairs that are compared: the baseline with each candidate.
     fn pairs(&self) -> Vec<(Arm<'a>, Arm<'a>)> {
         let sides = self.sides();
         let mut engines = self.started.subject.engines.iter();
@@ -414,7 +414,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// What thresholds are held against.
+    /// The measurement that thresholds bound.
     fn measured(&'a self, model: &'a ModelResult) -> Measured<'a> {
         let points = &self.started.subject.points;
         let point = points
@@ -448,7 +448,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// What a stage was to measure.
+/// The planned size of a stage's study.
 pub(crate) fn design(subject: &Subject, stage: &Stage) -> StudyDesign {
     StudyDesign {
         cycles: subject.cycles,
@@ -502,7 +502,7 @@ fn name_images(result: &mut RunResult, events: &[Event]) {
     }
 }
 
-/// That a difference as large as the margin is not expected to be found.
+/// Warning that a difference as large as the margin is not expected to be found.
 fn pilot(event: &Event) -> Option<String> {
     let Event::Pilot {
         point,
@@ -523,7 +523,7 @@ fn pilot(event: &Event) -> Option<String> {
     ))
 }
 
-/// What the numbers themselves give reason to warn about.
+/// Warnings that follow from the numbers themselves.
 fn observations(models: &[ModelResult]) -> Vec<String> {
     let mut warnings = Vec::new();
     for model in models {
@@ -568,7 +568,7 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
     warnings
 }
 
-/// What is to be known of an engine's streams.
+/// Warnings about an engine's streams.
 fn streams(label: &str, engine: &EngineResult) -> Vec<String> {
     /// A stream that goes on for so long after the answer is told, in milliseconds.
     const MIN_TAIL_MS: f64 = 5.0;
@@ -595,7 +595,7 @@ fn streams(label: &str, engine: &EngineResult) -> Vec<String> {
     warnings
 }
 
-/// What the load client is worth, if that was looked at.
+/// The checks of the load client before the run.
 fn selfchecks(events: &[Event]) -> Vec<Selfcheck> {
     let check = |event: &Event| match event {
         Event::Selfcheck(check) => Some((**check).clone()),
@@ -604,7 +604,7 @@ fn selfchecks(events: &[Event]) -> Vec<Selfcheck> {
     events.iter().filter_map(check).collect()
 }
 
-/// That nothing shows whether an engine kept to the state of its prefix cache, and why.
+/// Warning that the state of an engine's prefix cache is not verified, with the reason.
 fn cache_unverified(engine: &str, stated: Cache, check: &CacheCheck) -> String {
     let state = stated.name();
     let CacheCheck {
@@ -638,8 +638,7 @@ fn invalid(models: &[ModelResult], events: &[Event]) -> Vec<String> {
     reasons
 }
 
-/// What was not as it should be with the machine: each kind once, with the visits that saw
-/// it counted.
+/// Warnings about the machine: each kind once, with the number of visits that saw it.
 fn machine(events: &[Event]) -> Vec<String> {
     let (mut visits, mut kinds) = (0, Vec::<(&str, &str, u64)>::new());
     for event in events {

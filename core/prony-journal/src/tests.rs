@@ -4,7 +4,7 @@ use crate::journal::{self, Event, Journal, SCHEMA, Scope, StageOf, Started, Visi
 use crate::subject::subject;
 use crate::{RunFolder, find_run, newest_run, past, result, result_of, runs};
 use prony_config::{Pipeline, PluginKind, Plugins};
-use prony_contract::{Event as Said, EventKind};
+use prony_contract::{Event as Reported, EventKind};
 use prony_metrics::definition::goodput_share;
 use prony_metrics::threshold::Threshold;
 use prony_plan::{Estimate, Plan, StageKind, Visit};
@@ -199,18 +199,18 @@ fn record(visit: &Visit, phase: Phase, stage: &str, index: u32) -> Record {
         prompt: index,
         image: None,
     };
-    let said = |chunk, kind, tokens, text: &str| Said {
+    let event = |chunk, kind, tokens, text: &str| Reported {
         chunk,
         kind,
         tokens,
         text: text.to_owned(),
     };
     let events = vec![
-        said(0, EventKind::Text, 1, "x"),
-        said(1, EventKind::Text, 49, &"x".repeat(49)),
-        said(1, EventKind::Finish, 0, "length"),
-        said(1, EventKind::OutputTokens, 50, ""),
-        said(1, EventKind::End, 0, ""),
+        event(0, EventKind::Text, 1, "x"),
+        event(1, EventKind::Text, 49, &"x".repeat(49)),
+        event(1, EventKind::Finish, 0, "length"),
+        event(1, EventKind::OutputTokens, 50, ""),
+        event(1, EventKind::End, 0, ""),
     ];
     let stamps = Stamps {
         end_ns: time_of(visit),

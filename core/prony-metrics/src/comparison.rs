@@ -5,7 +5,7 @@
 //! log ratio of the two throughputs ([`ratios`]); all comparisons of a run are judged
 //! together by looks after every cycle ([`Family`]); what the numbers must not be used
 //! for is in the way of a verdict ([`compare`]). Method and simulations behind it:
-//! ARCHITECTURE.md, "What a verdict rests on".
+//! ARCHITECTURE.md, "Verdicts".
 
 mod numbers;
 mod overall;
@@ -39,7 +39,7 @@ pub const MIN_SUCCESS_RATE: f64 = 0.98;
 /// Above this share of degraded cycles no winner is named.
 pub const MAX_DEGRADED: f64 = 0.1;
 
-/// What is known of one engine in a group: one model, matrix point and `measure` stage.
+/// One engine of a comparison in a group: one model, matrix point and `measure` stage.
 #[derive(Debug, Clone, Copy)]
 pub struct Arm<'a> {
     /// Its name.
@@ -91,7 +91,7 @@ fn question(record: &Record) -> Question {
     (record.id.prompt, record.id.image)
 }
 
-/// What the run was to do.
+/// Planned size of the study.
 #[derive(Debug, Clone, Copy)]
 pub struct StudyDesign {
     /// Cycles.
@@ -139,7 +139,7 @@ impl Family {
         Holm::new(self.rule, self.comparisons).judge(&series)
     }
 
-    /// How many were planned.
+    /// Number of planned comparisons.
     pub fn comparisons(&self) -> usize {
         self.comparisons
     }
@@ -151,7 +151,7 @@ impl Family {
     }
 }
 
-/// What is said of `candidate` against `baseline`: the `look` of the family at their
+/// Compares `candidate` with `baseline`: the `look` of the family at their
 /// `numbers`, unless something forbids a verdict.
 pub fn compare(
     baseline: Arm<'_>,
@@ -362,9 +362,9 @@ fn judgement(look: &Look, trusted: bool) -> Judgement {
     }
 }
 
-/// A part of the work with what its streams do not show taken into account: the truth may lie
-/// `slack.0` above and `slack.1` below what was measured, as log ratios. It is said with an
-/// interval as much wider, or withheld if that decides less than what was measured does.
+/// Widens a judgement by what the streams do not show: the true log ratio may lie up to
+/// `slack.0` below and up to `slack.1` above the measured one. Withholds it if the wider
+/// interval decides less.
 fn within_slack(
     part: Option<Judgement>,
     look: Option<Look>,
@@ -464,7 +464,7 @@ fn uneven(measured: Arm<'_>, skipped: Arm<'_>) -> Option<String> {
     })
 }
 
-/// What forbids every verdict.
+/// An obstacle to every verdict.
 struct Failures {
     flag: Option<Flag>,
     reason: String,
@@ -558,7 +558,7 @@ fn lengths(baseline: Arm<'_>, candidate: Arm<'_>, credits: &Credits) -> Option<S
     })
 }
 
-/// What the machine did during the run, and the order of the engines.
+/// Warnings about the machine during the run and the order of the engines.
 fn drift(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Vec<Warning> {
     let mut points = warnings::per_cycle(&requests(baseline, candidate));
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -620,7 +620,7 @@ fn outliers_of(baseline: Arm<'_>, candidate: Arm<'_>) -> Vec<Outliers> {
         .collect()
 }
 
-/// Whether one engine fails more often; `None` where none did.
+/// The p value of one engine failing more often; `None` where none failed.
 fn errors(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
     let outcome = |arm: Arm<'_>| -> BTreeMap<(u32, u32), bool> {
         let outcomes = arm.records.iter();

@@ -49,7 +49,7 @@ enum Quantity {
     FirstText,
     /// Time to the last arrival of text.
     LastText,
-    /// Time to the last byte.
+    /// Time to the end of the answer.
     End,
     /// Times between arrivals of text, one less than there are arrivals.
     Gaps,
@@ -109,9 +109,9 @@ struct Times {
     first: f64,
     /// To the last arrival of text.
     last: f64,
-    /// To the last byte.
+    /// To the end of the answer, as in [`Record::latency_ns`].
     end: f64,
-    /// Generated tokens beyond the first; absent if the engine does not say, or below 1.
+    /// Generated tokens beyond the first; absent if nobody counts, or below 1.
     more: Option<f64>,
     gaps: Vec<f64>,
 }
@@ -123,9 +123,9 @@ impl Times {
         Some(Self {
             first: since(arrivals.first()?.0),
             last: since(arrivals.last()?.0),
-            end: since(record.stamps.end_ns),
+            end: since(record.answered_ns.unwrap_or(record.stamps.end_ns)),
             more: record
-                .output_tokens
+                .tokens()
                 .and_then(|tokens| tokens.checked_sub(1))
                 .filter(|more| *more > 0)
                 .map(f64::from),
@@ -199,7 +199,7 @@ pub fn cadence(records: &[&Record]) -> Cadence {
     let shared_stamp_share = (!gaps.is_empty()).then(|| shared as f64 / gaps.len() as f64);
     let (mut arrivals, mut tokens) = (0, 0);
     for record in good() {
-        let Some(count) = record.output_tokens else {
+        let Some(count) = record.tokens() else {
             tokens = 0;
             break;
         };

@@ -3,7 +3,7 @@
 use prony_contract::{Event, EventKind};
 use prony_record::{Observation, Phase, Record, RequestId};
 
-/// A request that was answered well, in so many tokens.
+/// A successful request with this number of output tokens.
 pub(crate) fn answered(text: &str, tokens: u32) -> Record {
     let event = |kind, tokens, text: &str| Event {
         chunk: 0,

@@ -764,6 +764,38 @@ fn tools_mean_different_things_by_the_same_words() {
 }
 
 #[test]
+fn what_follows_an_answer_is_in_no_latency_of_any_definition() {
+    let mut tailed = streamed();
+    tailed.answered_ns = Some(tailed.stamps.end_ns);
+    tailed.stamps.end_ns += 500_000_000;
+    for definition in definitions() {
+        assert_eq!(
+            score(definition, &[&tailed]),
+            score(definition, &[&streamed()]),
+            "{}",
+            definition.name
+        );
+    }
+    let within = Objectives {
+        latency_ms: Some(tailed.latency_ns() as f64 / 1e6),
+        ..Objectives::default()
+    };
+    assert_eq!(goodput_share(&[&tailed], within), Some(1.0));
+}
+
+#[test]
+fn tokens_that_the_tokenizer_counted_reach_an_objective_per_token() {
+    let mut counted = streamed();
+    counted.counted_tokens = counted.output_tokens.take();
+    let within = |tpot_ms| Objectives {
+        tpot_ms: Some(tpot_ms),
+        ..Objectives::default()
+    };
+    let share = |tpot_ms| goodput_share(&[&counted], within(tpot_ms));
+    assert_eq!((share(12.0), share(11.0)), (Some(1.0), Some(0.0)));
+}
+
+#[test]
 fn a_percentile_needs_enough_requests() {
     let record = streamed();
     let of = |n: usize| score(defined("vllm"), &vec![&record; n])[0].clone();

@@ -533,7 +533,7 @@ pub static METRICS: &[Metric] = &[
         "Request latency",
         Group::Latency,
         |it| it.request_latency_ms,
-        "Time from sending to the last byte, of successful requests.",
+        "Time from sending (open loop: from when the request was due) to the end of the answer, of successful requests.",
     )
     .compared()
     .columns(&[

@@ -40,8 +40,16 @@ impl ModelResult {
         let found: Vec<String> = match self.cache {
             Some(_) => measured
                 .filter_map(|it| {
-                    let found = it.cache.as_ref()?.sentence();
-                    Some(format!("{} {found}", one_line(&it.engine)))
+                    let check = it.cache.as_ref()?;
+                    let found = format!("{} {}", one_line(&it.engine), check.sentence());
+                    // A request whose prompt is new says nothing of a warm cache.
+                    let new = it.succeeded.saturating_sub(check.requests);
+                    Some(if check.requests > 0 && new > 0 {
+                        let new = count(new, "other request");
+                        format!("{found}, and the prompt of {new} was new, which verifies nothing")
+                    } else {
+                        found
+                    })
                 })
                 .collect(),
             None => measured

@@ -1,7 +1,7 @@
 //! Converts the arrival of a pipeline to that of the load client, and the client's usage
 //! to results.
 
-use prony_config::{Arrival as Said, Bursts, Ramp, Rate, Replay};
+use prony_config::{Arrival as Stated, Bursts, Ramp, Rate, Replay};
 use prony_loadgen::arrivals::{Process, offsets_ns};
 use prony_loadgen::load::{Arrival, Usage};
 use prony_result::Client;
@@ -18,30 +18,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// not due and are removed. Equal seeds give equal times. `recorded` is the recorded send
 /// time of a request, in nanoseconds.
 pub fn arrival(
-    said: Said,
+    stated: Stated,
     seed: u64,
     sessions: &mut Vec<Range<u32>>,
     duration: Option<Duration>,
     recorded: impl Fn(u32) -> Option<u64>,
 ) -> Result<Arrival, String> {
     let closed = |concurrency, ramp| Ok(Arrival::Closed { concurrency, ramp });
-    let (process, max_in_flight) = match said {
-        Said::Concurrency(concurrency) => return closed(concurrency, Duration::ZERO),
-        Said::Ramp(Ramp { concurrency, over }) => return closed(concurrency, over.to_std()),
-        Said::Constant(Rate {
+    let (process, max_in_flight) = match stated {
+        Stated::Concurrency(concurrency) => return closed(concurrency, Duration::ZERO),
+        Stated::Ramp(Ramp { concurrency, over }) => return closed(concurrency, over.to_std()),
+        Stated::Constant(Rate {
             rate,
             max_in_flight,
         }) => (Process::Constant { rate }, max_in_flight),
-        Said::Poisson(Rate {
+        Stated::Poisson(Rate {
             rate,
             max_in_flight,
         }) => (Process::Poisson { rate }, max_in_flight),
-        Said::Gamma(Bursts {
+        Stated::Gamma(Bursts {
             rate,
             burstiness,
             max_in_flight,
         }) => (Process::Gamma { rate, burstiness }, max_in_flight),
-        Said::Replay(Replay {
+        Stated::Replay(Replay {
             speed,
             max_in_flight,
         }) => {
@@ -72,8 +72,8 @@ pub fn arrival(
 }
 
 /// Minimum interval between looks at the sockets.
-pub fn poll_every(said: Said) -> Duration {
-    if said.most_in_flight() < MIN_FOR_RARE_POLLS {
+pub fn poll_every(stated: Stated) -> Duration {
+    if stated.most_in_flight() < MIN_FOR_RARE_POLLS {
         Duration::ZERO
     } else {
         LOOK_EVERY
@@ -86,7 +86,7 @@ pub fn poll_every(said: Said) -> Duration {
 /// One thread reads some 3.5 million tokens a second, which is enough for nearly every
 /// load. Thousands of streams are different, since each of their tokens is a separate
 /// read. The cores belong primarily to the engine, which mostly runs on the same machine.
-pub fn shards(asked: Option<u32>, arrival: Said, cores: usize) -> u32 {
+pub fn shards(asked: Option<u32>, arrival: Stated, cores: usize) -> u32 {
     const STREAMS: u32 = 2048;
     let most = u32::try_from(cores / 4).unwrap_or(u32::MAX).max(1);
     asked.unwrap_or_else(|| arrival.most_in_flight().div_ceil(STREAMS).clamp(1, most))
@@ -134,20 +134,20 @@ mod tests {
             burstiness: 0.3,
             max_in_flight: 8,
         };
-        let said = [
-            Said::Constant(rate),
-            Said::Poisson(rate),
-            Said::Gamma(bursts),
+        let processes = [
+            Stated::Constant(rate),
+            Stated::Poisson(rate),
+            Stated::Gamma(bursts),
         ];
         for (turns, seconds, seed) in
             (1..5_u32).flat_map(|turns| (0..40_u64).map(move |n| (turns, n, n * 7)))
         {
             let all: Vec<Range<u32>> = (0..30).map(|n| n * turns..(n + 1) * turns).collect();
             let duration = Duration::from_millis(100 * seconds);
-            for said in said {
+            for process in processes {
                 let mut sessions = all.clone();
                 let made =
-                    arrival(said, seed, &mut sessions, Some(duration), |_| None).expect("times");
+                    arrival(process, seed, &mut sessions, Some(duration), |_| None).expect("times");
                 let Arrival::Open { offsets_ns, .. } = made else {
                     panic!("open")
                 };
@@ -161,7 +161,8 @@ mod tests {
                 );
                 // Removed sessions come after the end.
                 let mut unlimited = all.clone();
-                let all_times = arrival(said, seed, &mut unlimited, None, |_| None).expect("times");
+                let all_times =
+                    arrival(process, seed, &mut unlimited, None, |_| None).expect("times");
                 let Arrival::Open {
                     offsets_ns: times, ..
                 } = all_times
@@ -181,7 +182,7 @@ mod tests {
         let times = [1_000_u64, 1_500, 0, 4_000];
         let recorded = |index: u32| Some(times[index as usize]);
         let replay = |speed| {
-            Said::Replay(Replay {
+            Stated::Replay(Replay {
                 speed,
                 max_in_flight: 8,
             })
@@ -205,21 +206,21 @@ mod tests {
 
     #[test]
     fn shards_are_chosen_by_streams_and_cores_unless_given() {
-        let chosen = |streams, cores| shards(None, Said::Concurrency(streams), cores);
+        let chosen = |streams, cores| shards(None, Stated::Concurrency(streams), cores);
         assert_eq!(chosen(1, 64), 1);
         assert_eq!(chosen(2048, 64), 1);
         assert_eq!(chosen(2049, 64), 2);
         assert_eq!(chosen(8192, 64), 4);
         assert_eq!(chosen(8192, 8), 2);
         assert_eq!(chosen(8192, 2), 1);
-        assert_eq!(shards(Some(3), Said::Concurrency(1), 2), 3);
+        assert_eq!(shards(Some(3), Stated::Concurrency(1), 2), 3);
     }
 
     #[test]
     fn a_closed_loop_leaves_nothing_out() {
         let mut sessions = vec![0..2, 2..5];
         let limit = Some(Duration::from_nanos(1));
-        let made = arrival(Said::Concurrency(2), 0, &mut sessions, limit, |_| None);
+        let made = arrival(Stated::Concurrency(2), 0, &mut sessions, limit, |_| None);
         assert!(matches!(made, Ok(Arrival::Closed { concurrency: 2, .. })));
         assert_eq!(sessions, [0..2, 2..5]);
     }

@@ -40,6 +40,8 @@
 //!         for (chunk, line) in response.lines() {
 //!             events.text(chunk, 1, &String::from_utf8_lossy(line));
 //!         }
+//!         // Every line is a token, and the body's end is the answer's.
+//!         events.finish(response.last_chunk(), "stop");
 //!         events.end(response.last_chunk());
 //!         Ok(())
 //!     }

@@ -29,7 +29,12 @@
 //! #                 return Ok(());
 //! #             }
 //! #             for (chunk, line) in response.lines() {
-//! #                 events.text(chunk, 1, &String::from_utf8_lossy(line));
+//! #                 if line == b"." {
+//! #                     events.finish(chunk, "stop");
+//! #                     events.end(chunk);
+//! #                 } else {
+//! #                     events.text(chunk, 1, &String::from_utf8_lossy(line));
+//! #                 }
 //! #             }
 //! #             Ok(())
 //! #         }
@@ -46,8 +51,8 @@
 //! # }
 //! # std::fs::create_dir_all(std::env::temp_dir().join("prony-kit-doc/fixtures")).unwrap();
 //! # std::env::set_current_dir(std::env::temp_dir().join("prony-kit-doc")).unwrap();
-//! # std::fs::write("fixtures/two.body", "a\nb\n").unwrap();
-//! # std::fs::write("fixtures/two.events.json", r#"[{"kind":"text","tokens":1,"text":"a"},{"kind":"text","tokens":1,"text":"b"}]"#).unwrap();
+//! # std::fs::write("fixtures/two.body", "a\nb\n.\n").unwrap();
+//! # std::fs::write("fixtures/two.events.json", r#"[{"kind":"text","tokens":1,"text":"a"},{"kind":"text","tokens":1,"text":"b"},{"kind":"finish","text":"stop"},{"kind":"end"}]"#).unwrap();
 //! # conformance();
 //! ```
 //!

@@ -83,7 +83,7 @@ faults! {
     slow_headers is "timeout"
 }
 
-/// What the transport does after the answer's own end is no failure of the answer.
+/// An answer does not fail by what the transport does after the answer's own end.
 #[test]
 fn an_answer_with_its_end_mark_is_whole_although_its_length_promised_more() {
     let engine = truth(&["--fault", "wrong_length", "--fault-from", "0"]);

@@ -1,4 +1,4 @@
-//! What real servers and gateways send is told as it is: recorded responses, played raw.
+//! Recorded responses of real servers and gateways, played raw, and the right report of each.
 //! `streams/README.md` says what each of them is.
 
 use crate::kit::{Run, Scratch, Server, With, number, pipeline, text, wait_for};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// test fail until it is taken off this list.
 const PENDING: &[(&str, &str)] = &[];
 
-/// What a person must be told of a case.
+/// The right report of a case.
 enum Right {
     /// Every request succeeds.
     Success(Success),
@@ -265,7 +265,7 @@ fn whatever_is_pending_is_a_row() {
     }
 }
 
-/// What is wrong, if anything.
+/// Differences from the right report.
 #[derive(Default)]
 struct Problems(Vec<String>);
 

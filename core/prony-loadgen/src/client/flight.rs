@@ -38,7 +38,7 @@ pub(super) struct Flight {
     after_end: Option<Vec<u8>>,
 }
 
-/// How far a response is after a read.
+/// Progress of a response after a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     /// More is to come.

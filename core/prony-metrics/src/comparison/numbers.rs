@@ -8,7 +8,7 @@ use crate::throughput::{Visit, rate};
 use prony_record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What there is of one cycle.
+/// The requests and times of one cycle.
 #[derive(Default)]
 struct Cycle<'a> {
     records: Vec<&'a Record>,
@@ -40,12 +40,12 @@ pub struct Ratios {
     /// By cycle, the log ratio of the requests (of the prompt tokens, where both engines
     /// count the same) over the times to the first token.
     pub prefill: Vec<(u32, f64)>,
-    /// How much faster prefill may be than that says, as a log ratio: of the baseline and of
-    /// the candidate. Above zero where a stream does not show it; infinite where it hides it.
+    /// Log ratios by which the prefill of the baseline and of the candidate may be faster than
+    /// measured: 0 where streams show it all, infinite where they hide it.
     pub prefill_slack: (f64, f64),
     /// By cycle, the log ratio of the tokens after the first over their time.
     pub decode: Vec<(u32, f64)>,
-    /// How much slower decoding may be than that says, likewise.
+    /// Log ratios by which decoding may be slower than measured, likewise.
     pub decode_slack: (f64, f64),
     /// By cycle, the log ratio of the output tokens over the latencies.
     pub end_to_end: Vec<(u32, f64)>,
@@ -127,8 +127,8 @@ pub(super) fn credited<'a>(
     answers.collect()
 }
 
-/// What a prompt counts for the speed of prefill: its tokens if both engines count the same
-/// for each request, and 1 otherwise. A longer chat template is not faster work.
+/// Weight of a prompt in the speed of prefill: its tokens if both engines count the same for
+/// each request, and 1 otherwise. A longer chat template is not faster work.
 fn prompt_weight(baseline: &[&Record], candidate: &[&Record]) -> fn(&Record) -> u32 {
     let of = |records: &[&Record]| -> BTreeMap<(u32, u32), Option<u32>> {
         let prompts = records.iter().map(|it| (it.id.at(), it.prompt_tokens));
@@ -157,8 +157,7 @@ pub(super) fn values(by_cycle: &[(u32, f64)]) -> Vec<f64> {
 /// The numbers of the cycles so far. A cycle that is not over, or that an interruption
 /// left without some of its requests, is passed over.
 ///
-/// What decides after each cycle whether to go on and what names the winner both start
-/// here, so that they cannot disagree.
+/// The interim analyses and the verdict both start here, so that they cannot disagree.
 pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Ratios {
     let (of_baseline, of_candidate) = (baseline.cycles(), candidate.cycles());
     let whole = |cycles: &BTreeMap<u32, Cycle<'_>>| -> BTreeSet<u32> {

@@ -7,7 +7,7 @@
 
 use prony_plugin_sdk::{
     About, Api, Command, Ending, Error, EventKind, Events, Message, Model, Pair, Ready, Request,
-    Response, Result, StdioEngine, StdioPlan, about,
+    Response, Result, StdioEngine, StdioPlan, about, finish,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -38,6 +38,10 @@ pub struct Config {
     /// Context length of the model, in tokens. Defaults to the runtime's own.
     #[schemars(extend("x-prony-role" = "context"))]
     pub context_length: Option<u32>,
+    /// Finish reasons that end a complete answer, beside the usual ones (`stop`, `length`,
+    /// `completed`, …). An answer with any other reason is a failure.
+    #[serde(default)]
+    pub finish_reasons: Vec<String>,
 }
 
 fn python() -> String {
@@ -179,8 +183,11 @@ impl StdioEngine for MlxServing {
                 }
                 Some("stream.event") => match params["event"].as_str() {
                     Some("completed") => {
-                        let reason = params["finish_reason"].as_str();
-                        events.finish(chunk, reason.unwrap_or("completed"));
+                        let reason = params["finish_reason"].as_str().unwrap_or("completed");
+                        events.finish(chunk, reason);
+                        if let Some(words) = finish::problem(reason, &self.config.finish_reasons) {
+                            events.failure(chunk, &words);
+                        }
                         events.end(chunk);
                     }
                     Some("error") => events.failure(chunk, &words(&params["error"])),

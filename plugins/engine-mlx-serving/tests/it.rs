@@ -112,6 +112,32 @@ fn no_cut_changes_the_events_and_each_is_of_the_read_that_completed_its_line() {
 }
 
 #[test]
+fn a_finish_reason_that_is_not_known_to_be_good_is_a_failure() {
+    let failed = |reason: &str, more: Value| {
+        let body = ANSWER.replace(r#""finish_reason":"completed""#, reason);
+        assert_ne!(body, ANSWER);
+        let ends = [body.len() as u32];
+        let response = Response {
+            status: 200,
+            body: body.as_bytes(),
+            ends: &ends,
+        };
+        let mut events = Events::default();
+        engine(more).decode(&response, &mut events).unwrap();
+        let events = events.into_vec();
+        let failure = events.iter().find(|it| it.kind == EventKind::Failure);
+        failure.map(|it| it.text.clone())
+    };
+    assert_eq!(failed(r#""finish_reason":"length""#, json!({})), None);
+    let broken = failed(r#""finish_reason":"abort""#, json!({})).unwrap();
+    assert!(broken.contains("`abort`"), "{broken}");
+    let unknown = failed(r#""finish_reason":"done""#, json!({})).unwrap();
+    assert!(unknown.contains("`finish_reasons`"), "{unknown}");
+    let known = json!({ "finish_reasons": ["done"] });
+    assert_eq!(failed(r#""finish_reason":"done""#, known), None);
+}
+
+#[test]
 fn errors_are_failures_and_nonsense_is_malformed() {
     for line in [
         r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"no","data":{}}}"#,

@@ -41,7 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 fn unknown(name: &str) -> String {
     let codes = CODES.iter().map(|code| code.code);
     let flags = Flag::ALL.into_iter().map(Flag::name);
+    // A code of another letter is about something else.
+    let first = |name: &str| name.chars().next().map(|it| it.to_ascii_lowercase());
     let pages = codes.chain(flags).chain([METRICS]);
+    let pages = pages.filter(|page| first(page) == first(name));
     let similar = prony_config::similar(name, pages)
         .map_or_else(String::new, |it| format!(", but one on `{it}`"));
     format!(

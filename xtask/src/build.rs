@@ -75,7 +75,7 @@ pub(crate) fn quickstart(workspace: &Workspace, extra: &[&str]) -> Result<()> {
     use std::os::unix::process::CommandExt as _;
 
     let mut phases = BUILD_PHASES.to_vec();
-    phases.push("prony run pipelines/quickstart.yaml (a minute or a few)");
+    phases.push("prony run pipelines/quickstart.yaml (20 seconds to a few minutes)");
     let mut phases = Phases::new(phases);
     build_in(workspace, &mut phases)?;
     phases.next();

@@ -100,6 +100,7 @@ impl Threshold {
         self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max)
     }
 
+    /// The result of a threshold that covers nothing.
     fn covers_nothing(&self) -> ThresholdResult {
         let any = |name: &Option<String>| name.clone().unwrap_or_else(|| "any".to_owned());
         let axes = self.matrix.iter();
@@ -130,11 +131,6 @@ impl Threshold {
         let value = metric.and_then(|metric| self.value(metric, engine, records));
         let missing = metric.filter(|_| value.is_none());
         ThresholdResult {
-            metric: self.metric.clone(),
-            statistic: self.statistic.clone(),
-            objectives: self.objectives,
-            min: self.min,
-            max: self.max,
             engine: name.to_owned(),
             model: measured.model.id.clone(),
             cell: measured.model.cell.clone(),
@@ -142,6 +138,7 @@ impl Threshold {
             value,
             missing: missing.and_then(|metric| self.missing(metric, engine)),
             passed: value.is_some_and(|value| self.allows(value)),
+            ..self.covers_nothing()
         }
     }
 }

@@ -349,18 +349,12 @@ pub(crate) fn unreachable_in_points(root: &Node, points: &[&[Stage]]) -> Vec<Dia
         return problem.into_iter().collect();
     }
     let problem = |(stage, condition): &(&Entry, &Entry)| {
-        let message = format!("the stage {} never runs", literal(name(stage)));
+        let message = format!("the stage {} never runs", literal(&stage.key));
         Diagnostic::warning(codes::UNREACHABLE, message)
             .at(condition.value.span.clone(), "false in every matrix point")
             .help("remove the stage, or change its `if`")
     };
     off.iter().map(problem).collect()
-}
-
-/// The id of a stage, or else its kind.
-fn name(stage: &Entry) -> &str {
-    let id = stage.value.entry("id").and_then(|id| id.value.text());
-    id.unwrap_or(&stage.key)
 }
 
 /// Stages that never do anything. Skips misplaced stages, and measurements if `nothing`
@@ -378,7 +372,7 @@ fn unreachable(
         labels.any(|label| label.span == stage.key_span)
     };
     for (index, stage) in stages.iter().enumerate() {
-        let name = literal(name(stage));
+        let name = literal(&stage.key);
         let has_condition = match stage.key.as_str() {
             "setup" | "warmup" => true,
             "measure" => !nothing,

@@ -8,15 +8,14 @@
 //! - [`holm`]: several models; [`models`]: one number over all of them;
 //! - [`aggregate`]: from the requests of a cycle to `d`;
 //! - [`mod@quantile`], [`label_swap`]: latencies; [`mcnemar`]: failures;
-//! - [`pilot`]: number of cycles needed; [`warmup`]: number of requests to discard;
+//! - [`pilot`]: number of cycles needed;
 //! - [`warnings`]: evidence against trusting a run; from [`drift`];
-//! - [`comparators`]: other methods, for comparison with these.
+//! - [`shift`]: two runs that were not interleaved.
 //!
 //! Everything random takes a seed, so equal inputs give equal results.
 
 pub mod aggregate;
 pub mod boundaries;
-pub mod comparators;
 pub mod drift;
 pub mod holm;
 pub mod label_swap;
@@ -26,8 +25,8 @@ pub mod pilot;
 pub mod quantile;
 mod random;
 pub mod sequential;
+pub mod shift;
 pub mod signed_rank;
-pub mod warmup;
 pub mod warnings;
 
 pub use quantile::{distribution, quantile};

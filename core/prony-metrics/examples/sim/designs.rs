@@ -1,11 +1,13 @@
 //! Ways to compare two engines, each with its answer on a simulated machine.
 
+use crate::comparators::{Student, bootstrap, mann_whitney, welch_p_value};
 use crate::machine::{Machine, Scenario};
 use prony_metrics::statistics::aggregate::{Block, log_ratio, median_log_ratio};
-use prony_metrics::statistics::comparators::{Student, bootstrap, mann_whitney, welch_p_value};
-use prony_metrics::statistics::sequential::{MAX_CYCLES_RELOAD, MAX_CYCLES_RESIDENT};
+use prony_metrics::statistics::sequential::MAX_CYCLES_RELOAD;
 use prony_metrics::statistics::{Decision, Rule, Sequential, SignedRank};
 
+/// Most cycles when both engines stay loaded within a cycle.
+const MAX_CYCLES_RESIDENT: usize = 30;
 /// Two-sided error of what looks once.
 const ALPHA: f64 = 0.05;
 /// A difference that a design without an interval takes for one.
@@ -146,8 +148,8 @@ pub(crate) fn paired_t(d: &[f64]) -> Answer {
 
 /// The same with the percentile bootstrap.
 pub(crate) fn percentile_bootstrap(d: &[f64], seed: u64) -> Answer {
-    let intervals = bootstrap(&d[..ONE_LOOK], ALPHA, RESAMPLES, seed).expect("cycles differ");
-    let (low, high) = intervals.percentile;
+    let interval = bootstrap(&d[..ONE_LOOK], ALPHA, RESAMPLES, seed);
+    let (low, high) = interval.expect("cycles differ");
     winner(low > 0.0 || high < 0.0, low, ONE_LOOK)
 }
 
@@ -199,7 +201,7 @@ pub(crate) fn welch([baseline, candidate]: &[Vec<f64>; 2]) -> Answer {
 pub(crate) fn ranks([baseline, candidate]: &[Vec<f64>; 2]) -> Answer {
     let test = mann_whitney(baseline, candidate).expect("latencies differ");
     let middle = (baseline.len() * candidate.len()) as f64 / 2.0;
-    winner(test.p_corrected <= ALPHA, test.u - middle, 1)
+    winner(test.p_value <= ALPHA, test.u - middle, 1)
 }
 
 /// The t test of the questions' differences.

@@ -8,6 +8,7 @@
     reason = "a program that prints a table"
 )]
 
+mod comparators;
 mod designs;
 mod machine;
 #[cfg(test)]

@@ -4,8 +4,10 @@
 use super::{
     DIFFERENCE, Loading, Options, Row, SCENARIOS, Tally, interleaved, naive, options, rows,
 };
+use crate::comparators::{Student, bootstrap, mann_whitney};
 use crate::designs;
 use prony_metrics::statistics::Sequential;
+use serde_json::Value;
 
 /// The 97.5 % point of `Bin(400, 0.05)`: more false winners are no chance.
 const MAX_FALSE: usize = 29;
@@ -106,4 +108,58 @@ fn shares_come_with_their_error() {
         ..Tally::default()
     };
     assert_eq!(tally.percent(tally.wins()), "5.0 ± 1.1");
+}
+
+/// Reference cases, computed with other software (see the `source` of each).
+#[test]
+fn the_comparators_agree_with_their_references() {
+    let file = include_str!("../../tests/data/stats-vectors.json");
+    let file: Value = serde_json::from_str(file).expect("vectors");
+    let numbers = |value: &Value| -> Vec<f64> {
+        let values = value.as_array().expect("numbers");
+        values.iter().filter_map(Value::as_f64).collect()
+    };
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let mut compared = 0;
+    for case in file["cases"].as_array().expect("cases") {
+        let (input, expected) = (&case["input"], &case["expected"]);
+        let pairs = match case["kind"].as_str().expect("kind") {
+            "paired_t_logratio" => {
+                let (a, b) = (numbers(&input["a"]), numbers(&input["b"]));
+                let d: Vec<f64> = a.iter().zip(&b).map(|(a, b)| (a / b).ln()).collect();
+                let student = Student::new(&d).expect("values that differ");
+                vec![
+                    (student.mean, &expected["mean_log"]),
+                    (student.standard_error, &expected["se"]),
+                    (student.t(), &expected["t"]),
+                    (student.degrees_of_freedom, &expected["df"]),
+                    (student.p_value(), &expected["p_two_sided"]),
+                ]
+            }
+            "mann_whitney" => {
+                let test = mann_whitney(&numbers(&input["x"]), &numbers(&input["y"]));
+                let test = test.expect("values that differ");
+                vec![
+                    (test.u, &expected["u1"]),
+                    (test.p_value, &expected["p_asymptotic_cc"]),
+                ]
+            }
+            "bootstrap_mean_ci" => {
+                let resamples = 5 * input["min_resamples"].as_u64().expect("a count") as usize;
+                let alpha = 1.0 - number(&input["confidence"]);
+                let interval = bootstrap(&numbers(&input["d"]), alpha, resamples, 1);
+                let (low, high) = interval.expect("values that differ");
+                let expected = &expected["percentile"];
+                vec![(low, &expected[0]), (high, &expected[1])]
+            }
+            _ => continue,
+        };
+        for (got, want) in pairs {
+            let apart = (got - number(want)).abs();
+            let id = &case["id"];
+            assert!(apart <= number(&case["tol"]), "{id}: {got}, not {want}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 6 * 5 + 5 * 2 + 3 * 2);
 }

@@ -2,8 +2,8 @@
 
 use super::side::Side;
 use super::{Basis, Options, Pair, Unlike, metrics, same_run, to_percent};
-use crate::statistics::comparators::Shift;
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT, Decision, Rule, Sequential};
+use crate::statistics::shift::Shift;
 use prony_result::{
     Comparison, CycleResult, Interval, Verdict,
     words::{Finding, count},

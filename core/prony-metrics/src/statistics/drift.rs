@@ -1,7 +1,7 @@
 //! Trends and steps in a series.
 
+use super::mean;
 use super::quantile::median;
-use super::warmup::squares;
 use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 
 /// Kendall's rank correlation with time.
@@ -127,8 +127,14 @@ pub fn split(y: &[f64], side: usize) -> Option<Split> {
     let at = (side..=last).min_by(|a, b| cost(*a).total_cmp(&cost(*b)))?;
     Some(Split {
         at,
-        shift: super::mean(&y[at..]) - super::mean(&y[..at]),
+        shift: mean(&y[at..]) - mean(&y[..at]),
         squares: cost(at),
         squares_unsplit: squares(y),
     })
+}
+
+/// Sum of squared deviations from the mean.
+fn squares(y: &[f64]) -> f64 {
+    let mean = mean(y);
+    y.iter().map(|y| (y - mean).powi(2)).sum()
 }

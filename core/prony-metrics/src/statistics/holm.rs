@@ -2,23 +2,9 @@
 
 use super::sequential::{Look, Rule, Sequential};
 
-/// Holm's adjusted p values (Holm 1979), in the order of `p`:
-/// `max over j <= i of min(1, (k - j + 1) p_(j))`.
-pub fn adjust(p: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p.len()).collect();
-    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
-    let mut adjusted = vec![0.0; p.len()];
-    let mut largest: f64 = 0.0;
-    for (rank, index) in order.into_iter().enumerate() {
-        largest = largest.max(((p.len() - rank) as f64 * p[index]).min(1.0));
-        adjusted[index] = largest;
-    }
-    adjusted
-}
-
-/// Verdicts on several models by Holm's step-down procedure: each of `K` is judged with
-/// `alpha / K`; once one has a winner, the others are with `alpha / (K - 1)`, and so on
-/// (for group-sequential tests: Maurer & Bretz 2013).
+/// Verdicts on several models by Holm's step-down procedure (Holm 1979): each of `K` is
+/// judged with `alpha / K`; once one has a winner, the others are with `alpha / (K - 1)`,
+/// and so on (for group-sequential tests: Maurer & Bretz 2013).
 ///
 /// `equivalent` is not adjusted: each such claim has its own error of 5 %.
 #[derive(Debug, Clone, Copy, PartialEq)]

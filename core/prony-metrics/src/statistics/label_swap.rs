@@ -147,7 +147,7 @@ mod tests {
     fn it_is_the_quantile_of_type_7() {
         let mut random = Random::new(5);
         let mut latencies = |n: usize| -> Vec<f64> {
-            std::iter::repeat_with(|| 1.0 + random.below(50) as f64)
+            std::iter::repeat_with(|| 1.0 + (random.symmetric().abs() % 50.0).floor())
                 .take(n)
                 .collect()
         };

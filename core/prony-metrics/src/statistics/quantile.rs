@@ -2,7 +2,6 @@
 
 use super::Binomial;
 use prony_result::Distribution;
-use statrs::function::beta::beta_reg;
 
 /// Quantile of type 7 (Hyndman & Fan 1996; the default of R and numpy): linear
 /// interpolation at `1 + (n - 1) p`. `sorted` must be ascending and not empty.
@@ -121,40 +120,4 @@ const PERCENTILE_CONFIDENCE: f64 = 0.99;
 /// "maximum of n".
 pub fn fewest_for_quantile(p: f64) -> u64 {
     fewest_within(0, p, PERCENTILE_CONFIDENCE)
-}
-
-/// The Harrell-Davis estimate of the `p` quantile (Harrell & Davis 1982):
-/// `sum w_i x_(i)`, `w_i = I(i / n) - I((i - 1) / n)`, `I` the distribution function of
-/// `Beta((n + 1) p, (n + 1)(1 - p))`. Smoother than one order statistic. `sorted` must
-/// be ascending, `p` neither 0 nor 1.
-pub fn harrell_davis(sorted: &[f64], p: f64) -> f64 {
-    let n = sorted.len() as f64;
-    weighted_moments(sorted, (n + 1.0) * p, (n + 1.0) * (1.0 - p)).0
-}
-
-/// The standard error of the `p` quantile (Maritz & Jarrett 1978): the standard
-/// deviation of the values under the weights of `Beta(m - 1, n - m)`,
-/// `m = floor(p n + 1/2)`. `None` where `m` is an end of the sample.
-pub fn maritz_jarrett(sorted: &[f64], p: f64) -> Option<f64> {
-    let n = sorted.len() as f64;
-    let m = (p * n + 0.5).floor();
-    if m < 2.0 || m > n - 1.0 {
-        return None;
-    }
-    let (first, second) = weighted_moments(sorted, m - 1.0, n - m);
-    Some((second - first * first).max(0.0).sqrt())
-}
-
-/// The first two moments of the values, the `i`th with the probability of
-/// `((i - 1) / n, i / n]` under `Beta(a, b)`.
-fn weighted_moments(sorted: &[f64], a: f64, b: f64) -> (f64, f64) {
-    let n = sorted.len() as f64;
-    let (mut first, mut second, mut below) = (0.0, 0.0, 0.0);
-    for (i, x) in sorted.iter().enumerate() {
-        let up_to = beta_reg(a, b, (i + 1) as f64 / n);
-        first += (up_to - below) * x;
-        second += (up_to - below) * x * x;
-        below = up_to;
-    }
-    (first, second)
 }

@@ -16,11 +16,6 @@ impl Random {
         self.0.next_u64() >> 63 == 1
     }
 
-    /// An index below `n`, all equally likely up to `n / 2^64`.
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize
-    }
-
     /// A number that is as likely as its negative, and as good as never zero or equal
     /// to another one in size.
     pub(super) fn symmetric(&mut self) -> f64 {

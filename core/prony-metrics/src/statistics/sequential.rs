@@ -15,8 +15,6 @@ pub const ALPHA: f64 = 0.04;
 /// Two-sided error of the interval that must lie inside the margin for `equivalent`:
 /// two one-sided tests at 5 % (Schuirmann 1987).
 pub const ALPHA_EQUIVALENT: f64 = 0.1;
-/// Most cycles when both engines stay loaded within a cycle.
-pub const MAX_CYCLES_RESIDENT: usize = 30;
 /// Most cycles when each visit loads its engine.
 pub const MAX_CYCLES_RELOAD: usize = 40;
 

@@ -1,15 +1,12 @@
 //! The rules of a verdict and the warnings, on data whose answer is known.
 
-use prony_metrics::statistics::aggregate::{
-    Block, Timing, length_mismatch, prefill_rate, quantile_log_ratio, throughput, window_throughput,
-};
+use prony_metrics::statistics::aggregate::{Block, length_mismatch, quantile_log_ratio};
 use prony_metrics::statistics::drift::{kendall, split};
 use prony_metrics::statistics::holm::Holm;
 use prony_metrics::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
 use prony_metrics::statistics::mcnemar::mcnemar;
 use prony_metrics::statistics::models::synchronous;
 use prony_metrics::statistics::quantile::{fewest_for_quantile, quantile_interval};
-use prony_metrics::statistics::warmup::{mser, shared};
 use prony_metrics::statistics::warnings::{
     Request, Warning, carry_over, outlier_sensitive, outliers, per_cycle, thermal_ramp,
     throttle_step,
@@ -194,20 +191,6 @@ fn a_quantile_seldom_differs_between_equal_engines() {
 }
 
 #[test]
-fn warm_up_ends_where_the_values_stay() {
-    let steady: Vec<f64> = (0..20).map(|i| 1.0 + 0.01 * f64::from(i % 3)).collect();
-    let slow_start = [vec![3.0, 2.0, 1.5], steady.clone()].concat();
-    let found = mser(&slow_start).expect("values");
-    assert_eq!((found.discard, found.steady), (3, true));
-    let falling: Vec<f64> = (0..30).map(|i| 2.0 - 0.05 * f64::from(i)).collect();
-    assert!(!mser(&falling).expect("values").steady);
-    let both = shared(&[&steady, &slow_start]).expect("values");
-    assert_eq!((both.discard, both.steady), (3, true));
-    assert!(!shared(&[&falling, &steady]).expect("values").steady);
-    assert!(mser(&[1.0]).is_none() && shared(&[]).is_none());
-}
-
-#[test]
 fn a_pilot_tells_how_long_it_takes_or_what_can_be_found() {
     let margin = 1.02_f64.ln();
     // Standard deviation `sd`, exactly.
@@ -369,21 +352,7 @@ fn trends_are_tested_also_with_ties_and_many_values() {
 }
 
 #[test]
-fn rates_are_ratios_of_sums() {
-    let request = |prompt_tokens, output_tokens, first_token_s, latency_s| Timing {
-        prompt_tokens,
-        output_tokens,
-        first_token_s,
-        latency_s,
-    };
-    let requests = [request(100, 90, 1.0, 10.0), request(50, 10, 0.5, 10.0)];
-    assert_eq!(throughput(&requests), Some(5.0));
-    assert_eq!(prefill_rate(&requests), Some(100.0));
-    assert_eq!(throughput(&[]), None);
-    assert_eq!(request(1, 1, 1.0, 2.0).time_per_output_token(), None);
-    // What ends outside the window is not in it.
-    let ended = [(1.0, 7), (2.0, 10), (3.0, 20), (4.0, 100)];
-    assert_eq!(window_throughput(&ended, 2.0, 4.0), Some(15.0));
+fn lengths_match_within_a_percent_and_models_share_their_cycles() {
     assert!(length_mismatch(100.0, 102.0) && !length_mismatch(100.0, 101.0));
     assert_eq!(synchronous(&[&[1.0, 3.0, 9.0], &[3.0, 5.0]]), [2.0, 4.0]);
 }

@@ -20,6 +20,7 @@ mod gpu;
 mod sampler;
 mod series;
 mod state;
+mod tree;
 
 #[cfg_attr(not(target_os = "linux"), path = "gpu/none.rs")]
 #[cfg_attr(target_os = "linux", path = "gpu/nvml.rs")]

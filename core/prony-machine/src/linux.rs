@@ -4,18 +4,15 @@ use crate::client;
 use crate::fingerprint::Fingerprint;
 use crate::linux_text as text;
 use crate::state::{Power, ProcessTime, State};
+use crate::tree::{Seen, pause};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const CPUS: &str = "/sys/devices/system/cpu";
 /// Below normal priority, but enough to run when all CPUs are busy.
 const NICENESS: i32 = 10;
-/// Interval between searches for new members of a tree.
-const SEARCH: Duration = Duration::from_secs(1);
-/// Divisor of a CPU that bounds searches: at most 1/50 of its time.
-const SEARCH_SHARE: u32 = 50;
 
 fn read(path: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(path).ok()
@@ -276,23 +273,6 @@ pub(crate) fn keep_out_of_the_way(avoid: &[usize]) {
             let _ = sched_setaffinity(None, &set);
         }
     }
-}
-
-/// Pause after a search that began when the thread had used `spent` nanoseconds of CPU
-/// time. Counts the CPU time of the search, not its waiting time.
-fn pause(spent: u64) -> Duration {
-    let spent = Duration::from_nanos(client::thread_cpu_ns().saturating_sub(spent));
-    SEARCH.max(spent * SEARCH_SHARE)
-}
-
-/// A tree at one moment.
-pub(crate) struct Seen {
-    /// `None` if no process is left.
-    pub(crate) rss_bytes: Option<u64>,
-    /// CPU time of all processes that were ever part of it.
-    pub(crate) cpu_ns: u64,
-    /// Sum of the system's high-water marks, read only at times.
-    pub(crate) high_water_bytes: Option<u64>,
 }
 
 /// A process and its tree.

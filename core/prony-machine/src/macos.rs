@@ -5,15 +5,11 @@ use crate::fingerprint::Fingerprint;
 use crate::gpu::Gpu;
 use crate::macos_text as text;
 use crate::state::{ProcessTime, State};
+use crate::tree::{Seen, pause};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-
-/// Interval between searches for new members of a tree.
-const SEARCH: Duration = Duration::from_secs(1);
-/// Divisor of a CPU that bounds searches: at most 1/50 of its time.
-const SEARCH_SHARE: u32 = 50;
 
 /// The output of a system command, even if it fails: `sysctl` fails if one of several
 /// names does not exist.
@@ -93,23 +89,6 @@ pub(crate) fn keep_out_of_the_way(_: &[usize]) {
     unsafe {
         libc::pthread_set_qos_class_self_np(libc::qos_class_t::QOS_CLASS_UTILITY, 0);
     }
-}
-
-/// Pause after a search that began when the thread had used `spent` nanoseconds of CPU
-/// time. Counts the CPU time of the search, not its waiting time.
-fn pause(spent: u64) -> Duration {
-    let spent = Duration::from_nanos(client::thread_cpu_ns().saturating_sub(spent));
-    SEARCH.max(spent * SEARCH_SHARE)
-}
-
-/// A tree at one moment.
-pub(crate) struct Seen {
-    /// `None` if no process is left.
-    pub(crate) rss_bytes: Option<u64>,
-    /// CPU time of all processes that were ever part of it.
-    pub(crate) cpu_ns: u64,
-    /// Sum of the system's high-water marks, read only at times.
-    pub(crate) high_water_bytes: Option<u64>,
 }
 
 /// A process and its tree.

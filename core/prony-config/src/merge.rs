@@ -12,7 +12,7 @@ use crate::schema::missing_message;
 use crate::template::is_template;
 use crate::text::{Texts, shift, shift_diagnostic};
 use crate::tree::{Entry, Found, Kind, Node, Span};
-use crate::wording::{list, literal, nearest, similar};
+use crate::wording::{alternatives, literal, similar};
 use crate::{codes, yaml};
 
 /// Maximum length of a chain of `extends`.
@@ -461,10 +461,7 @@ fn var(text: &str, texts: &mut Texts, root: &mut Node) -> Result<()> {
         problem = if names.is_empty() {
             problem.help("declare it with a default value under `vars`")
         } else {
-            problem.note(format!(
-                "its variables: {}",
-                list(&nearest(name, names.iter().copied()))
-            ))
+            problem.note(alternatives("its variables", name, &names))
         };
         if let Some(meant) = similar(name, names.iter().copied()) {
             problem = problem.suggest("a variable with a similar name exists", name_span, meant);

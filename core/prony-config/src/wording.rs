@@ -1,6 +1,7 @@
 //! Formatting of values and names in messages.
 
-use crate::tree::{Kind, Node};
+use crate::tree::{Kind, Node, Span};
+use prony_diagnostic::Diagnostic;
 
 /// Maximum number of alternatives listed in a message.
 const LISTED: usize = 8;
@@ -79,6 +80,26 @@ pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
     let is_word = length.max(lower.chars().count()) > 2;
     let is_slip = is_word && distance <= 1 + length / 4 && distance < length;
     is_slip.then_some(name)
+}
+
+/// The names that could stand in the place of a word, nearest first, after a heading.
+pub(crate) fn alternatives(heading: &str, word: &str, names: &[&str]) -> String {
+    format!("{heading}: {}", list(&nearest(word, names.iter().copied())))
+}
+
+/// Offers to put the name that was probably meant in the place of the span, since it
+/// `exists`; without one the way out is `otherwise`.
+pub(crate) fn offer(
+    problem: Diagnostic,
+    meant: Option<&str>,
+    span: &Span,
+    exists: impl Into<String>,
+    otherwise: &str,
+) -> Diagnostic {
+    match meant {
+        Some(meant) => problem.suggest(exists, span.clone(), meant),
+        None => problem.help(otherwise),
+    }
 }
 
 /// Bounds the cost, which is the product of both lengths.

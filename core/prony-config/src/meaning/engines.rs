@@ -4,7 +4,7 @@ use prony_diagnostic::Diagnostic;
 
 use super::{Document, known};
 use crate::codes;
-use crate::wording::{list, literal, nearest, similar};
+use crate::wording::{alternatives, literal, offer, similar};
 
 impl Document<'_> {
     pub(super) fn engines(&self, out: &mut Vec<Diagnostic>) {
@@ -22,21 +22,15 @@ impl Document<'_> {
         }
         let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         let message = format!("the baseline {} is not an engine", literal(baseline));
-        let mut problem = Diagnostic::error(codes::UNKNOWN_BASELINE, message)
+        let problem = Diagnostic::error(codes::UNKNOWN_BASELINE, message)
             .at(node.span.clone(), "no engine of this name")
-            .note(format!(
-                "engines: {}",
-                list(&nearest(baseline, names.iter().copied()))
-            ));
-        if let Some(meant) = similar(baseline, names.iter().copied()) {
-            problem = problem.suggest(
-                "an engine with a similar name exists",
-                node.span.clone(),
-                meant,
-            );
-        } else {
-            problem = problem.help("name one of the engines");
-        }
-        out.push(problem);
+            .note(alternatives("engines", baseline, &names));
+        out.push(offer(
+            problem,
+            similar(baseline, names.iter().copied()),
+            &node.span,
+            "an engine with a similar name exists",
+            "name one of the engines",
+        ));
     }
 }

@@ -9,7 +9,7 @@ use super::{Document, is_hole};
 use crate::codes;
 use crate::template::Filled;
 use crate::tree::{Entry, Kind, Node};
-use crate::wording::{list, literal, nearest, similar};
+use crate::wording::{alternatives, list, literal, offer, similar};
 
 /// Maximum number of matrix points in a pipeline.
 pub(crate) const MAX_POINTS: usize = 1000;
@@ -122,22 +122,16 @@ impl Document<'_> {
                             .chain([ENGINE, MODEL])
                             .collect();
                         let message = format!("there is no axis {}", literal(key));
-                        let mut problem = Diagnostic::error(codes::MATRIX_NAME, message)
+                        let problem = Diagnostic::error(codes::MATRIX_NAME, message)
                             .at(entry.key_span.clone(), "not an axis")
-                            .note(format!(
-                                "known: {}",
-                                list(&nearest(key, names.iter().copied()))
-                            ));
-                        if let Some(meant) = similar(key, names.iter().copied()) {
-                            problem = problem.suggest(
-                                "an axis with a similar name exists",
-                                entry.key_span.clone(),
-                                meant,
-                            );
-                        } else {
-                            problem = problem.help("name an axis, or add one under `axes`");
-                        }
-                        out.push(problem);
+                            .note(alternatives("known", key, &names));
+                        out.push(offer(
+                            problem,
+                            similar(key, names.iter().copied()),
+                            &entry.key_span,
+                            "an axis with a similar name exists",
+                            "name an axis, or add one under `axes`",
+                        ));
                         continue;
                     };
                     // `include` may give values that the axis lacks.
@@ -155,7 +149,7 @@ impl Document<'_> {
             }
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
             let message = format!("{} has no {}", literal(&entry.key), literal(&value));
-            let mut problem = Diagnostic::error(codes::MATRIX_NAME, message)
+            let problem = Diagnostic::error(codes::MATRIX_NAME, message)
                 .at(
                     entry.value.span.clone(),
                     if kind == "include" {
@@ -164,20 +158,14 @@ impl Document<'_> {
                         "leaves nothing out"
                     },
                 )
-                .note(format!(
-                    "known: {}",
-                    list(&nearest(&value, names.iter().copied()))
-                ));
-            if let Some(meant) = similar(&value, names.iter().copied()) {
-                problem = problem.suggest(
-                    "one with a similar name exists",
-                    entry.value.span.clone(),
-                    meant,
-                );
-            } else {
-                problem = problem.help("name one that is there, or remove the entry");
-            }
-            out.push(problem);
+                .note(alternatives("known", &value, &names));
+            out.push(offer(
+                problem,
+                similar(&value, names.iter().copied()),
+                &entry.value.span,
+                "one with a similar name exists",
+                "name one that is there, or remove the entry",
+            ));
         }
         if kind == "include" {
             let missing: Vec<&str> = all

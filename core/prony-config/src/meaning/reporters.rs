@@ -7,7 +7,7 @@ use prony_diagnostic::Diagnostic;
 use super::{Document, known};
 use crate::schema::check_bare_plugin;
 use crate::tree::{Entry, Span};
-use crate::wording::{list, literal, nearest, similar};
+use crate::wording::{alternatives, literal, similar};
 use crate::{PluginKind, Report, codes};
 
 impl Document<'_> {
@@ -79,8 +79,7 @@ impl Document<'_> {
         let mut problem =
             Diagnostic::error(codes::UNKNOWN_REPORTER, message).at(span.clone(), label);
         if !names.is_empty() {
-            let known = list(&nearest(name, names.iter().copied()));
-            problem = problem.note(format!("known: {known}"));
+            problem = problem.note(alternatives("known", name, &names));
         }
         if let Some(meant) = similar(name, names.iter().copied()) {
             problem = problem.suggest("a reporter with a similar name exists", span, meant);

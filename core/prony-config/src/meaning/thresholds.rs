@@ -8,7 +8,7 @@ use super::stages::measures;
 use super::{Document, known};
 use crate::codes;
 use crate::tree::{Entry, Kind, Node, Span};
-use crate::wording::{list, literal, nearest, similar, with_article};
+use crate::wording::{alternatives, literal, offer, similar, with_article};
 
 impl Document<'_> {
     pub(super) fn thresholds(&self, out: &mut Vec<Diagnostic>) {
@@ -185,18 +185,14 @@ fn named(what: &str, name: &str, span: &Span, names: &[&str]) -> Option<Diagnost
     );
     let problem = Diagnostic::error(codes::THRESHOLD, message)
         .at(span.clone(), format!("no {what} of this name"))
-        .note(format!(
-            "known: {}",
-            list(&nearest(name, names.iter().copied()))
-        ));
-    Some(match similar(name, names.iter().copied()) {
-        Some(meant) => problem.suggest(
-            format!("{} with a similar name exists", with_article(what)),
-            span.clone(),
-            meant,
-        ),
-        None => problem.help("name one that is there, or leave it out for all"),
-    })
+        .note(alternatives("known", name, names));
+    Some(offer(
+        problem,
+        similar(name, names.iter().copied()),
+        span,
+        format!("{} with a similar name exists", with_article(what)),
+        "name one that is there, or leave it out for all",
+    ))
 }
 
 /// Checks that the axis values to which a threshold is limited are those of a matrix

@@ -4,7 +4,7 @@ use prony_diagnostic::Diagnostic;
 
 use super::{Document, known};
 use crate::template::Filled;
-use crate::wording::{list, literal, nearest, similar};
+use crate::wording::{alternatives, literal, offer, similar};
 use crate::{CODES, codes};
 
 impl Document<'_> {
@@ -88,22 +88,16 @@ impl Document<'_> {
             } else {
                 format!("there is no warning {}", literal(text))
             };
-            let mut problem = Diagnostic::error(codes::UNKNOWN_WARNING, message)
+            let problem = Diagnostic::error(codes::UNKNOWN_WARNING, message)
                 .at(code.value.span.clone(), "not a warning")
-                .note(format!(
-                    "warnings: {}",
-                    list(&nearest(text, warnings.iter().copied()))
-                ));
-            if let Some(meant) = similar(text, warnings.iter().copied()).filter(|_| !exists) {
-                problem = problem.suggest(
-                    "a warning with a similar code",
-                    code.value.span.clone(),
-                    meant,
-                );
-            } else {
-                problem = problem.help("remove the entry: only warnings can be allowed");
-            }
-            out.push(problem);
+                .note(alternatives("warnings", text, &warnings));
+            out.push(offer(
+                problem,
+                similar(text, warnings.iter().copied()).filter(|_| !exists),
+                &code.value.span,
+                "a warning with a similar code",
+                "remove the entry: only warnings can be allowed",
+            ));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::problem::missing_message;
 use crate::file::MAX_PLUGINS;
 use crate::template::is_template;
 use crate::tree::{Entry, Found, Kind, Node, Span};
-use crate::wording::{list, literal, nearest, similar, with_article};
+use crate::wording::{alternatives, literal, similar, with_article};
 use crate::{PluginKind, Plugins, codes};
 
 /// Checks every place of a document that names a plugin and its options.
@@ -101,8 +101,7 @@ fn unknown_plugin(kind: PluginKind, name: &str, span: &Span, plugins: &dyn Plugi
     let mut problem =
         Diagnostic::error(codes::UNKNOWN_PLUGIN, message).at(span.clone(), "not installed");
     if !names.is_empty() {
-        let known = list(&nearest(name, names.iter().copied()));
-        problem = problem.note(format!("installed: {known}"));
+        problem = problem.note(alternatives("installed", name, &names));
     }
     if let Some(meant) = similar(name, names.iter().copied()) {
         let message = "an installed plugin with a similar name exists";

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use crate::template::is_template;
 use crate::tree::{Entry, Found, Kind, Node};
-use crate::wording::{found as what, list, literal, nearest, quoted, similar, with_article};
+use crate::wording::{
+    alternatives, found as what, list, literal, offer, quoted, similar, with_article,
+};
 use crate::yaml::scalar;
 use crate::{codes, duration};
 
@@ -316,17 +318,15 @@ pub(super) fn unknown_value(found: &Found<'_>, schema: &Value, options: &[&Value
     let problem = if title(schema) == Some("metric") {
         metrics(problem)
     } else {
-        let known = nearest(&given, options.iter().copied());
-        problem.note(format!("known: {}", list(&known)))
+        problem.note(alternatives("known", &given, &options))
     };
-    match similar(&given, options.iter().copied()) {
-        Some(meant) => problem.suggest(
-            "an alternative with a similar name exists",
-            found.node.span.clone(),
-            meant,
-        ),
-        None => problem.help("write one of them"),
-    }
+    offer(
+        problem,
+        similar(&given, options.iter().copied()),
+        &found.node.span,
+        "an alternative with a similar name exists",
+        "write one of them",
+    )
 }
 
 /// Adds the list of metrics that can be bounded: too long for a line.
@@ -619,16 +619,13 @@ fn misspelt(problem: Diagnostic, entry: &Entry, known: &[&str], thing: &str) -> 
     if known.is_empty() {
         return problem.help(format!("remove {}", literal(&entry.key)));
     }
-    let names = nearest(&entry.key, known.iter().copied());
-    let problem = problem.note(format!("known: {}", list(&names)));
-    match similar(&entry.key, known.iter().copied()) {
-        Some(meant) => problem.suggest(
-            format!("{} with a similar name exists", with_article(thing)),
-            entry.key_span.clone(),
-            meant,
-        ),
-        None => problem.help("write one of the known ones, or remove it"),
-    }
+    offer(
+        problem.note(alternatives("known", &entry.key, known)),
+        similar(&entry.key, known.iter().copied()),
+        &entry.key_span,
+        format!("{} with a similar name exists", with_article(thing)),
+        "write one of the known ones, or remove it",
+    )
 }
 
 /// Name of a value in messages: its key or that of its list.

@@ -10,7 +10,7 @@ use super::names::{Names, Scope, only};
 use super::scan::MAX_EXPRESSION;
 use crate::codes;
 use crate::tree::Span;
-use crate::wording::{list, literal, nearest, similar};
+use crate::wording::{alternatives, list, literal, similar};
 
 /// Reports a template that is not closed, with `rest` bytes after it.
 pub(super) fn unclosed(opened: Option<&usize>, scalar: &Span, rest: usize) -> Diagnostic {
@@ -107,12 +107,11 @@ impl Place<'_> {
         let span = self.span(at.map_or(0..self.expression.len(), |at| at..at + name.len()));
         let known = self.names.all(self.scope);
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        let names = nearest(name, known.iter().copied());
         let quoted = literal(name);
         let note = if known.is_empty() {
             "no variable is known here".to_owned()
         } else {
-            format!("known here: {}", list(&names))
+            alternatives("known here", name, &known)
         };
         if self.names.elsewhere(name) {
             let message = format!("the variable {quoted} has no value here");

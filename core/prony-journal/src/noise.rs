@@ -17,7 +17,9 @@ use prony_result::{EngineInfo, NoiseFloor, RunResult, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::io::ErrorKind;
+use std::fs::Permissions;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Value of [`File::schema`].
@@ -122,10 +124,15 @@ impl Noise {
     fn write(&self) -> Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let new = folder.join(format!(".noise-{}", std::process::id()));
+        // Readable by those whom the umask lets: a temporary file is its owner's by default.
+        let mut file = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(Error::io(folder))?;
         let json = serde_json::to_vec_pretty(&self.file).unwrap_or_default();
-        std::fs::write(&new, json).map_err(Error::io(&new))?;
-        std::fs::rename(&new, &self.path).map_err(Error::io(&self.path))
+        file.write_all(&json).map_err(Error::io(&self.path))?;
+        let kept = file.persist(&self.path).map_err(|failed| failed.error);
+        kept.map(drop).map_err(Error::io(&self.path))
     }
 
     /// The known floors of the groups of a run; where several of its engines were

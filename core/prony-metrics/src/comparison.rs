@@ -13,7 +13,7 @@ mod tail;
 
 pub use numbers::{Ratios, ratios};
 pub use overall::{Part, overall};
-use prony_result::to_percent;
+use prony_result::{to_log_ratio, to_percent};
 
 use crate::credit::Credits;
 use crate::granularity::tokens_per_text;
@@ -390,7 +390,7 @@ fn within_slack(
     };
     let interval = look.interval.map(wider);
     let excludes = |is: fn(statistics::Interval) -> bool| interval.is_some_and(is);
-    let margin = (margin_percent / 100.0).ln_1p();
+    let margin = to_log_ratio(margin_percent);
     let holds = match part.verdict {
         Verdict::Faster => excludes(|it| it.low > 0.0),
         Verdict::Slower => excludes(|it| it.high < 0.0),

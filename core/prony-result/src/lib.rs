@@ -34,6 +34,11 @@ pub fn to_percent(log_ratio: f64) -> f64 {
     log_ratio.exp_m1() * 100.0
 }
 
+/// The log ratio that a difference in percent is: `ln(1 + p / 100)`.
+pub fn to_log_ratio(percent: f64) -> f64 {
+    (percent / 100.0).ln_1p()
+}
+
 /// Value of [`RunResult::schema`].
 pub const SCHEMA: &str = "prony-result/1";
 

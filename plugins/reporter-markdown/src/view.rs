@@ -2,7 +2,7 @@
 
 use prony_plugin_sdk::result::{
     Comparison, Delivered, EngineResult, METRICS, Metric, ModelResult, RunResult, SameWork,
-    Verdict, Workload,
+    Verdict, Workload, to_percent,
 };
 use prony_plugin_sdk::words::{self, MISSING, State};
 use prony_plugin_sdk::{Error, ErrorKind, Result};
@@ -127,7 +127,7 @@ fn cycle_percents(comparison: &Comparison) -> Vec<String> {
     comparison
         .cycle_log_ratios
         .iter()
-        .map(|ratio| words::signed_percent(ratio.exp_m1() * 100.0))
+        .map(|ratio| words::signed_percent(to_percent(*ratio)))
         .collect()
 }
 

@@ -5,7 +5,7 @@ use super::{Basis, Options, Pair, Unlike, metrics, same_run, to_percent};
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT, Decision, Rule, Sequential};
 use crate::statistics::shift::Shift;
 use prony_result::{
-    Comparison, CycleResult, Interval, Verdict,
+    Comparison, CycleResult, Interval, Verdict, to_log_ratio,
     words::{Finding, count},
 };
 use std::collections::BTreeMap;
@@ -191,7 +191,7 @@ impl<'a> Side<'a> {
         let Some(shift) = Shift::new(&logs(self), &logs(other)) else {
             return Found::default();
         };
-        let margin = (margin_percent / 100.0).ln_1p();
+        let margin = to_log_ratio(margin_percent);
         let equivalent = shift.interval(ALPHA_EQUIVALENT);
         let within_margin = equivalent.is_some_and(|it| -margin < it.low && it.high < margin);
         let interval = shift.interval(ALPHA);

@@ -7,6 +7,7 @@
 
 use super::boundaries::Boundaries;
 use super::signed_rank::{Interval, SignedRank};
+use prony_result::to_log_ratio;
 use serde::{Deserialize, Serialize};
 
 /// Two-sided error of `faster` and `slower` over all looks. One point below the
@@ -36,7 +37,7 @@ impl Rule {
     /// With the usual errors, for a margin in percent.
     pub fn new(margin_percent: f64, max_cycles: usize) -> Self {
         Self {
-            margin: (margin_percent / 100.0).ln_1p(),
+            margin: to_log_ratio(margin_percent),
             alpha: ALPHA,
             alpha_equivalent: ALPHA_EQUIVALENT,
             max_cycles,

@@ -92,13 +92,13 @@ fn watch(stderr: impl Read, interval: Duration) {
             text.push(byte);
             continue;
         }
-        match Said::of(&String::from_utf8_lossy(&text)) {
-            Said::Progress(progress) if shown.elapsed() >= interval => {
+        match Line::of(&String::from_utf8_lossy(&text)) {
+            Line::Progress(progress) if shown.elapsed() >= interval => {
                 shown = Instant::now();
                 eprintln!("    {}  {progress}", clock(started.elapsed()));
             }
-            Said::Progress(_) | Said::Routine => {}
-            Said::Other(other) => eprintln!("{other}"),
+            Line::Progress(_) | Line::Routine => {}
+            Line::Other(other) => eprintln!("{other}"),
         }
         text.clear();
     }
@@ -106,7 +106,7 @@ fn watch(stderr: impl Read, interval: Duration) {
 
 /// A line of cargo's output.
 #[derive(Debug, PartialEq)]
-enum Said {
+enum Line {
     /// Number of crates done, of all, and those in progress.
     Progress(String),
     /// A routine message that a crate is being compiled.
@@ -114,7 +114,7 @@ enum Said {
     Other(String),
 }
 
-impl Said {
+impl Line {
     fn of(line: &str) -> Self {
         // The bar is erased by an escape sequence before a line is written.
         let line = line.trim_start_matches("\x1b[K");
@@ -224,21 +224,21 @@ mod tests {
         for (line, said) in [
             (
                 "    Building [====>        ] 123/442: candle-core, wasmtime",
-                Said::Progress("123 of 442 crates  candle-core, wasmtime".to_owned()),
+                Line::Progress("123 of 442 crates  candle-core, wasmtime".to_owned()),
             ),
             (
                 "    Building [             ] 0/3",
-                Said::Progress("0 of 3 crates".to_owned()),
+                Line::Progress("0 of 3 crates".to_owned()),
             ),
-            ("   Compiling serde v1.0.229", Said::Routine),
-            ("\x1b[K   Compiling serde v1.0.229", Said::Routine),
-            ("", Said::Routine),
+            ("   Compiling serde v1.0.229", Line::Routine),
+            ("\x1b[K   Compiling serde v1.0.229", Line::Routine),
+            ("", Line::Routine),
             (
                 "error: could not compile `x`",
-                Said::Other("error: could not compile `x`".to_owned()),
+                Line::Other("error: could not compile `x`".to_owned()),
             ),
         ] {
-            assert_eq!(Said::of(line), said, "{line}");
+            assert_eq!(Line::of(line), said, "{line}");
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct Global {
         value_name = "FILE",
         value_delimiter = ':'
     )]
-    pub(crate) locks: Vec<PathBuf>,
+    locks: Vec<PathBuf>,
     /// Folder for files that can be recreated: compiled plugins, downloaded models.
     #[arg(long, global = true, env = "PRONY_CACHE", value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
@@ -63,6 +63,13 @@ enum Color {
 }
 
 impl Global {
+    /// The lock files given. An empty variable is one that is not set.
+    pub(crate) fn locks(&self) -> Vec<PathBuf> {
+        let mut locks = self.locks.clone();
+        locks.retain(|path| !path.as_os_str().is_empty());
+        locks
+    }
+
     /// Returns `true` if standard error gets colour.
     pub(crate) fn color(&self) -> bool {
         match self.color {

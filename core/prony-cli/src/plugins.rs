@@ -14,8 +14,9 @@ pub(crate) const LOCK: &str = "prony.lock";
 /// The lock files to read, existing or not: as given, or the project's and then the
 /// bundled one.
 pub(crate) fn locks(global: &Global) -> Vec<PathBuf> {
-    if !global.locks.is_empty() {
-        return global.locks.clone();
+    let given = global.locks();
+    if !given.is_empty() {
+        return given;
     }
     let mut locks = vec![PathBuf::from(LOCK)];
     if let Some(bin) = std::env::current_exe()
@@ -30,7 +31,10 @@ pub(crate) fn locks(global: &Global) -> Vec<PathBuf> {
 
 /// prony's cache folder, absolute.
 pub(crate) fn cache(global: &Global) -> PathBuf {
-    let folder = global.cache.clone().unwrap_or_else(|| {
+    // An empty variable is one that is not set.
+    let given = global.cache.clone();
+    let given = given.filter(|folder| !folder.as_os_str().is_empty());
+    let folder = given.unwrap_or_else(|| {
         // The platform's folder; without a home there is still a place for files.
         choose_native_strategy()
             .map_or_else(|_| std::env::temp_dir(), |user| user.cache_dir())

@@ -184,6 +184,8 @@ codes! {
         "Lengths of synthetic prompts that cannot be had: the least is more than the most, or a prefix is longer than a prompt."
     REPLAY "P0327"
         "`replay` sends at the times that a dataset's lines state, so the workload needs a `dataset`."
+    STAGE_TIMEOUT "P0328"
+        "The `timeout` of a stage ends it before its `duration` is over, so every cycle of it fails."
     IMPORT_FORMAT "P0501"
         "To import: the file is not a configuration of the tool that was named."
     IMPORT_MISSING "P0502"

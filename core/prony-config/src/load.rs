@@ -50,7 +50,7 @@ pub fn load_all(inputs: &Inputs<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     let mut secrets = Vec::new();
     let mut checked = check(inputs, &mut texts, &mut secrets);
     for diagnostic in &mut checked.problems {
-        hide(diagnostic, &secrets);
+        mask(diagnostic, &secrets);
     }
     for diagnostic in &mut checked.problems {
         texts.place(diagnostic);
@@ -313,7 +313,7 @@ fn read(root: &Node) -> Result<File, Box<Diagnostic>> {
 }
 
 /// Blanks out what the environment said wherever a diagnostic quotes it.
-fn hide(diagnostic: &mut Diagnostic, secrets: &[String]) {
+fn mask(diagnostic: &mut Diagnostic, secrets: &[String]) {
     /// A shorter text is no secret and occurs in many words.
     const MIN_SECRET: usize = 4;
     let labels = diagnostic

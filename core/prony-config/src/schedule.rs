@@ -141,7 +141,7 @@ impl Check<'_> {
                 );
             }
             let each = measure.requests / turns;
-            let fewest = measure.arrival.most_in_flight();
+            let fewest = measure.arrival.max_in_flight();
             if measure.requests % turns != 0 || each < fewest {
                 let wanted = each.max(fewest) * turns;
                 return Some(

@@ -272,7 +272,7 @@ impl Default for Arrival {
 
 impl Arrival {
     /// Maximum number of requests in flight.
-    pub fn most_in_flight(self) -> u32 {
+    pub fn max_in_flight(self) -> u32 {
         match self {
             Self::Concurrency(concurrency) | Self::Ramp(Ramp { concurrency, .. }) => concurrency,
             Self::Constant(Rate { max_in_flight, .. })

@@ -401,7 +401,7 @@ pub struct Request {
     /// assistant in turn, the last of the assistant (chat only). Empty unless the plugin
     /// says that it takes a history.
     #[serde(default)]
-    pub history: Vec<Said>,
+    pub history: Vec<ChatMessage>,
     /// Upper limit of generated tokens.
     pub max_tokens: u32,
     /// 0 means greedy.
@@ -470,7 +470,7 @@ impl Role {
 
 /// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct ChatMessage {
     /// Who said it.
     pub role: Role,
     /// What was said.

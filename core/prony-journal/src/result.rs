@@ -7,7 +7,7 @@ use crate::samples::{Key, Sample, Samples};
 use prony_config::Order;
 use prony_metrics::cache::check as check_cache;
 use prony_metrics::comparison::{
-    Arm, Family, Part as Share, Ratios, StudyDesign, compare, overall, ratios,
+    Arm, Family, ModelComparison, Ratios, StudyDesign, compare, overall, ratios,
 };
 use prony_metrics::statistics::Look;
 use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
@@ -287,10 +287,10 @@ fn over_models(
         if keys.contains(&this) {
             continue;
         }
-        let parts: Vec<Share<'_>> = shares
+        let parts: Vec<ModelComparison<'_>> = shares
             .iter()
             .filter(|(index, comparison, _)| key(index, comparison) == this)
-            .map(|(index, comparison, numbers)| Share {
+            .map(|(index, comparison, numbers)| ModelComparison {
                 model: &models[*index].id,
                 comparison,
                 numbers,
@@ -328,7 +328,7 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     /// The engines that were to be visited, in the pipeline's order.
-    fn sides(&self) -> Vec<(&'a str, &'a Sample<'a>)> {
+    fn visited(&self) -> Vec<(&'a str, &'a Sample<'a>)> {
         let engines = self.started.subject.engines.iter();
         let names = engines.map(|engine| engine.name.as_str());
         names
@@ -339,13 +339,13 @@ impl<'a> Group<'a> {
 
     /// The pairs that are compared: the baseline with each candidate.
     fn pairs(&self) -> Vec<(Arm<'a>, Arm<'a>)> {
-        let sides = self.sides();
+        let visited = self.visited();
         let mut engines = self.started.subject.engines.iter();
         let Some(baseline) = engines.find(|engine| engine.baseline) else {
             return Vec::new();
         };
         let (mut of_baseline, candidates): (Vec<_>, Vec<_>) =
-            sides.into_iter().partition(|it| it.0 == baseline.name);
+            visited.into_iter().partition(|it| it.0 == baseline.name);
         let Some(baseline) = of_baseline.pop() else {
             return Vec::new();
         };
@@ -354,9 +354,9 @@ impl<'a> Group<'a> {
     }
 
     fn result(&self, comparisons: Vec<Comparison>) -> ModelResult {
-        let sides = self.sides();
+        let visited = self.visited();
         let of_model = self.samples.of_model(self.model.key());
-        let of_engines = sides.iter().flat_map(|(_, sample)| &sample.failures);
+        let of_engines = visited.iter().flat_map(|(_, sample)| &sample.failures);
         let before = self
             .segment
             .stages
@@ -378,7 +378,7 @@ impl<'a> Group<'a> {
             arrival: self.stage.arrival.clone(),
             seconds: self.stage.seconds,
             cache: self.stage.cache.map(cache),
-            engines: sides
+            engines: visited
                 .iter()
                 .filter(|(_, sample)| !sample.is_left_out())
                 .map(|(name, sample)| {
@@ -392,7 +392,7 @@ impl<'a> Group<'a> {
                     let mut engine = summary::engine(name, records, visits, self.stage.concurrency);
                     let clients = clients.iter().copied().cloned();
                     engine.client = clients.reduce(|one, other| one.and(&other));
-                    let repeated = |it: &Record| sample.repeated.contains(&it.id.at());
+                    let repeated = |it: &Record| sample.repeated.contains(&it.id.cycle_and_index());
                     engine.cache = self
                         .stage
                         .cache
@@ -420,12 +420,12 @@ impl<'a> Group<'a> {
         let point = points
             .iter()
             .find(|it| Some(&it.id) == self.model.point.as_ref());
-        let sides = self.sides().into_iter();
+        let visited = self.visited().into_iter();
         Measured {
             model,
             measure: &self.stage.id,
             matrix: point.map(|it| &it.matrix),
-            records: sides
+            records: visited
                 .map(|(name, sample)| (name, sample.records.as_slice()))
                 .collect(),
         }

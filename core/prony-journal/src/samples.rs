@@ -194,7 +194,7 @@ impl<'a> Samples<'a> {
         *first = (*first).min(record.stamps.end_ns);
         if at.phase == Phase::Measure && *first <= record.stamps.sent_ns {
             let sample = self.groups.entry(Key::of_request(record)).or_default();
-            sample.repeated.insert(at.at());
+            sample.repeated.insert(at.cycle_and_index());
         }
     }
 

@@ -14,7 +14,7 @@ mod socket;
 
 use crate::Exchange;
 use crate::load::{Load, Running};
-use crate::pace::Part;
+use crate::pace::ShardIndex;
 use crate::target::{Prepared, Target};
 use gate::Gate;
 use link::Encryption;
@@ -110,7 +110,7 @@ impl Http {
             None => None,
         };
         let shards = self.shards.max(1).min(max_in_flight.max(1));
-        let parts = (0..shards).map(|number| Part { number, of: shards });
+        let parts = (0..shards).map(|number| ShardIndex { number, of: shards });
         let connections = parts.map(|part| first_connections(part, &load)).sum();
         let shared = Arc::new(Shared {
             settling: match encryption {
@@ -146,7 +146,7 @@ impl Http {
         });
         for (number, poller) in (0..).zip(pollers) {
             let (shared, reporter) = (shared.clone(), reporter.clone());
-            let part = Part { number, of: shards };
+            let part = ShardIndex { number, of: shards };
             std::thread::Builder::new()
                 .name(format!("loadgen-{number}"))
                 .spawn(move || shard::run(shared, part, poller, reporter))?;
@@ -156,17 +156,17 @@ impl Http {
 }
 
 /// Connections that a part of a load opens before the start.
-fn first_connections<R>(part: Part, load: &Load<R>) -> u32 {
+fn first_connections<R>(part: ShardIndex, load: &Load<R>) -> u32 {
     let slots = part.slots(load);
     if load.arrival.is_open() {
-        slots.min(SPARES)
+        slots.min(SPARE_CONNECTIONS)
     } else {
         slots
     }
 }
 
 /// Idle connections that each shard of an open loop keeps ready for what comes next.
-const SPARES: u32 = 8;
+const SPARE_CONNECTIONS: u32 = 8;
 
 /// Time that `connections` without TLS are left alone before the first request is sent.
 ///

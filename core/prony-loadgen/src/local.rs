@@ -9,7 +9,7 @@
 use crate::Exchange;
 use crate::clock::now_ns;
 use crate::load::{Load, Reporter, Running, Usage};
-use crate::pace::{Due, Pace, Part};
+use crate::pace::{Due, Pace, ShardIndex};
 use prony_contract::{Error, Event, Model, Request};
 use prony_record::{ErrorClass, Failed, Stamps};
 use serde::{Deserialize, Serialize};
@@ -125,7 +125,7 @@ async fn send_all(
     };
     let is_lost = lost.lock().is_ok_and(|lost| lost.is_some());
     let start_ns = now_ns();
-    let mut pace = Pace::new(Part::WHOLE, Arc::default());
+    let mut pace = Pace::new(ShardIndex::WHOLE, Arc::default());
     pace.start(load, start_ns);
     if is_lost {
         pace.stop();
@@ -287,7 +287,7 @@ pub fn serve<E: Engine>(
 mod tests {
     use super::*;
     use crate::load::{Arrival, Done, single_request_sessions};
-    use prony_contract::{Api, EventKind, Image, Role, Said};
+    use prony_contract::{Api, EventKind, Image, Role, ChatMessage};
     use std::process::Stdio;
     use tokio::process::{Child, Command};
 
@@ -315,7 +315,7 @@ mod tests {
             api: Api::Chat,
             prompt: "a\nb".to_owned(),
             system: None,
-            history: vec![Said {
+            history: vec![ChatMessage {
                 role: Role::Assistant,
                 content: "said".to_owned(),
             }],

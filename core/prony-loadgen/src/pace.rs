@@ -10,14 +10,14 @@ use std::time::Duration;
 
 /// The share of a load that one of several drivers sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct ShardIndex {
     /// Index of the part, from 0.
     pub(crate) number: u32,
     /// Number of parts, at least 1.
     pub(crate) of: u32,
 }
 
-impl Part {
+impl ShardIndex {
     pub(crate) const WHOLE: Self = Self { number: 0, of: 1 };
 
     /// Sessions of a closed loop that this part has in progress.
@@ -46,7 +46,7 @@ pub(crate) struct Due {
 /// The state of one part of a load.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    part: Part,
+    part: ShardIndex,
     /// Requests with a known due time: time, session, index; the first on top. Later ones
     /// of sessions, and in a closed loop all.
     later: BinaryHeap<Reverse<(u64, u32, u32)>>,
@@ -73,7 +73,7 @@ pub(crate) struct Pace {
 impl Pace {
     /// A part of a load that has not started. `next_session` is 0 and shared by all
     /// parts.
-    pub(crate) fn new(part: Part, next_session: Arc<AtomicU32>) -> Self {
+    pub(crate) fn new(part: ShardIndex, next_session: Arc<AtomicU32>) -> Self {
         Self {
             part,
             later: BinaryHeap::new(),
@@ -296,7 +296,7 @@ mod tests {
     fn drive(load: &Load<()>, parts: u32, took_ns: u64, stop_ns: u64) -> Driven {
         let next_session = Arc::<AtomicU32>::default();
         let mut paces: Vec<Pace> = (0..parts)
-            .map(|number| Part { number, of: parts })
+            .map(|number| ShardIndex { number, of: parts })
             .map(|part| Pace::new(part, next_session.clone()))
             .collect();
         for pace in &mut paces {
@@ -496,7 +496,7 @@ mod tests {
         let slots = |concurrency, of| -> Vec<u32> {
             let load = load(single_request_sessions(20), closed(concurrency, 0));
             (0..of)
-                .map(|number| Part { number, of }.slots(&load))
+                .map(|number| ShardIndex { number, of }.slots(&load))
                 .collect()
         };
         assert_eq!(slots(10, 4), [3, 3, 2, 2]);

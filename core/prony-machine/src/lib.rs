@@ -20,6 +20,7 @@ mod gpu;
 mod sampler;
 mod series;
 mod state;
+mod signal;
 mod tree;
 
 #[cfg_attr(not(target_os = "linux"), path = "gpu/none.rs")]
@@ -40,4 +41,5 @@ pub use fingerprint::{Difference, Fingerprint};
 pub use gpu::{Gpu, GpuState, GpuUsage};
 pub use sampler::{Options, PERIOD, Sampler};
 pub use series::{Usage, Window};
+pub use signal::is_hangup_ignored;
 pub use state::{Power, ProcessTime, State};

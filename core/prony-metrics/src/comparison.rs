@@ -12,7 +12,7 @@ mod overall;
 mod tail;
 
 pub use numbers::{Ratios, ratios};
-pub use overall::{Part, overall};
+pub use overall::{ModelComparison, overall};
 use prony_result::{to_log_ratio, to_percent};
 
 use crate::credit::Credits;

@@ -71,14 +71,14 @@ pub fn pairs<'a>(baseline: &[&'a Record], candidate: &[&'a Record]) -> Vec<Pair<
     let of_baseline: HashMap<(u32, u32), &Record> = baseline
         .iter()
         .filter(good)
-        .map(|record| (record.id.at(), *record))
+        .map(|record| (record.id.cycle_and_index(), *record))
         .collect();
     candidate
         .iter()
         .filter(good)
         .filter_map(|record| {
             Some(Pair {
-                baseline: of_baseline.get(&record.id.at())?,
+                baseline: of_baseline.get(&record.id.cycle_and_index())?,
                 candidate: record,
             })
         })
@@ -95,7 +95,7 @@ impl Credits {
         let pairs = pairs(baseline, candidate).into_iter();
         let tokens = pairs.filter_map(|pair| {
             let (a, b, _) = pair.tokens()?;
-            Some((pair.baseline.id.at(), (a, b)))
+            Some((pair.baseline.id.cycle_and_index(), (a, b)))
         });
         Self(tokens.collect())
     }
@@ -112,7 +112,7 @@ impl Credits {
     }
 
     fn of(&self, record: &Record, side: fn(&(u32, u32)) -> u32) -> Option<u32> {
-        let of_pair = self.0.get(&record.id.at()).map(side);
+        let of_pair = self.0.get(&record.id.cycle_and_index()).map(side);
         of_pair.or_else(|| record.tokens())
     }
 }

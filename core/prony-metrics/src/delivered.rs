@@ -38,7 +38,7 @@ pub fn delivered(measured: &[&Record]) -> Option<Delivered> {
         };
         busy_ns += flights.iter().map(Flight::ns).sum::<f64>();
         window_ns += (end - begin) as f64;
-        max_in_flight = max_in_flight.max(most_at_once(&flights));
+        max_in_flight = max_in_flight.max(max_at_once(&flights));
         steady.add(&flights, begin, end);
     }
     Some(Delivered {
@@ -93,7 +93,7 @@ impl Gaps {
 
 /// Maximum number of requests in flight. An end counts before a beginning at the same
 /// time.
-fn most_at_once(flights: &[Flight]) -> u32 {
+fn max_at_once(flights: &[Flight]) -> u32 {
     let mut changes: Vec<(u64, i32)> = flights
         .iter()
         .flat_map(|it| [(it.from, 1), (it.to, -1)])
@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn one_after_the_other_is_one_at_once() {
-        assert_eq!(most_at_once(&flights(&[(0, 5), (5, 9), (9, 12)])), 1);
-        assert_eq!(most_at_once(&flights(&[(0, 5), (4, 9), (4, 12)])), 3);
-        assert_eq!(most_at_once(&[]), 0);
+        assert_eq!(max_at_once(&flights(&[(0, 5), (5, 9), (9, 12)])), 1);
+        assert_eq!(max_at_once(&flights(&[(0, 5), (4, 9), (4, 12)])), 3);
+        assert_eq!(max_at_once(&[]), 0);
     }
 
     #[test]

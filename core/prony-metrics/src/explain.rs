@@ -1,6 +1,6 @@
 //! The pages of `prony explain` about the flags of a comparison and about metrics.
 
-use crate::statistics::quantile::fewest_for_quantile;
+use crate::statistics::quantile::min_samples_for_quantile;
 use prony_result::{Group, Metric, Source, Statistic, Unit, words::Flag};
 use std::fmt::Write as _;
 
@@ -28,7 +28,7 @@ pub fn explain(flag: Flag) -> &'static str {
 /// The page about all metrics, in Markdown: also `docs/metrics.md`.
 pub fn metrics() -> String {
     let tails = Statistic::ALL.into_iter().filter_map(|it| {
-        let fewest = fewest_for_quantile(it.tail()?);
+        let fewest = min_samples_for_quantile(it.tail()?);
         Some(format!("{fewest} for `{}`", it.name()))
     });
     let tails: Vec<String> = tails.collect();

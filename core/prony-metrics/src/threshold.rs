@@ -1,7 +1,7 @@
 //! Evaluation of thresholds.
 
 use crate::definition::goodput_percent;
-use crate::statistics::quantile::fewest_for_quantile;
+use crate::statistics::quantile::min_samples_for_quantile;
 use prony_record::Record;
 use prony_result::{
     EngineResult, Metric, ModelResult, Objectives, Source, Statistic, ThresholdResult, words::count,
@@ -87,7 +87,7 @@ impl Threshold {
     /// Reason for a missing value, if there are too few samples.
     fn missing(&self, metric: &Metric, engine: &EngineResult) -> Option<String> {
         let statistic = self.statistic()?;
-        let fewest = fewest_for_quantile(statistic.tail()?);
+        let fewest = min_samples_for_quantile(statistic.tail()?);
         let n = metric.distribution(engine)?.n;
         (engine.requests > 0 && n < fewest).then(|| {
             let samples = count(n, "sample");

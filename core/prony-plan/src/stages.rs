@@ -150,7 +150,7 @@ impl Stage {
             phase,
             id,
             requests,
-            concurrency: measure.map_or(1, |stage| stage.arrival.most_in_flight()),
+            concurrency: measure.map_or(1, |stage| stage.arrival.max_in_flight()),
             arrival: measure
                 .filter(|stage| stage.arrival.is_open())
                 .map(|stage| describe(stage.arrival)),

@@ -4,7 +4,7 @@
 
 mod support;
 
-use prony_contract::{Api, Image, Request, Role, Said};
+use prony_contract::{Api, Image, Request, Role, ChatMessage};
 use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
 use serde_json::{Value, json};
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
@@ -108,7 +108,7 @@ fn all_forms_ask_for_the_same() {
                 images: vec![image(300)],
                 ..request
             });
-            let said = |role, content: &str| Said {
+            let said = |role, content: &str| ChatMessage {
                 role,
                 content: content.to_owned(),
             };

@@ -2,7 +2,7 @@
 
 use crate::dataset::{self, Conversation, Message};
 use crate::synthetic::{self, Length, Writer};
-use prony_contract::{Role, Said};
+use prony_contract::{Role, ChatMessage};
 use prony_result::words::count;
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub struct Prompt {
     /// Earlier messages, in a later turn of a conversation. The answers are the
     /// dataset's, not an engine's, so that all engines get the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub history: Vec<Said>,
+    pub history: Vec<ChatMessage>,
     /// Text of the prompt.
     pub text: String,
     /// Maximum number of tokens in the answer.
@@ -169,7 +169,7 @@ fn of_turn(turn: &[Message], conversation: &Conversation, max_tokens: u32) -> Pr
             dataset::Role::User => Role::User,
             dataset::Role::Assistant => Role::Assistant,
         };
-        prompt.history.push(Said {
+        prompt.history.push(ChatMessage {
             role,
             content: content.clone(),
         });
@@ -335,7 +335,7 @@ mod tests {
             r#"{"prompt":"p"}"#,
         );
         let prompts = dataset(content, Some(2), 9).expect("prompts");
-        let said = |role, content: &str| Said {
+        let said = |role, content: &str| ChatMessage {
             role,
             content: content.to_owned(),
         };
@@ -383,7 +383,7 @@ mod tests {
             for length in &lengths {
                 for turn in 0..*length {
                     let mut prompt = Prompt::new("p".to_owned(), 1);
-                    prompt.history = vec![Said { role: Role::User, content: String::new() }; turn];
+                    prompt.history = vec![ChatMessage { role: Role::User, content: String::new() }; turn];
                     prompts.push(prompt);
                 }
             }

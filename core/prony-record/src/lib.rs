@@ -143,7 +143,7 @@ pub struct RequestId {
 
 impl RequestId {
     /// Cycle and number in the stage: which request it is, whatever the engine.
-    pub fn at(&self) -> (u32, u32) {
+    pub fn cycle_and_index(&self) -> (u32, u32) {
         (self.cycle, self.index)
     }
 }

@@ -281,24 +281,24 @@ pub struct Column {
     pub divisor: f64,
     /// Priority for dropping the column when width is short, highest first; 0 is always
     /// kept.
-    pub spare: u8,
+    pub drop_order: u8,
 }
 
 impl Column {
-    const fn number(title: &'static str, unit: &'static str, spare: u8) -> Self {
+    const fn number(title: &'static str, unit: &'static str, drop_order: u8) -> Self {
         Self {
             title,
             unit,
             statistic: None,
             divisor: 1.0,
-            spare,
+            drop_order,
         }
     }
 
-    const fn of(statistic: Statistic, title: &'static str, unit: &'static str, spare: u8) -> Self {
+    const fn of(statistic: Statistic, title: &'static str, unit: &'static str, drop_order: u8) -> Self {
         Self {
             statistic: Some(statistic),
-            ..Self::number(title, unit, spare)
+            ..Self::number(title, unit, drop_order)
         }
     }
 

@@ -366,7 +366,9 @@ impl<'a> Runner<'a> {
                 let context = self.run.context(&point.context, &self.after_setup);
                 let folder = &options.folder;
                 let (images, seed) = (&self.images, pipeline.schedule.seed);
-                let prepared = prepare(model, &context, folder, &mut files).and_then(|path| {
+                let stopped = || self.run.is_interrupted();
+                let path = prepare(model, &context, folder, &mut files, stopped);
+                let prepared = path.and_then(|path| {
                     let own = setup::tokenizer_path(model, &context, folder)?;
                     let request_set = own.as_deref().or(path.as_deref());
                     let request_set = RequestSet::new(point, request_set, folder, images, seed)?;
@@ -396,6 +398,7 @@ impl<'a> Runner<'a> {
                         }
                         paths.insert(of_model, path);
                     }
+                    Err(_) if self.run.is_interrupted() => return Ok(paths),
                     Err(message) => {
                         self.run
                             .tell(self.of_setup(Some(of_model)).failed(false, message))?;
@@ -548,10 +551,11 @@ fn prepare(
     context: &Value,
     folder: &std::path::Path,
     files: &mut ModelFiles,
+    is_interrupted: impl Fn() -> bool,
 ) -> std::result::Result<Option<PathBuf>, String> {
     let path = setup::model_path(model, context, folder)?;
     if let Some(path) = &path {
-        files.check(model, path)?;
+        files.check(model, path, is_interrupted)?;
     }
     Ok(path)
 }

@@ -78,7 +78,7 @@ pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<LoadShape> {
     let rate = |it: &LoadShape| it.arrival.rate().unwrap_or_default();
     let closed = closed
         .into_iter()
-        .max_by_key(|it| it.arrival.most_in_flight());
+        .max_by_key(|it| it.arrival.max_in_flight());
     let open = open.into_iter().max_by(|a, b| rate(a).total_cmp(&rate(b)));
     closed.into_iter().chain(open).collect()
 }
@@ -88,8 +88,8 @@ fn requests(arrival: Arrival, seconds: u32) -> u32 {
     let each_s = f64::from(FIRST_MS + GAP_MS * TOKENS) / 1e3;
     let rate = arrival
         .rate()
-        .unwrap_or_else(|| f64::from(arrival.most_in_flight()) / each_s);
-    let least = MIN_REQUESTS.max(arrival.rate().map_or(arrival.most_in_flight(), |_| 0));
+        .unwrap_or_else(|| f64::from(arrival.max_in_flight()) / each_s);
+    let least = MIN_REQUESTS.max(arrival.rate().map_or(arrival.max_in_flight(), |_| 0));
     ((rate * f64::from(seconds)) as u32).clamp(least.min(MAX_REQUESTS), MAX_REQUESTS)
 }
 
@@ -144,7 +144,7 @@ pub async fn check(
     let (first_receipt, later_receipt) = waves(arrival, receipts);
     let mut check = Selfcheck {
         arrival: prony_plan::describe(arrival),
-        concurrency: arrival.most_in_flight(),
+        concurrency: arrival.max_in_flight(),
         rate: arrival.rate(),
         requests,
         tokens,
@@ -360,7 +360,7 @@ mod tests {
         let (first_receipt_us, later_receipt_us) = waves(arrival, receipts);
         Selfcheck {
             arrival: prony_plan::describe(arrival),
-            concurrency: arrival.most_in_flight(),
+            concurrency: arrival.max_in_flight(),
             rate: None,
             requests: 1,
             tokens: 1,

@@ -73,7 +73,7 @@ pub fn arrival(
 
 /// Minimum interval between looks at the sockets.
 pub fn poll_every(stated: Stated) -> Duration {
-    if stated.most_in_flight() < MIN_FOR_RARE_POLLS {
+    if stated.max_in_flight() < MIN_FOR_RARE_POLLS {
         Duration::ZERO
     } else {
         LOOK_EVERY
@@ -89,7 +89,7 @@ pub fn poll_every(stated: Stated) -> Duration {
 pub fn shards(asked: Option<u32>, arrival: Stated, cores: usize) -> u32 {
     const STREAMS: u32 = 2048;
     let most = u32::try_from(cores / 4).unwrap_or(u32::MAX).max(1);
-    asked.unwrap_or_else(|| arrival.most_in_flight().div_ceil(STREAMS).clamp(1, most))
+    asked.unwrap_or_else(|| arrival.max_in_flight().div_ceil(STREAMS).clamp(1, most))
 }
 
 /// Cores that this process may use.

@@ -7,6 +7,7 @@ use prony_plugin_host::{Entry, Registry};
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -113,15 +114,38 @@ impl Tokenizers {
 pub(crate) struct ModelFiles(HashMap<(PathBuf, Option<String>), Result<(), String>>);
 
 impl ModelFiles {
-    /// Checks that the model's file exists and has the digest in the pipeline.
-    pub(crate) fn check(&mut self, model: &Model, path: &Path) -> Result<(), String> {
+    /// Checks that the model's file exists and has the digest in the pipeline. Fails soon
+    /// when `is_interrupted` becomes `true`.
+    pub(crate) fn check(
+        &mut self,
+        model: &Model,
+        path: &Path,
+        is_interrupted: impl Fn() -> bool,
+    ) -> Result<(), String> {
         let key = (path.to_owned(), model.sha256.clone());
         let checked = self.0.entry(key);
-        checked.or_insert_with(|| check_model(model, path)).clone()
+        let check = || check_model(model, path, is_interrupted);
+        checked.or_insert_with(check).clone()
     }
 }
 
-fn check_model(model: &Model, path: &Path) -> Result<(), String> {
+/// A reader that fails once `is_interrupted`: the digest of a large file takes minutes.
+struct Interruptible<R, F>(R, F);
+
+impl<R: Read, F: Fn() -> bool> Read for Interruptible<R, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if (self.1)() {
+            return Err(std::io::Error::other("interrupted"));
+        }
+        self.0.read(buffer)
+    }
+}
+
+fn check_model(
+    model: &Model,
+    path: &Path,
+    is_interrupted: impl Fn() -> bool,
+) -> Result<(), String> {
     if !path.exists() {
         return Err(format!(
             "there is no `{}`; a step in `setup` can get it, or set the model's `path`",
@@ -138,7 +162,7 @@ fn check_model(model: &Model, path: &Path) -> Result<(), String> {
         ));
     }
     let found = std::fs::File::open(path)
-        .and_then(prony_plugin_host::sha256)
+        .and_then(|file| prony_plugin_host::sha256(Interruptible(file, is_interrupted)))
         .map_err(|error| format!("`{}`: {error}", path.display()))?;
     if found == *expected {
         Ok(())

@@ -12,7 +12,7 @@ use engine_candle::weights::{Hyper, Random, Source};
 use engine_candle::{Candle, ENGINE_VERSION, PLUGIN};
 use prony_plugin_sdk::native::{RawEvent, Str, code};
 use prony_plugin_sdk::{
-    Api, Error, ErrorKind, EventKind, Image, LocalEngine, Model, Request, Result, Role, Said,
+    Api, Error, ErrorKind, EventKind, Image, LocalEngine, Model, Request, Result, Role, ChatMessage,
 };
 use serde_json::json;
 use std::ffi::c_void;
@@ -349,8 +349,8 @@ fn the_same_seed_gives_the_same_answer() {
     assert_eq!(sampled(5, 1e-9), sampled(6, 1e-9));
 }
 
-fn said(role: Role, content: &str) -> Said {
-    Said {
+fn said(role: Role, content: &str) -> ChatMessage {
+    ChatMessage {
         role,
         content: content.to_owned(),
     }

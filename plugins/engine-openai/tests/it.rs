@@ -5,7 +5,7 @@
 use engine_openai::{OpenAi, PLUGIN};
 use prony_plugin_sdk::{
     Api, Endpoint, Engine, Error, ErrorKind, Event, EventKind, Events, HttpRequest, Image,
-    LaunchPlan, Model, Pair, Ready, Request, Response, Result, Role, Said,
+    LaunchPlan, Model, Pair, Ready, Request, Response, Result, Role, ChatMessage,
 };
 use prony_plugin_test::Subject as _;
 use serde_json::{Value, json};
@@ -318,8 +318,8 @@ fn fields_that_a_server_does_not_take_are_left_out_or_renamed() {
     }
 }
 
-fn said(role: Role, content: &str) -> Said {
-    Said {
+fn said(role: Role, content: &str) -> ChatMessage {
+    ChatMessage {
         role,
         content: content.to_owned(),
     }

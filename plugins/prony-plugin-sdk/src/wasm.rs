@@ -184,8 +184,8 @@ fn request(request: types::Request) -> data::Request {
     }
 }
 
-fn said(said: types::Said) -> data::Said {
-    data::Said {
+fn said(said: types::ChatMessage) -> data::ChatMessage {
+    data::ChatMessage {
         role: match said.role {
             types::Role::User => data::Role::User,
             types::Role::Assistant => data::Role::Assistant,

@@ -1,7 +1,7 @@
 //! Requests as HTTP exchanges.
 
 use crate::{Engine, Fault, fixture, model};
-use prony_plugin_sdk::{Api, ErrorKind, HttpRequest, Image, Request, Role, Said};
+use prony_plugin_sdk::{Api, ErrorKind, HttpRequest, Image, Request, Role, ChatMessage};
 use serde_json::Value;
 
 const PROMPT: &str = "Say \"é\\n\" 🦀\tand {{ x }} </s>";
@@ -135,7 +135,7 @@ fn with_history(engine: &mut Engine<'_>) {
 }
 
 /// Questions and answers, all different.
-fn history(turns: usize) -> Vec<Said> {
+fn history(turns: usize) -> Vec<ChatMessage> {
     let said = [
         (Role::User, "What is \"é\"?\n{{ x }}"),
         (Role::Assistant, "</s> A letter 🦀"),
@@ -143,7 +143,7 @@ fn history(turns: usize) -> Vec<Said> {
         (Role::Assistant, "[INST] Another\tone"),
     ];
     let said = said.into_iter().take(2 * turns);
-    said.map(|(role, content)| Said {
+    said.map(|(role, content)| ChatMessage {
         role,
         content: content.to_owned(),
     })

@@ -63,7 +63,7 @@ impl Subject for PluginTable {
             .decode
             .ok_or_else(|| Fault::Broken("it has no `decode`".to_owned()))?;
         let context = json!({ "config": config, "status": status }).to_string();
-        let mut said = Said::default();
+        let mut reply = Reply::default();
         // SAFETY: all inputs outlive the call; the callbacks get their context.
         let returned = unsafe {
             decode(
@@ -73,19 +73,19 @@ impl Subject for PluginTable {
                 ends.len(),
                 emit,
                 write,
-                (&raw mut said).cast(),
+                (&raw mut reply).cast(),
             )
         };
-        outcome(returned, &said.written)?;
-        match said.defect {
+        outcome(returned, &reply.written)?;
+        match reply.defect {
             Some(defect) => Err(Fault::Broken(defect)),
-            None => Ok(said.events),
+            None => Ok(reply.events),
         }
     }
 }
 
 #[derive(Default)]
-struct Said {
+struct Reply {
     written: Vec<u8>,
     events: Vec<Event>,
     defect: Option<String>,
@@ -100,18 +100,18 @@ fn call<T: serde::de::DeserializeOwned>(
         .call
         .ok_or_else(|| Fault::Broken("it has no `call`".to_owned()))?;
     let input = input.to_string();
-    let mut said = Said::default();
+    let mut reply = Reply::default();
     // SAFETY: the input outlives the call; `write` gets its context.
     let returned = unsafe {
         call(
             operation,
             Str::of(input.as_bytes()),
             write,
-            (&raw mut said).cast(),
+            (&raw mut reply).cast(),
         )
     };
-    outcome(returned, &said.written)?;
-    serde_json::from_slice(&said.written)
+    outcome(returned, &reply.written)?;
+    serde_json::from_slice(&reply.written)
         .map_err(|error| Fault::Broken(format!("the answer is unreadable: {error}")))
 }
 
@@ -129,23 +129,23 @@ fn outcome(returned: i32, written: &[u8]) -> Answer<()> {
 }
 
 unsafe extern "C" fn write(ctx: *mut c_void, bytes: Str) {
-    // SAFETY: `ctx` is the `Said` handed to the call; `bytes` is lent for it.
-    unsafe { (*ctx.cast::<Said>()).written.extend_from_slice(bytes.get()) }
+    // SAFETY: `ctx` is the `Reply` handed to the call; `bytes` is lent for it.
+    unsafe { (*ctx.cast::<Reply>()).written.extend_from_slice(bytes.get()) }
 }
 
 unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {
     // SAFETY: as in `write`.
-    let (said, event) = unsafe { (&mut *ctx.cast::<Said>(), &*event) };
+    let (reply, event) = unsafe { (&mut *ctx.cast::<Reply>(), &*event) };
     // SAFETY: the text is lent for the callback.
     let text = std::str::from_utf8(unsafe { event.text.get() });
     match (EventKind::ALL.get(event.kind as usize), text) {
-        (Some(kind), Ok(text)) => said.events.push(Event {
+        (Some(kind), Ok(text)) => reply.events.push(Event {
             chunk: event.chunk,
             kind: *kind,
             tokens: event.tokens,
             text: text.to_owned(),
         }),
-        (None, _) => said.defect = Some(format!("there is no event kind {}", event.kind)),
-        (_, Err(error)) => said.defect = Some(format!("the text of an event: {error}")),
+        (None, _) => reply.defect = Some(format!("there is no event kind {}", event.kind)),
+        (_, Err(error)) => reply.defect = Some(format!("the text of an event: {error}")),
     }
 }

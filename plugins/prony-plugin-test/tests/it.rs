@@ -346,7 +346,7 @@ fn an_adapter_that_says_nothing_of_images_and_history_is_not_handed_any() {
     assert_eq!(error.kind, prony_plugin_sdk::ErrorKind::Unsupported);
     assert!(error.message.contains("carries an image"), "{error}");
     request.images.clear();
-    request.history = vec![prony_plugin_sdk::Said {
+    request.history = vec![prony_plugin_sdk::ChatMessage {
         role: prony_plugin_sdk::Role::User,
         content: "before".to_owned(),
     }];

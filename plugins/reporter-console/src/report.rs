@@ -234,7 +234,7 @@ fn numbers(result: &RunResult, width: usize) -> String {
         .collect();
     // The column that is always kept shows missing results.
     let cell = |row: &Row<'_>, metric: &Metric, column: &result::Column| match row.numbers {
-        _ if column.spare == 0 && row.model.state(row.engine) == State::Failed => {
+        _ if column.drop_order == 0 && row.model.state(row.engine) == State::Failed => {
             "failed".to_owned()
         }
         numbers => numbers
@@ -257,12 +257,12 @@ fn numbers(result: &RunResult, width: usize) -> String {
     for metric in METRICS {
         columns.extend(metric.columns.iter().map(|it| {
             let cells = rows.iter().map(|row| cell(row, metric, it));
-            Column::new(it.title, it.unit, Kind::Number, cells.collect()).spare(it.spare)
+            Column::new(it.title, it.unit, Kind::Number, cells.collect()).drop_order(it.drop_order)
         }));
     }
     let notes: Vec<String> = rows.iter().map(Row::note).collect();
     if notes.iter().any(|note| !note.is_empty()) {
-        columns.push(Column::new("Note", "", Kind::Word, notes).spare(4));
+        columns.push(Column::new("Note", "", Kind::Word, notes).drop_order(4));
     }
     let mut text = finish(columns, &sections, width);
     let latencies = rows
@@ -349,7 +349,7 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: u
             Kind::Name,
             cells(&|_, it| one_line(&it.baseline)),
         )
-        .spare(3),
+        .drop_order(3),
         Column::new(
             "Candidate",
             "",
@@ -362,21 +362,21 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: u
             Kind::Number,
             cells(&|_, it| it.difference()),
         ),
-        Column::new("Interval", "", Kind::Number, cells(&|_, it| it.range())).spare(2),
+        Column::new("Interval", "", Kind::Number, cells(&|_, it| it.range())).drop_order(2),
         Column::new(
             "Cycles",
             "",
             Kind::Number,
             cells(&|_, it| it.cycles.to_string()),
         )
-        .spare(4),
+        .drop_order(4),
         Column::new(
             "Verdict",
             "",
             Kind::Word,
             cells(&|_, it| it.verdict.word().to_owned()),
         )
-        .spare(1),
+        .drop_order(1),
         Column::new("Winner", "", Kind::Name, cells(&|_, it| winner(it))),
     ]);
     let mut text = finish(columns, &sections, width);
@@ -424,7 +424,7 @@ fn thresholds(results: &[ThresholdResult], width: usize) -> String {
     let columns = vec![
         column("Engine", Kind::Name, &|it| one_line(&it.engine)),
         column("Metric", Kind::Name, &|it| one_line(&it.what())),
-        column("Bound", Kind::Word, &ThresholdResult::bound).spare(1),
+        column("Bound", Kind::Word, &ThresholdResult::bound).drop_order(1),
         column("Value", Kind::Number, &ThresholdResult::shown),
         column("Result", Kind::Word, &|it| it.word().to_owned()),
     ];

@@ -25,7 +25,7 @@ pub(crate) struct Column {
     unit: String,
     kind: Kind,
     /// Priority for dropping the column, highest first; 0 is always kept.
-    spare: u8,
+    drop_order: u8,
     cells: Vec<String>,
 }
 
@@ -36,15 +36,15 @@ impl Column {
             title: title.to_owned(),
             unit: unit.to_owned(),
             kind,
-            spare: 0,
+            drop_order: 0,
             cells,
         }
     }
 
     /// The same column, dropped before those with a lower `order`.
-    pub(crate) fn spare(self, order: u8) -> Self {
+    pub(crate) fn drop_order(self, order: u8) -> Self {
         Self {
-            spare: order,
+            drop_order: order,
             ..self
         }
     }
@@ -89,11 +89,11 @@ pub(crate) fn render(
 ) -> (String, Vec<String>) {
     let mut left_out = Vec::new();
     while total(&columns, Column::min_width) > max {
-        let spare = columns
+        let drop_order = columns
             .iter()
             .enumerate()
-            .filter(|(_, column)| column.spare > 0);
-        let Some((index, _)) = spare.max_by_key(|(_, column)| column.spare) else {
+            .filter(|(_, column)| column.drop_order > 0);
+        let Some((index, _)) = drop_order.max_by_key(|(_, column)| column.drop_order) else {
             break;
         };
         left_out.push(columns.remove(index).label());
@@ -170,8 +170,8 @@ mod tests {
         vec![
             Column::new("Name", "", Kind::Name, cells(["a-rather-long-name", "b"])),
             Column::new("Speed", "m/s", Kind::Number, cells(["1.5", "100.0"])),
-            Column::new("Mood", "", Kind::Word, cells(["good", "bad"])).spare(1),
-            Column::new("Noise", "dB", Kind::Number, cells(["1", "2"])).spare(2),
+            Column::new("Mood", "", Kind::Word, cells(["good", "bad"])).drop_order(1),
+            Column::new("Noise", "dB", Kind::Number, cells(["1", "2"])).drop_order(2),
         ]
     }
 

@@ -101,7 +101,7 @@ fn row(entry: &Entry) -> [String; 7] {
 }
 
 fn add(global: &Global, file: &Path, grants: &[GrantOf]) -> Outcome {
-    let lock = match global.locks.as_slice() {
+    let lock = match global.locks().as_slice() {
         [] => PathBuf::from(plugins::LOCK),
         [lock] => lock.clone(),
         _ => return Err(Failure::new(Exit::Usage, "give one `--lock` to add to")),

@@ -13,7 +13,7 @@ use prony_plugin_host::Registry;
 use prony_result::{self as result, words};
 use prony_runner::{Inputs, Options, Runner};
 use std::path::{Path, PathBuf};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 #[derive(Debug, Args)]
@@ -241,11 +241,16 @@ pub(super) fn stop_on_signal(left: &str) -> Result<watch::Receiver<bool>, Failur
     let runtime = runtime()?;
     let inside = runtime.enter();
     let listen = |kind| signal(kind).map_err(failure);
-    let (mut interrupt, mut terminate, mut hangup) = (
+    let (mut interrupt, mut terminate) = (
         listen(SignalKind::interrupt())?,
         listen(SignalKind::terminate())?,
-        listen(SignalKind::hangup())?,
     );
+    // `nohup` ignores it so that a run survives the end of its terminal.
+    let mut hangup = if prony_machine::is_hangup_ignored() {
+        None
+    } else {
+        Some(listen(SignalKind::hangup())?)
+    };
     drop(inside);
     let left = left.to_owned();
     let watch = async move {
@@ -253,7 +258,7 @@ pub(super) fn stop_on_signal(left: &str) -> Result<watch::Receiver<bool>, Failur
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
+                () = hung_up(hangup.as_mut()) => {}
             }
             if sender.send_replace(true) {
                 prony_runner::process::kill_all();
@@ -271,4 +276,13 @@ pub(super) fn stop_on_signal(left: &str) -> Result<watch::Receiver<bool>, Failur
         .spawn(move || runtime.block_on(watch))
         .map_err(failure)?;
     Ok(receiver)
+}
+
+async fn hung_up(hangup: Option<&mut Signal>) {
+    match hangup {
+        Some(hangup) => {
+            hangup.recv().await;
+        }
+        None => std::future::pending().await,
+    }
 }

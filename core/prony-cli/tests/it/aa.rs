@@ -13,7 +13,7 @@ fn compared() -> Value {
     .with("schedule", json!({ "cycles": 6 }))
 }
 
-fn aa(scratch: &Scratch, pipeline: &Value, options: &[&str]) -> crate::kit::Said {
+fn aa(scratch: &Scratch, pipeline: &Value, options: &[&str]) -> crate::kit::Output {
     scratch.write("pipeline.yaml", format!("{pipeline:#}"));
     let cache = scratch.path("cache");
     let cache = cache.to_str().expect("the path is text");
@@ -45,23 +45,23 @@ fn an_engine_is_compared_with_itself_and_later_runs_say_how_noisy_that_was() {
     assert_eq!(floor["cycles"].as_u64(), Some(cycles));
     let kept = floor["standard_deviation_percent"].as_f64().expect("it");
     assert!((kept - deviation).abs() < 1e-9, "{kept} and {deviation}");
-    run.said.prints("Noise floor of this machine");
+    run.output.prints("Noise floor of this machine");
 }
 
 #[test]
 fn the_summary_says_what_a_cycle_varies_by() {
     let scratch = Scratch::new();
-    let said = aa(&scratch, &compared(), &["--engine", "slow"]).exits(0);
-    let said = said.prints("slow against itself");
-    let said = said.prints("slow_again");
-    said.prints("1 comparison named a winner, and there is none");
+    let output = aa(&scratch, &compared(), &["--engine", "slow"]).exits(0);
+    let output = output.prints("slow against itself");
+    let output = output.prints("slow_again");
+    output.prints("1 comparison named a winner, and there is none");
 }
 
 #[test]
 fn an_engine_that_is_not_there_is_told() {
     let scratch = Scratch::new();
-    let said = aa(&scratch, &compared(), &["--engine", "slaw"]).exits(2);
-    said.complains("there is no engine `slaw`; there are `slow`, `one`");
+    let output = aa(&scratch, &compared(), &["--engine", "slaw"]).exits(2);
+    output.complains("there is no engine `slaw`; there are `slow`, `one`");
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn the_first_run_begins_whatever_the_limit_and_no_other_that_would_exceed_it() {
     let scratch = Scratch::new();
     let pipeline = compared().with("schedule", json!({ "cycles": 1 }));
     let options = ["--limit", "1ms", "--cycles", "6", "--runs", "3"];
-    let said = aa(&scratch, &pipeline, &options).exits(0);
-    assert!(!said.stderr.contains("too few for a verdict"), "{said:?}");
-    said.complains("ended after 1 of 3 runs")
+    let output = aa(&scratch, &pipeline, &options).exits(0);
+    assert!(!output.stderr.contains("too few for a verdict"), "{output:?}");
+    output.complains("ended after 1 of 3 runs")
         .prints("1 comparison named a winner");
 }

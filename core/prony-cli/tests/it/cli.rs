@@ -1,6 +1,6 @@
 //! The command line itself.
 
-use crate::kit::{PRONY, Said, Scratch, With, lock, pipeline, plugin_file, truth};
+use crate::kit::{PRONY, Output, Scratch, With, lock, pipeline, plugin_file, truth};
 use serde_json::json;
 use std::fs;
 
@@ -28,10 +28,10 @@ fn with_changed(from: &str, to: &str) -> Scratch {
 }
 
 fn rejects(from: &str, to: &str, code: &str, place: &str) {
-    let said = with_changed(from, to)
+    let output = with_changed(from, to)
         .prony(&["validate", "bad.yaml"])
         .exits(3);
-    said.complains(code).complains(place);
+    output.complains(code).complains(place);
 }
 
 // ---- validate
@@ -39,11 +39,11 @@ fn rejects(from: &str, to: &str, code: &str, place: &str) {
 #[test]
 fn validate_accepts_what_is_valid() {
     let scratch = with_changed("hello", "hello");
-    let said = scratch.prony(&["validate", "good.yaml"]).exits(0);
-    assert_eq!(said.stdout, "good.yaml: valid\n");
-    assert_eq!(said.stderr, "");
-    let said = scratch.prony(&["validate", "-q", "good.yaml"]).exits(0);
-    assert_eq!(said.stdout + &said.stderr, "");
+    let output = scratch.prony(&["validate", "good.yaml"]).exits(0);
+    assert_eq!(output.stdout, "good.yaml: valid\n");
+    assert_eq!(output.stderr, "");
+    let output = scratch.prony(&["validate", "-q", "good.yaml"]).exits(0);
+    assert_eq!(output.stdout + &output.stderr, "");
 }
 
 #[test]
@@ -65,8 +65,8 @@ fn validate_names_the_place_of_an_unknown_plugin() {
 #[test]
 fn validate_tells_programs_in_json() {
     let scratch = with_changed("plugin: openai", "plugin: opneai");
-    let said = scratch.prony(&["validate", "--format=json", "good.yaml", "bad.yaml"]);
-    let json = said.exits(3).json();
+    let output = scratch.prony(&["validate", "--format=json", "good.yaml", "bad.yaml"]);
+    let json = output.exits(3).json();
     assert_eq!(json["schema"], "prony-diagnostics/1");
     let diagnostics = json["diagnostics"].as_array().expect("a list");
     let errors: Vec<_> = diagnostics
@@ -80,18 +80,18 @@ fn validate_tells_programs_in_json() {
         (&errors[0]["line"], &errors[0]["column"]),
         (&json!(4), &json!(11))
     );
-    let said = scratch
+    let output = scratch
         .prony(&["validate", "--format=json", "good.yaml"])
         .exits(0);
-    assert_eq!(said.json()["diagnostics"], json!([]));
+    assert_eq!(output.json()["diagnostics"], json!([]));
 }
 
 #[test]
 fn validate_looks_at_every_file() {
     let scratch = with_changed("hello", "");
-    let said = scratch.prony(&["validate", "bad.yaml", "good.yaml", "absent.yaml"]);
-    let said = said.exits(3).prints("good.yaml: valid");
-    said.complains("bad.yaml:").complains("absent.yaml");
+    let output = scratch.prony(&["validate", "bad.yaml", "good.yaml", "absent.yaml"]);
+    let output = output.exits(3).prints("good.yaml: valid");
+    output.complains("bad.yaml:").complains("absent.yaml");
 }
 
 #[test]
@@ -105,8 +105,8 @@ fn validate_says_why_a_file_cannot_be_read() {
         ("absent.yaml", "No such file"),
     ] {
         for command in [&["validate"][..], &["plan"], &["run"]] {
-            let said = scratch.prony(&[command, &[file]].concat()).exits(3);
-            said.complains("P0009").complains(file).complains(words);
+            let output = scratch.prony(&[command, &[file]].concat()).exits(3);
+            output.complains("P0009").complains(file).complains(words);
         }
     }
     assert!(!scratch.path("results").exists(), "nothing was run");
@@ -197,8 +197,8 @@ fn schemas_are_printed() {
 fn completions_are_printed() {
     let scratch = Scratch::new();
     for shell in ["bash", "zsh", "fish"] {
-        let said = scratch.bare(&["completions", shell]).exits(0);
-        said.prints("prony").prints("validate");
+        let output = scratch.bare(&["completions", shell]).exits(0);
+        output.prints("prony").prints("validate");
     }
     scratch.bare(&["completions", "none"]).exits(2);
 }
@@ -235,12 +235,12 @@ fn help_tells_every_option() {
             ],
         ),
     ] {
-        let said = scratch.bare(&[command, &["--help"]].concat()).exits(0);
+        let output = scratch.bare(&[command, &["--help"]].concat()).exits(0);
         for option in options.iter().chain(&GLOBAL) {
-            assert!(said.stdout.contains(option), "{command:?}: no `{option}`");
+            assert!(output.stdout.contains(option), "{command:?}: no `{option}`");
         }
     }
-    let said = scratch.bare(&["--help"]).exits(0).prints("Exit codes:");
+    let output = scratch.bare(&["--help"]).exits(0).prints("Exit codes:");
     for command in [
         "run",
         "validate",
@@ -252,7 +252,7 @@ fn help_tells_every_option() {
         "completions",
     ] {
         assert!(
-            said.stdout.contains(&format!("\n  {command} ")),
+            output.stdout.contains(&format!("\n  {command} ")),
             "{command}"
         );
     }
@@ -280,8 +280,8 @@ fn misuse_is_told() {
         &["-q", "-v", "list"],
         &["--color", "sometimes", "list"],
     ] {
-        let said = scratch.bare(arguments).exits(2);
-        assert!(!said.stderr.is_empty(), "{arguments:?}");
+        let output = scratch.bare(arguments).exits(2);
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
 }
 
@@ -289,8 +289,8 @@ fn misuse_is_told() {
 fn quiet_says_nothing_when_all_is_well() {
     let run = Scratch::new().run_with(&pipeline([("engine", truth(&[]))]), &["-q"]);
     let run = run.exits(0);
-    assert_eq!(run.said.stderr, "");
-    assert!(run.said.stdout.contains("engine"));
+    assert_eq!(run.output.stderr, "");
+    assert!(run.output.stdout.contains("engine"));
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn output_that_is_lost_is_a_failure() {
         "plugin list",
     ] {
         let full = fs::File::create("/dev/full").expect("a full device");
-        let said = std::process::Command::new(PRONY)
+        let output = std::process::Command::new(PRONY)
             .arg("--lock")
             .arg(&lock)
             .args(command.split(' '))
@@ -354,8 +354,8 @@ fn output_that_is_lost_is_a_failure() {
             .stdout(full)
             .output()
             .expect("prony starts");
-        let words = String::from_utf8_lossy(&said.stderr);
-        assert_eq!(said.status.code(), Some(1), "{command}: {words}");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command}: {words}");
         let told = words.matches("error: standard output: No space left on device");
         assert_eq!(told.count(), 1, "{command}: {words}");
     }
@@ -371,12 +371,12 @@ fn a_results_folder_that_cannot_be_made_is_told() {
         "pipeline.yaml",
         pipeline([("engine", truth(&[]))]).to_string(),
     );
-    let said = scratch.prony(&["run", "pipeline.yaml", "--results", "file/results"]);
-    said.exits(1)
+    let output = scratch.prony(&["run", "pipeline.yaml", "--results", "file/results"]);
+    output.exits(1)
         .complains("cannot make a folder for the run: `file/results`")
         .complains("`--results DIR`");
-    let said = scratch.prony(&["run", "pipeline.yaml", "--results", "file"]);
-    said.exits(1).complains("`--results DIR`");
+    let output = scratch.prony(&["run", "pipeline.yaml", "--results", "file"]);
+    output.exits(1).complains("`--results DIR`");
 }
 
 // ---- plugins
@@ -384,8 +384,8 @@ fn a_results_folder_that_cannot_be_made_is_told() {
 #[test]
 fn plugins_are_listed_with_form_contract_and_digest() {
     let scratch = Scratch::new();
-    let said = scratch.prony(&["plugin", "list"]).exits(0);
-    let said = said.prints("FORM").prints("CONTRACT").prints("SHA256");
+    let output = scratch.prony(&["plugin", "list"]).exits(0);
+    let output = output.prints("FORM").prints("CONTRACT").prints("SHA256");
     let listed = scratch.prony(&["plugin", "list", "--json"]).exits(0).json();
     let listed = listed.as_array().expect("a list");
     let names: Vec<_> = listed.iter().filter_map(|it| it["name"].as_str()).collect();
@@ -394,7 +394,7 @@ fn plugins_are_listed_with_form_contract_and_digest() {
     assert_eq!(names, [engines, reporters].concat());
     for plugin in listed {
         let word = |key: &str| plugin[key].as_str().expect("a word");
-        let lines = said.stdout.lines();
+        let lines = output.stdout.lines();
         let row = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
         let row = row
             .into_iter()
@@ -416,16 +416,16 @@ fn plugins_are_listed_with_form_contract_and_digest() {
 #[test]
 fn without_plugins_it_is_said_where_they_were_looked_for() {
     let scratch = Scratch::new();
-    let said = scratch.bare(&["--lock", "absent.lock", "plugin", "list"]);
-    said.exits(0)
+    let output = scratch.bare(&["--lock", "absent.lock", "plugin", "list"]);
+    output.exits(0)
         .prints("no plugins are installed")
         .prints("absent.lock");
     scratch.write("damaged.lock", "{");
-    let said = scratch.bare(&["--lock", "damaged.lock", "plugin", "list"]);
-    said.exits(5).complains("[X0002]");
+    let output = scratch.bare(&["--lock", "damaged.lock", "plugin", "list"]);
+    output.exits(5).complains("[X0002]");
 }
 
-fn add(scratch: &Scratch, file: &str, options: &[&str]) -> Said {
+fn add(scratch: &Scratch, file: &str, options: &[&str]) -> Output {
     scratch.bare(
         &[
             &["--lock", "own/prony.lock", "plugin", "add", file],
@@ -459,14 +459,14 @@ fn a_native_plugin_needs_a_grant() {
     let library = format!("engine-candle.{}", std::env::consts::DLL_EXTENSION);
     let library = plugin_file(&library);
     let library = library.to_str().expect("the path is text");
-    let said = add(&scratch, library, &[]).exits(5);
-    said.complains("[X0007]").complains("--grant native");
+    let output = add(&scratch, library, &[]).exits(5);
+    output.complains("[X0007]").complains("--grant native");
     assert!(!scratch.path("own").exists());
     add(&scratch, library, &["--grant", "native"])
         .exits(0)
         .prints("`candle`");
-    let said = scratch.bare(&["--lock", "own/prony.lock", "plugin", "list"]);
-    said.exits(0).prints("candle");
+    let output = scratch.bare(&["--lock", "own/prony.lock", "plugin", "list"]);
+    output.exits(0).prints("candle");
 }
 
 #[test]
@@ -508,6 +508,6 @@ fn the_plugins_lie_beside_the_command_unless_the_project_has_its_own() {
     lock();
     scratch.bare(&["validate", "good.yaml"]).exits(0);
     scratch.write("prony.lock", "{\"version\": 2, \"plugins\": []}");
-    let said = scratch.bare(&["validate", "good.yaml"]).exits(5);
-    said.complains("[X0002]").complains("version 2");
+    let output = scratch.bare(&["validate", "good.yaml"]).exits(5);
+    output.complains("[X0002]").complains("version 2");
 }

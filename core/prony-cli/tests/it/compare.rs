@@ -1,6 +1,6 @@
 //! Results of two runs beside each other.
 
-use crate::kit::{Run, Said, Scratch, With, pipeline, truth};
+use crate::kit::{Run, Output, Scratch, With, pipeline, truth};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -15,7 +15,7 @@ fn path(run: &Run) -> String {
     run.folder.display().to_string()
 }
 
-fn compare(scratch: &Scratch, arguments: &[&str]) -> Said {
+fn compare(scratch: &Scratch, arguments: &[&str]) -> Output {
     scratch.bare(&[&["compare"], arguments].concat())
 }
 
@@ -31,19 +31,19 @@ fn two_runs(scratch: &Scratch) -> (String, String) {
 fn runs_one_after_the_other_have_no_winner_unless_the_machine_is_taken_to_be_stable() {
     let scratch = Scratch::new();
     let (quick, slow) = two_runs(&scratch);
-    let said = compare(&scratch, &[&quick, &slow, "--fail-on", "regression"]).exits(0);
-    let said = said.prints("sequential runs: descriptive only");
-    let said = said.prints("Speed, tok/s");
-    said.complains("1 of 1 comparison not decided");
+    let output = compare(&scratch, &[&quick, &slow, "--fail-on", "regression"]).exits(0);
+    let output = output.prints("sequential runs: descriptive only");
+    let output = output.prints("Speed, tok/s");
+    output.complains("1 of 1 comparison not decided");
     compare(&scratch, &[&quick, &slow, "--fail-on", "inconclusive"]).exits(4);
 
     let stable = ["--assume-stable", "--fail-on", "regression"];
-    let said = compare(&scratch, &[&[&*quick, &slow], &stable[..]].concat()).exits(4);
-    let said = said.prints("% slower than the base (");
-    let said = said.prints("assumed, not measured");
-    said.complains("regression: model · engine");
-    let said = compare(&scratch, &[&[&*slow, &quick], &stable[..]].concat()).exits(0);
-    said.prints("% faster than the base (");
+    let output = compare(&scratch, &[&[&*quick, &slow], &stable[..]].concat()).exits(4);
+    let output = output.prints("% slower than the base (");
+    let output = output.prints("assumed, not measured");
+    output.complains("regression: model · engine");
+    let output = compare(&scratch, &[&[&*slow, &quick], &stable[..]].concat()).exits(0);
+    output.prints("% faster than the base (");
 
     // From files alone, wherever they are.
     let copy = |folder: &str, name: &str| {
@@ -57,8 +57,8 @@ fn runs_one_after_the_other_have_no_winner_unless_the_machine_is_taken_to_be_sta
     assert_eq!(pair["verdict"], "slower");
     assert_eq!(pair["regression"], true);
     assert_eq!(pair["cycles"], json!([6, 6]));
-    let said = compare(&scratch, &[&base, &candidate, "--format", "markdown"]).exits(0);
-    said.prints("| Speed, tok/s |");
+    let output = compare(&scratch, &[&base, &candidate, "--format", "markdown"]).exits(0);
+    output.prints("| Speed, tok/s |");
 }
 
 #[test]
@@ -106,17 +106,17 @@ fn other_work_or_another_machine_gives_no_verdict() {
     let machine = changed("machine.json", &|it| {
         it["environment"]["machine"] = "0123456789ab".into();
     });
-    let said = compare(&scratch, &[&quick, &machine, "--assume-stable"]).exits(0);
-    let said = said.prints("not the same machine: ");
-    said.prints("  not the same machine\n");
+    let output = compare(&scratch, &[&quick, &machine, "--assume-stable"]).exits(0);
+    let output = output.prints("not the same machine: ");
+    output.prints("  not the same machine\n");
     let work = changed("work.json", &|it| it["workload"]["max_tokens"] = 9.into());
-    let said = compare(&scratch, &[&quick, &work, "--assume-stable"]).exits(0);
-    said.prints("not the same workload (max_tokens): one against another; no verdict");
+    let output = compare(&scratch, &[&quick, &work, "--assume-stable"]).exits(0);
+    output.prints("not the same workload (max_tokens): one against another; no verdict");
     let engine = changed("engine.json", &|it| {
         it["models"][0]["engines"][0]["engine_versions"] = json!(["9"]);
     });
-    let said = compare(&scratch, &[&quick, &engine, "--assume-stable"]).exits(0);
-    said.prints("not the same engine version: ")
+    let output = compare(&scratch, &[&quick, &engine, "--assume-stable"]).exits(0);
+    output.prints("not the same engine version: ")
         .prints("against 9");
 }
 
@@ -124,12 +124,12 @@ fn other_work_or_another_machine_gives_no_verdict() {
 fn what_cannot_be_compared_is_told() {
     let scratch = Scratch::new();
     scratch.write("results/2026-01-01-00-00-00-demo/journal.jsonl", "");
-    let said = compare(&scratch, &["dema", "latest"]).exits(2);
-    said.complains("there is no run `dema`")
+    let output = compare(&scratch, &["dema", "latest"]).exits(2);
+    output.complains("there is no run `dema`")
         .complains("similar: `2026-01-01-00-00-00-demo`");
     scratch.write("other.json", r#"{"schema": "prony-result/9"}"#);
-    let said = compare(&scratch, &["other.json", "other.json"]).exits(2);
-    said.complains("its schema is `prony-result/9`, and this prony reads `prony-result/1`");
-    let said = compare(&scratch, &["a", "b", "--margin", "much"]).exits(2);
-    said.complains("expected a percentage");
+    let output = compare(&scratch, &["other.json", "other.json"]).exits(2);
+    output.complains("its schema is `prony-result/9`, and this prony reads `prony-result/1`");
+    let output = compare(&scratch, &["a", "b", "--margin", "much"]).exits(2);
+    output.complains("expected a percentage");
 }

@@ -45,8 +45,8 @@ fn models(plan: &Value) -> Vec<&str> {
 }
 
 fn plan(scratch: &Scratch, arguments: &[&str]) -> Value {
-    let said = scratch.prony(&[&["plan", "--json"], arguments].concat());
-    said.exits(0).json()
+    let output = scratch.prony(&[&["plan", "--json"], arguments].concat());
+    output.exits(0).json()
 }
 
 #[test]
@@ -69,11 +69,11 @@ fn files_are_laid_over_each_other() {
 fn mistakes_point_into_the_layer_they_are_in() {
     let scratch = layered();
     scratch.write("over.yaml", "workload: { max_tokens: many }\n");
-    let said = scratch.prony(&["validate", "base.yaml", "-f", "over.yaml"]);
-    said.exits(3).complains("over.yaml:1:25");
+    let output = scratch.prony(&["validate", "base.yaml", "-f", "over.yaml"]);
+    output.exits(3).complains("over.yaml:1:25");
     scratch.write("base.yaml", BASE.replace("temperature", "temprature"));
-    let said = scratch.prony(&["validate", "nested/top.yaml"]).exits(3);
-    said.complains("nested/../base.yaml:")
+    let output = scratch.prony(&["validate", "nested/top.yaml"]).exits(3);
+    output.complains("nested/../base.yaml:")
         .complains("temprature");
     let scratch = layered();
     for (option, words) in [
@@ -87,8 +87,8 @@ fn mistakes_point_into_the_layer_they_are_in() {
         ("--var=tokns=1", "`tokens`"),
         ("--var=tokens=few", "the variable `tokens` is a number"),
     ] {
-        let said = scratch.prony(&["validate", "base.yaml", option]).exits(3);
-        said.complains(words)
+        let output = scratch.prony(&["validate", "base.yaml", option]).exits(3);
+        output.complains(words)
             .complains(&format!("{}:1:", &option[..5]));
     }
 }
@@ -107,14 +107,14 @@ fn variables_come_from_the_command_line_and_the_environment() {
     for request in run.requests("engine") {
         assert_eq!(request["output_tokens"], 5);
     }
-    let said = Command::new(PRONY)
+    let output = Command::new(PRONY)
         .args(["plan", "--json", "pipeline.yaml", "--lock"])
         .arg(lock())
         .env("PRONY_IT_MODEL", "from-env")
         .current_dir(scratch.path(""))
         .output()
         .expect("prony runs");
-    let plan: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(models(&plan), ["from-env"]);
 }
 
@@ -131,7 +131,7 @@ fn what_the_environment_says_is_not_written_down() {
         )
         .stage("setup", "before", step);
     scratch.write("pipeline.yaml", pipeline.to_string());
-    let said = Command::new(PRONY)
+    let output = Command::new(PRONY)
         .args(["run", "pipeline.yaml", "--lock"])
         .arg(lock())
         .env("PRONY_IT_SECRET", "hunter2")
@@ -139,9 +139,9 @@ fn what_the_environment_says_is_not_written_down() {
         .output()
         .expect("prony runs");
     assert!(
-        said.status.success(),
+        output.status.success(),
         "{}",
-        String::from_utf8_lossy(&said.stderr)
+        String::from_utf8_lossy(&output.stderr)
     );
     let folder = scratch.path("results/latest");
     for file in ["pipeline.yaml", "journal.jsonl", "result.json", "report.md"] {
@@ -162,13 +162,13 @@ fn warnings_can_be_denied_and_allowed() {
         .prints("base.yaml: valid, 1 warning")
         .complains("P0318");
     for command in ["validate", "plan", "run"] {
-        let said = scratch.prony(&[command, "base.yaml", "--deny", "warnings"]);
-        said.exits(3).complains("P0318");
+        let output = scratch.prony(&[command, "base.yaml", "--deny", "warnings"]);
+        output.exits(3).complains("P0318");
     }
     let allowed = format!("{text}allow: [{{ code: P0318, reason: the defaults will do }}]\n");
     scratch.write("base.yaml", allowed);
-    let said = scratch.prony(&["validate", "base.yaml", "--deny", "warnings"]);
-    assert_eq!(said.exits(0).stderr, "");
+    let output = scratch.prony(&["validate", "base.yaml", "--deny", "warnings"]);
+    assert_eq!(output.exits(0).stderr, "");
 }
 
 #[test]
@@ -286,8 +286,8 @@ fn configurations_of_the_other_tool_are_recognised() {
         "benchmark: { max_tokens: 100 }\nmodels: []\nquestions: []\n",
     );
     for command in ["run", "validate", "plan"] {
-        let said = scratch.prony(&[command, "old.yaml"]).exits(3);
-        said.complains("P0012")
+        let output = scratch.prony(&[command, "old.yaml"]).exits(3);
+        output.complains("P0012")
             .complains("prony import mlx-serving");
     }
 }

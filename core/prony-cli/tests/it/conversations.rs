@@ -120,8 +120,8 @@ impl Keeper {
             reader.read_exact(&mut body)?;
             let body: Value = serde_json::from_slice(&body)?;
             let messages = body["messages"].as_array().expect("messages").clone();
-            let said: Vec<String> = messages.iter().map(|it| text(&it["content"])).collect();
-            let last = said.last().expect("a message").clone();
+            let output: Vec<String> = messages.iter().map(|it| text(&it["content"])).collect();
+            let last = output.last().expect("a message").clone();
             let (kept, more) = &*self.kept;
             let mut kept = kept.lock().expect("no panic");
             kept.requests.push(Value::Array(messages));

@@ -220,8 +220,8 @@ fn the_pipeline_that_is_written_down_runs_again() {
     let scratch = Scratch::new();
     let run = scratch.run(&pipeline).exits(0);
     scratch.write("again.yaml", run.read("pipeline.yaml"));
-    let said = scratch.prony(&["run", "again.yaml"]);
-    let again = scratch.latest(said).exits(0);
+    let output = scratch.prony(&["run", "again.yaml"]);
+    let again = scratch.latest(output).exits(0);
     assert_eq!(again.read("pipeline.yaml"), run.read("pipeline.yaml"));
     let cells =
         |run: &crate::kit::Run| strings(run.result()["models"].as_array().expect("models"), "cell");

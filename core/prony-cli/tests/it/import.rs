@@ -44,8 +44,8 @@ fn run(pipeline: &str, here: &[&str], truth: &[&str], options: &[&str]) -> Run {
     }
     let models = format!("models={}", scratch.path("models").display());
     let fixed = ["run", pipeline, "-f", "truth.yaml", "--var", &models];
-    let said = scratch.prony(&[&fixed[..], options].concat());
-    scratch.latest(said)
+    let output = scratch.prony(&[&fixed[..], options].concat());
+    scratch.latest(output)
 }
 
 /// The results of the models, by id.
@@ -108,8 +108,8 @@ fn every_prompt_of_the_vision_suite_is_sent_with_every_image() {
 fn an_imported_configuration_runs() {
     let scratch = Scratch::new();
     scratch.write("old.yaml", CONFIGURATION);
-    let said = scratch.prony(&["run", "old.yaml"]).exits(3);
-    said.complains("prony import mlx-serving");
+    let output = scratch.prony(&["run", "old.yaml"]).exits(3);
+    output.complains("prony import mlx-serving");
     let printed = scratch
         .bare(&["import", "mlx-serving", "old.yaml"])
         .exits(0);
@@ -137,19 +137,19 @@ fn an_imported_configuration_runs() {
 fn what_is_wrong_with_a_configuration_is_told_with_its_place() {
     let scratch = Scratch::new();
     scratch.write("old.yaml", CONFIGURATION.replace("cycles: 2", "cycles: 0"));
-    let said = scratch
+    let output = scratch
         .bare(&["import", "mlx-serving", "old.yaml"])
         .exits(3);
-    said.complains("error[P0504]").complains("old.yaml:4:56");
-    let said = scratch
+    output.complains("error[P0504]").complains("old.yaml:4:56");
+    let output = scratch
         .bare(&["import", "mlx-serving", "none.yaml"])
         .exits(3);
-    said.complains("error[P0009]");
+    output.complains("error[P0009]");
     scratch.write("old.yaml", CONFIGURATION.replace("cycles: 2, ", ""));
-    let said = scratch
+    let output = scratch
         .bare(&["import", "mlx-serving", "old.yaml"])
         .exits(0);
-    said.complains("warning[P0512]").prints("schedule:");
+    output.complains("warning[P0512]").prints("schedule:");
 }
 
 #[test]
@@ -176,21 +176,21 @@ fn starters_are_valid_and_run_as_they_are() {
     let scratch = Scratch::new();
     for starter in ["hello", "compare", "sweep", "ci-gate"] {
         let file = format!("{starter}.yaml");
-        let said = scratch.bare(&["init", starter, &file]).exits(0);
-        said.prints(&format!("prony run {file}"));
+        let output = scratch.bare(&["init", starter, &file]).exits(0);
+        output.prints(&format!("prony run {file}"));
         scratch
             .prony(&["validate", "--deny=warnings", &file])
             .exits(0);
         let shorter = ["--set=workload.max_tokens=4", "--set=schedule.cycles=1"];
-        let said = scratch.prony(&[&["run", &file][..], &shorter].concat());
-        let run = scratch.latest(said).exits(0);
+        let output = scratch.prony(&[&["run", &file][..], &shorter].concat());
+        let run = scratch.latest(output).exits(0);
         assert_eq!(run.outcome(), "completed", "{starter}");
     }
     // As it is said in the help: hello, in pipeline.yaml.
     scratch.bare(&["init"]).exits(0);
     assert_eq!(scratch.read("pipeline.yaml"), scratch.read("hello.yaml"));
-    let said = scratch.bare(&["init", "sweep", "-"]).exits(0);
-    assert_eq!(said.stdout, scratch.read("sweep.yaml"));
+    let output = scratch.bare(&["init", "sweep", "-"]).exits(0);
+    assert_eq!(output.stdout, scratch.read("sweep.yaml"));
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn a_run_is_reported_again_to_the_byte() {
     let again = scratch
         .prony(&["report", "--reporter", "console,markdown,json"])
         .exits(0);
-    assert_eq!(again.stdout, run.said.stdout);
+    assert_eq!(again.stdout, run.output.stdout);
     assert_eq!(run.read("result.json"), result);
     assert_eq!(run.read("report.md"), markdown);
 }
@@ -74,7 +74,7 @@ fn the_result_follows_its_published_schema() {
 fn the_result_on_standard_output_is_the_one_in_the_file() {
     let run = Scratch::new().run_with(&pipeline([("engine", truth(&[]))]), &["--json"]);
     let run = run.exits(0);
-    assert_eq!(run.said.stdout, run.read("result.json"));
+    assert_eq!(run.output.stdout, run.read("result.json"));
 }
 
 #[test]

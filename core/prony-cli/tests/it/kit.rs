@@ -84,12 +84,12 @@ impl Scratch {
     }
 
     /// `prony ARGUMENTS` without a lock.
-    pub(crate) fn bare(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn bare(&self, arguments: &[&str]) -> Output {
         self.start_bare(arguments).wait()
     }
 
     /// `prony --lock … ARGUMENTS`
-    pub(crate) fn prony(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn prony(&self, arguments: &[&str]) -> Output {
         self.start(arguments).wait()
     }
 
@@ -127,8 +127,8 @@ impl Scratch {
     /// Runs a pipeline with more options.
     pub(crate) fn run_with(&self, pipeline: &Value, options: &[&str]) -> Run {
         self.write_pipeline(pipeline);
-        let said = self.prony(&[&["run", "pipeline.yaml"], options].concat());
-        self.latest(said)
+        let output = self.prony(&[&["run", "pipeline.yaml"], options].concat());
+        self.latest(output)
     }
 
     /// Starts a pipeline.
@@ -143,11 +143,11 @@ impl Scratch {
     }
 
     /// The newest run, that ended with these words.
-    pub(crate) fn latest(&self, said: Said) -> Run {
+    pub(crate) fn latest(&self, output: Output) -> Run {
         let folder = self.path("results/latest").canonicalize();
-        let folder = folder.unwrap_or_else(|_| panic!("there is no run\n{said:?}"));
+        let folder = folder.unwrap_or_else(|_| panic!("there is no run\n{output:?}"));
         Run {
-            said,
+            output,
             folder,
             _scratch: self.clone(),
         }
@@ -197,9 +197,9 @@ impl Started {
         fs::read_to_string(self.streams.path().join("stderr")).unwrap_or_default()
     }
 
-    pub(crate) fn wait(mut self) -> Said {
+    pub(crate) fn wait(mut self) -> Output {
         let status = wait_for("prony", || self.child.try_wait().expect("a status"));
-        Said {
+        Output {
             code: status.code(),
             stdout: fs::read_to_string(self.streams.path().join("stdout")).unwrap_or_default(),
             stderr: self.stderr(),
@@ -214,15 +214,15 @@ impl Drop for Started {
     }
 }
 
-/// How prony ended and what it said.
+/// How prony ended and what it output.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct Output {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Said {
+impl Output {
     /// Checks the exit code.
     pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -416,7 +416,7 @@ impl With for Value {
 
 /// A run that has ended.
 pub(crate) struct Run {
-    pub(crate) said: Said,
+    pub(crate) output: Output,
     pub(crate) folder: PathBuf,
     _scratch: Scratch,
 }
@@ -424,13 +424,13 @@ pub(crate) struct Run {
 impl Run {
     /// Checks the exit code.
     pub(crate) fn exits(self, code: i32) -> Self {
-        let said = self.said.exits(code);
-        Self { said, ..self }
+        let output = self.output.exits(code);
+        Self { output, ..self }
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
         let path = self.folder.join(name);
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}\n{:?}", self.said))
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}\n{:?}", self.output))
     }
 
     pub(crate) fn result(&self) -> Value {
@@ -450,8 +450,8 @@ impl Run {
 
     /// Checks what was said on standard error.
     pub(crate) fn complains(&self, text: &str) {
-        let said = &self.said.stderr;
-        assert!(said.contains(text), "no `{text}` in\n{said}");
+        let output = &self.output.stderr;
+        assert!(output.contains(text), "no `{text}` in\n{output}");
     }
 
     pub(crate) fn outcome(&self) -> String {
@@ -538,7 +538,7 @@ impl Run {
 
     /// The cells after an engine's name in the console's first table.
     fn row_of_console(&self, engine: &str) -> Vec<String> {
-        let mut rows = self.said.stdout.lines().filter_map(|line| {
+        let mut rows = self.output.stdout.lines().filter_map(|line| {
             let cells: Vec<&str> = line.split_whitespace().collect();
             let name = cells.iter().position(|cell| *cell == engine)?;
             let cells = &cells[name + 1..];
@@ -546,7 +546,7 @@ impl Run {
             is_number.then(|| cells.iter().map(ToString::to_string).collect())
         });
         let row = rows.next();
-        row.unwrap_or_else(|| panic!("no row of {engine}\n{}", self.said.stdout))
+        row.unwrap_or_else(|| panic!("no row of {engine}\n{}", self.output.stdout))
     }
 }
 

@@ -114,11 +114,11 @@ fn several_requests_in_flight_are_all_recorded() {
     let mean = number(&delivered["mean_in_flight"]);
     assert!(mean > 1.0 && mean <= 4.0, "{mean}");
     let line = "Load: 8 of 8 requests sent, at most 4 in flight";
-    assert!(run.said.stdout.contains(line), "{}", run.said.stdout);
+    assert!(run.output.stdout.contains(line), "{}", run.output.stdout);
     run.reports(line);
     // 8 requests are too few for a 90th percentile.
     assert_eq!(numbers["request_latency_ms"]["p90"], json!(null));
-    assert!(run.said.stdout.contains("n=8"), "{}", run.said.stdout);
+    assert!(run.output.stdout.contains("n=8"), "{}", run.output.stdout);
     run.reports("n too small");
 }
 
@@ -233,10 +233,10 @@ fn one_recording_is_scored_by_several_definitions() {
         metric("aiperf", "Inter Token Latency (ms)"),
     ];
     assert!((number(&itl["mean"]) - number(&tpot["mean"])).abs() < 1e-6);
-    let said = scratch
+    let output = scratch
         .prony(&["metrics", "--definition", "mlperf"])
         .exits(0);
-    said.prints("Sample latency (ms)").prints("n too small");
+    output.prints("Sample latency (ms)").prints("n too small");
     scratch
         .prony(&["metrics", "--definition", "nonsense"])
         .exits(2);

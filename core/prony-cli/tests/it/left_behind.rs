@@ -125,11 +125,11 @@ fn a_second_ctrl_c_does_not_wait() {
     });
     let begin = Instant::now();
     started.signal(Signal::INT);
-    let said = started.wait().exits(130);
+    let output = started.wait().exits(130);
     assert!(begin.elapsed() < Duration::from_secs(30), "not the 60 s");
     ends(scratch.wait_for_pid("engine.pid"));
-    let said = said.complains("killed; what was measured is in results/");
-    let words = said.stderr.split("`prony report ").nth(1);
+    let output = output.complains("killed; what was measured is in results/");
+    let words = output.stderr.split("`prony report ").nth(1);
     let folder = words.and_then(|it| it.split('`').next()).expect("a way on");
     let report = scratch.prony(&["report", folder, "--json"]).exits(0).json();
     assert_eq!(report["run"]["outcome"], "interrupted");
@@ -145,27 +145,27 @@ fn after_prony_was_killed() {
     let ended = scratch.run(&short).exits(0);
     let started = in_the_middle(&scratch, TELL);
     let reported = |name: &[&str]| {
-        let said = scratch.prony(&[&["report", "--json"], name].concat());
-        let said = said.exits(0);
-        let run = said.json()["run"].clone();
-        (run["id"].clone(), run["outcome"].clone(), said)
+        let output = scratch.prony(&[&["report", "--json"], name].concat());
+        let output = output.exits(0);
+        let run = output.json()["run"].clone();
+        (run["id"].clone(), run["outcome"].clone(), output)
     };
     let id = |run: &crate::kit::Run| run.folder.file_name().expect("a name").to_owned();
-    let (first, outcome, said) = reported(&[]);
+    let (first, outcome, output) = reported(&[]);
     assert_eq!(first, *id(&ended).to_string_lossy());
     assert_eq!(outcome, "completed");
-    said.complains("is still running; what it has so far: `prony report results/");
+    output.complains("is still running; what it has so far: `prony report results/");
 
     started.signal(Signal::KILL);
     assert_eq!(started.wait().code, None);
     ends(scratch.wait_for_pid("engine.pid"));
-    let (second, outcome, said) = reported(&[]);
+    let (second, outcome, output) = reported(&[]);
     assert_ne!(second, first, "not the older one");
     assert_eq!(outcome, "interrupted");
-    said.complains("was cut short; the last run that came to its end: `prony report results/");
-    let (latest, outcome, said) = reported(&["latest"]);
+    output.complains("was cut short; the last run that came to its end: `prony report results/");
+    let (latest, outcome, output) = reported(&["latest"]);
     assert_eq!((latest, outcome), (first, "completed".into()));
-    assert_eq!(said.stderr, "");
+    assert_eq!(output.stderr, "");
 }
 
 #[test]

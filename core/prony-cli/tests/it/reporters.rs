@@ -31,7 +31,7 @@ fn a_template_that_does_not_work_keeps_no_other_report_from_being_written() {
         let run = run(&with_template(template)).exits(5);
         assert!(!run.folder.join("report.md").exists());
         run.all_well("engine");
-        assert!(run.said.stdout.contains("engine"));
+        assert!(run.output.stdout.contains("engine"));
         run.complains("reporter `mine`");
         run.complains("line 2");
     }
@@ -49,7 +49,7 @@ fn only_what_the_pipeline_asks_for_is_written() {
     let pipeline = pipeline([("engine", truth(&[]))]);
     let run = run(&pipeline.stage("report", "reporters", json!(["json"]))).exits(0);
     assert!(!run.folder.join("report.md").exists());
-    assert_eq!(run.said.stdout, "");
+    assert_eq!(run.output.stdout, "");
     assert_eq!(run.outcome(), "completed");
 }
 

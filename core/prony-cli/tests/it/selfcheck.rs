@@ -16,7 +16,7 @@ fn is_told(check: &Value) -> bool {
 #[test]
 fn every_token_is_held_against_its_write() {
     let scratch = Scratch::new();
-    let said = scratch.prony(&[
+    let output = scratch.prony(&[
         "selfcheck",
         "--concurrency",
         "2",
@@ -24,7 +24,7 @@ fn every_token_is_held_against_its_write() {
         "1",
         "--json",
     ]);
-    let checks = said.json();
+    let checks = output.json();
     let check = &checks[0];
     assert_eq!(check["arrival"], "concurrency 2");
     let count = |name: &str| check[name].as_u64().expect("a count");
@@ -35,7 +35,7 @@ fn every_token_is_held_against_its_write() {
     }
     // How exact it is depends on the machine; that the code says so does not.
     let valid = is_told(check);
-    said.exits(if valid { 0 } else { 6 });
+    output.exits(if valid { 0 } else { 6 });
 }
 
 #[test]
@@ -50,15 +50,15 @@ fn a_pipelines_own_ways_of_sending_are_checked() {
         { "report": {} },
     ]);
     scratch.write("pipeline.yaml", own.with("name", "own").to_string());
-    let said = scratch.prony(&["selfcheck", "pipeline.yaml", "--seconds", "1", "--json"]);
-    let checks = said.json();
+    let output = scratch.prony(&["selfcheck", "pipeline.yaml", "--seconds", "1", "--json"]);
+    let checks = output.json();
     let arrivals: Vec<&Value> = checks.as_array().expect("a list").iter().collect();
     assert_eq!(arrivals.len(), 2, "each way once");
     assert_eq!(arrivals[1]["arrival"], "poisson, 40 a second");
     assert_eq!(arrivals[1]["requests"], 40);
     let told: Vec<bool> = arrivals.into_iter().map(is_told).collect();
     let valid = !told.contains(&false);
-    said.exits(if valid { 0 } else { 6 });
+    output.exits(if valid { 0 } else { 6 });
     scratch.prony(&["selfcheck", "--concurrency", "0"]).exits(2);
 }
 

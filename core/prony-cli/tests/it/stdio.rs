@@ -100,7 +100,7 @@ fn lines_of_nobody_are_in_the_log() {
 #[test]
 fn an_engine_that_cannot_load_says_why() {
     let run = run(pipeline([("engine", truth(&["--fault", "load"]))]));
-    assert_ne!(run.said.code, Some(0));
+    assert_ne!(run.output.code, Some(0));
     run.complains("told not to load");
     assert!(run.requests("engine").is_empty());
 }
@@ -108,6 +108,6 @@ fn an_engine_that_cannot_load_says_why() {
 #[test]
 fn what_the_engine_would_ignore_is_refused_before_it_is_asked() {
     let run = run(pipeline([("engine", truth(&[]))]).with("workload.stop", json!(["x"])));
-    assert_ne!(run.said.code, Some(0));
+    assert_ne!(run.output.code, Some(0));
     run.complains("takes stop sequences and ignores them");
 }

@@ -75,7 +75,7 @@ fn are_skipped_when_what_they_create_is_there() {
         let event = &run.events("step")[0];
         assert_eq!(event["name"], "make it");
         assert_eq!(event["skipped"], skipped);
-        assert_eq!(run.said.stderr.contains("(done already)"), skipped);
+        assert_eq!(run.output.stderr.contains("(done already)"), skipped);
     }
     assert_eq!(scratch.read("made"), "made\n");
 }

@@ -441,9 +441,9 @@ fn a_server_that_does_not_get_ready_is_quoted() {
     let engine = json!({ "plugin": "openai", "config": config });
     let run = Scratch::new().run(&pipeline([("engine", engine)]).stage("load", "timeout", "1s"));
     let mut problems = Problems::default();
-    problems.unless(run.said.code == Some(1), || format!("{:?}", run.said.code));
+    problems.unless(run.output.code == Some(1), || format!("{:?}", run.output.code));
     let words = ["not ready within 1s", "HTTP 503", "Loading model"];
-    problems.words(&run.said.stderr, &words);
+    problems.words(&run.output.stderr, &words);
     apart(case, problems);
 }
 
@@ -475,9 +475,9 @@ fn the_address_of_a_request_is_no_base_url() {
     let scratch = Scratch::new();
     let engine = attached("http://127.0.0.1:1/v1/chat/completions");
     scratch.write("pipeline.yaml", pipeline([("engine", engine)]).to_string());
-    let said = scratch.prony(&["run", "pipeline.yaml"]);
+    let output = scratch.prony(&["run", "pipeline.yaml"]);
     let mut problems = Problems::default();
-    problems.words(&said.stderr, &["leave out `/chat/completions`"]);
+    problems.words(&output.stderr, &["leave out `/chat/completions`"]);
     apart("104-full-endpoint-as-base-url", problems);
 }
 

@@ -36,8 +36,8 @@ fn pipelines_and_examples() {
         );
         // What is there to be laid over or extended is part of another file.
         if !name.ends_with(".overlay.yaml") && !name.ends_with("/base.yaml") {
-            let said = Scratch::new().prony(&["validate", "--deny=warnings", name]);
-            said.exits(0).prints(": valid\n");
+            let output = Scratch::new().prony(&["validate", "--deny=warnings", name]);
+            output.exits(0).prints(": valid\n");
         }
     }
 }
@@ -95,11 +95,11 @@ fn yaml_in_the_documents() {
                 scratch.write("whole.yaml", whole);
                 vec!["validate", "whole.yaml", "-f", &part]
             };
-            let said = scratch.prony(&arguments);
+            let output = scratch.prony(&arguments);
             // The plugin of an example is not installed.
             let is_example = file.components().any(|part| part.as_os_str() == "examples");
-            if !(is_example && said.stderr.contains("P0107")) {
-                said.exits(0);
+            if !(is_example && output.stderr.contains("P0107")) {
+                output.exits(0);
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::file::Stage;
 use crate::template::default_id;
 use crate::tree::{Entry, Node, Span};
 use crate::wording::literal;
-use crate::{Condition, codes};
+use crate::{Condition, Duration, codes};
 
 const LEGAL: &str = "the order is `setup`, then `load`, any number of `warmup` and `measure`, `unload`, \
                      and once more from `load` for a fresh start, then `report`";
@@ -51,6 +51,7 @@ impl<'a> Document<'a> {
         ids(&stages, out);
         how_many(&stages, self.dataset_without_limit(), out);
         recorded(&stages, self.entry("workload"), out);
+        out.extend(stages.iter().filter_map(|stage| timeout_before_end(stage)));
         if !unknown && !stages.iter().any(|stage| stage.key == "measure") {
             out.push(
                 Diagnostic::error(codes::STAGE_ORDER, "there is no `measure` stage")
@@ -114,6 +115,28 @@ fn how_many(stages: &[&Entry], dataset: Option<&Entry>, out: &mut Vec<Diagnostic
             );
         }
     }
+}
+
+/// Checks that a stage may last as long as requests are sent.
+fn timeout_before_end(stage: &Entry) -> Option<Diagnostic> {
+    let span = |key| {
+        let entry = stage.value.entry(key)?;
+        Some((entry, entry.value.text()?.parse::<Duration>().ok()?))
+    };
+    let ((timeout, limit), (duration, sending)) = (span("timeout")?, span("duration")?);
+    (limit <= sending).then(|| {
+        Diagnostic::error(
+            codes::STAGE_TIMEOUT,
+            "the stage times out before its requests are sent",
+        )
+        .at(timeout.value.span.clone(), "ends the stage")
+        .and(
+            duration.value.span.clone(),
+            "requests are sent for this long",
+        )
+        .note("the answers to the last requests need time too")
+        .help("make `timeout` longer than `duration`, by `request_timeout` or more, or remove it")
+    })
 }
 
 /// Checks that `replay` has a dataset with recorded times.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::expression::environment;
 use super::names::{Names, Phase, Scope, Step, only, root};
-use super::place::{Place, misplaced, unclosed};
+use super::place::{Occurrence, misplaced, unclosed};
 use super::render::{MAX_TEXT, NO_VALUE, evaluate, render_scalar};
 use super::scan::{Part, Unclosed, is_template, parts, starts};
 use crate::codes;
@@ -451,7 +451,7 @@ impl<'a> Walk<'a> {
                     let start = opened.get(index).map(|open| open + 3);
                     let stands =
                         |at: &usize| self.texts.get(&(*at..at + expression.len())) == expression;
-                    let place = Place {
+                    let place = Occurrence {
                         environment: &self.environment,
                         names: self.names,
                         scope,

@@ -33,7 +33,7 @@ pub(super) fn misplaced(span: &Span) -> Diagnostic {
 }
 
 /// An expression and its place.
-pub(super) struct Place<'p> {
+pub(super) struct Occurrence<'p> {
     pub(super) environment: &'p Environment<'p>,
     pub(super) names: &'p Names,
     pub(super) scope: &'p Scope,
@@ -44,7 +44,7 @@ pub(super) struct Place<'p> {
     pub(super) scalar: &'p Span,
 }
 
-impl Place<'_> {
+impl Occurrence<'_> {
     /// Returns `true` if it uses an unusable name, which is reported at its definition.
     pub(super) fn is_unusable(&self) -> bool {
         let mut names = self.names.unusable.iter();

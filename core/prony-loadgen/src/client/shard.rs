@@ -4,10 +4,10 @@ use super::flight::{Flight, Job, Received};
 use super::link::{Link, words};
 use super::polls::Polls;
 use super::socket::{Socket, Stamper};
-use super::{SPARES, Shared, first_connections};
+use super::{SPARE_CONNECTIONS, Shared, first_connections};
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::load::{Arrival, Reporter, Usage};
-use crate::pace::{Pace, Part};
+use crate::pace::{Pace, ShardIndex};
 use prony_poll::{Event, Events, Interest, Poller};
 use prony_record::{ErrorClass, Failed};
 use slab::Slab;
@@ -77,7 +77,7 @@ struct Shard {
 }
 
 /// Runs one part of the load.
-pub(super) fn run(shared: Arc<Shared>, part: Part, poller: Poller, reporter: Reporter) {
+pub(super) fn run(shared: Arc<Shared>, part: ShardIndex, poller: Poller, reporter: Reporter) {
     prony_poll::exact_timers();
     let mut this = Shard {
         pace: Pace::new(part, shared.next_session.clone()),
@@ -101,7 +101,7 @@ pub(super) fn run(shared: Arc<Shared>, part: Part, poller: Poller, reporter: Rep
 }
 
 impl Shard {
-    fn run(&mut self, part: Part) {
+    fn run(&mut self, part: ShardIndex) {
         self.warm(first_connections(part, &self.shared.load));
         self.shared.ready.wait();
         let settled_ns = || now_ns() + self.shared.settling.as_nanos() as u64;
@@ -213,7 +213,7 @@ impl Shard {
         // Without a listener, it would retry endlessly.
         while self.is_reachable
             && self.pace.has_arrivals(&self.shared.load)
-            && self.idle.len() + self.warming < SPARES as usize
+            && self.idle.len() + self.warming < SPARE_CONNECTIONS as usize
             && self.connections.len() < max_in_flight as usize
         {
             self.open(None);

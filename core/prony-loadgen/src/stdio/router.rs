@@ -5,7 +5,7 @@ use crate::Exchange;
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::exchange::MAX_BODY;
 use crate::load::{Load, Reporter, Usage};
-use crate::pace::{Due, Pace, Part};
+use crate::pace::{Due, Pace, ShardIndex};
 use prony_contract::Message;
 use prony_record::{ErrorClass, Failed};
 use serde_json::Value;
@@ -186,7 +186,7 @@ impl Router {
             && let Some((load, reporter)) = self.waiting.pop_front()
         {
             let start_ns = now_ns();
-            let mut pace = Pace::new(Part::WHOLE, Arc::default());
+            let mut pace = Pace::new(ShardIndex::WHOLE, Arc::default());
             pace.start(&load, start_ns);
             self.active = Some(Active {
                 pace,

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 /// A model's contribution to the mean.
 #[derive(Debug, Clone, Copy)]
-pub struct Part<'a> {
+pub struct ModelComparison<'a> {
     /// Label of the model in reports.
     pub model: &'a str,
     /// Comparison of the model.
@@ -19,22 +19,22 @@ pub struct Part<'a> {
     pub numbers: &'a Ratios,
 }
 
-/// The geometric mean of the ratios over `parts`, the models of one matrix point,
+/// The geometric mean of the ratios over `models`, the models of one matrix point,
 /// `measure` stage and candidate; `None` with fewer than two. `cycles` were planned.
 ///
 /// The set of models was fixed before the run: if one of them was not measured, or not on
 /// the same work, there is no number.
-pub fn overall(parts: &[Part<'_>], margin_percent: f64, cycles: u32) -> Option<Overall> {
-    let [first, _, ..] = parts else {
+pub fn overall(models: &[ModelComparison<'_>], margin_percent: f64, cycles: u32) -> Option<Overall> {
+    let [first, _, ..] = models else {
         return None;
     };
-    let missing = parts.iter().find(|part| !is_usable(part.comparison));
+    let missing = models.iter().find(|part| !is_usable(part.comparison));
     let mut overall = Overall {
         baseline: first.comparison.baseline.clone(),
         candidate: first.comparison.candidate.clone(),
         cell: None,
         measure: None,
-        models: parts.len() as u32,
+        models: models.len() as u32,
         difference_percent: None,
         interval: None,
         reason: missing.map(|part| format!("{}: {}", part.model, part.comparison.reason)),
@@ -42,7 +42,7 @@ pub fn overall(parts: &[Part<'_>], margin_percent: f64, cycles: u32) -> Option<O
     if missing.is_some() {
         return Some(overall);
     }
-    let numbers: Vec<&[(u32, f64)]> = parts.iter().map(|it| &it.numbers.cycles[..]).collect();
+    let numbers: Vec<&[(u32, f64)]> = models.iter().map(|it| &it.numbers.cycles[..]).collect();
     let series: Vec<Vec<f64>> = numbers.iter().map(|it| numbers::values(it)).collect();
     let of = |it: &&[(u32, f64)]| -> BTreeSet<u32> { it.iter().map(|(cycle, _)| *cycle).collect() };
     let shared = numbers.windows(2).all(|it| of(&it[0]) == of(&it[1]));

@@ -2,7 +2,7 @@
 
 use super::{Arm, Ratios, to_percent};
 use crate::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
-use crate::statistics::quantile::fewest_for_quantile;
+use crate::statistics::quantile::min_samples_for_quantile;
 use crate::statistics::sequential::ALPHA;
 use prony_record::Record;
 use prony_result::{TailJudgement, Verdict};
@@ -43,7 +43,7 @@ pub(super) fn tail(
             })
         })
         .collect();
-    let fewest = fewest_for_quantile(P) as usize;
+    let fewest = min_samples_for_quantile(P) as usize;
     let enough = |of: fn(&Cycle<'_>) -> usize| cycles.iter().map(of).sum::<usize>() >= fewest;
     if !enough(|it| it.baseline.len()) || !enough(|it| it.candidate.len()) {
         return None;

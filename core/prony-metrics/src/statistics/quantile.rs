@@ -19,7 +19,7 @@ pub fn distribution(mut samples: Vec<f64>) -> Option<Distribution> {
     samples.sort_by(f64::total_cmp);
     let (min, max) = (*samples.first()?, *samples.last()?);
     let n = samples.len() as u64;
-    let percentile = |p| (n >= fewest_for_quantile(p)).then(|| quantile(&samples, p));
+    let percentile = |p| (n >= min_samples_for_quantile(p)).then(|| quantile(&samples, p));
     let median = quantile_interval(&samples, 0.5, 0.05);
     let (p50_low, p50_high) = median.low.zip(median.high).unzip();
     Some(Distribution {
@@ -93,7 +93,7 @@ pub fn quantile_interval(sorted: &[f64], p: f64, alpha: f64) -> QuantileInterval
 /// `p` must lie between 0 and 1; a maximum is reached by no number of requests.
 ///
 /// The rule by which `MLPerf` ends a run early (its `LoadGen`, `early_stopping.cc`).
-pub fn fewest_within(over: u64, p: f64, confidence: f64) -> u64 {
+pub fn min_samples_within(over: u64, p: f64, confidence: f64) -> u64 {
     assert!(0.0 < p && p < 1.0, "`p` lies between 0 and 1");
     let enough = |h: u64| Binomial::new(h + over, 1.0 - p).cdf(over) <= 1.0 - confidence;
     let mut high = 1;
@@ -118,6 +118,6 @@ const PERCENTILE_CONFIDENCE: f64 = 0.99;
 /// The fewest values of which the `p` quantile may be shown: with fewer, the largest
 /// one may well lie below it. 44 for p90, 90 for p95, 459 for p99; with fewer it is a
 /// "maximum of n".
-pub fn fewest_for_quantile(p: f64) -> u64 {
-    fewest_within(0, p, PERCENTILE_CONFIDENCE)
+pub fn min_samples_for_quantile(p: f64) -> u64 {
+    min_samples_within(0, p, PERCENTILE_CONFIDENCE)
 }

@@ -7,7 +7,7 @@
 use prony_metrics::statistics::drift::{kendall, split, theil_sen};
 use prony_metrics::statistics::holm::Holm;
 use prony_metrics::statistics::label_swap::{Cycle, label_swap};
-use prony_metrics::statistics::quantile::{fewest_within, quantile_interval};
+use prony_metrics::statistics::quantile::{min_samples_within, quantile_interval};
 use prony_metrics::statistics::shift::Shift;
 use prony_metrics::statistics::{Decision, Interval, Look, Rule, Sequential, SignedRank, quantile};
 use proptest::collection::vec;
@@ -180,8 +180,8 @@ proptest! {
 
     #[test]
     fn higher_percentiles_take_more_requests(over in 0_u64..4, p in 0.5..0.98) {
-        prop_assert!(fewest_within(over, p, 0.99) <= fewest_within(over, p + 0.015, 0.99));
-        prop_assert!(fewest_within(over, p, 0.99) < fewest_within(over + 1, p, 0.99));
+        prop_assert!(min_samples_within(over, p, 0.99) <= min_samples_within(over, p + 0.015, 0.99));
+        prop_assert!(min_samples_within(over, p, 0.99) < min_samples_within(over + 1, p, 0.99));
     }
 
     #[test]

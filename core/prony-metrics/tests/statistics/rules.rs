@@ -6,7 +6,7 @@ use prony_metrics::statistics::holm::Holm;
 use prony_metrics::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
 use prony_metrics::statistics::mcnemar::mcnemar;
 use prony_metrics::statistics::models::synchronous;
-use prony_metrics::statistics::quantile::{fewest_for_quantile, quantile_interval};
+use prony_metrics::statistics::quantile::{min_samples_for_quantile, quantile_interval};
 use prony_metrics::statistics::warnings::{
     Request, Warning, carry_over, outlier_sensitive, outliers, per_cycle, thermal_ramp,
     throttle_step,
@@ -103,9 +103,9 @@ fn mcnemar_is_a_fair_coin_on_what_differs() {
 
 #[test]
 fn a_percentile_is_shown_from_so_many_requests_on() {
-    assert_eq!(fewest_for_quantile(0.99), 459);
-    assert_eq!(fewest_for_quantile(0.9), 44);
-    assert_eq!(fewest_for_quantile(0.5), 7);
+    assert_eq!(min_samples_for_quantile(0.99), 459);
+    assert_eq!(min_samples_for_quantile(0.9), 44);
+    assert_eq!(min_samples_for_quantile(0.5), 7);
     let few: Vec<f64> = (0..100).map(f64::from).collect();
     let interval = quantile_interval(&few, 0.99, 0.05);
     assert_eq!((interval.rank_high, interval.high), (101, None));

@@ -2,7 +2,7 @@
 
 use prony_metrics::statistics::drift::{kendall, split, theil_sen};
 use prony_metrics::statistics::models::geometric_mean;
-use prony_metrics::statistics::quantile::{fewest_within, quantile, quantile_interval};
+use prony_metrics::statistics::quantile::{min_samples_within, quantile, quantile_interval};
 use prony_metrics::statistics::shift::Shift;
 use prony_metrics::statistics::{Decision, Rule, Sequential, SignedRank, critical_value};
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ fn compute(kind: &str, input: &Value) -> Value {
             let cases = input["cases"].as_array().expect("cases");
             let fewest = |case: &Value| {
                 let over = case[0].as_u64().expect("a count");
-                fewest_within(over, number(&case[1]), number(&case[2]))
+                min_samples_within(over, number(&case[1]), number(&case[2]))
             };
             json!({ "h_min": cases.iter().map(fewest).collect::<Vec<_>>() })
         }

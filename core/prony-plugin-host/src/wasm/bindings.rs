@@ -157,8 +157,8 @@ impl From<&contract::Endpoint> for types::Endpoint {
     }
 }
 
-impl From<&contract::Said> for types::Said {
-    fn from(said: &contract::Said) -> Self {
+impl From<&contract::ChatMessage> for types::ChatMessage {
+    fn from(said: &contract::ChatMessage) -> Self {
         Self {
             role: match said.role {
                 contract::Role::User => types::Role::User,

@@ -57,7 +57,7 @@ pub(crate) struct Batch<'s> {
 /// The texts of a request, in order.
 struct Texts {
     system: Option<String>,
-    history: Vec<contract::Said>,
+    history: Vec<contract::ChatMessage>,
     prompt: String,
 }
 
@@ -480,7 +480,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             }
             let message = format!(
                 "not sent within {duration:?}: {} requests in flight are the most",
-                batch.arrival.most_in_flight()
+                batch.arrival.max_in_flight()
             );
             self.unsent(
                 batch,

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What kind of plugin a manifest describes.
+/// Kind of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -26,7 +26,7 @@ impl Kind {
     }
 }
 
-/// How the host talks to an engine.
+/// Way in which the host talks to an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
@@ -38,7 +38,7 @@ pub enum Transport {
     InProcess,
 }
 
-/// What `describe` returns.
+/// Manifest: the result of `describe`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     /// The name users write after `plugin:`.
@@ -52,17 +52,17 @@ pub struct Manifest {
     /// Engines only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
-    /// Whether requests may carry images; if not said, they may not.
+    /// `true` if requests may carry images. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub images: bool,
-    /// Whether requests may carry a history; if not said, they may not.
+    /// `true` if requests may carry a history. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
     /// JSON Schema (2020-12) of the plugin's `config`.
     pub config_schema: serde_json::Value,
 }
 
-/// What a plugin says that requests to it may carry.
+/// Optional parts of requests that a plugin supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Carries {
     /// [`Request::images`].
@@ -86,7 +86,7 @@ impl Carries {
 }
 
 impl Manifest {
-    /// What requests may carry.
+    /// Optional parts of requests that are supported.
     pub fn carries(&self) -> Carries {
         Carries {
             images: self.images,
@@ -114,7 +114,7 @@ impl Manifest {
     }
 }
 
-/// What an [`Error`] is about.
+/// Subject of an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
@@ -133,7 +133,7 @@ pub enum ErrorKind {
 /// An error that crosses the plugin boundary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
-    /// What it is about.
+    /// The subject.
     pub kind: ErrorKind,
     /// Lower case, no full stop, backticks around literals.
     pub message: String,
@@ -220,7 +220,7 @@ pub struct Model {
     pub path: Option<String>,
 }
 
-/// Where a launched server must listen.
+/// Address at which a launched server must listen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// A loopback address.
@@ -242,7 +242,7 @@ pub struct Command {
     pub cwd: Option<String>,
 }
 
-/// When a started engine may be used.
+/// Condition under which a started engine may be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ready {
@@ -254,14 +254,14 @@ pub enum Ready {
     Immediate,
 }
 
-/// How to start or reach an engine.
+/// Plan for starting or reaching an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchPlan {
     /// The process to start; `None` to attach.
     pub command: Option<Command>,
     /// `http://host:port`.
     pub base_url: String,
-    /// When it may be used.
+    /// Condition under which it may be used.
     pub ready: Ready,
 }
 
@@ -290,7 +290,7 @@ impl LaunchPlan {
 pub struct Ending {
     /// JSON pointer into the line.
     pub at: String,
-    /// What must be there; `None`: anything.
+    /// Required value; `None`: anything.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
     pub value: Option<serde_json::Value>,
     /// It means that the engine refused or failed. What is at `at` are its words.
@@ -351,20 +351,20 @@ impl Ending {
 pub struct Message {
     /// JSON, without the line break.
     pub line: String,
-    /// What the lines that answer it call it: texts as they are, numbers as they
+    /// Ids by which the lines that answer it refer to it: texts as they are, numbers as they
     /// are written. No two messages in flight share one.
     pub ids: Vec<String>,
-    /// Which line is the last of the answer. At least one.
+    /// Rules that find the last line of the answer. At least one.
     pub ends: Vec<Ending>,
 }
 
-/// How to start an engine that speaks lines of JSON over its standard input and
+/// Plan for starting an engine that speaks lines of JSON over its standard input and
 /// output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StdioPlan {
     /// The process to start.
     pub command: Command,
-    /// When it may be spoken to; not [`Ready::Http`].
+    /// Condition under which it may be spoken to; not [`Ready::Http`].
     pub ready: Ready,
     /// JSON pointers to where a line says which message it belongs to: the first
     /// that leads to a text or a number. A line without is the log's.
@@ -377,7 +377,7 @@ pub struct StdioPlan {
     pub closing: Vec<Message>,
 }
 
-/// How the prompt reaches the model.
+/// Form in which the prompt reaches the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Api {
@@ -397,7 +397,7 @@ pub struct Request {
     pub prompt: String,
     /// System message (chat only).
     pub system: Option<String>,
-    /// What was said before the prompt, after the system message: oldest first, user and
+    /// Messages before the prompt, after the system message: oldest first, user and
     /// assistant in turn, the last of the assistant (chat only). Empty unless the plugin
     /// says that it takes a history.
     #[serde(default)]
@@ -448,7 +448,7 @@ impl Request {
     }
 }
 
-/// Who said something.
+/// Author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -471,9 +471,9 @@ impl Role {
 /// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
-    /// Who said it.
+    /// The author.
     pub role: Role,
-    /// What was said.
+    /// The text.
     pub content: String,
 }
 
@@ -609,7 +609,7 @@ impl<'a> Response<'a> {
     }
 }
 
-/// What an event says. See `event-kind` in `plugin.wit`.
+/// Kind of an event. See `event-kind` in `plugin.wit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
@@ -666,7 +666,7 @@ impl EventKind {
 pub struct Event {
     /// Index of the read that completed it.
     pub chunk: u32,
-    /// What it says.
+    /// Kind of the event.
     pub kind: EventKind,
     /// A count, where the kind has one.
     pub tokens: u32,

@@ -15,7 +15,7 @@ pub use data::*;
 /// change of the minor number breaks.
 pub const CONTRACT: (u32, u32) = (0, 2);
 
-/// Who a plugin is. Written with the SDK's `about!`.
+/// Identity of a plugin. Written with the SDK's `about!`.
 #[derive(Debug, Clone, Copy)]
 pub struct About {
     /// The name users write after `plugin:`.

@@ -33,7 +33,7 @@ const MAX_QUOTED: usize = 300;
 /// A server, and how requests are sent to it.
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// Where.
+    /// The server.
     pub target: Target,
     /// Threads that send: at least 1, and at most one for each request in flight.
     pub shards: u32,
@@ -42,7 +42,7 @@ pub struct Http {
     pub poll_every: Duration,
 }
 
-/// What all shards share.
+/// State shared by all shards.
 struct Shared {
     load: Load<Arc<Prepared>>,
     target: Target,

@@ -1,4 +1,4 @@
-//! Where a response's head and body end (RFC 9112, sections 6 and 7).
+//! The ends of a response's head and body (RFC 9112, sections 6 and 7).
 //!
 //! Works on bytes as they come; how they were split into reads cannot change
 //! what comes out.
@@ -13,14 +13,14 @@ const MAX_LOCATION: usize = 200;
 /// Most bytes of a size line or of all trailers, data apart.
 const MAX_OVERHEAD: u32 = 64 << 10;
 
-/// What the head says.
+/// A parsed head.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) framing: Framing,
     pub(crate) keep_alive: bool,
     pub(crate) coding: Coding,
-    /// Where a redirect leads, printable and not longer than a message bears.
+    /// Target of a redirect, printable and not longer than a message bears.
     pub(crate) location: Option<String>,
 }
 
@@ -109,10 +109,10 @@ impl Head {
     }
 }
 
-/// How the end of the body is marked.
+/// Framing of the body.
 #[derive(Debug)]
 pub(crate) enum Framing {
-    /// So many bytes are still to come.
+    /// Number of bytes still to come.
     Length(u64),
     /// The chunked transfer coding.
     Chunked {

@@ -287,7 +287,7 @@ pub fn serve<E: Engine>(
 mod tests {
     use super::*;
     use crate::load::{Arrival, Done, single_request_sessions};
-    use prony_contract::{Api, EventKind, Image, Role, ChatMessage};
+    use prony_contract::{Api, ChatMessage, EventKind, Image, Role};
     use std::process::Stdio;
     use tokio::process::{Child, Command};
 

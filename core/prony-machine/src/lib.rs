@@ -19,8 +19,8 @@ mod fingerprint;
 mod gpu;
 mod sampler;
 mod series;
-mod state;
 mod signal;
+mod state;
 mod tree;
 
 #[cfg_attr(not(target_os = "linux"), path = "gpu/none.rs")]

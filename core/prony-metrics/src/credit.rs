@@ -8,7 +8,7 @@
 use prony_record::Record;
 use std::collections::HashMap;
 
-/// Where the tokens of a pair come from.
+/// Source of the token counts of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Basis {
     /// Both texts are the same.
@@ -40,7 +40,7 @@ pub struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// Whether both said the same. Of reasoning and calls of tools only the length is known.
+    /// Returns `true` if both gave the same text. Of reasoning and calls of tools only the length is known.
     pub fn is_identical(&self) -> bool {
         let said = |it: &Record| (it.reasoning_bytes, it.tool_call_bytes);
         self.baseline.text == self.candidate.text && said(self.baseline) == said(self.candidate)

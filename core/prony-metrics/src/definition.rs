@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 pub struct Definition {
     /// Name on the command line.
     pub name: &'static str,
-    /// Where the tool defines them.
+    /// URL of the tool's definitions.
     pub source: &'static str,
     from: From,
     metrics: Vec<Defined>,
@@ -27,9 +27,9 @@ pub struct Definition {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum From {
-    /// When the request was due.
+    /// The time at which the request was due.
     Due,
-    /// When it was sent.
+    /// The time at which it was sent.
     Sending,
 }
 
@@ -71,7 +71,7 @@ pub fn definitions() -> &'static [Definition] {
 /// A metric of one definition, over the requests that succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scored {
-    /// What the tool calls it, with its unit.
+    /// The tool's name for it, with its unit.
     pub metric: &'static str,
     /// Number of values.
     pub n: u64,
@@ -176,10 +176,10 @@ pub fn score(definition: &Definition, records: &[&Record]) -> Vec<Scored> {
         .collect()
 }
 
-/// How many tokens [`Cadence::time_to_tokens_ms`] is told of.
+/// Numbers of tokens that [`Cadence::time_to_tokens_ms`] covers.
 const TOKENS: [u32; 4] = [1, 8, 32, 128];
 
-/// How evenly the text of the requests that succeeded came.
+/// Evenness with which the text of successful requests came.
 pub fn cadence(records: &[&Record]) -> Cadence {
     const STALL: f64 = 5.0;
     let good = || records.iter().filter(|record| record.ok());

@@ -1,4 +1,4 @@
-//! How finely a stream shows what its engine does.
+//! Granularity of streams: how finely they show the work of an engine.
 //!
 //! An engine generates tokens one after the other, and its stream shows them as its server
 //! cuts them: four at a time, held back by a parser, or all at once. The time to the first
@@ -13,7 +13,7 @@ use prony_record::Record;
 
 const SECOND: f64 = 1e9;
 
-/// How a stream shows one answer.
+/// Granularity of one answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Shown {
     /// Tokens of the first text: the fewest and the most that it can have.
@@ -45,7 +45,7 @@ impl Shown {
         })
     }
 
-    /// How long the tokens of the first text took beside the first, in seconds, if it has
+    /// Time that the tokens of the first text took beside the first, in seconds, if it has
     /// `of_first` of them. `None` if nothing says how fast the engine decodes.
     fn decoding_before_first_s(&self, of_first: u32) -> Option<f64> {
         if of_first <= 1 {

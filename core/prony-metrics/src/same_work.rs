@@ -1,4 +1,4 @@
-//! Whether two engines did the same work: their answers to the same requests.
+//! Comparison of the work of two engines: their answers to the same requests.
 //!
 //! Two engines with the same weights and greedy sampling need not give the same text: sums
 //! are rounded in another order, and a near tie falls the other way. From there on the
@@ -64,7 +64,7 @@ pub fn same_work(baseline: &[&Record], candidate: &[&Record]) -> Option<SameWork
     })
 }
 
-/// How many characters two texts have in common at their beginning; `None` if they are equal.
+/// Number of characters that two texts have in common at their beginning; `None` if they are equal.
 fn divergence(a: &str, b: &str) -> Option<usize> {
     (a != b).then(|| a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count())
 }
@@ -89,7 +89,7 @@ fn length_differences(pairs: &[Pair<'_>], tokens: &[Option<(u32, u32, Basis)>]) 
         .collect()
 }
 
-/// Whether the engines count the tokens of one and the same text differently.
+/// Returns `true` if the engines count the tokens of one and the same text differently.
 fn is_counted_otherwise(pair: &Pair<'_>) -> bool {
     let counts = pair
         .baseline

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const MS: f64 = 1e6;
 
-/// What is said of an answer whose tokens prony counted itself.
+/// Note on an answer whose tokens prony counted itself.
 const COUNTED_HERE: &str =
     "the engine gives no count of tokens that can be used, so the model's tokenizer counts";
 
@@ -156,7 +156,7 @@ pub fn engine(
     }
 }
 
-/// What each cycle gives, in their order: those with at least `whole` requests.
+/// Values of the cycles, in their order: those with at least `whole` requests.
 /// `failed` are the cycles in which something failed that the measurement rests on.
 pub fn by_cycle(
     measured: &[&Record],

@@ -2,7 +2,7 @@
 
 use prony_record::Record;
 
-/// What one visit says of a group beside its requests.
+/// Facts about one visit of a group that its requests do not hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Visit {
     /// Cycle, from 1.

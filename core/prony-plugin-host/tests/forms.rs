@@ -4,7 +4,7 @@
 
 mod support;
 
-use prony_contract::{Api, Image, Request, Role, ChatMessage};
+use prony_contract::{Api, ChatMessage, Image, Request, Role};
 use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
 use serde_json::{Value, json};
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};

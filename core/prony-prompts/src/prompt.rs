@@ -2,7 +2,7 @@
 
 use crate::dataset::{self, Conversation, Message};
 use crate::synthetic::{self, Length, Writer};
-use prony_contract::{Role, ChatMessage};
+use prony_contract::{ChatMessage, Role};
 use prony_result::words::count;
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;

@@ -1,9 +1,9 @@
-//! What is kept of a request, and when it counts as a success.
+//! Records of requests, and the rules of success.
 
 use prony_contract::{Error, ErrorKind, Event, EventKind};
 use serde::{Deserialize, Serialize};
 
-/// Whether a request is part of the sample.
+/// Phase of a request: part of the sample or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -64,7 +64,7 @@ impl ErrorClass {
 pub struct Failed {
     /// Its class.
     pub class: ErrorClass,
-    /// What happened.
+    /// Class of a failure.
     pub message: String,
 }
 
@@ -81,24 +81,24 @@ impl Failed {
 /// Monotonic nanoseconds since the run's origin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
-    /// When it was meant to be sent.
+    /// Time at which it was due.
     pub intended_ns: u64,
-    /// When sending began.
+    /// Time at which sending began.
     pub sent_ns: u64,
-    /// When the request had been written.
+    /// Time at which the request had been written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_ns: Option<u64>,
-    /// When the response's head was complete.
+    /// Time at which the response's head was complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_ns: Option<u64>,
-    /// When the last byte had come, or the request was given up.
+    /// Time at which the last byte had come, or the request was given up.
     pub end_ns: u64,
 }
 
-/// What a transport saw of a request.
+/// A request as its transport saw it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observation {
-    /// When.
+    /// Times.
     pub stamps: Stamps,
     /// HTTP status; `None` when there is no HTTP or no head came.
     pub status: Option<u16>,
@@ -106,9 +106,9 @@ pub struct Observation {
     pub reads_ns: Vec<u64>,
     /// Bytes of the body.
     pub body_bytes: u64,
-    /// Whether a kept connection was found closed and it was sent once more.
+    /// `true` if a kept connection was found closed and the request was sent once more.
     pub resent: bool,
-    /// What broke, if the transport did.
+    /// Failure of the transport, if any.
     pub failed: Option<Failed>,
 }
 
@@ -116,7 +116,7 @@ pub struct Observation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrival(pub u64, pub u32);
 
-/// Which request of the plan this is.
+/// Identity of a request in the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestId {
     /// Point of the matrix; absent without a matrix.
@@ -148,13 +148,13 @@ impl RequestId {
     }
 }
 
-/// What is kept of a request. One line of the journal.
+/// A request as the journal keeps it. One line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Which request.
+    /// Identity of the request.
     #[serde(flatten)]
     pub id: RequestId,
-    /// When.
+    /// Times.
     #[serde(flatten)]
     pub stamps: Stamps,
     /// HTTP status, if any.
@@ -166,7 +166,7 @@ pub struct Record {
     pub reads: u32,
     /// Bytes of the body.
     pub body_bytes: u64,
-    /// Whether a kept connection was found closed and it was sent once more.
+    /// `true` if a kept connection was found closed and the request was sent once more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resent: bool,
     /// Generated tokens whose text was sent, by the engine's own count or, if it gives none,
@@ -196,10 +196,10 @@ pub struct Record {
     /// counts; only where a cold prefix cache is asked for, or where the engine counts fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_prompt_tokens: Option<u32>,
-    /// When the first text of the answer came, if there was reasoning before it.
+    /// Time of the first text of the answer, if there was reasoning before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_answer_ns: Option<u64>,
-    /// When the answer was complete: its last text or its finish reason, whichever came
+    /// Time at which the answer was complete: its last text or its finish reason, whichever came
     /// last; absent if that was the end of the stream, or if the request failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_ns: Option<u64>,
@@ -220,7 +220,7 @@ pub struct Record {
     pub engine_version: Option<String>,
     /// The answer.
     pub text: String,
-    /// What a reader of the report should know of the response, each once.
+    /// Remarks on the response for readers of the report, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// `None` is a success.
@@ -464,7 +464,7 @@ impl Record {
         None
     }
 
-    /// Whether the count of tokens can be right. Records of before there was
+    /// Returns `true` if the count of tokens can be right. Records of before there was
     /// `implausible_tokens` have counts that nobody has looked at.
     pub fn count_is_plausible(&self) -> bool {
         let bytes = self.text.len() as u64 + self.reasoning_bytes + self.tool_call_bytes;
@@ -481,7 +481,7 @@ impl Record {
         self.output_tokens.or(counted)
     }
 
-    /// Whether it succeeded.
+    /// Returns `true` if it succeeded.
     pub fn ok(&self) -> bool {
         self.failed.is_none()
     }

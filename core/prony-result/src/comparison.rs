@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What can be said about a candidate against the baseline.
+/// Comparison of a candidate with the baseline.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -39,7 +39,7 @@ pub struct Comparison {
     /// The interval that must lie inside the margin for `equivalent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_equivalent: Option<Interval>,
-    /// Whether it lies inside the margin: of a winner, that it is faster by less than
+    /// `true` if it lies inside the margin: of a winner, that it is faster by less than
     /// the margin.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub within_margin: bool,
@@ -104,20 +104,20 @@ pub struct Comparison {
     /// like all others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outliers: Vec<Outliers>,
-    /// What forbids a verdict whatever the numbers say, in words; absent if nothing does.
+    /// Obstacle that forbids a verdict whatever the numbers say, in words; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
     /// Why the verdict is what it is, in words.
     pub reason: String,
-    /// What limits the comparison, for example `length_mismatch`; `prony explain` has a
+    /// Limits of the comparison, for example `length_mismatch`; `prony explain` has a
     /// page on each.
     pub flags: Vec<String>,
-    /// Whether both did the same work; absent if no request was answered by both.
+    /// Comparison of the work of both; absent if no request was answered by both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_work: Option<SameWork>,
 }
 
-/// What can be said of one side of the work, by the same rule as the verdict. It is not
+/// Judgement of one side of the work, by the same rule as the verdict. It is not
 /// among the comparisons that the verdicts are adjusted for, and names no winner.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Judgement {
@@ -146,7 +146,7 @@ pub struct Interval {
     pub level: f64,
 }
 
-/// What can be said of a percentile over all cycles together: a permutation test that swaps
+/// Comparison of a percentile over all cycles together: a permutation test that swaps
 /// the engines' labels cycle by cycle, once, of what had been measured in the end. It is not
 /// among the comparisons that the verdicts are adjusted for, and names no winner. It finds
 /// large differences only, and never says `equivalent`.
@@ -175,7 +175,7 @@ pub struct Outliers {
     pub far: u64,
 }
 
-/// Whether two engines did the same work: their answers to the same requests.
+/// Comparison of the work of two engines: their answers to the same requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SameWork {
     /// Pairs of successful answers to the same request of the same cycle.
@@ -185,7 +185,7 @@ pub struct SameWork {
     /// Characters that the answers of the other pairs have in common at their beginning,
     /// median; absent if all are equal.
     pub first_divergence_characters_p50: Option<f64>,
-    /// What the lengths below go by, of the pairs where it is least certain: `text` if all
+    /// Source of the lengths below, of the pairs where it is least certain: `text` if all
     /// pairs are equal, `tokenizer` if the others were counted independently, else `engine`.
     #[schemars(extend("enum" = ["engine", "tokenizer", "text"]))]
     pub lengths_by: String,
@@ -198,7 +198,7 @@ pub struct SameWork {
     pub candidate_output_tokens: Option<Lengths>,
     /// Questions (a prompt, with its image) of which both lengths are known.
     pub questions: u32,
-    /// Those of them whose answers differ in length by more than 1 %, all their pairs taken
+    /// Number of them whose answers differ in length by more than 1 %, all their pairs taken
     /// together.
     pub questions_of_unequal_length: u32,
     /// The largest such difference: the candidate's length over the baseline's less 1, in
@@ -211,7 +211,7 @@ pub struct SameWork {
 }
 
 impl SameWork {
-    /// Whether the answers to every question are equally long, within 1 %. If not, what an
+    /// `true` if the answers to every question are equally long, within 1 %. If not, what an
     /// answer took as a whole is not comparable, and only what is per token is.
     pub fn is_of_equal_length(&self) -> bool {
         self.questions_of_unequal_length == 0
@@ -235,7 +235,7 @@ pub struct Lengths {
 /// planned. They are judged together by Holm's procedure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Family {
-    /// How many were planned.
+    /// Number planned.
     pub comparisons: u32,
     /// The chance of naming any winner that is none, at most, 0 to 1.
     pub alpha: f64,

@@ -50,7 +50,7 @@ pub struct EngineResult {
     pub prompt_tokens_per_request: Option<Distribution>,
     /// Prompt tokens that came from a prefix cache.
     pub cached_tokens: u64,
-    /// Whether it kept to the state of the prefix cache that the pipeline asks for; absent
+    /// Finding on the state of the prefix cache that the pipeline asks for; absent
     /// if it asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheCheck>,
@@ -70,14 +70,14 @@ pub struct EngineResult {
     /// Processor time of its processes while measuring, in percent of one core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f64>,
-    /// What the load client itself did; absent for engines inside a process.
+    /// The load client's own figures; absent for engines inside a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
-    /// Whether the load that was asked for was delivered; absent for engines inside a
+    /// Delivery of the load that was asked for; absent for engines inside a
     /// process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered: Option<Delivered>,
-    /// How evenly text came, successful requests.
+    /// Evenness with which text came, successful requests.
     #[serde(default)]
     pub cadence: Cadence,
     /// Why generation stopped, counted.
@@ -90,7 +90,7 @@ pub struct EngineResult {
     /// with their answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_tail_ms: Option<Distribution>,
-    /// What there is to know of responses, and of how many successful requests.
+    /// Remarks on responses, each with its number of successful requests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notes: BTreeMap<String, u64>,
     /// Models that the engine says it served.
@@ -101,23 +101,23 @@ pub struct EngineResult {
     pub sample_output: Option<String>,
 }
 
-/// What the counts of an engine say of its prefix cache, where a pipeline states a state.
+/// Evidence in an engine's counts on its prefix cache, where a pipeline states a state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CacheCheck {
-    /// What follows from the rest.
+    /// Conclusion from the other fields.
     pub outcome: CacheOutcome,
     /// Successful requests that can show the state: with `cold` all, with `warm` those
     /// whose prompt had been answered before, since the engine was loaded.
     pub requests: u64,
-    /// Those of them for which the engine reports prompt tokens and cached tokens.
+    /// Number of them for which the engine reports prompt tokens and cached tokens.
     pub counted: u64,
-    /// Those of them that were not in that state.
+    /// Number of them that were not in that state.
     pub broken: u64,
     /// Cached tokens over prompt tokens of the counted requests, 0 to 1.
     pub cached_share: Option<f64>,
 }
 
-/// Whether an engine kept to the state of the prefix cache that a measurement is of.
+/// Conclusion on the state of the prefix cache that a measurement is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheOutcome {
@@ -135,7 +135,7 @@ pub enum CacheOutcome {
 pub struct TokenCheck {
     /// Successful requests that were counted both ways.
     pub requests: u64,
-    /// Those of them whose counts differ by more than special tokens explain.
+    /// Number of them whose counts differ by more than special tokens explain.
     pub mismatched: u64,
     /// Generated tokens of these requests by the engine's count, reasoning excluded.
     pub engine_tokens: u64,
@@ -152,16 +152,16 @@ pub struct TokenCheck {
 pub struct CycleResult {
     /// The cycle, from 1.
     pub cycle: u32,
-    /// When its first measured request was due, in seconds since the run's start.
+    /// Due time of its first measured request, in seconds since the run's start.
     pub start_s: f64,
-    /// When its last measured request ended, in seconds since the run's start.
+    /// End of its last measured request, in seconds since the run's start.
     pub end_s: f64,
     /// As [`EngineResult::output_tokens_per_sec`]; absent if something in the cycle failed, or
     /// tokens are not counted or their count is not plausible.
     pub output_tokens_per_sec: Option<f64>,
 }
 
-/// How evenly text comes, whatever the chunks: times until so many tokens had come do not
+/// Evenness of the text, whatever the chunks: times until so many tokens had come do not
 /// depend on how an engine cuts them, gaps between chunks do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cadence {

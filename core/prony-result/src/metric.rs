@@ -295,7 +295,12 @@ impl Column {
         }
     }
 
-    const fn of(statistic: Statistic, title: &'static str, unit: &'static str, drop_order: u8) -> Self {
+    const fn of(
+        statistic: Statistic,
+        title: &'static str,
+        unit: &'static str,
+        drop_order: u8,
+    ) -> Self {
         Self {
             statistic: Some(statistic),
             ..Self::number(title, unit, drop_order)

@@ -1,10 +1,10 @@
-//! What reports say of the prefix cache, of counts of tokens, and of the work that engines did.
+//! Sentences of reports about the prefix cache, counts of tokens, and the work that engines did.
 
 use crate::words::{count, number, one_line, share, signed_percent};
 use crate::{Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, SameWork};
 
 impl CacheCheck {
-    /// What was found of a state that a pipeline asks for, for example `verified, 98 % of the
+    /// Finding about a state that a pipeline asks for, for example `verified, 98 % of the
     /// prompt tokens of 20 requests cached`.
     pub fn sentence(&self) -> String {
         let counted = match self.cached_share {
@@ -65,7 +65,7 @@ impl ModelResult {
 }
 
 impl EngineResult {
-    /// What an independent count of tokens found, without a full stop; `None` if there was
+    /// Finding of an independent count of tokens, without a full stop; `None` if there was
     /// none.
     pub fn token_sentence(&self) -> Option<String> {
         let check = self.token_check.as_ref()?;
@@ -86,7 +86,7 @@ impl EngineResult {
 }
 
 impl SameWork {
-    /// What is known of the answers of both engines, without a full stop.
+    /// Finding about the answers of both engines, without a full stop.
     pub fn sentence(&self) -> String {
         let mut parts = vec![format!(
             "{} of {} identical",

@@ -22,9 +22,9 @@ use tokio::process::Command;
 pub const FIRST_MS: u32 = 50;
 /// To each one after it.
 pub const GAP_MS: u32 = 10;
-/// How many there are.
+/// Number of requests.
 pub const TOKENS: u32 = 64;
-/// How long a check that a pipeline asks for takes, in seconds.
+/// Duration of a check that a pipeline asks for, in seconds.
 pub(crate) const SECONDS: u32 = 3;
 /// Errors of gaps beyond this make times of tokens meaningless.
 const WORST_GAP_US: f64 = 1000.0;
@@ -35,14 +35,14 @@ const MIN_REQUESTS: u32 = 20;
 const MAX_REQUESTS: u32 = 20_000;
 /// The most requests in flight in the place of a recording.
 const MAX_REPLAYED: u32 = 64;
-/// How long the server may take to start, and to write its log.
+/// Time that the server may take to start, and to write its log.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A shape of sending.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadShape {
-    /// When requests are sent.
+    /// Arrival process of the requests.
     pub arrival: Arrival,
     /// Threads that send them, if that is not for prony to choose.
     pub shards: Option<u32>,
@@ -69,7 +69,7 @@ pub fn shapes(pipeline: &Pipeline) -> Vec<LoadShape> {
     shapes
 }
 
-/// Those that ask most of the client: the closed loop with the most requests in flight and
+/// Load shapes that ask most of the client: the closed loop with the most requests in flight and
 /// the open loop with the highest rate.
 pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<LoadShape> {
     let (open, closed): (Vec<LoadShape>, Vec<LoadShape>) = shapes(pipeline)
@@ -83,7 +83,7 @@ pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<LoadShape> {
     closed.into_iter().chain(open).collect()
 }
 
-/// How many requests take about so many seconds.
+/// Number of requests that take about so many seconds.
 fn requests(arrival: Arrival, seconds: u32) -> u32 {
     let each_s = f64::from(FIRST_MS + GAP_MS * TOKENS) / 1e3;
     let rate = arrival
@@ -329,7 +329,7 @@ async fn serve(command: &[String], log: &Path, said: &Path) -> Result<(Process, 
     }
 }
 
-/// What the server did, by the request's id. It writes its log when it has nothing else to do.
+/// Server log by request id. The server writes its log when it has nothing else to do.
 async fn entries(log: &Path, requests: usize) -> Result<HashMap<u32, Entry>, String> {
     let begin = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What a request is answered with.
+//! Answers to requests.
 
 use crate::body::Framing;
 use crate::log::Entry;
@@ -22,11 +22,11 @@ pub(crate) struct Answer {
     slow: Option<Schedule>,
     /// Pieces due at the same time go together.
     burst: bool,
-    /// What is to be logged of it.
+    /// Entry for the log.
     pub(crate) entry: Option<Entry>,
 }
 
-/// What follows the head.
+/// Content after the head.
 enum Rest {
     Stream(Box<Stream>),
     /// A recording, which has a head of its own.
@@ -38,7 +38,7 @@ enum Rest {
 /// A write of this size is not made larger.
 const FULL: usize = 64 << 10;
 
-/// How much more [`Fault::WrongLength`] promises.
+/// Number of bytes that [`Fault::WrongLength`] promises beyond the body.
 const MISSING: usize = 64;
 
 impl Answer {
@@ -179,7 +179,7 @@ impl Answer {
         }
     }
 
-    /// When the next piece is due.
+    /// Due time of the next piece.
     pub(crate) fn due(&self) -> u64 {
         match (&self.slow, &self.rest) {
             (Some(slow), _) if self.head_sent < self.head.len() => {
@@ -228,7 +228,7 @@ impl Answer {
     }
 }
 
-/// What is to be logged of an answer, as far as it is known before it is sent.
+/// Log entry of an answer, as far as it is known before it is sent.
 fn entry(request: &Request, number: u32, received: u64, config: &Config) -> Option<Entry> {
     config.log.is_kept().then(|| Entry {
         request: number,
@@ -239,7 +239,7 @@ fn entry(request: &Request, number: u32, received: u64, config: &Config) -> Opti
     })
 }
 
-/// How many tokens are told, and the finish reason.
+/// Number of tokens reported, and the finish reason.
 fn length(request: &Value, config: &Config) -> (u32, &'static str) {
     let asked = ["max_completion_tokens", "max_tokens"]
         .iter()

@@ -12,7 +12,7 @@ use serde_json::json;
 use std::io;
 use std::sync::atomic::Ordering;
 
-/// What a connection waits for.
+/// State of a connection: the event it waits for.
 pub(crate) enum Wait {
     /// A request, or for the client to take more.
     Socket,
@@ -24,11 +24,11 @@ pub(crate) enum Wait {
 
 pub(crate) struct Connection {
     pub(crate) transport: Transport,
-    /// What the poller waits for.
+    /// Events asked of the poller.
     pub(crate) interest: Interest,
     input: Vec<u8>,
     answer: Option<Answer>,
-    /// What follows what was written last.
+    /// Action that follows the last write.
     then: Then,
     /// The client sends nothing any more. It still gets its answers.
     ended: bool,
@@ -139,7 +139,7 @@ impl Connection {
         }
     }
 
-    /// What is to be logged of an answer that is not finished.
+    /// Log entry of an answer that is not finished.
     pub(crate) fn unfinished(self) -> Option<Entry> {
         self.answer.and_then(|answer| answer.entry)
     }
@@ -180,11 +180,11 @@ impl Connection {
     }
 }
 
-/// What the connections of a thread use in turn.
+/// Buffers and state used in turn by the connections of a thread.
 pub(crate) struct Room {
     read: Vec<u8>,
     write: Vec<u8>,
-    /// What is to be logged.
+    /// Entries for the log.
     pub(crate) finished: Vec<Entry>,
 }
 

@@ -57,7 +57,7 @@ pub const PROMPT_TOKENS: u32 = 7;
 /// Tokens that each image adds to the prompt.
 pub const IMAGE_TOKENS: u32 = 256;
 
-/// What the server does.
+/// Behaviour of the server.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Tokens per answer, unless the request asks for fewer (`max_completion_tokens` or
@@ -78,14 +78,14 @@ pub struct Config {
     /// Tokens per write (at least 1), due with the last of them. If all tokens are due at
     /// the same time, this is of no account.
     pub coalesce: u32,
-    /// How a client knows where the body ends.
+    /// Framing of bodies.
     pub framing: Framing,
     /// Bodies are compressed, each write so that it can be read at once, if the client
     /// accepts it.
     pub gzip: bool,
     /// TLS is spoken.
     pub tls: Option<Identity>,
-    /// How prompts are counted.
+    /// Method of counting prompts.
     pub prompt_tokens: PromptTokens,
     /// The usage tells how many words at the prompt's beginning were those of an earlier
     /// prompt (`cached_tokens`), as if of a prefix cache. Prompts are then counted by
@@ -96,21 +96,21 @@ pub struct Config {
     pub claim_cached: Option<u32>,
     /// The answer to every request, in place of what all else here says of answers.
     pub recording: Option<Recording>,
-    /// What goes wrong, if anything.
+    /// Fault to show, if any.
     pub fault: Option<Fault>,
     /// The first request (from 0) with the fault.
     pub fault_from: u32,
-    /// How long [`Fault::Stall`] and [`Fault::SlowHeaders`] take.
+    /// Duration of [`Fault::Stall`] and [`Fault::SlowHeaders`].
     pub stall: Duration,
-    /// What becomes of images.
+    /// Handling of images.
     pub images: Images,
     /// Threads (at least 1). Connections are given to them in turn.
     pub threads: usize,
-    /// Where it is kept what was done.
+    /// Destination of the log.
     pub log: Log,
 }
 
-/// What becomes of the images of requests. All are looked at, whatever it is.
+/// Handling of the images of requests. All are looked at, whatever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Images {
     /// They count as tokens of the prompt.
@@ -188,7 +188,7 @@ impl Server {
         })
     }
 
-    /// What has been logged so far, if the log is in memory. An answer gets there when
+    /// Entries logged so far, if the log is in memory. An answer gets there when
     /// the server is not busy any more, a few milliseconds after it.
     pub fn log(&self) -> Vec<Entry> {
         self.shared.config.log.entries()

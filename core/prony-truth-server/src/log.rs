@@ -1,4 +1,4 @@
-//! What the server did, request by request.
+//! Log of the server, one entry per request.
 
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -17,7 +17,7 @@ pub struct Entry {
     pub path: String,
     /// Its header `x-request-id`.
     pub id: Option<String>,
-    /// When its last byte had been read.
+    /// Time at which its last byte had been read.
     pub received_ns: u64,
     /// For each write, the time right before the system call. A write that did not fit
     /// into the socket is one write all the same.
@@ -27,12 +27,12 @@ pub struct Entry {
     /// For each write, its tokens: 0 for a head or an end alone, and in a
     /// recording, of which they are not known.
     pub tokens_per_write: Vec<u32>,
-    /// Whether all was written that belongs to the answer; false if the server ended it
+    /// `true` if all was written that belongs to the answer; `false` if the server ended it
     /// by a fault, or the client went away.
     pub complete: bool,
 }
 
-/// Where entries go. Clones go to the same place.
+/// Destination of entries. Clones have the same one.
 #[derive(Debug, Clone, Default)]
 pub struct Log(Option<Arc<Mutex<Sink>>>);
 
@@ -61,7 +61,7 @@ impl Log {
         Ok(Self(Some(Arc::new(Mutex::new(Sink::File(file))))))
     }
 
-    /// What has been kept in memory so far, in the order in which answers ended.
+    /// Entries kept in memory so far, in the order in which answers ended.
     pub fn entries(&self) -> Vec<Entry> {
         match self.sink().as_deref() {
             Some(Sink::Memory(entries)) => entries.clone(),

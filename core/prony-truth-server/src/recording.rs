@@ -30,7 +30,7 @@ pub struct Recording(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     bytes: Vec<u8>,
-    /// When they are due, counted from the request, and where they lie in `bytes`.
+    /// Due times, counted from the request, and places in `bytes`.
     pieces: Vec<(Duration, Range<usize>)>,
     end: Then,
 }
@@ -104,7 +104,7 @@ pub(crate) struct Playing {
 }
 
 impl Playing {
-    /// When the next piece is due.
+    /// Due time of the next piece.
     pub(crate) fn due(&self) -> u64 {
         let piece = self.recording.0.pieces.get(self.next);
         let due = piece.map_or(0, |(due, _)| due.as_nanos() as u64);

@@ -3,7 +3,7 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{ValueKind, from_args};
 use minijinja::{Environment, Error as JinjaError, ErrorKind as JinjaKind, Value, context};
-use prony_plugin_sdk::{Error, Result, ChatMessage};
+use prony_plugin_sdk::{ChatMessage, Error, Result};
 
 /// The template of synthetic models.
 pub(crate) const TRIVIAL: &str = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
@@ -66,8 +66,14 @@ impl ChatTemplate {
     }
 
     /// The prompt of a conversation whose last message is `user`'s.
-    pub fn render(&self, system: Option<&str>, history: &[ChatMessage], user: &str) -> Result<String> {
-        let said = |it: &ChatMessage| context! { role => it.role.name(), content => it.content.as_str() };
+    pub fn render(
+        &self,
+        system: Option<&str>,
+        history: &[ChatMessage],
+        user: &str,
+    ) -> Result<String> {
+        let said =
+            |it: &ChatMessage| context! { role => it.role.name(), content => it.content.as_str() };
         let messages: Vec<Value> = system
             .map(|content| context! { role => "system", content })
             .into_iter()

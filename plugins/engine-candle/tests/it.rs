@@ -12,7 +12,7 @@ use engine_candle::weights::{Hyper, Random, Source};
 use engine_candle::{Candle, ENGINE_VERSION, PLUGIN};
 use prony_plugin_sdk::native::{RawEvent, Str, code};
 use prony_plugin_sdk::{
-    Api, Error, ErrorKind, EventKind, Image, LocalEngine, Model, Request, Result, Role, ChatMessage,
+    Api, ChatMessage, Error, ErrorKind, EventKind, Image, LocalEngine, Model, Request, Result, Role,
 };
 use serde_json::json;
 use std::ffi::c_void;

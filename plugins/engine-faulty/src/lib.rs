@@ -15,7 +15,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What goes wrong.
+    /// The fault.
     #[serde(default)]
     pub fault: Fault,
     /// In which call.

@@ -12,8 +12,8 @@ pub struct Config {
     /// Attach to this running server, for example `http://127.0.0.1:8080/v1`.
     /// A path is put before every request's path; without one it is `/v1`.
     pub base_url: Option<String>,
-    /// When attaching: path whose `GET` must answer 200 before the first
-    /// request. Without it the server is taken to be ready.
+    /// Path whose `GET` must answer 200 before the first request, when attaching.
+    /// Without it the server is taken to be ready.
     pub attach_ready: Option<String>,
     /// Start this server for each visit and stop it afterwards.
     pub launch: Option<Launch>,
@@ -41,12 +41,12 @@ pub struct Config {
     /// `eos`, `tool_calls`, …). An answer with any other reason is a failure.
     #[serde(default)]
     pub finish_reasons: Vec<String>,
-    /// Whether a stream must end with `data: [DONE]`.
+    /// Handling of streams without `data: [DONE]`.
     #[serde(default)]
     pub end_mark: EndMark,
 }
 
-/// What a stream without `data: [DONE]` at its end is.
+/// Meaning of a stream without `data: [DONE]` at its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndMark {
@@ -57,7 +57,7 @@ pub enum EndMark {
     Required,
 }
 
-/// How to start a server.
+/// Command that starts a server.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Launch {
@@ -69,7 +69,7 @@ pub struct Launch {
     pub env: BTreeMap<String, String>,
     /// Working folder.
     pub cwd: Option<String>,
-    /// When it is ready.
+    /// Condition under which it is ready.
     #[serde(default)]
     pub ready: Probe,
 }
@@ -102,7 +102,7 @@ impl JsonSchema for Word {
     }
 }
 
-/// When a started server is ready.
+/// Condition under which a started server is ready.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {

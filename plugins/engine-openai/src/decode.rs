@@ -1,4 +1,4 @@
-//! What a response says.
+//! Decoding of responses.
 //!
 //! Engines differ in where they put things (role chunks with null, empty or no
 //! content; usage in the last content chunk, the finish chunk, a choice or a chunk of its
@@ -22,7 +22,7 @@ use std::borrow::Cow;
 pub(crate) const END_MARKS: [&str; 2] = ["data: [DONE]", "data:[DONE]"];
 const DONE: &str = "[DONE]";
 
-/// What a pipeline says of how streams end.
+/// Options for the end of streams.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules<'c> {
     pub(crate) end_mark: EndMark,
@@ -145,7 +145,7 @@ fn no_stream(response: &Response<'_>, has_stray: bool, stream: &mut Stream<'_, '
     )))
 }
 
-/// Whether a line without an end could be one of an event stream.
+/// Returns `true` if a line without an end could be one of an event stream.
 fn could_be_field(line: &[u8]) -> bool {
     let fields: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
     fields
@@ -153,7 +153,7 @@ fn could_be_field(line: &[u8]) -> bool {
         .any(|field| line.starts_with(field) || field.starts_with(line))
 }
 
-/// Whether a message is of the kind that nearly all are, and reports no error of its own.
+/// Returns `true` if a message is of the kind that nearly all are, and reports no error of its own.
 fn is_usual(message: &Message<'_>) -> bool {
     (message.choices.is_some() || message.usage.is_some())
         && message.error.as_ref().is_none_or(Value::is_null)
@@ -340,7 +340,7 @@ impl Stream<'_, '_> {
     }
 }
 
-/// Whether data that is no message only keeps the connection alive.
+/// Returns `true` if data that is no message only keeps the connection alive.
 fn is_keep_alive(event: Option<&str>, data: &str) -> bool {
     let is_word = |text: &str| {
         ["ping", "pong", "heartbeat", "keepalive", "keep-alive"]
@@ -357,7 +357,7 @@ fn unreadable(data: &str, why: &str) -> Error {
     ))
 }
 
-/// What is around the text of a message that says nothing else. Nearly all messages of a
+/// The parts around the text of a message that says nothing else. Nearly all messages of a
 /// stream differ in their text alone, and to compare is several times as fast as to parse.
 #[derive(Default)]
 struct Alike<'a> {

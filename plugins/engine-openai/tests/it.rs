@@ -4,8 +4,8 @@
 
 use engine_openai::{OpenAi, PLUGIN};
 use prony_plugin_sdk::{
-    Api, Endpoint, Engine, Error, ErrorKind, Event, EventKind, Events, HttpRequest, Image,
-    LaunchPlan, Model, Pair, Ready, Request, Response, Result, Role, ChatMessage,
+    Api, ChatMessage, Endpoint, Engine, Error, ErrorKind, Event, EventKind, Events, HttpRequest,
+    Image, LaunchPlan, Model, Pair, Ready, Request, Response, Result, Role,
 };
 use prony_plugin_test::Subject as _;
 use serde_json::{Value, json};

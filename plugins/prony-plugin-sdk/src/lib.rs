@@ -1,4 +1,4 @@
-//! What a plugin author depends on, and nothing else.
+//! The one dependency of a plugin author.
 //!
 //! A plugin is a type that implements one of four traits, and one line:
 //!
@@ -91,17 +91,17 @@ pub trait Engine: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// Name, version, description.
     const ABOUT: About;
-    /// Whether requests may carry images. If not, a request with images is an
+    /// `true` if requests may carry images. If not, a request with images is an
     /// error before it comes here. If so, [`encode`](Self::encode) must send
     /// every one of them or return an error.
     const IMAGES: bool = false;
-    /// Whether requests may carry a history, under the same rule.
+    /// `true` if requests may carry a history, under the same rule.
     const HISTORY: bool = false;
 
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;
 
-    /// How to start the engine for `model`, or how to reach one that runs.
+    /// Describes how to start the engine for `model`, or how to reach one that runs.
     /// Called once per visit; a launched server must listen at `at`.
     fn launch(&self, model: &Model, at: &Endpoint) -> Result<LaunchPlan>;
 
@@ -109,7 +109,7 @@ pub trait Engine: Sized + 'static {
     /// be deterministic, since all engines get the same work.
     fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest>;
 
-    /// What the response says, in order. Called once per request after the
+    /// Explains the response as events, in order. Called once per request after the
     /// clock has stopped. An error means that the bytes make no sense; an error
     /// that the *engine* reports is [`Events::failure`].
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()>;
@@ -124,16 +124,16 @@ pub trait StdioEngine: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// Name, version, description.
     const ABOUT: About;
-    /// Whether requests may carry images. If not, a request with images is an
+    /// `true` if requests may carry images. If not, a request with images is an
     /// error before it comes here.
     const IMAGES: bool = false;
-    /// Whether requests may carry a history, under the same rule.
+    /// `true` if requests may carry a history, under the same rule.
     const HISTORY: bool = false;
 
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;
 
-    /// How to start the engine, and how lines belong to messages. Called once per
+    /// Describes how to start the engine, and how lines belong to messages. Called once per
     /// visit.
     fn launch(&self, model: &Model) -> Result<StdioPlan>;
 
@@ -141,7 +141,7 @@ pub trait StdioEngine: Sized + 'static {
     /// is another for each request of a visit, from 1 on: ids are made of it.
     fn encode(&self, model: &Model, request: &Request, number: u64) -> Result<Message>;
 
-    /// What the request's lines say, in order. Called once per request after the
+    /// Explains the request's lines as events, in order. Called once per request after the
     /// clock has stopped. An error means that the lines make no sense; an error that
     /// the *engine* reports is [`Events::failure`].
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()>;
@@ -155,10 +155,10 @@ pub trait LocalEngine: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// Name, version, description.
     const ABOUT: About;
-    /// Whether requests may carry images. If not, a request with images is an
+    /// `true` if requests may carry images. If not, a request with images is an
     /// error before it comes here.
     const IMAGES: bool = false;
-    /// Whether requests may carry a history, under the same rule.
+    /// `true` if requests may carry a history, under the same rule.
     const HISTORY: bool = false;
 
     /// Loads the model.

@@ -15,7 +15,7 @@ pub struct Message<'a> {
     pub event: Option<Cow<'a, str>>,
     /// The `data` lines, joined by line feeds. Invalid UTF-8 is replaced.
     pub data: Cow<'a, str>,
-    /// Whether its last `data` line ended. If not, the body ended within the line or right
+    /// `true` if its last `data` line ended. If not, the body ended within the line or right
     /// behind it, and only what the data says can tell which.
     pub is_complete: bool,
 }

@@ -1,7 +1,7 @@
 //! Requests as HTTP exchanges.
 
 use crate::{Engine, Fault, fixture, model};
-use prony_plugin_sdk::{Api, ErrorKind, HttpRequest, Image, Request, Role, ChatMessage};
+use prony_plugin_sdk::{Api, ChatMessage, ErrorKind, HttpRequest, Image, Request, Role};
 use serde_json::Value;
 
 const PROMPT: &str = "Say \"é\\n\" 🦀\tand {{ x }} </s>";

@@ -130,7 +130,11 @@ fn outcome(returned: i32, written: &[u8]) -> Answer<()> {
 
 unsafe extern "C" fn write(ctx: *mut c_void, bytes: Str) {
     // SAFETY: `ctx` is the `Reply` handed to the call; `bytes` is lent for it.
-    unsafe { (*ctx.cast::<Reply>()).written.extend_from_slice(bytes.get()) }
+    unsafe {
+        (*ctx.cast::<Reply>())
+            .written
+            .extend_from_slice(bytes.get())
+    }
 }
 
 unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {

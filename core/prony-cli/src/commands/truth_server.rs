@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     /// Tokens per write, which is due with the last of them.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) coalesce: u32,
-    /// How the end of a body is told: `chunked`, `close` or `length`.
+    /// Framing of bodies: `chunked`, `close` or `length`.
     #[arg(long, default_value = "chunked", value_name = "HOW")]
     pub(crate) framing: Framing,
     /// Compress for clients that accept it, so that each write can be read at once.
@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     /// Write the certificate to this file, in PEM.
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) tls_certificate: Option<PathBuf>,
-    /// How prompts are counted: `constant` is 7 tokens for each, `words` a token for each
+    /// Method of counting prompts: `constant` is 7 tokens for each, `words` a token for each
     /// word and 7 for each message. An image is 256 more.
     #[arg(long, default_value = "constant", value_name = "HOW")]
     pub(crate) prompt_tokens: PromptTokens,
@@ -78,7 +78,7 @@ pub(crate) struct Arguments {
     /// keeps no cache apart.
     #[arg(long, value_name = "N")]
     pub(crate) claim_cached: Option<u32>,
-    /// What goes wrong: `error_frame`, `empty`, `cut`, `http500`, `http404`, `hang`, `crash`,
+    /// Fault to show: `error_frame`, `empty`, `cut`, `http500`, `http404`, `hang`, `crash`,
     /// `garbage`, `zero_tokens`, `no_finish`, `not_http`, `stall`, `slow_headers`, `reset`,
     /// `wrong_length`, `bad_chunk`, `redirect` or `huge_head`.
     #[arg(long)]
@@ -86,7 +86,7 @@ pub(crate) struct Arguments {
     /// The first request, from 0, with the fault.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) fault_from: u32,
-    /// How long the faults `stall` and `slow_headers` take, in milliseconds.
+    /// Duration of the faults `stall` and `slow_headers`, in milliseconds.
     #[arg(long, default_value_t = 3000, value_name = "MS")]
     pub(crate) stall_ms: u64,
     /// Answer requests without an image with an error.

@@ -70,7 +70,11 @@ fn the_first_run_begins_whatever_the_limit_and_no_other_that_would_exceed_it() {
     let pipeline = compared().with("schedule", json!({ "cycles": 1 }));
     let options = ["--limit", "1ms", "--cycles", "6", "--runs", "3"];
     let output = aa(&scratch, &pipeline, &options).exits(0);
-    assert!(!output.stderr.contains("too few for a verdict"), "{output:?}");
-    output.complains("ended after 1 of 3 runs")
+    assert!(
+        !output.stderr.contains("too few for a verdict"),
+        "{output:?}"
+    );
+    output
+        .complains("ended after 1 of 3 runs")
         .prints("1 comparison named a winner");
 }

@@ -1,6 +1,6 @@
 //! The command line itself.
 
-use crate::kit::{PRONY, Output, Scratch, With, lock, pipeline, plugin_file, truth};
+use crate::kit::{Output, PRONY, Scratch, With, lock, pipeline, plugin_file, truth};
 use serde_json::json;
 use std::fs;
 
@@ -372,7 +372,8 @@ fn a_results_folder_that_cannot_be_made_is_told() {
         pipeline([("engine", truth(&[]))]).to_string(),
     );
     let output = scratch.prony(&["run", "pipeline.yaml", "--results", "file/results"]);
-    output.exits(1)
+    output
+        .exits(1)
         .complains("cannot make a folder for the run: `file/results`")
         .complains("`--results DIR`");
     let output = scratch.prony(&["run", "pipeline.yaml", "--results", "file"]);
@@ -417,7 +418,8 @@ fn plugins_are_listed_with_form_contract_and_digest() {
 fn without_plugins_it_is_said_where_they_were_looked_for() {
     let scratch = Scratch::new();
     let output = scratch.bare(&["--lock", "absent.lock", "plugin", "list"]);
-    output.exits(0)
+    output
+        .exits(0)
         .prints("no plugins are installed")
         .prints("absent.lock");
     scratch.write("damaged.lock", "{");

@@ -1,6 +1,6 @@
 //! Results of two runs beside each other.
 
-use crate::kit::{Run, Output, Scratch, With, pipeline, truth};
+use crate::kit::{Output, Run, Scratch, With, pipeline, truth};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -116,7 +116,8 @@ fn other_work_or_another_machine_gives_no_verdict() {
         it["models"][0]["engines"][0]["engine_versions"] = json!(["9"]);
     });
     let output = compare(&scratch, &[&quick, &engine, "--assume-stable"]).exits(0);
-    output.prints("not the same engine version: ")
+    output
+        .prints("not the same engine version: ")
         .prints("against 9");
 }
 
@@ -125,7 +126,8 @@ fn what_cannot_be_compared_is_told() {
     let scratch = Scratch::new();
     scratch.write("results/2026-01-01-00-00-00-demo/journal.jsonl", "");
     let output = compare(&scratch, &["dema", "latest"]).exits(2);
-    output.complains("there is no run `dema`")
+    output
+        .complains("there is no run `dema`")
         .complains("similar: `2026-01-01-00-00-00-demo`");
     scratch.write("other.json", r#"{"schema": "prony-result/9"}"#);
     let output = compare(&scratch, &["other.json", "other.json"]).exits(2);

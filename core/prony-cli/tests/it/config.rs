@@ -73,7 +73,8 @@ fn mistakes_point_into_the_layer_they_are_in() {
     output.exits(3).complains("over.yaml:1:25");
     scratch.write("base.yaml", BASE.replace("temperature", "temprature"));
     let output = scratch.prony(&["validate", "nested/top.yaml"]).exits(3);
-    output.complains("nested/../base.yaml:")
+    output
+        .complains("nested/../base.yaml:")
         .complains("temprature");
     let scratch = layered();
     for (option, words) in [
@@ -88,7 +89,8 @@ fn mistakes_point_into_the_layer_they_are_in() {
         ("--var=tokens=few", "the variable `tokens` is a number"),
     ] {
         let output = scratch.prony(&["validate", "base.yaml", option]).exits(3);
-        output.complains(words)
+        output
+            .complains(words)
             .complains(&format!("{}:1:", &option[..5]));
     }
 }
@@ -287,7 +289,8 @@ fn configurations_of_the_other_tool_are_recognised() {
     );
     for command in ["run", "validate", "plan"] {
         let output = scratch.prony(&[command, "old.yaml"]).exits(3);
-        output.complains("P0012")
+        output
+            .complains("P0012")
             .complains("prony import mlx-serving");
     }
 }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 pub(crate) const PRONY: &str = env!("CARGO_BIN_EXE_prony");
 /// No command of prony's takes longer in these tests, unless it hangs.
 const LIMIT: Duration = Duration::from_mins(4);
-/// How often something awaited is looked at.
+/// Interval between looks at something awaited.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The lock of the plugins that ship.
@@ -214,7 +214,7 @@ impl Drop for Started {
     }
 }
 
-/// How prony ended and what it output.
+/// Exit code and output of prony.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) code: Option<i32>,
@@ -256,7 +256,7 @@ pub(crate) fn send(pid: i32, signal: Signal) {
     kill_process(pid, signal).expect("the process can be signalled");
 }
 
-/// Whether a process runs; one that only waits to be cleared away does not.
+/// Returns `true` if a process runs; one that only waits to be cleared away does not.
 pub(crate) fn runs(pid: i32) -> bool {
     if test_kill_process(Pid::from_raw(pid).expect("a process id")).is_err() {
         return false;
@@ -430,7 +430,8 @@ impl Run {
 
     pub(crate) fn read(&self, name: &str) -> String {
         let path = self.folder.join(name);
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}\n{:?}", self.output))
+        fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{name}: {error}\n{:?}", self.output))
     }
 
     pub(crate) fn result(&self) -> Value {
@@ -550,7 +551,7 @@ impl Run {
     }
 }
 
-/// What a journal says, computed without prony.
+/// Content of a journal, computed without prony.
 pub(crate) struct ByHand {
     pub(crate) requests: u64,
     pub(crate) succeeded: u64,
@@ -599,7 +600,7 @@ pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value}")).into()
 }
 
-/// Whether what is shown is what it should be, up to rounding to three digits.
+/// Returns `true` if what is shown is what it should be, up to rounding to three digits.
 fn close(shown: &str, exact: f64) {
     let plain = shown.trim_end_matches('%').trim();
     let value: f64 = plain.parse().unwrap_or_else(|_| panic!("`{shown}`"));

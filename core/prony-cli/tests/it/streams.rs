@@ -441,7 +441,9 @@ fn a_server_that_does_not_get_ready_is_quoted() {
     let engine = json!({ "plugin": "openai", "config": config });
     let run = Scratch::new().run(&pipeline([("engine", engine)]).stage("load", "timeout", "1s"));
     let mut problems = Problems::default();
-    problems.unless(run.output.code == Some(1), || format!("{:?}", run.output.code));
+    problems.unless(run.output.code == Some(1), || {
+        format!("{:?}", run.output.code)
+    });
     let words = ["not ready within 1s", "HTTP 503", "Loading model"];
     problems.words(&run.output.stderr, &words);
     apart(case, problems);

@@ -39,7 +39,7 @@ struct Connection {
     generation: u64,
     /// `true` if it was idle before its present use.
     kept: bool,
-    /// When it was begun to be opened, then how long that took: at least a round trip.
+    /// Time at which opening began, then the time it took: at least a round trip.
     opening_ns: u64,
 }
 

@@ -131,7 +131,9 @@ pub(super) fn credited<'a>(
 /// each request, and 1 otherwise. A longer chat template is not faster work.
 fn prompt_weight(baseline: &[&Record], candidate: &[&Record]) -> fn(&Record) -> u32 {
     let of = |records: &[&Record]| -> BTreeMap<(u32, u32), Option<u32>> {
-        let prompts = records.iter().map(|it| (it.id.cycle_and_index(), it.prompt_tokens));
+        let prompts = records
+            .iter()
+            .map(|it| (it.id.cycle_and_index(), it.prompt_tokens));
         prompts.collect()
     };
     let (a, b) = (of(baseline), of(candidate));

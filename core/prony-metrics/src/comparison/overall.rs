@@ -24,7 +24,11 @@ pub struct ModelComparison<'a> {
 ///
 /// The set of models was fixed before the run: if one of them was not measured, or not on
 /// the same work, there is no number.
-pub fn overall(models: &[ModelComparison<'_>], margin_percent: f64, cycles: u32) -> Option<Overall> {
+pub fn overall(
+    models: &[ModelComparison<'_>],
+    margin_percent: f64,
+    cycles: u32,
+) -> Option<Overall> {
     let [first, _, ..] = models else {
         return None;
     };

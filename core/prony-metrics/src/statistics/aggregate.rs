@@ -10,7 +10,7 @@ use super::quantile::median;
 /// the same work.
 pub const LENGTH_TOLERANCE: f64 = 0.01;
 
-/// Whether two mean output lengths of one question differ so much that only times
+/// Returns `true` if two mean output lengths of one question differ so much that only times
 /// per token may be compared.
 pub fn length_mismatch(baseline: f64, candidate: f64) -> bool {
     (baseline - candidate).abs() > LENGTH_TOLERANCE * baseline.max(candidate)

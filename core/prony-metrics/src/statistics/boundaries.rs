@@ -23,7 +23,7 @@ const FIRST_LOOK: usize = 6;
 /// Exponent of the spending function: little early, most towards the end.
 const RHO: f64 = 1.5;
 
-/// How many paths are simulated for critical values that the table does not have.
+/// Number of paths simulated for critical values that the table does not have.
 /// The Monte Carlo error of the attained level is then below 0.0005.
 const PATHS: usize = 200_000;
 
@@ -87,7 +87,7 @@ impl Boundaries {
     }
 }
 
-/// What was simulated before.
+/// Results of earlier simulations.
 struct Known {
     /// By looks, and by the bits of `alpha`.
     boundaries: BTreeMap<(usize, u64), Boundaries>,
@@ -150,7 +150,7 @@ pub fn bound(looks: usize, alpha: f64) -> Boundaries {
     boundaries
 }
 
-/// What [`Boundaries`] of `looks` looks may have erred in by look `n`.
+/// Error that [`Boundaries`] of `looks` looks may have spent by look `n`.
 pub fn budget(looks: usize, alpha: f64, n: usize) -> f64 {
     alpha * (n as f64 / looks as f64).powf(RHO)
 }

@@ -19,7 +19,7 @@ impl Holm {
         Self { rule, models }
     }
 
-    /// What a model is judged by while `k` of them have no winner yet.
+    /// Rule for a model while `k` of them have no winner yet.
     pub fn step(&self, k: usize) -> Sequential {
         Sequential::new(Rule {
             alpha: self.rule.alpha / k as f64,

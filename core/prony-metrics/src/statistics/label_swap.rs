@@ -1,4 +1,4 @@
-//! Whether a quantile over all cycles differs between the engines.
+//! Test of a difference between the engines' quantiles over all cycles.
 
 use super::random::Random;
 
@@ -54,7 +54,7 @@ pub fn label_swap(cycles: &[Cycle<'_>], p: f64, resamples: u32, seed: u64) -> Op
 /// a high quantile is found a few steps from the top, however many there are.
 struct Pool {
     p: f64,
-    /// How many of baseline and candidate each cycle has.
+    /// Number of values of baseline and candidate in each cycle.
     sizes: Vec<[usize; 2]>,
     /// From the largest on: latency, cycle, and whether it is of the candidate.
     values: Vec<(f64, usize, bool)>,
@@ -102,9 +102,9 @@ impl Pool {
 
 /// Looks for the quantile of one engine in its latencies, the largest first.
 struct Search {
-    /// How many come before the two that the quantile lies between.
+    /// Number of values before the two that the quantile lies between.
     left: usize,
-    /// How far it lies above the lower one, 0 to 1.
+    /// Position above the lower one, 0 to 1.
     share: f64,
     above: Option<f64>,
     found: Option<f64>,

@@ -1,4 +1,4 @@
-//! Whether one engine fails more often than the other.
+//! McNemar's test of a difference between the engines' failure rates.
 
 use super::Binomial;
 

@@ -1,4 +1,4 @@
-//! What a run will take, from its first cycles.
+//! Forecast of a run from its first cycles.
 
 use super::standard_deviation;
 
@@ -8,14 +8,14 @@ pub const PILOT_CYCLES: usize = 6;
 /// `(z(0.975) + z(0.9))^2`: what a difference of `margin` takes with 90 % power, per
 /// variance over squared difference.
 const POWER: f64 = 10.5;
-/// What repeated looks cost on top.
+/// Extra cost of repeated looks.
 const LOOKS: f64 = 1.15;
 /// Both together, as cycles per variance over squared difference.
 const DETECTABLE: f64 = 12.0;
 /// The earliest cycle in which a winner can be named.
 const EARLIEST: f64 = 9.0;
 
-/// What the first cycles let expect.
+/// Forecast from the first cycles.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pilot {
     /// Standard deviation of a cycle's log ratio.
@@ -25,7 +25,7 @@ pub struct Pilot {
     /// The difference, as a log ratio, that all allowed cycles can tell:
     /// `sd sqrt(12 / max_cycles)`.
     pub detectable: f64,
-    /// Whether a difference of the margin is expected to be found in time.
+    /// `true` if a difference of the margin is expected to be found in time.
     pub feasible: bool,
 }
 

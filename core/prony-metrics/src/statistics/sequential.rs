@@ -19,7 +19,7 @@ pub const ALPHA_EQUIVALENT: f64 = 0.1;
 /// Most cycles when each visit loads its engine.
 pub const MAX_CYCLES_RELOAD: usize = 40;
 
-/// What is decided before the first cycle. Changing it after having seen data makes
+/// Settings fixed before the first cycle. Changing them after having seen data makes
 /// the error rates void, `max_cycles` above all.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
@@ -45,7 +45,7 @@ impl Rule {
     }
 }
 
-/// What a look decides.
+/// Decision of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -62,23 +62,23 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Whether it names a winner.
+    /// Returns `true` if it names a winner.
     pub fn is_win(self) -> bool {
         matches!(self, Self::Faster | Self::Slower)
     }
 
-    /// Whether it says something about the engines.
+    /// Returns `true` if it says something about the engines.
     pub fn is_conclusive(self) -> bool {
         self.is_win() || self == Self::Equivalent
     }
 }
 
-/// What is known after some cycles.
+/// State of a test after some cycles.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Look {
     /// Cycles that it rests on.
     pub cycles: usize,
-    /// What it decides.
+    /// The decision.
     pub decision: Decision,
     /// Two-sided error of `faster` and `slower`, over all looks.
     pub alpha: f64,
@@ -90,7 +90,7 @@ pub struct Look {
     pub interval: Option<Interval>,
     /// Interval at level `1 - alpha_equivalent`.
     pub interval_equivalent: Option<Interval>,
-    /// Whether `interval_equivalent` lies inside the margin: of a winner, that the
+    /// `true` if `interval_equivalent` lies inside the margin: of a winner, that the
     /// difference is real and too small to count.
     pub within_margin: bool,
 }

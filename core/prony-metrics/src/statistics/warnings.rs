@@ -1,4 +1,4 @@
-//! What speaks against trusting a run: warnings, never verdicts, as measurements close
+//! Reasons against trusting a run: warnings, never verdicts, as measurements close
 //! in time resemble each other and the p values are too small for it.
 
 use super::drift::{kendall, split, theil_sen};
@@ -58,14 +58,14 @@ impl Warning {
 /// A request, for what is left of its latency without engine and question.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Request {
-    /// Which engine.
+    /// The engine.
     pub engine: usize,
-    /// Which question; it must come up in more than one cycle, or it takes the drift
+    /// The question; it must come up in more than one cycle, or it takes the drift
     /// of its cycle with it.
     pub question: usize,
-    /// Which cycle.
+    /// The cycle.
     pub cycle: u32,
-    /// When it began, in seconds since the run did.
+    /// Start, in seconds since the start of the run.
     pub at_s: f64,
     /// Latency, in seconds.
     pub latency_s: f64,
@@ -157,7 +157,7 @@ pub fn outlier_sensitive(sum: Decision, med: Decision) -> Option<Warning> {
     differ.then_some(Warning::OutlierSensitive)
 }
 
-/// How many values lie outside Tukey's fences (Tukey 1977). They are counted and
+/// Number of values outside Tukey's fences (Tukey 1977). They are counted and
 /// never dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outliers {

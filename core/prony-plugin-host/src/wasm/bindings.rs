@@ -42,16 +42,16 @@ pub mod reporter {
 
 use engine::{log, types};
 
-/// What belongs to one call: its limits and its log.
+/// State of one call: its limits and its log.
 pub(super) struct Host {
     plugin: String,
-    /// What all of the guest's memories may have together.
+    /// Limit for all of the guest's memories together, in bytes.
     pub(super) memory: usize,
     /// Linear memory in use, over all of the guest's memories.
     used: usize,
-    /// Whether the guest asked for more memory than it may have.
+    /// `true` if the guest asked for more memory than it may have.
     pub(super) memory_denied: bool,
-    /// What it logged at level error.
+    /// Messages it logged at level error.
     pub(super) errors: Vec<String>,
 }
 

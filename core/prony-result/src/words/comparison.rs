@@ -1,4 +1,4 @@
-//! What is said of a candidate against the baseline.
+//! Sentences about a candidate and the baseline.
 
 use super::{
     Flag, MISSING, about_seconds, count, level, one_line, optional, percent, percent_number, share,
@@ -18,12 +18,12 @@ impl Verdict {
     }
 }
 
-/// What was found of one quantity of two engines.
+/// Finding about one quantity of two engines.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Finding<'a> {
-    /// What the other is compared with.
+    /// The engine that the other is compared with.
     pub baseline: &'a str,
-    /// What is compared with it.
+    /// The engine compared with it.
     pub candidate: &'a str,
     /// On the candidate.
     pub verdict: Verdict,
@@ -33,11 +33,11 @@ pub struct Finding<'a> {
     pub interval: Option<Interval>,
     /// Differences up to this count as none, in percent.
     pub margin_percent: f64,
-    /// Whether the difference is less than that, of a winner.
+    /// `true` if the difference is less than that, of a winner.
     pub within_margin: bool,
-    /// What it rests on, such as `11 cycles`.
+    /// Basis, such as `11 cycles`.
     pub basis: Option<String>,
-    /// What a verdict must not be read without, such as `but not the same work`.
+    /// Reservation that belongs to the verdict, such as `but not the same work`.
     pub remarks: Vec<String>,
     /// Why it is so, without a full stop.
     pub reason: Option<String>,
@@ -99,13 +99,13 @@ impl Finding<'_> {
     }
 }
 
-/// What a reason begins with where the engines did not do the same work.
+/// Beginning of a reason where the engines did not do the same work.
 const OTHER_WORK: &str = "not the same work";
 /// As many cycles as a comparison can have.
 const MAX_CYCLES: u32 = 100;
 
 impl Comparison {
-    /// What the comparison found, as a sentence without a full stop, for example
+    /// The finding, as a sentence without a full stop, for example
     /// `B is 3.1 % faster than A (2.2 … 4.0 %, 96 % interval, 11 cycles)`.
     pub fn sentence(&self) -> String {
         let mut finding = Finding {
@@ -136,7 +136,7 @@ impl Comparison {
         finding.sentence()
     }
 
-    /// What is the same of everything that is found of the two.
+    /// Parts common to all findings about the two.
     fn finding(&self) -> Finding<'_> {
         Finding {
             baseline: &self.baseline,
@@ -161,13 +161,13 @@ impl Comparison {
         direction(self.interval?)
     }
 
-    /// How many answers are not the same, of a verdict.
+    /// Number of answers that differ, of a verdict.
     fn differing_answers(&self) -> Option<String> {
         let same = self.same_work.as_ref()?.identical_share;
         (same < 1.0).then(|| format!("with {} of the answers differing", share(1.0 - same)))
     }
 
-    /// What a verdict would take, if none fell and nothing but the numbers was in its way:
+    /// Requirements for a verdict, if none fell and nothing but the numbers was in its way:
     /// `2 % would need about 24 more cycles (50 min)`.
     fn outlook(&self) -> Option<String> {
         if self.verdict != Verdict::Inconclusive || self.obstacle.is_some() {
@@ -194,7 +194,7 @@ impl Comparison {
         ))
     }
 
-    /// What was judged beside the throughput by the same rule, with its name.
+    /// Judgements beside the throughput's, by the same rule, with their names.
     fn judgements(&self) -> impl Iterator<Item = (&'static str, &Judgement)> {
         [
             ("Prefill", &self.prefill),
@@ -210,7 +210,7 @@ impl Comparison {
         .filter(|(_, judgement)| judgement.interval.is_some() || judgement.withheld.is_some())
     }
 
-    /// What the judgements found, a sentence without a full stop each, for example
+    /// The judgements' findings, a sentence without a full stop each, for example
     /// `Prefill: B is 3.1 % faster than A (2.2 … 4.0 %, 96 % interval, 11 cycles)`.
     pub fn judgement_sentences(&self) -> Vec<String> {
         let sentence = |(name, judgement): (&str, &Judgement)| {
@@ -284,7 +284,7 @@ fn basis(cycles: u32, left_out: u32) -> Option<String> {
     }
 }
 
-/// Where an interval lies, if it excludes zero.
+/// Position of an interval that excludes zero.
 fn direction(interval: Interval) -> Option<Verdict> {
     if interval.low_percent > 0.0 {
         Some(Verdict::Faster)
@@ -296,7 +296,7 @@ fn direction(interval: Interval) -> Option<Verdict> {
 }
 
 impl Overall {
-    /// What it says, as a sentence without a full stop, for example `Over 3 models, geometric
+    /// The finding, as a sentence without a full stop, for example `Over 3 models, geometric
     /// mean: B +2.4 % against A (+1.1 … +3.8 %, 96 % interval)`.
     pub fn sentence(&self) -> String {
         let place: Vec<String> = [&self.cell, &self.measure]
@@ -328,7 +328,7 @@ impl Overall {
 }
 
 impl NoiseFloor {
-    /// What it says, as a sentence without a full stop, for example `A against itself
+    /// The finding, as a sentence without a full stop, for example `A against itself
     /// differs by 1.2 % from cycle to cycle (standard deviation of 160 cycles; 1 of 20 runs
     /// named a winner), so a difference has to be about 1.5 % to be found`.
     pub fn sentence(&self) -> String {

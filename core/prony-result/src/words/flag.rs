@@ -1,6 +1,6 @@
-//! What limits a comparison.
+//! Limits of a comparison.
 
-/// What limits a comparison: everything that [`Comparison::flags`] can hold.
+/// A limit of a comparison: everything that [`Comparison::flags`] can hold.
 ///
 /// [`Comparison::flags`]: crate::Comparison::flags
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +58,7 @@ impl Flag {
         }
     }
 
-    /// What it means, as a sentence.
+    /// Meaning of the flag, as a sentence.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::LengthMismatch => {
@@ -106,7 +106,7 @@ impl Flag {
     }
 }
 
-/// What the flag of this name means, as a sentence; `None` of those that this version does
+/// Meaning of the flag of this name, as a sentence; `None` of those that this version does
 /// not know.
 pub fn flag(name: &str) -> Option<&'static str> {
     Flag::named(name).map(Flag::meaning)

@@ -1,4 +1,4 @@
-//! What a configuration says, and everything that is wrong with it.
+//! Reading of a configuration, with everything that is wrong with it.
 
 use std::ops::RangeInclusive;
 
@@ -32,7 +32,7 @@ pub(super) struct Model {
 pub(super) struct Count {
     /// The largest of those of the enabled models.
     pub(super) value: u64,
-    /// Whether they are not all the same.
+    /// `true` if they are not all the same.
     pub(super) differs: bool,
 }
 

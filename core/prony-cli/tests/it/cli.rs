@@ -1,7 +1,7 @@
 //! The command line itself.
 
 use crate::kit::{Output, PRONY, Scratch, With, lock, pipeline, plugin_file, truth};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 
 const GOOD: &str = "\
@@ -296,7 +296,7 @@ fn quiet_says_nothing_when_all_is_well() {
 #[test]
 fn a_reader_that_has_gone_away_ends_nothing() {
     let scratch = Scratch::new();
-    let pipeline = pipeline([("engine", truth(&[]))]);
+    let pipeline = pipeline([("engine", slow())]);
     scratch.write("pipeline.yaml", pipeline.to_string());
     let lock = lock();
     for command in [
@@ -329,7 +329,7 @@ fn a_reader_that_has_gone_away_ends_nothing() {
 #[test]
 fn output_that_is_lost_is_a_failure() {
     let scratch = Scratch::new();
-    let pipeline = pipeline([("engine", truth(&[]))]);
+    let pipeline = pipeline([("engine", slow())]);
     scratch.write("pipeline.yaml", pipeline.to_string());
     let lock = lock();
     for command in [
@@ -512,4 +512,9 @@ fn the_plugins_lie_beside_the_command_unless_the_project_has_its_own() {
     scratch.write("prony.lock", "{\"version\": 2, \"plugins\": []}");
     let output = scratch.bare(&["validate", "good.yaml"]).exits(5);
     output.complains("[X0002]").complains("version 2");
+}
+
+/// An engine so slow that prony's client is in time on any machine.
+fn slow() -> Value {
+    truth(&["--tokens", "2", "--inter-token-latency-us", "200000"])
 }

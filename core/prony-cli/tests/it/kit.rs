@@ -223,10 +223,21 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Checks the exit code.
+    /// Checks the exit code. Success may be 6 instead, if prony's own client was late and
+    /// nothing else speaks against the numbers: on a busy machine, that is as it must be.
     pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self:?}");
+        let held_up = code == 0 && self.code == Some(6) && self.is_client_late();
+        assert!(held_up || self.code == Some(code), "not {code}: {self:?}");
         self
+    }
+
+    /// Returns `true` if all reasons against the numbers are a late client.
+    fn is_client_late(&self) -> bool {
+        let reasons = self.stderr.lines();
+        let mut reasons = reasons.filter(|line| line.starts_with("error: not valid: "));
+        reasons.all(|it| {
+            it.ends_with(": times of tokens may be its own") || it.contains(" ms late or later, ")
+        })
     }
 
     pub(crate) fn prints(self, text: &str) -> Self {

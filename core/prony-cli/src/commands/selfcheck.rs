@@ -68,7 +68,17 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             );
         }
         let check = selfcheck::check(&command, folder.path(), shape, arguments.seconds);
-        checks.push(runtime.block_on(check).map_err(failure)?);
+        let check = async {
+            tokio::select! {
+                check = check => Some(check),
+                // The check ends its server, and the folder is removed.
+                _ = tokio::signal::ctrl_c() => None,
+            }
+        };
+        let Some(check) = runtime.block_on(check) else {
+            return Ok(Exit::Interrupted);
+        };
+        checks.push(check.map_err(failure)?);
     }
     if arguments.json {
         print_json(&checks)?;

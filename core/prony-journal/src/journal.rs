@@ -223,6 +223,10 @@ pub struct Visited {
     /// From starting the engine until it was ready; `None` if it never was, or was
     /// already running.
     pub load_time_ns: Option<u64>,
+    /// From asking the engine to end until all its processes were gone; `None` if it was
+    /// not started by the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unload_time_ns: Option<u64>,
     /// Wall-clock time of each `measure` stage that began, by stage id.
     pub measure_ns: BTreeMap<String, u64>,
     /// Peak resident memory of the engine's processes, sampled.

@@ -121,6 +121,7 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
     let mut visited = Visited {
         visit: visit.clone(),
         load_time_ns: Some(1_000_000_000),
+        unload_time_ns: None,
         measure_ns: BTreeMap::new(),
         peak_memory_bytes: Some(visit.segment.into()),
         measure_cpu_s: BTreeMap::new(),

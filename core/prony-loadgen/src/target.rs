@@ -11,6 +11,8 @@ pub struct Target {
     pub(crate) address: String,
     /// Server name in the certificate, for encrypted connections.
     pub(crate) encrypted_for: Option<String>,
+    /// Port on the loopback interface, if that is where it is.
+    local_port: Option<u16>,
 }
 
 /// A base URL that cannot be used.
@@ -42,22 +44,27 @@ impl Target {
         let last_colon = authority
             .rfind(':')
             .filter(|colon| !authority[*colon..].contains(']'));
-        let (host, address) = match last_colon {
-            Some(colon) if authority[colon + 1..].parse::<u16>().is_ok() => {
-                (&authority[..colon], authority.to_owned())
+        let (host, port) = match last_colon {
+            Some(colon) => {
+                let port = authority[colon + 1..].parse::<u16>();
+                let port = port.map_err(|_| bad("the port is not a number"))?;
+                (&authority[..colon], port)
             }
-            Some(_) => return Err(bad("the port is not a number")),
-            None => {
-                let port = if encrypted { 443 } else { 80 };
-                (authority, format!("{authority}:{port}"))
-            }
+            None => (authority, if encrypted { 443 } else { 80 }),
         };
+        let address = format!("{host}:{port}");
         let host = host.trim_start_matches('[').trim_end_matches(']');
         Ok(Self {
             authority: authority.to_owned(),
             address,
             encrypted_for: encrypted.then(|| host.to_owned()),
+            local_port: ["127.0.0.1", "localhost"].contains(&host).then_some(port),
         })
+    }
+
+    /// Port on the loopback interface of this machine; `None` for any other place.
+    pub fn local_port(&self) -> Option<u16> {
+        self.local_port
     }
 
     /// Renders a request, ready to be written. The error names the part that holds a line

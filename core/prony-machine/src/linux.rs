@@ -247,15 +247,82 @@ fn stat(process: &Path) -> Option<text::Stat> {
 }
 
 pub(crate) fn processes() -> Vec<ProcessTime> {
-    stats()
-        .map(|stat| ProcessTime {
+    stats().map(ProcessTime::from).collect()
+}
+
+impl From<text::Stat> for ProcessTime {
+    fn from(stat: text::Stat) -> Self {
+        Self {
             pid: stat.pid,
             group: stat.group,
             started: stat.started,
             name: stat.name,
             cpu_ns: stat.ticks.saturating_mul(tick_ns()),
-        })
-        .collect()
+        }
+    }
+}
+
+pub(crate) fn descendants(of: u32) -> Vec<ProcessTime> {
+    let mut all: Vec<text::Stat> = stats().collect();
+    let family = family(&all, BTreeSet::from([of]));
+    all.retain(|it| it.pid != of && family.contains(&it.pid) && !matches!(it.state, 'Z' | 'X'));
+    all.into_iter().map(ProcessTime::from).collect()
+}
+
+/// The processes in `known` and their descendants.
+fn family(all: &[text::Stat], known: BTreeSet<u32>) -> BTreeSet<u32> {
+    let mut family = known;
+    loop {
+        let before = family.len();
+        for stat in all {
+            if family.contains(&stat.parent) {
+                family.insert(stat.pid);
+            }
+        }
+        if family.len() == before {
+            return family;
+        }
+    }
+}
+
+pub(crate) fn variable(pid: u32, name: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables = environment.split(|byte| *byte == 0);
+    let value = variables.find_map(|it| {
+        let rest = it.strip_prefix(name.as_bytes())?;
+        rest.strip_prefix(b"=")
+    })?;
+    Some(String::from_utf8_lossy(value).into_owned())
+}
+
+pub(crate) fn listeners(port: u16) -> Vec<Vec<ProcessTime>> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let tables = tables.iter().filter_map(read);
+    let inodes: Vec<u64> = tables
+        .flat_map(|table| text::listening(&table, port))
+        .collect();
+    let mut sockets = vec![Vec::new(); inodes.len()];
+    if inodes.is_empty() {
+        return sockets;
+    }
+    for process in stats() {
+        for file in entries(format!("/proc/{}/fd", process.pid), "") {
+            let Ok(target) = std::fs::read_link(file) else {
+                continue;
+            };
+            let target = target.to_string_lossy();
+            let inode = target
+                .strip_prefix("socket:[")
+                .and_then(|it| it.strip_suffix(']'));
+            let inode = inode.and_then(|it| it.parse().ok());
+            let socket = inode.and_then(|it: u64| inodes.iter().position(|known| *known == it));
+            if let Some(socket) = socket {
+                sockets[socket].push(ProcessTime::from(process));
+                break;
+            }
+        }
+    }
+    sockets
 }
 
 /// Gives the calling thread low priority, and keeps it off the CPUs in `avoid`.
@@ -343,26 +410,28 @@ impl Tree {
         }
     }
 
+    /// Resident memory that several of its processes share and that is counted for each, in
+    /// bytes. The kernel walks all pages for it, which takes milliseconds for gigabytes.
+    pub(crate) fn counted_twice_bytes(&self) -> Option<u64> {
+        if self.alive.len() < 2 {
+            return Some(0);
+        }
+        let mut twice = 0_u64;
+        for (pid, _) in &self.alive {
+            let (own, resident) = text::shares(&read(format!("/proc/{pid}/smaps_rollup"))?)?;
+            twice = twice.saturating_add(resident.saturating_sub(own));
+        }
+        Some(twice)
+    }
+
     /// Searches for processes that belong to it.
     fn search(&mut self) {
         let all: Vec<text::Stat> = stats().collect();
         let known = |stat: &text::Stat| self.alive.contains(&(stat.pid, stat.started));
-        let mut family: BTreeSet<u32> = all
+        let members = all
             .iter()
-            .filter(|stat| stat.pid == self.root || stat.group == self.root || known(stat))
-            .map(|stat| stat.pid)
-            .collect();
-        loop {
-            let before = family.len();
-            for stat in &all {
-                if family.contains(&stat.parent) {
-                    family.insert(stat.pid);
-                }
-            }
-            if family.len() == before {
-                break;
-            }
-        }
+            .filter(|stat| stat.pid == self.root || stat.group == self.root || known(stat));
+        let family = family(&all, members.map(|stat| stat.pid).collect());
         let found = all.iter().filter(|stat| family.contains(&stat.pid));
         self.alive
             .extend(found.map(|stat| (stat.pid, stat.started)));

@@ -35,6 +35,34 @@ pub(crate) fn stat(text: &str) -> Option<Stat> {
     })
 }
 
+/// Inodes of the sockets in `net/tcp` or `net/tcp6` that listen on `port` for connections
+/// to 127.0.0.1.
+pub(crate) fn listening(table: &str, port: u16) -> Vec<u64> {
+    // All addresses and the loopback, as the kernel writes them: words of the machine's
+    // byte order.
+    let local = u32::from_ne_bytes([127, 0, 0, 1]);
+    let local = format!("{local:08X}");
+    let mapped = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+    let mapped = format!("{:016X}{mapped:08X}{local}", 0);
+    let reached = |address: &str| {
+        address == local || address == mapped || address.bytes().all(|digit| digit == b'0')
+    };
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (address, of) = fields.get(1)?.split_once(':')?;
+        let listens = *fields.get(3)? == "0A" && u16::from_str_radix(of, 16) == Ok(port);
+        let inode = fields.get(9)?.parse().ok()?;
+        (listens && reached(address)).then_some(inode)
+    };
+    table.lines().filter_map(inode).collect()
+}
+
+/// Bytes of a process that it has to itself or shares, a shared page counted by its share:
+/// `Pss:` of `PID/smaps_rollup`; and those that are resident, `Rss:`.
+pub(crate) fn shares(rollup: &str) -> Option<(u64, u64)> {
+    kib_of(rollup, "Pss:").zip(kib_of(rollup, "Rss:"))
+}
+
 /// `VmHWM:` of `PID/status` in bytes.
 pub(crate) fn high_water_bytes(status: &str) -> Option<u64> {
     kib_of(status, "VmHWM:")

@@ -26,9 +26,9 @@ pub struct Options {
 ///
 /// The tree consists of the process, its descendants and its process group; a process
 /// once seen in it stays in it. New members are searched for every second, so
-/// shorter-lived ones may be missed. Memory is the resident set, not the proportional
-/// one: for that the kernel walks all pages of a process while it wants to run, which
-/// takes milliseconds for gigabytes.
+/// shorter-lived ones may be missed. Memory is the resident set; what several processes
+/// share is told apart only at the end: for that the kernel walks all pages of a process
+/// while it wants to run, which takes milliseconds for gigabytes.
 #[derive(Debug)]
 pub struct Sampler {
     series: Arc<Mutex<Series>>,
@@ -64,6 +64,10 @@ impl Sampler {
                 }
                 watcher.count = 0;
                 watcher.sample(&kept);
+                // Now that nothing is measured any more.
+                let twice = watcher.tree.counted_twice_bytes();
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.counted_twice_bytes = twice;
             })?;
         Ok(Self {
             series,

@@ -59,7 +59,8 @@ pub struct Window {
 pub struct Usage {
     /// The totals. The peak is the system's high-water mark if larger than any sample: it
     /// misses nothing, but adds up the peaks of processes that may have occurred at
-    /// different times.
+    /// different times. Of several processes it is less the shared memory that was counted
+    /// for each of them at the end (resident minus proportional set size).
     #[serde(flatten)]
     pub total: Window,
     /// Longest time between two samples in nanoseconds, as a measure of their
@@ -73,6 +74,8 @@ pub(crate) struct Series {
     pub(crate) samples: Vec<Sample>,
     pub(crate) slow: Vec<Slow>,
     pub(crate) high_water_bytes: Option<u64>,
+    /// Shared memory that was counted for each of several processes, at the end.
+    pub(crate) counted_twice_bytes: Option<u64>,
 }
 
 impl Series {
@@ -115,7 +118,9 @@ impl Series {
 
     pub(crate) fn usage(&self) -> Usage {
         let mut total = self.window(0, u64::MAX);
-        total.peak_rss_bytes = total.peak_rss_bytes.max(self.high_water_bytes);
+        let peak = total.peak_rss_bytes.max(self.high_water_bytes);
+        let twice = self.counted_twice_bytes.unwrap_or(0);
+        total.peak_rss_bytes = peak.map(|peak| peak.saturating_sub(twice));
         let gaps = self.samples.windows(2);
         Usage {
             total,

@@ -1,13 +1,18 @@
 //! Processes started by a run: each leads its own process group, writes to a log file,
 //! and ends with the run.
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use prony_machine::ProcessTime;
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpgid,
+    waitpid,
+};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -15,6 +20,10 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 const POLL: Duration = Duration::from_millis(20);
 /// Time allowed for the system to reap a killed process.
 const REAP: Duration = Duration::from_secs(10);
+
+/// Environment variable that all processes of a tree have, wherever they went: its value is
+/// different for each [`Process`].
+const TREE: &str = "PRONY_TREE";
 
 /// Groups that may still have members.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -36,6 +45,17 @@ pub struct Process {
     log: PathBuf,
     /// Length of the log when the process was started, in bytes.
     log_start: usize,
+    /// Value of [`TREE`].
+    tree: String,
+}
+
+/// The end of a process and its group.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Stopped {
+    /// `true` if it had to be killed.
+    pub killed: bool,
+    /// Names of processes that had left its group and were ended, too (Linux).
+    pub strays: Vec<String>,
 }
 
 impl Process {
@@ -68,6 +88,13 @@ impl Process {
     }
 
     fn spawn(mut command: Command, log: &Path) -> std::io::Result<Self> {
+        static ADOPT: Once = Once::new();
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        // So that processes that leave their group are found.
+        ADOPT.call_once(prony_machine::adopt_orphans);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let tree = format!("{}.{number}", std::process::id());
+        command.env(TREE, &tree);
         let log_start = std::fs::metadata(log)?.len() as usize;
         command.process_group(0).kill_on_drop(true);
         #[cfg(target_os = "linux")]
@@ -101,6 +128,7 @@ impl Process {
             group,
             log: log.to_owned(),
             log_start,
+            tree,
         })
     }
 
@@ -128,8 +156,82 @@ impl Process {
     }
 
     /// Asks the group to end, kills it after `grace`, and waits until no member is left.
-    /// Returns `true` if it had to be killed.
-    pub async fn stop(mut self, grace: Duration) -> bool {
+    /// Processes that left it remain, as a user's step may want.
+    pub async fn stop_group(mut self, grace: Duration) -> bool {
+        self.end_group(grace).await
+    }
+
+    /// As [`Self::stop_group`]; then kills what had left the group.
+    pub async fn stop(mut self, grace: Duration) -> Stopped {
+        // Found while their parents run.
+        let own = self.strays(&[]);
+        let killed = self.end_group(grace).await;
+        let mut strays = Vec::new();
+        for stray in self.strays(&own) {
+            let Some(pid) = Pid::from_raw(stray.pid.cast_signed()) else {
+                continue;
+            };
+            let _ = kill_process(pid, Signal::KILL);
+            strays.push(stray.name);
+            // An adopted one; others are for their parents, which are killed, too.
+            for _ in 0..REAP.as_millis() / POLL.as_millis() {
+                if !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
+                    break;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        Stopped { killed, strays }
+    }
+
+    /// Running processes that it started and that are not in its group. `known` are some
+    /// found earlier.
+    fn strays(&self, known: &[ProcessTime]) -> Vec<ProcessTime> {
+        let own_tree: Vec<u32> = prony_machine::descendants(self.id())
+            .into_iter()
+            .map(|it| it.pid)
+            .collect();
+        let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_alone = groups.len() == 1;
+        let mut all = prony_machine::descendants(std::process::id());
+        all.retain(|it| {
+            let is_known = |known: &ProcessTime| (known.pid, known.started) == (it.pid, it.started);
+            !groups.contains(&it.group.cast_signed())
+                && (own_tree.contains(&it.pid)
+                    || known.iter().any(is_known)
+                    || match prony_machine::variable(it.pid, TREE) {
+                        Some(tree) => tree == self.tree,
+                        // Of those without the variable nobody knows whose they are,
+                        // unless there is only one.
+                        None => is_alone,
+                    })
+        });
+        all
+    }
+
+    /// Checks that the socket behind `port` of 127.0.0.1 is one of its tree, as far as the
+    /// system tells. The error is for people.
+    pub fn listens_on(&self, port: u16) -> Result<(), String> {
+        let descendants = prony_machine::descendants(self.id());
+        let is_own = |it: &ProcessTime| {
+            it.group == self.id()
+                || descendants.iter().any(|own| own.pid == it.pid)
+                || prony_machine::variable(it.pid, TREE).is_some_and(|tree| tree == self.tree)
+        };
+        for socket in prony_machine::listeners(port) {
+            if let Some(other) = socket.first()
+                && !socket.iter().any(is_own)
+            {
+                return Err(format!(
+                    "port {port} belongs to `{}` (process {}), which the engine did not start: end that process, or let the engine listen on the port that it is given",
+                    other.name, other.pid
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_group(&mut self, grace: Duration) -> bool {
         let _ = kill_process_group(self.group, Signal::TERM);
         let mut killed = !self.gone_within(grace).await;
         if killed {
@@ -141,6 +243,8 @@ impl Process {
             killed = true;
             let _ = kill_process_group(self.group, Signal::KILL);
         }
+        // Orphans of the group that were adopted; its leader has been waited for.
+        while matches!(waitpgid(self.group, WaitOptions::NOHANG), Ok(Some(_))) {}
         killed
     }
 

@@ -113,7 +113,7 @@ pub async fn check(
     let requests = requests(arrival, seconds);
     let (exchanges, usage) = send(&url, shape, requests).await?;
     let truth = entries(&log, requests as usize).await?;
-    server.stop(Duration::ZERO).await;
+    server.stop_group(Duration::ZERO).await;
     for file in [&log, &said] {
         let _ = std::fs::remove_file(file);
     }

@@ -89,7 +89,9 @@ pub(crate) async fn run(
     match tokio::time::timeout(limit, process.wait()).await {
         Ok(Ok(status)) if status.success() => {
             // Ends processes left running in its group.
-            process.stop(std::time::Duration::from_millis(200)).await;
+            process
+                .stop_group(std::time::Duration::from_millis(200))
+                .await;
             file.read()
                 .and_then(|text| outputs(&text, &step.outputs))
                 .map_err(|reason| format!("step `{}`: {reason}", name(step)))
@@ -103,7 +105,7 @@ pub(crate) async fn run(
         Ok(Err(error)) => Err(format!("step `{}`: {error}", name(step))),
         Err(_) => {
             let words = process.last_words();
-            process.stop(std::time::Duration::from_secs(2)).await;
+            process.stop_group(std::time::Duration::from_secs(2)).await;
             Err(format!(
                 "step `{}` took longer than its limit of {limit:?}; {words}",
                 name(step)

@@ -1,6 +1,8 @@
 //! Whatever happens, nothing that prony started is left behind.
 
-use crate::kit::{PRONY, Scratch, Started, With, ends, launched, pipeline, runs, truth_through};
+use crate::kit::{
+    PRONY, Scratch, Started, With, ends, launched, pipeline, runs, truth_through, wait_for,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -221,4 +223,73 @@ fn what_a_step_leaves_running_ends_with_it() {
     let run = scratch.run(&run.stage("setup", "before", json!([step])));
     run.exits(0).all_well("engine");
     assert!(!runs(scratch.wait_for_pid("step.pid")));
+}
+
+/// Each way out of the process group: as a child, as an orphan, and with nothing that says
+/// where it came from.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_leaves_the_group_of_its_engine_is_found_and_told() {
+    for stray in [
+        "setsid sleep 300 &",
+        "(setsid sh -c 'exec sleep 300' &)",
+        "(env -i setsid sleep 300 &)",
+    ] {
+        let scratch = Scratch::new();
+        let script = format!("{stray}\n{TELL}");
+        let engine = truth_through(&script, &[]);
+        let slow = pipeline([("engine", engine)]).stage("load", "timeout", "10s");
+        let run = scratch.run(&slow).exits(0);
+        run.all_well("engine");
+        run.reports("left `sleep` running outside its process group; it was killed");
+        let engine = scratch.wait_for_pid("engine.pid");
+        assert!(!runs(engine), "{stray}");
+        // Its session, which nothing else is in, is empty.
+        let left = rustix::process::Pid::from_raw(engine).expect("an id");
+        assert!(rustix::process::test_kill_process_group(left).is_err());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn two_engines_lose_only_what_is_their_own() {
+    let scratch = Scratch::new();
+    let script = "(setsid sh -c 'echo $$ > stray.pid; exec sleep 300' &)";
+    let engines = [
+        ("one", truth_through(script, &[])),
+        ("two", truth_through(TELL, &[])),
+    ];
+    let mut resident = pipeline(engines);
+    resident["schedule"] = json!({ "cycles": 1, "resident": true, "blocks": 1 });
+    let run = scratch.run(&resident).exits(0);
+    run.all_well("one");
+    run.all_well("two");
+    assert!(!runs(scratch.wait_for_pid("stray.pid")));
+    let warnings = run.result()["warnings"].to_string();
+    let told = "`one` (cycle 1) left `sleep` running outside its process group";
+    assert!(warnings.contains(told), "{warnings}");
+    assert!(!warnings.contains("`two` (cycle 1) left"), "{warnings}");
+}
+
+/// Another server takes the port before the engine does, and answers.
+#[cfg(target_os = "linux")]
+#[test]
+fn another_server_on_the_port_of_the_engine_is_not_measured() {
+    let scratch = Scratch::new();
+    let script = "echo ${{ engine.port }} > new && mv new port; exec sleep 300";
+    let engine = launched(&["sh", "-c", script]);
+    let started = scratch.start_run(&pipeline([("engine", engine)]));
+    let port = wait_for("the port", || {
+        std::fs::read_to_string(scratch.path("port")).ok()
+    });
+    let mut other = std::process::Command::new(PRONY)
+        .args(["truth-server", "--port", port.trim()])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the other server starts");
+    let run = scratch.latest(started.wait()).exits(1);
+    run.complains("which the engine did not start: end that process");
+    assert_eq!(run.requests("engine").len(), 0);
+    other.kill().expect("it runs still");
+    other.wait().expect("it ends");
 }

@@ -1,7 +1,7 @@
 //! A real engine in a visit.
 
 use super::requests::{Batch, Requests};
-use super::sequence::{EngineSide, Sent, Used, Window};
+use super::sequence::{Ended, EngineSide, Sent, Used, Window};
 use super::stage::Stage;
 use super::{StageError, Staged};
 use crate::context::{evaluate, text};
@@ -12,6 +12,7 @@ use crate::run::Run;
 use prony_config::{Condition, MatrixPoint, Step};
 use prony_contract::{Endpoint, Message, Model};
 use prony_journal::{Event, Result};
+use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
@@ -279,18 +280,31 @@ impl EngineSide for LiveEngine<'_, '_> {
         used
     }
 
-    async fn stop(&mut self, grace: Duration) -> Staged<bool> {
+    async fn stop(&mut self, grace: Duration) -> Staged<Ended> {
         let Some(Running { process, link, .. }) = self.running.take() else {
-            return Ok(false);
+            return Ok(Ended::default());
+        };
+        let port = match &link {
+            Link::Http { target } => target.local_port(),
+            Link::Stdio { .. } | Link::Worker(_) => None,
         };
         if let Link::Stdio { pipe, closing } = &link {
             self.say_goodbye(pipe, closing, grace).await?;
         }
         // A worker, like any process that reads its input, may end when that closes.
         drop(link);
-        Ok(match process {
-            Some(process) => process.stop(grace).await,
-            None => false,
+        let Some(process) = process else {
+            return Ok(Ended::default());
+        };
+        let begin = now_ns();
+        let stopped = process.stop(grace).await;
+        let time_ns = now_ns() - begin;
+        let left = port.map(prony_machine::listeners).unwrap_or_default();
+        let left = left.iter().flatten().next();
+        Ok(Ended {
+            stopped,
+            time_ns: Some(time_ns),
+            listens: left.zip(port).map(|(it, port)| (it.name.clone(), port)),
         })
     }
 

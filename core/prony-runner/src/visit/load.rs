@@ -140,6 +140,9 @@ impl LiveEngine<'_, '_> {
                 still_runs(process)?;
             }
             if ready {
+                if let (Some(process), Some(port)) = (&running.process, target.local_port()) {
+                    process.listens_on(port)?;
+                }
                 return Ok(());
             }
             if begin.elapsed() > limit {

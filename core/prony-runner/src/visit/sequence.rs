@@ -20,6 +20,7 @@
 
 use super::requests::Batch;
 use super::stage::Stage;
+use crate::process::Stopped;
 use crate::run::StageError;
 use prony_config::{Condition, OnFailure, Segment, Step};
 use prony_journal::{Event, Result, Scope, StageOf, Visited};
@@ -89,6 +90,43 @@ pub(crate) struct Used {
     pub(super) measure_cpu_s: BTreeMap<String, f64>,
 }
 
+/// The end of an engine.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    pub(super) stopped: Stopped,
+    /// Time from asking it to end until all of it was gone; `None` if it was attached.
+    pub(super) time_ns: Option<u64>,
+    /// A process that listens on the engine's port afterwards, and the port.
+    pub(super) listens: Option<(String, u16)>,
+}
+
+impl Ended {
+    /// Caveats, each after `engine`, which is named in the beginning.
+    fn warnings(&self, engine: &str) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.stopped.killed {
+            warnings.push(format!(
+                "{engine} or a process of its own did not end when asked and was killed"
+            ));
+        }
+        if let [first, others @ ..] = self.stopped.strays.as_slice() {
+            let others = match others.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            warnings.push(format!(
+                "{engine} left `{first}`{others} running outside its process group; it was killed"
+            ));
+        }
+        if let Some((name, port)) = &self.listens {
+            warnings.push(format!(
+                "after {engine} was unloaded, `{name}` still listens on its port {port}"
+            ));
+        }
+        warnings
+    }
+}
+
 /// Effects of a visit on its engine and its surroundings. The sequence knows nothing else
 /// of either.
 pub(crate) trait EngineSide {
@@ -120,9 +158,8 @@ pub(crate) trait EngineSide {
     /// Stops sampling the engine.
     fn look_back(&mut self, measured: &[Window]) -> Used;
 
-    /// Stops the engine. Returns `true` if it had to be killed, since it had not ended by
-    /// itself within `grace`.
-    async fn stop(&mut self, grace: Duration) -> std::result::Result<bool, StageError>;
+    /// Stops the engine; kills it if it has not ended by itself within `grace`.
+    async fn stop(&mut self, grace: Duration) -> std::result::Result<Ended, StageError>;
 
     /// Warnings about the machine during the visit.
     fn warnings(&self) -> Vec<Warning>;
@@ -199,6 +236,7 @@ pub(crate) struct Visit<'v, E> {
     /// The worst consequence of its failures.
     end: Option<Stop>,
     load_time_ns: Option<u64>,
+    unload_time_ns: Option<u64>,
     /// Its measurements, in order.
     measured: Vec<Window>,
     /// Error of the stage's first request that failed.
@@ -224,6 +262,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
             state: State::Unloaded,
             end: None,
             load_time_ns: None,
+            unload_time_ns: None,
             measured: Vec::new(),
             first_failure: None,
             used: Used::default(),
@@ -412,8 +451,10 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         let unload = &self.segment.unload;
         // Failing steps must not keep the engine alive.
         let before = self.engine.steps(&of.id, &unload.before).await;
-        if self.engine.stop(unload.timeout.to_std()).await? {
-            let message = killed(self.planned);
+        let ended = self.engine.stop(unload.timeout.to_std()).await?;
+        self.unload_time_ns = ended.time_ns;
+        for warning in ended.warnings(&named(self.planned)) {
+            let message = format!("{}: {warning}", self.planned.model);
             self.engine.tell(Event::Warning { message })?;
         }
         before?;
@@ -437,6 +478,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         let visited = Visited {
             visit: self.planned.clone(),
             load_time_ns: self.load_time_ns,
+            unload_time_ns: self.unload_time_ns,
             measure_ns: self.measured_ns(),
             peak_memory_bytes: used.peak_memory_bytes,
             measure_cpu_s: used.measure_cpu_s,
@@ -498,14 +540,12 @@ pub(crate) async fn run<E: EngineSide>(
     Ok(())
 }
 
-fn killed(visit: &prony_plan::Visit) -> String {
+/// The engine of a visit, in a sentence.
+fn named(visit: &prony_plan::Visit) -> String {
     let point = visit.point.as_ref();
     let mut of_point = point.map_or_else(String::new, |point| format!(", {point}"));
     if visit.segment > 1 {
         let _ = write!(of_point, ", part {}", visit.segment);
     }
-    format!(
-        "{}: `{}` (cycle {}{of_point}) or a process of its own did not end when asked and was killed",
-        visit.model, visit.engine, visit.cycle
-    )
+    format!("`{}` (cycle {}{of_point})", visit.engine, visit.cycle)
 }

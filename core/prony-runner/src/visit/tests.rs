@@ -1,9 +1,10 @@
 //! Sequences of visits, with scripted engines and a scripted clock.
 
 use super::requests::Batch;
-use super::sequence::{EngineSide, Sent, Stop, Used, Visit, Window, run};
+use super::sequence::{Ended, EngineSide, Sent, Stop, Used, Visit, Window, run};
 use super::stage::Stage;
 use super::{StageError, Staged};
+use crate::process::Stopped;
 use prony_config::{Condition, Pipeline, PluginKind, Plugins, Step};
 use prony_journal::{Error, Event, Result, Visited};
 use prony_machine::Warning;
@@ -210,14 +211,20 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
         }
     }
 
-    async fn stop(&mut self, grace: Duration) -> Staged<bool> {
+    async fn stop(&mut self, grace: Duration) -> Staged<Ended> {
         self.running = false;
         self.log("stop");
         let hangs = (self.script)("stop") == Behaviour::Hangs;
         if hangs {
             self.world.pass(grace.as_nanos() as u64);
         }
-        Ok(hangs)
+        Ok(Ended {
+            stopped: Stopped {
+                killed: hangs,
+                strays: Vec::new(),
+            },
+            ..Ended::default()
+        })
     }
 
     fn warnings(&self) -> Vec<Warning> {

@@ -280,6 +280,8 @@ impl<'a> Progress<'a> {
             let seen = throughput::Visit {
                 cycle: visited.visit.cycle,
                 load_time_ns: visited.load_time_ns,
+                first_token_ns: None,
+                unload_time_ns: visited.unload_time_ns,
                 measure_ns: visited.measure_ns.get(&stage.id).copied(),
                 peak_memory_bytes: visited.peak_memory_bytes,
                 measure_cpu_s: None,

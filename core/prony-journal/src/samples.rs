@@ -87,9 +87,16 @@ impl<'a> Samples<'a> {
         let mut begun: HashSet<&str> = HashSet::new();
         // Time of the current visit's first answer to each prompt with its image.
         let mut answered: HashMap<(u32, Option<u32>), u64> = HashMap::new();
+        // Time at which the loading of each engine began, and of its first token since.
+        let mut started: HashMap<&str, (u64, Option<u64>)> = HashMap::new();
         for event in events {
             if let Event::Request(record) = event {
                 samples.meet(record, &mut answered);
+                if let Some((_, first)) = started.get_mut(record.id.engine.as_str())
+                    && record.ok()
+                {
+                    *first = first.or(record.arrivals.first().map(|arrival| arrival.0));
+                }
             }
             match event {
                 Event::Stage {
@@ -97,11 +104,12 @@ impl<'a> Samples<'a> {
                     id,
                     visit: Some(visit),
                     skipped,
-                    ..
+                    at_ns,
                 } => match (stage, skipped) {
                     (StageKind::Load, _) => {
                         begun.clear();
                         answered.clear();
+                        started.insert(&visit.engine, (*at_ns, None));
                     }
                     (StageKind::Measure, false) => {
                         begun.insert(id.as_deref().unwrap_or(stage.name()));
@@ -121,9 +129,11 @@ impl<'a> Samples<'a> {
                     client,
                 } => samples.of(visit, stage).clients.push(client),
                 Event::Visit(visited) => {
+                    let started = started.remove(visited.visit.engine.as_str());
+                    let first = started.and_then(|(load, first)| first?.checked_sub(load));
                     for stage in measures(&visited.visit) {
                         let sample = samples.of(&visited.visit, &stage.id);
-                        sample.visits.push(seen_by(stage, visited));
+                        sample.visits.push(seen_by(stage, visited, first));
                     }
                 }
                 Event::Failed {
@@ -232,10 +242,13 @@ impl<'a> Samples<'a> {
     }
 }
 
-fn seen_by(stage: &Stage, visited: &Visited) -> throughput::Visit {
+fn seen_by(stage: &Stage, visited: &Visited, first_token_ns: Option<u64>) -> throughput::Visit {
     throughput::Visit {
         cycle: visited.visit.cycle,
         load_time_ns: visited.load_time_ns,
+        // An engine that ran before was not started.
+        first_token_ns: visited.load_time_ns.and(first_token_ns),
+        unload_time_ns: visited.unload_time_ns,
         measure_ns: visited.measure_ns.get(&stage.id).copied(),
         peak_memory_bytes: visited.peak_memory_bytes,
         measure_cpu_s: visited.measure_cpu_s.get(&stage.id).copied(),
@@ -260,6 +273,8 @@ fn make_up_visits(sample: &mut Sample<'_>) {
         .extend(unknown.map(|(cycle, (start, end))| throughput::Visit {
             cycle,
             load_time_ns: None,
+            first_token_ns: None,
+            unload_time_ns: None,
             measure_ns: Some(end.saturating_sub(start)),
             peak_memory_bytes: None,
             measure_cpu_s: None,

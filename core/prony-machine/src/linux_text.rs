@@ -214,6 +214,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn sockets_that_listen_are_found_by_their_port() {
+        let v4 = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 11 1 0 100 0 0 10 0
+   1: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12 1 0 100 0 0 10 0
+   2: 0101A8C0:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 13 1 0 100 0 0 10 0
+   3: 0100007F:1F91 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 14 1 0 100 0 0 10 0
+   4: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000  1000        0 15 1 0 100 0 0 10 0\n";
+        // Not that of another address or port, nor a connection.
+        assert_eq!(listening(v4, 8080), [11, 12]);
+        let v6 = "  sl  local_address remote_address st
+   0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 21 1 0
+   1: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 22 1 0
+   2: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 23 1 0\n";
+        assert_eq!(listening(v6, 8080), [21, 22]);
+        assert_eq!(listening("", 8080), [0; 0]);
+    }
+
+    #[test]
+    fn shared_memory_is_told_from_ones_own() {
+        let rollup = "55d0a000-7ffd1000 ---p 00000000 00:00 0 [rollup]\nRss:     2048 kB\nPss:      512 kB\nPss_Anon: 12 kB\n";
+        assert_eq!(shares(rollup), Some((512 << 10, 2048 << 10)));
+        assert_eq!(shares("Rss: 1 kB\n"), None);
+    }
+
     #[test]
     fn a_process_may_have_any_name() {
         let text = "4242 (a) b (c)\n) S 17 4200 4200 34816 1 4194304 1 2 3 4 150 25 9 9 20 0 8 0 98765 1000 321 18446744073709551615 1 1 0";

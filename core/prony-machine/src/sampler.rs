@@ -218,6 +218,32 @@ mod tests {
         assert_eq!(window.samples, usage.total.samples);
     }
 
+    /// Two processes that share 64 MiB have them once.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_that_processes_share_counts_once() {
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", "import mmap, os, time\nm = mmap.mmap(-1, 64 << 20)\nm.write(bytes(64 << 20))\nif os.fork() == 0:\n    m[::4096]\nprint(1, flush=True)\ntime.sleep(60)"])
+            .stdout(std::process::Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("there is a Python");
+        let mut lines = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+        for _ in 0..2 {
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut lines, &mut line).expect("a line");
+        }
+        let usage = Sampler::start(child.id(), Options::default())
+            .expect("it starts")
+            .stop();
+        let group = Pid::from_child(&child);
+        let _ = kill_process_group(group, Signal::KILL);
+        let _ = child.wait();
+        let peak = usage.total.peak_rss_bytes.expect("samples") >> 20;
+        // And Python; twice would be 128 MiB.
+        assert!((64..120).contains(&peak), "{peak} MiB");
+    }
+
     #[test]
     fn a_tree_that_is_not_there_has_no_samples() {
         let mut child = shell("exit 0");

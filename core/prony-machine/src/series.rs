@@ -120,7 +120,9 @@ impl Series {
         let mut total = self.window(0, u64::MAX);
         let peak = total.peak_rss_bytes.max(self.high_water_bytes);
         let twice = self.counted_twice_bytes.unwrap_or(0);
-        total.peak_rss_bytes = peak.map(|peak| peak.saturating_sub(twice));
+        let once = |bytes: u64| bytes.saturating_sub(twice);
+        total.peak_rss_bytes = peak.map(once);
+        total.mean_rss_bytes = total.mean_rss_bytes.map(once);
         let gaps = self.samples.windows(2);
         Usage {
             total,

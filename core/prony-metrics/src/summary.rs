@@ -49,6 +49,10 @@ pub fn engine(
     let over = |of: &dyn Fn(&Record) -> Option<f64>| -> Option<Distribution> {
         distribution(good.iter().filter_map(|record| of(record)).collect())
     };
+    let of_visits = |of: &dyn Fn(&Visit) -> Option<u64>| {
+        let times = visits.iter().filter_map(of);
+        distribution(times.map(|ns| ns as f64 / MS).collect())
+    };
     let distinct = |of: &dyn Fn(&Record) -> Option<String>| -> Vec<String> {
         measured
             .iter()
@@ -128,13 +132,9 @@ pub fn engine(
             .filter_map(|visit| visit.measure_ns)
             .sum::<u64>() as f64
             / 1e9,
-        load_time_ms: distribution(
-            visits
-                .iter()
-                .filter_map(|visit| visit.load_time_ns)
-                .map(|ns| ns as f64 / MS)
-                .collect(),
-        ),
+        load_time_ms: of_visits(&|visit| visit.load_time_ns),
+        start_to_first_token_ms: of_visits(&|visit| visit.first_token_ns),
+        unload_time_ms: of_visits(&|visit| visit.unload_time_ns),
         peak_memory_bytes: visits
             .iter()
             .filter_map(|visit| visit.peak_memory_bytes)

@@ -10,6 +10,12 @@ pub struct Visit {
     /// From starting the engine to its being ready; `None` if it never was, or
     /// ran already.
     pub load_time_ns: Option<u64>,
+    /// From the beginning of its `load` stage to the first token of any request; `None` as
+    /// above.
+    pub first_token_ns: Option<u64>,
+    /// From asking the engine to end until all its processes were gone; `None` if it was
+    /// not started by the run.
+    pub unload_time_ns: Option<u64>,
     /// Wall-clock time of the group's `measure` stage; `None` if it never began.
     pub measure_ns: Option<u64>,
     /// Highest resident memory of the engine's processes, sampled.

@@ -65,6 +65,12 @@ pub struct EngineResult {
     pub total_time_s: f64,
     /// From starting the engine to its being ready.
     pub load_time_ms: Option<Distribution>,
+    /// From starting the engine to the first token of its first answer, warm-ups included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_to_first_token_ms: Option<Distribution>,
+    /// From asking the engine to end until all its processes were gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unload_time_ms: Option<Distribution>,
     /// Highest resident memory of its processes, sampled.
     pub peak_memory_bytes: Option<u64>,
     /// Processor time of its processes while measuring, in percent of one core.

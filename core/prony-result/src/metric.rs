@@ -731,6 +731,20 @@ pub static METRICS: &[Metric] = &[
         "Time from starting the engine to its being ready.",
     )
     .columns(&[Column::of(P50, "Load", "p50 s", 8).per(1000.0)]),
+    Metric::times(
+        "start_to_first_token_ms",
+        "Start to first token",
+        Group::Engine,
+        |it| it.start_to_first_token_ms,
+        "Time from starting the engine to the first token of its first answer, warm-ups included.",
+    ),
+    Metric::times(
+        "unload_time_ms",
+        "Unload time",
+        Group::Engine,
+        |it| it.unload_time_ms,
+        "Time from asking the engine to end until all its processes were gone.",
+    ),
     Metric::number(
         "peak_memory_bytes",
         "Peak memory",

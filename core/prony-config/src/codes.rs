@@ -15,9 +15,10 @@ impl Code {
     /// Returns `true` for a warning, which a pipeline can allow. Other codes are errors,
     /// or notes on an import.
     pub fn is_warning(&self) -> bool {
-        const WARNINGS: [&str; 5] = [
+        const WARNINGS: [&str; 6] = [
             UNUSED_REPORTER,
             UNUSED_VARIABLE,
+            UNUSED_PORT,
             UNREACHABLE,
             NO_REPORT,
             UNUSED_ALLOW,
@@ -186,6 +187,8 @@ codes! {
         "`replay` sends at the times that a dataset's lines state, so the workload needs a `dataset`."
     STAGE_TIMEOUT "P0328"
         "The `timeout` of a stage ends it before its `duration` is over, so every cycle of it fails."
+    UNUSED_PORT "P0329"
+        "The command that starts a server does not get the port that prony expects it at."
     IMPORT_FORMAT "P0501"
         "To import: the file is not a configuration of the tool that was named."
     IMPORT_MISSING "P0502"

@@ -2,6 +2,7 @@
 //! and ends with the run.
 
 use prony_machine::ProcessTime;
+pub use prony_machine::is_hangup_ignored;
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpgid,
     waitpid,

@@ -16,6 +16,7 @@ pub struct Config {
     /// Without it the server is taken to be ready.
     pub attach_ready: Option<String>,
     /// Start this server for each visit and stop it afterwards.
+    #[schemars(extend("x-prony-role" = "launch"))]
     pub launch: Option<Launch>,
     /// Model name to send; the model's `id` if absent.
     pub model: Option<String>,

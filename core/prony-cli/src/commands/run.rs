@@ -246,7 +246,7 @@ pub(super) fn stop_on_signal(left: &str) -> Result<watch::Receiver<bool>, Failur
         listen(SignalKind::terminate())?,
     );
     // `nohup` ignores it so that a run survives the end of its terminal.
-    let mut hangup = if prony_machine::is_hangup_ignored() {
+    let mut hangup = if prony_runner::process::is_hangup_ignored() {
         None
     } else {
         Some(listen(SignalKind::hangup())?)

@@ -2,13 +2,21 @@
 
 use prony_diagnostic::Diagnostic;
 
-use super::{Document, known};
-use crate::codes;
+use super::{Document, is_hole, known};
+use crate::template::is_template;
+use crate::tree::{Entry, Node};
 use crate::wording::{alternatives, literal, offer, similar};
+use crate::{PluginKind, codes};
+
+/// Marks an option that starts a server at the given port, in a plugin's schema.
+const ROLE: (&str, &str) = ("x-prony-role", "launch");
+/// The name of that port in templates.
+const PORT: &str = "engine.port";
 
 impl Document<'_> {
     pub(super) fn engines(&self, out: &mut Vec<Diagnostic>) {
         self.one_of(codes::ENGINE_CHOICE, "engine", "engines", out);
+        out.extend(self.launches().filter_map(without_port));
         let baseline = self
             .entry("compare")
             .and_then(|compare| compare.value.entry("baseline"))
@@ -33,4 +41,48 @@ impl Document<'_> {
             "name one of the engines",
         ));
     }
+}
+
+impl<'a> Document<'a> {
+    /// The options that start a server.
+    fn launches(&self) -> impl Iterator<Item = &'a Entry> {
+        let several = self.entry("engines").map(|engines| engines.value.entries());
+        let engines = several.into_iter().flatten().chain(self.entry("engine"));
+        engines.flat_map(|engine| {
+            let plugin = engine.value.entry("plugin").and_then(|it| known(&it.value));
+            let schema = plugin.and_then(|it| self.plugins.config_schema(PluginKind::Engine, it));
+            let config = engine.value.entry("config");
+            let options = config.map_or(&[][..], |config| config.value.entries());
+            options.iter().filter(move |option| {
+                let schema = schema.as_ref();
+                let schema = schema.and_then(|it| it["properties"].get(&option.key));
+                schema.is_some_and(|it| it[ROLE.0] == ROLE.1)
+            })
+        })
+    }
+}
+
+/// Checks that a server gets its port, in its command or its environment.
+fn without_port(launch: &Entry) -> Option<Diagnostic> {
+    let command = launch.value.entry("command")?;
+    if mentions(&launch.value, PORT) || is_hole(&launch.value) || is_hole(&command.value) {
+        return None;
+    }
+    Some(
+        Diagnostic::warning(codes::UNUSED_PORT, "the server is not told its port")
+            .at(
+                command.value.span.clone(),
+                "`${{ engine.port }}` is not in it",
+            )
+            .note("prony chooses a free port for every start and sends requests there")
+            .help("give it to the server, for example as `--port, \"${{ engine.port }}\"`"),
+    )
+}
+
+/// Returns `true` if a text below `node` has `name` in a template.
+fn mentions(node: &Node, name: &str) -> bool {
+    node.text()
+        .is_some_and(|it| is_template(it) && it.contains(name))
+        || node.items().iter().any(|it| mentions(it, name))
+        || node.entries().iter().any(|it| mentions(&it.value, name))
 }

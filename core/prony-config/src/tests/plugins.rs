@@ -104,7 +104,7 @@ impl Plugins for Shipped {
                 "properties": {
                     "base_url": { "type": ["string", "null"] },
                     "attach_ready": { "type": ["string", "null"] },
-                    "launch": { "anyOf": [{ "$ref": "#/$defs/Launch" }, { "type": "null" }] },
+                    "launch": { "anyOf": [{ "$ref": "#/$defs/Launch" }, { "type": "null" }], "x-prony-role": "launch" },
                     "model": { "type": ["string", "null"] },
                     "api_key": { "type": ["string", "null"] },
                     "body": { "type": "object", "x-prony-role": "request" },

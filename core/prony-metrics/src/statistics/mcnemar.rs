@@ -1,4 +1,4 @@
-//! McNemar's test of a difference between the engines' failure rates.
+//! `McNemar`'s test of a difference between the engines' failure rates.
 
 use super::Binomial;
 

@@ -66,9 +66,9 @@ typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
 
 /* Operations of `call`: JSON in, JSON out through `write`.
  *   DESCRIBE  {}                               -> manifest
- *   LAUNCH    {config, model, at}              -> launch plan
+ *   LAUNCH    {config, model, at}              -> launch plan (`models` may be left out)
  *   ENCODE    {config, model, request}         -> HTTP request (body as text; `end_marks`
- *                                                 may be left out)
+ *                                                 and `model` may be left out)
  *
  * An engine whose manifest says "transport": "stdio" gets and gives others:
  *   LAUNCH    {config, model}                  -> stdio plan

@@ -236,6 +236,11 @@ pub struct Workload {
     /// Timeout of a request. Defaults to `5m`.
     #[serde(default = "request_timeout")]
     pub request_timeout: Duration,
+    /// Requests in a row that may time out, at least as many as are in flight: then the
+    /// engine hangs, and its stage has failed. Defaults to `3`.
+    #[serde(default = "max_timeouts")]
+    #[schemars(range(min = 1))]
+    pub max_timeouts: u32,
 }
 
 impl Workload {
@@ -484,6 +489,10 @@ fn temperature() -> f64 {
 
 fn no_time() -> Duration {
     Duration::from_millis(0)
+}
+
+fn max_timeouts() -> u32 {
+    3
 }
 
 fn request_timeout() -> Duration {

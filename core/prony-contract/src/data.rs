@@ -263,6 +263,10 @@ pub struct LaunchPlan {
     pub base_url: String,
     /// Condition under which it may be used.
     pub ready: Ready,
+    /// A request whose answer lists the models of the server, `{"data": [{"id": …}, …]}`:
+    /// sent when a stage has ended without a success and with HTTP 404, for its message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<HttpRequest>,
 }
 
 impl LaunchPlan {
@@ -272,6 +276,7 @@ impl LaunchPlan {
             command: None,
             base_url: base_url.into(),
             ready,
+            models: None,
         }
     }
 
@@ -281,6 +286,16 @@ impl LaunchPlan {
             command: Some(command),
             base_url: format!("http://{}:{}", at.host, at.port),
             ready,
+            models: None,
+        }
+    }
+
+    /// The same, of a server that answers `request` with a list of its models.
+    #[must_use]
+    pub fn lists_models(self, request: HttpRequest) -> Self {
+        Self {
+            models: Some(request),
+            ..self
         }
     }
 }
@@ -535,9 +550,22 @@ pub struct HttpRequest {
     /// ends with the body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub end_marks: Vec<String>,
+    /// What the server calls the model that is asked for. The host warns where
+    /// [`EventKind::ServedModel`] is another one. `None`: nobody compares them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 impl HttpRequest {
+    /// A `GET`.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            path: path.into(),
+            ..Self::default()
+        }
+    }
+
     /// A `POST` of a JSON body.
     pub fn post_json(path: impl Into<String>, body: &serde_json::Value) -> Self {
         Self {
@@ -545,7 +573,7 @@ impl HttpRequest {
             path: path.into(),
             headers: vec![Pair::new("content-type", "application/json")],
             body: body.to_string(),
-            end_marks: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -554,6 +582,15 @@ impl HttpRequest {
     pub fn ends_at<'m>(mut self, marks: impl IntoIterator<Item = &'m str>) -> Self {
         self.end_marks.extend(marks.into_iter().map(str::to_owned));
         self
+    }
+
+    /// The same, which asks for the model that the server calls `model`.
+    #[must_use]
+    pub fn asks_for(self, model: impl Into<String>) -> Self {
+        Self {
+            model: Some(model.into()),
+            ..self
+        }
     }
 }
 

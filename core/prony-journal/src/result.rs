@@ -9,6 +9,7 @@ use prony_metrics::cache::check as check_cache;
 use prony_metrics::comparison::{
     Arm, Family, ModelComparison, Ratios, StudyDesign, compare, overall, ratios,
 };
+use prony_metrics::served;
 use prony_metrics::statistics::Look;
 use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use prony_metrics::summary;
@@ -63,7 +64,7 @@ pub fn result(journal: &Journal) -> RunResult {
             message,
             ..
         } => Some(format!("{} failed: {message}", stage.name())),
-        Event::Pilot { .. } => pilot(event),
+        Event::Pilot { .. } => pilot(event, &models),
         Event::WithoutImages {
             visit,
             prompts,
@@ -503,7 +504,8 @@ fn name_images(result: &mut RunResult, events: &[Event]) {
 }
 
 /// Warning that a difference as large as the margin is not expected to be found.
-fn pilot(event: &Event) -> Option<String> {
+/// A verdict makes it void.
+fn pilot(event: &Event, models: &[ModelResult]) -> Option<String> {
     let Event::Pilot {
         point,
         model,
@@ -515,6 +517,11 @@ fn pilot(event: &Event) -> Option<String> {
     else {
         return None;
     };
+    let same = |it: &&ModelResult| it.id == *model && it.cell == *point;
+    let mut comparisons = models.iter().filter(same).flat_map(|it| &it.comparisons);
+    if comparisons.all(|it| it.verdict != Verdict::Inconclusive) {
+        return None;
+    }
     let point = point
         .as_ref()
         .map_or_else(String::new, |point| format!(" · {point}"));
@@ -562,6 +569,8 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
                     engine.engine
                 ));
             }
+            let other = served::problem(engine);
+            warnings.extend(other.map(|problem| format!("{label}: {problem}")));
             warnings.extend(streams(&label, engine));
         }
     }
@@ -644,7 +653,10 @@ fn machine(events: &[Event]) -> Vec<String> {
     for event in events {
         if let Event::Visit(visited) = event {
             visits += 1;
-            for warning in &visited.machine {
+            // Several of a kind, as of two GPUs, are of one visit.
+            let mut seen = HashSet::new();
+            let machine = visited.machine.iter();
+            for warning in machine.filter(|warning| seen.insert(&warning.code)) {
                 let known = kinds.iter_mut().find(|(code, ..)| *code == warning.code);
                 match known {
                     Some((_, _, count)) => *count += 1,

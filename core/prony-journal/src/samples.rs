@@ -2,6 +2,7 @@
 //! and `measure` stage.
 
 use crate::journal::{Event, Scope, Visited};
+use prony_config::Cache;
 use prony_metrics::throughput;
 use prony_plan::{ModelKey, Plan, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
@@ -82,6 +83,7 @@ impl<'a> Samples<'a> {
             let segment = segments.get(&visit.of_segment());
             segment.map_or_else(Vec::new, |segment| segment.measures().collect())
         };
+        let cold = cold_stages(plan);
         let mut samples = Self::default();
         // The `measure` stages of the current visit that have begun.
         let mut begun: HashSet<&str> = HashSet::new();
@@ -91,8 +93,12 @@ impl<'a> Samples<'a> {
         let mut started: HashMap<&str, (u64, Option<u64>)> = HashMap::new();
         for event in events {
             if let Event::Request(record) = event {
-                samples.meet(record, &mut answered);
-                if let Some((_, first)) = started.get_mut(record.id.engine.as_str())
+                let id = &record.id;
+                // The text of a cold request is unlike any other.
+                if !cold.contains(&(id.point.as_deref(), id.stage.as_str())) {
+                    samples.meet(record, &mut answered);
+                }
+                if let Some((_, first)) = started.get_mut(id.engine.as_str())
                     && record.ok()
                 {
                     *first = first.or(record.arrivals.first().map(|arrival| arrival.0));
@@ -240,6 +246,28 @@ impl<'a> Samples<'a> {
             self.of(visit, &stage.id).failures.push(failure.clone());
         }
     }
+}
+
+/// The stages whose requests begin with a nonce, by matrix point and id: cold measurements,
+/// and the warm-ups of matrix points that have one.
+fn cold_stages(plan: &Plan) -> HashSet<(Option<&str>, &str)> {
+    let is_cold = |stage: &Stage| stage.cache == Some(Cache::Cold);
+    let stages = || {
+        let segments = plan.segments.iter();
+        segments.flat_map(|segment| {
+            let point = segment.point.as_deref();
+            segment.stages.iter().map(move |stage| (point, stage))
+        })
+    };
+    let cold = stages().filter(|(_, stage)| is_cold(stage));
+    let points: HashSet<Option<&str>> = cold.map(|(point, _)| point).collect();
+    stages()
+        .filter(|(point, stage)| match stage.phase {
+            Phase::Warmup => points.contains(point),
+            Phase::Measure => is_cold(stage),
+        })
+        .map(|(point, stage)| (point, stage.id.as_str()))
+        .collect()
 }
 
 fn seen_by(stage: &Stage, visited: &Visited, first_token_ns: Option<u64>) -> throughput::Visit {

@@ -237,6 +237,50 @@ fn degraded(result: &RunResult, label: &str) -> u32 {
 // ---- groups
 
 #[test]
+fn a_forecast_is_void_when_there_is_a_verdict() {
+    let pipeline = pipeline(SIMPLE);
+    let mut journal = journal(&pipeline, |_| Fate::Well);
+    journal.events.push(Event::Pilot {
+        point: None,
+        model: "m".to_owned(),
+        expected_cycles: 100.0,
+        expected_s: 100.0,
+        detectable_percent: 9.0,
+        feasible: false,
+    });
+    let told = |journal: &Journal| {
+        let result = result(journal);
+        let verdict = result.models[0].comparisons[0].verdict;
+        let mut warnings = result.warnings.iter();
+        (
+            verdict,
+            warnings.any(|it| it.contains("by its first cycles")),
+        )
+    };
+    assert_eq!(told(&journal), (Verdict::Faster, false));
+    let is_late = |event: &Event| matches!(event, Event::Request(it) if it.id.cycle > 3);
+    journal.events.retain(|event| !is_late(event));
+    assert_eq!(told(&journal), (Verdict::Inconclusive, true));
+}
+
+#[test]
+fn warnings_of_a_kind_are_of_one_visit() {
+    let mut journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
+    let warning = |gpu: u32| prony_machine::Warning {
+        code: "gpu_throttled".into(),
+        message: format!("GPU {gpu} was slowed down"),
+    };
+    for event in &mut journal.events {
+        if let Event::Visit(visited) = event {
+            visited.machine = vec![warning(0), warning(1)];
+        }
+    }
+    let warnings = result(&journal).warnings;
+    let told = "in 16 of 16 visits the machine was not quiet: GPU 0 was slowed down";
+    assert!(warnings.contains(&told.to_owned()), "{warnings:?}");
+}
+
+#[test]
 fn without_matrix_there_is_one_result_per_model() {
     let result = result(&journal(&pipeline(SIMPLE), |_| Fate::Well));
     let [model] = &result.models[..] else {

@@ -20,7 +20,7 @@ use gate::Gate;
 use link::Encryption;
 use prony_contract::HttpRequest;
 use prony_poll::{Poller, Waker};
-use prony_record::{ErrorClass, Failed};
+use prony_record::{ErrorClass, Failed, refusal};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -207,13 +207,7 @@ pub async fn once(
 /// Checks that `GET path` is answered with 200 within `limit`, for readiness probes. The
 /// error is the last answer in words, or `None` if there was none.
 pub async fn probe(target: &Target, path: &str, limit: Duration) -> Result<(), Option<String>> {
-    let request = HttpRequest {
-        method: "GET".to_owned(),
-        path: path.to_owned(),
-        headers: Vec::new(),
-        ..HttpRequest::default()
-    };
-    let request = target.prepare(&request).map_err(Some)?;
+    let request = target.prepare(&HttpRequest::get(path)).map_err(Some)?;
     let exchange = once(target, Arc::new(request), limit).await;
     let Exchange { seen, body, .. } = exchange.map_err(|error| Some(error.to_string()))?;
     match (seen.failed, seen.status) {
@@ -223,8 +217,9 @@ pub async fn probe(target: &Target, path: &str, limit: Duration) -> Result<(), O
         (None, status) => {
             let words = String::from_utf8_lossy(&body[..body.len().min(MAX_QUOTED)]);
             let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+            let words = words.escape_debug().to_string();
             let status = status.unwrap_or_default();
-            Err(Some(format!("HTTP {status}: {}", words.escape_debug())))
+            Err(Some(refusal(status, seen.status_detail.as_deref(), &words)))
         }
     }
 }

@@ -8,8 +8,8 @@ use prony_record::{ErrorClass, Failed};
 
 /// Most headers that a response may have.
 const MAX_HEADERS: usize = 128;
-/// Most characters of a redirect's target that a message quotes.
-const MAX_LOCATION: usize = 200;
+/// Most characters of a header or a request line that a message quotes.
+const MAX_QUOTED: usize = 200;
 /// Most bytes of a size line or of all trailers, data apart.
 const MAX_OVERHEAD: u32 = 64 << 10;
 
@@ -22,6 +22,14 @@ pub(crate) struct Head {
     pub(crate) coding: Coding,
     /// Target of a redirect, printable and not longer than a message bears.
     pub(crate) location: Option<String>,
+    /// When a refused request may be sent again, as the server puts it; in the same way.
+    pub(crate) retry_after: Option<String>,
+}
+
+/// Printable, and not longer than a message bears.
+pub(crate) fn quotable(text: &str) -> String {
+    let text = text.chars().take(MAX_QUOTED);
+    text.flat_map(char::escape_default).collect()
 }
 
 impl Head {
@@ -51,6 +59,7 @@ impl Head {
                 keep_alive: response.version == Some(1),
                 coding: Coding::Identity,
                 location: None,
+                retry_after: None,
             };
             if matches!(status, 204 | 304) {
                 head.framing = Framing::Length(0);
@@ -97,8 +106,10 @@ impl Head {
                         }
                     }
                     "location" if (300..400).contains(&status) => {
-                        let printable = value.chars().take(MAX_LOCATION);
-                        head.location = Some(printable.flat_map(char::escape_default).collect());
+                        head.location = Some(quotable(value));
+                    }
+                    "retry-after" if matches!(status, 429 | 503) => {
+                        head.retry_after = Some(quotable(value));
                     }
                     "connection" if value.eq_ignore_ascii_case("close") => head.keep_alive = false,
                     _ => {}

@@ -105,6 +105,7 @@ impl Target {
         Ok(Prepared {
             bytes,
             end_marks: EndMarks::new(&request.end_marks),
+            model: request.model.clone(),
         })
     }
 }
@@ -112,8 +113,20 @@ impl Target {
 /// A request as bytes, and the lines that end its answer.
 #[derive(Debug, Clone)]
 pub struct Prepared {
+    /// What the server calls the model that is asked for, if the adapter says it.
+    pub model: Option<String>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) end_marks: EndMarks,
+}
+
+impl Prepared {
+    /// Method and path, without the query: it may hold a key.
+    pub(crate) fn line(&self) -> &str {
+        let line = self.bytes.split(|byte| b"?\r".contains(byte)).next();
+        let line = line.and_then(|line| std::str::from_utf8(line).ok());
+        let line = line.unwrap_or_default();
+        line.strip_suffix(" HTTP/1.1").unwrap_or(line)
+    }
 }
 
 /// Lines that end an answer, looked for while its bytes arrive and without parsing them.

@@ -76,6 +76,20 @@ pub fn check(
     }
 }
 
+/// Shares of cached prompt tokens that differ by more than this are of different work.
+pub const SHARE_TOLERANCE: f64 = 0.1;
+
+/// Cached tokens over prompt tokens of the successful requests of which the engine tells
+/// both, 0 to 1; `None` without any.
+pub fn share(measured: &[&Record]) -> Option<f64> {
+    let counts = measured.iter().filter(|record| record.ok());
+    let counts = counts.filter_map(|it| Some((it.cached_tokens?, it.prompt_tokens?)));
+    let (cached, all) = counts.fold((0, 0), |(cached, all), (of_cached, of_all)| {
+        (cached + u64::from(of_cached), all + u64::from(of_all))
+    });
+    (all > 0).then(|| cached as f64 / all as f64)
+}
+
 /// The reason why the numbers are invalid for this; `None` if they are valid.
 pub fn reason(stated: Cache, check: &CacheCheck) -> Option<String> {
     if check.outcome != CacheOutcome::Broken {
@@ -162,6 +176,18 @@ mod tests {
         );
         let check = checked(Cache::Cold, &[asked(4, 31, Some(0)), asked(4, 31, None)]);
         assert_eq!(check.outcome, CacheOutcome::Unverified, "one did not");
+    }
+
+    #[test]
+    fn a_share_is_of_what_is_told() {
+        let records = [
+            asked(4, 30, Some(20)),
+            asked(4, 10, Some(0)),
+            asked(4, 99, None),
+        ];
+        let records: Vec<&Record> = records.iter().collect();
+        assert_eq!(share(&records), Some(0.5));
+        assert_eq!(share(&records[2..]), None);
     }
 
     #[test]

@@ -15,9 +15,11 @@ pub use numbers::{Ratios, ratios};
 pub use overall::{ModelComparison, overall};
 use prony_result::{to_log_ratio, to_percent};
 
+use crate::cache;
 use crate::credit::Credits;
 use crate::granularity::tokens_per_text;
 use crate::same_work::same_work;
+use crate::served;
 use crate::statistics::aggregate::length_mismatch;
 use crate::statistics::holm::Holm;
 use crate::statistics::mcnemar::mcnemar;
@@ -241,6 +243,14 @@ pub fn compare(
         miscounts.then_some(Flag::TokenMismatch),
         failed.and_then(|it| it.flag),
         (design.cycles == 1).then_some(Flag::SingleStart),
+        [baseline, candidate]
+            .iter()
+            .any(|arm| served::is_other(arm.records))
+            .then_some(Flag::OtherModel),
+        cache::share(baseline.records)
+            .zip(cache::share(candidate.records))
+            .is_some_and(|(one, other)| (one - other).abs() > cache::SHARE_TOLERANCE)
+            .then_some(Flag::CacheMismatch),
         is_coarse.then_some(Flag::CoarseStream),
     ];
     let warned = sensitive.into_iter().chain(warnings).map(Warning::flag);

@@ -17,6 +17,8 @@ pub fn explain(flag: Flag) -> &'static str {
         Flag::LowSuccessRate => page!("low_success_rate"),
         Flag::DegradedCycles => page!("degraded_cycles"),
         Flag::SingleStart => page!("single-start"),
+        Flag::OtherModel => page!("other_model"),
+        Flag::CacheMismatch => page!("cache_mismatch"),
         Flag::CoarseStream => page!("coarse_stream"),
         Flag::OutlierSensitive => page!("outlier_sensitive"),
         Flag::ThermalRamp => page!("thermal_ramp"),
@@ -81,6 +83,7 @@ fn heading(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::SHARE_TOLERANCE;
     use crate::comparison::{MAX_DEGRADED, MIN_SUCCESS_RATE};
     use crate::statistics::aggregate::LENGTH_TOLERANCE;
     use crate::statistics::warnings::{RAMP, SIGNIFICANT, STEP};
@@ -104,6 +107,7 @@ mod tests {
     fn pages_tell_the_thresholds_in_use() {
         let percent = |share: f64| format!("{} %", share * 100.0);
         for (flag, threshold) in [
+            (Flag::CacheMismatch, percent(SHARE_TOLERANCE)),
             (Flag::LengthMismatch, percent(LENGTH_TOLERANCE)),
             (Flag::LowSuccessRate, percent(MIN_SUCCESS_RATE)),
             (Flag::DegradedCycles, format!("above {MAX_DEGRADED}")),

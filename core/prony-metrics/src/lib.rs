@@ -28,6 +28,7 @@ pub mod explain;
 mod fixture;
 pub mod granularity;
 pub mod same_work;
+pub mod served;
 pub mod statistics;
 pub mod summary;
 pub mod threshold;

@@ -120,6 +120,11 @@ pub fn engine(
             .filter_map(|record| record.cached_tokens)
             .map(u64::from)
             .sum(),
+        cached_tokens_told: Some(
+            good.iter()
+                .filter(|record| record.cached_tokens.is_some())
+                .count() as u64,
+        ),
         // What these rest on beside requests is filled in by who knows it.
         cache: None,
         token_check: tokens::check(measured, visits, concurrency),
@@ -148,6 +153,7 @@ pub fn engine(
         stream_tail_ms: has_tail.then(|| distribution(tails)).flatten(),
         notes,
         served_models: distinct(&|record| record.served_model.clone()),
+        asked_model: measured.iter().find_map(|it| it.asked_model.clone()),
         engine_versions: distinct(&|record| record.engine_version.clone()),
         sample_output: good
             .iter()

@@ -2,7 +2,8 @@
 //! engine's declared cache state.
 
 use crate::cache;
-use prony_result::{Cache, Client, EngineResult};
+use prony_record::ErrorClass;
+use prony_result::{Cache, Client, EngineResult, words::count};
 
 /// CPU load in percent of its cores above which the client may be the bottleneck.
 pub const BUSY_PERCENT: f64 = 90.0;
@@ -28,8 +29,20 @@ const MIN_S: f64 = 0.5;
 pub fn reasons(engine: &EngineResult, stated: Option<Cache>) -> Vec<String> {
     let of_cache = stated.zip(engine.cache.as_ref());
     let mut reasons = of_client(engine);
+    reasons.extend(of_plugin(engine));
     reasons.extend(of_cache.and_then(|(stated, check)| cache::reason(stated, check)));
     reasons
+}
+
+/// Reason why requests are missing that did not fail by the engine's doing.
+fn of_plugin(engine: &EngineResult) -> Option<String> {
+    let class = ErrorClass::Plugin.name();
+    let unread = engine.errors.get(class)?;
+    let message = engine.error_messages.get(class)?;
+    let of = count(engine.requests, "request");
+    Some(format!(
+        "the answers to {unread} of {of} are in no number, by no fault of the engine: {message}"
+    ))
 }
 
 /// Reasons why the numbers may be the client's.

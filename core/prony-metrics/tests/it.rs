@@ -287,6 +287,27 @@ fn a_count_that_cannot_be_right_names_no_winner() {
 }
 
 #[test]
+fn unequal_use_of_a_prefix_cache_has_a_flag() {
+    let flags = |cached: [Option<u32>; 2]| {
+        let records = |name: &str, cached| -> Vec<Record> {
+            let of_cycle = |cycle| Record {
+                prompt_tokens: Some(100),
+                cached_tokens: cached,
+                ..record(name, cycle, 0, 1000.0, 50)
+            };
+            (1..=8).map(of_cycle).collect()
+        };
+        let (a, b) = (records("a", cached[0]), records("b", cached[1]));
+        let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
+        let flags = compare(arm("a", &a), arm("b", &b), design(8, 1)).flags;
+        flags.contains(&"cache_mismatch".to_owned())
+    };
+    assert!(flags([Some(57), Some(0)]));
+    assert!(!flags([Some(57), Some(50)]));
+    assert!(!flags([Some(57), None]), "an engine that does not tell");
+}
+
+#[test]
 fn several_in_flight_count_by_the_wall_clock_of_their_own_cycle() {
     let visit = |cycle, seconds: u64| Visit {
         cycle,

@@ -28,14 +28,14 @@ use wasmtime::{Config, Engine, Store};
 /// Limits of one call.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Linear memory, in bytes. A request's images add to it.
+    /// Linear memory, in bytes. A request's images and a response's body add to it.
     pub memory: usize,
-    /// Time.
+    /// Time. A response's body adds to it.
     pub time: Duration,
 }
 
 impl Default for Limits {
-    /// 64 MiB and 10 s, far more than decoding a response takes.
+    /// 64 MiB and 10 s, far more than a usual call takes.
     fn default() -> Self {
         Self {
             memory: 64 << 20,
@@ -47,6 +47,12 @@ impl Default for Limits {
 /// Additional linear memory per byte of an image: enough for the file, its base64 and a
 /// body that doubles as it grows.
 const MEMORY_PER_IMAGE_BYTE: usize = 8;
+
+/// Additional linear memory per byte of a response's body: enough for the body and for the
+/// events of short texts, which are copied as their list grows and once more to the host.
+const MEMORY_PER_BODY_BYTE: usize = 4;
+/// Bytes of a response's body for each additional second: less than a tenth of what is usual.
+const BODY_BYTES_PER_SECOND: usize = 8 << 20;
 
 fn memory_for_images(request: &Request) -> usize {
     let bytes: usize = request.images.iter().map(|it| it.data.len()).sum();
@@ -208,6 +214,21 @@ pub(crate) fn componentize(path: &Path, module: &[u8]) -> Result<Vec<u8>> {
         .map_err(|error| not_a_plugin(format!("{error:#}")))
 }
 
+/// Raises the limits of a call before it begins.
+fn allow(store: &mut Store<Host>, memory: usize, time: Duration) {
+    let limits = &mut store.data_mut().limits;
+    limits.memory = limits.memory.saturating_add(memory);
+    limits.time += time;
+    let ticks = ticks(limits.time);
+    store.set_epoch_deadline(ticks);
+}
+
+/// A time in ticks of the epoch.
+fn ticks(time: Duration) -> u64 {
+    let ticks = time.as_millis().div_ceil(ticker::TICK.as_millis());
+    ticks.max(1) as u64
+}
+
 enum Guest {
     Engine(engine::EnginePluginPre<Host>),
     Stdio(stdio::StdioEnginePluginPre<Host>),
@@ -276,30 +297,24 @@ impl WasmPlugin {
         export: &'static str,
         call: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
     ) -> Result<T> {
-        let mut store = Store::new(
-            &self.engine,
-            Host::new(self.name.clone(), self.limits.memory),
-        );
+        let mut store = Store::new(&self.engine, Host::new(self.name.clone(), self.limits));
         store.limiter(|host| host);
-        let ticks = self
-            .limits
-            .time
-            .as_millis()
-            .div_ceil(ticker::TICK.as_millis())
-            .max(1) as u64;
-        store.set_epoch_deadline(ticks);
+        store.set_epoch_deadline(ticks(self.limits.time));
         let ticking = self.ticker.ticking();
         let outcome = call(&mut store);
         drop(ticking);
         outcome.map_err(|error| {
             let host = store.into_data();
             let reason = if host.memory_denied {
-                format!("it needs more than its {} MiB of memory", host.memory >> 20)
+                format!(
+                    "it needs more than its {} MiB of memory",
+                    host.limits.memory >> 20
+                )
             } else if matches!(
                 error.downcast_ref::<wasmtime::Trap>(),
                 Some(wasmtime::Trap::Interrupt)
             ) {
-                format!("it took longer than {:?}", self.limits.time)
+                format!("it took longer than {:?}", host.limits.time)
             } else {
                 match error.downcast_ref::<wasmtime::Trap>() {
                     Some(trap) => trap.to_string(),
@@ -362,7 +377,9 @@ impl Plugin for WasmPlugin {
         let plan = self.with_engine("launch", |guest, store| {
             guest.call_launch(store, &config, &model, &at)
         })?;
-        self.reported(plan).map(Into::into)
+        let plan = self.reported(plan)?;
+        plan.try_into()
+            .map_err(|error| self.answer("launch", error))
     }
 
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest> {
@@ -370,8 +387,7 @@ impl Plugin for WasmPlugin {
         let more = memory_for_images(request);
         let (config, model, request) = (config.to_string(), model.into(), request.into());
         let made = self.with_engine("encode", |guest, store| {
-            let memory = &mut store.data_mut().memory;
-            *memory = memory.saturating_add(more);
+            allow(store, more, Duration::ZERO);
             guest.call_encode(store, &config, &model, &request)
         })?;
         let made = self.reported(made)?;
@@ -400,8 +416,7 @@ impl Plugin for WasmPlugin {
         let more = memory_for_images(request);
         let (config, model, request) = (config.to_string(), model.into(), request.into());
         let made = self.with_stdio("encode", |guest, store| {
-            let memory = &mut store.data_mut().memory;
-            *memory = memory.saturating_add(more);
+            allow(store, more, Duration::ZERO);
             guest.call_encode(store, &config, &model, &request, number)
         })?;
         let made = self.reported(made)?;
@@ -416,11 +431,15 @@ impl Plugin for WasmPlugin {
             body: body.to_vec(),
             ends: ends.to_vec(),
         };
+        let memory = body.len().saturating_mul(MEMORY_PER_BODY_BYTE);
+        let time = Duration::from_secs((body.len() / BODY_BYTES_PER_SECOND) as u64);
         let events = match &self.guest {
             Guest::Stdio(_) => self.with_stdio("decode", |guest, store| {
+                allow(store, memory, time);
                 guest.call_decode(store, &config, &response)
             }),
             _ => self.with_engine("decode", |guest, store| {
+                allow(store, memory, time);
                 guest.call_decode(store, &config, &response)
             }),
         }?;

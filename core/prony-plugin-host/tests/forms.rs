@@ -4,7 +4,7 @@
 
 mod support;
 
-use prony_contract::{Api, ChatMessage, Image, Request, Role};
+use prony_contract::{Api, ChatMessage, EventKind, Image, Request, Role};
 use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
 use serde_json::{Value, json};
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
@@ -156,6 +156,28 @@ fn a_large_image_arrives_whole_in_every_form() {
         let body: Value = serde_json::from_str(&made.body).unwrap();
         let sent = &body["messages"][0]["content"][0]["image_url"]["url"];
         assert!(sent.as_str() == Some(&url), "{form}");
+    }
+}
+
+#[test]
+fn a_large_answer_is_read_whole_in_every_form() {
+    let forms = forms();
+    // The shortest texts make the most events.
+    let piece = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
+    let pieces = (90 << 20) / piece.len();
+    let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let body = piece.repeat(pieces) + end;
+    let ends = [body.len() as u32];
+    let config = json!({ "base_url": "http://h" });
+    let heard = |plugin: &dyn Plugin| {
+        let events = plugin.decode(&config, 200, body.as_bytes(), &ends).unwrap();
+        let ended = events.last().is_some_and(|it| it.kind == EventKind::End);
+        (events.len(), ended)
+    };
+    let linked = heard(&forms.linked);
+    assert_eq!(linked, (pieces + 2, true));
+    for (form, plugin) in &forms.others {
+        assert_eq!(heard(&**plugin), linked, "{form}");
     }
 }
 

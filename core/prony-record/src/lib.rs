@@ -39,6 +39,9 @@ pub enum ErrorClass {
     Oom,
     /// The engine's process was gone.
     Crashed,
+    /// The plugin could not read the answer: it broke down or reached a limit of its sandbox.
+    /// That says nothing of the engine.
+    Plugin,
 }
 
 impl ErrorClass {
@@ -55,6 +58,7 @@ impl ErrorClass {
             Self::Empty => "empty",
             Self::Oom => "oom",
             Self::Crashed => "crashed",
+            Self::Plugin => "plugin",
         }
     }
 }
@@ -108,6 +112,9 @@ pub struct Observation {
     pub body_bytes: u64,
     /// `true` if a kept connection was found closed and the request was sent once more.
     pub resent: bool,
+    /// Explanation of an HTTP status beside the body: the request line of a 404, the header
+    /// `retry-after` of a 429 or a 503.
+    pub status_detail: Option<String>,
     /// Failure of the transport, if any.
     pub failed: Option<Failed>,
 }
@@ -215,6 +222,9 @@ pub struct Record {
     /// The model that the engine says it served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_model: Option<String>,
+    /// The model that was asked for, if `served_model` is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_model: Option<String>,
     /// The version that the engine reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<String>,
@@ -281,6 +291,7 @@ impl Record {
             tool_call_bytes: 0,
             finish_reason: None,
             served_model: None,
+            asked_model: None,
             engine_version: None,
             text: String::new(),
             notes: Vec::new(),
@@ -341,7 +352,8 @@ impl Record {
             record.output_tokens = Some(record.arrivals.iter().map(|arrival| arrival.1).sum());
         }
         if record.failed.is_none() {
-            record.failed = record.verdict(ended, reported, defect, max_tokens);
+            let detail = seen.status_detail.as_deref();
+            record.failed = record.verdict(detail, ended, reported, defect, max_tokens);
         }
         record.hold_count();
         let last = record.arrivals.last().map(|last| last.0);
@@ -382,6 +394,7 @@ impl Record {
 
     fn verdict(
         &self,
+        detail: Option<&str>,
         ended: bool,
         reported: Option<String>,
         defect: Option<Error>,
@@ -389,12 +402,16 @@ impl Record {
     ) -> Option<Failed> {
         use ErrorClass as Class;
         let failed = |class, message: String| Some(Failed { class, message });
+        let words = reported.as_deref().unwrap_or_default();
         match self.status {
-            Some(status @ 400..500) => return failed(Class::Http4xx, refusal(status, reported)),
-            Some(status @ 500..600) if reported.as_deref().is_some_and(is_oom) => {
-                return failed(Class::Oom, refusal(status, reported));
+            Some(status @ 400..600) => {
+                let class = match status {
+                    400..500 => Class::Http4xx,
+                    _ if is_oom(words) => Class::Oom,
+                    _ => Class::Http5xx,
+                };
+                return failed(class, refusal(status, detail, words));
             }
-            Some(status @ 500..600) => return failed(Class::Http5xx, refusal(status, reported)),
             Some(200) | None => {}
             Some(status) => {
                 return failed(
@@ -462,6 +479,33 @@ impl Record {
             );
         }
         None
+    }
+
+    /// Compares the model that the engine says it served with the one that was `asked` for.
+    /// Engines may as well call it by its id in the pipeline or by its `path`.
+    pub fn hold_to_model(&mut self, asked: &str, path: Option<&str>) {
+        let names = [Some(asked), Some(&self.id.model), path];
+        let is_it = |served: &str| {
+            let mut names = names.into_iter().flatten();
+            names.any(|name| plain_model(name) == plain_model(served))
+        };
+        let is_other = self.served_model.as_deref().is_some_and(|it| !is_it(it));
+        self.asked_model = is_other.then(|| asked.to_owned());
+    }
+
+    /// Notes that the answer is shorter than `max_tokens`, for requests that ask for exactly so
+    /// many.
+    pub fn hold_to_length(&mut self, max_tokens: u32) {
+        const AT_LIMIT: [&str; 4] = ["length", "max_tokens", "max_length", "max_new_tokens"];
+        let reason = self.finish_reason.as_deref().unwrap_or_default();
+        let is_cut = AT_LIMIT.iter().any(|it| it.eq_ignore_ascii_case(reason));
+        let is_full = self.tokens().is_some_and(|tokens| tokens >= max_tokens);
+        if self.ok() && !is_cut && !is_full {
+            self.notes.push(
+                "the answer ended before `max_tokens`, although `ignore_eos` asks the engine to go on"
+                    .to_owned(),
+            );
+        }
     }
 
     /// Returns `true` if the count of tokens can be right. Records of before there was
@@ -533,16 +577,29 @@ impl Counts {
     }
 }
 
+/// The name of a model without its folder or organisation, and without `.gguf`.
+pub fn plain_model(name: &str) -> &str {
+    let name = name.trim_end_matches(['/', '\\']);
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    name.strip_suffix(".gguf").unwrap_or(name)
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-fn refusal(status: u16, reported: Option<String>) -> String {
-    match reported {
-        Some(words) if !words.is_empty() => format!("HTTP {status}: {words}"),
-        _ => format!("HTTP {status}"),
+/// A refusal in words: the HTTP status, [`Observation::status_detail`], and the server's own
+/// words, which may be empty.
+pub fn refusal(status: u16, detail: Option<&str>, words: &str) -> String {
+    let mut message = format!("HTTP {status}");
+    if let Some(detail) = detail {
+        message = message + " (" + detail + ")";
     }
+    if !words.is_empty() {
+        message = message + ": " + words;
+    }
+    message
 }
 
 fn is_oom(message: &str) -> bool {
@@ -567,6 +624,47 @@ mod tests {
             index: 0,
             prompt: 0,
             image: None,
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_to_be_full_and_is_not_has_a_note() {
+        let notes = |reason: &str, max_tokens| {
+            let mut events = good();
+            events[2] = event(EventKind::Finish, 0, reason);
+            let mut record = Record::judge(id(), Observation::default(), Ok(events), max_tokens);
+            record.hold_to_length(max_tokens);
+            record.notes.len()
+        };
+        assert_eq!(notes("stop", 4), 1);
+        // Some engines call it so even there.
+        assert_eq!(notes("stop", 3), 0);
+        assert_eq!(notes("length", 4), 0);
+    }
+
+    #[test]
+    fn a_model_by_another_name_is_no_other_model() {
+        let mut record = Record::unsent(id(), 0, Failed::new(ErrorClass::Timeout, ""));
+        let mut asked_model = |served: Option<&str>| {
+            record.served_model = served.map(str::to_owned);
+            record.hold_to_model("org/asked", Some("/models/file-q4.gguf"));
+            record.asked_model.clone()
+        };
+        for served in [
+            "org/asked",
+            "asked",
+            "other-org/asked",
+            "asked.gguf",
+            "/cache/asked/",
+            "m",
+            "file-q4",
+            "C:\\models\\file-q4.gguf",
+        ] {
+            assert_eq!(asked_model(Some(served)), None, "{served}");
+        }
+        assert_eq!(asked_model(None), None);
+        for served in ["asked-2", "Asked", "file-q8.gguf", "models"] {
+            assert_eq!(asked_model(Some(served)).as_deref(), Some("org/asked"));
         }
     }
 

@@ -20,7 +20,7 @@ pub struct EngineResult {
     /// `succeeded / requests`, 0 to 1; absent without requests.
     pub success_rate: Option<f64>,
     /// Failed requests by class (`connect`, `timeout`, `http_4xx`, `http_5xx`,
-    /// `protocol`, `engine_error`, `truncated`, `empty`, `oom`, `crashed`).
+    /// `protocol`, `engine_error`, `truncated`, `empty`, `oom`, `crashed`, `plugin`).
     pub errors: BTreeMap<String, u64>,
     /// The first message of each class.
     pub error_messages: BTreeMap<String, String>,
@@ -48,8 +48,12 @@ pub struct EngineResult {
     pub output_tokens_per_request: Option<Distribution>,
     /// Prompt tokens per request, where the engine says.
     pub prompt_tokens_per_request: Option<Distribution>,
-    /// Prompt tokens that came from a prefix cache.
+    /// Prompt tokens that came from a prefix cache; 0 also of engines that do not tell.
     pub cached_tokens: u64,
+    /// Successful requests of which the engine tells how many these were; results of before
+    /// there was this field do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens_told: Option<u64>,
     /// Finding on the state of the prefix cache that the pipeline asks for; absent
     /// if it asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +105,9 @@ pub struct EngineResult {
     pub notes: BTreeMap<String, u64>,
     /// Models that the engine says it served.
     pub served_models: Vec<String>,
+    /// The model that was asked for, if the engine says that it answered with another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_model: Option<String>,
     /// Versions that the engine reported.
     pub engine_versions: Vec<String>,
     /// The answer to the first prompt, as a check that it is an answer.

@@ -676,8 +676,8 @@ pub static METRICS: &[Metric] = &[
         "Cached prompt tokens",
         Group::Tokens,
         (Unit::Count, Neither),
-        |it| Some(it.cached_tokens as f64),
-        "Prompt tokens that came from a prefix cache.",
+        |it| Some(it.told_cached_tokens()? as f64),
+        "Prompt tokens that came from a prefix cache, where the engine tells.",
     ),
     Metric::number(
         "cache.cached_share",

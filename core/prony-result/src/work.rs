@@ -54,7 +54,11 @@ impl ModelResult {
                 .collect(),
             None => measured
                 .map(|it| {
-                    let tokens = count(it.cached_tokens, "cached prompt token");
+                    let tokens = it.told_cached_tokens();
+                    let tokens = tokens.map_or_else(
+                        || "does not tell".to_owned(),
+                        |tokens| count(tokens, "cached prompt token"),
+                    );
                     format!("{} {tokens}", one_line(&it.engine))
                 })
                 .collect(),
@@ -65,6 +69,11 @@ impl ModelResult {
 }
 
 impl EngineResult {
+    /// Prompt tokens that came from a prefix cache; `None` if the engine tells nothing.
+    pub fn told_cached_tokens(&self) -> Option<u64> {
+        (self.cached_tokens_told != Some(0)).then_some(self.cached_tokens)
+    }
+
     /// Finding of an independent count of tokens, without a full stop; `None` if there was
     /// none.
     pub fn token_sentence(&self) -> Option<String> {

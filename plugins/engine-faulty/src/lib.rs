@@ -21,6 +21,8 @@ pub struct Config {
     /// In which call.
     #[serde(default)]
     pub at: At,
+    /// The server, `http://host:port`; a port without one if absent.
+    pub base_url: Option<String>,
 }
 
 /// A way to misbehave. `trap`, `loop`, `memory` and `recursion` end or exhaust
@@ -89,7 +91,9 @@ impl Engine for Faulty {
 
     fn launch(&self, _: &Model, _: &Endpoint) -> Result<LaunchPlan> {
         self.misbehave(At::Launch)?;
-        Ok(LaunchPlan::attach("http://127.0.0.1:1", Ready::Immediate))
+        let url = self.config.base_url.as_deref();
+        let url = url.unwrap_or("http://127.0.0.1:1");
+        Ok(LaunchPlan::attach(url, Ready::Immediate))
     }
 
     fn encode(&self, _: &Model, request: &Request) -> Result<HttpRequest> {

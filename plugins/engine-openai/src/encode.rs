@@ -72,23 +72,32 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
     // Token counts come from the engine's own usage, never from chunks.
     set("stream_options", json!({ "include_usage": true }));
     body.extend(config.body.clone());
+    let asked = body.get("model").and_then(Value::as_str).map(str::to_owned);
     let body = shaped(config, body);
 
     let path = format!("{prefix}/{endpoint}{query}");
     let mut made =
         HttpRequest::post_json(path, &Value::Object(body)).ends_at(crate::decode::END_MARKS);
+    made.model = asked.filter(|_| !config.omit.iter().any(|field| field == "model"));
     made.headers.push(Pair::new("accept", "text/event-stream"));
-    if let Some(key) = &config.api_key {
-        made.headers
-            .push(Pair::new("authorization", format!("Bearer {key}")));
-    }
-    made.headers.extend(
-        config
-            .headers
-            .iter()
-            .map(|(name, value)| Pair::new(name, value)),
-    );
+    made.headers.extend(headers(config));
     Ok(made)
+}
+
+/// Lists the models of the server.
+pub(crate) fn list_of_models(config: &Config) -> HttpRequest {
+    let (_, prefix, query) = config::split_base_url(config.base_url.as_deref().unwrap_or_default());
+    let mut made = HttpRequest::get(format!("{prefix}/models{query}"));
+    made.headers.extend(headers(config));
+    made
+}
+
+/// The key and the user's own headers.
+fn headers(config: &Config) -> impl Iterator<Item = Pair> {
+    let key = config.api_key.iter();
+    let key = key.map(|key| Pair::new("authorization", format!("Bearer {key}")));
+    let own = config.headers.iter();
+    key.chain(own.map(|(name, value)| Pair::new(name, value)))
 }
 
 /// The fields that the server takes, as it calls them.

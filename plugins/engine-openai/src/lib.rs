@@ -58,6 +58,7 @@ impl Engine for OpenAi {
     }
 
     fn launch(&self, _: &Model, at: &Endpoint) -> Result<LaunchPlan> {
+        let models = encode::list_of_models(&self.config);
         let Some(launch) = &self.config.launch else {
             let (root, ..) =
                 config::split_base_url(self.config.base_url.as_deref().unwrap_or_default());
@@ -66,7 +67,7 @@ impl Engine for OpenAi {
                 .attach_ready
                 .clone()
                 .map_or(Ready::Immediate, Ready::Http);
-            return Ok(LaunchPlan::attach(root, ready));
+            return Ok(LaunchPlan::attach(root, ready).lists_models(models));
         };
         let command = Command {
             argv: launch.command.iter().map(|word| word.0.clone()).collect(),
@@ -81,7 +82,7 @@ impl Engine for OpenAi {
             config::Probe::Http(path) => Ready::Http(path.clone()),
             config::Probe::LogLine(text) => Ready::LogLine(text.clone()),
         };
-        Ok(LaunchPlan::spawn(command, at, ready))
+        Ok(LaunchPlan::spawn(command, at, ready).lists_models(models))
     }
 
     fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest> {

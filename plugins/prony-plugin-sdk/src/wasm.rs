@@ -136,6 +136,18 @@ fn launch_plan(plan: data::LaunchPlan) -> types::LaunchPlan {
         command: plan.command.map(command),
         base_url: plan.base_url,
         ready: ready(plan.ready),
+        models: plan.models.map(http_request),
+    }
+}
+
+fn http_request(made: data::HttpRequest) -> types::HttpRequest {
+    types::HttpRequest {
+        method: made.method,
+        path: made.path,
+        headers: pairs(made.headers),
+        body: made.body.into_bytes(),
+        end_marks: made.end_marks,
+        model: made.model,
     }
 }
 
@@ -239,7 +251,7 @@ mod engine_glue {
     use super::engine::exports::prony::plugin::engine::Guest;
     use super::{
         Engine, EngineComponent, Events, config, data, encode, engine_manifest, event, failed,
-        json, launch_plan, log_panics, model, pairs, request, response, types, value,
+        http_request, json, launch_plan, log_panics, model, request, response, types, value,
     };
 
     fn adapter<C: EngineComponent>(config_json: &str) -> data::Result<C::Engine> {
@@ -273,16 +285,10 @@ mod engine_glue {
             what: types::Request,
         ) -> Result<types::HttpRequest, types::Error> {
             log_panics();
-            let made = value(&config)
+            value(&config)
                 .and_then(|config| encode::<C::Engine>(config, &model(of), &request(what)))
-                .map_err(failed)?;
-            Ok(types::HttpRequest {
-                method: made.method,
-                path: made.path,
-                headers: pairs(made.headers),
-                body: made.body.into_bytes(),
-                end_marks: made.end_marks,
-            })
+                .map(http_request)
+                .map_err(failed)
         }
 
         fn decode(

@@ -290,6 +290,14 @@ impl<'a> Engine<'a> {
                 ));
             }
         }
+        if let Some(models) = &plan.models
+            && !models.path.starts_with('/')
+        {
+            wrong(format!(
+                "the path of the models, `{}`, does not start with `/`",
+                models.path
+            ));
+        }
         match &plan.ready {
             Ready::Http(path) if !path.starts_with('/') => {
                 wrong(format!("the ready path `{path}` does not start with `/`"));

@@ -1,6 +1,7 @@
 //! A table that fits into a number of columns.
 
 use crate::text::{pad, shorten, width, wrap};
+use std::collections::BTreeSet;
 
 /// Space between columns.
 const GAP: usize = 2;
@@ -59,14 +60,19 @@ impl Column {
         self.lines().map(width).max().unwrap_or(0)
     }
 
-    /// The minimum width after shortening.
+    /// The minimum width after shortening, which must not make two names one.
     fn min_width(&self) -> usize {
-        if self.kind == Kind::Name {
-            let heading = width(&self.title).max(width(&self.unit));
-            self.width().min(MIN_NAME.max(heading))
-        } else {
-            self.width()
+        if self.kind != Kind::Name {
+            return self.width();
         }
+        let names: BTreeSet<&String> = self.cells.iter().collect();
+        let distinct = |columns: &usize| {
+            let short: BTreeSet<String> = names.iter().map(|it| shorten(it, *columns)).collect();
+            short.len() == names.len()
+        };
+        let heading = width(&self.title).max(width(&self.unit));
+        let mut widths = MIN_NAME.max(heading)..self.width();
+        widths.find(distinct).unwrap_or_else(|| self.width())
     }
 
     fn label(&self) -> String {
@@ -186,6 +192,17 @@ mod tests {
         a-rathe…g-name    1.5  good      1
         b               100.0  bad       2
         ");
+    }
+
+    #[test]
+    fn shortened_names_stay_apart() {
+        let names = ["SmolLM2-135M-Instruct-Q8_0", "SmolLM2-360M-Instruct-Q8_0"];
+        let names = names.map(str::to_owned).to_vec();
+        let column = Column::new("Model", "", Kind::Name, names);
+        let (text, _) = render(vec![column], &[], 10);
+        let rows: Vec<&str> = text.lines().skip(2).collect();
+        assert_ne!(rows[0], rows[1], "{text}");
+        assert!(rows[0].contains('…'), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `prony metrics`: scores a recorded run by several tools' definitions.
 
 use crate::commands::print_json;
-use crate::{Exit, Outcome, output};
+use crate::{Exit, Failure, Outcome, output};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use prony_journal::Event;
@@ -9,7 +9,7 @@ use prony_metrics::definition::{Definition, Scored, cadence, definitions, goodpu
 use prony_record::{Phase, Record};
 use prony_result::{Cadence, Objectives};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Scores the measured requests of a run by several definitions, side by side.
@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// Folder with runs.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
+    /// Model to show, by its id. Defaults to all. May be repeated.
+    #[arg(long, value_name = "ID")]
+    pub(crate) model: Vec<String>,
     /// Tool whose definitions to use. Defaults to all. May be repeated.
     #[arg(long, value_parser = definition_names(), value_delimiter = ',')]
     pub(crate) definition: Vec<String>,
@@ -80,9 +83,29 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     };
     let journal = prony_journal::read(&folder.journal())?;
     let mut groups = BTreeMap::<_, Vec<&Record>>::new();
+    let models: BTreeSet<&str> = {
+        let models = journal.started.subject.models.iter();
+        models.map(|model| model.id.as_str()).collect()
+    };
+    if let Some(unknown) = arguments
+        .model
+        .iter()
+        .find(|it| !models.contains(it.as_str()))
+    {
+        let models: Vec<String> = models.iter().map(|it| format!("`{it}`")).collect();
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "the run has no model `{unknown}`; it has {}",
+                models.join(", ")
+            ),
+        ));
+    }
+    let is_shown = |model: &String| arguments.model.is_empty() || arguments.model.contains(model);
     for event in &journal.events {
         if let Event::Request(record) = event
             && record.id.phase == Phase::Measure
+            && is_shown(&record.id.model)
         {
             let id = &record.id;
             let key = (&id.point, &id.model, &id.stage, &id.engine);

@@ -1,7 +1,7 @@
 //! An engine that fails is never a fast engine: every fault is a failed request
 //! of the right class, and no winner is named.
 
-use crate::kit::{Run, Scratch, With, number, pipeline, text, truth};
+use crate::kit::{Run, Scratch, Server, With, number, pipeline, plugin_file, text, truth};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 
@@ -33,7 +33,8 @@ fn always_fails(fault: &str, class: &str) {
 }
 
 fn fails_half_the_time(fault: &str, class: &str) {
-    let run = beside_a_steady_one(fault, "2").exits(0);
+    let is_gone = fault == "crash";
+    let run = beside_a_steady_one(fault, "2").exits(i32::from(is_gone));
     run.all_well("steady");
     let broken = run.engine("broken");
     assert_eq!(broken["errors"], json!({ class: 2 }), "{broken:#}");
@@ -42,7 +43,8 @@ fn fails_half_the_time(fault: &str, class: &str) {
     assert_eq!(broken["output_tokens"], 16);
     run.agrees_with_its_journal("broken");
     run.agrees_with_its_journal("steady");
-    assert_eq!(run.outcome(), "completed");
+    let outcome = if is_gone { "failed" } else { "completed" };
+    assert_eq!(run.outcome(), outcome);
     run.reports(&format!("2 requests failed with {class}"));
     names_no_winner(&run);
 }
@@ -111,7 +113,8 @@ fn after_a_crash_the_next_cycle_starts_afresh() {
     let crashing = truth(&["--fault", "crash", "--fault-from", "2"]);
     let run = Scratch::new()
         .run(&pipeline([("broken", crashing)]).with("schedule.cycles", 2))
-        .exits(0);
+        .exits(1);
+    run.reports("the engine ended during the stage");
     let requests = run.requests("broken");
     let class = |failed: &Value| text(&failed["class"]);
     let outcomes: Vec<String> = requests
@@ -133,10 +136,55 @@ fn a_crash_with_several_requests_in_flight_forgets_none() {
                 .stage("measure", "requests", 12)
                 .stage("measure", "arrival", json!({ "concurrency": 4 })),
         )
-        .exits(0);
+        .exits(1);
     let broken = run.engine("broken");
     assert_eq!(broken["errors"], json!({ "crashed": 8 }), "{broken:#}");
     assert_eq!(broken["output_tokens"], 4 * 8);
+}
+
+#[test]
+fn a_server_that_goes_away_has_not_completed_its_stage() {
+    let server = Server::start(&["--fault", "crash", "--fault-from", "2"]);
+    let engine = json!({ "plugin": "openai", "config": { "base_url": server.url } });
+    let run = Scratch::new()
+        .run(&pipeline([("engine", engine)]).stage("measure", "requests", 30))
+        .exits(1);
+    assert_eq!(run.outcome(), "failed");
+    assert_eq!(run.engine("engine")["succeeded"], 2);
+    run.reports("the engine was gone at the end of the stage");
+}
+
+#[test]
+fn an_engine_that_hangs_is_given_up_after_a_few_timeouts() {
+    let hanging = |max_timeouts: u32, requests: u32| {
+        let engine = truth(&["--fault", "hang", "--fault-from", "1"]);
+        let pipeline = pipeline([("engine", engine)])
+            .with("workload.request_timeout", "200ms")
+            .with("workload.max_timeouts", max_timeouts)
+            .stage("measure", "requests", requests);
+        let run = Scratch::new().run(&pipeline);
+        let failed = json!({ "timeout": requests - 1 });
+        assert_eq!(run.engine("engine")["errors"], failed);
+        let message = |it: &Value| {
+            it["failed"]["message"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let requests = run.requests("engine");
+        let given_up = requests
+            .iter()
+            .filter(|it| message(it).starts_with("given up: "));
+        let given_up = given_up.count();
+        (run, given_up)
+    };
+    let (run, given_up) = hanging(3, 30);
+    assert_eq!(given_up, 26);
+    run.exits(1)
+        .reports("3 requests in a row had no answer within 200ms");
+    let (run, given_up) = hanging(10, 6);
+    assert_eq!(given_up, 0);
+    run.exits(0);
 }
 
 #[test]
@@ -183,6 +231,31 @@ fn a_server_that_is_not_there_is_no_connection() {
     let engine = json!({ "plugin": "openai", "config": { "base_url": url } });
     let run = Scratch::new().run(&pipeline([("absent", engine)])).exits(1);
     assert_eq!(run.engine("absent")["errors"], json!({ "connect": 4 }));
+}
+
+#[test]
+fn an_answer_that_the_sandbox_cannot_hold_is_no_failure_of_the_engine() {
+    let scratch = Scratch::new();
+    let server = Server::start(&[]);
+    let config = json!({ "fault": "memory", "base_url": server.url });
+    let engine = json!({ "plugin": "faulty", "config": config });
+    let module = plugin_file("").join("../../wasm32-unknown-unknown/release/engine_faulty.wasm");
+    let module = module.to_str().expect("the path is text");
+    let own = ["--lock", "own/prony.lock"];
+    scratch
+        .bare(&[&own[..], &["plugin", "add", module]].concat())
+        .exits(0);
+    scratch.write("pipeline.yaml", pipeline([("engine", engine)]).to_string());
+    let said = scratch.prony(&[&own[..], &["run", "pipeline.yaml"]].concat());
+    let run = scratch.latest(said).exits(1);
+    let numbers = run.engine("engine");
+    assert_eq!(numbers["errors"], json!({ "plugin": 4 }), "{numbers:#}");
+    let message = text(&numbers["error_messages"]["plugin"]);
+    let words = "prony could not read the answer: plugin `faulty` broke down in `decode`: it needs";
+    assert!(message.starts_with(words), "{message}");
+    let invalid = text(&run.result()["invalid"][0]);
+    assert!(invalid.contains("by no fault of the engine"), "{invalid}");
+    assert!(invalid.contains(&message), "{invalid}");
 }
 
 #[test]

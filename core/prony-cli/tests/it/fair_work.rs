@@ -27,6 +27,44 @@ fn a_cold_measure_that_was_answered_from_a_cache_is_not_valid() {
 }
 
 #[test]
+fn an_answer_that_was_to_be_full_and_is_not_is_told() {
+    let told = |options: &[&str]| {
+        let engine = pipeline([("engine", truth(options))]).with("workload.ignore_eos", true);
+        let warnings = Scratch::new().run(&engine).exits(0).result()["warnings"].to_string();
+        warnings.contains("4 of 4 requests: the answer ended before `max_tokens`")
+    };
+    assert!(told(&["--tokens", "8"]));
+    assert!(!told(&["--tokens", "64"]));
+}
+
+#[test]
+fn a_cold_request_warms_no_cache() {
+    let long = |first: &str| format!("{first} two three four five six seven eight nine ten");
+    let mut pipeline = pipeline([("engine", truth(&["--prefix-cache"]))])
+        .with("workload.prompts", vec![long("one"), long("another")]);
+    let stages = pipeline["stages"].as_array_mut().expect("a list");
+    let at = stages.iter().position(|it| it.get("measure").is_some());
+    let measure =
+        |id: &str, cache: &str| json!({ "measure": { "id": id, "requests": 4, "cache": cache } });
+    let both = [measure("first", "cold"), measure("second", "warm")];
+    let at = at.expect("there is one");
+    stages.splice(at..=at, both);
+    let run = Scratch::new().run(&pipeline).exits(0);
+    let models = run.result()["models"].clone();
+    let second = models
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|it| it["measure"] == "second");
+    let cache = &second.expect("it was measured")["engines"][0]["cache"];
+    // Of 2 prompts twice.
+    assert_eq!(
+        (&cache["outcome"], &cache["requests"]),
+        (&json!("kept"), &json!(2))
+    );
+}
+
+#[test]
 fn a_warm_measure_needs_a_cache_that_answers() {
     let scratch = Scratch::new();
     let long = vec!["one two three four five six seven eight nine ten eleven twelve"];

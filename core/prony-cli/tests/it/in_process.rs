@@ -111,7 +111,8 @@ fn a_worker_that_crashes_fails_its_requests_and_no_others() {
     );
     scratch.wait_for_requests(2);
     crate::kit::send(worker_of(started.id()).expect("a worker"), Signal::KILL);
-    let run = scratch.latest(started.wait()).exits(0);
+    let run = scratch.latest(started.wait()).exits(1);
+    assert_eq!(run.outcome(), "failed");
     let failed = |cycle: u32| {
         let requests = run.requests("tiny");
         let of_cycle = requests.iter().filter(|it| it["cycle"] == cycle);

@@ -339,13 +339,14 @@ pub(crate) fn launched(command: &[&str]) -> Value {
 /// The truth server as an engine: 8 tokens, the first after 5 ms, then one
 /// every ms, unless the options say otherwise.
 pub(crate) fn truth(options: &[&str]) -> Value {
-    launched(&truth_command(options))
+    launched(&truth_command(options)).with("config.model", "truth")
 }
 
 /// The truth server started by a shell script, which ends by `exec "$@"`.
 pub(crate) fn truth_through(script: &str, options: &[&str]) -> Value {
     let script = format!("{script}; exec \"$@\"");
     launched(&[&["sh", "-c", &script, "sh"][..], &truth_command(options)].concat())
+        .with("config.model", "truth")
 }
 
 fn truth_command<'a>(options: &[&'a str]) -> Vec<&'a str> {

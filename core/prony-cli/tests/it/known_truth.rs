@@ -238,6 +238,14 @@ fn one_recording_is_scored_by_several_definitions() {
         .exits(0);
     output.prints("Sample latency (ms)").prints("n too small");
     scratch
+        .prony(&["metrics", "--model", "model", "--definition", "mlperf"])
+        .exits(0)
+        .prints("model · measure · ");
+    scratch
+        .prony(&["metrics", "--model", "nonsense"])
+        .exits(2)
+        .complains("the run has no model `nonsense`; it has `model`");
+    scratch
         .prony(&["metrics", "--definition", "nonsense"])
         .exits(2);
 }

@@ -3,9 +3,9 @@
 use super::socket::Arrived;
 use crate::Exchange;
 use crate::exchange::{Coding, MAX_BODY};
-use crate::framing::{Framing, Head};
+use crate::framing::{Framing, Head, quotable};
 use crate::pace::Due;
-use crate::target::EndMarks;
+use crate::target::Prepared;
 use prony_record::{ErrorClass, Failed, Stamps};
 use std::io;
 
@@ -76,7 +76,7 @@ impl Flight {
         &mut self,
         arrived: Arrived,
         mut bytes: &[u8],
-        end_marks: &EndMarks,
+        request: &Prepared,
     ) -> Result<Received, Failed> {
         let protocol = |message: &str| Failed::new(ErrorClass::Protocol, message);
         let Exchange {
@@ -107,6 +107,11 @@ impl Flight {
                     let written = &mut seen.stamps.written_ns;
                     *written = written.map(|written| written.min(arrived.at_ns));
                     seen.status = Some(parsed.status);
+                    seen.status_detail = match (parsed.status, &parsed.retry_after) {
+                        (404, _) => Some(format!("`{}`", quotable(request.line()))),
+                        (_, Some(wait)) => Some(format!("`retry-after: {wait}`")),
+                        _ => None,
+                    };
                     *coding = parsed.coding;
                     bytes = &bytes[bytes.len() - (self.head_bytes.len() - length)..];
                     self.head_bytes = Vec::new();
@@ -144,7 +149,7 @@ impl Flight {
         }
         // A compressed body has its lines elsewhere; it ends where the response does.
         if *coding == Coding::Identity
-            && let Some(end) = end_marks.end(body, before)
+            && let Some(end) = request.end_marks.end(body, before)
         {
             seen.stamps.end_ns = arrived.at_ns;
             self.after_end = Some(body.split_off(end));

@@ -498,7 +498,7 @@ impl Shard {
             } else {
                 &self.scratch[..arrived.count]
             };
-            match flight.receive(arrived, bytes, &request.end_marks) {
+            match flight.receive(arrived, bytes, &request) {
                 Ok(Received::All(keep)) => break Some(Ok(keep)),
                 Ok(Received::Answer) => {
                     // The rest of the response comes at once, or is not waited for.

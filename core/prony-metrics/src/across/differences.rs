@@ -127,9 +127,10 @@ impl Side<'_> {
             list(&one.served_models),
             list(&two.served_models),
         );
-        let cache = |engine: &EngineResult| match engine.cached_tokens {
-            0 => "no prompt tokens from it",
-            _ => "prompt tokens from it",
+        let cache = |engine: &EngineResult| match engine.told_cached_tokens() {
+            None => "not told",
+            Some(0) => "no prompt tokens from it",
+            Some(_) => "prompt tokens from it",
         };
         let (one, two) = (cache(one).to_owned(), cache(two).to_owned());
         unlike.note("state of the prefix cache", one, two);

@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "what `bindgen!` re-exports must be `pub`")]
 
+use super::Limits;
 use prony_contract as contract;
 use wasmtime::ResourceLimiter;
 
@@ -45,8 +46,8 @@ use engine::{log, types};
 /// State of one call: its limits and its log.
 pub(super) struct Host {
     plugin: String,
-    /// Limit for all of the guest's memories together, in bytes.
-    pub(super) memory: usize,
+    /// Limits of the call; the memory is that of all of the guest's memories together.
+    pub(super) limits: Limits,
     /// Linear memory in use, over all of the guest's memories.
     used: usize,
     /// `true` if the guest asked for more memory than it may have.
@@ -62,10 +63,10 @@ const MAX_ERRORS: usize = 8;
 const MAX_MESSAGE: usize = 4 << 10;
 
 impl Host {
-    pub(super) fn new(plugin: String, memory: usize) -> Self {
+    pub(super) fn new(plugin: String, limits: Limits) -> Self {
         Self {
             plugin,
-            memory,
+            limits,
             used: 0,
             memory_denied: false,
             errors: Vec::new(),
@@ -81,7 +82,7 @@ impl ResourceLimiter for Host {
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
-        let allowed = used <= self.memory;
+        let allowed = used <= self.limits.memory;
         if allowed {
             self.used = used;
         }
@@ -229,13 +230,16 @@ impl From<types::Ready> for contract::Ready {
     }
 }
 
-impl From<types::LaunchPlan> for contract::LaunchPlan {
-    fn from(plan: types::LaunchPlan) -> Self {
-        Self {
+impl TryFrom<types::LaunchPlan> for contract::LaunchPlan {
+    type Error = std::string::FromUtf8Error;
+
+    fn try_from(plan: types::LaunchPlan) -> Result<Self, Self::Error> {
+        Ok(Self {
             command: plan.command.map(Into::into),
             base_url: plan.base_url,
             ready: plan.ready.into(),
-        }
+            models: plan.models.map(TryInto::try_into).transpose()?,
+        })
     }
 }
 
@@ -294,6 +298,7 @@ impl TryFrom<types::HttpRequest> for contract::HttpRequest {
             headers: pairs(made.headers),
             body,
             end_marks: made.end_marks,
+            model: made.model,
         })
     }
 }

@@ -15,6 +15,10 @@ pub enum Flag {
     DegradedCycles,
     /// Each engine was started once.
     SingleStart,
+    /// An engine answered with another model than was asked for, or with several.
+    OtherModel,
+    /// One engine took more of its prompts from a prefix cache.
+    CacheMismatch,
     /// A stream does not show what prefill and decoding took.
     CoarseStream,
     /// Sums and medians give different verdicts.
@@ -29,12 +33,14 @@ pub enum Flag {
 
 impl Flag {
     /// All of them; those that withhold a verdict come first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::LengthMismatch,
         Self::TokenMismatch,
         Self::LowSuccessRate,
         Self::DegradedCycles,
         Self::SingleStart,
+        Self::OtherModel,
+        Self::CacheMismatch,
         Self::CoarseStream,
         Self::OutlierSensitive,
         Self::ThermalRamp,
@@ -50,6 +56,8 @@ impl Flag {
             Self::LowSuccessRate => "low_success_rate",
             Self::DegradedCycles => "degraded_cycles",
             Self::SingleStart => "single-start",
+            Self::OtherModel => "other_model",
+            Self::CacheMismatch => "cache_mismatch",
             Self::CoarseStream => "coarse_stream",
             Self::OutlierSensitive => "outlier_sensitive",
             Self::ThermalRamp => "thermal_ramp",
@@ -73,6 +81,14 @@ impl Flag {
             Self::DegradedCycles => "Too many cycles have a failure for a winner to be named.",
             Self::SingleStart => {
                 "Each engine was started once, so what was found may be the luck of that start."
+            }
+            Self::OtherModel => {
+                "An engine answered with another model than was asked for, or with several, so the \
+                 engines may not have run the same model."
+            }
+            Self::CacheMismatch => {
+                "One engine took a larger share of its prompt tokens from a prefix cache than the \
+                 other, so it had less work before the first token."
             }
             Self::CoarseStream => {
                 "An engine sends several tokens at a time, or only part of them, so its stream does \

@@ -143,6 +143,8 @@ impl Case {
             body: r#"{"messages":[{"role":"user","content":"go"}]}"#.into(),
             ..HttpRequest::default()
         }
+        // Looking for them is part of the measured path.
+        .ends_at(["data: [DONE]", "data:[DONE]"])
     }
 
     fn load(&self, target: &Target) -> Load<Arc<Prepared>> {

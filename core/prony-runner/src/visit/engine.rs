@@ -1,5 +1,6 @@
 //! A real engine in a visit.
 
+use super::models;
 use super::requests::{Batch, Requests};
 use super::sequence::{Ended, EngineSide, Sent, Used, Window};
 use super::stage::Stage;
@@ -10,7 +11,7 @@ use crate::process::Process;
 use crate::request_set::RequestSet;
 use crate::run::Run;
 use prony_config::{Condition, MatrixPoint, Step};
-use prony_contract::{Endpoint, Message, Model};
+use prony_contract::{Endpoint, HttpRequest, Message, Model};
 use prony_journal::{Event, Result};
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
@@ -49,6 +50,8 @@ pub(super) struct Running {
 pub(super) enum Link {
     Http {
         target: Target,
+        /// Request for the list of models, until it is sent.
+        models: Option<HttpRequest>,
     },
     Stdio {
         pipe: Pipe,
@@ -252,8 +255,19 @@ impl EngineSide for LiveEngine<'_, '_> {
                 first_sent_ns: None,
                 last_end_ns: 0,
                 first_failure: None,
+                lost: None,
             },
         }
+    }
+
+    async fn known_models(&mut self) -> Option<String> {
+        if !self.requests.found_nothing {
+            return None;
+        }
+        let Link::Http { target, models } = &mut self.running.as_mut()?.link else {
+            return None;
+        };
+        models::list(target, &models.take()?).await
     }
 
     fn look_back(&mut self, measured: &[Window]) -> Used {
@@ -285,7 +299,7 @@ impl EngineSide for LiveEngine<'_, '_> {
             return Ok(Ended::default());
         };
         let port = match &link {
-            Link::Http { target } => target.local_port(),
+            Link::Http { target, .. } => target.local_port(),
             Link::Stdio { .. } | Link::Worker(_) => None,
         };
         if let Link::Stdio { pipe, closing } = &link {

@@ -115,6 +115,7 @@ impl LiveEngine<'_, '_> {
             process,
             link: Link::Http {
                 target: target.clone(),
+                models: plan.models,
             },
         });
         let begin = Instant::now();

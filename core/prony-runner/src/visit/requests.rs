@@ -10,7 +10,7 @@ use crate::request_set::{self, RequestSet};
 use crate::run::{Run, StageError, interrupted};
 use crate::sending;
 use prony_config::{Cache, Engine, MatrixPoint};
-use prony_contract::{self as contract, Kind, Model, Request};
+use prony_contract::{self as contract, ErrorKind, Kind, Model, Request};
 use prony_journal::{Event, api};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::Http;
@@ -86,6 +86,8 @@ pub(super) struct Requests<'r, 'a> {
     pub(super) request_set: Arc<RequestSet>,
     tokenizer: Option<Arc<Tokenizer>>,
     images: &'r Images,
+    /// What the server calls the model that the batch asks for, if the adapter says it.
+    asked_model: Option<String>,
     /// The number of the last request over standard input.
     numbered: u64,
     /// End of the last request to end, since the run's origin.
@@ -94,6 +96,10 @@ pub(super) struct Requests<'r, 'a> {
     first_sent_ns: Option<u64>,
     /// Error of the first request of the batch that failed.
     first_failure: Option<Failed>,
+    /// Reason why the engine is gone or hangs, once it is.
+    lost: Option<String>,
+    /// `true` if a request of the batch was answered with HTTP 404.
+    pub(super) found_nothing: bool,
     /// Tokens of prompts without their images, by the engine's count, once asked; by
     /// `true` for cold requests, then by prompt.
     pub(super) without_images: BTreeMap<bool, BTreeMap<u32, u32>>,
@@ -119,10 +125,13 @@ impl<'r, 'a> Requests<'r, 'a> {
             request_set: material.request_set.clone(),
             tokenizer: material.tokenizer.clone(),
             images: material.images,
+            asked_model: None,
             numbered: 0,
             last_end_ns: 0,
             first_sent_ns: None,
             first_failure: None,
+            lost: None,
+            found_nothing: false,
             without_images: BTreeMap::new(),
         }
     }
@@ -130,12 +139,15 @@ impl<'r, 'a> Requests<'r, 'a> {
     /// Sends a batch whose results count.
     pub(super) async fn send(&mut self, batch: &Batch<'_>, running: &mut Running) -> Sent {
         self.first_sent_ns = None;
+        self.found_nothing = false;
+        self.lost = None;
         let succeeded = self.send_batch(batch, running).await;
         Sent {
             succeeded,
             first_sent_ns: self.first_sent_ns,
             last_end_ns: self.last_end_ns,
             first_failure: self.first_failure.take(),
+            lost: self.lost.take(),
         }
     }
 
@@ -147,7 +159,7 @@ impl<'r, 'a> Requests<'r, 'a> {
     ) -> Staged<u32> {
         let process = &mut running.process;
         match &mut running.link {
-            Link::Http { target } => self.over_http(batch, target, process).await,
+            Link::Http { target, .. } => self.over_http(batch, target, process).await,
             Link::Stdio { pipe, .. } => self.over_stdio(batch, pipe, process).await,
             Link::Worker(worker) => self.over_worker(batch, worker, process).await,
         }
@@ -272,6 +284,8 @@ impl<'r, 'a> Requests<'r, 'a> {
             target.prepare(&made).map(Arc::new)
         };
         let requests = self.each_content(batch, encode)?;
+        let first = requests.first();
+        self.asked_model = first.and_then(|request| request.model.clone());
         let load = self.load_of(batch, requests)?;
         let http = Http {
             target: target.clone(),
@@ -408,6 +422,11 @@ impl<'r, 'a> Requests<'r, 'a> {
         let mut later: Vec<(u32, Exchange)> = Vec::new();
         let mut bytes = 0;
         let (mut is_interrupted, mut is_over) = (false, false);
+        let workload = &self.point.workload;
+        // All that are in flight may meet one pause.
+        let max_timeouts = workload.max_timeouts.max(batch.arrival.max_in_flight());
+        let mut timeouts = 0;
+        let mut hangs = None;
         loop {
             let next = tokio::select! {
                 next = running.next() => next,
@@ -431,6 +450,18 @@ impl<'r, 'a> Requests<'r, 'a> {
             if let Some(failed) = &mut exchange.seen.failed {
                 blame_crash(failed, process).await;
             }
+            let class = exchange.seen.failed.as_ref().map(|failed| failed.class);
+            self.lost = match class {
+                Some(ErrorClass::Crashed) => Some("the engine ended during the stage".to_owned()),
+                Some(ErrorClass::Connect) => {
+                    Some("the engine was gone at the end of the stage: no connection".to_owned())
+                }
+                _ => None,
+            };
+            timeouts = match class {
+                Some(ErrorClass::Timeout) => timeouts + 1,
+                _ => 0,
+            };
             bytes += exchange.body.len();
             later.push((index, exchange));
             if resume.is_none() && batch.has_images {
@@ -443,6 +474,13 @@ impl<'r, 'a> Requests<'r, 'a> {
                 }
             }
             drop(resume);
+            if timeouts >= max_timeouts {
+                hangs = Some(format!(
+                    "{timeouts} requests in a row had no answer within {:?}, so the engine is taken to hang (`max_timeouts`)",
+                    workload.request_timeout.to_std()
+                ));
+                break;
+            }
         }
         // Ending the load may itself lose the engine, and is then no explanation.
         let lost = lost();
@@ -469,6 +507,13 @@ impl<'r, 'a> Requests<'r, 'a> {
             let message = format!("not sent: {}", lost.message);
             let over = Failed::new(ErrorClass::Crashed, message);
             self.unsent(batch, &answered, since, &over)?;
+            self.lost.get_or_insert(lost.message);
+            return Ok(succeeded);
+        }
+        if let Some(hangs) = hangs {
+            let over = Failed::new(ErrorClass::Timeout, format!("given up: {hangs}"));
+            self.unsent(batch, &answered, since, &over)?;
+            self.lost = Some(hangs);
             return Ok(succeeded);
         }
         if let (true, Some(usage), Some(duration)) = (is_over, usage, batch.duration) {
@@ -511,7 +556,11 @@ impl<'r, 'a> Requests<'r, 'a> {
         exchange.unpack();
         let events = match (exchange.events.take(), plugin) {
             (Some(events), _) => events,
-            (None, Some(plugin)) => self.decode(plugin, &exchange),
+            (None, Some(plugin)) => self.decode(plugin, &exchange).or_else(|error| {
+                let reported = defect(error)?;
+                exchange.seen.failed.get_or_insert(reported);
+                Ok(Vec::new())
+            }),
             (None, None) => Ok(Vec::new()),
         };
         self.keep(batch, index, exchange.seen, events)
@@ -523,13 +572,11 @@ impl<'r, 'a> Requests<'r, 'a> {
         Exchange {
             seen, body, ends, ..
         }: &Exchange,
-    ) -> std::result::Result<Vec<contract::Event>, contract::Error> {
+    ) -> prony_plugin_host::Result<Vec<contract::Event>> {
         // Without HTTP there is no status; a body counts as success.
         match seen.status.or((!body.is_empty()).then_some(200)) {
             None => Ok(Vec::new()),
-            Some(status) => plugin
-                .decode(&self.config, status, body, ends)
-                .map_err(prony_plugin_host::Error::into_reported),
+            Some(status) => plugin.decode(&self.config, status, body, ends),
         }
     }
 
@@ -561,11 +608,18 @@ impl<'r, 'a> Requests<'r, 'a> {
             self.see_without_image(batch, &record);
             return Ok(record.ok());
         }
+        if let Some(asked) = &self.asked_model {
+            record.hold_to_model(asked, self.model.path.as_deref());
+        }
         self.hold_to_image(batch, &mut record);
         if let (true, Some(tokenizer)) = (record.ok(), &self.tokenizer) {
             // An uncountable answer is not checked.
             let counted = tokenizer.count(&record.text).ok();
             record.counted_tokens = counted.map(|tokens| tokens as u32);
+        }
+        let workload = &self.point.workload;
+        if workload.ignore_eos && workload.stop.is_empty() {
+            record.hold_to_length(max_tokens);
         }
         let least = self.least_prompt_tokens(batch, batch.first + index);
         let is_cut = record.prompt_tokens.is_some_and(|tokens| tokens < least);
@@ -576,6 +630,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         let sent = record.stamps.sent_ns;
         self.first_sent_ns = Some(self.first_sent_ns.map_or(sent, |first| first.min(sent)));
         let ok = record.ok();
+        self.found_nothing |= record.status == Some(404);
         if self.first_failure.is_none() {
             self.first_failure.clone_from(&record.failed);
         }
@@ -609,6 +664,16 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
         Ok(())
     }
+}
+
+/// The failure of a plugin that did not come to judge an answer; an error if it did.
+fn defect(error: prony_plugin_host::Error) -> std::result::Result<Failed, contract::Error> {
+    let error = error.into_reported();
+    if error.kind != ErrorKind::Internal {
+        return Err(error);
+    }
+    let message = format!("prony could not read the answer: {}", error.message);
+    Ok(Failed::new(ErrorClass::Plugin, message))
 }
 
 /// Attributes a broken connection to a crash, if the process behind it has ended.

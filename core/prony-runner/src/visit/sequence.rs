@@ -79,6 +79,9 @@ pub(crate) struct Sent {
     pub(super) last_end_ns: u64,
     /// Error of the first one that failed.
     pub(super) first_failure: Option<Failed>,
+    /// Reason why the stage has failed although requests succeeded: the engine is gone, or
+    /// hangs.
+    pub(super) lost: Option<String>,
 }
 
 /// Resources used by an engine's processes while it was loaded.
@@ -154,6 +157,10 @@ pub(crate) trait EngineSide {
 
     /// Sends requests and journals the answers.
     async fn send(&mut self, batch: &Batch<'_>) -> Sent;
+
+    /// The models of the server, in words, if its last requests were answered with HTTP 404
+    /// and it lists them. It is asked once.
+    async fn known_models(&mut self) -> Option<String>;
 
     /// Stops sampling the engine.
     fn look_back(&mut self, measured: &[Window]) -> Used;
@@ -301,7 +308,9 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         let done = match (self.state, action) {
             (State::Unloaded, Action::Load) => self.load(&of).await,
             (State::Ready, Action::Open(stage)) => self.open(stage, &of).await,
-            (State::InStage { .. }, Action::Send(stage, share)) => self.send(stage, share).await,
+            (State::InStage { succeeded }, Action::Send(stage, share)) => {
+                self.send(stage, share, succeeded).await
+            }
             (State::InStage { succeeded }, Action::Close(stage)) => {
                 self.close(stage, succeeded).await
             }
@@ -378,10 +387,12 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         Ok(Outcome::Opened)
     }
 
+    /// Sends a share of a stage of which `before_it` requests have succeeded.
     async fn send(
         &mut self,
         stage: &Stage<'_>,
         share: Share,
+        before_it: u32,
     ) -> std::result::Result<Outcome, StageError> {
         let measures = stage.phase == Phase::Measure;
         if measures {
@@ -419,7 +430,12 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         if self.first_failure.is_none() {
             self.first_failure = sent.first_failure;
         }
-        Ok(Outcome::Sent(sent.succeeded?))
+        let succeeded = sent.succeeded?;
+        match sent.lost {
+            None => Ok(Outcome::Sent(succeeded)),
+            Some(lost) if before_it + succeeded > 0 => Err(StageError::Failed(lost)),
+            Some(_) => Err(self.none_succeeded(stage).await),
+        }
     }
 
     async fn close(
@@ -431,14 +447,21 @@ impl<'v, E: EngineSide> Visit<'v, E> {
             self.engine.steps(&stage.id, stage.after).await?;
             return Ok(Outcome::Closed);
         }
+        Err(self.none_succeeded(stage).await)
+    }
+
+    async fn none_succeeded(&mut self, stage: &Stage<'_>) -> StageError {
         let why = self.first_failure.take();
-        let why = why.map_or_else(String::new, |failed| {
+        let mut why = why.map_or_else(String::new, |failed| {
             format!("; the first: {}: {}", failed.class.name(), failed.message)
         });
-        Err(StageError::Failed(format!(
+        if let Some(models) = self.engine.known_models().await {
+            why = why + "; " + &models;
+        }
+        StageError::Failed(format!(
             "none of {} requests succeeded{why}",
             stage.requests
-        )))
+        ))
     }
 
     async fn unload(&mut self, of: &StageOf) -> std::result::Result<Outcome, StageError> {

@@ -200,7 +200,12 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
             first_sent_ns: Some(begin),
             last_end_ns: self.now_ns(),
             first_failure,
+            lost: None,
         }
+    }
+
+    async fn known_models(&mut self) -> Option<String> {
+        None
     }
 
     fn look_back(&mut self, measured: &[Window]) -> Used {

@@ -74,7 +74,8 @@ typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
  *   LAUNCH    {config, model}                  -> stdio plan
  *   ENCODE    {config, model, request, number} -> message
  *
- * A request is the record of plugin.wit with `_` for `-`. Its `images` are
+ * A request is the record of plugin.wit with `_` for `-`. Its `api` is one of the
+ * manifest's "apis": ["chat", "completions"] unless it says so. Its `images` are
  * [{"media_type": "image/png", "data": "..."}, ...]: `data` is the file in base64
  * (RFC 4648, section 4, padded, without line breaks), which is also how data
  * URLs have it. The list is empty unless the manifest says "images": true; a

@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::arguments::Global;
 use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
-use prony_config::PluginKind;
+use prony_config::{Api, PluginKind};
 use prony_contract::Kind;
 use prony_plugin_host::Registry;
 use std::path::PathBuf;
@@ -62,6 +62,19 @@ impl prony_config::Plugins for Locked<'_> {
             .find(sdk(kind), name)
             .ok()
             .map(|(entry, _)| entry.config_schema.clone())
+    }
+
+    fn apis(&self, engine: &str) -> Vec<Api> {
+        let found = self.0.find(Kind::Engine, engine);
+        let apis = found.map_or_else(
+            |_| prony_contract::Api::all(),
+            |(entry, _)| entry.apis.clone(),
+        );
+        let api = |api| match api {
+            prony_contract::Api::Chat => Api::Chat,
+            prony_contract::Api::Completions => Api::Completions,
+        };
+        apis.into_iter().map(api).collect()
     }
 
     fn names(&self, kind: PluginKind) -> Vec<String> {

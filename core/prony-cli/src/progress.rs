@@ -84,6 +84,17 @@ impl<'a> Progress<'a> {
                     .map_or_else(String::new, |reason| format!(" ({reason})"));
                 self.say(&format!("{}: {name}{reason}", self.stage));
             }
+            Event::Rendering {
+                point,
+                model,
+                rendering,
+            } if !rendering.engines.is_empty() => {
+                let model = of_point(model, point.as_deref());
+                let engines = rendering.engines.join(", ");
+                self.say(&format!(
+                    "{model}: rendering its chat template for {engines}"
+                ));
+            }
             Event::Selfcheck(check) => self.say(&format!("selfcheck, {}", check.sentence())),
             Event::Answered => {
                 self.unread += 1;
@@ -206,6 +217,7 @@ impl<'a> Progress<'a> {
             | Event::Model { .. }
             | Event::Image { .. }
             | Event::RequestSet { .. }
+            | Event::Rendering { .. }
             | Event::WithoutImages { .. }
             | Event::Finished { .. } => {}
         }

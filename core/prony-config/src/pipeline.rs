@@ -174,6 +174,13 @@ pub struct Model {
     /// prompts, unless they name their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
+    /// File with the chat template to render for engines that take raw prompts, in Jinja.
+    /// Defaults to the model's own: that of the folder or GGUF file at `path`, else at
+    /// `tokenizer`. Counts of prompt tokens by engines that render it themselves are held
+    /// against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub chat_template: Option<String>,
     /// Runs the model. Defaults to `true`.
     #[serde(default = "yes")]
     pub enabled: bool,
@@ -389,7 +396,8 @@ pub struct Lognormal {
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "API")]
 pub enum Api {
-    /// As one user message, rendered with the model's chat template.
+    /// As one user message, rendered with the model's chat template: by the engine, or by
+    /// prony for an engine that takes raw prompts.
     #[default]
     Chat,
     /// Unchanged, for the model to continue.

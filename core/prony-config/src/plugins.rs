@@ -1,5 +1,7 @@
 //! Facts about plugins needed by the loader.
 
+use crate::Api;
+
 /// Kinds of plugins in a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PluginKind {
@@ -24,6 +26,11 @@ impl PluginKind {
 pub trait Plugins {
     /// The JSON Schema of the plugin's `config`; `None` if there is no such plugin.
     fn config_schema(&self, kind: PluginKind, name: &str) -> Option<serde_json::Value>;
+
+    /// Forms of requests that an engine plugin takes. Defaults to all.
+    fn apis(&self, _engine: &str) -> Vec<Api> {
+        vec![Api::Chat, Api::Completions]
+    }
 
     /// The names of all plugins of a kind.
     fn names(&self, kind: PluginKind) -> Vec<String>;

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Kind of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -52,29 +53,80 @@ pub struct Manifest {
     /// Engines only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
+    /// Forms of requests that an engine takes; if not said, all. Of an engine without
+    /// `chat`, prony renders conversations itself.
+    #[serde(default = "Api::all", skip_serializing_if = "Api::is_all")]
+    pub apis: Vec<Api>,
     /// `true` if requests may carry images. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub images: bool,
     /// `true` if requests may carry a history. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
+    /// Engines that the adapter knows how to start. Engines only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipes: Vec<Recipe>,
     /// JSON Schema (2020-12) of the plugin's `config`.
     pub config_schema: serde_json::Value,
 }
 
+/// A known engine, as data of the adapter that drives it. Its name stands after `plugin:`
+/// like a plugin's own; in each call, the adapter then finds it under `recipe` in the
+/// config.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Recipe {
+    /// The name users write after `plugin:`.
+    pub name: String,
+    /// One line.
+    pub description: String,
+    /// Version and system that it was tried on; absent if it was written from the engine's
+    /// documentation and never run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<String>,
+    /// Forms of requests that the engine takes. Defaults to all.
+    #[serde(default = "Api::all", skip_serializing_if = "Api::is_all")]
+    pub apis: Vec<Api>,
+    /// Command that installs the engine, by system: `linux`, `macos` or `any`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub install: BTreeMap<String, String>,
+    /// Behaviour of the engine that a comparison should know of, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// JSON Schema (2020-12) of its `config`, without `recipe`.
+    pub config_schema: serde_json::Value,
+}
+
 /// Optional parts of requests that a plugin supports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Carries {
+    /// [`Request::api`].
+    pub apis: Vec<Api>,
     /// [`Request::images`].
     pub images: bool,
     /// [`Request::history`].
     pub history: bool,
 }
 
+impl Default for Carries {
+    fn default() -> Self {
+        Self {
+            apis: Api::all(),
+            images: false,
+            history: false,
+        }
+    }
+}
+
 impl Carries {
     /// An error if a request carries what it may not: to leave that out would be to
     /// measure other work than what was asked for.
-    pub fn check(self, request: &Request) -> Result<()> {
+    pub fn check(&self, request: &Request) -> Result<()> {
+        if !self.apis.contains(&request.api) {
+            return Err(Error::unsupported(format!(
+                "this engine does not take `api: {}`",
+                request.api.name()
+            )));
+        }
         if !self.images {
             request.without_images()?;
         }
@@ -89,6 +141,7 @@ impl Manifest {
     /// Optional parts of requests that are supported.
     pub fn carries(&self) -> Carries {
         Carries {
+            apis: self.apis.clone(),
             images: self.images,
             history: self.history,
         }
@@ -107,8 +160,10 @@ impl Manifest {
             version: about.version.to_owned(),
             description: about.description.to_owned(),
             transport,
+            apis: carries.apis,
             images: carries.images,
             history: carries.history,
+            recipes: Vec::new(),
             config_schema: schemars::schema_for!(C).to_value(),
         }
     }
@@ -401,6 +456,26 @@ pub enum Api {
     Chat,
     /// As it is.
     Completions,
+}
+
+impl Api {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        vec![Self::Chat, Self::Completions]
+    }
+
+    /// Returns `true` if a list has all of them.
+    pub fn is_all(apis: &[Self]) -> bool {
+        Self::all().iter().all(|api| apis.contains(api))
+    }
+
+    /// As in pipelines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "completions",
+        }
+    }
 }
 
 /// One request, the same for every engine.

@@ -11,7 +11,8 @@ use prony_metrics::threshold::Threshold;
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_record::Record;
 use prony_result::{
-    CellInfo, Client, EngineInfo, Environment, NoiseFloor, Outcome, PluginInfo, Selfcheck, Workload,
+    CellInfo, Client, EngineInfo, Environment, NoiseFloor, Outcome, PluginInfo, Rendering,
+    Selfcheck, Workload,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,6 +64,17 @@ pub enum Event {
         /// Source of the prompts; absent if they are in the pipeline.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<String>,
+    },
+    /// The conversations of a model are rendered as prompts.
+    Rendering {
+        /// Matrix point; absent without a matrix.
+        #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
+        point: Option<String>,
+        /// Model id.
+        model: String,
+        /// The engines, the template and what it was given.
+        #[serde(flatten)]
+        rendering: Rendering,
     },
     /// A stage begins or is skipped.
     Stage {

@@ -19,8 +19,8 @@ use prony_plan::{ModelKey, Segment, Stage};
 use prony_record::Record;
 use prony_result::{
     Cache, CacheCheck, CacheOutcome, Comparison, EngineResult, Family as FamilyResult, ImageInfo,
-    ModelResult, NoiseFloor, Outcome, Overall, Run, RunResult, SCHEMA, Selfcheck, ThresholdResult,
-    Verdict, Workload, words::count,
+    ModelResult, NoiseFloor, Outcome, Overall, Rendering, Run, RunResult, SCHEMA, Selfcheck,
+    ThresholdResult, Verdict, Workload, words::count,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -156,6 +156,18 @@ fn models(started: &Started, events: &[Event]) -> Compared {
             request_sets.insert(ModelKey { point, model }, sha256);
         }
     }
+    let mut renderings: HashMap<ModelKey<'_>, &Rendering> = HashMap::new();
+    for event in events {
+        if let Event::Rendering {
+            point,
+            model,
+            rendering,
+        } = event
+        {
+            let point = point.as_deref();
+            renderings.insert(ModelKey { point, model }, rendering);
+        }
+    }
     let mut groups = Vec::new();
     for model in &started.subject.models {
         let key = model.key();
@@ -175,6 +187,7 @@ fn models(started: &Started, events: &[Event]) -> Compared {
                 model,
                 file: files.get(&key).copied(),
                 request_set: request_sets.get(&key).copied(),
+                rendering: renderings.get(&key).copied(),
                 engines,
                 segment,
                 stage,
@@ -319,6 +332,8 @@ struct Group<'a> {
     file: Option<(&'a String, &'a Option<String>)>,
     /// Digest of what was sent.
     request_set: Option<&'a String>,
+    /// Rendering of its conversations.
+    rendering: Option<&'a Rendering>,
     /// Engines with planned visits.
     engines: &'a HashSet<&'a str>,
     segment: &'a Segment,
@@ -371,6 +386,7 @@ impl<'a> Group<'a> {
             sha256: self.file.and_then(|(_, sha256)| sha256.clone()),
             revision: self.model.revision.clone(),
             tape: self.request_set.cloned(),
+            rendering: self.rendering.cloned(),
             cell: self.model.point.clone(),
             measure: self.several.then(|| self.stage.id.clone()),
             warmup_requests: warmups.map(|it| it.requests).sum(),
@@ -555,6 +571,15 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
                     check.engine_tokens,
                     check.counted_tokens,
                     check.largest_difference
+                ));
+            }
+            if let Some(check) = engine.prompt_check.as_ref().filter(|it| it.mismatched > 0) {
+                warnings.push(format!(
+                    "{label}: `{}` got another prompt than prony renders in {} of {}: {:+} tokens at most, by its own count",
+                    engine.engine,
+                    check.mismatched,
+                    count(check.counted, "request"),
+                    check.largest_difference.unwrap_or_default()
                 ));
             }
             if model.cache.is_none() && engine.cached_tokens > 0 {

@@ -69,6 +69,10 @@ impl<'a> Arm<'a> {
         self.good().any(|record| !record.count_is_plausible())
     }
 
+    fn has_another_prompt(&self) -> bool {
+        self.good().any(crate::prompts::disagree)
+    }
+
     fn is_counted_otherwise(&self) -> bool {
         self.good().any(crate::tokens::disagree)
     }
@@ -234,6 +238,7 @@ pub fn compare(
 
     let counts = |arm: Arm<'_>| arm.is_implausible() || arm.is_counted_otherwise();
     let miscounts = counts(baseline) || counts(candidate);
+    let other_prompts = baseline.has_another_prompt() || candidate.has_another_prompt();
     let medians = judge.judge(&numbers::values(&numbers.medians));
     let of_medians = medians.map_or(Decision::Continue, |look| look.decision);
     let sensitive = warnings::outlier_sensitive(decision, of_medians);
@@ -251,6 +256,7 @@ pub fn compare(
             .zip(cache::share(candidate.records))
             .is_some_and(|(one, other)| (one - other).abs() > cache::SHARE_TOLERANCE)
             .then_some(Flag::CacheMismatch),
+        other_prompts.then_some(Flag::PromptMismatch),
         is_coarse.then_some(Flag::CoarseStream),
     ];
     let warned = sensitive.into_iter().chain(warnings).map(Warning::flag);

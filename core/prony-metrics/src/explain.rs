@@ -19,6 +19,7 @@ pub fn explain(flag: Flag) -> &'static str {
         Flag::SingleStart => page!("single-start"),
         Flag::OtherModel => page!("other_model"),
         Flag::CacheMismatch => page!("cache_mismatch"),
+        Flag::PromptMismatch => page!("prompt_mismatch"),
         Flag::CoarseStream => page!("coarse_stream"),
         Flag::OutlierSensitive => page!("outlier_sensitive"),
         Flag::ThermalRamp => page!("thermal_ramp"),

@@ -27,6 +27,7 @@ pub mod explain;
 #[cfg(test)]
 mod fixture;
 pub mod granularity;
+pub mod prompts;
 pub mod same_work;
 pub mod served;
 pub mod statistics;

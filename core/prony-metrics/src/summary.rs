@@ -3,6 +3,7 @@
 
 use crate::definition::cadence;
 use crate::delivered::delivered;
+use crate::prompts;
 use crate::statistics::distribution;
 use crate::throughput::{Visit, throughput};
 use crate::tokens;
@@ -128,6 +129,7 @@ pub fn engine(
         // What these rest on beside requests is filled in by who knows it.
         cache: None,
         token_check: tokens::check(measured, visits, concurrency),
+        prompt_check: prompts::check(measured),
         reasoning_tokens: good
             .iter()
             .filter_map(|record| record.reasoning_tokens.map(u64::from))

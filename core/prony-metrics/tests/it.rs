@@ -492,6 +492,7 @@ fn measured_on_one() -> ModelResult {
         sha256: None,
         revision: None,
         tape: None,
+        rendering: None,
         cell: Some("quant=q8".into()),
         measure: None,
         warmup_requests: 0,
@@ -561,6 +562,10 @@ fn every_number() -> ModelResult {
         (
             "token_check",
             serde_json::json!({ "requests": 1, "engine_tokens": 1, "counted_tokens": 1, "largest_difference": 0 }),
+        ),
+        (
+            "prompt_check",
+            serde_json::json!({ "requests": 1, "counted": 1 }),
         ),
         (
             "client",

@@ -13,6 +13,7 @@ mod digest;
 mod error;
 mod lock;
 mod native;
+mod recipe;
 mod registry;
 mod wasm;
 

@@ -2,7 +2,7 @@
 //! schema of their config, so that validating a pipeline instantiates nothing.
 
 use crate::error::{Error, Result};
-use prony_contract::{Kind, Transport};
+use prony_contract::{Api, Kind, Recipe, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{Read as _, Write as _};
@@ -35,6 +35,9 @@ pub struct Entry {
     /// Transport between prony and an engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
+    /// Forms of requests that an engine takes. Defaults to all.
+    #[serde(default = "Api::all", skip_serializing_if = "Api::is_all")]
+    pub apis: Vec<Api>,
     /// `true` if requests to an engine may carry images. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub images: bool,
@@ -46,8 +49,32 @@ pub struct Entry {
     pub sha256: String,
     /// Permissions beyond the sandbox.
     pub grants: Vec<Grant>,
+    /// Engines that the adapter knows how to start; their names may be used after
+    /// `plugin:`, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipes: Vec<Recipe>,
     /// JSON Schema of its `config`.
     pub config_schema: serde_json::Value,
+    /// The plugin and its recipe that this entry stands for. In no lock file.
+    #[serde(skip)]
+    pub recipe: Option<(String, Recipe)>,
+}
+
+impl Entry {
+    /// The entry itself, and one for each of its recipes.
+    pub(crate) fn with_recipes(&self) -> impl Iterator<Item = Self> {
+        let of = |recipe: &Recipe| Self {
+            name: recipe.name.clone(),
+            description: recipe.description.clone(),
+            apis: recipe.apis.clone(),
+            config_schema: recipe.config_schema.clone(),
+            recipes: Vec::new(),
+            recipe: Some((self.name.clone(), recipe.clone())),
+            ..self.clone()
+        };
+        let recipes: Vec<Self> = self.recipes.iter().map(of).collect();
+        std::iter::once(self.clone()).chain(recipes)
+    }
 }
 
 /// Form of a plugin.

@@ -4,6 +4,7 @@ use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::lock::{self, Entry, Form, Grant, Lock};
 use crate::native::NativePlugin;
+use crate::recipe::WithRecipe;
 use crate::wasm::{WasmHost, componentize};
 use crate::{Plugin, contract};
 use prony_contract::Kind;
@@ -14,7 +15,8 @@ use std::sync::{Arc, Mutex};
 /// The installed plugins, from one or more lock files; the first one that names a plugin
 /// wins.
 pub struct Registry {
-    locks: Vec<(PathBuf, Lock)>,
+    /// Each with its lock file. A recipe has an entry of its own.
+    entries: Vec<(PathBuf, Entry)>,
     host: WasmHost,
     loaded: Mutex<HashMap<(Kind, String), Arc<dyn Plugin>>>,
 }
@@ -23,13 +25,14 @@ impl Registry {
     /// Reads the lock files that exist among `locks`. `cache` is the folder for
     /// compiled components.
     pub fn open(locks: &[PathBuf], cache: &Path) -> Result<Self> {
-        let locks = locks
-            .iter()
-            .filter(|path| path.exists())
-            .map(|path| Ok((path.clone(), Lock::read(path)?)))
-            .collect::<Result<_>>()?;
+        let mut entries = Vec::new();
+        for path in locks.iter().filter(|path| path.exists()) {
+            let lock = Lock::read(path)?;
+            let of_lock = lock.plugins.iter().flat_map(Entry::with_recipes);
+            entries.extend(of_lock.map(|entry| (path.clone(), entry)));
+        }
         Ok(Self {
-            locks,
+            entries,
             host: WasmHost::new(cache, crate::Limits::default())?,
             loaded: Mutex::default(),
         })
@@ -38,13 +41,9 @@ impl Registry {
     /// Every usable plugin, with the folder of its lock.
     pub fn entries(&self) -> impl Iterator<Item = (&Entry, PathBuf)> {
         let mut seen = std::collections::HashSet::new();
-        self.locks
+        self.entries
             .iter()
-            .flat_map(|(path, lock)| {
-                lock.plugins
-                    .iter()
-                    .map(move |entry| (entry, lock::folder(path)))
-            })
+            .map(|(path, entry)| (entry, lock::folder(path)))
             .filter(move |(entry, _)| seen.insert((entry.kind, &entry.name)))
     }
 
@@ -75,15 +74,23 @@ impl Registry {
             Form::Native => Arc::new(open_native(entry, &path)?),
         };
         let manifest = plugin.describe()?;
-        if (manifest.kind, manifest.name.as_str()) != (kind, name) {
+        let own = entry.recipe.as_ref().map_or(name, |(plugin, _)| plugin);
+        if (manifest.kind, manifest.name.as_str()) != (kind, own) {
             let reason = format!(
-                "it is the {} `{}`, and the lock says {} `{name}`",
+                "it is the {} `{}`, and the lock says {} `{own}`",
                 manifest.kind.name(),
                 manifest.name,
                 kind.name()
             );
             return Err(Error::NotAPlugin { path, reason });
         }
+        let plugin = match &entry.recipe {
+            None => plugin,
+            Some((_, recipe)) => Arc::new(WithRecipe {
+                adapter: plugin,
+                recipe: recipe.name.clone(),
+            }),
+        };
         loaded.insert(key, plugin.clone());
         Ok(plugin)
     }
@@ -195,6 +202,7 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
         description: manifest.description,
         form,
         transport: manifest.transport,
+        apis: manifest.apis,
         images: manifest.images,
         contract: contract(),
         sha256: sha256_of(&bytes),
@@ -203,7 +211,9 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
         } else {
             Vec::new()
         },
+        recipes: manifest.recipes,
         config_schema: manifest.config_schema,
+        recipe: None,
         path,
     };
     lock::write_atomically(&lock::folder(lock_path).join(&entry.path), &bytes)?;

@@ -203,6 +203,10 @@ pub struct Record {
     /// counts; only where a cold prefix cache is asked for, or where the engine counts fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_prompt_tokens: Option<u32>,
+    /// Tokens of the prompt as prony renders it with the model's chat template, by the
+    /// model's tokenizer; absent where nothing is rendered or counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendered_tokens: Option<u32>,
     /// Time of the first text of the answer, if there was reasoning before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_answer_ns: Option<u64>,
@@ -285,6 +289,7 @@ impl Record {
             reasoning_tokens: None,
             counted_tokens: None,
             least_prompt_tokens: None,
+            rendered_tokens: None,
             first_answer_ns: None,
             answered_ns: None,
             reasoning_bytes: 0,

@@ -61,6 +61,10 @@ pub struct EngineResult {
     /// Its count of tokens against an independent one; absent without a tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_check: Option<TokenCheck>,
+    /// Its count of prompt tokens against that of the prompts as prony renders them; absent
+    /// where prony renders or counts none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_check: Option<PromptCheck>,
     /// Reasoning tokens of successful requests, where the engine names them; they are among
     /// the output tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,6 +162,22 @@ pub struct TokenCheck {
     pub largest_difference: i64,
     /// Throughput by the independent count; absent unless all successful requests have one.
     pub output_tokens_per_sec: Option<f64>,
+}
+
+/// An engine's count of prompt tokens against that of the prompts as prony renders them with
+/// the model's chat template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PromptCheck {
+    /// Successful requests whose prompt prony rendered and counted.
+    pub requests: u64,
+    /// Those of them whose prompt tokens the engine counts too.
+    pub counted: u64,
+    /// Those of the counted whose counts differ: the engine got another prompt.
+    pub mismatched: u64,
+    /// The largest difference of one request: the engine's count less that of the
+    /// rendering. Absent if the engine counts none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_difference: Option<i64>,
 }
 
 /// One cycle of one engine. A cycle that was cut short is not there.

@@ -18,11 +18,12 @@ pub use comparison::{
     Verdict,
 };
 pub use engine::{
-    CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, EngineResult, TokenCheck,
+    CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, EngineResult, PromptCheck,
+    TokenCheck,
 };
 pub use load::{Client, Delivered, ErrorRange, Selfcheck};
 pub use metric::{Better, Column, Group, METRICS, Metric, Source, Statistic, Unit};
-pub use model::{Cache, Failure, ModelResult, NoiseFloor};
+pub use model::{Cache, Failure, ModelResult, NoiseFloor, Rendering};
 pub use run::{CellInfo, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Run, Workload};
 pub use threshold::{Objectives, ThresholdResult};
 

@@ -707,6 +707,15 @@ pub static METRICS: &[Metric] = &[
     )
     .not_reported(),
     Metric::number(
+        "prompt_check.mismatched",
+        "Requests with another prompt",
+        Group::Tokens,
+        (Unit::Count, Lower),
+        |it| Some(it.prompt_check.as_ref()?.mismatched as f64),
+        "Requests whose prompt tokens the engine counts differently from the prompt as prony renders it.",
+    )
+    .not_reported(),
+    Metric::number(
         "token_check.output_tokens_per_sec",
         "Output tokens per second, counted independently",
         Group::Throughput,
@@ -949,7 +958,7 @@ mod tests {
 
     /// Path prefixes of numbers in an engine's entry that are not metrics, and the
     /// reason.
-    const NO_METRICS: [(&str, &str); 12] = [
+    const NO_METRICS: [(&str, &str); 13] = [
         (
             "errors.",
             "by class: `succeeded` and `success_rate` are their metrics",
@@ -969,6 +978,10 @@ mod tests {
         (
             "token_check.engine_tokens",
             "`output_tokens` of these requests",
+        ),
+        (
+            "prompt_check.",
+            "how many requests the check rests on, and its largest difference",
         ),
         ("token_check.", "what `token_check.mismatched` is made of"),
         ("delivered.intended", "stated by the pipeline"),

@@ -28,6 +28,10 @@ pub struct ModelResult {
     /// if the run ended before making it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tape: Option<String>,
+    /// The conversations that prony rendered as prompts; absent if every engine rendered
+    /// them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendering: Option<Rendering>,
     /// The matrix point, as in [`CellInfo::id`]; absent without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell: Option<String>,
@@ -73,6 +77,25 @@ impl ModelResult {
 pub(super) fn label(model: &str, cell: Option<&str>, measure: Option<&str>) -> String {
     let parts: Vec<&str> = [Some(model), cell, measure].into_iter().flatten().collect();
     parts.join(" · ")
+}
+
+/// Conversations that prony rendered as prompts with the model's chat template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rendering {
+    /// Engines that take raw prompts and got the rendered ones. Empty if the pipeline names
+    /// a `chat_template` and all engines render themselves.
+    pub engines: Vec<String>,
+    /// File that the chat template is from.
+    pub template: String,
+    /// SHA-256 of the chat template.
+    pub template_sha256: String,
+    /// Local time that the template was given, for the whole run; absent unless it put the
+    /// date into a prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<String>,
+    /// Reason why the tokens of the rendered prompts are not counted; absent if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncounted: Option<String>,
 }
 
 /// State of an engine's prefix cache during a measurement.

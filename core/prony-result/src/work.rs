@@ -1,7 +1,7 @@
 //! Sentences of reports about the prefix cache, counts of tokens, and the work that engines did.
 
 use crate::words::{count, number, one_line, share, signed_percent};
-use crate::{Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, SameWork};
+use crate::{Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, PromptCheck, SameWork};
 
 impl CacheCheck {
     /// Finding about a state that a pipeline asks for, for example `verified, 98 % of the
@@ -65,6 +65,55 @@ impl ModelResult {
         };
         let state = self.cache.map_or("not stated", Cache::name);
         (!found.is_empty()).then(|| format!("Prefix cache {state}: {}", found.join("; ")))
+    }
+}
+
+impl ModelResult {
+    /// Engines that got prompts rendered by prony, and what the counts of prompt tokens say
+    /// of it, without a full stop; `None` if nothing was rendered.
+    pub fn rendering_sentence(&self) -> Option<String> {
+        let rendering = self.rendering.as_ref()?;
+        let template = one_line(&rendering.template);
+        let engines: Vec<String> = rendering.engines.iter().map(|it| one_line(it)).collect();
+        let mut parts = vec![if engines.is_empty() {
+            format!("Chat template {template} is the pipeline's, and every engine renders its own")
+        } else {
+            format!(
+                "Chat template {template} rendered by prony for {}, which takes raw prompts",
+                engines.join(", ")
+            )
+        }];
+        if let Some(now) = &rendering.now {
+            parts.push(format!("it has the date, which is {} here", one_line(now)));
+        }
+        match &rendering.uncounted {
+            Some(reason) => parts.push(format!("not counted: {}", one_line(reason))),
+            None => parts.extend(self.engines.iter().filter_map(|it| {
+                let found = it.prompt_check.as_ref()?.sentence();
+                Some(format!("{} {found}", one_line(&it.engine)))
+            })),
+        }
+        Some(parts.join("; "))
+    }
+}
+
+impl PromptCheck {
+    /// What was found, for example `got the rendered prompt in 20 of 20 requests`.
+    fn sentence(&self) -> String {
+        match self.largest_difference {
+            None => "does not count prompt tokens".to_owned(),
+            Some(difference) => {
+                let same = format!(
+                    "counts the rendered prompt's tokens in {} of {}",
+                    self.counted - self.mismatched,
+                    count(self.counted, "request")
+                );
+                match self.mismatched {
+                    0 => same,
+                    _ => format!("{same} ({difference:+} at most)"),
+                }
+            }
+        }
     }
 }
 

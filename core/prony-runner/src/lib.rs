@@ -8,6 +8,7 @@
 //! later time.
 
 pub mod bounded;
+mod chat;
 mod context;
 mod environment;
 mod images;

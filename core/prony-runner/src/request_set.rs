@@ -2,7 +2,9 @@
 
 use crate::bounded;
 use crate::images::Images;
+use prony_chat::Message;
 use prony_config::{Api, Arrival, Cache, Length, MatrixPoint, Measure, Synthetic, Workload};
+use prony_contract::ChatMessage;
 use prony_plugin_host::sha256_of;
 use prony_prompts::{Prompt, Shape, synthetic};
 use prony_result::words::count;
@@ -13,6 +15,54 @@ use std::path::Path;
 
 /// Maximum size of a file of prompts, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
+
+/// The texts of a request, in order.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    pub(crate) system: Option<String>,
+    pub(crate) history: Vec<ChatMessage>,
+    pub(crate) prompt: String,
+}
+
+impl Texts {
+    /// The texts of a prompt; `system` is that of the workload.
+    pub(crate) fn of(prompt: &Prompt, system: Option<&String>) -> Self {
+        Self {
+            system: prompt.system.as_ref().or(system).cloned(),
+            history: prompt.history.clone(),
+            prompt: prompt.text.clone(),
+        }
+    }
+
+    /// A prompt alone.
+    pub(crate) fn raw(prompt: String) -> Self {
+        Self {
+            system: None,
+            history: Vec::new(),
+            prompt,
+        }
+    }
+
+    pub(crate) fn first(&mut self) -> &mut String {
+        let history = self.history.first_mut().map(|message| &mut message.content);
+        self.system.as_mut().or(history).unwrap_or(&mut self.prompt)
+    }
+
+    /// The messages of the conversation.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = Message<'_>> {
+        let message = |role, content| Message { role, content };
+        let system = self.system.iter();
+        let system = system.map(move |it| message("system", it));
+        let history = self.history.iter();
+        let history = history.map(move |it| message(it.role.name(), &it.content));
+        let prompt = message("user", &self.prompt);
+        system.chain(history).chain([prompt])
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.messages().map(|message| message.content)
+    }
+}
 
 /// The prompts of a model at a matrix point, in order.
 #[derive(Debug)]

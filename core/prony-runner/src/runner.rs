@@ -1,5 +1,6 @@
 //! The run: setup, visits, end.
 
+use crate::chat::{Chat, Places};
 use crate::context::{self, evaluate, text};
 use crate::images::Images;
 use crate::request_set::RequestSet;
@@ -16,11 +17,11 @@ use prony_journal::{
 use prony_machine::{Fingerprint, State};
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_plugin_host::{Registry, sha256_of};
-use prony_result::Outcome;
+use prony_result::{Outcome, Rendering};
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -62,6 +63,8 @@ pub struct Runner<'a> {
     images: Images,
     /// The request sets, by matrix point and model.
     request_sets: HashMap<ModelKey<'a>, Arc<RequestSet>>,
+    /// Renders conversations for engines that take raw prompts, by matrix point and model.
+    chats: HashMap<ModelKey<'a>, Arc<Chat>>,
     /// Tokenizers for counting the tokens of answers, by matrix point and model.
     tokenizers: HashMap<ModelKey<'a>, Arc<Tokenizer>>,
     /// `stages` of templates after `setup`.
@@ -131,6 +134,7 @@ impl<'a> Runner<'a> {
             run,
             images: Images::default(),
             request_sets: HashMap::new(),
+            chats: HashMap::new(),
             tokenizers: HashMap::new(),
             after_setup: Value::Null,
         })
@@ -176,6 +180,7 @@ impl<'a> Runner<'a> {
                 material: Material {
                     path: path.as_deref(),
                     request_set: request_set.clone(),
+                    chat: self.chats.get(&of_model).cloned(),
                     tokenizer: self.tokenizers.get(&of_model).cloned(),
                     images: &self.images,
                 },
@@ -354,6 +359,8 @@ impl<'a> Runner<'a> {
         let visited: HashSet<ModelKey<'_>> = visits.map(Visit::of_model).collect();
         let mut paths = HashMap::new();
         let (mut files, mut tokenizers) = (ModelFiles::default(), Tokenizers::default());
+        // One for the whole run: a prompt with the date is the same in every cycle.
+        let now = jiff::ZonedDateTime::now().datetime();
         for point in &pipeline.points {
             for model in &point.models {
                 let of_model = ModelKey {
@@ -372,11 +379,20 @@ impl<'a> Runner<'a> {
                     let own = setup::tokenizer_path(model, &context, folder)?;
                     let request_set = own.as_deref().or(path.as_deref());
                     let request_set = RequestSet::new(point, request_set, folder, images, seed)?;
-                    let tokenizer = own.map(|own| tokenizers.open(&own)).transpose()?;
-                    Ok((path, request_set, tokenizer))
+                    let tokenizer = own.as_deref().map(|own| tokenizers.open(own)).transpose()?;
+                    let template = setup::template_path(model, &context, folder)?;
+                    let places = Places {
+                        template: template.as_deref(),
+                        model: path.as_deref(),
+                        tokenizer: own.as_deref(),
+                    };
+                    let open = |path: &Path| tokenizers.open(path);
+                    let registry = self.run.registry;
+                    let chat = Chat::new(point, model, registry, &places, open, &request_set, now)?;
+                    Ok((path, request_set, tokenizer, chat))
                 });
                 match prepared {
-                    Ok((path, request_set, tokenizer)) => {
+                    Ok((path, request_set, tokenizer, chat)) => {
                         if let Some(path) = &path {
                             self.run.tell(Event::Model {
                                 point: point.id.clone(),
@@ -393,6 +409,18 @@ impl<'a> Runner<'a> {
                             source: source_of_prompts(&point.workload).map(|it| mask(&it, point)),
                         })?;
                         self.request_sets.insert(of_model, Arc::new(request_set));
+                        if let Some(chat) = chat {
+                            let rendering = chat.rendering();
+                            self.run.tell(Event::Rendering {
+                                point: point.id.clone(),
+                                model: model.id.clone(),
+                                rendering: Rendering {
+                                    template: mask(&rendering.template, point),
+                                    ..rendering.clone()
+                                },
+                            })?;
+                            self.chats.insert(of_model, Arc::new(chat));
+                        }
                         if let Some(tokenizer) = tokenizer {
                             self.tokenizers.insert(of_model, tokenizer);
                         }

@@ -1,7 +1,7 @@
 //! The built-in part of `setup`: requirements before any engine starts.
 
-use prony_config::{Engine, MatrixPoint, Model, Pipeline, template};
-use prony_contract::{Kind, Transport};
+use prony_config::{Api, Engine, MatrixPoint, Model, Pipeline, template};
+use prony_contract::{Api as Form, Kind, Transport};
 use prony_plan::Plan;
 use prony_plugin_host::{Entry, Registry};
 use prony_tokenizer::Tokenizer;
@@ -37,7 +37,7 @@ pub(crate) fn check_plugins(
         for point in &pipeline.points {
             if runs(point, engine) {
                 let most = concurrency.get(&point.id.as_deref()).copied().unwrap_or(0);
-                suits(engine, entry, most, !point.workload.images.is_empty())?;
+                suits(engine, entry, most, point)?;
             }
         }
     }
@@ -55,14 +55,32 @@ fn runs(point: &MatrixPoint, engine: &Engine) -> bool {
 }
 
 /// Checks that an engine supports what the pipeline asks of it.
-fn suits(engine: &Engine, entry: &Entry, concurrency: u32, images: bool) -> Result<(), String> {
+fn suits(
+    engine: &Engine,
+    entry: &Entry,
+    concurrency: u32,
+    point: &MatrixPoint,
+) -> Result<(), String> {
+    let takes = |api| entry.apis.contains(&api);
+    let (wanted, is_taken) = match point.workload.api {
+        // Rendered for an engine that takes raw prompts.
+        Api::Chat => ("chat", takes(Form::Chat) || takes(Form::Completions)),
+        Api::Completions => ("completions", takes(Form::Completions)),
+    };
+    if !is_taken {
+        return Err(format!(
+            "engine `{}` (plugin `{}`) does not take `api: {wanted}`",
+            engine.name, engine.plugin
+        ));
+    }
+    let images = !point.workload.images.is_empty();
     if entry.transport == Some(Transport::InProcess) && concurrency > 1 {
         return Err(format!(
             "engine `{}` runs inside a process and takes one request at a time; the pipeline asks for {concurrency}",
             engine.name
         ));
     }
-    if images && !entry.images {
+    if images && !(entry.images && takes(Form::Chat)) {
         return Err(format!(
             "engine `{}` (plugin `{}`) takes no images, and the workload has some: leave them out, or the engine",
             engine.name, engine.plugin
@@ -78,6 +96,15 @@ pub(crate) fn model_path(
     folder: &Path,
 ) -> Result<Option<PathBuf>, String> {
     located(model.path.as_deref(), context, folder)
+}
+
+/// Path of the model's chat template, as in [`model_path`].
+pub(crate) fn template_path(
+    model: &Model,
+    context: &Value,
+    folder: &Path,
+) -> Result<Option<PathBuf>, String> {
+    located(model.chat_template.as_deref(), context, folder)
 }
 
 /// Path of the model's tokenizer, as in [`model_path`].

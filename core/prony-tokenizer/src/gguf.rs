@@ -46,12 +46,18 @@ fn malformed(reason: impl Into<String>) -> Problem {
     Problem::Malformed(reason.into())
 }
 
-impl Gguf {
-    pub(crate) fn text(&self, key: &str) -> Option<&str> {
-        match self.0.get(key) {
-            Some(Value::Text(text)) => Some(text),
+impl Value {
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
             _ => None,
         }
+    }
+}
+
+impl Gguf {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.text()
     }
 
     pub(crate) fn integer(&self, key: &str) -> Option<i128> {

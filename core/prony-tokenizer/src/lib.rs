@@ -2,10 +2,13 @@
 //!
 //! A vocabulary comes from a `tokenizer.json` of Hugging Face's, a folder that holds one,
 //! or a GGUF file. It is used to make prompts of a known length and to count the tokens
-//! of a text without asking an engine.
+//! of a text without asking an engine. The same files hold a model's chat template.
 
+mod chat;
 mod gguf;
 mod vocabulary;
+
+pub use chat::Chat;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -32,8 +35,8 @@ pub enum Error {
         .0.display()
     )]
     NoneInFolder(PathBuf),
-    /// The file holds no usable vocabulary.
-    #[error("`{}` is no usable tokenizer: {reason}", path.display())]
+    /// The file cannot be used.
+    #[error("`{}` is not usable: {reason}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -52,47 +55,26 @@ pub struct Tokenizer(Box<Trained>);
 impl Tokenizer {
     /// Opens a vocabulary: a `tokenizer.json`, a folder that holds one, or a GGUF file.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let unreadable = |source| Error::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        let metadata = std::fs::metadata(path).map_err(unreadable)?;
-        if metadata.is_dir() {
-            let inside = path.join("tokenizer.json");
-            if !inside.is_file() {
-                return Err(Error::NoneInFolder(path.to_owned()));
-            }
-            return Self::open(&inside);
-        }
         let unusable = |reason| Error::Unusable {
             path: path.to_owned(),
             reason,
         };
-        if !metadata.is_file() {
-            return Err(unusable("it is not a file".to_owned()));
-        }
-        let mut file = std::fs::File::open(path).map_err(unreadable)?;
-        let mut start = Vec::new();
-        std::io::Read::by_ref(&mut file)
-            .take(4)
-            .read_to_end(&mut start)
-            .map_err(unreadable)?;
-        if start == gguf::MAGIC {
-            let gguf = gguf::read(path).map_err(|problem| match problem {
-                gguf::Problem::Io(source) => unreadable(source),
-                gguf::Problem::Malformed(reason) => unusable(reason),
-            })?;
-            return vocabulary::from_gguf(&gguf)
+        match open(path)? {
+            File::Folder => {
+                let inside = path.join("tokenizer.json");
+                if !inside.is_file() {
+                    return Err(Error::NoneInFolder(path.to_owned()));
+                }
+                Self::open(&inside)
+            }
+            File::Gguf(gguf) => vocabulary::from_gguf(&gguf)
                 .map(|trained| Self(Box::new(trained)))
-                .map_err(unusable);
+                .map_err(unusable),
+            File::Other => {
+                let json = bounded(path)?.ok_or_else(|| unusable("it is gone".to_owned()))?;
+                Self::from_json(&json).map_err(unusable)
+            }
         }
-        if metadata.len() > MAX_BYTES {
-            return Err(unusable(format!(
-                "it is no GGUF file, and larger than a tokenizer.json may be ({} MiB)",
-                MAX_BYTES >> 20
-            )));
-        }
-        Self::from_json(&std::fs::read(path).map_err(unreadable)?).map_err(unusable)
     }
 
     /// Reads the content of a `tokenizer.json`; the error is the reason.
@@ -159,6 +141,73 @@ impl Tokenizer {
             .filter(|word| seen.insert(word.clone()) && one_each(word))
             .take(most)
             .collect()
+    }
+}
+
+/// What a path leads to.
+enum File {
+    Folder,
+    /// Metadata of a GGUF file.
+    Gguf(gguf::Gguf),
+    Other,
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    let unreadable = unreadable(path);
+    let metadata = std::fs::metadata(path).map_err(&unreadable)?;
+    if metadata.is_dir() {
+        return Ok(File::Folder);
+    }
+    let unusable = |reason| Error::Unusable {
+        path: path.to_owned(),
+        reason,
+    };
+    if !metadata.is_file() {
+        return Err(unusable("it is not a file".to_owned()));
+    }
+    let mut file = std::fs::File::open(path).map_err(&unreadable)?;
+    let mut start = Vec::new();
+    std::io::Read::by_ref(&mut file)
+        .take(4)
+        .read_to_end(&mut start)
+        .map_err(&unreadable)?;
+    if start == gguf::MAGIC {
+        let gguf = gguf::read(path).map_err(|problem| match problem {
+            gguf::Problem::Io(source) => unreadable(source),
+            gguf::Problem::Malformed(reason) => unusable(reason),
+        })?;
+        return Ok(File::Gguf(gguf));
+    }
+    Ok(File::Other)
+}
+
+/// The content of a file, if there is one, up to [`MAX_BYTES`].
+fn bounded(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(path)(error)),
+    };
+    let mut content = Vec::new();
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut content)
+        .map_err(unreadable(path))?;
+    if content.len() as u64 > MAX_BYTES {
+        return Err(Error::Unusable {
+            path: path.to_owned(),
+            reason: format!(
+                "it is no GGUF file, and larger than a tokenizer's may be ({} MiB)",
+                MAX_BYTES >> 20
+            ),
+        });
+    }
+    Ok(Some(content))
+}
+
+fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::Unreadable {
+        path: path.to_owned(),
+        source,
     }
 }
 

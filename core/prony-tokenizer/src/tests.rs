@@ -75,6 +75,26 @@ fn gguf(pre: &str) -> Vec<u8> {
     bytes
 }
 
+/// A GGUF file with this template and a begin token, and no end token.
+fn with_template(template: &str) -> Vec<u8> {
+    let mut bytes = b"GGUF".to_vec();
+    bytes.extend(3_u32.to_le_bytes());
+    bytes.extend(0_u64.to_le_bytes());
+    bytes.extend(3_u64.to_le_bytes());
+    bytes.extend(text("tokenizer.chat_template"));
+    bytes.extend(8_u32.to_le_bytes());
+    bytes.extend(text(template));
+    bytes.extend(text("tokenizer.ggml.bos_token_id"));
+    bytes.extend(4_u32.to_le_bytes());
+    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend(text("tokenizer.ggml.tokens"));
+    bytes.extend(9_u32.to_le_bytes());
+    bytes.extend(8_u32.to_le_bytes());
+    bytes.extend(2_u64.to_le_bytes());
+    bytes.extend([text("<unk>"), text("<s>")].concat());
+    bytes
+}
+
 fn opened(name: &str, content: &[u8]) -> Result<Tokenizer, Error> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);
@@ -160,4 +180,50 @@ fn what_cannot_be_used_is_said_with_what_can() {
     );
     let none = Tokenizer::open(&folder.path().join("x")).expect_err("an error");
     assert!(none.to_string().starts_with("cannot read `"), "{none}");
+}
+
+#[test]
+fn a_chat_template_comes_from_a_gguf_file_or_a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path
+    };
+    let gguf = write("model.gguf", &with_template("{{ bos_token }}"));
+    let chat = Chat::open(&gguf).expect("a template");
+    assert_eq!(chat.config.template.as_deref(), Some("{{ bos_token }}"));
+    assert_eq!(chat.config.tokens["bos_token"], "<s>");
+    assert_eq!(chat.config.tokens.len(), 1);
+    assert_eq!(chat.file, gguf);
+
+    // A folder without any has none, and says where it would be.
+    let chat = Chat::open(folder.path()).expect("a folder");
+    assert_eq!(chat.config, prony_chat::Config::default());
+    let config = write(
+        "tokenizer_config.json",
+        br#"{"chat_template":"old","eos_token":"</s>"}"#,
+    );
+    assert_eq!(chat.file, config);
+    let weights = write("model.safetensors", b"weights");
+    for path in [folder.path(), &weights] {
+        let chat = Chat::open(path).expect("a template");
+        assert_eq!(chat.config.template.as_deref(), Some("old"));
+        assert_eq!(chat.file, config);
+    }
+    // A file of its own counts before the one in the config, which has the tokens.
+    let own = write("chat_template.jinja", b"new");
+    let chat = Chat::open(folder.path()).expect("a template");
+    assert_eq!(chat.config.template.as_deref(), Some("new"));
+    assert_eq!(chat.config.tokens["eos_token"], "</s>");
+    assert_eq!(chat.file, own);
+
+    write("tokenizer_config.json", b"[]");
+    let error = Chat::open(folder.path())
+        .expect_err("no config")
+        .to_string();
+    assert!(
+        error.contains("tokenizer_config.json` is not usable: expected a tokenizer_config.json"),
+        "{error}"
+    );
 }

@@ -8,7 +8,6 @@
 //! The weights come from the GGUF file at the model's `path`, or from a seeded
 //! generator (`weights: { synthetic: {} }`), which needs no file.
 
-pub mod chat;
 pub mod config;
 mod matrix;
 pub mod model;
@@ -18,16 +17,19 @@ pub mod text;
 pub mod tokenizer;
 pub mod weights;
 
-use crate::chat::ChatTemplate;
 use crate::config::{Config, Weights};
 use crate::model::Llama;
 use crate::sampler::Sampler;
 use crate::text::{StopFilter, Utf8Stream};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Gguf, Random, Source};
+use prony_chat::{ChatTemplate, Message, SpecialTokens};
 use prony_plugin_sdk::{
     About, Api, Error, EventKind, LocalEngine, Model, Request, Result, about, plugin,
 };
+
+/// Template of synthetic models.
+const TRIVIAL: &str = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
 
 /// Value of [`EventKind::EngineVersion`]. A test compares it with the lock file.
 pub const ENGINE_VERSION: &str = "candle 0.11.1";
@@ -73,16 +75,15 @@ impl LocalEngine for Candle {
                 (
                     model.id.clone(),
                     tokenizer,
-                    ChatTemplate::new(chat::TRIVIAL, "", ""),
+                    compiled(TRIVIAL, SpecialTokens::new()),
                     Box::new(source),
                 )
             }
             Weights::Gguf(path) => {
                 let source = Gguf::open(&path, config.dtype, &device)?;
                 let tokenizer = Tokenizer::from_gguf(&source)?;
-                let (begin, end) = tokenizer.begin_and_end();
                 let chat = match source.string("tokenizer.chat_template") {
-                    Some(template) => ChatTemplate::new(template, begin, end),
+                    Some(template) => compiled(template, tokenizer.special_tokens()),
                     None => Err(Error::unsupported(format!(
                         "`{path}` has no chat template: use `api: completions`"
                     ))),
@@ -219,11 +220,13 @@ impl Candle {
     /// The tokens of a request's prompt.
     fn prompt(&self, request: &Request) -> Result<Vec<u32>> {
         let rendered = match request.api {
-            Api::Chat => Some(self.chat.as_ref().map_err(Clone::clone)?.render(
-                request.system.as_deref(),
-                &request.history,
-                &request.prompt,
-            )?),
+            Api::Chat => Some(
+                self.chat
+                    .as_ref()
+                    .map_err(Clone::clone)?
+                    .render(messages(request))
+                    .map_err(|error| Error::engine(error.to_string()))?,
+            ),
             Api::Completions if !request.history.is_empty() => {
                 return Err(Error::unsupported(
                     "`api: completions` cannot carry a conversation, which a chat template renders: use `api: chat`, or conversations of one turn",
@@ -241,6 +244,22 @@ impl Candle {
         }
         Ok(tokens)
     }
+}
+
+/// A chat template, ready to render.
+fn compiled(template: &str, tokens: SpecialTokens) -> Result<ChatTemplate> {
+    ChatTemplate::new(template, tokens, jiff::ZonedDateTime::now().datetime())
+        .map_err(|error| Error::engine(error.to_string()))
+}
+
+/// The messages of a request, in order.
+fn messages(request: &Request) -> impl Iterator<Item = Message<'_>> {
+    let said = |role, content| Message { role, content };
+    let system = request.system.iter().map(move |it| said("system", it));
+    let history = request.history.iter();
+    let history = history.map(move |it| said(it.role.name(), &it.content));
+    let prompt = said("user", &request.prompt);
+    system.chain(history).chain([prompt])
 }
 
 plugin!(local_engine: Candle);

@@ -1,6 +1,7 @@
 //! Converts text to tokens and back, with the vocabulary of a GGUF file.
 
 use crate::weights::{Gguf, as_u64};
+use prony_chat::SpecialTokens;
 use prony_plugin_sdk::{Error, Result};
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
@@ -285,11 +286,13 @@ impl Tokenizer {
     }
 
     /// Texts of the begin and the end token, for chat templates.
-    pub fn begin_and_end(&self) -> (&str, &str) {
-        (
-            self.begin.as_ref().map_or("", |(_, text)| text),
-            self.end.as_ref().map_or("", |(_, text)| text),
-        )
+    pub fn special_tokens(&self) -> SpecialTokens {
+        let named = [("bos_token", &self.begin), ("eos_token", &self.end)];
+        let known = named.into_iter().filter_map(|(name, token)| {
+            let (_, text) = token.as_ref()?;
+            Some((name.to_owned(), text.clone()))
+        });
+        known.collect()
     }
 }
 

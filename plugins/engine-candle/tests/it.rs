@@ -945,7 +945,7 @@ fn chat_templates_are_rendered() {
             .map(|answer| answer.count(EventKind::PromptTokens))
     };
     // <s> S - hi ! </s>; the begin token comes from the template only.
-    let template = "{{ bos_token }}{% for message in messages %}\n{{ message['content'].strip() }}{% if not loop.last %}-{% endif %}\n{% endfor %}{% if add_generation_prompt and tools is not defined %}!{{ eos_token }}{% endif %}";
+    let template = "{{ bos_token }}{% for message in messages %}\n{{ message['content'].strip() }}{% if not loop.last %}-{% endif %}\n{% endfor %}{% if add_generation_prompt and not tools %}!{{ eos_token }}{% endif %}";
     assert_eq!(chat(template), Ok(7));
     assert!(
         chat("{{ raise_exception('no system') }}")

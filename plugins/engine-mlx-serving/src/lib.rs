@@ -61,6 +61,8 @@ impl StdioEngine for MlxServing {
         "mlx-serving",
         "The Python runtime of mlx-serving, over its standard input and output"
     );
+    // A call has one prompt, which goes to the model as it is.
+    const APIS: &'static [Api] = &[Api::Completions];
 
     fn new(config: Config) -> Result<Self> {
         Ok(Self { config })
@@ -96,29 +98,15 @@ impl StdioEngine for MlxServing {
 
     fn encode(&self, model: &Model, request: &Request, number: u64) -> Result<Message> {
         let name = model_id(model);
-        // The runtime applies a template only to the prompts of these models.
-        let is_chat = ["gemma-2", "gemma2"]
+        // It puts a template of its own around prompts for these models, and there is no
+        // way to tell it not to.
+        let has_template = ["gemma-2", "gemma2"]
             .iter()
             .any(|it| name.to_lowercase().contains(it));
-        match (request.api, is_chat) {
-            (Api::Chat, false) => {
-                return Err(Error::unsupported(
-                    "the runtime hands the prompt to this model as it is, without a chat template: use `api: completions`",
-                ));
-            }
-            (Api::Completions, true) => {
-                return Err(Error::unsupported(
-                    "the runtime puts a chat template around prompts for this model: use `api: chat`",
-                ));
-            }
-            _ => {}
-        }
-        // It takes no history either: a call has one prompt. `HISTORY` is off, so such a
-        // request does not come here.
-        if request.system.is_some() {
-            return Err(Error::unsupported(
-                "the runtime takes no system message: remove `system`",
-            ));
+        if has_template {
+            return Err(Error::unsupported(format!(
+                "the runtime puts a chat template of its own around prompts for models with `gemma-2` in their name, so none can be sent as it is: rename the folder `{name}`"
+            )));
         }
         if !request.stop.is_empty() {
             return Err(Error::unsupported(

@@ -1,7 +1,10 @@
 //! The options under `engines.<name>.config`.
 
+use crate::recipe;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -45,6 +48,51 @@ pub struct Config {
     /// Handling of streams without `data: [DONE]`.
     #[serde(default)]
     pub end_mark: EndMark,
+    /// Path before every request's path, if a launched server has another than `/v1`.
+    #[serde(skip)]
+    pub base_path: Option<String>,
+    /// `true` if a recipe made it, so that texts have placeholders.
+    #[serde(skip)]
+    pub is_recipe: bool,
+}
+
+impl Config {
+    /// Path and query of every request, around its own path.
+    pub(crate) fn place(&self) -> (&str, &str) {
+        match (&self.base_url, &self.base_path) {
+            (None, Some(path)) => (path, ""),
+            (url, _) => {
+                let (_, path, query) = split_base_url(url.as_deref().unwrap_or_default());
+                (path, query)
+            }
+        }
+    }
+}
+
+/// A [`Config`] as it is given: in full, or as the options of a recipe.
+#[derive(Debug, Clone)]
+pub struct Given(pub Config);
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut options = Map::deserialize(deserializer)?;
+        let config = match options.remove("recipe") {
+            Some(Value::String(name)) => recipe::config(&name, options),
+            Some(other) => Err(format!("`recipe` is a name, not `{other}`")),
+            None => serde_json::from_value(Value::Object(options)).map_err(|it| it.to_string()),
+        };
+        config.map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Given {
+    fn schema_name() -> Cow<'static, str> {
+        Config::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Config::json_schema(generator)
+    }
 }
 
 /// Meaning of a stream without `data: [DONE]` at its end.

@@ -1,12 +1,17 @@
 //! A request as an HTTP exchange.
 
-use crate::config::{self, Config};
+use crate::config::Config;
+use crate::recipe;
 use prony_plugin_sdk::{Api, Error, HttpRequest, Image, Model, Pair, Request, Result};
 use serde_json::{Map, Value, json};
 
 pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Result<HttpRequest> {
-    let (_, prefix, query) = config::split_base_url(config.base_url.as_deref().unwrap_or_default());
-    let name = config.model.as_deref().unwrap_or(&model.id);
+    let (prefix, query) = config.place();
+    let name = match &config.model {
+        Some(name) if config.is_recipe => recipe::fill(name, model, None)?,
+        Some(name) => name.clone(),
+        None => model.id.clone(),
+    };
     let mut body = Map::new();
     let mut set = |key: &str, value: Value| {
         body.insert(key.to_owned(), value);
@@ -86,7 +91,7 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
 
 /// Lists the models of the server.
 pub(crate) fn list_of_models(config: &Config) -> HttpRequest {
-    let (_, prefix, query) = config::split_base_url(config.base_url.as_deref().unwrap_or_default());
+    let (prefix, query) = config.place();
     let mut made = HttpRequest::get(format!("{prefix}/models{query}"));
     made.headers.extend(headers(config));
     made

@@ -5,11 +5,12 @@
 mod config;
 mod decode;
 mod encode;
+mod recipe;
 
-use config::Config;
+use config::{Config, Given};
 use prony_plugin_sdk::{
     About, Command, Endpoint, Engine, Error, Events, HttpRequest, LaunchPlan, Model, Pair, Ready,
-    Request, Response, Result, about,
+    Recipe, Request, Response, Result, about,
 };
 
 /// The adapter.
@@ -20,7 +21,7 @@ pub struct OpenAi {
 prony_plugin_sdk::plugin!(engine: OpenAi);
 
 impl Engine for OpenAi {
-    type Config = Config;
+    type Config = Given;
     const ABOUT: About = about!(
         "openai",
         "Any OpenAI-compatible HTTP server, attached or launched"
@@ -28,7 +29,11 @@ impl Engine for OpenAi {
     const IMAGES: bool = true;
     const HISTORY: bool = true;
 
-    fn new(config: Config) -> Result<Self> {
+    fn recipes() -> Vec<Recipe> {
+        recipe::all()
+    }
+
+    fn new(Given(config): Given) -> Result<Self> {
         match (&config.base_url, &config.launch) {
             (None, None) => Err(Error::config(
                 "",
@@ -57,7 +62,7 @@ impl Engine for OpenAi {
         }
     }
 
-    fn launch(&self, _: &Model, at: &Endpoint) -> Result<LaunchPlan> {
+    fn launch(&self, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {
         let models = encode::list_of_models(&self.config);
         let Some(launch) = &self.config.launch else {
             let (root, ..) =
@@ -69,13 +74,16 @@ impl Engine for OpenAi {
                 .map_or(Ready::Immediate, Ready::Http);
             return Ok(LaunchPlan::attach(root, ready).lists_models(models));
         };
+        let fill = |text: &str| match self.config.is_recipe {
+            true => recipe::fill(text, model, Some(at)),
+            false => Ok(text.to_owned()),
+        };
+        let command = launch.command.iter().map(|word| fill(&word.0));
+        let env = launch.env.iter();
+        let env = env.map(|(name, value)| Ok(Pair::new(name, fill(value)?)));
         let command = Command {
-            argv: launch.command.iter().map(|word| word.0.clone()).collect(),
-            env: launch
-                .env
-                .iter()
-                .map(|(name, value)| Pair::new(name, value))
-                .collect(),
+            argv: command.collect::<Result<_>>()?,
+            env: env.collect::<Result<_>>()?,
             cwd: launch.cwd.clone(),
         };
         let ready = match &launch.ready {

@@ -582,3 +582,118 @@ fn count(events: &[Event], kind: EventKind) -> Option<u32> {
         .find(|event| event.kind == kind)
         .map(|event| event.tokens)
 }
+
+/// The command and the request of a recipe.
+fn by_recipe(name: &str, options: &Value, model: &Model) -> (Option<LaunchPlan>, Value) {
+    let mut config = options.clone();
+    config["recipe"] = json!(name);
+    let adapter = adapter(&config).unwrap();
+    let at = Endpoint {
+        host: "127.0.0.1".to_owned(),
+        port: 40_961,
+    };
+    let plan = adapter.launch(model, &at).unwrap();
+    let request = request(Api::Chat);
+    let made = adapter.encode(model, &request).unwrap();
+    let body = serde_json::from_str(&made.body).unwrap();
+    (plan.command.is_some().then_some(plan), body)
+}
+
+fn named(id: &str, path: Option<&str>) -> Model {
+    Model {
+        id: id.to_owned(),
+        path: path.map(str::to_owned),
+    }
+}
+
+#[test]
+fn a_recipe_starts_its_engine() {
+    let tiny = named("org/tiny", Some("/models/tiny.gguf"));
+    let options = json!({ "threads": 2, "prefix_cache": false, "arguments": ["--log-disable"],
+        "program": ["nice", "llama-server"], "body": { "min_p": 0.1 } });
+    let (plan, body) = by_recipe("llama-cpp", &options, &tiny);
+    let plan = plan.unwrap();
+    let wanted = "nice llama-server --model /models/tiny.gguf --alias org/tiny --host 127.0.0.1 \
+                  --port 40961 --ctx-size 4096 --parallel 1 --threads 2 --log-disable";
+    assert_eq!(plan.command.unwrap().argv.join(" "), wanted);
+    assert_eq!(plan.ready, Ready::Http("/health".to_owned()));
+    assert_eq!(plan.base_url, "http://127.0.0.1:40961");
+    assert_eq!(body["cache_prompt"], false);
+    assert_eq!(body["min_p"], 0.1);
+    assert_eq!(body["model"], "org/tiny");
+    // The engine's own default needs no word.
+    let (_, body) = by_recipe("llama-cpp", &json!({ "prefix_cache": true }), &tiny);
+    assert_eq!(body.get("cache_prompt"), None);
+}
+
+#[test]
+fn a_recipe_knows_the_names_of_its_engine() {
+    let hub = named("org/tiny", None);
+    let (plan, body) = by_recipe("mlx-lm", &json!({ "compile": false }), &hub);
+    let command = plan.unwrap().command.unwrap();
+    let wanted = "mlx_lm.server --model org/tiny --host 127.0.0.1 --port 40961";
+    assert_eq!(command.argv.join(" "), wanted);
+    assert_eq!(command.env, [Pair::new("MLX_DISABLE_COMPILE", "1")]);
+    assert_eq!(body["model"], "org/tiny");
+
+    let folder = named("org/tiny", Some("/models/exl2/tiny"));
+    let (plan, body) = by_recipe("tabbyapi", &json!({}), &folder);
+    let argv = plan.unwrap().command.unwrap().argv.join(" ");
+    assert!(
+        argv.ends_with("--model-dir /models/exl2 --model-name tiny"),
+        "{argv}"
+    );
+    assert_eq!(body["model"], "tiny");
+
+    let (plan, body) = by_recipe("mlx-engine", &json!({}), &folder);
+    let command = plan.unwrap().command.unwrap();
+    assert!(
+        command
+            .argv
+            .join(" ")
+            .ends_with("--context-length 4096 --parallel-sessions 2")
+    );
+    assert_eq!(body.get("seed"), None, "it refuses a seed");
+    assert_eq!(body["top_k"], 0);
+
+    let (plan, _) = by_recipe("ollama", &json!({ "context": 2048 }), &hub);
+    let env = plan.unwrap().command.unwrap().env;
+    let has = |name, value| env.contains(&Pair::new(name, value));
+    assert!(has("OLLAMA_HOST", "127.0.0.1:40961"), "{env:?}");
+    assert!(has("OLLAMA_CONTEXT_LENGTH", "2048") && has("OLLAMA_NUM_PARALLEL", "1"));
+}
+
+#[test]
+fn a_recipe_attaches_and_says_what_does_not_go_with_that() {
+    let tiny = named("tiny", None);
+    let attached = json!({ "base_url": "http://127.0.0.1:9/v1", "prefix_cache": false });
+    let (plan, body) = by_recipe("llama-cpp", &attached, &tiny);
+    assert!(plan.is_none());
+    assert_eq!(body["cache_prompt"], false);
+    assert!(by_recipe("lm-studio", &json!({}), &tiny).0.is_none());
+
+    let problem = |name: &str, options: Value| {
+        let mut config = options;
+        config["recipe"] = json!(name);
+        adapter(&config).err().unwrap().message
+    };
+    let useless = problem(
+        "llama-cpp",
+        json!({ "base_url": "http://x/v1", "threads": 2 }),
+    );
+    assert!(
+        useless.contains("`threads` is for the command"),
+        "{useless}"
+    );
+    let unknown = problem("llama-cpp", json!({ "thread": 2 }));
+    assert!(unknown.contains("unknown field `thread`"), "{unknown}");
+    assert!(problem("none", json!({})).contains("there is no recipe `none`"));
+    // A file is needed to start from.
+    let config = json!({ "recipe": "llama-cpp" });
+    let at = Endpoint {
+        host: "127.0.0.1".to_owned(),
+        port: 1,
+    };
+    let error = adapter(&config).unwrap().launch(&tiny, &at).unwrap_err();
+    assert!(error.message.contains("the model's `path`"), "{error:?}");
+}

@@ -1,10 +1,10 @@
 //! Configurations of another benchmark become pipelines that mean the same.
 
 use prony_config::foreign::Imported;
-use prony_config::{Duration, Pipeline, PluginKind, Plugins, load};
+use prony_config::{Api, Duration, Pipeline, PluginKind, Plugins, load};
 use prony_diagnostic::{Diagnostic, human};
 use prony_importers::IMPORTERS;
-use prony_plugin_sdk::{Engine, schemars};
+use prony_plugin_sdk::{Engine, StdioEngine, schemars};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -44,6 +44,10 @@ impl Plugins for Used {
                 type Config = <engine_openai::OpenAi as Engine>::Config;
                 Some(schemars::schema_for!(Config).to_value())
             }
+            (PluginKind::Engine, "mlx-serving") => {
+                type Config = <engine_mlx_serving::MlxServing as StdioEngine>::Config;
+                Some(schemars::schema_for!(Config).to_value())
+            }
             (PluginKind::Reporter, "console" | "json" | "markdown") => {
                 Some(json!({ "type": "object", "additionalProperties": false }))
             }
@@ -51,9 +55,16 @@ impl Plugins for Used {
         }
     }
 
+    fn apis(&self, engine: &str) -> Vec<Api> {
+        match engine {
+            "mlx-serving" => vec![Api::Completions],
+            _ => vec![Api::Chat, Api::Completions],
+        }
+    }
+
     fn names(&self, kind: PluginKind) -> Vec<String> {
         let names: &[&str] = match kind {
-            PluginKind::Engine => &["openai"],
+            PluginKind::Engine => &["mlx-serving", "openai"],
             PluginKind::Reporter => &["console", "json", "markdown"],
         };
         names.iter().map(ToString::to_string).collect()

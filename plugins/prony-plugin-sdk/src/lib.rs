@@ -91,12 +91,20 @@ pub trait Engine: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// Name, version, description.
     const ABOUT: About;
+    /// Forms of requests that the engine takes. To one without [`Api::Chat`] prony sends
+    /// conversations as prompts, rendered with the model's own chat template.
+    const APIS: &'static [Api] = &[Api::Chat, Api::Completions];
     /// `true` if requests may carry images. If not, a request with images is an
     /// error before it comes here. If so, [`encode`](Self::encode) must send
     /// every one of them or return an error.
     const IMAGES: bool = false;
     /// `true` if requests may carry a history, under the same rule.
     const HISTORY: bool = false;
+
+    /// Engines that this adapter knows how to start.
+    fn recipes() -> Vec<Recipe> {
+        Vec::new()
+    }
 
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;
@@ -124,6 +132,9 @@ pub trait StdioEngine: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// Name, version, description.
     const ABOUT: About;
+    /// Forms of requests that the engine takes. To one without [`Api::Chat`] prony sends
+    /// conversations as prompts, rendered with the model's own chat template.
+    const APIS: &'static [Api] = &[Api::Chat, Api::Completions];
     /// `true` if requests may carry images. If not, a request with images is an
     /// error before it comes here.
     const IMAGES: bool = false;
@@ -155,6 +166,9 @@ pub trait LocalEngine: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// Name, version, description.
     const ABOUT: About;
+    /// Forms of requests that the engine takes. To one without [`Api::Chat`] prony sends
+    /// conversations as prompts, rendered with the model's own chat template.
+    const APIS: &'static [Api] = &[Api::Chat, Api::Completions];
     /// `true` if requests may carry images. If not, a request with images is an
     /// error before it comes here.
     const IMAGES: bool = false;

@@ -95,6 +95,7 @@ struct RenderInput {
 macro_rules! carries {
     ($engine:ty) => {
         Carries {
+            apis: <$engine>::APIS.to_vec(),
             images: <$engine>::IMAGES,
             history: <$engine>::HISTORY,
         }
@@ -134,7 +135,10 @@ pub(crate) fn stdio_manifest<E: StdioEngine>() -> Manifest {
 }
 
 pub(crate) fn engine_manifest<E: Engine>() -> Manifest {
-    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Http), carries!(E))
+    Manifest {
+        recipes: E::recipes(),
+        ..Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Http), carries!(E))
+    }
 }
 
 pub(crate) fn reporter_manifest<R: Reporter>() -> Manifest {

@@ -10,19 +10,31 @@ const MAX_TOKENS: u32 = 1_237;
 const SEED: u64 = 7_654_321;
 
 pub(crate) fn check(engine: &mut Engine<'_>) {
-    let mut supported = 0;
-    for api in [Api::Chat, Api::Completions] {
-        match encode(engine, &request(api)) {
-            Ok(made) => {
-                supported += 1;
-                exchange(engine, api, &made);
-            }
-            Err(Fault::Reported(error)) if error.kind == ErrorKind::Unsupported => {}
-            Err(fault) => engine.finding("encode", format!("{api:?}: {fault}")),
-        }
-    }
-    if supported == 0 {
+    let apis = engine
+        .subject
+        .describe()
+        .map_or_else(|_| Api::all(), |it| it.apis);
+    if apis.is_empty() {
         engine.finding("encode", "neither chat nor completions are supported");
+    }
+    for api in Api::all() {
+        let name = api.name();
+        match (encode(engine, &request(api)), apis.contains(&api)) {
+            (Ok(made), true) => exchange(engine, api, &made),
+            (Ok(_), false) => engine.finding(
+                "encode",
+                format!("the manifest does not name `{name}` among its `apis`, and it is taken"),
+            ),
+            (Err(Fault::Reported(error)), true) if error.kind == ErrorKind::Unsupported => engine
+                .finding(
+                    "encode",
+                    format!(
+                        "the manifest names `{name}` among its `apis`, and it is refused: {error}"
+                    ),
+                ),
+            (Err(Fault::Reported(error)), false) if error.kind == ErrorKind::Unsupported => {}
+            (Err(fault), _) => engine.finding("encode", format!("{api:?}: {fault}")),
+        }
     }
     with_images(engine);
     with_history(engine);

@@ -72,7 +72,8 @@
 //! - **schema**: the config's schema refuses unknown keys and describes every
 //!   option;
 //! - **config**: the example is accepted, nonsense is answered with an error;
-//! - **launch**, **encode**: deterministic, well-formed, nothing asked is lost;
+//! - **launch**, **encode**: deterministic, well-formed, nothing asked is lost; each form of
+//!   requests that the manifest names is taken, and no other;
 //!   every image is in the body, in base64, or the request is an error; every
 //!   message of a conversation is in the body, in order, or the request is refused
 //!   as unsupported;

@@ -5,7 +5,7 @@
 use prony_plugin_sdk::native::{PluginTable, engine_table, reporter_table};
 use prony_plugin_sdk::result::RunResult;
 use prony_plugin_sdk::{
-    About, Artifact, Command, Endpoint, Engine, Error, Events, HttpRequest, LaunchPlan, Model,
+    About, Api, Artifact, Command, Endpoint, Engine, Error, Events, HttpRequest, LaunchPlan, Model,
     Pair, Ready, Reporter, Request, Response, Result,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +38,8 @@ const BAD_HEADER: u32 = 10;
 const ELSEWHERE: u32 = 11;
 const WRONG_TEXT: u32 = 12;
 const EARLY_READ: u32 = 13;
+const COMPLETIONS_ONLY: u32 = 14;
+const REFUSES_CHAT: u32 = 15;
 // From here on images are taken.
 const SENDS_IMAGES: u32 = 20;
 const DROPS_IMAGES: u32 = 21;
@@ -55,6 +57,10 @@ struct Lines<const DEFECT: u32>;
 impl<const DEFECT: u32> Engine for Lines<DEFECT> {
     type Config = Config;
     const ABOUT: About = prony_plugin_sdk::about!("lines", "One token a line");
+    const APIS: &'static [Api] = match DEFECT {
+        COMPLETIONS_ONLY => &[Api::Completions],
+        _ => &[Api::Chat, Api::Completions],
+    };
     const IMAGES: bool = DEFECT >= SENDS_IMAGES && DEFECT <= TAKES_NONE;
     const HISTORY: bool = DEFECT >= SENDS_HISTORY;
 
@@ -83,6 +89,9 @@ impl<const DEFECT: u32> Engine for Lines<DEFECT> {
             RANDOM => request.seed * 10 + CALLS.fetch_add(1, Ordering::Relaxed) % 10,
             _ => request.seed,
         };
+        if DEFECT == REFUSES_CHAT && request.api == Api::Chat {
+            return Err(Error::unsupported("no chat"));
+        }
         if DEFECT == TAKES_NONE {
             request.without_images()?;
         }
@@ -281,6 +290,14 @@ fn lost_and_changing_requests_are_found() {
 }
 
 #[test]
+fn forms_of_requests_are_those_of_the_manifest() {
+    finds::<COMPLETIONS_ONLY>(&[]);
+    finds::<REFUSES_CHAT>(&[
+        "encode: the manifest names `chat` among its `apis`, and it is refused: no chat",
+    ]);
+}
+
+#[test]
 fn images_left_out_are_found() {
     finds::<SENDS_IMAGES>(&[]);
     finds::<DROPS_IMAGES>(&[
@@ -320,7 +337,7 @@ fn an_adapter_that_says_nothing_of_images_and_history_is_not_handed_any() {
         path: None,
     };
     let mut request = Request {
-        api: prony_plugin_sdk::Api::Chat,
+        api: Api::Chat,
         prompt: "p".to_owned(),
         system: None,
         max_tokens: 1,
@@ -409,7 +426,8 @@ fn a_careless_manifest_is_found() {
         "schema: the config accepts unknown options",
         "schema: `/url` has no description",
         "config: an unknown option is accepted",
-        "encode: neither chat nor completions",
+        "encode: the manifest names `chat` among its `apis`, and it is refused: no",
+        "encode: the manifest names `completions` among its `apis`",
     ] {
         assert!(
             found.iter().any(|it| it.starts_with(words)),

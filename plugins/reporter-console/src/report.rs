@@ -278,8 +278,8 @@ fn numbers(result: &RunResult, width: usize) -> String {
     text
 }
 
-/// State of the prefix cache, if it is stated or was not cold, and result of an
-/// independent token count.
+/// State of the prefix cache, if it is stated or was not cold, what was rendered, and result
+/// of an independent token count.
 fn work(result: &RunResult) -> Vec<String> {
     let mut lines = Vec::new();
     for model in &result.models {
@@ -294,6 +294,7 @@ fn work(result: &RunResult) -> Vec<String> {
         lines.extend(
             cache
                 .into_iter()
+                .chain(model.rendering_sentence())
                 .chain(tokens)
                 .map(|it| format!("{label}: {it}.")),
         );

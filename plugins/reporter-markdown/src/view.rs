@@ -43,6 +43,7 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
         into["label"] = model.label().into();
         into["winner"] = json!(model.winner());
         into["cache_sentence"] = json!(model.cache_sentence());
+        into["rendering_sentence"] = json!(model.rendering_sentence());
         let counted = model
             .engines
             .iter()

@@ -10,7 +10,8 @@ const CORE: &[(&str, &[&str])] = &[
     ("prony-diagnostic", &[]),
     ("prony-poll", &[]),
     ("prony-machine", &[]),
-    ("prony-tokenizer", &[]),
+    ("prony-chat", &[]),
+    ("prony-tokenizer", &["prony-chat"]),
     ("prony-contract", &[]),
     ("prony-truth-server", &["prony-poll"]),
     ("prony-record", &["prony-contract"]),
@@ -46,6 +47,7 @@ const CORE: &[(&str, &[&str])] = &[
     (
         "prony-runner",
         &[
+            "prony-chat",
             "prony-config",
             "prony-contract",
             "prony-journal",
@@ -158,9 +160,17 @@ fn allowed(area: Area, from: &str, on: &str, for_tests: bool) -> bool {
         }
         Area::Plugins if from == "prony-importers" => {
             matches!(on, "prony-config" | "prony-diagnostic")
-                || (for_tests && matches!(on, "prony-plugin-sdk" | "engine-openai"))
+                || (for_tests
+                    && matches!(
+                        on,
+                        "prony-plugin-sdk" | "engine-mlx-serving" | "engine-openai"
+                    ))
         }
-        Area::Plugins => on == "prony-plugin-sdk" || (for_tests && on == "prony-plugin-test"),
+        // An engine in a process renders chats itself.
+        Area::Plugins => {
+            matches!(on, "prony-plugin-sdk" | "prony-chat")
+                || (for_tests && on == "prony-plugin-test")
+        }
         Area::Other => false,
     }
 }

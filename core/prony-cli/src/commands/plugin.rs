@@ -4,7 +4,10 @@ use crate::arguments::Global;
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, plugins};
 use clap::{Args, Subcommand, ValueEnum};
+use prony_contract::Kind;
 use prony_plugin_host::{Entry, Grant, Registry};
+use serde_json::Value;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -21,6 +24,11 @@ enum Command {
         /// Print as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Describe engines in Markdown: how to get them, their behaviour, their options.
+    Show {
+        /// An engine's name; all engines without one.
+        name: Option<String>,
     },
     /// Check a plugin, copy it next to a lock file and lock it.
     Add {
@@ -41,6 +49,7 @@ enum GrantOf {
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     match &arguments.command {
         Command::List { json } => list(global, *json),
+        Command::Show { name } => show(global, name.as_deref()),
         Command::Add { file, grants } => add(global, file, grants),
     }
 }
@@ -96,8 +105,110 @@ fn row(entry: &Entry) -> [String; 7] {
         entry.form.name().to_owned(),
         entry.contract.clone(),
         entry.sha256.chars().take(12).collect(),
-        entry.description.clone(),
+        format!("{}{}", entry.description, untried(entry)),
     ]
+}
+
+/// A caveat on a recipe that nobody has run.
+fn untried(entry: &Entry) -> &'static str {
+    match &entry.recipe {
+        Some((_, recipe)) if recipe.tried.is_none() => {
+            "; written from its documentation, never run"
+        }
+        _ => "",
+    }
+}
+
+fn show(global: &Global, name: Option<&str>) -> Outcome {
+    let registry = plugins::registry(global)?;
+    let engines = registry.entries().map(|(entry, _)| entry);
+    let engines = engines.filter(|entry| entry.kind == Kind::Engine);
+    let mut engines: Vec<&Entry> = engines
+        .filter(|entry| name.is_none_or(|name| entry.name == name))
+        .collect();
+    if let (Some(name), true) = (name, engines.is_empty()) {
+        let message = format!("no engine `{name}` is installed: `prony plugin list` shows what is");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    engines.sort_by_key(|entry| &entry.name);
+    let pages: Vec<String> = engines.into_iter().map(page).collect();
+    let pages = pages.join("\n");
+    match name {
+        Some(_) => print!("{pages}"),
+        None => print!("{ALL}\n{pages}"),
+    }
+    Ok(Exit::Ok)
+}
+
+/// The beginning of the page of all engines.
+const ALL: &str = "# Engines
+
+The names that stand after `plugin:` in a pipeline, and the options under `config:`. Generated
+from the plugins; `prony plugin show NAME` prints the section of one.
+";
+
+/// The section of an engine.
+fn page(entry: &Entry) -> String {
+    let mut page = format!("## {}\n\n{}.", entry.name, entry.description);
+    let systems = [
+        ("any", "Install"),
+        ("linux", "On Linux"),
+        ("macos", "On macOS"),
+    ];
+    if let Some((adapter, recipe)) = &entry.recipe {
+        let tried = recipe.tried.as_ref().map_or_else(
+            || "Written from its documentation, never run.".to_owned(),
+            |tried| format!("Tried with {tried}."),
+        );
+        let _ = write!(page, " A recipe of the plugin `{adapter}`. {tried}");
+        let takes: Vec<&str> = recipe.apis.iter().map(|api| api.name()).collect();
+        let _ = write!(page, " It takes `api: {}`.", takes.join("` and `api: "));
+        page.push_str("\n\n");
+        for (system, words) in systems {
+            if let Some(command) = recipe.install.get(system) {
+                let _ = writeln!(page, "- {words}: {command}");
+            }
+        }
+        for note in &recipe.notes {
+            let _ = writeln!(page, "- {note}");
+        }
+    } else {
+        page.push('\n');
+    }
+    let schema = &entry.config_schema;
+    let required = schema["required"].as_array();
+    let is_required =
+        |name: &str| required.is_some_and(|required| required.iter().any(|it| it == name));
+    let options = schema["properties"].as_object();
+    let Some(options) = options.filter(|options| !options.is_empty()) else {
+        return page;
+    };
+    page.push_str("\n| Option | Type | Meaning |\n|---|---|---|\n");
+    for (name, option) in options {
+        let needed = if is_required(name) { " Required." } else { "" };
+        let meaning = option["description"].as_str().unwrap_or_default();
+        let meaning = meaning.replace('\n', " ").replace('|', "\\|");
+        let _ = writeln!(page, "| `{name}` | {} | {meaning}{needed} |", kind(option));
+    }
+    page
+}
+
+/// The type of an option, in words.
+fn kind(option: &Value) -> String {
+    let names: Vec<&str> = match &option["type"] {
+        Value::String(name) => vec![name],
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let names: Vec<&str> = names.into_iter().filter(|name| *name != "null").collect();
+    if names.is_empty() {
+        "mapping or one of several".to_owned()
+    } else {
+        names
+            .join(" or ")
+            .replace("object", "mapping")
+            .replace("array", "list")
+    }
 }
 
 fn add(global: &Global, file: &Path, grants: &[GrantOf]) -> Outcome {

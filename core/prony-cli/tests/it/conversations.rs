@@ -347,14 +347,15 @@ fn what_cannot_take_a_conversation_refuses_it() {
         "python": crate::kit::PRONY, "runtime": "truth-stdio",
         "arguments": ["--ready", "MLX Runtime ready"],
     } });
-    let run =
-        scratch.run(&six([("engine", one_prompt)]).with("models", json!([{ "id": "gemma-2" }])));
-    let message = text(&run.events("failed")[0]["message"]);
-    assert!(
-        message.contains("this engine takes only the first"),
-        "{message}"
-    );
-    assert!(run.requests("engine").is_empty());
+    // One that takes raw prompts gets the whole conversation as one.
+    let template = "{% for it in messages %}{{ it.role }}: {{ it.content }}\n{% endfor %}";
+    let config = json!({ "chat_template": template });
+    scratch.write("model/tokenizer_config.json", config.to_string());
+    let model = json!([{ "id": "m", "path": "model" }]);
+    let run = scratch
+        .run(&six([("engine", one_prompt)]).with("models", model))
+        .exits(0);
+    run.all_well("engine");
 }
 
 #[test]

@@ -18,27 +18,31 @@ fn suite(name: &str) -> String {
     path.to_str().expect("the path is text").to_owned()
 }
 
-/// To be laid over a pipeline with the two engines of the suites: the truth server
-/// in the place of both.
-fn truth_servers(options: &[&str]) -> Value {
+/// To be laid over a pipeline with mlx-engine and another engine: the truth server in the
+/// place of both.
+fn truth_servers(other: &str, options: &[&str]) -> Value {
     let command = &truth(options)["config"]["launch"]["command"];
-    let launch = |ready: Value| json!({ "command": command, "ready": ready });
-    json!({ "engines": {
+    let launch = |ready: Value| json!({ "command": command, "ready": ready, "cwd": null });
+    let mut over = json!({ "engines": {
         "mlx-engine": { "config": {
             "launch": launch(json!({ "log_line": "listening on" })),
         } },
-        "mlx-serving": { "config": {
-            "base_url": null,
-            "attach_ready": null,
-            "launch": launch(json!({ "http": "/health" })),
-        } },
-    } })
+    } });
+    over["engines"][other] = json!({ "plugin": "openai", "config": {
+        "python": null,
+        "runtime": null,
+        "cwd": null,
+        "env": null,
+        "context_length": null,
+        "launch": launch(json!({ "http": "/health" })),
+    } });
+    over
 }
 
 /// Runs a pipeline with the truth server for its engines, where these models are.
-fn run(pipeline: &str, here: &[&str], truth: &[&str], options: &[&str]) -> Run {
+fn run(pipeline: &str, other: &str, here: &[&str], truth: &[&str], options: &[&str]) -> Run {
     let scratch = Scratch::new();
-    scratch.write("truth.yaml", truth_servers(truth).to_string());
+    scratch.write("truth.yaml", truth_servers(other, truth).to_string());
     for model in here {
         scratch.write(&format!("models/{model}/config.json"), "{}");
     }
@@ -63,7 +67,14 @@ fn a_model_that_is_not_there_does_not_stop_the_others() {
         "mlx-community/Llama-3.2-1B-Instruct-4bit",
     ];
     let few = ["--set=schedule.cycles=6"];
-    let run = run(&suite("error-handling.yaml"), &here, &[], &few).exits(1);
+    let run = run(
+        &suite("error-handling.yaml"),
+        "mlx-serving",
+        &here,
+        &[],
+        &few,
+    )
+    .exits(1);
     run.reports("there is no");
     let models = models(&run);
     assert_eq!(models.len(), 3);
@@ -90,8 +101,15 @@ fn every_prompt_of_the_vision_suite_is_sent_with_every_image() {
     let others = [1, 2, 3].map(|model| format!("--set=models.{model}.enabled=false"));
     let options: Vec<&str> = others.iter().map(String::as_str).collect();
     let options = [&["--set=schedule.cycles=1"][..], &options].concat();
-    let run = run(&suite("vision.yaml"), &here, &["--require-image"], &options).exits(0);
-    for engine in ["mlx-engine", "mlx-serving"] {
+    let run = run(
+        &suite("vision.yaml"),
+        "mlx-vlm",
+        &here,
+        &["--require-image"],
+        &options,
+    )
+    .exits(0);
+    for engine in ["mlx-engine", "mlx-vlm"] {
         // The server refuses a request without an image.
         run.all_well(engine);
         let requests = run.requests(engine);
@@ -120,7 +138,7 @@ fn an_imported_configuration_runs() {
 
     let new = scratch.path("new.yaml");
     let new = new.to_str().expect("the path is text");
-    let run = run(new, &["org/small"], &[], &[]).exits(0);
+    let run = run(new, "mlx-serving", &["org/small"], &[], &[]).exits(0);
     for engine in ["mlx-engine", "mlx-serving"] {
         run.all_well(engine);
         let requests = run.requests(engine);

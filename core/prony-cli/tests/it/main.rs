@@ -22,6 +22,7 @@ mod journal;
 mod known_truth;
 mod left_behind;
 mod loading;
+mod mlx;
 mod open_loops;
 mod real_engines;
 mod reporters;

@@ -1,6 +1,7 @@
 //! Checks on the tree that a schema cannot express, so that all problems of a file are
 //! found at once. Values of the wrong shape are skipped here; the schema reports them.
 
+mod apis;
 mod engines;
 mod matrix;
 mod models;
@@ -36,6 +37,7 @@ pub(crate) fn check(filled: &Filled, plugins: &dyn Plugins, layered: bool) -> Ve
     document.engines(&mut out);
     document.models(&mut out);
     document.workload(&mut out);
+    document.apis(&mut out);
     document.matrix(filled, &mut out);
     document.stages(&mut out);
     document.reporters(&mut out);
@@ -53,6 +55,7 @@ pub(crate) fn check_point(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic>
     let mut out = Vec::new();
     document.models(&mut out);
     document.workload(&mut out);
+    document.apis(&mut out);
     out
 }
 

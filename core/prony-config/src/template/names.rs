@@ -171,8 +171,12 @@ impl Names {
                 };
                 scope(true, run(true, true, until))
             }
-            [Key("model"), Key("path" | "tokenizer")]
-            | [Key("models"), _, Key("path" | "tokenizer")] => {
+            [Key("model"), Key("path" | "tokenizer" | "chat_template")]
+            | [
+                Key("models"),
+                _,
+                Key("path" | "tokenizer" | "chat_template"),
+            ] => {
                 let setup = self.stages.iter().take_while(|kind| *kind == "setup");
                 scope(true, run(false, false, (setup.count(), false, 0)))
             }

@@ -12,7 +12,7 @@ use crate::foreign::Importer;
 use crate::{CODES, Inputs, explain, load_all};
 
 /// Codes whose pages show a command, and why no file alone can show them.
-const NO_FILE: [(&str, &str); 8] = [
+const NO_FILE: [(&str, &str); 9] = [
     ("F0016", "no plugin that ships has such an option"),
     ("P0005", "the character could not be seen on the page"),
     ("P0009", "the file is not there"),
@@ -21,6 +21,7 @@ const NO_FILE: [(&str, &str); 8] = [
     ("P0106", "no plugin that ships has such a rule"),
     ("P0108", "no plugin that ships has a broken schema"),
     ("P0206", "it is about an argument"),
+    ("P0328", "every plugin that ships takes `completions`"),
 ];
 
 /// The pipeline of a page that has the problem.

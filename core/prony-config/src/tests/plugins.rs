@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{PluginKind, Plugins};
+use crate::{Api, PluginKind, Plugins};
 
 /// Plugins made for tests: options of many shapes, with all roles.
 pub(super) struct Installed;
@@ -38,7 +38,7 @@ impl Plugins for Installed {
                 "additionalProperties": false,
                 "properties": { "release": { "type": "string", "x-prony-role": "version" } },
             })),
-            (PluginKind::Engine, "mock") => Some(json!({ "type": "object" })),
+            (PluginKind::Engine, "mock" | "raw" | "chatty") => Some(json!({ "type": "object" })),
             (PluginKind::Engine, "broken") => Some(json!({ "type": "objekt" })),
             (PluginKind::Reporter, "html") => Some(json!({
                 "type": "object",
@@ -51,9 +51,25 @@ impl Plugins for Installed {
         }
     }
 
+    fn apis(&self, engine: &str) -> Vec<Api> {
+        match engine {
+            "raw" => vec![Api::Completions],
+            "chatty" => vec![Api::Chat],
+            _ => vec![Api::Chat, Api::Completions],
+        }
+    }
+
     fn names(&self, kind: PluginKind) -> Vec<String> {
         let names: &[&str] = match kind {
-            PluginKind::Engine => &["broken", "mock", "openai", "tuned", "versioned"],
+            PluginKind::Engine => &[
+                "broken",
+                "chatty",
+                "mock",
+                "openai",
+                "raw",
+                "tuned",
+                "versioned",
+            ],
             PluginKind::Reporter => &["console", "html", "json", "markdown"],
         };
         names.iter().map(ToString::to_string).collect()
@@ -137,14 +153,34 @@ impl Plugins for Shipped {
                     "context": { "type": ["integer", "null"], "minimum": 1, "x-prony-role": "context" },
                 },
             })),
+            (PluginKind::Engine, "mlx-serving") => Some(json!({
+                "type": "object",
+                "required": ["runtime"],
+                "additionalProperties": false,
+                "properties": {
+                    "python": { "type": "string" },
+                    "runtime": { "type": "string" },
+                    "arguments": { "type": "array", "items": { "type": "string" } },
+                    "cwd": { "type": ["string", "null"] },
+                    "env": { "type": "object", "additionalProperties": { "type": "string" } },
+                    "context_length": { "type": ["integer", "null"], "minimum": 0, "x-prony-role": "context" },
+                },
+            })),
             (PluginKind::Reporter, "console" | "json" | "markdown") => Some(no_options()),
             _ => None,
         }
     }
 
+    fn apis(&self, engine: &str) -> Vec<Api> {
+        match engine {
+            "mlx-serving" => vec![Api::Completions],
+            _ => vec![Api::Chat, Api::Completions],
+        }
+    }
+
     fn names(&self, kind: PluginKind) -> Vec<String> {
         let names: &[&str] = match kind {
-            PluginKind::Engine => &["candle", "openai"],
+            PluginKind::Engine => &["candle", "mlx-serving", "openai"],
             PluginKind::Reporter => &["console", "json", "markdown"],
         };
         names.iter().map(ToString::to_string).collect()

@@ -84,6 +84,13 @@ impl Side<'_> {
         } else if let (Some(one), Some(two)) = (&self.group.tape, &other.group.tape) {
             unlike.forbid("what was sent (tape)", one.clone(), two.clone());
         }
+        let template = |side: &Self| {
+            let rendering = side.group.rendering.as_ref();
+            rendering.map(|it| it.template_sha256.clone())
+        };
+        if let (Some(one), Some(two)) = (template(self), template(other)) {
+            unlike.forbid("chat template", one, two);
+        }
         let model = |side: &Self| {
             let revision = side.group.revision.as_ref();
             side.group.sha256.as_ref().or(revision).cloned()

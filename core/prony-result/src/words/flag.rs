@@ -19,6 +19,8 @@ pub enum Flag {
     OtherModel,
     /// One engine took more of its prompts from a prefix cache.
     CacheMismatch,
+    /// An engine got another prompt than prony renders.
+    PromptMismatch,
     /// A stream does not show what prefill and decoding took.
     CoarseStream,
     /// Sums and medians give different verdicts.
@@ -33,7 +35,7 @@ pub enum Flag {
 
 impl Flag {
     /// All of them; those that withhold a verdict come first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::LengthMismatch,
         Self::TokenMismatch,
         Self::LowSuccessRate,
@@ -41,6 +43,7 @@ impl Flag {
         Self::SingleStart,
         Self::OtherModel,
         Self::CacheMismatch,
+        Self::PromptMismatch,
         Self::CoarseStream,
         Self::OutlierSensitive,
         Self::ThermalRamp,
@@ -58,6 +61,7 @@ impl Flag {
             Self::SingleStart => "single-start",
             Self::OtherModel => "other_model",
             Self::CacheMismatch => "cache_mismatch",
+            Self::PromptMismatch => "prompt_mismatch",
             Self::CoarseStream => "coarse_stream",
             Self::OutlierSensitive => "outlier_sensitive",
             Self::ThermalRamp => "thermal_ramp",
@@ -89,6 +93,10 @@ impl Flag {
             Self::CacheMismatch => {
                 "One engine took a larger share of its prompt tokens from a prefix cache than the \
                  other, so it had less work before the first token."
+            }
+            Self::PromptMismatch => {
+                "An engine counts other prompt tokens than the prompt has as prony renders it, so \
+                 the engines did not get the same prompt."
             }
             Self::CoarseStream => {
                 "An engine sends several tokens at a time, or only part of them, so its stream does \

@@ -171,6 +171,7 @@ mod tests {
             sha256: None,
             revision: None,
             tape: None,
+            rendering: None,
             cell: None,
             measure: None,
             warmup_requests: 0,

@@ -5,6 +5,7 @@ use super::requests::{Batch, Requests};
 use super::sequence::{Ended, EngineSide, Sent, Used, Window};
 use super::stage::Stage;
 use super::{StageError, Staged};
+use crate::chat::Chat;
 use crate::context::{evaluate, text};
 use crate::images::Images;
 use crate::process::Process;
@@ -31,6 +32,8 @@ pub(crate) struct Material<'r> {
     pub(crate) path: Option<&'r Path>,
     /// The request set.
     pub(crate) request_set: Arc<RequestSet>,
+    /// Renders conversations, if an engine takes raw prompts.
+    pub(crate) chat: Option<Arc<Chat>>,
     /// Counts the tokens of answers.
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     /// The workloads' images.

@@ -4,9 +4,10 @@ use super::engine::{Link, Material, Running};
 use super::sequence::Sent;
 use super::{CRASH_GRACE, Staged};
 use crate::Result;
+use crate::chat::Chat;
 use crate::images::{self, Images};
 use crate::process::{Process, describe};
-use crate::request_set::{self, RequestSet};
+use crate::request_set::{self, RequestSet, Texts};
 use crate::run::{Run, StageError, interrupted};
 use crate::sending;
 use prony_config::{Cache, Engine, MatrixPoint};
@@ -54,26 +55,6 @@ pub(crate) struct Batch<'s> {
     pub(super) has_images: bool,
 }
 
-/// The texts of a request, in order.
-struct Texts {
-    system: Option<String>,
-    history: Vec<contract::ChatMessage>,
-    prompt: String,
-}
-
-impl Texts {
-    fn first(&mut self) -> &mut String {
-        let history = self.history.first_mut().map(|message| &mut message.content);
-        self.system.as_mut().or(history).unwrap_or(&mut self.prompt)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &str> {
-        let history = self.history.iter().map(|message| &message.content);
-        let all = self.system.iter().chain(history).chain([&self.prompt]);
-        all.map(String::as_str)
-    }
-}
-
 /// The requests of a visit: makes and sends them, and journals the answers.
 pub(super) struct Requests<'r, 'a> {
     pub(super) run: &'r Run<'a>,
@@ -85,6 +66,9 @@ pub(super) struct Requests<'r, 'a> {
     pub(super) model: Model,
     pub(super) request_set: Arc<RequestSet>,
     tokenizer: Option<Arc<Tokenizer>>,
+    chat: Option<Arc<Chat>>,
+    /// Tokens of rendered prompts, by prompt; only of requests without a nonce.
+    rendered: HashMap<u32, Option<u32>>,
     images: &'r Images,
     /// What the server calls the model that the batch asks for, if the adapter says it.
     asked_model: Option<String>,
@@ -124,6 +108,8 @@ impl<'r, 'a> Requests<'r, 'a> {
             model,
             request_set: material.request_set.clone(),
             tokenizer: material.tokenizer.clone(),
+            chat: material.chat.clone(),
+            rendered: HashMap::new(),
             images: material.images,
             asked_model: None,
             numbered: 0,
@@ -169,13 +155,19 @@ impl<'r, 'a> Requests<'r, 'a> {
     fn request(&self, batch: &Batch<'_>, index: u32) -> std::result::Result<Request, String> {
         let workload = &self.point.workload;
         let prompts = self.request_set.prompts.len() as u32;
+        let texts = self.texts(batch, index);
+        let chat = self.chat.as_ref();
+        let (api, texts) = match chat.filter(|chat| chat.is_for(&self.engine.name)) {
+            Some(chat) => (contract::Api::Completions, Texts::raw(chat.render(&texts)?)),
+            None => (api(workload.api), texts),
+        };
         let Texts {
             system,
             history,
             prompt,
-        } = self.texts(batch, index);
+        } = texts;
         let mut request = Request {
-            api: api(workload.api),
+            api,
             prompt,
             system,
             history,
@@ -200,12 +192,7 @@ impl<'r, 'a> Requests<'r, 'a> {
     /// begins with a unique nonce, so that each turn of a conversation is cold too.
     fn texts(&self, batch: &Batch<'_>, index: u32) -> Texts {
         let prompt = self.request_set.prompt(index);
-        let system = prompt.system.as_ref();
-        let mut texts = Texts {
-            system: system.or(self.point.workload.system.as_ref()).cloned(),
-            history: prompt.history.clone(),
-            prompt: prompt.text.clone(),
-        };
+        let mut texts = Texts::of(prompt, self.point.workload.system.as_ref());
         if self.is_cold(batch) {
             // Without the engine: all engines get the same texts.
             let Visit {
@@ -241,6 +228,21 @@ impl<'r, 'a> Requests<'r, 'a> {
     fn least_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> u32 {
         let texts = self.texts(batch, index);
         texts.all().map(cache::least_tokens).sum()
+    }
+
+    /// Tokens of the prompt of request `index` of a stage as prony renders it.
+    fn rendered_tokens(&mut self, batch: &Batch<'_>, index: u32) -> Option<u32> {
+        let chat = self.chat.clone()?;
+        if self.is_cold(batch) {
+            return chat.count(&self.texts(batch, index));
+        }
+        let (prompt, _) = self.content(index);
+        if let Some(known) = self.rendered.get(&prompt) {
+            return *known;
+        }
+        let tokens = chat.count(&self.texts(batch, index));
+        self.rendered.insert(prompt, tokens);
+        tokens
     }
 
     /// The id of request `index` of a batch.
@@ -620,6 +622,9 @@ impl<'r, 'a> Requests<'r, 'a> {
         let workload = &self.point.workload;
         if workload.ignore_eos && workload.stop.is_empty() {
             record.hold_to_length(max_tokens);
+        }
+        if record.ok() {
+            record.rendered_tokens = self.rendered_tokens(batch, batch.first + index);
         }
         let least = self.least_prompt_tokens(batch, batch.first + index);
         let is_cut = record.prompt_tokens.is_some_and(|tokens| tokens < least);

@@ -13,6 +13,9 @@ use prony_config::{Duration, MAX_COMPARED_CYCLES};
 /// The engines of the benchmark, with what they need.
 const ENGINES: &str = include_str!("engines.yaml");
 
+/// Those of models that see.
+const VISION_ENGINES: &str = include_str!("vision_engines.yaml");
+
 /// The fewest cycles for a verdict.
 const MIN_CYCLES: u64 = 6;
 
@@ -27,7 +30,7 @@ pub(super) fn write(file: &str, config: &Config) -> Result<String, serde_yaml::s
     let parts = [
         head(file, config),
         section(&json!({ "version": 1, "name": name(file) }))?,
-        format!("\n{ENGINES}\n"),
+        format!("\n{}\n", engines(config)),
         comment(&models_differ(config)),
         section(&json!({ "models": config.models.iter().map(model).collect::<Vec<_>>() }))?,
         "\n".to_owned(),
@@ -39,6 +42,14 @@ pub(super) fn write(file: &str, config: &Config) -> Result<String, serde_yaml::s
         format!("\n{}", stages(&config.questions)),
     ];
     Ok(parts.concat())
+}
+
+fn engines(config: &Config) -> &'static str {
+    if config.images.is_empty() {
+        ENGINES
+    } else {
+        VISION_ENGINES
+    }
 }
 
 fn section(value: &Value) -> Result<String, serde_yaml::ser::Error> {
@@ -106,7 +117,7 @@ fn model(model: &Model) -> Value {
 
 fn models_differ(config: &Config) -> Vec<&'static str> {
     let mut lines = vec![
-        "There a model was downloaded when it was missing; mlx-engine wants it in a folder.",
+        "There a model was downloaded when it was missing; here it has to be in a folder.",
         "With its `revision` or `sha256` a later run is sure to measure the same weights.",
     ];
     if config.models.iter().any(|model| !model.enabled) {
@@ -136,15 +147,14 @@ fn workload(config: &Config) -> Value {
 
 fn workload_differs(config: &Config) -> Vec<&'static str> {
     let mut lines = vec![
-        "There both engines were given a prompt as it is. Their servers take messages:",
-        "mlx-engine puts the model's chat template around one, mlx-serving does not.",
+        "There both engines were given a prompt as it is. Here both get it in the model's",
+        "chat template, as their users do; `api: completions` would send it as it is.",
     ];
     if !config.images.is_empty() {
         lines.extend([
             "There the images went round with the prompts, each prompt with one of them, and",
             "mlx-serving was not sent any. Here each round of prompts starts with the next",
-            "image; the first round is as there. mlx-serving's server does not read images:",
-            "it makes a text of what it does not know.",
+            "image; the first round is as there.",
         ]);
     }
     lines.extend([

@@ -1,0 +1,63 @@
+//! An engine that an adapter has a recipe for.
+
+use crate::{Plugin, Result};
+use prony_contract::{
+    Artifact, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,
+    StdioPlan,
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// An adapter whose config names the recipe in each call.
+pub(crate) struct WithRecipe {
+    pub(crate) adapter: Arc<dyn Plugin>,
+    pub(crate) recipe: String,
+}
+
+impl WithRecipe {
+    fn config(&self, config: &Value) -> Value {
+        let mut config = config.clone();
+        if let Value::Object(options) = &mut config {
+            options.insert("recipe".to_owned(), self.recipe.as_str().into());
+        }
+        config
+    }
+}
+
+impl Plugin for WithRecipe {
+    fn describe(&self) -> Result<Manifest> {
+        self.adapter.describe()
+    }
+
+    fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {
+        self.adapter.launch(&self.config(config), model, at)
+    }
+
+    fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest> {
+        self.adapter.encode(&self.config(config), model, request)
+    }
+
+    fn launch_stdio(&self, config: &Value, model: &Model) -> Result<StdioPlan> {
+        self.adapter.launch_stdio(&self.config(config), model)
+    }
+
+    fn encode_stdio(
+        &self,
+        config: &Value,
+        model: &Model,
+        request: &Request,
+        number: u64,
+    ) -> Result<Message> {
+        let config = self.config(config);
+        self.adapter.encode_stdio(&config, model, request, number)
+    }
+
+    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>> {
+        self.adapter
+            .decode(&self.config(config), status, body, ends)
+    }
+
+    fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>> {
+        self.adapter.render(config, outcome)
+    }
+}

@@ -1,0 +1,174 @@
+//! Conversations rendered as prompts, for engines that take raw prompts.
+
+use crate::bounded;
+use crate::context::text;
+use crate::request_set::{RequestSet, Texts};
+use jiff::civil::DateTime;
+use prony_chat::ChatTemplate;
+use prony_config::{Api, MatrixPoint, Model};
+use prony_contract::{Api as Form, Kind};
+use prony_plugin_host::{Registry, sha256_of};
+use prony_result::{Rendering, words::count};
+use prony_tokenizer::{Chat as ChatFile, Tokenizer};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Maximum size of a file with a chat template, in bytes.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Renders the conversations of a model.
+#[derive(Debug)]
+pub(crate) struct Chat {
+    template: ChatTemplate,
+    /// Counts the tokens of rendered prompts.
+    tokenizer: Option<Arc<Tokenizer>>,
+    /// For the journal.
+    rendering: Rendering,
+}
+
+/// Where a model's template may be: files or folders that exist, by what they are for.
+pub(crate) struct Places<'p> {
+    /// The pipeline's `chat_template`.
+    pub(crate) template: Option<&'p Path>,
+    /// The model.
+    pub(crate) model: Option<&'p Path>,
+    /// Its tokenizer.
+    pub(crate) tokenizer: Option<&'p Path>,
+}
+
+impl Chat {
+    /// Reads and compiles the template, and renders every prompt once: a template that
+    /// refuses one is found before any engine starts. `None` if nothing is to be rendered.
+    /// `open` opens a tokenizer; `now` is the time that templates are given. The error is
+    /// for people.
+    pub(crate) fn new(
+        point: &MatrixPoint,
+        model: &Model,
+        registry: &Registry,
+        places: &Places<'_>,
+        mut open: impl FnMut(&Path) -> Result<Arc<Tokenizer>, String>,
+        requests: &RequestSet,
+        now: DateTime,
+    ) -> Result<Option<Self>, String> {
+        let engines = takers_of_raw_prompts(point, model, registry)?;
+        let is_chat = point.workload.api == Api::Chat;
+        if !is_chat || (engines.is_empty() && places.template.is_none()) {
+            return Ok(None);
+        }
+        let (source, file) = source(places, &engines)?;
+        let unusable = |error: prony_chat::Error| format!("`{file}`: {error}");
+        let template = source.template.unwrap_or_default();
+        let compiled = ChatTemplate::new(&template, source.tokens, now).map_err(unusable)?;
+        let tokenizer = match places.tokenizer.or(places.model) {
+            Some(path) => open(path),
+            None => Err("the model has no `tokenizer`".to_owned()),
+        };
+        let mut chat = Self {
+            template: compiled,
+            rendering: Rendering {
+                engines,
+                template: file.clone(),
+                template_sha256: sha256_of(template.as_bytes()),
+                now: None,
+                uncounted: tokenizer.as_ref().err().cloned(),
+            },
+            tokenizer: tokenizer.ok(),
+        };
+        let system = point.workload.system.as_ref();
+        for (prompt, number) in requests.prompts.iter().zip(1_u64..) {
+            chat.render(&Texts::of(prompt, system))
+                .map_err(|error| format!("`{file}`, prompt {number}: {error}"))?;
+        }
+        chat.rendering.now = chat.template.is_dated().then(|| now.to_string());
+        Ok(Some(chat))
+    }
+
+    /// The engines, the template and what it was given.
+    pub(crate) fn rendering(&self) -> &Rendering {
+        &self.rendering
+    }
+
+    /// Returns `true` for an engine that gets rendered prompts.
+    pub(crate) fn is_for(&self, engine: &str) -> bool {
+        self.rendering.engines.iter().any(|it| it == engine)
+    }
+
+    /// The prompt of a conversation. The error is for people.
+    pub(crate) fn render(&self, texts: &Texts) -> Result<String, String> {
+        let rendered = self.template.render(texts.messages());
+        rendered.map_err(|error| error.to_string())
+    }
+
+    /// Tokens of the prompt of a conversation; `None` if they cannot be counted.
+    pub(crate) fn count(&self, texts: &Texts) -> Option<u32> {
+        let tokenizer = self.tokenizer.as_ref()?;
+        let tokens = tokenizer.count(&self.render(texts).ok()?).ok()?;
+        u32::try_from(tokens).ok()
+    }
+}
+
+/// Names of the engines that run with a model and do not take chats.
+fn takers_of_raw_prompts(
+    point: &MatrixPoint,
+    model: &Model,
+    registry: &Registry,
+) -> Result<Vec<String>, String> {
+    let mut engines = Vec::new();
+    for engine in &point.engines {
+        let (entry, _) = registry
+            .find(Kind::Engine, &engine.plugin)
+            .map_err(|error| error.to_string())?;
+        if point.runs(&engine.name, &model.id) && !entry.apis.contains(&Form::Chat) {
+            engines.push(engine.name.clone());
+        }
+    }
+    Ok(engines)
+}
+
+/// The template with the special tokens, and the file that it is from.
+fn source(places: &Places<'_>, engines: &[String]) -> Result<(prony_chat::Config, String), String> {
+    let mut found = Vec::new();
+    for path in [places.model, places.tokenizer].into_iter().flatten() {
+        found.push(ChatFile::open(path).map_err(|error| error.to_string())?);
+    }
+    if let Some(path) = places.template {
+        let told = |reason: String| format!("`{}` of the model: {reason}", path.display());
+        let content =
+            bounded::read_file(path, MAX_BYTES).map_err(|error| told(error.to_string()))?;
+        let content =
+            content.ok_or_else(|| told(format!("it is larger than {} MiB", MAX_BYTES >> 20)))?;
+        let template =
+            String::from_utf8(content).map_err(|_| told("it is not UTF-8 text".to_owned()))?;
+        let tokens = found.into_iter().map(|it| it.config.tokens);
+        let config = prony_chat::Config {
+            template: Some(template),
+            tokens: tokens
+                .reduce(|own, other| if own.is_empty() { other } else { own })
+                .unwrap_or_default(),
+        };
+        return Ok((config, text(path)));
+    }
+    let looked: Vec<String> = found
+        .iter()
+        .map(|it| format!("`{}`", it.file.display()))
+        .collect();
+    let own = found.into_iter().find(|it| it.config.template.is_some());
+    own.map(|it| (it.config, text(&it.file))).ok_or_else(|| {
+        let engines: Vec<String> = engines.iter().map(|it| format!("`{it}`")).collect();
+        let place = match looked.as_slice() {
+            [] => "the model has no `path` to read one from".to_owned(),
+            _ => format!("{} has none", looked.join(" or ")),
+        };
+        format!(
+            "{} for which prony renders the chat template, and {place}: name a file with one as the model's `chat_template`, or use `api: completions`",
+            match engines.len() {
+                1 => format!("{} takes raw prompts,", engines[0]),
+                several => format!(
+                    "{} take raw prompts ({}),",
+                    count(several as u64, "engine"),
+                    engines.join(", ")
+                ),
+            }
+        )
+    })
+}

@@ -1,0 +1,347 @@
+//! Engines that the adapter knows how to start: data in `recipes/`, one file for each, and
+//! what becomes of a config that names one.
+
+use crate::config::{Config, EndMark, Launch, Probe, Word};
+use prony_plugin_sdk::{Api, Endpoint, Error, Model, Recipe};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Name and file of each recipe, by name.
+const FILES: &[(&str, &str)] = &[
+    ("koboldcpp", include_str!("../recipes/koboldcpp.json")),
+    ("llama-cpp", include_str!("../recipes/llama-cpp.json")),
+    ("lm-studio", include_str!("../recipes/lm-studio.json")),
+    ("mlx-engine", include_str!("../recipes/mlx-engine.json")),
+    ("mlx-lm", include_str!("../recipes/mlx-lm.json")),
+    ("mlx-vlm", include_str!("../recipes/mlx-vlm.json")),
+    ("ollama", include_str!("../recipes/ollama.json")),
+    ("openvino", include_str!("../recipes/openvino.json")),
+    ("sglang", include_str!("../recipes/sglang.json")),
+    ("tabbyapi", include_str!("../recipes/tabbyapi.json")),
+    ("tgi", include_str!("../recipes/tgi.json")),
+    ("transformers", include_str!("../recipes/transformers.json")),
+    ("vllm", include_str!("../recipes/vllm.json")),
+];
+
+/// A recipe's file. Texts may have placeholders: `{model}` is the model's path, or its id
+/// if it has none; `{path}`, `{id}`, `{folder}` and `{name}` (of the path), `{host}` and
+/// `{port}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    description: String,
+    tried: Option<String>,
+    #[serde(default = "Api::all")]
+    apis: Vec<Api>,
+    #[serde(default)]
+    install: BTreeMap<String, String>,
+    #[serde(default)]
+    notes: Vec<String>,
+    /// Address of a server that runs already, for an engine that prony does not start.
+    attach: Option<String>,
+    /// The program and its first arguments.
+    #[serde(default)]
+    program: Vec<String>,
+    #[serde(default)]
+    arguments: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    options: BTreeMap<String, Setting>,
+    #[serde(default)]
+    request: Requests,
+    #[serde(default)]
+    ready: Probe,
+}
+
+/// An option of a recipe.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Setting {
+    /// JSON Schema of its value, with its default.
+    schema: Value,
+    /// With `true` or any other value, which is `{value}` in texts.
+    #[serde(default)]
+    on: Effect,
+    /// With `false`.
+    #[serde(default)]
+    off: Effect,
+}
+
+/// Effect of an option on the command and on requests.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Effect {
+    arguments: Vec<String>,
+    env: BTreeMap<String, String>,
+    body: Map<String, Value>,
+}
+
+/// The form of requests that the engine takes.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Requests {
+    model: Option<String>,
+    api_key: Option<String>,
+    base_path: Option<String>,
+    body: Map<String, Value>,
+    omit: Vec<String>,
+    rename: BTreeMap<String, String>,
+}
+
+/// The options that every recipe has, beside its own.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Common {
+    /// Attach to this running server, for example `http://127.0.0.1:8080/v1`, instead of
+    /// starting one.
+    base_url: Option<String>,
+    /// Path whose `GET` must answer 200 before the first request, when attaching.
+    /// Without it the server is taken to be ready.
+    attach_ready: Option<String>,
+    /// Program and first arguments, instead of the recipe's own.
+    program: Option<Vec<Word>>,
+    /// More arguments, after the recipe's own.
+    #[serde(default)]
+    arguments: Vec<Word>,
+    /// Environment variables.
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// Working folder.
+    cwd: Option<String>,
+    /// Model name to send, instead of the one that the server knows.
+    model: Option<String>,
+    /// Sent as `authorization: Bearer …`.
+    api_key: Option<String>,
+    /// More fields for the request body. They win over the recipe's and prony's own.
+    #[serde(default)]
+    #[schemars(extend("x-prony-role" = "request"))]
+    body: Map<String, Value>,
+    /// Fields of the request body that this server does not take, beside those that the
+    /// recipe leaves out.
+    #[serde(default)]
+    omit: Vec<String>,
+    /// Fields of the request body that this server calls otherwise.
+    #[serde(default)]
+    rename: BTreeMap<String, String>,
+    /// More request headers.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// Finish reasons that end a complete answer, beside the usual ones.
+    #[serde(default)]
+    finish_reasons: Vec<String>,
+    /// Handling of streams without `data: [DONE]`.
+    #[serde(default)]
+    end_mark: EndMark,
+}
+
+/// All recipes, by name.
+pub(crate) fn all() -> Vec<Recipe> {
+    let recipe = |(name, text): &(&str, &str)| {
+        let file = parse(text);
+        Recipe {
+            name: (*name).to_owned(),
+            config_schema: file.schema(),
+            description: file.description,
+            tried: file.tried,
+            apis: file.apis,
+            install: file.install,
+            notes: file.notes,
+        }
+    };
+    FILES.iter().map(recipe).collect()
+}
+
+fn parse(text: &str) -> File {
+    serde_json::from_str(text).expect("recipes are tested")
+}
+
+/// The adapter's options for an engine of the recipe `name` with these `options`. Texts of
+/// the launch command and the model's name keep their placeholders.
+pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Config, String> {
+    let file = FILES.iter().find(|(known, _)| *known == name);
+    let file = file.map(|(_, text)| parse(text));
+    let file = file.ok_or_else(|| format!("there is no recipe `{name}`"))?;
+    let mut effects = Vec::new();
+    for (option, setting) in &file.options {
+        let given = options.remove(option).filter(|it| !it.is_null());
+        let value = given
+            .clone()
+            .or_else(|| setting.schema.get("default").cloned());
+        let Some(value) = value else { continue };
+        let effect = match value {
+            Value::Bool(false) => &setting.off,
+            _ => &setting.on,
+        };
+        let of_command = !effect.arguments.is_empty() || !effect.env.is_empty();
+        let attaches = options.contains_key("base_url") || file.program.is_empty();
+        if given.is_some() && attaches && of_command {
+            return Err(format!(
+                "`{option}` is for the command that starts the engine, and this one runs already: remove it, or `base_url`"
+            ));
+        }
+        effects.push((effect, told(&value)));
+    }
+    let common: Common =
+        serde_json::from_value(Value::Object(options)).map_err(|error| error.to_string())?;
+    let mut body = file.request.body;
+    for (effect, _) in &effects {
+        body.extend(effect.body.clone());
+    }
+    body.extend(common.body);
+    let mut omit = file.request.omit;
+    omit.extend(common.omit);
+    let mut rename = file.request.rename;
+    rename.extend(common.rename);
+    let base_url = common.base_url.or(file.attach);
+    let launch = base_url.is_none().then(|| {
+        let own = file.program.into_iter().map(Word).collect();
+        let mut command: Vec<Word> = common.program.unwrap_or(own);
+        command.extend(file.arguments.into_iter().map(Word));
+        let mut env = file.env;
+        for (effect, value) in &effects {
+            let with_value = |text: &String| text.replace("{value}", value);
+            command.extend(effect.arguments.iter().map(with_value).map(Word));
+            let of_effect = effect.env.iter();
+            env.extend(of_effect.map(|(name, text)| (name.clone(), with_value(text))));
+        }
+        command.extend(common.arguments);
+        env.extend(common.env);
+        Launch {
+            command,
+            env,
+            cwd: common.cwd,
+            ready: file.ready,
+        }
+    });
+    Ok(Config {
+        base_url,
+        attach_ready: common.attach_ready,
+        launch,
+        model: common.model.or(file.request.model),
+        api_key: common.api_key.or(file.request.api_key),
+        body,
+        omit,
+        rename,
+        headers: common.headers,
+        finish_reasons: common.finish_reasons,
+        end_mark: common.end_mark,
+        base_path: file.request.base_path,
+        is_recipe: true,
+    })
+}
+
+/// A text with its placeholders replaced; `at` is where a launched server must listen.
+pub(crate) fn fill(text: &str, model: &Model, at: Option<&Endpoint>) -> Result<String, Error> {
+    let path = model.path.as_deref();
+    let of_path = |place: &str| {
+        path.ok_or_else(|| {
+            Error::config(
+                "",
+                format!("this engine needs the model's `path` ({place} in its command)"),
+            )
+        })
+    };
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((place, after)) = after.split_once('}') else {
+            break;
+        };
+        filled.push_str(before);
+        match (place, at) {
+            ("model", _) => filled.push_str(path.unwrap_or(&model.id)),
+            ("id", _) => filled.push_str(&model.id),
+            ("path", _) => filled.push_str(of_path("the file or folder")?),
+            ("folder", _) => filled.push_str(split(of_path("its folder")?).0),
+            ("name", _) => filled.push_str(split(of_path("its name")?).1),
+            ("host", Some(at)) => filled.push_str(&at.host),
+            ("port", Some(at)) => filled.push_str(&at.port.to_string()),
+            // A user's own text, such as JSON.
+            _ => {
+                filled.push('{');
+                filled.push_str(place);
+                filled.push('}');
+            }
+        }
+        rest = after;
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}
+
+/// Folder and name of a path.
+fn split(path: &str) -> (&str, &str) {
+    let path = path.trim_end_matches('/');
+    path.rsplit_once('/').unwrap_or((".", path))
+}
+
+/// A value on a command line.
+fn told(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+impl File {
+    /// JSON Schema of the recipe's options.
+    fn schema(&self) -> Value {
+        let mut schema = schemars::schema_for!(Common).to_value();
+        let mut properties = Map::new();
+        for (name, setting) in &self.options {
+            properties.insert(name.clone(), setting.schema.clone());
+        }
+        if let Value::Object(common) = schema["properties"].take() {
+            const OF_COMMAND: [&str; 4] = ["program", "arguments", "env", "cwd"];
+            let of_command = |name: &String| OF_COMMAND.contains(&name.as_str());
+            let starts = !self.program.is_empty();
+            let common = common.into_iter();
+            properties.extend(common.filter(|(name, _)| starts || !of_command(name)));
+        }
+        schema["properties"] = Value::Object(properties);
+        schema["description"] = json!(format!("Options of {}.", self.description));
+        schema
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_are_whole() {
+        const PLACES: [&str; 7] = ["model", "path", "id", "folder", "name", "host", "port"];
+        for (name, text) in FILES {
+            let file: File = serde_json::from_str(text).unwrap_or_else(|it| panic!("{name}: {it}"));
+            assert_ne!(file.attach.is_some(), !file.program.is_empty(), "{name}");
+            let effects = file.options.values().flat_map(|it| [&it.on, &it.off]);
+            let of_effects = effects.flat_map(|it| it.arguments.iter().chain(it.env.values()));
+            let own = file.arguments.iter().chain(file.env.values());
+            let own: Vec<&String> = own.chain(file.request.model.iter()).collect();
+            if !file.program.is_empty() {
+                assert!(own.iter().any(|it| it.contains("{port}")), "{name}");
+            }
+            for text in own.into_iter().chain(of_effects) {
+                for place in text.split('{').skip(1) {
+                    let place = place.split('}').next().unwrap_or_default();
+                    let known = PLACES.contains(&place) || place == "value";
+                    assert!(known, "{name}: {{{place}}}");
+                }
+            }
+            for (option, setting) in &file.options {
+                let described = setting.schema["description"].is_string();
+                assert!(described, "{name}: {option}");
+                let validator = jsonschema::validator_for(&setting.schema);
+                let validator = validator.unwrap_or_else(|it| panic!("{name}: {option}: {it}"));
+                if let Some(default) = setting.schema.get("default") {
+                    assert!(validator.is_valid(default), "{name}: {option}");
+                }
+            }
+            assert!(config(name, Map::new()).is_ok(), "{name}");
+        }
+        assert!(FILES.is_sorted_by_key(|(name, _)| name));
+    }
+}

@@ -969,6 +969,10 @@ mod tests {
             "by_cycle.",
             "`output_tokens_per_sec` once more, of each cycle",
         ),
+        (
+            "cached_tokens_told",
+            "how many requests `cached_tokens` rests on",
+        ),
         ("cache.requests", "how many requests the check rests on"),
         ("cache.counted", "how many requests the check rests on"),
         (

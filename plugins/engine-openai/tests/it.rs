@@ -478,14 +478,19 @@ fn wrong_configs_name_the_place() {
 #[test]
 fn launch_plans() {
     let plan = |config: Value| adapter(&config).unwrap().launch(&model(), &at()).unwrap();
+    let models = |path: &str| HttpRequest::get(path);
     assert_eq!(
         plan(json!({ "base_url": "http://h:1/v1" })),
-        LaunchPlan::attach("http://h:1", Ready::Immediate)
+        LaunchPlan::attach("http://h:1", Ready::Immediate).lists_models(models("/v1/models"))
     );
     assert_eq!(
-        plan(json!({ "base_url": "http://h:1", "attach_ready": "/health" })),
+        plan(json!({ "base_url": "http://h:1/api?v=1", "attach_ready": "/health" })),
         LaunchPlan::attach("http://h:1", Ready::Http("/health".to_owned()))
+            .lists_models(models("/api/models?v=1"))
     );
+    let with_key = plan(json!({ "base_url": "http://h:1", "api_key": "k" }));
+    let models = with_key.models.unwrap();
+    assert_eq!(models.headers, [Pair::new("authorization", "Bearer k")]);
     let started = plan(json!({ "launch": {
         "command": ["server", "--ctx-size", 2048, "--ratio", 0.5], "env": { "A": "b" }, "cwd": "/tmp",
     } }));

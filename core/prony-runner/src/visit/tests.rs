@@ -58,6 +58,8 @@ enum Behaviour {
     Fails,
     /// Takes until its limit.
     Hangs,
+    /// Is gone after half of the requests.
+    Leaves,
     /// The user interrupts it.
     Interrupted,
 }
@@ -101,7 +103,9 @@ impl<F: Fn(&str) -> Behaviour> Scripted<F> {
         self.log(asked);
         match (self.script)(asked) {
             Behaviour::Interrupted => Err(StageError::Interrupted),
-            Behaviour::Fails | Behaviour::Hangs => Err(StageError::Failed("boom".to_owned())),
+            Behaviour::Fails | Behaviour::Hangs | Behaviour::Leaves => {
+                Err(StageError::Failed("boom".to_owned()))
+            }
             Behaviour::Well => Ok(()),
         }
     }
@@ -192,15 +196,20 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
             Behaviour::Well => (batch.count.into(), Ok(batch.count), None),
             Behaviour::Fails => (0, Ok(0), failed(ErrorClass::Crashed)),
             Behaviour::Hangs => (limit.unwrap_or(60), Ok(0), failed(ErrorClass::Timeout)),
+            Behaviour::Leaves => {
+                let half = batch.count / 2;
+                (half.into(), Ok(half), failed(ErrorClass::Crashed))
+            }
             Behaviour::Interrupted => (1, Err(StageError::Interrupted), None),
         };
+        let is_lost = (self.script)(batch.stage) == Behaviour::Leaves;
         self.world.pass(seconds * SECOND);
         Sent {
             succeeded,
             first_sent_ns: Some(begin),
             last_end_ns: self.now_ns(),
             first_failure,
-            lost: None,
+            lost: is_lost.then(|| "gone".to_owned()),
         }
     }
 
@@ -391,6 +400,16 @@ fn an_engine_that_dies_in_its_warm_up_is_not_measured() {
     assert!(done.at(failed) < done.at("a stop"));
     assert!(!done.has("a [measure]") && !done.has("a after warmup"));
     assert_eq!(done.visited[0].measure_ns, BTreeMap::new());
+}
+
+#[test]
+fn an_engine_that_leaves_in_a_measure_has_failed_it_although_requests_succeeded() {
+    let done = visit("measure", Behaviour::Leaves);
+    assert_eq!(done.ends, [Some(Stop::Continue)]);
+    assert!(done.at("a [measure failed: gone]") < done.at("a stop"));
+    assert!(!done.has("a after measure"));
+    let measure_ns = BTreeMap::from([("measure".to_owned(), 3 * SECOND)]);
+    assert_eq!(done.visited[0].measure_ns, measure_ns);
 }
 
 #[test]

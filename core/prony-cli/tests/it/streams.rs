@@ -341,7 +341,7 @@ fn success(run: &Run, case: &str, right: &Success, problems: &mut Problems) {
 
 #[test]
 fn every_response_is_told_as_it_is() {
-    tells_every_response(|scratch, pipeline| scratch.run(pipeline));
+    tells_every_response(Scratch::run);
 }
 
 /// The same adapter as a native library.

@@ -308,6 +308,13 @@ mod tests {
             .expect("a head")
             .expect("complete");
         assert!(matches!(head.framing, Framing::UntilClose) && !head.keep_alive);
+        let retry_after = |status: u16| {
+            let text = format!("HTTP/1.1 {status} X\r\nRetry-After: 30 \u{e9}\r\n\r\n");
+            let (head, _) = parse(&text).expect("a head").expect("complete");
+            head.retry_after
+        };
+        assert_eq!(retry_after(200), None);
+        assert_eq!(retry_after(429).as_deref(), Some("30 \\u{e9}"));
         assert!(parse("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n").is_err());
     }
 

@@ -190,6 +190,17 @@ mod tests {
     }
 
     #[test]
+    fn the_line_of_a_request_shows_no_query() {
+        let target = Target::new("http://h:1").expect("a target");
+        let line = |path| {
+            let prepared = target.prepare(&HttpRequest::get(path));
+            prepared.expect("a request").line().to_owned()
+        };
+        assert_eq!(line("/v1/models?key=secret"), "GET /v1/models");
+        assert_eq!(line("/v1/models"), "GET /v1/models");
+    }
+
+    #[test]
     fn base_urls() {
         let read = |url| {
             Target::new(url)

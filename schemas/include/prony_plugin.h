@@ -43,7 +43,10 @@ enum {
   PRONY_ENGINE_VERSION,
   PRONY_END,
   PRONY_TOOL_CALL,
-  PRONY_NOTE
+  PRONY_NOTE,
+  PRONY_QUEUE_TIME,
+  PRONY_PREFILL_TIME,
+  PRONY_DECODE_TIME
 };
 
 typedef struct {
@@ -51,6 +54,7 @@ typedef struct {
   uint32_t kind;
   uint32_t tokens;
   uint32_t reserved;
+  uint64_t ns; /* the engine's own clock; 0 if it does not say */
   prony_str text;
 } prony_event;
 

@@ -76,6 +76,8 @@ pub struct RawEvent {
     pub tokens: u32,
     /// Zero.
     pub reserved: u32,
+    /// Nanoseconds of the engine's own clock.
+    pub ns: u64,
     /// A text.
     pub text: Str,
 }

@@ -752,11 +752,23 @@ pub enum EventKind {
     ToolCall,
     /// Something about this response that a reader of the report should know.
     Note,
+    /// Time in the engine before work on the request began, by its own clock.
+    QueueTime,
+    /// From there to the first token.
+    PrefillTime,
+    /// From the first token to the last.
+    DecodeTime,
 }
 
 impl EventKind {
+    /// Returns `true` for text of any kind: what arrives, and has a stamp if the engine gives
+    /// one.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::Reasoning | Self::ToolCall)
+    }
+
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Text,
         Self::Reasoning,
         Self::OutputTokens,
@@ -770,6 +782,9 @@ impl EventKind {
         Self::End,
         Self::ToolCall,
         Self::Note,
+        Self::QueueTime,
+        Self::PrefillTime,
+        Self::DecodeTime,
     ];
 }
 
@@ -782,8 +797,17 @@ pub struct Event {
     pub kind: EventKind,
     /// A count, where the kind has one.
     pub tokens: u32,
+    /// Nanoseconds by the engine's own clock: how long, where the kind is a time; of a text,
+    /// when it was emitted (`CLOCK_MONOTONIC` of the same machine), 0 if not said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ns: u64,
     /// A text, where the kind has one.
     pub text: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(ns: &u64) -> bool {
+    *ns == 0
 }
 
 /// Collects the events of a response.
@@ -797,6 +821,7 @@ impl Events {
             chunk,
             kind,
             tokens,
+            ns: 0,
             text: text.to_owned(),
         });
     }
@@ -804,6 +829,29 @@ impl Events {
     /// Answer text that stands for `tokens` tokens (0: unknown).
     pub fn text(&mut self, chunk: u32, tokens: u32, text: &str) {
         self.push(chunk, EventKind::Text, tokens, text);
+    }
+
+    /// Answer text that the engine says it emitted at `ns`, by `CLOCK_MONOTONIC` of the same
+    /// machine.
+    pub fn stamped_text(&mut self, chunk: u32, tokens: u32, ns: u64, text: &str) {
+        self.0.push(Event {
+            chunk,
+            kind: EventKind::Text,
+            tokens,
+            ns,
+            text: text.to_owned(),
+        });
+    }
+
+    /// A time by the engine's own clock, e.g. [`EventKind::PrefillTime`], in nanoseconds.
+    pub fn time(&mut self, chunk: u32, kind: EventKind, ns: u64) {
+        self.0.push(Event {
+            chunk,
+            kind,
+            tokens: 0,
+            ns,
+            text: String::new(),
+        });
     }
 
     /// A count, e.g. [`EventKind::OutputTokens`].

@@ -304,6 +304,7 @@ mod tests {
                 chunk: 0,
                 kind: EventKind::Text,
                 tokens: 1,
+                ns: 0,
                 text: format!("{request:?}"),
             };
             Ok(vec![(clock(), event)])

@@ -9,6 +9,7 @@ pub(crate) fn answered(text: &str, tokens: u32) -> Record {
         chunk: 0,
         kind,
         tokens,
+        ns: 0,
         text: text.to_owned(),
     };
     let events = vec![

@@ -8,7 +8,7 @@ use crate::statistics::distribution;
 use crate::throughput::{Visit, throughput};
 use crate::tokens;
 use prony_record::Record;
-use prony_result::{CycleResult, Distribution, EngineResult};
+use prony_result::{CycleResult, Distribution, EngineResult, OwnClock};
 use std::collections::{BTreeMap, BTreeSet};
 
 const MS: f64 = 1e6;
@@ -150,6 +150,7 @@ pub fn engine(
         client: None,
         delivered: delivered(measured),
         cadence: cadence(&good),
+        own_clock: own_clock(&good),
         finish_reasons,
         hidden_tokens,
         stream_tail_ms: has_tail.then(|| distribution(tails)).flatten(),
@@ -162,6 +163,30 @@ pub fn engine(
             .find(|record| record.id.prompt == 0)
             .map(|record| record.text.clone()),
     }
+}
+
+/// What the engine says of its own times in successful requests; `None` if it says nothing.
+fn own_clock(good: &[&Record]) -> Option<OwnClock> {
+    let over = |of: &dyn Fn(&Record) -> Option<f64>| -> Option<Distribution> {
+        distribution(good.iter().filter_map(|it| Some(of(it)? / MS)).collect())
+    };
+    let told = OwnClock {
+        queue_ms: over(&|it| it.own_queue_ns.map(|ns| ns as f64)),
+        prefill_ms: over(&|it| it.own_prefill_ns.map(|ns| ns as f64)),
+        time_to_first_token_ms: over(&|it| it.own_time_to_first_token_ns().map(|ns| ns as f64)),
+        first_token_difference_ms: over(&|it| {
+            let seen = it.arrivals.first()?.0.saturating_sub(it.stamps.sent_ns);
+            Some(seen as f64 - it.own_time_to_first_token_ns()? as f64)
+        }),
+        time_per_output_token_ms: over(&Record::own_time_per_output_token_ns),
+        delivery_ms: distribution(
+            good.iter()
+                .flat_map(|it| it.deliveries_ns())
+                .map(|ns| ns as f64 / MS)
+                .collect(),
+        ),
+    };
+    (told != OwnClock::default()).then_some(told)
 }
 
 /// Values of the cycles, in their order: those with at least `whole` requests.

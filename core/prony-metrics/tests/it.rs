@@ -45,6 +45,7 @@ fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record 
         chunk,
         kind,
         tokens,
+        ns: 0,
         text: text.into(),
     };
     // Each engine has an answer of its own, whose first token comes at once.
@@ -70,6 +71,46 @@ fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record 
 fn failed(mut record: Record) -> Record {
     record.failed = Some(Failed::new(ErrorClass::Timeout, "after 5m"));
     record
+}
+
+#[test]
+fn both_clocks_are_summed_up_and_no_rate_is_of_the_engines() {
+    let silent = record("e", 1, 0, 1000.0, 11);
+    let told = |index, prefill_ns| Record {
+        own_queue_ns: Some(1_000_000),
+        own_prefill_ns: Some(prefill_ns),
+        own_decode_ns: Some(900_000_000),
+        ..record("e", 1, index, 1000.0, 11)
+    };
+    let summary = |records: &[&Record]| engine("e", records, &[], 1);
+    assert_eq!(summary(&[&silent]).own_clock, None);
+    let records = [told(0, 6_000_000), told(1, 8_000_000)];
+    let with = summary(&[&records[0], &records[1], &silent]);
+    let clock = with.own_clock.clone().expect("told");
+    let told = |of: Option<prony_result::Distribution>| of.map(|it| (it.n, it.p50));
+    assert_eq!(told(clock.queue_ms), Some((2, 1.0)));
+    assert_eq!(told(clock.prefill_ms), Some((2, 7.0)));
+    assert_eq!(told(clock.time_to_first_token_ms), Some((2, 8.0)));
+    // prony saw the first token after 10 ms.
+    assert_eq!(told(clock.first_token_difference_ms), Some((2, 2.0)));
+    assert_eq!(told(clock.time_per_output_token_ms), Some((2, 90.0)));
+    assert_eq!(clock.delivery_ms, None);
+    let without = summary(&[&silent, &silent, &silent]);
+    assert_eq!(
+        prony_result::EngineResult {
+            own_clock: None,
+            ..with
+        },
+        without
+    );
+
+    let mut stamped = record("e", 1, 0, 1000.0, 11);
+    stamped.emitted_ns = vec![9_000_000, 999_000_000];
+    let clock = summary(&[&stamped]).own_clock.expect("told");
+    assert_eq!(told(clock.time_to_first_token_ms), Some((1, 9.0)));
+    assert_eq!(told(clock.time_per_output_token_ms), Some((1, 99.0)));
+    assert_eq!(told(clock.delivery_ms), Some((2, 1.0)));
+    assert_eq!((clock.prefill_ms, clock.queue_ms), (None, None));
 }
 
 #[test]

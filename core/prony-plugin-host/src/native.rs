@@ -314,6 +314,7 @@ unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {
                 chunk: event.chunk,
                 kind: *kind,
                 tokens: event.tokens,
+                ns: event.ns,
                 text,
             });
         }

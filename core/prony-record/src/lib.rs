@@ -220,6 +220,19 @@ pub struct Record {
     /// Bytes of calls of tools, which are not kept.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tool_call_bytes: u64,
+    /// When each text was emitted, by the engine's own stamps, in the order of `arrivals`;
+    /// empty if it gives none, or none that can be right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emitted_ns: Vec<u64>,
+    /// Time in the engine before work on the request began, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_queue_ns: Option<u64>,
+    /// Time from there to the first token, by the engine's own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_prefill_ns: Option<u64>,
+    /// Time from the first token to the last, by the engine's own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_decode_ns: Option<u64>,
     /// Why generation stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
@@ -294,6 +307,10 @@ impl Record {
             answered_ns: None,
             reasoning_bytes: 0,
             tool_call_bytes: 0,
+            emitted_ns: Vec::new(),
+            own_queue_ns: None,
+            own_prefill_ns: None,
+            own_decode_ns: None,
             finish_reason: None,
             served_model: None,
             asked_model: None,
@@ -314,6 +331,9 @@ impl Record {
                     match event.kind {
                         EventKind::Text | EventKind::Reasoning | EventKind::ToolCall => {
                             record.arrivals.push(Arrival(at, event.tokens));
+                            if event.ns > 0 {
+                                record.emitted_ns.push(event.ns);
+                            }
                             let bytes = event.text.len() as u64;
                             let is_first = record.text.is_empty() && record.tool_call_bytes == 0;
                             if event.kind != EventKind::Reasoning
@@ -345,6 +365,9 @@ impl Record {
                         EventKind::End => ended = true,
                         EventKind::Note if record.notes.contains(&event.text) => {}
                         EventKind::Note => record.notes.push(event.text),
+                        EventKind::QueueTime => record.own_queue_ns = Some(event.ns),
+                        EventKind::PrefillTime => record.own_prefill_ns = Some(event.ns),
+                        EventKind::DecodeTime => record.own_decode_ns = Some(event.ns),
                     }
                 }
             }
@@ -361,6 +384,7 @@ impl Record {
             record.failed = record.verdict(detail, ended, reported, defect, max_tokens);
         }
         record.hold_count();
+        record.hold_clock();
         let last = record.arrivals.last().map(|last| last.0);
         record.answered_ns = record
             .answered_ns
@@ -395,6 +419,46 @@ impl Record {
         self.implausible_tokens = Some(tokens);
         self.output_tokens = None;
         self.notes.push(problem.to_owned());
+    }
+
+    /// Withholds what the engine says of its own clock if it cannot be right, before any
+    /// number is made of it.
+    fn hold_clock(&mut self) {
+        let Stamps {
+            sent_ns, end_ns, ..
+        } = self.stamps;
+        let mut pairs = self.emitted_ns.iter().zip(&self.arrivals);
+        let problem = if self.emitted_ns.is_empty() {
+            None
+        } else if self.emitted_ns.len() < self.arrivals.len() {
+            Some("the engine stamps some of its texts and others not, so its stamps are left out")
+        } else if pairs.any(|(emitted, arrival)| *emitted < sent_ns || *emitted > arrival.0) {
+            Some(
+                "the engine's stamps are of another clock, since they are not between sending and arrival, so they are left out",
+            )
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            self.emitted_ns.clear();
+            self.notes.push(problem.to_owned());
+        }
+        let times = [
+            &mut self.own_queue_ns,
+            &mut self.own_prefill_ns,
+            &mut self.own_decode_ns,
+        ];
+        let sum = times.iter().filter_map(|time| **time);
+        let sum = sum.fold(0, u64::saturating_add);
+        // The engine may round each of them to a millisecond.
+        if sum > end_ns.saturating_sub(sent_ns).saturating_add(ROUNDING_NS) {
+            for time in times {
+                *time = None;
+            }
+            let note =
+                "the engine's own times are longer than the request took, so they are left out";
+            self.notes.push(note.to_owned());
+        }
     }
 
     fn verdict(
@@ -523,6 +587,42 @@ impl Record {
                 .is_none_or(|tokens| u64::from(tokens) <= bytes + 1)
     }
 
+    /// Time to the first token by the engine's own clock, in nanoseconds: what it says of
+    /// queue and prefill, or else from sending to its first stamp.
+    pub fn own_time_to_first_token_ns(&self) -> Option<u64> {
+        let told = self.own_prefill_ns;
+        let told = told.map(|prefill| prefill.saturating_add(self.own_queue_ns.unwrap_or(0)));
+        let first = self.emitted_ns.first();
+        told.or_else(|| first.map(|first| first.saturating_sub(self.stamps.sent_ns)))
+    }
+
+    /// Time for each token after the first by the engine's own clock, in nanoseconds: what it
+    /// says of decoding, or else from its stamps, if each text names its tokens. Absent for
+    /// fewer than two tokens.
+    pub fn own_time_per_output_token_ns(&self) -> Option<f64> {
+        let (time, tokens) = match self.own_decode_ns {
+            Some(decode) => {
+                // What was not sent was decoded too.
+                let hidden = self.hidden_tokens.unwrap_or(0);
+                let tokens = self.output_tokens?.saturating_add(hidden);
+                (decode, tokens.checked_sub(1)?)
+            }
+            None if self.arrivals.iter().all(|arrival| arrival.1 > 0) => {
+                let (first, last) = (self.emitted_ns.first()?, self.emitted_ns.last()?);
+                let after = self.arrivals.iter().skip(1).map(|arrival| arrival.1);
+                (last.saturating_sub(*first), after.sum())
+            }
+            None => return None,
+        };
+        (tokens > 0).then(|| time as f64 / f64::from(tokens))
+    }
+
+    /// From each of the engine's stamps to the arrival of its text, in nanoseconds.
+    pub fn deliveries_ns(&self) -> impl Iterator<Item = u64> {
+        let pairs = self.emitted_ns.iter().zip(&self.arrivals);
+        pairs.map(|(emitted, arrival)| arrival.0.saturating_sub(*emitted))
+    }
+
     /// Tokens of the answer: the engine's count, or else the independent one, which knows
     /// nothing of reasoning.
     pub fn tokens(&self) -> Option<u32> {
@@ -561,6 +661,9 @@ impl Record {
             .map(|first| first.0.saturating_sub(self.stamps.intended_ns))
     }
 }
+
+/// Largest error of the engine's own times by rounding, in nanoseconds.
+const ROUNDING_NS: u64 = 3_000_000;
 
 /// Counts of tokens that a stream carries along with its texts.
 #[derive(Default)]
@@ -678,6 +781,7 @@ mod tests {
             chunk: 0,
             kind,
             tokens,
+            ns: 0,
             text: text.into(),
         }
     }
@@ -895,6 +999,95 @@ mod tests {
             ]),
             Some(3)
         );
+    }
+
+    /// Sent at 100, read at 200, 300 and 400, ended at 500; texts with these stamps.
+    fn stamped(stamps: [u64; 3], times: &[(EventKind, u64)]) -> Record {
+        let seen = Observation {
+            stamps: Stamps {
+                intended_ns: 90,
+                sent_ns: 100,
+                end_ns: 500,
+                ..Stamps::default()
+            },
+            reads_ns: vec![200, 300, 400],
+            ..Observation::default()
+        };
+        let texts = (0..).zip(stamps).map(|(chunk, ns)| Event {
+            chunk,
+            ns,
+            ..event(EventKind::Text, 1, "x")
+        });
+        let times = times.iter().map(|(kind, ns)| Event {
+            chunk: 2,
+            ns: *ns,
+            ..event(*kind, 0, "")
+        });
+        let end = [
+            event(EventKind::Finish, 0, "stop"),
+            event(EventKind::End, 0, ""),
+        ];
+        let events = texts.chain(times).chain(end).collect();
+        Record::judge(id(), seen, Ok(events), 10)
+    }
+
+    #[test]
+    fn both_clocks_are_kept() {
+        let record = stamped([190, 280, 395], &[]);
+        assert_eq!(record.emitted_ns, [190, 280, 395]);
+        assert_eq!(record.own_time_to_first_token_ns(), Some(90));
+        assert_eq!(record.own_time_per_output_token_ns(), Some(102.5));
+        assert_eq!(record.deliveries_ns().collect::<Vec<_>>(), [10, 20, 5]);
+        assert!(record.notes.is_empty());
+        let silent = stamped([0, 0, 0], &[]);
+        assert_eq!(silent.own_time_to_first_token_ns(), None);
+        assert_eq!(silent.own_time_per_output_token_ns(), None);
+        assert!(silent.notes.is_empty());
+    }
+
+    #[test]
+    fn what_the_engine_says_of_its_times_comes_before_its_stamps() {
+        use EventKind::{DecodeTime, PrefillTime, QueueTime};
+        let times = [
+            (QueueTime, 20),
+            (PrefillTime, 50),
+            (DecodeTime, 7),
+            (DecodeTime, 200),
+        ];
+        let record = stamped([190, 280, 395], &times);
+        assert_eq!(record.own_time_to_first_token_ns(), Some(70));
+        assert_eq!(record.own_time_per_output_token_ns(), Some(100.0));
+        let hidden = Record {
+            hidden_tokens: Some(2),
+            ..record
+        };
+        assert_eq!(hidden.own_time_per_output_token_ns(), Some(50.0));
+    }
+
+    #[test]
+    fn stamps_of_another_clock_are_left_out() {
+        for (stamps, word) in [
+            ([99, 280, 395], "another clock"),
+            ([190, 301, 395], "another clock"),
+            ([1, 2, 3], "another clock"),
+            ([190, 0, 395], "others not"),
+        ] {
+            let record = stamped(stamps, &[]);
+            assert!(record.ok() && record.emitted_ns.is_empty(), "{stamps:?}");
+            assert_eq!(record.notes.len(), 1);
+            assert!(record.notes[0].contains(word), "{:?}", record.notes);
+        }
+    }
+
+    #[test]
+    fn times_longer_than_the_request_are_left_out() {
+        let times = |ns| [(EventKind::PrefillTime, ns), (EventKind::QueueTime, 1)];
+        let record = stamped([0, 0, 0], &times(399 + ROUNDING_NS));
+        assert_eq!(record.own_prefill_ns, Some(399 + ROUNDING_NS));
+        let record = stamped([0, 0, 0], &times(400 + ROUNDING_NS));
+        assert_eq!((record.own_prefill_ns, record.own_queue_ns), (None, None));
+        assert!(record.notes[0].contains("longer than the request"));
+        assert_eq!(stamped([0, 0, 0], &times(u64::MAX)).own_prefill_ns, None);
     }
 
     #[test]

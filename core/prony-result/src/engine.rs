@@ -94,6 +94,10 @@ pub struct EngineResult {
     /// Evenness with which text came, successful requests.
     #[serde(default)]
     pub cadence: Cadence,
+    /// What the engine says of its own times, beside prony's; in no verdict. Absent where it
+    /// says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_clock: Option<OwnClock>,
     /// Why generation stopped, counted.
     pub finish_reasons: BTreeMap<String, u64>,
     /// Tokens of successful requests that the engine generated and did not send, by its own
@@ -178,6 +182,31 @@ pub struct PromptCheck {
     /// rendering. Absent if the engine counts none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub largest_difference: Option<i64>,
+}
+
+/// Times by an engine's own clock, of the successful requests for which it tells them. Those
+/// that cannot be right, being longer than the request or stamps of another clock, are left
+/// out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnClock {
+    /// In the engine, before work on the request began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_ms: Option<Distribution>,
+    /// From there to the first token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill_ms: Option<Distribution>,
+    /// Queue, where it is told, and prefill; or else from sending to the engine's first stamp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token_ms: Option<Distribution>,
+    /// prony's time to first token, from sending, less the engine's, of each request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_difference_ms: Option<Distribution>,
+    /// Decode over the tokens after the first; or else the same from the engine's stamps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_per_output_token_ms: Option<Distribution>,
+    /// From the engine's stamp of a text to its arrival, all texts together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_ms: Option<Distribution>,
 }
 
 /// One cycle of one engine. A cycle that was cut short is not there.

@@ -146,6 +146,8 @@ pub enum Group {
     Latency,
     /// Regularity of the text's arrival.
     Cadence,
+    /// Time taken by the engine's own account.
+    OwnClock,
     /// Number of requests, and how many were good.
     Requests,
     /// Number of tokens, and the source of the count.
@@ -160,10 +162,11 @@ pub enum Group {
 
 impl Group {
     /// All groups, in listing order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Throughput,
         Self::Latency,
         Self::Cadence,
+        Self::OwnClock,
         Self::Requests,
         Self::Tokens,
         Self::Engine,
@@ -177,6 +180,7 @@ impl Group {
             Self::Throughput => "throughput",
             Self::Latency => "latency",
             Self::Cadence => "cadence",
+            Self::OwnClock => "own clock",
             Self::Requests => "requests",
             Self::Tokens => "tokens",
             Self::Engine => "engine",
@@ -829,6 +833,54 @@ pub static METRICS: &[Metric] = &[
         (Unit::Ratio, Neither),
         |it| it.cadence.shared_stamp_share,
         "Share of tokens with the same stamp as the one before, 0 to 1.",
+    )
+    .not_reported(),
+    Metric::times(
+        "own_clock.queue_ms",
+        "Queue, own clock",
+        Group::OwnClock,
+        |it| it.own_clock.as_ref()?.queue_ms,
+        "Time in the engine before work on a request began, as it says itself.",
+    )
+    .not_reported(),
+    Metric::times(
+        "own_clock.prefill_ms",
+        "Prefill, own clock",
+        Group::OwnClock,
+        |it| it.own_clock.as_ref()?.prefill_ms,
+        "Time from the beginning of work on a request to its first token, as the engine says itself.",
+    )
+    .not_reported(),
+    Metric::times(
+        "own_clock.time_to_first_token_ms",
+        "Time to first token, own clock",
+        Group::OwnClock,
+        |it| it.own_clock.as_ref()?.time_to_first_token_ms,
+        "Queue, where it is told, and prefill as the engine says itself, or else the time from sending to its own stamp of the first text.",
+    )
+    .not_reported(),
+    Metric::times(
+        "own_clock.first_token_difference_ms",
+        "Time to first token, difference of the clocks",
+        Group::OwnClock,
+        |it| it.own_clock.as_ref()?.first_token_difference_ms,
+        "Time to first token from sending less the one by the engine's own clock: network, rendering of the prompt and the text, and the queue where the engine does not tell it.",
+    )
+    .not_reported(),
+    Metric::times(
+        "own_clock.time_per_output_token_ms",
+        "Time per output token, own clock",
+        Group::OwnClock,
+        |it| it.own_clock.as_ref()?.time_per_output_token_ms,
+        "Time from the first token to the last over the tokens after the first, as the engine says itself or by its own stamps.",
+    )
+    .not_reported(),
+    Metric::times(
+        "own_clock.delivery_ms",
+        "Delivery",
+        Group::OwnClock,
+        |it| it.own_clock.as_ref()?.delivery_ms,
+        "Time from the engine's own stamp of a text to its arrival, of all texts together.",
     )
     .not_reported(),
     Metric::number(

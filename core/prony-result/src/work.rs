@@ -1,7 +1,9 @@
 //! Sentences of reports about the prefix cache, counts of tokens, and the work that engines did.
 
 use crate::words::{count, number, one_line, share, signed_percent};
-use crate::{Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, PromptCheck, SameWork};
+use crate::{
+    Cache, CacheCheck, CacheOutcome, Distribution, EngineResult, ModelResult, PromptCheck, SameWork,
+};
 
 impl CacheCheck {
     /// Finding about a state that a pipeline asks for, for example `verified, 98 % of the
@@ -143,6 +145,61 @@ impl EngineResult {
     }
 }
 
+impl EngineResult {
+    /// What the engine says of its own times, beside prony's, without a full stop; `None` if
+    /// it says nothing. For example `llama: decode 45.1 tok/s (prony 44.9), time to first token
+    /// 120 ms (prony 128 ms, 8.00 ms of queue, network and rendering)`.
+    pub fn clock_sentence(&self) -> Option<String> {
+        let clock = self.own_clock.as_ref()?;
+        let mut parts = Vec::new();
+        if let Some(own) = clock.time_per_output_token_ms {
+            let seen = self.time_per_output_token_ms.map(|it| rate(&it));
+            let seen = seen.map_or_else(String::new, |seen| format!(" (prony {seen})"));
+            parts.push(format!("decode {} tok/s{seen}", rate(&own)));
+        }
+        if let Some(own) = clock.time_to_first_token_ms {
+            let mut seen: Vec<String> = Vec::new();
+            if let Some(it) = self.time_to_first_token_ms {
+                seen.push(format!("prony {} ms", number(it.p50)));
+            }
+            if let Some(it) = clock.first_token_difference_ms {
+                let of = match (clock.prefill_ms, clock.queue_ms) {
+                    (None, _) => "delivery",
+                    (_, Some(_)) => "network and rendering",
+                    (_, None) => "queue, network and rendering",
+                };
+                seen.push(format!("{} ms of {of}", number(it.p50)));
+            }
+            let seen = match seen.join(", ") {
+                none if none.is_empty() => none,
+                seen => format!(" ({seen})"),
+            };
+            let own = number(own.p50);
+            parts.push(format!("time to first token {own} ms{seen}"));
+        }
+        if let Some(queue) = clock.queue_ms {
+            parts.push(format!("queue {} ms", number(queue.p50)));
+        }
+        if let Some(it) = clock.delivery_ms {
+            parts.push(format!("delivery of a text {} ms", number(it.p50)));
+        }
+        let told = [clock.time_to_first_token_ms, clock.time_per_output_token_ms];
+        let told = told.iter().flatten().map(|it| it.n).max();
+        if let Some(told) = told.filter(|told| *told < self.succeeded) {
+            parts.push(format!(
+                "told for {told} of {}",
+                count(self.succeeded, "request")
+            ));
+        }
+        (!parts.is_empty()).then(|| format!("{}: {}", one_line(&self.engine), parts.join(", ")))
+    }
+}
+
+/// Tokens per second at the median time per token.
+fn rate(time_per_output_token_ms: &Distribution) -> String {
+    number(1000.0 / time_per_output_token_ms.p50)
+}
+
 impl SameWork {
     /// Finding about the answers of both engines, without a full stop.
     pub fn sentence(&self) -> String {
@@ -184,6 +241,7 @@ impl SameWork {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OwnClock;
 
     #[test]
     fn what_was_found_of_a_cache_is_said() {
@@ -217,6 +275,49 @@ mod tests {
         assert_eq!(
             broken.sentence(),
             "broken by 1 request, 50.0 % of the prompt tokens of 4 requests cached"
+        );
+    }
+
+    #[test]
+    fn both_clocks_are_said() {
+        let times = |n, p50| {
+            let json = serde_json::json!({
+                "n": n, "mean": p50, "min": p50, "p50": p50, "p90": null, "max": p50,
+            });
+            Some(serde_json::from_value::<Distribution>(json).expect("a distribution"))
+        };
+        let mut engine = EngineResult {
+            engine: "llama".to_owned(),
+            succeeded: 4,
+            time_to_first_token_ms: times(4, 128.0),
+            time_per_output_token_ms: times(4, 20.0),
+            ..EngineResult::default()
+        };
+        assert_eq!(engine.clock_sentence(), None);
+        engine.own_clock = Some(OwnClock {
+            prefill_ms: times(4, 120.0),
+            time_to_first_token_ms: times(4, 120.0),
+            first_token_difference_ms: times(4, 8.0),
+            time_per_output_token_ms: times(4, 16.0),
+            ..OwnClock::default()
+        });
+        assert_eq!(
+            engine.clock_sentence().as_deref(),
+            Some(
+                "llama: decode 62.5 tok/s (prony 50.0), time to first token 120.0 ms (prony 128.0 ms, 8.00 ms of queue, network and rendering)"
+            )
+        );
+        engine.own_clock = Some(OwnClock {
+            time_to_first_token_ms: times(3, 120.0),
+            first_token_difference_ms: times(3, 8.0),
+            delivery_ms: times(9, 0.25),
+            ..OwnClock::default()
+        });
+        assert_eq!(
+            engine.clock_sentence().as_deref(),
+            Some(
+                "llama: time to first token 120.0 ms (prony 128.0 ms, 8.00 ms of delivery), delivery of a text 0.250 ms, told for 3 of 4 requests"
+            )
         );
     }
 

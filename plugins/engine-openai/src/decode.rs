@@ -12,7 +12,7 @@ mod words;
 
 use crate::config::EndMark;
 use halves::Halves;
-use message::{Choice, Message, Text, Usage};
+use message::{Choice, Message, Text, Timings, Usage};
 use prony_plugin_sdk::sse::Item;
 use prony_plugin_sdk::{Error, EventKind, Events, Response, Result, finish, sse};
 use serde_json::Value;
@@ -239,16 +239,26 @@ impl Stream<'_, '_> {
             self.choice(chunk, &choice);
         }
         let usage = usage.or_else(|| message.x_groq.and_then(|groq| groq.usage));
+        let timings = message.timings.unwrap_or_default();
         if let Some(usage) = usage {
-            self.usage(chunk, usage);
-        } else if let Some(timings) = message.timings {
-            let prompt = timings
-                .prompt_n
-                .0
-                .map(|it| it + timings.cache_n.0.unwrap_or_default());
+            self.usage(chunk, usage, &timings);
+        } else {
+            let computed = timings.prompt_n.0;
+            let cached = timings.cache_n.0;
+            let prompt = computed.map(|it| it.saturating_add(cached.unwrap_or_default()));
             self.count(chunk, EventKind::PromptTokens, prompt);
             self.output(chunk, timings.predicted_n.0);
-            self.count(chunk, EventKind::CachedTokens, timings.cache_n.0);
+            self.count(chunk, EventKind::CachedTokens, cached);
+        }
+        // The server begins to count when it begins to compute the prompt, and its first token
+        // ends the one time and begins the other.
+        for (kind, ms) in [
+            (EventKind::PrefillTime, timings.prompt_ms),
+            (EventKind::DecodeTime, timings.predicted_ms),
+        ] {
+            if let Some(ms) = ms.as_f64().filter(|ms| *ms >= 0.0) {
+                self.events.time(chunk, kind, (ms * 1e6).round() as u64);
+            }
         }
     }
 
@@ -296,7 +306,7 @@ impl Stream<'_, '_> {
         }
     }
 
-    fn usage(&mut self, chunk: u32, usage: Usage) {
+    fn usage(&mut self, chunk: u32, usage: Usage, timings: &Timings) {
         let details = usage.completion_tokens_details;
         let reasoning = details.and_then(|details| details.reasoning_tokens.0);
         let mut output = usage.completion_tokens.0;
@@ -314,7 +324,12 @@ impl Stream<'_, '_> {
         let cached = details
             .and_then(|details| details.cached_tokens.0)
             .or(usage.cached_tokens.0)
-            .or(usage.prompt_cache_hit_tokens.0);
+            .or(usage.prompt_cache_hit_tokens.0)
+            .or(timings.cache_n.0)
+            .or_else(|| {
+                // What was not computed came from the cache.
+                usage.prompt_tokens.0?.checked_sub(timings.prompt_n.0?)
+            });
         self.count(chunk, EventKind::PromptTokens, usage.prompt_tokens.0);
         self.output(chunk, output);
         self.count(chunk, EventKind::CachedTokens, cached);

@@ -125,6 +125,47 @@ fn usage_is_found_in_each_of_its_places() {
 }
 
 #[test]
+fn the_servers_own_times_and_the_cache_that_only_they_tell_of() {
+    let said = |rest: &str| {
+        let body = format!("data: {{\"choices\":[{{\"text\":\"a\"}}],{rest}}}\n\n");
+        decode(body.as_bytes(), &[body.len() as u32]).unwrap()
+    };
+    let times = |events: &[Event]| {
+        [EventKind::PrefillTime, EventKind::DecodeTime]
+            .map(|kind| events.iter().find(|it| it.kind == kind).map(|it| it.ns))
+    };
+    let events = fixture("llamacpp-chat.sse");
+    assert_eq!(times(&events), [Some(6_441_070_000), Some(14_014_309_000)]);
+    for (timings, cached) in [
+        (r#"{"cache_n":36,"prompt_n":1}"#, Some(36)),
+        (r#"{"prompt_n":1}"#, Some(36)),
+        (r#"{"prompt_n":38}"#, None),
+        (r#"{"predicted_n":1}"#, None),
+    ] {
+        let silent = said(&format!(
+            r#""usage":{{"prompt_tokens":37,"completion_tokens":1}},"timings":{timings}"#
+        ));
+        assert_eq!(count(&silent, EventKind::CachedTokens), cached, "{timings}");
+        assert_eq!(times(&silent), [None, None], "{timings}");
+        let told = said(&format!(
+            r#""usage":{{"prompt_tokens":37,"completion_tokens":1,"prompt_tokens_details":{{"cached_tokens":5}}}},"timings":{timings}"#
+        ));
+        assert_eq!(count(&told, EventKind::CachedTokens), Some(5), "{timings}");
+    }
+    for (ms, ns) in [
+        ("1.5", Some(1_500_000)),
+        ("0", Some(0)),
+        ("-1", None),
+        ("null", None),
+        ("\"3\"", None),
+        ("NaN", None),
+    ] {
+        let events = said(&format!(r#""timings":{{"prompt_ms":{ms}}}"#));
+        assert_eq!(times(&events), [ns, None], "{ms}");
+    }
+}
+
+#[test]
 fn errors_inside_a_stream_are_failures() {
     for name in [
         "error-object.sse",

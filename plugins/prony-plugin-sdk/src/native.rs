@@ -5,8 +5,8 @@
 use crate::{Carries, Engine, LocalEngine, Reporter, Result, StdioEngine, result::RunResult};
 pub use prony_contract::abi::*;
 use prony_contract::{
-    Artifact, Endpoint, Error, ErrorKind, EventKind, Events, HttpRequest, Kind, Manifest, Message,
-    Model, Request, Response, Transport,
+    Artifact, Endpoint, Error, ErrorKind, Events, HttpRequest, Kind, Manifest, Message, Model,
+    Request, Response, Transport,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::ffi::c_void;
@@ -319,29 +319,23 @@ fn decode_by(
             &mut events,
         )?;
         for event in events.into_vec() {
-            send(
-                emit,
-                ctx,
-                event.chunk,
-                event.kind,
-                event.tokens,
-                &event.text,
-            );
+            let raw = RawEvent {
+                chunk: event.chunk,
+                kind: event.kind as u32,
+                tokens: event.tokens,
+                reserved: 0,
+                ns: event.ns,
+                text: Str::of(event.text.as_bytes()),
+            };
+            send(emit, ctx, &raw);
         }
         Ok(())
     })
 }
 
-fn send(emit: Emit, ctx: *mut c_void, chunk: u32, kind: EventKind, tokens: u32, text: &str) {
-    let event = RawEvent {
-        chunk,
-        kind: kind as u32,
-        tokens,
-        reserved: 0,
-        text: Str::of(text.as_bytes()),
-    };
+fn send(emit: Emit, ctx: *mut c_void, event: &RawEvent) {
     // SAFETY: `emit` and `ctx` come from the host and go together; it copies.
-    unsafe { emit(ctx, &raw const event) }
+    unsafe { emit(ctx, event) }
 }
 
 unsafe extern "C" fn local_call<E: LocalEngine>(
@@ -395,7 +389,15 @@ unsafe extern "C" fn local_generate<E: LocalEngine>(
         // SAFETY: the host hands back what `local_open` returned, to one call at a time.
         let engine = unsafe { &mut *engine.cast::<E>() };
         engine.generate(&request, &mut |kind, tokens, text| {
-            send(emit, ctx, 0, kind, tokens, text);
+            let event = RawEvent {
+                chunk: 0,
+                kind: kind as u32,
+                tokens,
+                reserved: 0,
+                ns: 0,
+                text: Str::of(text.as_bytes()),
+            };
+            send(emit, ctx, &event);
         })
     })
 }

@@ -230,11 +230,15 @@ fn event(event: data::Event) -> types::Event {
         From::End => To::End,
         From::ToolCall => To::ToolCall,
         From::Note => To::Note,
+        From::QueueTime => To::QueueTime,
+        From::PrefillTime => To::PrefillTime,
+        From::DecodeTime => To::DecodeTime,
     };
     types::Event {
         chunk: event.chunk,
         kind,
         tokens: event.tokens,
+        ns: event.ns,
         text: event.text,
     }
 }

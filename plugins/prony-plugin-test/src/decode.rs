@@ -6,7 +6,9 @@ use crate::{Answer, Engine, Fault};
 use prony_plugin_sdk::{Event, EventKind};
 
 pub(crate) fn check(engine: &mut Engine<'_>) {
-    refusals(engine);
+    if !engine.stdio {
+        refusals(engine);
+    }
     let mut bodies = Vec::new();
     if let Some(folder) = engine.fixtures.clone() {
         let (fixtures, problems) = fixture::read(&folder);
@@ -166,12 +168,13 @@ fn lines(body: &[u8], place: usize) -> Result<(), String> {
 
 /// That two lists of events say the same, apart from the reads.
 fn same(wanted: &[Event], found: &[Event]) -> Result<(), String> {
-    let key = |event: &Event| (event.kind, event.tokens, event.text.clone());
+    let key = |event: &Event| (event.kind, event.tokens, event.ns, event.text.clone());
     for index in 0..wanted.len().max(found.len()) {
         let (a, b) = (wanted.get(index).map(key), found.get(index).map(key));
         if a != b {
-            let show = |it: Option<(EventKind, u32, String)>| match it {
-                Some((kind, tokens, text)) => format!("{kind:?} {tokens} `{text}`"),
+            let show = |it: Option<(EventKind, u32, u64, String)>| match it {
+                Some((kind, tokens, 0, text)) => format!("{kind:?} {tokens} `{text}`"),
+                Some((kind, tokens, ns, text)) => format!("{kind:?} {tokens} `{text}` {ns} ns"),
                 None => "nothing".to_owned(),
             };
             return Err(format!(

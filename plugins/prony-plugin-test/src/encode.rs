@@ -1,7 +1,7 @@
-//! Requests as HTTP exchanges.
+//! Requests as HTTP exchanges, or as lines.
 
 use crate::{Engine, Fault, fixture, model};
-use prony_plugin_sdk::{Api, ChatMessage, ErrorKind, HttpRequest, Image, Request, Role};
+use prony_plugin_sdk::{Api, ChatMessage, ErrorKind, HttpRequest, Image, Message, Request, Role};
 use serde_json::Value;
 
 const PROMPT: &str = "Say \"é\\n\" 🦀\tand {{ x }} </s>";
@@ -47,7 +47,7 @@ pub(crate) fn check(engine: &mut Engine<'_>) {
     for it in fixtures(engine) {
         let Some(request) = &it.request else { continue };
         let problem = match encode(engine, request) {
-            Ok(made) => it.compare("http", &fixture::http(&made)),
+            Ok(made) => it.compare("http", &fixture::made(&made)),
             Err(fault) => Some(format!("`{}.request.json`: {fault}", it.name)),
         };
         if let Some(problem) = problem {
@@ -61,8 +61,58 @@ fn fixtures(engine: &Engine<'_>) -> Vec<fixture::Fixture> {
     folder.map_or_else(Vec::new, |folder| fixture::read(folder).0)
 }
 
-fn encode(engine: &Engine<'_>, request: &Request) -> crate::Answer<HttpRequest> {
-    engine.subject.encode(&engine.config, &model(), request)
+/// Number of the request over standard input.
+const NUMBER: u64 = 7;
+
+/// A request as it is sent.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Made {
+    Exchange(HttpRequest),
+    Message(Message),
+}
+
+impl Made {
+    /// Everything that is sent but headers.
+    pub(crate) fn body(&self) -> &str {
+        match self {
+            Self::Exchange(exchange) => &exchange.body,
+            Self::Message(message) => &message.line,
+        }
+    }
+}
+
+fn encode(engine: &Engine<'_>, request: &Request) -> crate::Answer<Made> {
+    if engine.stdio {
+        return numbered(engine, request, NUMBER);
+    }
+    let made = engine.subject.encode(&engine.config, &model(), request);
+    made.map(Made::Exchange)
+}
+
+fn numbered(engine: &Engine<'_>, request: &Request, number: u64) -> crate::Answer<Made> {
+    let made = engine
+        .subject
+        .encode_stdio(&engine.config, &model(), request, number);
+    made.map(Made::Message)
+}
+
+/// What is wrong with a message.
+pub(crate) fn problems(message: &Message) -> Vec<String> {
+    let line = &message.line;
+    let mut problems = Vec::new();
+    if line.contains('\n') || serde_json::from_str::<Value>(line).is_err() {
+        problems.push(format!(
+            "the line `{}` is not one line of JSON",
+            line.escape_debug()
+        ));
+    }
+    if message.ids.is_empty() {
+        problems.push("a message has no id: nothing would be an answer to it".to_owned());
+    }
+    if message.ends.is_empty() {
+        problems.push("a message has no ending: its answer would never end".to_owned());
+    }
+    problems
 }
 
 /// An image is sent or causes an error; it is never dropped.
@@ -81,7 +131,7 @@ fn with_images(engine: &mut Engine<'_>) {
                 |what: String| engine.finding("encode", format!("{api:?}, images: {what}"));
             match made {
                 Ok(made) => {
-                    let body = Sent::of(&made.body);
+                    let body = Sent::of(made.body());
                     for image in images.iter().filter(|it| !body.holds(&it.base64())) {
                         wrong(format!(
                             "the {} is not in the body, in base64: send it, or return an error",
@@ -118,7 +168,7 @@ fn with_history(engine: &mut Engine<'_>) {
             match made {
                 Ok(made) => {
                     sent += 1;
-                    let body = Sent::of(&made.body);
+                    let body = Sent::of(made.body());
                     let texts = asked.system.iter();
                     let texts = texts.chain(asked.history.iter().map(|said| &said.content));
                     let texts: Vec<&str> =
@@ -173,7 +223,7 @@ fn images() -> [Image; 2] {
     })
 }
 
-fn exchange(engine: &mut Engine<'_>, api: Api, made: &HttpRequest) {
+fn exchange(engine: &mut Engine<'_>, api: Api, made: &Made) {
     for _ in 0..3 {
         if encode(engine, &request(api)).ok().as_ref() != Some(made) {
             engine.finding("encode", format!("{api:?}: differs each time"));
@@ -181,7 +231,45 @@ fn exchange(engine: &mut Engine<'_>, api: Api, made: &HttpRequest) {
         }
     }
     let seeded = engine.seeded;
+    let other = match made {
+        Made::Message(_) => numbered(engine, &request(api), NUMBER + 1).ok(),
+        Made::Exchange(_) => None,
+    };
     let mut wrong = |message: String| engine.finding("encode", format!("{api:?}: {message}"));
+    match made {
+        Made::Exchange(exchange) => about(exchange).into_iter().for_each(&mut wrong),
+        Made::Message(message) => {
+            problems(message).into_iter().for_each(&mut wrong);
+            let shared =
+                |id: &&String| matches!(&other, Some(Made::Message(it)) if it.ids.contains(*id));
+            if let Some(id) = message.ids.iter().find(shared) {
+                wrong(format!(
+                    "requests {NUMBER} and {} share the id `{id}`",
+                    NUMBER + 1
+                ));
+            }
+        }
+    }
+    let sent = Sent::of(made.body());
+    let mut wanted = vec![
+        ("the prompt", sent.holds(PROMPT)),
+        ("`max_tokens`", sent.holds(&MAX_TOKENS.to_string())),
+    ];
+    if seeded {
+        wanted.push(("the seed", sent.holds(&SEED.to_string())));
+    }
+    if api == Api::Chat {
+        wanted.push(("the system message", sent.holds(SYSTEM)));
+    }
+    for (what, _) in wanted.iter().filter(|(_, held)| !held) {
+        wrong(format!("{what} is not in the body"));
+    }
+}
+
+/// What is wrong with an exchange, apart from its body.
+fn about(made: &HttpRequest) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut wrong = |message: String| problems.push(message);
     if made.method.is_empty() || !made.method.bytes().all(|byte| byte.is_ascii_uppercase()) {
         wrong(format!("the method `{}`", made.method));
     }
@@ -198,20 +286,7 @@ fn exchange(engine: &mut Engine<'_>, api: Api, made: &HttpRequest) {
             wrong(format!("the header `{name}` is the host's to set"));
         }
     }
-    let sent = Sent::of(&made.body);
-    let mut wanted = vec![
-        ("the prompt", sent.holds(PROMPT)),
-        ("`max_tokens`", sent.holds(&MAX_TOKENS.to_string())),
-    ];
-    if seeded {
-        wanted.push(("the seed", sent.holds(&SEED.to_string())));
-    }
-    if api == Api::Chat {
-        wanted.push(("the system message", sent.holds(SYSTEM)));
-    }
-    for (what, _) in wanted.iter().filter(|(_, held)| !held) {
-        wrong(format!("{what} is not in the body"));
-    }
+    problems
 }
 
 /// All texts and numbers of a JSON body, or the body itself.

@@ -1,6 +1,7 @@
 //! Recorded responses and their expected events.
 
-use prony_plugin_sdk::{Event, EventKind, HttpRequest, Request};
+use crate::encode::Made;
+use prony_plugin_sdk::{Event, EventKind, Request};
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,6 +109,9 @@ pub(crate) fn events(events: &[Event]) -> String {
             if event.tokens != 0 || event.text.is_empty() && counts(event.kind) {
                 line.insert("tokens".to_owned(), event.tokens.into());
             }
+            if event.ns != 0 {
+                line.insert("ns".to_owned(), event.ns.into());
+            }
             if !event.text.is_empty() {
                 line.insert("text".to_owned(), event.text.as_str().into());
             }
@@ -129,11 +133,14 @@ fn counts(kind: EventKind) -> bool {
     )
 }
 
-/// The exchange, with a JSON body as JSON.
-pub(crate) fn http(made: &HttpRequest) -> String {
-    let mut value = serde_json::json!(made);
-    if let Ok(body) = serde_json::from_str::<Value>(&made.body) {
-        value["body"] = body;
+/// The exchange or the message, with a JSON body or line as JSON.
+pub(crate) fn made(made: &Made) -> String {
+    let (mut value, key) = match made {
+        Made::Exchange(exchange) => (serde_json::json!(exchange), "body"),
+        Made::Message(message) => (serde_json::json!(message), "line"),
+    };
+    if let Ok(body) = serde_json::from_str::<Value>(made.body()) {
+        value[key] = body;
     }
     format!("{value:#}\n")
 }

@@ -64,7 +64,7 @@
 //! | `NAME.sse` or `NAME.body` | a response body, byte for byte; `NAME.404.body` came with status 404 |
 //! | `NAME.events.json` | the events that it stands for, without `chunk` (blessed) |
 //! | `NAME.request.json` | optional: a `request` of the contract |
-//! | `NAME.http.json` | the HTTP exchange that it becomes (blessed) |
+//! | `NAME.http.json` | the HTTP exchange that it becomes, or over standard input the message (blessed) |
 //!
 //! The checks:
 //!
@@ -121,6 +121,8 @@ pub struct Engine<'a> {
     fixtures: Option<PathBuf>,
     samples: usize,
     seeded: bool,
+    /// It speaks over standard input and output.
+    stdio: bool,
     findings: Vec<Finding>,
 }
 
@@ -133,6 +135,7 @@ impl<'a> Engine<'a> {
             fixtures: None,
             samples: usize::MAX,
             seeded: true,
+            stdio: false,
             findings: Vec::new(),
         }
     }
@@ -229,9 +232,12 @@ impl<'a> Engine<'a> {
         if manifest.kind != Kind::Engine {
             wrong("the kind is not `engine`".to_owned());
         }
-        if manifest.transport != Some(Transport::Http) {
-            wrong("the transport is not `http`: this kit checks adapters for servers".to_owned());
+        if !matches!(manifest.transport, Some(Transport::Http | Transport::Stdio)) {
+            wrong(
+                "the transport is neither `http` nor `stdio`: this kit checks adapters".to_owned(),
+            );
         }
+        self.stdio = manifest.transport == Some(Transport::Stdio);
         for problem in schema::problems(&manifest.config_schema) {
             self.finding("schema", problem);
         }
@@ -241,24 +247,69 @@ impl<'a> Engine<'a> {
     }
 
     fn configs(&mut self) {
-        if let Err(fault) = self.subject.launch(&self.config, &model(), &endpoint()) {
+        if let Err(fault) = self.launched(&self.config) {
             self.finding("config", format!("the example is refused: {fault}"));
         }
         let mut unknown = self.config.clone();
         unknown["no_such_option"] = json!(1);
         for (what, config) in [("an unknown option", &unknown), ("a text", &json!("text"))] {
-            match self.subject.launch(config, &model(), &endpoint()) {
+            match self.launched(config) {
                 Err(Fault::Reported(error)) if error.kind == ErrorKind::InvalidConfig => {}
                 Err(fault) => self.finding(
                     "config",
                     format!("{what} must give an `invalid-config` error: {fault}"),
                 ),
-                Ok(_) => self.finding("config", format!("{what} is accepted")),
+                Ok(()) => self.finding("config", format!("{what} is accepted")),
+            }
+        }
+    }
+
+    fn launched(&self, config: &Value) -> Answer<()> {
+        if self.stdio {
+            self.subject.launch_stdio(config, &model()).map(drop)
+        } else {
+            let plan = self.subject.launch(config, &model(), &endpoint());
+            plan.map(drop)
+        }
+    }
+
+    fn launch_stdio(&mut self) {
+        let plan = || self.subject.launch_stdio(&self.config, &model()).ok();
+        let Some(made) = plan() else {
+            return;
+        };
+        let is_steady = plan().as_ref() == Some(&made);
+        let mut wrong = |message: String| self.finding("launch", message);
+        if !is_steady {
+            wrong("answers differently each time".to_owned());
+        }
+        if made.command.argv.first().is_none_or(String::is_empty) {
+            wrong("the command is empty".to_owned());
+        }
+        match &made.ready {
+            Ready::Http(_) => wrong("nothing can be asked over HTTP".to_owned()),
+            Ready::LogLine(text) if text.is_empty() => {
+                wrong("an empty ready line is in every line".to_owned());
+            }
+            _ => {}
+        }
+        if made.id_at.is_empty() {
+            wrong("`id_at` is empty: no line would be anybody's".to_owned());
+        }
+        for pointer in made.id_at.iter().filter(|it| !it.starts_with('/')) {
+            wrong(format!("`{pointer}` in `id_at` is no JSON pointer"));
+        }
+        for message in made.opening.iter().chain(&made.closing) {
+            for problem in encode::problems(message) {
+                wrong(problem);
             }
         }
     }
 
     fn launch(&mut self) {
+        if self.stdio {
+            return self.launch_stdio();
+        }
         let Ok(plan) = self.subject.launch(&self.config, &model(), &endpoint()) else {
             return;
         };

@@ -2,7 +2,8 @@
 
 use prony_plugin_sdk::native::{PluginTable, RawEvent, Str, code, op};
 use prony_plugin_sdk::{
-    Endpoint, Error, Event, EventKind, HttpRequest, LaunchPlan, Manifest, Model, Request,
+    Endpoint, Error, Event, EventKind, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,
+    StdioPlan,
 };
 use serde_json::{Value, json};
 use std::ffi::c_void;
@@ -38,6 +39,20 @@ pub trait Subject {
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Answer<LaunchPlan>;
     /// Converts a request to an HTTP exchange.
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Answer<HttpRequest>;
+    /// Plans how to start an engine over standard input and output.
+    fn launch_stdio(&self, _config: &Value, _model: &Model) -> Answer<StdioPlan> {
+        Err(Fault::Broken("it has no `launch` of that kind".to_owned()))
+    }
+    /// Converts a request to a line for such an engine.
+    fn encode_stdio(
+        &self,
+        _config: &Value,
+        _model: &Model,
+        _request: &Request,
+        _number: u64,
+    ) -> Answer<Message> {
+        Err(Fault::Broken("it has no `encode` of that kind".to_owned()))
+    }
     /// Decodes a response.
     fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Answer<Vec<Event>>;
 }
@@ -55,6 +70,23 @@ impl Subject for PluginTable {
 
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Answer<HttpRequest> {
         let input = json!({ "config": config, "model": model, "request": request });
+        call(self, op::ENCODE, &input)
+    }
+
+    fn launch_stdio(&self, config: &Value, model: &Model) -> Answer<StdioPlan> {
+        let input = json!({ "config": config, "model": model });
+        call(self, op::LAUNCH, &input)
+    }
+
+    fn encode_stdio(
+        &self,
+        config: &Value,
+        model: &Model,
+        request: &Request,
+        number: u64,
+    ) -> Answer<Message> {
+        let input =
+            json!({ "config": config, "model": model, "request": request, "number": number });
         call(self, op::ENCODE, &input)
     }
 
@@ -147,6 +179,7 @@ unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {
             chunk: event.chunk,
             kind: *kind,
             tokens: event.tokens,
+            ns: event.ns,
             text: text.to_owned(),
         }),
         (None, _) => reply.defect = Some(format!("there is no event kind {}", event.kind)),

@@ -2,11 +2,12 @@
 //! and what is said of them.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use prony_plugin_sdk::native::{PluginTable, engine_table, reporter_table};
+use prony_plugin_sdk::native::{PluginTable, engine_table, reporter_table, stdio_engine_table};
 use prony_plugin_sdk::result::RunResult;
 use prony_plugin_sdk::{
-    About, Api, Artifact, Command, Endpoint, Engine, Error, Events, HttpRequest, LaunchPlan, Model,
-    Pair, Ready, Reporter, Request, Response, Result,
+    About, Api, Artifact, Command, Ending, Endpoint, Engine, Error, Events, HttpRequest,
+    LaunchPlan, Message, Model, Pair, Ready, Reporter, Request, Response, Result, StdioEngine,
+    StdioPlan,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -383,6 +384,93 @@ fn wrong_launch_plans_are_found() {
         "launch: the command is empty",
         "launch: a launched server must listen at",
         "launch: the ready path `health`",
+    ]);
+}
+
+/// An adapter for a program of lines, with a defect.
+struct Program<const DEFECT: u32>;
+
+impl<const DEFECT: u32> StdioEngine for Program<DEFECT> {
+    type Config = Config;
+    const ABOUT: About = prony_plugin_sdk::about!("program", "One token a line");
+
+    fn new(_: Config) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn launch(&self, _: &Model) -> Result<StdioPlan> {
+        let good = DEFECT != ELSEWHERE;
+        let argv = if good { vec!["x".to_owned()] } else { vec![] };
+        let pointer = if good { "/id" } else { "id" };
+        let opening = Message {
+            line: if good { "{}" } else { "{\n}" }.to_owned(),
+            ids: vec!["0".to_owned()],
+            ends: if good {
+                vec![Ending::at("/done")]
+            } else {
+                vec![]
+            },
+        };
+        Ok(StdioPlan {
+            command: Command {
+                argv,
+                env: vec![],
+                cwd: None,
+            },
+            ready: if good {
+                Ready::Immediate
+            } else {
+                Ready::Http("/".to_owned())
+            },
+            id_at: vec![pointer.to_owned()],
+            opening: vec![opening],
+            closing: vec![],
+        })
+    }
+
+    fn encode(&self, _: &Model, request: &Request, number: u64) -> Result<Message> {
+        let (seed, id) = match DEFECT {
+            NO_SEED => (0, number),
+            RANDOM => (request.seed, 1),
+            _ => (request.seed, number),
+        };
+        let sent = (&request.system, &request.prompt, request.max_tokens, seed);
+        Ok(Message {
+            line: serde_json::json!(sent).to_string(),
+            ids: vec![id.to_string()],
+            ends: vec![Ending::at("/done")],
+        })
+    }
+
+    fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
+        Lines::<DEFECT>.decode(response, events)
+    }
+}
+
+fn program_finds<const DEFECT: u32>(words: &[&str]) {
+    let found = findings(&stdio_engine_table::<Program<DEFECT>>());
+    for words in words {
+        assert!(
+            found.iter().any(|it| it.contains(words)),
+            "{DEFECT}: no `{words}` in {found:#?}"
+        );
+    }
+    assert_eq!(words.is_empty(), found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn adapters_for_standard_input_and_output_are_checked_too() {
+    program_finds::<GOOD>(&[]);
+    program_finds::<LATE_READ>(&["`lines`"]);
+    program_finds::<PANICS>(&["broke down: panic: invalid utf-8"]);
+    program_finds::<NO_SEED>(&["encode: Chat: the seed is not in the body"]);
+    program_finds::<RANDOM>(&["encode: Chat: requests 7 and 8 share the id `1`"]);
+    program_finds::<ELSEWHERE>(&[
+        "launch: the command is empty",
+        "launch: nothing can be asked over HTTP",
+        "launch: `id` in `id_at` is no JSON pointer",
+        "launch: the line `{\\n}` is not one line of JSON",
+        "launch: a message has no ending",
     ]);
 }
 

@@ -278,8 +278,8 @@ fn numbers(result: &RunResult, width: usize) -> String {
     text
 }
 
-/// State of the prefix cache, if it is stated or was not cold, what was rendered, and result
-/// of an independent token count.
+/// State of the prefix cache, if it is stated or was not cold; what was rendered; result of an
+/// independent token count; times by the engines' own clocks.
 fn work(result: &RunResult) -> Vec<String> {
     let mut lines = Vec::new();
     for model in &result.models {
@@ -290,12 +290,17 @@ fn work(result: &RunResult) -> Vec<String> {
             let found = it.token_sentence()?;
             Some(format!("Tokens of {found}"))
         });
+        let clocks = model.engines.iter().filter_map(|it| {
+            let told = it.clock_sentence()?;
+            Some(format!("Own clock of {told}"))
+        });
         let label = one_line(&model.label());
         lines.extend(
             cache
                 .into_iter()
                 .chain(model.rendering_sentence())
                 .chain(tokens)
+                .chain(clocks)
                 .map(|it| format!("{label}: {it}.")),
         );
     }

@@ -49,6 +49,11 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             .iter()
             .filter_map(EngineResult::token_sentence);
         into["token_sentences"] = counted.collect();
+        let clocks = model
+            .engines
+            .iter()
+            .filter_map(EngineResult::clock_sentence);
+        into["clock_sentences"] = clocks.collect();
         into["problems"] = json!(model.problems());
         into["numbers"] = json!(numbers(model));
         into["distributions"] = distributions(model);

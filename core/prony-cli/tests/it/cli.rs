@@ -390,9 +390,9 @@ fn plugins_are_listed_with_form_contract_and_digest() {
     let listed = scratch.prony(&["plugin", "list", "--json"]).exits(0).json();
     let listed = listed.as_array().expect("a list");
     let names: Vec<_> = listed.iter().filter_map(|it| it["name"].as_str()).collect();
-    let engines = ["candle", "mlx-serving", "openai"];
+    let engines = ["candle", "lines", "mlx-serving", "openai"];
     let reporters = ["console", "json", "markdown"];
-    assert_eq!(names, [engines, reporters].concat());
+    assert_eq!(names, [&engines[..], &reporters].concat());
     for plugin in listed {
         let word = |key: &str| plugin[key].as_str().expect("a word");
         let lines = output.stdout.lines();

@@ -21,6 +21,7 @@ mod in_process;
 mod journal;
 mod known_truth;
 mod left_behind;
+mod lines;
 mod loading;
 mod mlx;
 mod open_loops;

@@ -95,6 +95,17 @@ fn they_answer_alike() {
     assert_eq!(run.engine("llama.cpp")["cached_tokens"], 0);
     let again = scratch.prony(&["report", "--json"]).exits(0);
     assert_eq!(again.stdout, run.read("result.json"));
+    // The server tells its times, which lie within what prony saw.
+    let clock = &run.engine("llama.cpp")["own_clock"];
+    for name in [
+        "prefill_ms",
+        "time_per_output_token_ms",
+        "first_token_difference_ms",
+    ] {
+        assert_eq!(clock[name]["n"], 2, "{clock}");
+        assert!(clock[name]["min"].as_f64() > Some(0.0), "{name}: {clock}");
+    }
+    assert!(run.engine("candle").get("own_clock").is_none());
 }
 
 #[test]

@@ -321,11 +321,15 @@ impl From<types::Event> for contract::Event {
             From::End => To::End,
             From::ToolCall => To::ToolCall,
             From::Note => To::Note,
+            From::QueueTime => To::QueueTime,
+            From::PrefillTime => To::PrefillTime,
+            From::DecodeTime => To::DecodeTime,
         };
         Self {
             chunk: event.chunk,
             kind,
             tokens: event.tokens,
+            ns: event.ns,
             text: event.text,
         }
     }

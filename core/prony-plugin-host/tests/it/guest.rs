@@ -38,12 +38,15 @@ impl Guest {
         let words = |words: &[u32]| -> Vec<u8> {
             words.iter().flat_map(|word| word.to_le_bytes()).collect()
         };
+        let [chunk, kind, tokens, text, length] = self.event;
+        // In the middle the time, which lies at a multiple of 8.
+        let event = [chunk, kind, tokens, 0, 0, 0, text, length];
         let (manifest, body) = (self.manifest.len() as u32, self.body.len() as u32);
         let data = [
             (describe, words(&[1024, manifest])),
             (encode, words(&[0, 600, 3, 604, 1, 0, 0, 700, body])),
             (decode, words(&[0, self.events[0], self.events[1]])),
-            (EVENT, words(&self.event)),
+            (EVENT, words(&event)),
             (600, b"GET /".to_vec()),
             (700, self.body.clone()),
             (1024, self.manifest.clone()),

@@ -588,9 +588,15 @@ impl<'r, 'a> Requests<'r, 'a> {
         batch: &Batch<'_>,
         index: u32,
         mut seen: Observation,
-        events: std::result::Result<Vec<contract::Event>, contract::Error>,
+        mut events: std::result::Result<Vec<contract::Event>, contract::Error>,
     ) -> Result<bool> {
         let origin = self.run.origin_ns;
+        for event in events.iter_mut().flatten() {
+            if event.ns > 0 && event.kind.is_text() {
+                // Of another clock it may lie before the origin, and 0 says that there is none.
+                event.ns = event.ns.saturating_sub(origin).max(1);
+            }
+        }
         let stamps = &mut seen.stamps;
         for stamp in [
             &mut stamps.intended_ns,

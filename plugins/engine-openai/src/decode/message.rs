@@ -122,9 +122,9 @@ pub(super) struct Groq {
     pub(super) error: Option<Value>,
 }
 
-/// Tokens computed for the prompt, taken from the cache for it, and generated.
-#[derive(Clone, Copy, serde::Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the server's own names")]
+/// Tokens computed for the prompt, taken from the cache for it, and generated; milliseconds
+/// until the first of these, and from there to the last.
+#[derive(Default, serde::Deserialize)]
 pub(super) struct Timings {
     #[serde(default)]
     pub(super) prompt_n: Count,
@@ -132,6 +132,10 @@ pub(super) struct Timings {
     pub(super) cache_n: Count,
     #[serde(default)]
     pub(super) predicted_n: Count,
+    #[serde(default)]
+    pub(super) prompt_ms: Value,
+    #[serde(default)]
+    pub(super) predicted_ms: Value,
 }
 
 /// A number of tokens: an integer, or a float that is one. Anything else is none.

@@ -204,6 +204,7 @@ fn record(visit: &Visit, phase: Phase, stage: &str, index: u32) -> Record {
         chunk,
         kind,
         tokens,
+        ns: 0,
         text: text.to_owned(),
     };
     let events = vec![

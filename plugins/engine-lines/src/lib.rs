@@ -24,8 +24,8 @@ pub struct Config {
     /// Handed to the program with `load`, as they are, for example `{ threads: 4 }`.
     #[serde(default)]
     pub options: Map<String, Value>,
-    /// Finish reasons that end a complete answer, beside the usual ones (`stop`, `length`,
-    /// …). An answer with any other reason is a failure.
+    /// Finish reasons that end a complete answer, beside the usual ones, such as `stop` and
+    /// `length`. An answer with any other reason is a failure.
     #[serde(default)]
     pub finish_reasons: Vec<String>,
 }

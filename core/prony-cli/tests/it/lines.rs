@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 fn program(patch: &str) -> Scratch {
     let scratch = Scratch::new();
     let example = |name: &str| {
-        let path = repository().join("examples/lines").join(name);
-        std::fs::read_to_string(path).expect("an example")
+        let file = repository().join("examples/lines").join(name);
+        std::fs::read_to_string(file).expect("an example")
     };
     scratch.write("lines.py", example("lines.py"));
     scratch.write("engine.py", format!("{patch}\n{}", example("echo.py")));
@@ -101,7 +101,7 @@ fn what_the_program_cannot_do_fails_in_its_words() {
         assert_eq!(words, "ValueError: this engine has no `stop`");
     }
     let run: Run = program("").run(&with_options(&json!({ "threads": 4 })));
-    assert_ne!(run.said.code, Some(0));
+    assert_ne!(run.output.code, Some(0));
     run.complains("unexpected keyword argument 'threads'");
 }
 

@@ -138,6 +138,16 @@ impl Plugins for Shipped {
                     },
                 } },
             })),
+            (PluginKind::Engine, "llama-cpp") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "program": { "type": ["array", "null"] },
+                    "context": { "type": "integer", "default": 4096, "x-prony-role": "context" },
+                    "threads": { "type": "integer", "x-prony-role": "resources" },
+                    "prefix_cache": { "type": "boolean", "default": true, "x-prony-role": "cache" },
+                },
+            })),
             (PluginKind::Engine, "candle") => Some(json!({
                 "type": "object",
                 "additionalProperties": false,
@@ -180,7 +190,7 @@ impl Plugins for Shipped {
 
     fn names(&self, kind: PluginKind) -> Vec<String> {
         let names: &[&str] = match kind {
-            PluginKind::Engine => &["candle", "mlx-serving", "openai"],
+            PluginKind::Engine => &["candle", "llama-cpp", "mlx-serving", "openai"],
             PluginKind::Reporter => &["console", "json", "markdown"],
         };
         names.iter().map(ToString::to_string).collect()

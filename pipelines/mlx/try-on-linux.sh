@@ -6,8 +6,9 @@
 # here: mlx-engine stand-ins for two modules that only some of its models need, mlx-serving
 # one for a module that its repository lacks and a Python that says it runs on Darwin.
 # Neither clone is changed; everything new is in the folder WORK (default
-# `.try-mlx` here): two Python environments (700 MB), a random Llama of 600 KB. The
-# numbers say nothing about Macs; it shows that the suite works with both engines.
+# `.try-mlx` here): two Python environments (700 MB), and a random Llama of 600 KB in the
+# place of the model. The numbers say nothing about Macs; it shows that the suite works
+# with both engines.
 #
 # Further options go to `prony run`, for example --set=schedule.cycles=8. Needs prony on the
 # PATH, and python3 with venv and pip.
@@ -38,9 +39,14 @@ environment() {
     "$work/$name/bin/python" -m pip --disable-pip-version-check install --quiet "$@"
 }
 
-# mlx-engine: without torch and outlines, which it imports and does not need here.
+# mlx-engine: without torch and outlines, which it imports and does not need here, and with
+# released packages in the place of commits of them.
 environment engine 'mlx[cpu]==0.32.0' mlx-lm 'transformers==5.15.0' 'tokenizers==0.22.2' numpy pillow requests tqdm safetensors
 if [ ! -f "$work/engine/made" ]; then
+    if [ -f "$engine/requirements.txt" ]; then
+        grep -viE '^(mlx|torch|outlines|git\+|-)|@ *git\+' "$engine/requirements.txt" >"$work/engine.txt" || true
+        "$work/engine/bin/python" -m pip --disable-pip-version-check install --quiet -r "$work/engine.txt"
+    fi
     "$work/engine/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps 'mlx-vlm==0.7.10'
     touch "$work/engine/made"
 fi

@@ -19,7 +19,7 @@ pub struct Config {
 
 impl Config {
     /// Reads the content of a `tokenizer_config.json`. Of several templates, it takes the
-    /// one called `default`.
+    /// one called `default`. Fails with [`Error::Config`] or [`Error::NoDefault`].
     pub fn from_json(content: &[u8]) -> Result<Self> {
         let config: Map<String, Value> =
             serde_json::from_slice(content).map_err(|error| Error::Config(error.to_string()))?;

@@ -6,6 +6,7 @@
 //! Its tests hold it to what `transformers` itself renders.
 
 mod config;
+mod methods;
 mod template;
 
 pub use config::{Config, SpecialTokens};

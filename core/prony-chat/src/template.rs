@@ -38,7 +38,8 @@ pub struct ChatTemplate {
 struct Raised(String);
 
 impl ChatTemplate {
-    /// Compiles a template. `now` is the local time that `strftime_now` formats.
+    /// Compiles a template. `now` is the local time that `strftime_now` formats. Fails with
+    /// [`Error::Syntax`].
     pub fn new(template: &str, tokens: SpecialTokens, now: DateTime) -> Result<Self> {
         let mut environment = Environment::new();
         // As `transformers` sets them.
@@ -49,8 +50,7 @@ impl ChatTemplate {
             .expect("the delimiters are the default ones");
         environment.set_syntax(syntax);
         environment.set_fuel(Some(FUEL));
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(crate::methods::call);
         environment.add_filter("tojson", to_json);
         environment.add_function(
             "raise_exception",
@@ -86,7 +86,8 @@ impl ChatTemplate {
         })
     }
 
-    /// The prompt of a conversation, up to where the model's answer begins.
+    /// The prompt of a conversation, up to where the model's answer begins. Fails with
+    /// [`Error::Refused`] or [`Error::Failed`].
     pub fn render<'m>(&self, messages: impl IntoIterator<Item = Message<'m>>) -> Result<String> {
         let message = |it: Message<'_>| context! { role => it.role, content => it.content };
         let messages: Vec<Value> = messages.into_iter().map(message).collect();

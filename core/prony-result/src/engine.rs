@@ -174,9 +174,9 @@ pub struct TokenCheck {
 pub struct PromptCheck {
     /// Successful requests whose prompt prony rendered and counted.
     pub requests: u64,
-    /// Those of them whose prompt tokens the engine counts too.
+    /// Requests among them whose prompt tokens the engine counts too.
     pub counted: u64,
-    /// Those of the counted whose counts differ: the engine got another prompt.
+    /// Requests among the counted whose counts differ: the engine got another prompt.
     pub mismatched: u64,
     /// The largest difference of one request: the engine's count less that of the
     /// rendering. Absent if the engine counts none.

@@ -100,7 +100,7 @@ impl ModelResult {
 }
 
 impl PromptCheck {
-    /// What was found, for example `got the rendered prompt in 20 of 20 requests`.
+    /// The finding, for example `counts the rendered prompt's tokens in 20 of 20 requests`.
     fn sentence(&self) -> String {
         match self.largest_difference {
             None => "does not count prompt tokens".to_owned(),

@@ -26,7 +26,7 @@ pub(crate) struct Chat {
     rendering: Rendering,
 }
 
-/// Where a model's template may be: files or folders that exist, by what they are for.
+/// Places of a model's template: files or folders, by what they are for.
 pub(crate) struct Places<'p> {
     /// The pipeline's `chat_template`.
     pub(crate) template: Option<&'p Path>,
@@ -79,7 +79,8 @@ impl Chat {
             chat.render(&Texts::of(prompt, system))
                 .map_err(|error| format!("`{file}`, prompt {number}: {error}"))?;
         }
-        chat.rendering.now = chat.template.is_dated().then(|| now.to_string());
+        let dated = chat.template.is_dated();
+        chat.rendering.now = dated.then(|| now.strftime("%Y-%m-%dT%H:%M:%S").to_string());
         Ok(Some(chat))
     }
 

@@ -416,6 +416,10 @@ impl<'a> Runner<'a> {
                                 model: model.id.clone(),
                                 rendering: Rendering {
                                     template: mask(&rendering.template, point),
+                                    uncounted: rendering
+                                        .uncounted
+                                        .as_ref()
+                                        .map(|it| mask(it, point)),
                                     ..rendering.clone()
                                 },
                             })?;

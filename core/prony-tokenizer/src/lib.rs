@@ -144,7 +144,7 @@ impl Tokenizer {
     }
 }
 
-/// What a path leads to.
+/// Kinds of files at a path.
 enum File {
     Folder,
     /// Metadata of a GGUF file.

@@ -204,7 +204,7 @@ fn what_the_runtime_would_ignore_is_refused() {
         error.message.contains("a chat template of its own"),
         "{error}"
     );
-    // What goes to the model as it is.
+    // Prompts go to the model as they are.
     assert_eq!(MlxServing::APIS, [Api::Completions]);
 }
 

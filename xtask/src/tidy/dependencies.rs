@@ -160,11 +160,7 @@ fn allowed(area: Area, from: &str, on: &str, for_tests: bool) -> bool {
         }
         Area::Plugins if from == "prony-importers" => {
             matches!(on, "prony-config" | "prony-diagnostic")
-                || (for_tests
-                    && matches!(
-                        on,
-                        "prony-plugin-sdk" | "engine-mlx-serving" | "engine-openai"
-                    ))
+                || (for_tests && matches!(on, "prony-plugin-sdk" | "engine-openai"))
         }
         // An engine in a process renders chats itself.
         Area::Plugins => {

@@ -124,6 +124,7 @@ impl Plugins for Shipped {
                     "model": { "type": ["string", "null"] },
                     "api_key": { "type": ["string", "null"] },
                     "body": { "type": "object", "x-prony-role": "request" },
+                    "omit": { "type": "array", "items": { "type": "string" } },
                     "headers": { "type": "object", "additionalProperties": { "type": "string" } },
                 },
                 "$defs": { "Launch": {

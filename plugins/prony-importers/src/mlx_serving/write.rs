@@ -13,7 +13,7 @@ use prony_config::{Duration, MAX_COMPARED_CYCLES};
 /// The engines of the benchmark, with what they need.
 const ENGINES: &str = include_str!("engines.yaml");
 
-/// Those of models that see.
+/// Engines for models that see.
 const VISION_ENGINES: &str = include_str!("vision_engines.yaml");
 
 /// The fewest cycles for a verdict.

@@ -8,7 +8,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 import model
 
-TOKEN_S = 0.004
+TOKEN_S = 0.012
 
 
 def send(message):

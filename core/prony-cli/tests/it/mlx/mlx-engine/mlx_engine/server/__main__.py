@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 sys.path.insert(0, str(pathlib.Path(__file__).parents[3]))
 import model
 
-TOKEN_S = 0.001
+TOKEN_S = 0.003
 KNOWN = {
     "model", "messages", "stream", "temperature", "top_k", "max_tokens", "stop", "top_p",
     "min_p", "repeat_penalty", "response_format", "chat_template_kwargs", "stream_options",
@@ -33,6 +33,7 @@ def problem(body):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass

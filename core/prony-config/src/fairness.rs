@@ -25,6 +25,8 @@ const CYCLES_FOR_ONE_PERCENT: f64 = 12.0;
 
 /// Annotation in a plugin's config schema that gives an option its role.
 const ROLE: &str = "x-prony-role";
+/// Shares of the machine.
+const RESOURCES: &str = "resources";
 
 /// Request options allowed in a map with the role `request`, and their roles.
 const REQUEST_OPTIONS: [(&str, &str); 13] = [
@@ -77,7 +79,7 @@ const ROLES: [(&str, &str, &str, &str); 6] = [
         "fewer bits are faster, and another model",
     ),
     (
-        "resources",
+        RESOURCES,
         codes::FAIRNESS_RESOURCES,
         "resource",
         "an engine with more of the machine is faster for that reason",
@@ -538,7 +540,7 @@ impl Lint<'_> {
                 continue;
             };
             let different = others.iter().find_map(|(other, theirs)| {
-                let names = differing(settings, theirs);
+                let names = differing(settings, theirs, role);
                 (!names.is_empty()).then_some((*other, *theirs, names))
             });
             let Some((other, theirs, names)) = different else {
@@ -576,10 +578,14 @@ impl Lint<'_> {
 type Settings = BTreeMap<String, (String, Value)>;
 type Roles = BTreeMap<String, Settings>;
 
-/// Names of the options that differ.
-fn differing<'s>(one: &'s Settings, other: &'s Settings) -> Vec<&'s str> {
+/// Names of the options that differ in a `role`.
+fn differing<'s>(one: &'s Settings, other: &'s Settings, role: &str) -> Vec<&'s str> {
     let all: BTreeSet<&str> = one.keys().chain(other.keys()).map(String::as_str).collect();
-    let value = |settings: &'s Settings, name: &str| settings.get(name).map(|(_, value)| value);
+    // A share of the machine that is not set is as good as one that an engine does not have.
+    let value = |settings: &'s Settings, name: &str| {
+        let value = settings.get(name).map(|(_, value)| value);
+        value.filter(|value| role != RESOURCES || !value.is_null())
+    };
     let differs = |name: &&str| value(one, name) != value(other, name);
     all.into_iter().filter(differs).collect()
 }

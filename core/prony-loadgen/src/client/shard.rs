@@ -196,12 +196,26 @@ impl Shard {
 
     /// Sends over an idle connection, or opens one.
     fn launch(&mut self, job: Job) {
-        match self.idle.pop_front() {
-            Some(token) => {
+        while let Some(token) = self.idle.pop_front() {
+            // A close that has arrived since the last poll.
+            if self.is_alive(token) {
                 self.connections[token].kept = true;
                 self.send(token, job);
+                return;
             }
-            None => self.open(Some(job)),
+            self.connections.remove(token);
+        }
+        self.open(Some(job));
+    }
+
+    /// Returns `true` if an idle connection is as the last answer left it.
+    fn is_alive(&mut self, token: usize) -> bool {
+        let link = &mut self.connections[token].link;
+        match link.read(&mut self.stamper, &mut self.scratch, &mut self.plain) {
+            Ok(None) => true,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            // The server closed it, or sent something unsolicited.
+            Ok(Some(_)) => false,
         }
     }
 
@@ -318,17 +332,7 @@ impl Shard {
         match &mut connection.phase {
             Phase::Opening(..) => self.opening(token, event),
             Phase::Idle => {
-                let read =
-                    connection
-                        .link
-                        .read(&mut self.stamper, &mut self.scratch, &mut self.plain);
-                let alive = match read {
-                    Ok(None) => true,
-                    Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-                    // The server closed it, or sent something unsolicited.
-                    Ok(Some(_)) => false,
-                };
-                if !alive {
+                if !self.is_alive(token) {
                     self.idle.retain(|idle| *idle != token);
                     self.connections.remove(token);
                 }

@@ -3,6 +3,7 @@
 mod aa;
 mod compare;
 mod completions;
+mod doctor;
 mod explain;
 pub(crate) mod help;
 mod import;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Init(init::Arguments),
     /// Check pipelines without running anything.
     Validate(validate::Arguments),
+    /// Start every engine once and say what it tells and honours.
+    Doctor(doctor::Arguments),
     /// Explain a code such as `P0101`, a flag such as `carry_over`, or the metrics.
     Explain(explain::Arguments),
     /// Convert another tool's configuration into a pipeline.
@@ -84,6 +87,7 @@ impl Command {
             Self::Metrics(it) => metrics::run(it),
             Self::Init(it) => init::run(global, it),
             Self::Validate(it) => validate::run(global, it),
+            Self::Doctor(it) => doctor::run(global, it),
             Self::Explain(it) => explain::run(it),
             Self::Import(it) => import::run(global, it),
             Self::Schema(it) => schema::run(global, it),

@@ -7,6 +7,7 @@
 //! Nothing here does I/O or reads a clock or the environment.
 
 mod against_itself;
+mod checkup;
 pub mod codes;
 mod condition;
 mod duration;
@@ -32,6 +33,7 @@ mod wording;
 mod yaml;
 
 pub use against_itself::AgainstItself;
+pub use checkup::{CHECKUP_REQUESTS, checkup};
 pub use codes::{CODES, Code, explain};
 pub use condition::Condition;
 pub use duration::Duration;

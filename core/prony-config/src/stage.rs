@@ -43,6 +43,10 @@ pub struct Setup {
     /// demanding load shapes of the pipeline. Takes some seconds; a run whose client is
     /// not accurate enough is invalid. Defaults to `false`.
     pub selfcheck: bool,
+    /// Starts every engine once before the run, as `prony doctor` does, and ends if one does
+    /// not answer. Defaults to `false`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub doctor: bool,
     /// Steps that run last, in order.
     pub after: Vec<Step>,
     /// Timeout of the whole stage. Without it only the steps' own timeouts hold.
@@ -59,6 +63,7 @@ impl Default for Setup {
             condition: Condition::default(),
             before: Vec::new(),
             selfcheck: false,
+            doctor: false,
             after: Vec::new(),
             timeout: None,
             on_failure: OnFailure::Stop,

@@ -47,6 +47,12 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         results: &arguments.results,
     };
     load_plugins(&pipeline, &registry)?;
+    if pipeline.setup.doctor
+        && !super::doctor::before_run(global, &arguments.source, &pipeline, &registry)?
+    {
+        let message = "an engine does not answer, so nothing was measured";
+        return Err(Failure::new(Exit::RunFailed, message));
+    }
     let folder = job.folder(&pipeline)?;
     let stop = stop_on_signal(&format!(
         "what was measured is in {0}: `prony report {0}` reports it",

@@ -14,6 +14,7 @@ mod compare;
 mod config;
 mod conversations;
 mod custom_pipelines;
+mod doctor;
 mod failing_engines;
 mod fair_work;
 mod import;

@@ -165,7 +165,7 @@ unsafe extern "C" fn write(ctx: *mut c_void, bytes: Str) {
     unsafe {
         (*ctx.cast::<Reply>())
             .written
-            .extend_from_slice(bytes.get())
+            .extend_from_slice(bytes.get());
     }
 }
 

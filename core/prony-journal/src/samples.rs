@@ -101,7 +101,9 @@ impl<'a> Samples<'a> {
                 if let Some((_, first)) = started.get_mut(id.engine.as_str())
                     && record.ok()
                 {
-                    *first = first.or(record.arrivals.first().map(|arrival| arrival.0));
+                    // The first to begin need not be the first to end.
+                    let began = record.arrivals.first().map(|arrival| arrival.0);
+                    *first = (*first).into_iter().chain(began).min();
                 }
             }
             match event {

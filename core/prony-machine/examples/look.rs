@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout)]
 
-use prony_machine::{Change, Fingerprint, Options, Sampler, State};
+use prony_machine::{Change, Family, Fingerprint, Options, Sampler, State};
 use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,10 +21,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(program) => Some(std::process::Command::new(program).args(words).spawn()?),
         None => None,
     };
-    let root = child
+    let leader = child
         .as_ref()
         .map_or(std::process::id(), std::process::Child::id);
-    let mut sampler = Sampler::start(root, Options::default())?;
+    let family = Family {
+        leader,
+        mark: String::new(),
+    };
+    let mut sampler = Sampler::start(family, Options::default())?;
     match &mut child {
         Some(child) => {
             child.wait()?;

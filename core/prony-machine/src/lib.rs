@@ -43,4 +43,4 @@ pub use sampler::{Options, PERIOD, Sampler};
 pub use series::{Usage, Window};
 pub use signal::is_hangup_ignored;
 pub use state::{Power, ProcessTime, State};
-pub use tree::{adopt_orphans, descendants, listeners, variable};
+pub use tree::{Family, MARK, adopt_orphans, ended_orphans, listeners, marked, unmarked};

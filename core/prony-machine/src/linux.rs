@@ -4,7 +4,7 @@ use crate::client;
 use crate::fingerprint::Fingerprint;
 use crate::linux_text as text;
 use crate::state::{Power, ProcessTime, State};
-use crate::tree::{Seen, pause};
+use crate::tree::{Family, Seen, pause};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -269,6 +269,38 @@ pub(crate) fn descendants(of: u32) -> Vec<ProcessTime> {
     all.into_iter().map(ProcessTime::from).collect()
 }
 
+pub(crate) fn members(of: &Family) -> Vec<ProcessTime> {
+    let all: Vec<text::Stat> = stats().collect();
+    let members = members_among(&all, of, |_| false);
+    let found = all.into_iter().filter(|it| members.contains(&it.pid));
+    found
+        .filter(|it| !matches!(it.state, 'Z' | 'X'))
+        .map(ProcessTime::from)
+        .collect()
+}
+
+/// Ids of a family's processes, and of those `known` as such.
+fn members_among(
+    all: &[text::Stat],
+    of: &Family,
+    known: impl Fn(&text::Stat) -> bool,
+) -> BTreeSet<u32> {
+    let seeds = all
+        .iter()
+        .filter(|it| it.pid == of.leader || it.group == of.leader || known(it))
+        .map(|it| it.pid);
+    let mut seeds: BTreeSet<u32> = seeds.collect();
+    // Orphans are adopted by this process, so only its own descendants need a look.
+    let own = family(all, BTreeSet::from([std::process::id()]));
+    seeds.extend(own.into_iter().filter(|pid| of.has_marked(*pid)));
+    family(all, seeds)
+}
+
+pub(crate) fn ended_children(of: u32) -> Vec<u32> {
+    let ended = stats().filter(|it| it.parent == of && it.state == 'Z');
+    ended.map(|it| it.pid).collect()
+}
+
 /// The processes in `known` and their descendants.
 fn family(all: &[text::Stat], known: BTreeSet<u32>) -> BTreeSet<u32> {
     let mut family = known;
@@ -344,7 +376,7 @@ pub(crate) fn keep_out_of_the_way(avoid: &[usize]) {
 
 /// A process and its tree.
 pub(crate) struct Tree {
-    root: u32,
+    of: Family,
     /// CPU ticks by id and start.
     members: BTreeMap<(u32, u64), u64>,
     alive: BTreeSet<(u32, u64)>,
@@ -352,9 +384,9 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn new(root: u32) -> Self {
+    pub(crate) fn new(of: Family) -> Self {
         Self {
-            root,
+            of,
             members: BTreeMap::new(),
             alive: BTreeSet::new(),
             search_at: Instant::now(),
@@ -428,10 +460,7 @@ impl Tree {
     fn search(&mut self) {
         let all: Vec<text::Stat> = stats().collect();
         let known = |stat: &text::Stat| self.alive.contains(&(stat.pid, stat.started));
-        let members = all
-            .iter()
-            .filter(|stat| stat.pid == self.root || stat.group == self.root || known(stat));
-        let family = family(&all, members.map(|stat| stat.pid).collect());
+        let family = members_among(&all, &self.of, known);
         let found = all.iter().filter(|stat| family.contains(&stat.pid));
         self.alive
             .extend(found.map(|stat| (stat.pid, stat.started)));

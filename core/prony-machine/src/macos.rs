@@ -5,7 +5,7 @@ use crate::fingerprint::Fingerprint;
 use crate::gpu::Gpu;
 use crate::macos_text as text;
 use crate::state::{ProcessTime, State};
-use crate::tree::{Seen, pause};
+use crate::tree::{Family, Seen, pause};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -74,7 +74,17 @@ pub(crate) fn observe(state: &mut State) {
 }
 
 /// Uses `ps`, which may see the processes of all users; this process may not.
-/// No descendant leaves the sight of its group here: the system adopts orphans itself.
+/// The system adopts orphans itself, and tells the environment only to debuggers.
+pub(crate) fn members(_of: &Family) -> Vec<ProcessTime> {
+    Vec::new()
+}
+
+/// There are no adopted orphans.
+pub(crate) fn ended_children(_of: u32) -> Vec<u32> {
+    Vec::new()
+}
+
+/// As [`members`].
 pub(crate) fn descendants(_of: u32) -> Vec<ProcessTime> {
     Vec::new()
 }
@@ -117,9 +127,9 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn new(root: u32) -> Self {
+    pub(crate) fn new(of: Family) -> Self {
         Self {
-            root: Pid::from_u32(root),
+            root: Pid::from_u32(of.leader),
             system: System::new().ok(),
             members: BTreeMap::new(),
             alive: BTreeSet::new(),

@@ -1,6 +1,7 @@
 //! Samples a process tree.
 
 use crate::series::{Sample, Series, Slow, Usage, Window};
+use crate::tree::Family;
 use crate::{now_ns, nvml, os};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +25,8 @@ pub struct Options {
 /// Samples memory, CPU time and energy of a process and its descendants, on a
 /// low-priority thread.
 ///
-/// The tree consists of the process, its descendants and its process group; a process
-/// once seen in it stays in it. New members are searched for every second, so
+/// The tree consists of the family's members ([`Family::members`]); a process once seen in
+/// it stays in it. New members are searched for every second, so
 /// shorter-lived ones may be missed. Memory is the resident set; what several processes
 /// share is told apart only at the end: for that the kernel walks all pages of a process
 /// while it wants to run, which takes milliseconds for gigabytes.
@@ -37,12 +38,12 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Starts with the process `root`.
+    /// Starts with a family of processes.
     ///
     /// # Errors
     ///
     /// If no thread can be started.
-    pub fn start(root: u32, options: Options) -> std::io::Result<Self> {
+    pub fn start(of: Family, options: Options) -> std::io::Result<Self> {
         let series = Arc::new(Mutex::new(Series::default()));
         let (stop, stopped) = mpsc::channel();
         let kept = Arc::clone(&series);
@@ -50,7 +51,7 @@ impl Sampler {
             .name("prony-sampler".to_owned())
             .spawn(move || {
                 os::keep_out_of_the_way(&options.avoid_cpus);
-                let mut watcher = Watcher::new(root);
+                let mut watcher = Watcher::new(of);
                 let begin = Instant::now();
                 loop {
                     watcher.sample(&kept);
@@ -127,10 +128,10 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(root: u32) -> Self {
+    fn new(of: Family) -> Self {
         let gpus = nvml::states();
         Self {
-            tree: os::Tree::new(root),
+            tree: os::Tree::new(of),
             packages: os::Packages::new(),
             count: 0,
             gpu_memory_before: gpus.iter().map(|gpu| gpu.memory_used_bytes).sum(),
@@ -192,6 +193,13 @@ mod tests {
     use std::os::unix::process::CommandExt as _;
     use std::process::{Child, Command};
 
+    fn family(child: &Child) -> Family {
+        Family {
+            leader: child.id(),
+            mark: "none".to_owned(),
+        }
+    }
+
     fn shell(script: &str) -> Child {
         let mut command = Command::new("sh");
         command.args(["-c", script]).process_group(0);
@@ -203,7 +211,7 @@ mod tests {
         // The grandchild works; the shell itself does not.
         let mut child = shell("(while :; do :; done) & wait");
         let begin = now_ns();
-        let mut sampler = Sampler::start(child.id(), Options::default()).expect("it starts");
+        let mut sampler = Sampler::start(family(&child), Options::default()).expect("it starts");
         std::thread::sleep(Duration::from_millis(2500));
         sampler.finish();
         let (usage, window) = (sampler.usage(), sampler.window(begin, now_ns()));
@@ -233,7 +241,7 @@ mod tests {
             let mut line = String::new();
             std::io::BufRead::read_line(&mut lines, &mut line).expect("a line");
         }
-        let usage = Sampler::start(child.id(), Options::default())
+        let usage = Sampler::start(family(&child), Options::default())
             .expect("it starts")
             .stop();
         let group = Pid::from_child(&child);
@@ -249,7 +257,7 @@ mod tests {
         let mut child = shell("exit 0");
         let _ = child.wait();
         let sampler = Sampler::start(
-            child.id(),
+            family(&child),
             Options {
                 avoid_cpus: (0..4096).collect(),
             },

@@ -25,15 +25,51 @@ pub(crate) struct Seen {
     pub(crate) high_water_bytes: Option<u64>,
 }
 
-/// Running descendants of the process `of`, without it. On Linux a process that called
-/// [`adopt_orphans`] keeps all of its descendants, whatever sessions and groups they
-/// make; on macOS none is found.
-pub fn descendants(of: u32) -> Vec<ProcessTime> {
-    os::descendants(of)
+/// Environment variable that tells whose a process is: all that a started process starts
+/// inherit it, wherever they go.
+pub const MARK: &str = "PRONY_TREE";
+
+/// A started process and all that it started.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// The process, which leads a group of its own.
+    pub leader: u32,
+    /// Its value of [`MARK`]: the id of this process, a dot and a number.
+    pub mark: String,
 }
 
-/// Makes this process the parent of descendants whose parents end, so that
-/// [`descendants`] misses none. Only Linux can; elsewhere it does nothing.
+impl Family {
+    /// Its running members, in its group or not. On Linux these are the group, descendants
+    /// of the leader, and descendants of this process with the mark; on macOS none is
+    /// found.
+    pub fn members(&self) -> Vec<ProcessTime> {
+        os::members(self)
+    }
+
+    /// Reads the mark of a process: `true` if it is this family's.
+    pub(crate) fn has_marked(&self, pid: u32) -> bool {
+        os::variable(pid, MARK).is_some_and(|mark| mark == self.mark)
+    }
+}
+
+/// Running descendants of this process without any family's mark. On macOS none is found.
+pub fn unmarked() -> Vec<ProcessTime> {
+    let mut all = os::descendants(std::process::id());
+    all.retain(|it| os::variable(it.pid, MARK).is_none());
+    all
+}
+
+/// Running descendants of this process with the mark of a family that it started. On macOS
+/// none is found.
+pub fn marked() -> Vec<ProcessTime> {
+    let own = format!("{}.", std::process::id());
+    let mut all = os::descendants(std::process::id());
+    all.retain(|it| os::variable(it.pid, MARK).is_some_and(|mark| mark.starts_with(&own)));
+    all
+}
+
+/// Makes this process the parent of descendants whose parents end, so that none is lost.
+/// Only Linux can; elsewhere it does nothing.
 pub fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     {
@@ -42,10 +78,12 @@ pub fn adopt_orphans() {
     }
 }
 
-/// Value of an environment variable that a process was started with; `None` also if the
-/// system does not tell.
-pub fn variable(pid: u32, name: &str) -> Option<String> {
-    os::variable(pid, name)
+/// Children of this process that have ended and that nobody waits for: adopted orphans.
+/// `known` are those that somebody waits for.
+pub fn ended_orphans(known: impl Fn(u32) -> bool) -> Vec<u32> {
+    let mut ended = os::ended_children(std::process::id());
+    ended.retain(|pid| !known(*pid));
+    ended
 }
 
 /// The processes behind each socket that listens for connections to a port of 127.0.0.1;

@@ -10,8 +10,8 @@ pub struct Visit {
     /// From starting the engine to its being ready; `None` if it never was, or
     /// ran already.
     pub load_time_ns: Option<u64>,
-    /// From the beginning of its `load` stage to the first token of any request; `None` as
-    /// above.
+    /// From the beginning of its `load` stage to the earliest token of any request that
+    /// succeeded; `None` as above.
     pub first_token_ns: Option<u64>,
     /// From asking the engine to end until all its processes were gone; `None` if it was
     /// not started by the run.

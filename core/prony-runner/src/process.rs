@@ -1,13 +1,13 @@
 //! Processes started by a run: each leads its own process group, writes to a log file,
 //! and ends with the run.
 
-use prony_machine::ProcessTime;
 pub use prony_machine::is_hangup_ignored;
+use prony_machine::{Family, MARK, ProcessTime};
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpgid,
     waitpid,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -22,19 +22,49 @@ const POLL: Duration = Duration::from_millis(20);
 /// Time allowed for the system to reap a killed process.
 const REAP: Duration = Duration::from_secs(10);
 
-/// Environment variable that all processes of a tree have, wherever they went: its value is
-/// different for each [`Process`].
-const TREE: &str = "PRONY_TREE";
+/// Most times that processes outside of a group are looked for and killed.
+const MAX_ROUNDS: u32 = 50;
 
 /// Groups that may still have members.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Kills everything started by this process. For a second Ctrl-C.
+/// Kills everything started by this process, in its groups or not. For a second Ctrl-C.
 pub fn kill_all() {
-    for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+    let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+    for group in groups.iter() {
         if let Some(group) = Pid::from_raw(*group) {
             let _ = kill_process_group(group, Signal::KILL);
         }
+    }
+    for stray in prony_machine::marked() {
+        if let Some(pid) = Pid::from_raw(stray.pid.cast_signed()) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Processes without a mark that are left alone, by id and start: those that were there
+/// before the first process was started, and those that a user's step left running.
+static SPARED: Mutex<BTreeSet<(u32, u64)>> = Mutex::new(BTreeSet::new());
+
+fn spare(processes: Vec<ProcessTime>) {
+    let mut spared = SPARED.lock().unwrap_or_else(PoisonError::into_inner);
+    spared.extend(processes.iter().map(id_of));
+}
+
+/// Tells a process from others that had its id.
+fn id_of(process: &ProcessTime) -> (u32, u64) {
+    (process.pid, process.started)
+}
+
+/// Clears away adopted processes that have ended.
+fn reap_orphans() {
+    let is_waited_for = |pid: u32| {
+        let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.contains(&pid.cast_signed())
+    };
+    for pid in prony_machine::ended_orphans(is_waited_for) {
+        let _ = waitpid(Pid::from_raw(pid.cast_signed()), WaitOptions::NOHANG);
     }
 }
 
@@ -46,8 +76,10 @@ pub struct Process {
     log: PathBuf,
     /// Length of the log when the process was started, in bytes.
     log_start: usize,
-    /// Value of [`TREE`].
-    tree: String,
+    /// Value of [`MARK`], different for each process.
+    mark: String,
+    /// Processes without a mark that were there before it.
+    before: BTreeSet<(u32, u64)>,
 }
 
 /// The end of a process and its group.
@@ -55,8 +87,10 @@ pub struct Process {
 pub struct Stopped {
     /// `true` if it had to be killed.
     pub killed: bool,
-    /// Names of processes that had left its group and were ended, too (Linux).
+    /// Names of processes that had left its group and were killed (Linux).
     pub strays: Vec<String>,
+    /// Names of those that could not be killed.
+    pub left: Vec<String>,
 }
 
 impl Process {
@@ -92,10 +126,14 @@ impl Process {
         static ADOPT: Once = Once::new();
         static COUNT: AtomicU64 = AtomicU64::new(0);
         // So that processes that leave their group are found.
-        ADOPT.call_once(prony_machine::adopt_orphans);
+        ADOPT.call_once(|| {
+            prony_machine::adopt_orphans();
+            spare(prony_machine::unmarked());
+        });
+        let before = prony_machine::unmarked().iter().map(id_of).collect();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let tree = format!("{}.{number}", std::process::id());
-        command.env(TREE, &tree);
+        let mark = format!("{}.{number}", std::process::id());
+        command.env(MARK, &mark);
         let log_start = std::fs::metadata(log)?.len() as usize;
         command.process_group(0).kill_on_drop(true);
         #[cfg(target_os = "linux")]
@@ -129,7 +167,8 @@ impl Process {
             group,
             log: log.to_owned(),
             log_start,
-            tree,
+            mark,
+            before,
         })
     }
 
@@ -159,66 +198,75 @@ impl Process {
     /// Asks the group to end, kills it after `grace`, and waits until no member is left.
     /// Processes that left it remain, as a user's step may want.
     pub async fn stop_group(mut self, grace: Duration) -> bool {
-        self.end_group(grace).await
-    }
-
-    /// As [`Self::stop_group`]; then kills what had left the group.
-    pub async fn stop(mut self, grace: Duration) -> Stopped {
-        // Found while their parents run.
-        let own = self.strays(&[]);
         let killed = self.end_group(grace).await;
-        let mut strays = Vec::new();
-        for stray in self.strays(&own) {
-            let Some(pid) = Pid::from_raw(stray.pid.cast_signed()) else {
-                continue;
-            };
-            let _ = kill_process(pid, Signal::KILL);
-            strays.push(stray.name);
-            // An adopted one; others are for their parents, which are killed, too.
-            for _ in 0..REAP.as_millis() / POLL.as_millis() {
-                if !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
-                    break;
-                }
-                tokio::time::sleep(POLL).await;
-            }
-        }
-        Stopped { killed, strays }
+        spare(prony_machine::unmarked());
+        killed
     }
 
-    /// Running processes that it started and that are not in its group. `known` are some
-    /// found earlier.
-    fn strays(&self, known: &[ProcessTime]) -> Vec<ProcessTime> {
-        let own_tree: Vec<u32> = prony_machine::descendants(self.id())
-            .into_iter()
-            .map(|it| it.pid)
-            .collect();
-        let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_alone = groups.len() == 1;
-        let mut all = prony_machine::descendants(std::process::id());
-        all.retain(|it| {
-            let is_known = |known: &ProcessTime| (known.pid, known.started) == (it.pid, it.started);
-            !groups.contains(&it.group.cast_signed())
-                && (own_tree.contains(&it.pid)
-                    || known.iter().any(is_known)
-                    || match prony_machine::variable(it.pid, TREE) {
-                        Some(tree) => tree == self.tree,
-                        // Of those without the variable nobody knows whose they are,
-                        // unless there is only one.
-                        None => is_alone,
-                    })
+    /// As [`Self::stop_group`]; then kills what it had started outside of its group.
+    pub async fn stop(mut self, grace: Duration) -> Stopped {
+        // What has shed the mark can be told by its parents, while these run.
+        let mut own: BTreeSet<(u32, u64)> = self.family().members().iter().map(id_of).collect();
+        let killed = self.end_group(grace).await;
+        let mut strays = BTreeMap::new();
+        for _ in 0..MAX_ROUNDS {
+            let found = self.strays(&own);
+            if found.is_empty() {
+                break;
+            }
+            // Stopped first, so that none starts another in the meantime.
+            for signal in [Signal::STOP, Signal::KILL] {
+                for stray in &found {
+                    if let Some(pid) = Pid::from_raw(stray.pid.cast_signed()) {
+                        let _ = kill_process(pid, signal);
+                    }
+                }
+            }
+            own.extend(found.iter().map(id_of));
+            strays.extend(found.into_iter().map(|it| (id_of(&it), it.name)));
+            tokio::time::sleep(POLL).await;
+            reap_orphans();
+        }
+        reap_orphans();
+        let left = self.strays(&own).into_iter().map(|it| it.name).collect();
+        Stopped {
+            killed,
+            strays: strays.into_values().collect(),
+            left,
+        }
+    }
+
+    /// The process and all that it starts.
+    pub fn family(&self) -> Family {
+        Family {
+            leader: self.id(),
+            mark: self.mark.clone(),
+        }
+    }
+
+    /// Running processes of it outside of its group. `own` are some found earlier.
+    fn strays(&self, own: &BTreeSet<(u32, u64)>) -> Vec<ProcessTime> {
+        let mut strays = self.family().members();
+        let is_alone = GROUPS.lock().unwrap_or_else(PoisonError::into_inner).len() == 1;
+        let spared = SPARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unmarked = prony_machine::unmarked();
+        unmarked.retain(|it| {
+            let id = id_of(it);
+            // While others run, nobody knows whose a new process without a mark is.
+            own.contains(&id) || is_alone && !self.before.contains(&id) && !spared.contains(&id)
         });
-        all
+        strays.extend(unmarked);
+        strays.retain(|it| it.group != self.id());
+        strays.sort_by_key(id_of);
+        strays.dedup_by_key(|it| id_of(it));
+        strays
     }
 
     /// Checks that the socket behind `port` of 127.0.0.1 is one of its tree, as far as the
     /// system tells. The error is for people.
     pub fn listens_on(&self, port: u16) -> Result<(), String> {
-        let descendants = prony_machine::descendants(self.id());
-        let is_own = |it: &ProcessTime| {
-            it.group == self.id()
-                || descendants.iter().any(|own| own.pid == it.pid)
-                || prony_machine::variable(it.pid, TREE).is_some_and(|tree| tree == self.tree)
-        };
+        let members: BTreeSet<(u32, u64)> = self.family().members().iter().map(id_of).collect();
+        let is_own = |it: &ProcessTime| members.contains(&id_of(it));
         for socket in prony_machine::listeners(port) {
             if let Some(other) = socket.first()
                 && !socket.iter().any(is_own)

@@ -293,3 +293,56 @@ fn another_server_on_the_port_of_the_engine_is_not_measured() {
     other.kill().expect("it runs still");
     other.wait().expect("it ends");
 }
+
+/// What a user started before prony in the same shell, and what a step leaves behind on
+/// purpose, are no engine's.
+#[cfg(target_os = "linux")]
+#[test]
+fn processes_of_the_user_are_left_alone() {
+    let scratch = Scratch::new();
+    let step = json!({
+        "run": "setsid env -i sh -c 'echo $$ > new && mv new daemon.pid; exec sleep 300' & sleep 0.3"
+    });
+    let pipeline = pipeline([("engine", truth_through(TELL, &[]))]);
+    let pipeline = pipeline.stage("setup", "before", json!([step]));
+    scratch.write("pipeline.yaml", pipeline.to_string());
+    let lock = crate::kit::lock();
+    let script = format!(
+        "sleep 300 & echo $! > own.pid; exec \"{PRONY}\" --lock \"{}\" run pipeline.yaml",
+        lock.display()
+    );
+    let shell = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(scratch.path(""))
+        .output()
+        .expect("a shell");
+    let words = String::from_utf8_lossy(&shell.stderr);
+    assert!(!words.contains("outside its process group"), "{words}");
+    for name in ["own.pid", "daemon.pid"] {
+        let pid = scratch.wait_for_pid(name);
+        assert!(runs(pid), "{name}");
+        crate::kit::send(pid, Signal::KILL);
+    }
+    assert!(!runs(scratch.wait_for_pid("engine.pid")));
+}
+
+/// One that starts itself again whenever it is ended.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_comes_back_is_ended_for_good() {
+    let scratch = Scratch::new();
+    let script = "(setsid sh -c 'while :; do sleep 300; done' &)";
+    let engine = truth_through(&format!("{script}\n{TELL}"), &[]);
+    let run = scratch.run(&pipeline([("engine", engine)])).exits(0);
+    run.reports("running outside its process group; it was killed");
+    let marked = std::fs::read_dir("/proc").expect("processes").flatten();
+    let folder = scratch.path("").to_string_lossy().into_owned();
+    let is_of_this_run = |process: &std::fs::DirEntry| {
+        let cwd = std::fs::read_link(process.path().join("cwd"));
+        cwd.is_ok_and(|cwd| {
+            cwd.to_string_lossy()
+                .starts_with(folder.trim_end_matches('/'))
+        })
+    };
+    assert_eq!(marked.filter(is_of_this_run).count(), 0);
+}

@@ -43,7 +43,10 @@ fn smaller() -> String {
         ("measure: { requests: 6,", "measure: { requests: 2,"),
         // With flash attention, rounding differs between processors, and with it
         // the first word where two are equally likely.
-        ("--threads, 1,", "--threads, 1, --flash-attn, \"off\","),
+        (
+            "      threads: 1\n",
+            "      threads: 1\n      arguments: [--flash-attn, \"off\"]\n",
+        ),
     ] {
         assert!(yaml.contains(all), "no `{all}` in smollm2.yaml");
         yaml = yaml.replace(all, few);
@@ -116,7 +119,7 @@ fn a_cache_that_is_on_finds_nothing_in_a_cold_measure_and_tokens_are_counted_twi
     let scratch = Scratch::new();
     let gguf = "path: ${{ prony.cache }}/models/smollm2-135m-instruct-q4_1.gguf";
     let yaml = smaller()
-        .replace("body: { cache_prompt: false }", "")
+        .replace("prefix_cache: false", "prefix_cache: true")
         .replace(
             gguf,
             &format!("{gguf}\n    {}", gguf.replacen("path", "tokenizer", 1)),

@@ -68,7 +68,7 @@ pub(super) enum Link {
 /// measured.
 pub(super) fn watch(process: &Process) -> Option<Sampler> {
     let options = prony_machine::Options::default();
-    Sampler::start(process.id(), options).ok()
+    Sampler::start(process.family(), options).ok()
 }
 
 /// An engine of a run, with everything that its visit needs of the run.

@@ -121,6 +121,15 @@ impl Ended {
                 "{engine} left `{first}`{others} running outside its process group; it was killed"
             ));
         }
+        if let [first, others @ ..] = self.stopped.left.as_slice() {
+            let others = match others.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            warnings.push(format!(
+                "{engine} left `{first}`{others} running, which could not be killed"
+            ));
+        }
         if let Some((name, port)) = &self.listens {
             warnings.push(format!(
                 "after {engine} was unloaded, `{name}` still listens on its port {port}"

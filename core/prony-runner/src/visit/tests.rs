@@ -236,6 +236,7 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
             stopped: Stopped {
                 killed: hangs,
                 strays: Vec::new(),
+                left: Vec::new(),
             },
             ..Ended::default()
         })

@@ -1,4 +1,4 @@
-"""A skeleton: says the words of the prompt again and again, one every few milliseconds."""
+"""A skeleton: repeats the words of the prompt, one every few milliseconds."""
 
 import itertools
 import time

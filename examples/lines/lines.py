@@ -1,7 +1,7 @@
 """prony's lines of JSON (docs/stdio.md) for any library. Needs the standard library only.
 
-load(model, **options) returns generate(ask, emit): it calls emit(text, tokens) for each piece of
-the answer and returns what the last line says, as finish_reason and output_tokens.
+load(model, **options) returns generate(ask, emit), which calls emit(text, tokens) for each piece
+of the answer and returns the fields of the last line, such as finish_reason and output_tokens.
 """
 
 import json

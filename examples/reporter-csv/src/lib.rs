@@ -8,7 +8,7 @@ use prony_plugin_sdk::{About, Artifact, Reporter, Result, about};
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What stands between two fields: `,` unless given.
+    /// Separator between two fields: `,` unless given.
     #[serde(default = "comma")]
     separator: char,
 }

@@ -243,8 +243,8 @@ pub struct Workload {
     /// Timeout of a request. Defaults to `5m`.
     #[serde(default = "request_timeout")]
     pub request_timeout: Duration,
-    /// Requests in a row that may time out, at least as many as are in flight: then the
-    /// engine hangs, and its stage has failed. Defaults to `3`.
+    /// Number of timeouts in a row after which the engine is taken to hang and its stage has
+    /// failed; at least as many as requests are in flight. Defaults to `3`.
     #[serde(default = "max_timeouts")]
     #[schemars(range(min = 1))]
     pub max_timeouts: u32,

@@ -107,7 +107,7 @@ pub struct Comparison {
     /// Obstacle that forbids a verdict whatever the numbers say, in words; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
-    /// Why the verdict is what it is, in words.
+    /// Reason for the verdict, in words.
     pub reason: String,
     /// Limits of the comparison, for example `length_mismatch`; `prony explain` has a
     /// page on each.
@@ -130,7 +130,7 @@ pub struct Judgement {
     pub interval: Option<Interval>,
     /// Cycles that it rests on.
     pub cycles: u32,
-    /// Why nothing can be said, in words; absent if something can. Then there are no numbers.
+    /// Reason why nothing can be said, in words; absent if there are numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withheld: Option<String>,
 }
@@ -271,7 +271,7 @@ pub struct Overall {
     /// Its interval: of the mean log ratios of the cycles where the models share cycles,
     /// else by the normal approximation.
     pub interval: Option<Interval>,
-    /// Why there is no number, if there is none.
+    /// Reason why there is no number; absent if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -48,10 +48,10 @@ pub struct EngineResult {
     pub output_tokens_per_request: Option<Distribution>,
     /// Prompt tokens per request, where the engine says.
     pub prompt_tokens_per_request: Option<Distribution>,
-    /// Prompt tokens that came from a prefix cache; 0 also of engines that do not tell.
+    /// Prompt tokens that came from a prefix cache; 0 also for engines that do not report them.
     pub cached_tokens: u64,
-    /// Successful requests of which the engine tells how many these were; results of before
-    /// there was this field do not say.
+    /// Number of successful requests for which the engine reports them; absent from results
+    /// that are older than this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_tokens_told: Option<u64>,
     /// Finding on the state of the prefix cache that the pipeline asks for; absent
@@ -73,10 +73,10 @@ pub struct EngineResult {
     pub total_time_s: f64,
     /// From starting the engine to its being ready.
     pub load_time_ms: Option<Distribution>,
-    /// From starting the engine to the first token of its first answer, warm-ups included.
+    /// Time from starting the engine to the first token of its first answer, warm-ups included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_to_first_token_ms: Option<Distribution>,
-    /// From asking the engine to end until all its processes were gone.
+    /// Time from asking the engine to end until all its processes were gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unload_time_ms: Option<Distribution>,
     /// Highest resident memory of its processes, sampled.
@@ -94,11 +94,10 @@ pub struct EngineResult {
     /// Evenness with which text came, successful requests.
     #[serde(default)]
     pub cadence: Cadence,
-    /// What the engine says of its own times, beside prony's; in no verdict. Absent where it
-    /// says nothing.
+    /// The engine's own times, beside prony's; in no verdict. Absent if it reports none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_clock: Option<OwnClock>,
-    /// Why generation stopped, counted.
+    /// Reasons why generation stopped, each with its number of requests.
     pub finish_reasons: BTreeMap<String, u64>,
     /// Tokens of successful requests that the engine generated and did not send, by its own
     /// count; they are in no rate.
@@ -189,13 +188,13 @@ pub struct PromptCheck {
 /// out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnClock {
-    /// In the engine, before work on the request began.
+    /// Time in the engine before work on the request began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_ms: Option<Distribution>,
-    /// From there to the first token.
+    /// Time from there to the first token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefill_ms: Option<Distribution>,
-    /// Queue, where it is told, and prefill; or else from sending to the engine's first stamp.
+    /// Queue, where reported, plus prefill; or else from sending to the engine's first stamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_first_token_ms: Option<Distribution>,
     /// prony's time to first token, from sending, less the engine's, of each request.
@@ -204,7 +203,7 @@ pub struct OwnClock {
     /// Decode over the tokens after the first; or else the same from the engine's stamps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_per_output_token_ms: Option<Distribution>,
-    /// From the engine's stamp of a text to its arrival, all texts together.
+    /// Time from the engine's stamp of a text to its arrival, all texts together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_ms: Option<Distribution>,
 }

@@ -681,7 +681,7 @@ pub static METRICS: &[Metric] = &[
         Group::Tokens,
         (Unit::Count, Neither),
         |it| Some(it.told_cached_tokens()? as f64),
-        "Prompt tokens that came from a prefix cache, where the engine tells.",
+        "Prompt tokens that came from a prefix cache, where the engine reports them.",
     ),
     Metric::number(
         "cache.cached_share",
@@ -840,7 +840,7 @@ pub static METRICS: &[Metric] = &[
         "Queue, own clock",
         Group::OwnClock,
         |it| it.own_clock.as_ref()?.queue_ms,
-        "Time in the engine before work on a request began, as it says itself.",
+        "Time in the engine before work on a request began, by its own account.",
     )
     .not_reported(),
     Metric::times(
@@ -848,7 +848,7 @@ pub static METRICS: &[Metric] = &[
         "Prefill, own clock",
         Group::OwnClock,
         |it| it.own_clock.as_ref()?.prefill_ms,
-        "Time from the beginning of work on a request to its first token, as the engine says itself.",
+        "Time from the beginning of work on a request to its first token, by the engine's own account.",
     )
     .not_reported(),
     Metric::times(
@@ -856,7 +856,7 @@ pub static METRICS: &[Metric] = &[
         "Time to first token, own clock",
         Group::OwnClock,
         |it| it.own_clock.as_ref()?.time_to_first_token_ms,
-        "Queue, where it is told, and prefill as the engine says itself, or else the time from sending to its own stamp of the first text.",
+        "Queue, where reported, plus prefill by the engine's own account, or else the time from sending to its own stamp of the first text.",
     )
     .not_reported(),
     Metric::times(
@@ -864,7 +864,7 @@ pub static METRICS: &[Metric] = &[
         "Time to first token, difference of the clocks",
         Group::OwnClock,
         |it| it.own_clock.as_ref()?.first_token_difference_ms,
-        "Time to first token from sending less the one by the engine's own clock: network, rendering of the prompt and the text, and the queue where the engine does not tell it.",
+        "Time to first token from sending less the one by the engine's own clock: network, rendering of the prompt and the text, and the queue where the engine does not report it.",
     )
     .not_reported(),
     Metric::times(
@@ -872,7 +872,7 @@ pub static METRICS: &[Metric] = &[
         "Time per output token, own clock",
         Group::OwnClock,
         |it| it.own_clock.as_ref()?.time_per_output_token_ms,
-        "Time from the first token to the last over the tokens after the first, as the engine says itself or by its own stamps.",
+        "Time from the first token to the last over the tokens after the first, by the engine's own account or its own stamps.",
     )
     .not_reported(),
     Metric::times(

@@ -85,7 +85,7 @@ pub struct Rendering {
     /// Engines that take raw prompts and got the rendered ones. Empty if the pipeline names
     /// a `chat_template` and all engines render themselves.
     pub engines: Vec<String>,
-    /// File that the chat template is from.
+    /// File that the chat template comes from.
     pub template: String,
     /// SHA-256 of the chat template.
     pub template_sha256: String,

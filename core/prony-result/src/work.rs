@@ -146,8 +146,8 @@ impl EngineResult {
 }
 
 impl EngineResult {
-    /// What the engine says of its own times, beside prony's, without a full stop; `None` if
-    /// it says nothing. For example `llama: decode 45.1 tok/s (prony 44.9), time to first token
+    /// The engine's own times beside prony's, without a full stop; `None` if it reports none.
+    /// For example `llama: decode 45.1 tok/s (prony 44.9), time to first token
     /// 120 ms (prony 128 ms, 8.00 ms of queue, network and rendering)`.
     pub fn clock_sentence(&self) -> Option<String> {
         let clock = self.own_clock.as_ref()?;

@@ -39,7 +39,7 @@ pub struct Finding<'a> {
     pub basis: Option<String>,
     /// Reservation that belongs to the verdict, such as `but not the same work`.
     pub remarks: Vec<String>,
-    /// Why it is so, without a full stop.
+    /// Reason for it, without a full stop.
     pub reason: Option<String>,
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn call(
     }
 }
 
-/// The place of the first equal item.
+/// The index of the first equal item, from 0; an error if there is none.
 fn index(list: &Value, args: &[Value]) -> Result<Value> {
     let (wanted,): (Value,) = from_args(args)?;
     let place = list.try_iter()?.position(|item| item == wanted);
@@ -67,7 +67,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>> {
     })
 }
 
-/// At most `most` words from the end; the last piece is all that is left.
+/// Up to `most` words from the end, the last one first; the final piece is all that is left.
 fn by_space(text: &str, most: usize) -> Vec<&str> {
     let mut rest = text.trim_end();
     let mut pieces = Vec::new();

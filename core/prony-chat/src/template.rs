@@ -96,7 +96,7 @@ impl ChatTemplate {
         let given = [
             ("messages", Value::from(messages)),
             ("add_generation_prompt", Value::from(true)),
-            // Known to templates, and none.
+            // Templates expect them; prony has none.
             ("tools", Value::from(())),
             ("documents", Value::from(())),
         ];
@@ -130,7 +130,7 @@ fn refusal(error: &JinjaError) -> Option<Error> {
     })
 }
 
-/// An error without the name and line of the template, which the caller adds.
+/// Text of an error without the name and line of the template, which the caller adds.
 fn words(error: &JinjaError) -> String {
     match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),
@@ -138,8 +138,8 @@ fn words(error: &JinjaError) -> String {
     }
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=indent)`, which `transformers` has in the
-/// place of Jinja's own filter: that one escapes HTML.
+/// `json.dumps(value, ensure_ascii=False, indent=indent)`, with which `transformers` replaces
+/// Jinja's own filter, which escapes HTML.
 fn to_json(value: &Value, options: Kwargs) -> std::result::Result<Value, JinjaError> {
     let indent: Option<usize> = options.get("indent")?;
     // Accepted as in Python; characters are never escaped here.

@@ -53,7 +53,7 @@ pub struct Manifest {
     /// Engines only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
-    /// Forms of requests that an engine takes; if not said, all. Of an engine without
+    /// Forms of requests that an engine takes. Defaults to all. For an engine without
     /// `chat`, prony renders conversations itself.
     #[serde(default = "Api::all", skip_serializing_if = "Api::is_all")]
     pub apis: Vec<Api>,
@@ -63,7 +63,7 @@ pub struct Manifest {
     /// `true` if requests may carry a history. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
-    /// Engines that the adapter knows how to start. Engines only.
+    /// Known engines that the adapter drives. Engine plugins only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipes: Vec<Recipe>,
     /// JSON Schema (2020-12) of the plugin's `config`.
@@ -464,12 +464,12 @@ impl Api {
         vec![Self::Chat, Self::Completions]
     }
 
-    /// Returns `true` if a list has all of them.
+    /// Returns `true` if `apis` has all of them.
     pub fn is_all(apis: &[Self]) -> bool {
         Self::all().iter().all(|api| apis.contains(api))
     }
 
-    /// As in pipelines.
+    /// Name in pipelines.
     pub fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
@@ -625,8 +625,8 @@ pub struct HttpRequest {
     /// ends with the body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub end_marks: Vec<String>,
-    /// What the server calls the model that is asked for. The host warns where
-    /// [`EventKind::ServedModel`] is another one. `None`: nobody compares them.
+    /// Server's name of the model that is asked for. The host warns if
+    /// [`EventKind::ServedModel`] is another one; `None`: they are not compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }
@@ -754,9 +754,9 @@ pub enum EventKind {
     Note,
     /// Time in the engine before work on the request began, by its own clock.
     QueueTime,
-    /// From there to the first token.
+    /// Time from there to the first token.
     PrefillTime,
-    /// From the first token to the last.
+    /// Time from the first token to the last.
     DecodeTime,
 }
 
@@ -797,8 +797,8 @@ pub struct Event {
     pub kind: EventKind,
     /// A count, where the kind has one.
     pub tokens: u32,
-    /// Nanoseconds by the engine's own clock: how long, where the kind is a time; of a text,
-    /// when it was emitted (`CLOCK_MONOTONIC` of the same machine), 0 if not said.
+    /// Nanoseconds by the engine's own clock: the duration, if the kind is a time; for a text,
+    /// the time at which it was emitted (`CLOCK_MONOTONIC` of the same machine), 0 if unknown.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ns: u64,
     /// A text, where the kind has one.
@@ -859,7 +859,7 @@ impl Events {
         self.push(chunk, kind, tokens, "");
     }
 
-    /// Why generation stopped.
+    /// Adds the reason why generation stopped.
     pub fn finish(&mut self, chunk: u32, reason: &str) {
         self.push(chunk, EventKind::Finish, 0, reason);
     }

@@ -655,7 +655,7 @@ fn cache_unverified(engine: &str, stated: Cache, check: &CacheCheck) -> String {
     )
 }
 
-/// Why numbers are not valid.
+/// Reasons why the numbers are invalid; empty if they are valid.
 fn invalid(models: &[ModelResult], events: &[Event]) -> Vec<String> {
     let mut reasons = Vec::new();
     for check in selfchecks(events) {

@@ -57,7 +57,7 @@ thresholds:
   - { metric: output_tokens_per_sec, min: 60 }
 ";
 
-/// What happens in a visit.
+/// Course of a visit.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     Well,

@@ -22,7 +22,8 @@ pub(crate) struct Head {
     pub(crate) coding: Coding,
     /// Target of a redirect, printable and not longer than a message bears.
     pub(crate) location: Option<String>,
-    /// When a refused request may be sent again, as the server puts it; in the same way.
+    /// Value of `retry-after`: the time after which a refused request may be sent again.
+    /// Printable and bounded like `location`.
     pub(crate) retry_after: Option<String>,
 }
 

@@ -113,7 +113,7 @@ impl Target {
 /// A request as bytes, and the lines that end its answer.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// What the server calls the model that is asked for, if the adapter says it.
+    /// Server's name of the model that is asked for, if the adapter gives it.
     pub model: Option<String>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) end_marks: EndMarks,

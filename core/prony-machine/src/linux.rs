@@ -442,8 +442,9 @@ impl Tree {
         }
     }
 
-    /// Resident memory that several of its processes share and that is counted for each, in
-    /// bytes. The kernel walks all pages for it, which takes milliseconds for gigabytes.
+    /// Surplus of the processes' resident set sizes over their proportional ones, in bytes:
+    /// shared memory that a sum counts more than once. The kernel walks all pages for it,
+    /// which takes milliseconds for gigabytes.
     pub(crate) fn counted_twice_bytes(&self) -> Option<u64> {
         if self.alive.len() < 2 {
             return Some(0);

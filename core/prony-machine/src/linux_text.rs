@@ -35,8 +35,8 @@ pub(crate) fn stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// Inodes of the sockets in `net/tcp` or `net/tcp6` that listen on `port` for connections
-/// to 127.0.0.1.
+/// Inodes of the sockets that listen on `port` for connections to 127.0.0.1, from
+/// `net/tcp` or `net/tcp6`.
 pub(crate) fn listening(table: &str, port: u16) -> Vec<u64> {
     // All addresses and the loopback, as the kernel writes them: words of the machine's
     // byte order.
@@ -57,8 +57,8 @@ pub(crate) fn listening(table: &str, port: u16) -> Vec<u64> {
     table.lines().filter_map(inode).collect()
 }
 
-/// Bytes of a process that it has to itself or shares, a shared page counted by its share:
-/// `Pss:` of `PID/smaps_rollup`; and those that are resident, `Rss:`.
+/// Proportional and resident set size of a process, in bytes: `Pss:` and `Rss:` of
+/// `PID/smaps_rollup`. The former divides each shared page among its sharers.
 pub(crate) fn shares(rollup: &str) -> Option<(u64, u64)> {
     kib_of(rollup, "Pss:").zip(kib_of(rollup, "Rss:"))
 }

@@ -76,11 +76,12 @@ pub fn check(
     }
 }
 
-/// Shares of cached prompt tokens that differ by more than this are of different work.
+/// Largest difference of two engines' shares of cached prompt tokens (0 to 1) at which they
+/// still did the same work.
 pub const SHARE_TOLERANCE: f64 = 0.1;
 
-/// Cached tokens over prompt tokens of the successful requests of which the engine tells
-/// both, 0 to 1; `None` without any.
+/// Cached tokens over prompt tokens, 0 to 1, of the successful requests for which the engine
+/// reports both; `None` without any.
 pub fn share(measured: &[&Record]) -> Option<f64> {
     let counts = measured.iter().filter(|record| record.ok());
     let counts = counts.filter_map(|it| Some((it.cached_tokens?, it.prompt_tokens?)));

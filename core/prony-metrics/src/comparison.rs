@@ -322,7 +322,7 @@ fn verdict_of(decision: Decision) -> Verdict {
     }
 }
 
-/// Why a look decides what it decides.
+/// Reason for the decision of an interim analysis.
 fn conclusive(look: &Look, margin_percent: f64) -> String {
     let level = |alpha: f64| prony_result::words::level(1.0 - alpha);
     let inside = level(ALPHA_EQUIVALENT);
@@ -336,7 +336,7 @@ fn conclusive(look: &Look, margin_percent: f64) -> String {
     }
 }
 
-/// Why no look has decided anything.
+/// Reason why no interim analysis has decided anything; `look` is the last one.
 fn inconclusive(look: Option<Look>, design: StudyDesign, family: Family) -> String {
     let judge = family.judge(look.map_or(ALPHA / family.comparisons as f64, |it| it.alpha));
     let done = look.map_or(0, |look| look.cycles);

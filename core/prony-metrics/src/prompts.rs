@@ -18,12 +18,12 @@ pub fn check(measured: &[&Record]) -> Option<PromptCheck> {
     })
 }
 
-/// Returns `true` if the engine got another prompt.
+/// Returns `true` if the two counts differ: the engine got another prompt.
 pub fn disagree(record: &Record) -> bool {
     record.ok() && difference(record).is_some_and(|difference| difference != 0)
 }
 
-/// The engine's count less that of the rendering.
+/// Prompt tokens by the engine's count less those of the rendering; `None` without either.
 fn difference(record: &Record) -> Option<i64> {
     Some(i64::from(record.prompt_tokens?) - i64::from(record.rendered_tokens?))
 }

@@ -10,7 +10,8 @@ pub fn is_other(measured: &[&Record]) -> bool {
     measured.iter().any(|it| it.asked_model.is_some()) || distinct(served).len() > 1
 }
 
-/// The same of an engine's result, in words; `None` if nothing says so.
+/// Warning about an engine that answered with another model, or with several; `None` if it
+/// did not.
 pub fn problem(engine: &EngineResult) -> Option<String> {
     let models = distinct(engine.served_models.iter().map(String::as_str));
     let named: Vec<String> = models.iter().map(|it| format!("`{it}`")).collect();

@@ -165,7 +165,7 @@ pub fn engine(
     }
 }
 
-/// What the engine says of its own times in successful requests; `None` if it says nothing.
+/// The engine's own times of successful requests; `None` if it reports none.
 fn own_clock(good: &[&Record]) -> Option<OwnClock> {
     let over = |of: &dyn Fn(&Record) -> Option<f64>| -> Option<Distribution> {
         distribution(good.iter().filter_map(|it| Some(of(it)? / MS)).collect())
@@ -226,7 +226,7 @@ pub fn by_cycle(
     cycles.into_iter().map(result).collect()
 }
 
-/// Processor time over wall-clock time of the measured stages, in percent of one core.
+/// CPU time over wall-clock time of the measured stages, in percent of one core.
 fn cpu_percent(visits: &[Visit]) -> Option<f64> {
     let (mut cpu_s, mut wall_ns) = (0.0, 0);
     for visit in visits {

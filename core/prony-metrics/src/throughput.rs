@@ -20,7 +20,7 @@ pub struct Visit {
     pub measure_ns: Option<u64>,
     /// Highest resident memory of the engine's processes, sampled.
     pub peak_memory_bytes: Option<u64>,
-    /// Processor time of the engine's processes in the group's `measure` stage, in seconds.
+    /// CPU time of the engine's processes in the group's `measure` stage, in seconds.
     pub measure_cpu_s: Option<f64>,
 }
 

@@ -13,7 +13,7 @@ pub enum Phase {
     Measure,
 }
 
-/// Why a request failed.
+/// Class of a failure: the first rule of success that a request broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
@@ -40,7 +40,7 @@ pub enum ErrorClass {
     /// The engine's process was gone.
     Crashed,
     /// The plugin could not read the answer: it broke down or reached a limit of its sandbox.
-    /// That says nothing of the engine.
+    /// The engine may have done everything right.
     Plugin,
 }
 
@@ -68,7 +68,7 @@ impl ErrorClass {
 pub struct Failed {
     /// Its class.
     pub class: ErrorClass,
-    /// Class of a failure.
+    /// Its reason, in words for reports.
     pub message: String,
 }
 
@@ -82,7 +82,7 @@ impl Failed {
     }
 }
 
-/// Monotonic nanoseconds since the run's origin.
+/// Times of a request, in monotonic nanoseconds: since the run's origin in a [`Record`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
     /// Time at which it was due.
@@ -119,7 +119,8 @@ pub struct Observation {
     pub failed: Option<Failed>,
 }
 
-/// Text that arrived: when, and for how many tokens it stands (0: unknown).
+/// Arrival of a text: its time, in nanoseconds since the run's origin, and the number of
+/// tokens that the text stands for (0: unknown).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrival(pub u64, pub u32);
 
@@ -167,7 +168,7 @@ pub struct Record {
     /// HTTP status, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Every arrival of text.
+    /// Arrivals of text, in order.
     pub arrivals: Vec<Arrival>,
     /// Number of reads: fewer than arrivals means that reads coalesced.
     pub reads: u32,
@@ -220,8 +221,9 @@ pub struct Record {
     /// Bytes of calls of tools, which are not kept.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tool_call_bytes: u64,
-    /// When each text was emitted, by the engine's own stamps, in the order of `arrivals`;
-    /// empty if it gives none, or none that can be right.
+    /// Time at which each text was emitted, by the engine's own stamps, in nanoseconds since
+    /// the run's origin and in the order of `arrivals`; empty if it gives none, or none that
+    /// can be right.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emitted_ns: Vec<u64>,
     /// Time in the engine before work on the request began, by its own clock.
@@ -233,7 +235,7 @@ pub struct Record {
     /// Time from the first token to the last, by the engine's own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_decode_ns: Option<u64>,
-    /// Why generation stopped.
+    /// Reason why generation stopped, in the engine's word: `stop`, `length`, ….
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
     /// The model that the engine says it served.
@@ -381,10 +383,10 @@ impl Record {
         }
         if record.failed.is_none() {
             let detail = seen.status_detail.as_deref();
-            record.failed = record.verdict(detail, ended, reported, defect, max_tokens);
+            record.failed = record.failure(detail, ended, reported, defect, max_tokens);
         }
-        record.hold_count();
-        record.hold_clock();
+        record.check_count();
+        record.check_clock();
         let last = record.arrivals.last().map(|last| last.0);
         record.answered_ns = record
             .answered_ns
@@ -395,7 +397,7 @@ impl Record {
 
     /// Separates the tokens that were sent from those that were not, and withholds a count
     /// that cannot be right, before any number is made of it.
-    fn hold_count(&mut self) {
+    fn check_count(&mut self) {
         if self.reasoning_bytes == 0
             && let (Some(tokens), Some(hidden @ 1..)) = (self.output_tokens, self.reasoning_tokens)
         {
@@ -423,7 +425,7 @@ impl Record {
 
     /// Withholds what the engine says of its own clock if it cannot be right, before any
     /// number is made of it.
-    fn hold_clock(&mut self) {
+    fn check_clock(&mut self) {
         let Stamps {
             sent_ns, end_ns, ..
         } = self.stamps;
@@ -461,7 +463,8 @@ impl Record {
         }
     }
 
-    fn verdict(
+    /// The first rule of success that is broken; `None` if all hold.
+    fn failure(
         &self,
         detail: Option<&str>,
         ended: bool,
@@ -577,8 +580,8 @@ impl Record {
         }
     }
 
-    /// Returns `true` if the count of tokens can be right. Records of before there was
-    /// `implausible_tokens` have counts that nobody has looked at.
+    /// Returns `true` if the count of tokens can be right. Records written before
+    /// `implausible_tokens` existed have unchecked counts.
     pub fn count_is_plausible(&self) -> bool {
         let bytes = self.text.len() as u64 + self.reasoning_bytes + self.tool_call_bytes;
         self.implausible_tokens.is_none()
@@ -587,8 +590,8 @@ impl Record {
                 .is_none_or(|tokens| u64::from(tokens) <= bytes + 1)
     }
 
-    /// Time to the first token by the engine's own clock, in nanoseconds: what it says of
-    /// queue and prefill, or else from sending to its first stamp.
+    /// Time to the first token by the engine's own clock, in nanoseconds: its queue and
+    /// prefill, or else from sending to its first stamp.
     pub fn own_time_to_first_token_ns(&self) -> Option<u64> {
         let told = self.own_prefill_ns;
         let told = told.map(|prefill| prefill.saturating_add(self.own_queue_ns.unwrap_or(0)));
@@ -596,8 +599,8 @@ impl Record {
         told.or_else(|| first.map(|first| first.saturating_sub(self.stamps.sent_ns)))
     }
 
-    /// Time for each token after the first by the engine's own clock, in nanoseconds: what it
-    /// says of decoding, or else from its stamps, if each text names its tokens. Absent for
+    /// Time for each token after the first by the engine's own clock, in nanoseconds: its
+    /// decode time, or else from its stamps, if each text names its tokens. Absent for
     /// fewer than two tokens.
     pub fn own_time_per_output_token_ns(&self) -> Option<f64> {
         let (time, tokens) = match self.own_decode_ns {
@@ -617,7 +620,7 @@ impl Record {
         (tokens > 0).then(|| time as f64 / f64::from(tokens))
     }
 
-    /// From each of the engine's stamps to the arrival of its text, in nanoseconds.
+    /// Times from each of the engine's stamps to the arrival of its text, in nanoseconds.
     pub fn deliveries_ns(&self) -> impl Iterator<Item = u64> {
         let pairs = self.emitted_ns.iter().zip(&self.arrivals);
         pairs.map(|(emitted, arrival)| arrival.0.saturating_sub(*emitted))
@@ -635,26 +638,26 @@ impl Record {
         self.failed.is_none()
     }
 
-    /// From sending (open loop: from the intended time) to the end of the answer, in
-    /// nanoseconds. What a stream holds after it, as counts of tokens, is not part of it.
+    /// Time from sending (open loop: from the intended time) to the end of the answer, in
+    /// nanoseconds. The rest of the stream, such as token counts, is not part of it.
     pub fn latency_ns(&self) -> u64 {
         let end = self.answered_ns.unwrap_or(self.stamps.end_ns);
         end.saturating_sub(self.stamps.intended_ns)
     }
 
-    /// From the end of the answer to the end of the stream, in nanoseconds.
+    /// Time from the end of the answer to the end of the stream, in nanoseconds.
     pub fn tail_ns(&self) -> u64 {
         let answered = self.answered_ns.unwrap_or(self.stamps.end_ns);
         self.stamps.end_ns.saturating_sub(answered)
     }
 
-    /// To the first token of the answer, in nanoseconds, if there was reasoning before it.
+    /// Time to the first token of the answer, in nanoseconds, if there was reasoning before it.
     pub fn time_to_first_answer_token_ns(&self) -> Option<u64> {
         self.first_answer_ns
             .map(|at| at.saturating_sub(self.stamps.intended_ns))
     }
 
-    /// To the first token, reasoning included, in nanoseconds.
+    /// Time to the first token, reasoning included, in nanoseconds.
     pub fn time_to_first_token_ns(&self) -> Option<u64> {
         self.arrivals
             .first()
@@ -662,7 +665,8 @@ impl Record {
     }
 }
 
-/// Largest error of the engine's own times by rounding, in nanoseconds.
+/// Maximum rounding error of the sum of an engine's own times, in nanoseconds: three times
+/// a millisecond.
 const ROUNDING_NS: u64 = 3_000_000;
 
 /// Counts of tokens that a stream carries along with its texts.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Maximum size of a file with a chat template, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// Renders the conversations of a model.
+/// The chat template of a model, which renders its conversations.
 #[derive(Debug)]
 pub(crate) struct Chat {
     template: ChatTemplate,
@@ -26,7 +26,7 @@ pub(crate) struct Chat {
     rendering: Rendering,
 }
 
-/// Places of a model's template: files or folders, by what they are for.
+/// Paths where a model's template may be: files or folders.
 pub(crate) struct Places<'p> {
     /// The pipeline's `chat_template`.
     pub(crate) template: Option<&'p Path>,
@@ -37,10 +37,10 @@ pub(crate) struct Places<'p> {
 }
 
 impl Chat {
-    /// Reads and compiles the template, and renders every prompt once: a template that
-    /// refuses one is found before any engine starts. `None` if nothing is to be rendered.
-    /// `open` opens a tokenizer; `now` is the time that templates are given. The error is
-    /// for people.
+    /// Reads and compiles the template, and renders every prompt once, so that a template
+    /// that refuses one is found before any engine starts. `None` if nothing is to be
+    /// rendered. `open` opens a tokenizer; `now` is the local time that templates see. The
+    /// error is for people.
     pub(crate) fn new(
         point: &MatrixPoint,
         model: &Model,
@@ -50,7 +50,7 @@ impl Chat {
         requests: &RequestSet,
         now: DateTime,
     ) -> Result<Option<Self>, String> {
-        let engines = takers_of_raw_prompts(point, model, registry)?;
+        let engines = engines_without_chats(point, model, registry)?;
         let is_chat = point.workload.api == Api::Chat;
         if !is_chat || (engines.is_empty() && places.template.is_none()) {
             return Ok(None);
@@ -84,7 +84,7 @@ impl Chat {
         Ok(Some(chat))
     }
 
-    /// The engines, the template and what it was given.
+    /// The template, the engines that it is for, and its time, for the journal.
     pub(crate) fn rendering(&self) -> &Rendering {
         &self.rendering
     }
@@ -108,8 +108,8 @@ impl Chat {
     }
 }
 
-/// Names of the engines that run with a model and do not take chats.
-fn takers_of_raw_prompts(
+/// Names of the engines that run with a model and take raw prompts only.
+fn engines_without_chats(
     point: &MatrixPoint,
     model: &Model,
     registry: &Registry,
@@ -126,7 +126,8 @@ fn takers_of_raw_prompts(
     Ok(engines)
 }
 
-/// The template with the special tokens, and the file that it is from.
+/// The template with the special tokens, and the file that it comes from. The error says
+/// which `engines` need it.
 fn source(places: &Places<'_>, engines: &[String]) -> Result<(prony_chat::Config, String), String> {
     let mut found = Vec::new();
     for path in [places.model, places.tokenizer].into_iter().flatten() {

@@ -25,7 +25,7 @@ const REAP: Duration = Duration::from_secs(10);
 /// Most times that processes outside of a group are looked for and killed.
 const MAX_ROUNDS: u32 = 50;
 
-/// Groups that may still have members.
+/// Process groups that may still have members.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 /// Kills everything started by this process, in its groups or not. For a second Ctrl-C.
@@ -262,8 +262,8 @@ impl Process {
         strays
     }
 
-    /// Checks that the socket behind `port` of 127.0.0.1 is one of its tree, as far as the
-    /// system tells. The error is for people.
+    /// Checks that the socket behind `port` of 127.0.0.1 belongs to its tree; passes where the
+    /// system does not report owners. The error is for people.
     pub fn listens_on(&self, port: u16) -> Result<(), String> {
         let members: BTreeSet<(u32, u64)> = self.family().members().iter().map(id_of).collect();
         let is_own = |it: &ProcessTime| members.contains(&id_of(it));
@@ -280,6 +280,7 @@ impl Process {
         Ok(())
     }
 
+    /// Ends the group as [`Self::stop_group`] does. Returns `true` if it had to be killed.
     async fn end_group(&mut self, grace: Duration) -> bool {
         let _ = kill_process_group(self.group, Signal::TERM);
         let mut killed = !self.gone_within(grace).await;
@@ -309,10 +310,10 @@ impl Process {
         tokio::time::timeout(limit, all_gone).await.is_ok()
     }
 
-    /// Returns `true` if a line that it printed contains `text`.
+    /// Returns `true` if its output contains `text`.
     pub fn has_logged(&self, text: &str) -> bool {
         std::fs::read(&self.log).is_ok_and(|log| {
-            // Text before that is the output of an earlier process with this log.
+            // The log may begin with the output of an earlier process.
             let own = log.get(self.log_start..).unwrap_or_default();
             String::from_utf8_lossy(own).contains(text)
         })
@@ -324,9 +325,8 @@ impl Process {
     }
 }
 
-/// Returns `true` if a process of the group is running. An orphan that has ended but was
-/// not yet reaped by the system's first process, which in a container may take its time,
-/// keeps the group but no longer runs.
+/// Returns `true` if a process of the group is running. A zombie keeps the group alive but
+/// does not run; in a container the init process may be slow to reap it.
 fn has_members(group: Pid) -> bool {
     if test_kill_process_group(group).is_err() {
         return false;

@@ -7,7 +7,7 @@ use prony_chat::Config;
 use crate::gguf::Gguf;
 use crate::{Error, File, bounded};
 
-/// Special tokens by their names in templates, and the keys of their ids in a GGUF file.
+/// Names of special tokens in templates, and the keys of their ids in a GGUF file.
 const TOKENS: [(&str, &str); 7] = [
     ("bos_token", "tokenizer.ggml.bos_token_id"),
     ("cls_token", "tokenizer.ggml.cls_token_id"),
@@ -19,7 +19,7 @@ const TOKENS: [(&str, &str); 7] = [
     ("unk_token", "tokenizer.ggml.unknown_token_id"),
 ];
 
-/// A model's chat template and special tokens, and the file that the template is from.
+/// A model's chat template and special tokens, and the file that the template comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chat {
     /// The template, if the model has one, and the special tokens.
@@ -29,8 +29,9 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// Reads the template of a model: from a GGUF file, or from a folder or the folder of
-    /// another file, there from `chat_template.jinja` or else `tokenizer_config.json`.
+    /// Reads the template of the model at `path`: from a GGUF file, or from a folder (for any
+    /// other file, its own), there from `chat_template.jinja` or else `tokenizer_config.json`.
+    /// Fails if a file cannot be read or is not what its name says.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let folder = match crate::open(path)? {
             File::Gguf(gguf) => {

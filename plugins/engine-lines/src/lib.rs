@@ -41,7 +41,7 @@ prony_plugin_sdk::plugin!(stdio_engine: Lines);
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
-    /// The host has already found out whose line it is.
+    /// Used by the host alone, which assigns lines to requests.
     #[serde(rename = "id")]
     _id: Value,
     text: Option<String>,
@@ -170,7 +170,7 @@ impl StdioEngine for Lines {
 }
 
 impl Lines {
-    /// What the last line of an answer says.
+    /// Adds the events of an answer's last line.
     fn done(&self, chunk: u32, line: &Line, events: &mut Events) {
         for (kind, text) in [
             (EventKind::ServedModel, &line.model),
@@ -220,7 +220,7 @@ fn message(id: u64, line: &Value) -> Message {
 fn unreadable(line: &[u8], why: &str) -> Error {
     let shown: String = String::from_utf8_lossy(line).chars().take(200).collect();
     Error::malformed(format!(
-        "a line is none of an answer ({why}), see docs/stdio.md: `{}`",
+        "this is not a line of an answer ({why}; see docs/stdio.md): `{}`",
         shown.escape_debug()
     ))
 }

@@ -182,7 +182,7 @@ pub(crate) fn split_base_url(url: &str) -> (&str, &str, &str) {
 /// The ends of paths that are no base but one request's.
 const ENDPOINTS: [&str; 3] = ["/chat/completions", "/completions", "/models"];
 
-/// Why a base URL cannot be one, and the way out.
+/// Problem of a base URL and the way out, in words; `None` if there is none.
 pub(crate) fn base_url_problem(url: &str) -> Option<String> {
     let rest = ["http://", "https://"]
         .into_iter()

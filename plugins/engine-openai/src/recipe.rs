@@ -1,5 +1,5 @@
-//! Engines that the adapter knows how to start: data in `recipes/`, one file for each, and
-//! what becomes of a config that names one.
+//! Recipes: known engines as data, one file each in `recipes/`, and the adapter's config
+//! that follows from one and its options.
 
 use crate::config::{Config, EndMark, Launch, Probe, Word};
 use prony_plugin_sdk::{Api, Endpoint, Error, Model, Recipe};
@@ -32,14 +32,19 @@ const FILES: &[(&str, &str)] = &[
 #[serde(deny_unknown_fields)]
 struct File {
     description: String,
+    /// Version and system that it was run with; `None` if it was written from documentation
+    /// and never run.
     tried: Option<String>,
+    /// Forms of requests that the engine takes.
     #[serde(default = "Api::all")]
     apis: Vec<Api>,
+    /// Way to install the engine, by system: `linux`, `macos` or `any`.
     #[serde(default)]
     install: BTreeMap<String, String>,
+    /// Peculiarities of the engine, a sentence each.
     #[serde(default)]
     notes: Vec<String>,
-    /// Address of a server that runs already, for an engine that prony does not start.
+    /// Base URL of a server that already runs, for an engine that prony does not start.
     attach: Option<String>,
     /// The program and its first arguments.
     #[serde(default)]
@@ -62,10 +67,10 @@ struct File {
 struct Setting {
     /// JSON Schema of its value, with its default.
     schema: Value,
-    /// With `true` or any other value, which is `{value}` in texts.
+    /// Effect of `true` or of any other value, which replaces `{value}` in texts.
     #[serde(default)]
     on: Effect,
-    /// With `false`.
+    /// Effect of `false`.
     #[serde(default)]
     off: Effect,
 }
@@ -79,12 +84,14 @@ struct Effect {
     body: Map<String, Value>,
 }
 
-/// The form of requests that the engine takes.
+/// Differences of the engine's requests from the adapter's usual ones.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Requests {
+    /// Model name to send.
     model: Option<String>,
     api_key: Option<String>,
+    /// Path before every request's path, for example `/v3`.
     base_path: Option<String>,
     body: Map<String, Value>,
     omit: Vec<String>,
@@ -158,8 +165,9 @@ fn parse(text: &str) -> File {
     serde_json::from_str(text).expect("recipes are tested")
 }
 
-/// The adapter's options for an engine of the recipe `name` with these `options`. Texts of
-/// the launch command and the model's name keep their placeholders.
+/// The adapter's config for the recipe `name` with these `options`. The launch command and
+/// the model's name keep their placeholders, for [`fill`]. Fails, in words for people, for an
+/// unknown recipe or option, and for an option of the command if no command is run.
 pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Config, String> {
     let file = FILES.iter().find(|(known, _)| *known == name);
     let file = file.map(|(_, text)| parse(text));
@@ -182,7 +190,7 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
                 "`{option}` is for the command that starts the engine, and this one runs already: remove it, or `base_url`"
             ));
         }
-        effects.push((effect, told(&value)));
+        effects.push((effect, argument(&value)));
     }
     let common: Common =
         serde_json::from_value(Value::Object(options)).map_err(|error| error.to_string())?;
@@ -233,7 +241,8 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
     })
 }
 
-/// A text with its placeholders replaced; `at` is where a launched server must listen.
+/// `text` with its placeholders replaced; `at` is where a launched server must listen.
+/// Unknown placeholders stay. Fails if it needs the model's path and there is none.
 pub(crate) fn fill(text: &str, model: &Model, at: Option<&Endpoint>) -> Result<String, Error> {
     let path = model.path.as_deref();
     let of_path = |place: &str| {
@@ -278,8 +287,8 @@ fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or((".", path))
 }
 
-/// A value on a command line.
-fn told(value: &Value) -> String {
+/// A value as a command-line argument.
+fn argument(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -43,7 +43,7 @@ const BROKEN: [&str; 14] = [
     "unknown",
 ];
 
-/// Why an answer that ended for `reason` is a failure, in words; `None` if it is complete.
+/// The failure of an answer that ended for `reason`, in words; `None` if it is complete.
 /// `more` are reasons that count as complete as well. Case makes no difference.
 pub fn problem(reason: &str, more: &[String]) -> Option<String> {
     let is = |known: &str| known.eq_ignore_ascii_case(reason);

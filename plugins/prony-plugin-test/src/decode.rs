@@ -131,7 +131,7 @@ fn truncated(
     Ok(())
 }
 
-/// What a stream that stopped says, without what an adapter may add at its end: notes, and
+/// Events of a stream that stopped, without what an adapter may add at its end: notes, and
 /// `end` behind a finish reason, since the host knows whether the body was cut. `complete`
 /// events are of the stream itself.
 fn without_ending(mut found: Vec<Event>, complete: usize) -> Vec<Event> {
@@ -146,7 +146,7 @@ fn without_ending(mut found: Vec<Event>, complete: usize) -> Vec<Event> {
     found
 }
 
-/// That the byte at `place` ends a line that says something. The last line ends with the
+/// Checks that the byte at `place` ends a line that is not empty. The last line ends with the
 /// body, with a line break or without.
 fn lines(body: &[u8], place: usize) -> Result<(), String> {
     let mut line = match body.get(place) {
@@ -166,7 +166,7 @@ fn lines(body: &[u8], place: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// That two lists of events say the same, apart from the reads.
+/// Checks that two lists of events are the same, apart from the reads.
 fn same(wanted: &[Event], found: &[Event]) -> Result<(), String> {
     let key = |event: &Event| (event.kind, event.tokens, event.ns, event.text.clone());
     for index in 0..wanted.len().max(found.len()) {

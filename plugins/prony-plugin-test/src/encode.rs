@@ -96,7 +96,7 @@ fn numbered(engine: &Engine<'_>, request: &Request, number: u64) -> crate::Answe
     made.map(Made::Message)
 }
 
-/// What is wrong with a message.
+/// Problems of a message, in words.
 pub(crate) fn problems(message: &Message) -> Vec<String> {
     let line = &message.line;
     let mut problems = Vec::new();
@@ -266,7 +266,7 @@ fn exchange(engine: &mut Engine<'_>, api: Api, made: &Made) {
     }
 }
 
-/// What is wrong with an exchange, apart from its body.
+/// Problems of an exchange, apart from its body, in words.
 fn about(made: &HttpRequest) -> Vec<String> {
     let mut problems = Vec::new();
     let mut wrong = |message: String| problems.push(message);

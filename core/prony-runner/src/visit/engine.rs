@@ -193,7 +193,7 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
 
     /// Sends the closing messages before the input is closed. An engine that does not
     /// listen can still be ended.
-    async fn say_goodbye(&self, pipe: &Pipe, closing: &[Message], grace: Duration) -> Result<()> {
+    async fn send_closing(&self, pipe: &Pipe, closing: &[Message], grace: Duration) -> Result<()> {
         for message in closing {
             if pipe.lost().is_some() {
                 break;
@@ -264,7 +264,7 @@ impl EngineSide for LiveEngine<'_, '_> {
     }
 
     async fn known_models(&mut self) -> Option<String> {
-        if !self.requests.found_nothing {
+        if !self.requests.has_not_found {
             return None;
         }
         let Link::Http { target, models } = &mut self.running.as_mut()?.link else {
@@ -306,7 +306,7 @@ impl EngineSide for LiveEngine<'_, '_> {
             Link::Stdio { .. } | Link::Worker(_) => None,
         };
         if let Link::Stdio { pipe, closing } = &link {
-            self.say_goodbye(pipe, closing, grace).await?;
+            self.send_closing(pipe, closing, grace).await?;
         }
         // A worker, like any process that reads its input, may end when that closes.
         drop(link);

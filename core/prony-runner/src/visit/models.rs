@@ -1,4 +1,4 @@
-//! The models that a server has, for the message about one that it has not.
+//! The list of a server's models, for the message about a model that it does not have.
 
 use prony_contract::HttpRequest;
 use prony_loadgen::client::once;
@@ -7,11 +7,11 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Timeout of the request.
+/// Timeout of the request for the list.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Most models that a message names.
+/// Maximum number of models that a message names.
 const MAX_NAMED: usize = 10;
-/// Most characters of a model's name in a message.
+/// Maximum length of a model's name in a message, in characters.
 const MAX_NAME: usize = 100;
 
 /// The models that `target` lists when `request` is sent to it, in words; `None` if it lists

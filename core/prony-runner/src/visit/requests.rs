@@ -70,9 +70,9 @@ pub(super) struct Requests<'r, 'a> {
     /// Tokens of rendered prompts, by prompt; only of requests without a nonce.
     rendered: HashMap<u32, Option<u32>>,
     images: &'r Images,
-    /// What the server calls the model that the batch asks for, if the adapter says it.
+    /// Server's name of the model that the batch asks for, if the adapter gives it.
     asked_model: Option<String>,
-    /// The number of the last request over standard input.
+    /// Number of the last request over standard input in this visit; 0 before the first.
     numbered: u64,
     /// End of the last request to end, since the run's origin.
     last_end_ns: u64,
@@ -83,7 +83,7 @@ pub(super) struct Requests<'r, 'a> {
     /// Reason why the engine is gone or hangs, once it is.
     lost: Option<String>,
     /// `true` if a request of the batch was answered with HTTP 404.
-    pub(super) found_nothing: bool,
+    pub(super) has_not_found: bool,
     /// Tokens of prompts without their images, by the engine's count, once asked; by
     /// `true` for cold requests, then by prompt.
     pub(super) without_images: BTreeMap<bool, BTreeMap<u32, u32>>,
@@ -117,7 +117,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             first_sent_ns: None,
             first_failure: None,
             lost: None,
-            found_nothing: false,
+            has_not_found: false,
             without_images: BTreeMap::new(),
         }
     }
@@ -125,7 +125,7 @@ impl<'r, 'a> Requests<'r, 'a> {
     /// Sends a batch whose results count.
     pub(super) async fn send(&mut self, batch: &Batch<'_>, running: &mut Running) -> Sent {
         self.first_sent_ns = None;
-        self.found_nothing = false;
+        self.has_not_found = false;
         self.lost = None;
         let succeeded = self.send_batch(batch, running).await;
         Sent {
@@ -641,7 +641,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         let sent = record.stamps.sent_ns;
         self.first_sent_ns = Some(self.first_sent_ns.map_or(sent, |first| first.min(sent)));
         let ok = record.ok();
-        self.found_nothing |= record.status == Some(404);
+        self.has_not_found |= record.status == Some(404);
         if self.first_failure.is_none() {
             self.first_failure.clone_from(&record.failed);
         }

@@ -161,17 +161,19 @@ pub(crate) trait EngineSide {
     /// Returns `true` if there is something to stop, ready or not.
     fn is_running(&self) -> bool;
 
-    /// Does what must precede the requests of a `measure` stage.
+    /// Does what must precede the requests of a `measure` stage: asks for the lengths of
+    /// prompts without their images.
     async fn prepare(&mut self, stage: &Stage<'_>) -> std::result::Result<(), StageError>;
 
     /// Sends requests and journals the answers.
     async fn send(&mut self, batch: &Batch<'_>) -> Sent;
 
-    /// The models of the server, in words, if its last requests were answered with HTTP 404
-    /// and it lists them. It is asked once.
+    /// The models that the server lists, in words, if it answered a request of the last batch
+    /// with HTTP 404. Asks the server once a visit.
     async fn known_models(&mut self) -> Option<String>;
 
-    /// Stops sampling the engine.
+    /// Stops sampling the engine's processes; returns their use, with the CPU time of each
+    /// window in `measured`.
     fn look_back(&mut self, measured: &[Window]) -> Used;
 
     /// Stops the engine; kills it if it has not ended by itself within `grace`.
@@ -396,7 +398,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         Ok(Outcome::Opened)
     }
 
-    /// Sends a share of a stage of which `before_it` requests have succeeded.
+    /// Sends a share of a stage in which `before_it` requests have succeeded so far.
     async fn send(
         &mut self,
         stage: &Stage<'_>,

@@ -249,7 +249,7 @@ pub(crate) fn fill(text: &str, model: &Model, at: Option<&Endpoint>) -> Result<S
         path.ok_or_else(|| {
             Error::config(
                 "",
-                format!("this engine needs the model's `path` ({place} in its command)"),
+                format!("add the model's `path`: the command of this engine contains {place}"),
             )
         })
     };
@@ -263,7 +263,7 @@ pub(crate) fn fill(text: &str, model: &Model, at: Option<&Endpoint>) -> Result<S
         match (place, at) {
             ("model", _) => filled.push_str(path.unwrap_or(&model.id)),
             ("id", _) => filled.push_str(&model.id),
-            ("path", _) => filled.push_str(of_path("the file or folder")?),
+            ("path", _) => filled.push_str(of_path("it")?),
             ("folder", _) => filled.push_str(split(of_path("its folder")?).0),
             ("name", _) => filled.push_str(split(of_path("its name")?).1),
             ("host", Some(at)) => filled.push_str(&at.host),

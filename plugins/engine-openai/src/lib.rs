@@ -74,9 +74,12 @@ impl Engine for OpenAi {
                 .map_or(Ready::Immediate, Ready::Http);
             return Ok(LaunchPlan::attach(root, ready).lists_models(models));
         };
-        let fill = |text: &str| match self.config.is_recipe {
-            true => recipe::fill(text, model, Some(at)),
-            false => Ok(text.to_owned()),
+        let fill = |text: &str| {
+            if self.config.is_recipe {
+                recipe::fill(text, model, Some(at))
+            } else {
+                Ok(text.to_owned())
+            }
         };
         let command = launch.command.iter().map(|word| fill(&word.0));
         let env = launch.env.iter();

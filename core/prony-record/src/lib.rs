@@ -555,7 +555,7 @@ impl Record {
 
     /// Compares the model that the engine says it served with the one that was `asked` for.
     /// Engines may as well call it by its id in the pipeline or by its `path`.
-    pub fn hold_to_model(&mut self, asked: &str, path: Option<&str>) {
+    pub fn note_served_model(&mut self, asked: &str, path: Option<&str>) {
         let names = [Some(asked), Some(&self.id.model), path];
         let is_it = |served: &str| {
             let mut names = names.into_iter().flatten();
@@ -567,7 +567,7 @@ impl Record {
 
     /// Notes that the answer is shorter than `max_tokens`, for requests that ask for exactly so
     /// many.
-    pub fn hold_to_length(&mut self, max_tokens: u32) {
+    pub fn note_short_answer(&mut self, max_tokens: u32) {
         const AT_LIMIT: [&str; 4] = ["length", "max_tokens", "max_length", "max_new_tokens"];
         let reason = self.finish_reason.as_deref().unwrap_or_default();
         let is_cut = AT_LIMIT.iter().any(|it| it.eq_ignore_ascii_case(reason));
@@ -745,7 +745,7 @@ mod tests {
             let mut events = good();
             events[2] = event(EventKind::Finish, 0, reason);
             let mut record = Record::judge(id(), Observation::default(), Ok(events), max_tokens);
-            record.hold_to_length(max_tokens);
+            record.note_short_answer(max_tokens);
             record.notes.len()
         };
         assert_eq!(notes("stop", 4), 1);
@@ -759,7 +759,7 @@ mod tests {
         let mut record = Record::unsent(id(), 0, Failed::new(ErrorClass::Timeout, ""));
         let mut asked_model = |served: Option<&str>| {
             record.served_model = served.map(str::to_owned);
-            record.hold_to_model("org/asked", Some("/models/file-q4.gguf"));
+            record.note_served_model("org/asked", Some("/models/file-q4.gguf"));
             record.asked_model.clone()
         };
         for served in [

@@ -69,7 +69,7 @@ fn suits(
     };
     if !is_taken {
         return Err(format!(
-            "engine `{}` (plugin `{}`) does not take `api: {wanted}`",
+            "engine `{}` (plugin `{}`) does not take `api: {wanted}`: use the other `api`, or another engine",
             engine.name, engine.plugin
         ));
     }

@@ -1,4 +1,4 @@
-//! How many events the server sends when nothing holds it back, and how much CPU time
+//! Number of events that the server sends when nothing holds it back, and the CPU time
 //! of its own thread an event costs: `firehose [streams] [events] [seconds]`.
 //!
 //! The client is one thread that reads and throws away: it counts whole answers by their

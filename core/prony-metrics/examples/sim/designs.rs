@@ -30,7 +30,7 @@ pub(crate) struct Answer {
     pub(crate) cycles: usize,
 }
 
-/// How engines are loaded.
+/// Way in which engines are loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Loading {
     /// Both stay loaded within a cycle, and each question is asked ABBA.
@@ -184,7 +184,7 @@ pub(crate) fn one_after_the_other(
     })
 }
 
-/// Whose total is smaller by more than 1 %.
+/// The engine whose total is smaller by more than 1 %.
 pub(crate) fn smaller_total([baseline, candidate]: &[Vec<f64>; 2]) -> Answer {
     let total = |logs: &[f64]| logs.iter().map(|log| log.exp()).sum::<f64>();
     let estimate = (total(baseline) / total(candidate)).ln();

@@ -15,7 +15,7 @@ const REQUEST_S: f64 = 2.0;
 const GAP_S: f64 = 0.05;
 /// To start an engine, in seconds.
 const START_S: f64 = 20.0;
-/// How much slower the first request after a start is, as a log ratio.
+/// Slowness of the first request after a start, as a log ratio.
 const COLD: f64 = 0.3;
 /// Requests after a start that are not measured.
 const WARMUP: usize = 3;
@@ -26,7 +26,7 @@ const OUTLIER: f64 = 0.2;
 /// In which a machine heats up, in seconds.
 const HEAT_S: f64 = 600.0;
 
-/// How a machine behaves. Sizes are log ratios, times seconds.
+/// Behaviour of a machine. Sizes are log ratios, times seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -36,7 +36,7 @@ pub(crate) struct Scenario {
     process: f64,
     /// Standard deviation and correlation time of an Ornstein-Uhlenbeck process.
     wander: (f64, f64),
-    /// How much slower it is when hot.
+    /// Slowness when it is hot.
     ramp: f64,
     /// Probability of a throttling step, its least and greatest size, mean duration.
     step: (f64, f64, f64, f64),

@@ -1,4 +1,4 @@
-//! How often a way of comparing two engines names a false winner, and how often it
+//! Simulation of how often a way of comparing two engines names a false winner, and how often it
 //! finds a true one, on simulated machines.
 
 #![allow(clippy::disallowed_methods, reason = "a program has arguments")]
@@ -84,7 +84,7 @@ fn options(arguments: &[String]) -> Option<Options> {
     Some(options)
 }
 
-/// What came of one design.
+/// Outcome of one design.
 struct Row {
     design: &'static str,
     /// Of equal engines.

@@ -1,4 +1,4 @@
-//! What is measured: cases, clients, and what a client measured.
+//! Cases, clients, and the measurements of a client.
 
 use crate::reference;
 use prony_contract::{HttpRequest, Pair};
@@ -73,7 +73,7 @@ impl Case {
         },
     ];
 
-    /// Those that are about the way of requests to the server.
+    /// Cases about the way of requests to the server.
     pub(crate) const WAVES: &[Self] = &[
         Self {
             name: "512 streams, 4 waves",
@@ -109,12 +109,12 @@ impl Case {
         }
     }
 
-    /// Whether times are what it is about.
+    /// Returns `true` if it is about times.
     fn is_paced(&self) -> bool {
         self.first_ms > 0
     }
 
-    /// Those that can do it.
+    /// Clients that can run it.
     pub(crate) fn clients(&self) -> &'static [Client] {
         if self.tls || self.gzip {
             &Client::ALL[1..]
@@ -201,12 +201,12 @@ pub(crate) enum Client {
     PronyBatched,
 }
 
-/// What a client measured.
+/// Measurements of a client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Measured {
     pub(crate) events: u64,
     pub(crate) wall_ns: u64,
-    /// Processor time of the whole process.
+    /// CPU time of the whole process.
     pub(crate) cpu_ns: u64,
     /// Mean time from the server's write of the first token to its stamp, in microseconds.
     pub(crate) first_us: f64,
@@ -218,7 +218,7 @@ pub(crate) struct Measured {
     pub(crate) receipts: (Receipts, Option<Receipts>),
 }
 
-/// How long requests were on their way, in microseconds.
+/// Times that requests were on their way, in microseconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Receipts {
     pub(crate) p50: f64,
@@ -236,13 +236,13 @@ impl Receipts {
     }
 }
 
-/// What came back of a request.
+/// Answer to a request.
 pub(crate) struct Seen {
     pub(crate) bytes: Vec<u8>,
     /// For each read, where it ends in `bytes`, and its stamp.
     pub(crate) reads: Vec<(usize, u64)>,
     pub(crate) stream: u32,
-    /// When sending began.
+    /// Time at which sending began.
     pub(crate) sent_ns: u64,
 }
 
@@ -282,7 +282,7 @@ impl Client {
     }
 }
 
-/// Runs prony's client: what came back, wall and processor time.
+/// Runs prony's client; returns the answers, wall-clock and CPU time.
 pub(crate) fn record(
     case: &Case,
     url: &str,
@@ -375,7 +375,7 @@ fn stream(entry: &Entry) -> u32 {
     entry.id.as_ref().unwrap().parse().unwrap()
 }
 
-/// Processor time of this process so far, in nanoseconds.
+/// CPU time of this process so far, in nanoseconds.
 pub(crate) fn cpu_ns() -> u64 {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64

@@ -45,7 +45,7 @@ fn memory(exchanges: &[Exchange]) -> f64 {
     kept as f64 / received as f64
 }
 
-/// Processor time in nanoseconds for decoding all of them.
+/// CPU time in nanoseconds for decoding all of them.
 fn decode(plugin: &dyn Plugin, exchanges: &[Exchange], events: u64) -> u64 {
     let config = serde_json::json!({ "base_url": "http://127.0.0.1" });
     let before = cpu_ns();

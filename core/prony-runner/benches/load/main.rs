@@ -1,4 +1,4 @@
-//! How exact and how light the client is: side by side, in one run, with a plain
+//! Accuracy and cost of the client: side by side, in one run, with a plain
 //! raw-socket client, against the server with a known schedule.
 //!
 //! `cargo xtask bench load` builds what it needs and runs it. Client and server are
@@ -106,7 +106,7 @@ fn pin(nth: i32) {
 /// A server in a process of its own.
 pub(crate) struct Server {
     child: std::process::Child,
-    /// What it prints.
+    /// Its output.
     lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
     pub(crate) url: String,
 }
@@ -133,7 +133,7 @@ impl Server {
         Self { child, lines, url }
     }
 
-    /// What it did for so many requests since it was last asked.
+    /// Log entries of the `requests` requests since the last call.
     pub(crate) fn entries(&mut self, requests: usize) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
         // The log of an answer is written after its last byte.

@@ -14,7 +14,7 @@ struct Stream {
     socket: TcpStream,
     request: Vec<u8>,
     left: u32,
-    /// When the request in progress was sent.
+    /// Time at which the request in progress was sent.
     sent_ns: u64,
     bytes: Vec<u8>,
     /// For each read, where it ends and its stamp.
@@ -22,7 +22,7 @@ struct Stream {
     events: u64,
 }
 
-/// What came back; wall and processor time.
+/// The answers; wall-clock and CPU time.
 pub(crate) fn run(case: &Case, url: &str) -> (Vec<Seen>, u64, u64) {
     let address = url.trim_start_matches("http://");
     prony_poll::raise_open_files();
@@ -126,7 +126,7 @@ mod kernel {
         nix::cmsg_space!(nix::sys::time::TimeSpec)
     }
 
-    /// What the wall clock is ahead of the monotonic one.
+    /// Lead of the wall clock over the monotonic one.
     pub(super) fn ahead() -> u64 {
         let wall = clock_gettime(ClockId::Realtime);
         (wall.tv_sec as u64 * 1_000_000_000 + wall.tv_nsec as u64) - now_ns()

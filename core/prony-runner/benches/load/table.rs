@@ -1,4 +1,4 @@
-//! What is printed: medians of all turns, and their ratio to the reference's.
+//! The printed tables: medians of all turns, and their ratio to the reference's.
 
 use crate::case::{Case, Client, Measured, Receipts};
 use std::fmt::Write as _;

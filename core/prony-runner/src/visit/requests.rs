@@ -617,9 +617,9 @@ impl<'r, 'a> Requests<'r, 'a> {
             return Ok(record.ok());
         }
         if let Some(asked) = &self.asked_model {
-            record.hold_to_model(asked, self.model.path.as_deref());
+            record.note_served_model(asked, self.model.path.as_deref());
         }
-        self.hold_to_image(batch, &mut record);
+        self.require_image(batch, &mut record);
         if let (true, Some(tokenizer)) = (record.ok(), &self.tokenizer) {
             // An uncountable answer is not checked.
             let counted = tokenizer.count(&record.text).ok();
@@ -627,7 +627,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
         let workload = &self.point.workload;
         if workload.ignore_eos && workload.stop.is_empty() {
-            record.hold_to_length(max_tokens);
+            record.note_short_answer(max_tokens);
         }
         if record.ok() {
             record.rendered_tokens = self.rendered_tokens(batch, batch.first + index);

@@ -67,7 +67,7 @@ impl Requests<'_, '_> {
     }
 
     /// Fails a request whose image is missing from its prompt.
-    pub(super) fn hold_to_image(&self, batch: &Batch<'_>, record: &mut Record) {
+    pub(super) fn require_image(&self, batch: &Batch<'_>, record: &mut Record) {
         if batch.phase != Phase::Measure || record.id.image.is_none() || !record.ok() {
             return;
         }

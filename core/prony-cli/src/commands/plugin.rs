@@ -2,7 +2,7 @@
 
 use crate::arguments::Global;
 use crate::commands::print_json;
-use crate::{Exit, Failure, Outcome, plugins};
+use crate::{Exit, Failure, Outcome, output, plugins};
 use clap::{Args, Subcommand, ValueEnum};
 use prony_contract::Kind;
 use prony_plugin_host::{Entry, Grant, Registry};
@@ -134,8 +134,8 @@ fn show(global: &Global, name: Option<&str>) -> Outcome {
     let pages: Vec<String> = engines.into_iter().map(page).collect();
     let pages = pages.join("\n");
     match name {
-        Some(_) => print!("{pages}"),
-        None => print!("{ALL}\n{pages}"),
+        Some(_) => output::write(pages.as_bytes()),
+        None => output::write(format!("{ALL}\n{pages}").as_bytes()),
     }
     Ok(Exit::Ok)
 }

@@ -16,7 +16,7 @@ pub use template::{ChatTemplate, Message};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A `tokenizer_config.json` that cannot be read.
-    #[error("this is not a tokenizer_config.json of Hugging Face: {0}")]
+    #[error("expected a tokenizer_config.json of Hugging Face's: {0}")]
     Config(String),
     /// Several templates, and none of them is called `default`.
     #[error(

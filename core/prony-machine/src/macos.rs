@@ -73,7 +73,6 @@ pub(crate) fn observe(state: &mut State) {
     // On macOS pressure counts; free memory says little.
 }
 
-/// Uses `ps`, which may see the processes of all users; this process may not.
 /// The system adopts orphans itself, and tells the environment only to debuggers.
 pub(crate) fn members(_of: &Family) -> Vec<ProcessTime> {
     Vec::new()
@@ -99,6 +98,7 @@ pub(crate) fn listeners(_port: u16) -> Vec<Vec<ProcessTime>> {
     Vec::new()
 }
 
+/// Uses `ps`, which may see the processes of all users; this process may not.
 pub(crate) fn processes() -> Vec<ProcessTime> {
     text::processes(&output("/bin/ps", &["-axo", "pid=,pgid=,time=,comm="]))
 }

@@ -122,7 +122,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Look at results", &["report", "list", "compare", "metrics"]),
     (
         "Write pipelines",
-        &["init", "validate", "explain", "import", "schema"],
+        &["init", "validate", "doctor", "explain", "import", "schema"],
     ),
     ("Plugins", &["plugin"]),
     (

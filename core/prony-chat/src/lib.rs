@@ -7,6 +7,7 @@
 
 mod config;
 mod methods;
+mod tags;
 mod template;
 
 pub use config::{Config, SpecialTokens};

@@ -3,10 +3,9 @@
 use crate::{Error, Result, SpecialTokens};
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
-use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, context};
+use minijinja::value::{Kwargs, ObjectRepr};
+use minijinja::{Environment, Error as JinjaError, ErrorKind, State, Value, context};
 use serde_json::ser::PrettyFormatter;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Maximum work of one rendering: about one unit per instruction and per 64 bytes. A
 /// long conversation takes some thousands.
 const FUEL: u64 = 10_000_000;
+
+/// Name of the filter [`held`] in templates.
+const HELD: &str = "_held";
+/// Deepest nesting of a value, and most parts of values that one rendering looks at for it.
+/// Whatever prints or compares values calls itself for each level.
+const MAX_DEPTH: usize = 128;
+const MAX_PARTS: u64 = FUEL;
+/// Most spaces of an indent of JSON, and most bytes of JSON.
+const MAX_INDENT: usize = 64;
+const MAX_JSON: usize = 64 << 20;
 
 /// A message of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +61,7 @@ impl ChatTemplate {
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(crate::methods::call);
         environment.add_filter("tojson", to_json);
+        environment.add_filter(HELD, held);
         environment.add_function(
             "raise_exception",
             |words: String| -> std::result::Result<Value, JinjaError> {
@@ -72,7 +82,7 @@ impl ChatTemplate {
         );
         // Jinja reads every line end as `\n`.
         let source = template.replace("\r\n", "\n").replace('\r', "\n");
-        let source = without_generation_marks(&source).into_owned();
+        let source = crate::tags::prepared(&source, HELD)?;
         environment
             .add_template_owned("chat", source)
             .map_err(|error| Error::Syntax {
@@ -138,18 +148,27 @@ fn words(error: &JinjaError) -> String {
     }
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=indent)`, with which `transformers` replaces
-/// Jinja's own filter, which escapes HTML.
-fn to_json(value: &Value, options: Kwargs) -> std::result::Result<Value, JinjaError> {
+/// `json.dumps(value, ensure_ascii=False, indent=indent)`, which `transformers` has in the
+/// place of Jinja's own filter: that one escapes HTML.
+fn to_json(
+    state: &mut State,
+    value: &Value,
+    options: Kwargs,
+) -> std::result::Result<Value, JinjaError> {
     let indent: Option<usize> = options.get("indent")?;
+    if indent.is_some_and(|indent| indent > MAX_INDENT) {
+        let words = format!("`indent` is above {MAX_INDENT}");
+        return Err(JinjaError::new(ErrorKind::InvalidOperation, words));
+    }
     // Accepted as in Python; characters are never escaped here.
     let _: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
     let failed = |error: serde_json::Error| {
         JinjaError::new(ErrorKind::InvalidOperation, format!("no JSON: {error}"))
     };
+    walk(state, value, 0)?;
     let value = serde_json::to_value(value).map_err(failed)?;
-    let mut json = Vec::new();
+    let mut json = Bounded(Vec::new());
     let written = match indent {
         None => write(&value, &mut json, PythonFormatter),
         Some(indent) => {
@@ -162,17 +181,74 @@ fn to_json(value: &Value, options: Kwargs) -> std::result::Result<Value, JinjaEr
         }
     };
     written.map_err(failed)?;
-    let json = String::from_utf8(json).expect("JSON is UTF-8");
+    let json = String::from_utf8(json.0).expect("JSON is UTF-8");
     Ok(Value::from_safe_string(json))
 }
 
 fn write(
     value: &serde_json::Value,
-    json: &mut Vec<u8>,
+    json: &mut Bounded,
     formatter: impl serde_json::ser::Formatter,
 ) -> std::result::Result<(), serde_json::Error> {
     use serde::Serialize as _;
     value.serialize(&mut serde_json::Serializer::with_formatter(json, formatter))
+}
+
+/// At most [`MAX_JSON`] bytes.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_JSON {
+            let words = format!("it is longer than {} MiB", MAX_JSON >> 20);
+            return Err(std::io::Error::other(words));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Fails for a value that nests too deep, as a namespace that contains itself does.
+fn held(state: &mut State, value: &Value) -> std::result::Result<(), JinjaError> {
+    walk(state, value, 0)
+}
+
+/// Parts of values that a rendering has looked at.
+#[derive(Default)]
+struct Walked(u64);
+
+fn walk(state: &mut State, value: &Value, depth: usize) -> std::result::Result<(), JinjaError> {
+    let failed = |words: String| Err(JinjaError::new(ErrorKind::InvalidOperation, words));
+    let walked = state.get_or_insert_extension(Walked::default());
+    walked.0 += 1;
+    if walked.0 > MAX_PARTS {
+        return failed("its values have too many parts".to_owned());
+    }
+    if depth > MAX_DEPTH {
+        return failed(format!(
+            "a value contains itself, or nests deeper than {MAX_DEPTH}"
+        ));
+    }
+    let Some(object) = value.as_object() else {
+        return Ok(());
+    };
+    if let Some(pairs) = object.try_iter_pairs() {
+        for (key, value) in pairs {
+            walk(state, &key, depth + 1)?;
+            walk(state, &value, depth + 1)?;
+        }
+    } else if !matches!(object.repr(), ObjectRepr::Plain)
+        && let Some(items) = object.try_iter()
+    {
+        for item in items {
+            walk(state, &item, depth + 1)?;
+        }
+    }
+    Ok(())
 }
 
 /// Python's separators: a space after each comma and colon.
@@ -209,32 +285,4 @@ impl serde_json::ser::Formatter for PythonFormatter {
     ) -> std::io::Result<()> {
         writer.write_all(b": ")
     }
-}
-
-/// The template with `{% generation %}`, a tag of `transformers` for training that renders
-/// what it encloses, as the plain scope that it is.
-fn without_generation_marks(template: &str) -> Cow<'_, str> {
-    if !template.contains("generation") {
-        return Cow::Borrowed(template);
-    }
-    let mut out = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some(start) = rest.find("{%") {
-        let (before, tag) = rest.split_at(start + 2);
-        out.push_str(before);
-        let Some(end) = tag.find("%}") else {
-            rest = tag;
-            break;
-        };
-        let body = &tag[..end];
-        let name = body.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        match name {
-            "generation" => out.push_str(&body.replace("generation", "with")),
-            "endgeneration" => out.push_str(&body.replace("endgeneration", "endwith")),
-            _ => out.push_str(body),
-        }
-        rest = &tag[end..];
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
 }

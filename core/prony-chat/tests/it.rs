@@ -121,6 +121,66 @@ fn a_template_that_does_not_end_is_an_error() {
 }
 
 #[test]
+fn what_would_use_up_stack_or_memory_is_refused() {
+    let nested = |count, link: &str| {
+        format!(
+            "{{% set ns = namespace(x=[]) %}}\n{{% for a in range({count}) %}}{{% set ns.x = {link} %}}{{% endfor %}}{{{{ ns.x|tojson }}}}"
+        )
+    };
+    let own = |value: &str, then: &str| {
+        format!("{{% set ns = namespace() %}}\n{{% set ns.x = {value} %}}{then}")
+    };
+    let many = |text: &str| text.repeat(60_000);
+    for (source, told) in [
+        (
+            "\n{{ messages|tojson(indent=8000000000) }}".to_owned(),
+            "line 2 of the chat template failed: invalid operation: `indent`",
+        ),
+        (
+            nested(100_000, "[ns.x]"),
+            "line 2 of the chat template failed: invalid operation: a value contains",
+        ),
+        (
+            nested(100, "[ns.x, ns.x]"),
+            "line 2 of the chat template failed: invalid operation: its values",
+        ),
+        (
+            own("ns", "{{ ns|tojson }}"),
+            "line 2 of the chat template failed: invalid operation: a value contains",
+        ),
+        (
+            own("[{'a': ns}]", "{{ ns }}"),
+            "line 2 of the chat template failed: invalid operation: a value contains",
+        ),
+        (
+            own("ns.values()", "{{ ns == ns.x }}"),
+            "line 2 of the chat template failed: invalid operation: a value contains",
+        ),
+        (
+            format!("\n{{{{ {}1 }}}}", many("1+")),
+            "line 2 of the chat template: a tag has",
+        ),
+        (
+            format!("\n{{{{ {}1 }}}}", many("not ")),
+            "line 2 of the chat template: a tag has",
+        ),
+        (
+            format!("\n{{{{ {}", many("(")),
+            "line 2 of the chat template: brackets nest",
+        ),
+        (
+            format!("{{% if 0 %}}{}{{% endif %}}", many("{% elif 0 %}")),
+            "line 1 of the chat template: there are",
+        ),
+    ] {
+        let error = rendered(&source).expect_err(told).to_string();
+        assert!(error.starts_with(told), "{error}");
+    }
+    let mild = nested(100, "[ns.x]");
+    assert_eq!(rendered(&mild).expect("a text").len(), 202);
+}
+
+#[test]
 fn a_date_makes_a_prompt_dated() {
     let question = || {
         [Message {

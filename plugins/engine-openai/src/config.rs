@@ -48,7 +48,7 @@ pub struct Config {
     /// Handling of streams without `data: [DONE]`.
     #[serde(default)]
     pub end_mark: EndMark,
-    /// Path before every request's path, if a launched server has another than `/v1`.
+    /// Path before every request's path where `base_url` has none; `/v1` if absent.
     #[serde(skip)]
     pub base_path: Option<String>,
     /// `true` if a recipe made it, so that texts have placeholders.
@@ -59,13 +59,10 @@ pub struct Config {
 impl Config {
     /// Path and query of every request, around its own path.
     pub(crate) fn place(&self) -> (&str, &str) {
-        match (&self.base_url, &self.base_path) {
-            (None, Some(path)) => (path, ""),
-            (url, _) => {
-                let (_, path, query) = split_base_url(url.as_deref().unwrap_or_default());
-                (path, query)
-            }
-        }
+        let base_path = self.base_path.as_deref().unwrap_or("/v1");
+        let url = self.base_url.as_deref().unwrap_or_default();
+        let (_, path, query) = split_base_url(url);
+        (path.unwrap_or(base_path), query)
     }
 }
 
@@ -167,15 +164,18 @@ impl Default for Probe {
     }
 }
 
-/// `http://host:port`, the path prefix (`/v1` if the URL has none), and the query with its
-/// question mark, which each request gets.
-pub(crate) fn split_base_url(url: &str) -> (&str, &str, &str) {
+/// `http://host:port`, the path prefix if there is one, and the query with its question
+/// mark, which each request gets.
+pub(crate) fn split_base_url(url: &str) -> (&str, Option<&str>, &str) {
     let (url, query) = url.split_at(url.find('?').unwrap_or(url.len()));
     let url = url.trim_end_matches('/');
     let authority = url.find("://").map_or(0, |at| at + 3);
     match url[authority..].find('/') {
-        Some(slash) => (&url[..authority + slash], &url[authority + slash..], query),
-        None => (url, "/v1", query),
+        Some(slash) => {
+            let (root, path) = url.split_at(authority + slash);
+            (root, Some(path), query)
+        }
+        None => (url, None, query),
     }
 }
 

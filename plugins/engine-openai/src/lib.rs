@@ -50,6 +50,10 @@ impl Engine for OpenAi {
                 "/launch/command",
                 "the command is empty: give the program and its arguments",
             )),
+            (None, Some(_)) if config.attach_ready.is_some() => Err(Error::config(
+                "/attach_ready",
+                "it is for a server that runs already (`base_url`), and this one is started: remove it",
+            )),
             _ if config.body.contains_key("max_tokens") => Err(Error::config(
                 "/body/max_tokens",
                 "every answer is held to the workload's limit: set `workload.max_tokens` instead",

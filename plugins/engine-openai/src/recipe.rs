@@ -109,6 +109,7 @@ struct Common {
     /// Without it the server is taken to be ready.
     attach_ready: Option<String>,
     /// Program and first arguments, instead of the recipe's own.
+    #[schemars(length(min = 1))]
     program: Option<Vec<Word>>,
     /// More arguments, after the recipe's own.
     #[serde(default)]
@@ -144,6 +145,9 @@ struct Common {
     end_mark: EndMark,
 }
 
+/// The options of [`Common`] that are for the command.
+const OF_COMMAND: [&str; 4] = ["program", "arguments", "env", "cwd"];
+
 /// All recipes, by name.
 pub(crate) fn all() -> Vec<Recipe> {
     let recipe = |(name, text): &(&str, &str)| {
@@ -172,6 +176,17 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
     let file = FILES.iter().find(|(known, _)| *known == name);
     let file = file.map(|(_, text)| parse(text));
     let file = file.ok_or_else(|| format!("there is no recipe `{name}`"))?;
+    let is_given = |it: Option<&Value>| it.is_some_and(|it| !it.is_null());
+    let attaches = is_given(options.get("base_url")) || file.program.is_empty();
+    let useless = |option: &str| {
+        Err(format!(
+            "`{option}` is for the command that starts the engine, and this one runs already: remove it, or `base_url`"
+        ))
+    };
+    let common = OF_COMMAND.iter().find(|it| is_given(options.get(**it)));
+    if let (true, Some(option)) = (attaches, common) {
+        return useless(option);
+    }
     let mut effects = Vec::new();
     for (option, setting) in &file.options {
         let given = options.remove(option).filter(|it| !it.is_null());
@@ -184,16 +199,16 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
             _ => &setting.on,
         };
         let of_command = !effect.arguments.is_empty() || !effect.env.is_empty();
-        let attaches = options.contains_key("base_url") || file.program.is_empty();
         if given.is_some() && attaches && of_command {
-            return Err(format!(
-                "`{option}` is for the command that starts the engine, and this one runs already: remove it, or `base_url`"
-            ));
+            return useless(option);
         }
         effects.push((effect, argument(&value)));
     }
     let common: Common =
         serde_json::from_value(Value::Object(options)).map_err(|error| error.to_string())?;
+    if common.program.as_ref().is_some_and(Vec::is_empty) {
+        return Err("`program` is empty: name a program, or leave it out".to_owned());
+    }
     let mut body = file.request.body;
     for (effect, _) in &effects {
         body.extend(effect.body.clone());
@@ -304,7 +319,6 @@ impl File {
             properties.insert(name.clone(), setting.schema.clone());
         }
         if let Value::Object(common) = schema["properties"].take() {
-            const OF_COMMAND: [&str; 4] = ["program", "arguments", "env", "cwd"];
             let of_command = |name: &String| OF_COMMAND.contains(&name.as_str());
             let starts = !self.program.is_empty();
             let common = common.into_iter();

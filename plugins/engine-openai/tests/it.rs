@@ -504,6 +504,11 @@ fn wrong_configs_name_the_place() {
             "/omit",
             "`rename:",
         ),
+        (
+            json!({ "launch": { "command": ["a"] }, "attach_ready": "/health" }),
+            "/attach_ready",
+            "`base_url`",
+        ),
         (launch(json!([])), "/launch/command", "empty"),
         (launch(json!([{}])), "", "neither a text nor a number"),
         (launch(json!("a b")), "", "expected a sequence"),
@@ -731,6 +736,31 @@ fn a_recipe_attaches_and_says_what_does_not_go_with_that() {
         useless.contains("`threads` is for the command"),
         "{useless}"
     );
+    for (option, value) in [
+        ("program", json!(["a"])),
+        ("arguments", json!(["--a"])),
+        ("env", json!({ "A": "b" })),
+        ("cwd", json!("/tmp")),
+    ] {
+        for name in ["llama-cpp", "lm-studio"] {
+            let mut options = json!({ "base_url": "http://x/v1" });
+            options[option] = value.clone();
+            let useless = problem(name, options);
+            let told = format!("`{option}` is for the command");
+            assert!(useless.contains(&told), "{useless}");
+        }
+    }
+    let ready = json!({ "attach_ready": "/health" });
+    assert!(problem("llama-cpp", ready.clone()).contains("is for a server that runs already"));
+    assert!(by_recipe("lm-studio", &ready, &tiny).0.is_none());
+    assert!(problem("llama-cpp", json!({ "program": [] })).contains("`program` is empty"));
+    for (url, path) in [
+        ("http://x:1", "/v3/chat/completions"),
+        ("http://x:1/v9", "/v9/chat/completions"),
+    ] {
+        let config = json!({ "recipe": "openvino", "base_url": url });
+        assert_eq!(encode(&config, &request(Api::Chat)).path, path);
+    }
     let unknown = problem("llama-cpp", json!({ "thread": 2 }));
     assert!(unknown.contains("unknown field `thread`"), "{unknown}");
     assert!(problem("none", json!({})).contains("there is no recipe `none`"));

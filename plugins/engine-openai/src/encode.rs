@@ -4,6 +4,75 @@ use crate::config::Config;
 use crate::recipe;
 use prony_plugin_sdk::{Api, Error, HttpRequest, Image, Model, Pair, Request, Result};
 use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The fields that prony sends, in one form of requests or another.
+const SENT: [&str; 11] = [
+    "model",
+    "messages",
+    "prompt",
+    "max_tokens",
+    "temperature",
+    "seed",
+    "top_p",
+    "stop",
+    "ignore_eos",
+    "stream",
+    "stream_options",
+];
+
+/// The reason why `omit` or `rename` cannot be followed.
+pub(crate) fn field_problem(config: &Config) -> Option<Error> {
+    let own = config.body.keys().map(String::as_str);
+    let fields: BTreeSet<&str> = SENT.into_iter().chain(own).collect();
+    let listed = || {
+        let names: Vec<String> = fields.iter().map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    };
+    for field in &config.omit {
+        let words = match field.as_str() {
+            "max_tokens" => {
+                "an answer without a limit cannot be held to one: where the server calls it otherwise, use `rename: { max_tokens: max_completion_tokens }`".to_owned()
+            }
+            "messages" | "prompt" | "stream" => {
+                format!("no request can do without `{field}`: remove it here")
+            }
+            other if !fields.contains(other) => {
+                format!("no request has a field `{other}`; it can be one of {}", listed())
+            }
+            _ => continue,
+        };
+        return Some(Error::config("/omit", words));
+    }
+    let is_sent = |field: &str| fields.contains(field) && !config.omit.iter().any(|it| it == field);
+    let renamed = |words: String| Some(Error::config("/rename", words));
+    for (field, name) in &config.rename {
+        if name.is_empty() {
+            return renamed(format!("the new name of `{field}` is empty"));
+        }
+        if !fields.contains(field.as_str()) {
+            return renamed(format!(
+                "no request has a field `{field}`; it can be one of {}",
+                listed()
+            ));
+        }
+        if !is_sent(field) {
+            return renamed(format!(
+                "`omit` leaves out `{field}`: remove one of the two"
+            ));
+        }
+    }
+    let mut names = BTreeMap::new();
+    for field in fields.iter().filter(|field| is_sent(field)) {
+        let name = config.rename.get(*field).map_or(*field, String::as_str);
+        if let Some(other) = names.insert(name, field) {
+            return renamed(format!(
+                "`{other}` and `{field}` would both be sent as `{name}`: name one of them otherwise, or leave it out (`omit`)"
+            ));
+        }
+    }
+    None
+}
 
 pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Result<HttpRequest> {
     let (prefix, query) = config.place();

@@ -58,11 +58,10 @@ impl Engine for OpenAi {
                 "/body/max_tokens",
                 "every answer is held to the workload's limit: set `workload.max_tokens` instead",
             )),
-            _ if config.omit.iter().any(|field| field == "max_tokens") => Err(Error::config(
-                "/omit",
-                "an answer without a limit cannot be held to one: where the server calls it otherwise, use `rename: { max_tokens: max_completion_tokens }`",
-            )),
-            _ => Ok(Self { config }),
+            _ => match encode::field_problem(&config) {
+                Some(problem) => Err(problem),
+                None => Ok(Self { config }),
+            },
         }
     }
 

@@ -349,12 +349,14 @@ fn every_field_of_a_request_has_its_place() {
 fn fields_that_a_server_does_not_take_are_left_out_or_renamed() {
     let config = json!({
         "base_url": "http://h:1",
-        "omit": ["stream_options", "seed"],
-        "rename": { "max_tokens": "max_completion_tokens" },
+        "omit": ["stream_options", "seed", "top_k"],
+        "rename": { "max_tokens": "max_completion_tokens", "temperature": "seed" },
+        "body": { "top_k": 1 },
     });
     let body: Value = serde_json::from_str(&encode(&config, &request(Api::Chat)).body).unwrap();
     assert_eq!(body["max_completion_tokens"], 8);
-    for absent in ["stream_options", "seed", "max_tokens"] {
+    assert!(body["seed"].is_f64());
+    for absent in ["stream_options", "top_k", "max_tokens", "temperature"] {
         assert!(body.get(absent).is_none(), "{absent} in {body}");
     }
 }
@@ -472,6 +474,9 @@ fn images_that_cannot_be_sent_are_errors() {
 #[test]
 fn wrong_configs_name_the_place() {
     let launch = |command: Value| json!({ "launch": { "command": command } });
+    let omit = |field: &str| json!({ "base_url": "http://h", "omit": [field] });
+    let rename =
+        |field: &str, name: &str| json!({ "base_url": "http://h", "rename": { field: name } });
     for (config, path, words) in [
         (json!({}), "", "`base_url` (attach to a server) or `launch`"),
         (
@@ -508,6 +513,37 @@ fn wrong_configs_name_the_place() {
             json!({ "launch": { "command": ["a"] }, "attach_ready": "/health" }),
             "/attach_ready",
             "`base_url`",
+        ),
+        (omit("stream"), "/omit", "do without `stream`"),
+        (omit("prompt"), "/omit", "do without `prompt`"),
+        (omit("sede"), "/omit", "no request has a field `sede`"),
+        (omit("sede"), "/omit", "`seed`, `stop`, `stream`"),
+        (omit("top_k"), "/omit", "`top_k`"),
+        (rename("seed", ""), "/rename", "empty"),
+        (
+            rename("sede", "a"),
+            "/rename",
+            "no request has a field `sede`",
+        ),
+        (
+            rename("seed", "model"),
+            "/rename",
+            "`model` and `seed` would",
+        ),
+        (
+            json!({ "base_url": "http://h", "rename": { "seed": "a", "stop": "a" } }),
+            "/rename",
+            "`seed` and `stop` would both be sent as `a`",
+        ),
+        (
+            json!({ "base_url": "http://h", "rename": { "seed": "a" }, "omit": ["seed"] }),
+            "/rename",
+            "`omit` leaves out `seed`",
+        ),
+        (
+            json!({ "base_url": "http://h", "rename": { "seed": "a" }, "body": { "a": 1 } }),
+            "/rename",
+            "`a` and `seed` would both be sent as `a`",
         ),
         (launch(json!([])), "/launch/command", "empty"),
         (launch(json!([{}])), "", "neither a text nor a number"),

@@ -49,6 +49,19 @@ pub(super) struct Running {
     pub(super) link: Link,
 }
 
+impl Running {
+    /// Checks that no other process answers in the place of a started server, as far as
+    /// the system tells.
+    pub(super) fn owns_its_port(&self) -> std::result::Result<(), String> {
+        match (&self.process, &self.link) {
+            (Some(process), Link::Http { target, .. }) => target
+                .local_port()
+                .map_or(Ok(()), |port| process.listens_on(port)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Transport of requests to the engine.
 pub(super) enum Link {
     Http {
@@ -252,7 +265,13 @@ impl EngineSide for LiveEngine<'_, '_> {
 
     async fn send(&mut self, batch: &Batch<'_>) -> Sent {
         match &mut self.running {
-            Some(running) => self.requests.send(batch, running).await,
+            Some(running) => {
+                let mut sent = self.requests.send(batch, running).await;
+                // A server that is ready by its log may begin to listen too late.
+                let other = running.owns_its_port().err();
+                sent.lost = sent.lost.or(other);
+                sent
+            }
             None => Sent {
                 succeeded: Err("the engine is not loaded".to_owned().into()),
                 first_sent_ns: None,

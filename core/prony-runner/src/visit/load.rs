@@ -141,10 +141,7 @@ impl LiveEngine<'_, '_> {
                 still_runs(process)?;
             }
             if ready {
-                if let (Some(process), Some(port)) = (&running.process, target.local_port()) {
-                    process.listens_on(port)?;
-                }
-                return Ok(());
+                return Ok(running.owns_its_port()?);
             }
             if begin.elapsed() > limit {
                 let words = running.process.as_ref().map_or_else(

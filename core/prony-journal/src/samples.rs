@@ -102,8 +102,8 @@ impl<'a> Samples<'a> {
                     && record.ok()
                 {
                     // The first to begin need not be the first to end.
-                    let began = record.arrivals.first().map(|arrival| arrival.0);
-                    *first = (*first).into_iter().chain(began).min();
+                    let earliest = record.arrivals.first().map(|arrival| arrival.0);
+                    *first = (*first).into_iter().chain(earliest).min();
                 }
             }
             match event {

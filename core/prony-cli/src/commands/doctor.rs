@@ -15,6 +15,7 @@ use prony_record::Record;
 use prony_result::{EngineResult, ModelResult};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 /// From so many tokens in each piece of text on, prefill and decode cannot be told apart.
 const COARSE: f64 = 1.5;
@@ -154,16 +155,15 @@ fn finding(
         let failed = records.iter().find_map(|record| record.failed.as_ref())?;
         Some(format!("{}: {}", failed.class.name(), failed.message))
     });
-    match (engine, good.is_empty()) {
-        (Some(engine), false) => finding.answers = answers(engine, &records, &good),
-        _ => {
-            let mut why = failed.unwrap_or_else(|| "it was not started".to_owned());
-            if let Some(install) = install().filter(|_| why.contains("did not start")) {
-                why = format!("{why}; {install}");
-            }
-            finding.failure = Some(why);
-        }
+    if let (Some(engine), false) = (engine, good.is_empty()) {
+        finding.answers = answers(engine, &records, &good);
+        return finding;
     }
+    let mut why = failed.unwrap_or_else(|| "it was not started".to_owned());
+    if let Some(install) = install().filter(|_| why.contains("did not start")) {
+        why = format!("{why}; {install}");
+    }
+    finding.failure = Some(why);
     finding
 }
 
@@ -338,14 +338,11 @@ impl Findings {
         }
         for engine in &self.engines {
             if let Some(failure) = &engine.failure {
-                text.push_str(&format!(
-                    "\n`{}` does not answer: {failure}\n",
-                    engine.engine
-                ));
+                let _ = writeln!(text, "\n`{}` does not answer: {failure}", engine.engine);
             }
         }
         for problem in &self.problems {
-            text.push_str(&format!("\nwarning: {problem}"));
+            let _ = write!(text, "\nwarning: {problem}");
         }
         text
     }

@@ -308,7 +308,7 @@ fn processes_of_the_user_are_left_alone() {
     scratch.write("pipeline.yaml", pipeline.to_string());
     let lock = crate::kit::lock();
     let script = format!(
-        "sleep 300 & echo $! > own.pid; exec \"{PRONY}\" --lock \"{}\" run pipeline.yaml",
+        "sleep 300 >&- 2>&- & echo $! > own.pid; exec \"{PRONY}\" --lock \"{}\" run pipeline.yaml",
         lock.display()
     );
     let shell = std::process::Command::new("sh")

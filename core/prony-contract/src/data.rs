@@ -74,6 +74,7 @@ pub struct Manifest {
 /// like a plugin's own; in each call, the adapter then finds it under `recipe` in the
 /// config.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The name users write after `plugin:`.
     pub name: String,

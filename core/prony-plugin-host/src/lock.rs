@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use prony_contract::{Api, Kind, Recipe, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -61,8 +62,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The entry itself, and one for each of its recipes.
-    pub(crate) fn with_recipes(&self) -> impl Iterator<Item = Self> {
+    /// An entry for each of its recipes.
+    pub(crate) fn of_recipes(&self) -> impl Iterator<Item = Self> {
         let of = |recipe: &Recipe| Self {
             name: recipe.name.clone(),
             description: recipe.description.clone(),
@@ -72,8 +73,7 @@ impl Entry {
             recipe: Some((self.name.clone(), recipe.clone())),
             ..self.clone()
         };
-        let recipes: Vec<Self> = self.recipes.iter().map(of).collect();
-        std::iter::once(self.clone()).chain(recipes)
+        self.recipes.iter().map(of)
     }
 }
 
@@ -140,12 +140,14 @@ impl Lock {
                 "version {version} is unknown; this prony reads version 1"
             )));
         }
-        serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))
+        let lock: Self = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        check(&lock.plugins).map_err(damaged)?;
+        Ok(lock)
     }
 
-    /// Replaces the entry of the same kind and name by `entry`, and writes the file
-    /// atomically.
-    pub(crate) fn put(path: &Path, entry: Entry) -> Result<()> {
+    /// The lock file at `path`, if there is one, with `entry` in the place of the one of the
+    /// same kind and name.
+    pub(crate) fn with(path: &Path, entry: Entry) -> Result<Self> {
         let mut lock = if path.exists() {
             Self::read(path)?
         } else {
@@ -159,13 +161,58 @@ impl Lock {
         lock.plugins.push(entry);
         lock.plugins
             .sort_by(|a, b| (a.kind as u8, &a.name).cmp(&(b.kind as u8, &b.name)));
-        let mut text = serde_json::to_string_pretty(&lock).map_err(|error| Error::Lock {
+        check(&lock.plugins).map_err(|reason| Error::Lock {
+            path: path.to_owned(),
+            reason,
+        })?;
+        Ok(lock)
+    }
+
+    /// Writes the file atomically.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|error| Error::Lock {
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
         text.push('\n');
         write_atomically(path, text.as_bytes())
     }
+}
+
+/// Checks that the names of plugins and of their recipes are names, and that no two plugins
+/// and no two recipes share one. A recipe may be called like a plugin, which then comes first.
+/// The error is the reason.
+pub(crate) fn check(plugins: &[Entry]) -> std::result::Result<(), String> {
+    let mut seen = HashSet::new();
+    for entry in plugins {
+        let kind = entry.kind.name();
+        let own = ("plugin", entry.name.as_str());
+        let recipes = entry.recipes.iter();
+        let recipes = recipes.map(|recipe| ("recipe", recipe.name.as_str()));
+        for (what, name) in std::iter::once(own).chain(recipes) {
+            if !is_name(name) {
+                return Err(format!(
+                    "the name `{}` of a {what} is not made of lower-case letters, digits, `-` and `_`",
+                    name.escape_debug()
+                ));
+            }
+            if !seen.insert((kind, what, name)) {
+                return Err(format!(
+                    "there are two {what}s `{name}` for {kind}s: remove one of them"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns `true` if a plugin's name is safe as part of a file's name.
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }
 
 /// Base folder of relative paths in a lock.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// The installed plugins, from one or more lock files; the first one that names a plugin
-/// wins.
+/// wins, and a plugin wins over a recipe.
 pub struct Registry {
     /// Each with its lock file. A recipe has an entry of its own.
     entries: Vec<(PathBuf, Entry)>,
@@ -25,12 +25,16 @@ impl Registry {
     /// Reads the lock files that exist among `locks`. `cache` is the folder for
     /// compiled components.
     pub fn open(locks: &[PathBuf], cache: &Path) -> Result<Self> {
-        let mut entries = Vec::new();
+        let (mut entries, mut recipes) = (Vec::new(), Vec::new());
         for path in locks.iter().filter(|path| path.exists()) {
             let lock = Lock::read(path)?;
-            let of_lock = lock.plugins.iter().flat_map(Entry::with_recipes);
-            entries.extend(of_lock.map(|entry| (path.clone(), entry)));
+            for entry in lock.plugins {
+                recipes.extend(entry.of_recipes().map(|entry| (path.clone(), entry)));
+                entries.push((path.clone(), entry));
+            }
         }
+        // No recipe takes the place of a plugin.
+        entries.append(&mut recipes);
         Ok(Self {
             entries,
             host: WasmHost::new(cache, crate::Limits::default())?,
@@ -180,22 +184,12 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
             });
         }
     };
-    if !is_name(&manifest.name) {
-        return Err(Error::Answer {
-            plugin: file.display().to_string(),
-            export: "describe",
-            reason: format!(
-                "the name `{}` is not made of lower-case letters, digits, `-` and `_`",
-                manifest.name.escape_debug()
-            ),
-        });
-    }
     let extension = match form {
         Form::Wasm => "wasm",
         Form::Native => std::env::consts::DLL_EXTENSION,
     };
-    let path = format!("{}-{}.{extension}", manifest.kind.name(), manifest.name);
     let entry = Entry {
+        path: format!("{}-{}.{extension}", manifest.kind.name(), manifest.name),
         name: manifest.name,
         kind: manifest.kind,
         version: manifest.version,
@@ -214,18 +208,14 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
         recipes: manifest.recipes,
         config_schema: manifest.config_schema,
         recipe: None,
-        path,
     };
+    lock::check(std::slice::from_ref(&entry)).map_err(|reason| Error::Answer {
+        plugin: file.display().to_string(),
+        export: "describe",
+        reason,
+    })?;
+    let lock = Lock::with(lock_path, entry.clone())?;
     lock::write_atomically(&lock::folder(lock_path).join(&entry.path), &bytes)?;
-    Lock::put(lock_path, entry.clone())?;
+    lock.write(lock_path)?;
     Ok(entry)
-}
-
-/// Returns `true` if a plugin's name is safe as part of a file's name.
-fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }

@@ -215,6 +215,61 @@ fn a_worker_takes_libraries_only() {
         .unwrap();
 }
 
+/// The lock of `installed`, changed; it ends with a recipe of this name.
+fn with_recipe(installed: &Installed, name: &str) -> Lock {
+    let mut lock = Lock::read(&installed.lock).unwrap();
+    let recipe = json!({ "name": name, "description": "d", "config_schema": {} });
+    let recipe = serde_json::from_value(recipe).unwrap();
+    lock.plugins.last_mut().unwrap().recipes.push(recipe);
+    lock
+}
+
+fn write(installed: &Installed, lock: &Lock) {
+    std::fs::write(&installed.lock, serde_json::to_string(lock).unwrap()).unwrap();
+}
+
+#[test]
+fn no_recipe_takes_the_place_of_a_plugin() {
+    let (first, second) = (native(), wasm());
+    write(&first, &with_recipe(&first, "faulty"));
+    let locks = [first.lock.clone(), second.lock.clone()];
+    let registry = Registry::open(&locks, &first.folder.path().join("cache")).unwrap();
+    let (entry, path) = registry.find(Kind::Engine, "faulty").unwrap();
+    assert_eq!((&entry.recipe, path), (&None, second.file.clone()));
+    assert_eq!(registry.entries().count(), 2);
+}
+
+#[test]
+fn names_in_a_lock_are_names_and_differ() {
+    for (name, words) in [
+        ("A\u{1b}[31m", "the name `A\\u{1b}[31m` of a recipe is not"),
+        ("", "the name `` of a recipe"),
+    ] {
+        let installed = wasm();
+        write(&installed, &with_recipe(&installed, name));
+        let error = Lock::read(&installed.lock).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let installed = wasm();
+    write(&installed, &with_recipe(&installed, "tiny"));
+    let mut twice = with_recipe(&installed, "tiny");
+    write(&installed, &twice);
+    let error = Lock::read(&installed.lock).unwrap_err().to_string();
+    assert!(error.contains("two recipes `tiny`"), "{error}");
+    twice.plugins[0].recipes.clear();
+    twice.plugins.push(twice.plugins[0].clone());
+    write(&installed, &twice);
+    let error = Lock::read(&installed.lock).unwrap_err().to_string();
+    assert!(error.contains("two plugins `faulty`"), "{error}");
+
+    let installed = wasm();
+    let text = serde_json::to_string(&with_recipe(&installed, "tiny")).unwrap();
+    let text = text.replace(r#""name":"tiny""#, r#""name":"tiny","more":1"#);
+    std::fs::write(&installed.lock, text).unwrap();
+    let error = Lock::read(&installed.lock).unwrap_err().to_string();
+    assert!(error.contains("unknown field `more`"), "{error}");
+}
+
 #[test]
 fn the_first_lock_that_names_a_plugin_wins() {
     let (first, second) = (wasm(), wasm());

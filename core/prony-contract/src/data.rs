@@ -361,7 +361,7 @@ impl LaunchPlan {
 pub struct Ending {
     /// JSON pointer into the line.
     pub at: String,
-    /// Required value; `None`: anything.
+    /// Required value; `None`: anything, `null` too unless `failed`: it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
     pub value: Option<serde_json::Value>,
     /// It means that the engine refused or failed. What is at `at` are its words.

@@ -154,7 +154,8 @@ impl Drop for Pipe {
 fn ends_by(end: &Ending, line: &Value) -> bool {
     match (line.pointer(&end.at), &end.value) {
         (Some(found), Some(wanted)) => found == wanted,
-        (found, None) => found.is_some(),
+        // `"error": null` is how some say that there was none.
+        (found, None) => found.is_some_and(|found| !(end.failed && found.is_null())),
         (None, Some(_)) => false,
     }
 }
@@ -202,6 +203,27 @@ fn write(mut input: File, lines: &mpsc::Receiver<(u64, Vec<u8>)>, events: &mpsc:
         };
         if told.is_err() || events.send(event).is_err() {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_null_is_a_result_and_no_error() {
+        let (result, error) = (Ending::at("/it"), Ending::at("/it").failed());
+        let done = Ending::is("/it", true);
+        for (line, expected) in [
+            (json!({ "it": null }), [true, false, false]),
+            (json!({ "it": "words" }), [true, true, false]),
+            (json!({ "it": true }), [true, true, true]),
+            (json!({}), [false, false, false]),
+        ] {
+            let found = [&result, &error, &done].map(|end| ends_by(end, &line));
+            assert_eq!(found, expected, "{line}");
         }
     }
 }

@@ -49,8 +49,7 @@ struct Line {
     tokens: Option<u32>,
     /// Reading of `CLOCK_MONOTONIC` when the text was there.
     at_ns: Option<u64>,
-    #[serde(default)]
-    done: bool,
+    done: Option<bool>,
     finish_reason: Option<String>,
     prompt_tokens: Option<u32>,
     cached_tokens: Option<u32>,
@@ -153,7 +152,8 @@ impl StdioEngine for Lines {
                 events.failure(chunk, &words);
                 continue;
             }
-            if line.text.is_none() && !line.done {
+            let is_last = line.done == Some(true);
+            if line.text.is_none() && !is_last {
                 return Err(unreadable(bytes, "neither `text` nor `done` nor `error`"));
             }
             // A token without text, such as the end token, is in `output_tokens`.
@@ -161,7 +161,7 @@ impl StdioEngine for Lines {
                 let (tokens, at_ns) = (line.tokens.unwrap_or(0), line.at_ns.unwrap_or(0));
                 events.stamped_text(chunk, tokens, at_ns, text);
             }
-            if line.done {
+            if is_last {
                 self.done(chunk, &line, events);
             }
         }

@@ -379,7 +379,13 @@ impl Record {
             && !record.arrivals.is_empty()
             && record.arrivals.iter().all(|arrival| arrival.1 > 0)
         {
-            record.output_tokens = Some(record.arrivals.iter().map(|arrival| arrival.1).sum());
+            record.output_tokens = sum_of_tokens(&record.arrivals);
+            if record.output_tokens.is_none() {
+                record.notes.push(
+                    "the engine's counts of its texts' tokens are too high to be right, so they are left out"
+                        .to_owned(),
+                );
+            }
         }
         if record.failed.is_none() {
             let detail = seen.status_detail.as_deref();
@@ -398,6 +404,13 @@ impl Record {
     /// Separates the tokens that were sent from those that were not, and withholds a count
     /// that cannot be right, before any number is made of it.
     fn check_count(&mut self) {
+        if self.cached_tokens > self.prompt_tokens && self.prompt_tokens.is_some() {
+            self.cached_tokens = None;
+            self.notes.push(
+                "the engine counts more cached tokens than the prompt has, so they are left out"
+                    .to_owned(),
+            );
+        }
         if self.reasoning_bytes == 0
             && let (Some(tokens), Some(hidden @ 1..)) = (self.output_tokens, self.reasoning_tokens)
         {
@@ -437,6 +450,14 @@ impl Record {
         } else if pairs.any(|(emitted, arrival)| *emitted < sent_ns || *emitted > arrival.0) {
             Some(
                 "the engine's stamps are of another clock, since they are not between sending and arrival, so they are left out",
+            )
+        } else if !self.emitted_ns.is_sorted() {
+            Some("the engine's stamps go back in time, so they are left out")
+        } else if let [first, .., last] = self.emitted_ns.as_slice()
+            && first == last
+        {
+            Some(
+                "the engine stamps all texts of an answer with the same time, so its stamps are left out",
             )
         } else {
             None
@@ -612,8 +633,8 @@ impl Record {
             }
             None if self.arrivals.iter().all(|arrival| arrival.1 > 0) => {
                 let (first, last) = (self.emitted_ns.first()?, self.emitted_ns.last()?);
-                let after = self.arrivals.iter().skip(1).map(|arrival| arrival.1);
-                (last.saturating_sub(*first), after.sum())
+                let after = sum_of_tokens(self.arrivals.get(1..)?)?;
+                (last.saturating_sub(*first), after)
             }
             None => return None,
         };
@@ -663,6 +684,12 @@ impl Record {
             .first()
             .map(|first| first.0.saturating_sub(self.stamps.intended_ns))
     }
+}
+
+/// Tokens of all arrivals; `None` if that is more than an engine can have generated.
+fn sum_of_tokens(arrivals: &[Arrival]) -> Option<u32> {
+    let mut tokens = arrivals.iter().map(|arrival| arrival.1);
+    tokens.try_fold(0, u32::checked_add)
 }
 
 /// Maximum rounding error of the sum of an engine's own times, in nanoseconds: three times
@@ -1075,12 +1102,47 @@ mod tests {
             ([190, 301, 395], "another clock"),
             ([1, 2, 3], "another clock"),
             ([190, 0, 395], "others not"),
+            ([190, 180, 395], "back in time"),
+            ([150, 150, 150], "the same time"),
         ] {
             let record = stamped(stamps, &[]);
             assert!(record.ok() && record.emitted_ns.is_empty(), "{stamps:?}");
             assert_eq!(record.notes.len(), 1);
             assert!(record.notes[0].contains(word), "{:?}", record.notes);
         }
+    }
+
+    #[test]
+    fn more_cached_tokens_than_the_prompt_has_are_left_out() {
+        use EventKind::{CachedTokens, PromptTokens};
+        let told = |prompt: Option<u32>, cached| {
+            let prompt = prompt.map(|tokens| event(PromptTokens, tokens, ""));
+            let counts = prompt.into_iter().chain([event(CachedTokens, cached, "")]);
+            let events = counts.chain(good()).collect();
+            Record::judge(id(), Observation::default(), Ok(events), 100)
+        };
+        assert_eq!(told(Some(9), 9).cached_tokens, Some(9));
+        assert_eq!(told(None, 9).cached_tokens, Some(9));
+        let record = told(Some(8), 9);
+        assert_eq!(
+            (record.cached_tokens, record.prompt_tokens),
+            (None, Some(8))
+        );
+        assert!(record.notes[0].contains("more cached tokens"));
+    }
+
+    #[test]
+    fn a_sum_of_tokens_that_is_too_large_is_no_count() {
+        let texts = [u32::MAX, 3, 1].map(|tokens| event(EventKind::Text, tokens, "x"));
+        let end = [
+            event(EventKind::Finish, 0, "stop"),
+            event(EventKind::End, 0, ""),
+        ];
+        let events = texts.into_iter().chain(end).collect();
+        let record = Record::judge(id(), Observation::default(), Ok(events), 100);
+        assert_eq!((record.output_tokens, record.ok()), (None, true));
+        assert!(record.notes[0].contains("too high"), "{:?}", record.notes);
+        assert_eq!(record.own_time_per_output_token_ns(), None);
     }
 
     #[test]

@@ -200,6 +200,7 @@ impl Row<'_> {
             (Some(_), _) => format!("{} failures", failures.len()),
             (None, State::NotMeasured) => "not measured".to_owned(),
             (None, State::Failed) => "no request succeeded".to_owned(),
+            (None, State::NotCounted) => "tokens not counted".to_owned(),
             (None, State::Measured) => String::new(),
         }
     }

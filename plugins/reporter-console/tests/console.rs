@@ -56,6 +56,20 @@ fn a_single_engine_has_no_winner() {
 }
 
 #[test]
+fn an_answer_without_a_count_of_tokens_is_no_failure() {
+    let mut result = fixtures::single_engine();
+    for engine in &mut result.models[0].engines {
+        engine.output_tokens_per_sec = None;
+    }
+    let text = render(120, &result);
+    assert!(text.contains("tokens not counted"), "{text}");
+    assert!(
+        !text.contains("failed") && !text.contains("succeeded"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_defaults_apply_and_mistakes_are_named() {
     assert!(serde_json::from_str::<Config>("{}").is_ok());
     assert!(serde_json::from_str::<Config>(r#"{"color": true}"#).is_err());

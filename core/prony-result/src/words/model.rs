@@ -10,6 +10,8 @@ pub enum State {
     Measured,
     /// No throughput, because something failed.
     Failed,
+    /// No throughput, although requests succeeded: not all have a count of tokens.
+    NotCounted,
     /// No throughput, because nothing was tried.
     NotMeasured,
 }
@@ -23,10 +25,12 @@ impl ModelResult {
     /// Progress of the model on `engine`.
     pub fn state(&self, engine: &str) -> State {
         let result = self.engine(engine);
-        let works =
-            |result: &EngineResult| result.succeeded > 0 && result.output_tokens_per_sec.is_some();
-        if result.is_some_and(works) {
-            State::Measured
+        if let Some(result) = result.filter(|result| result.succeeded > 0) {
+            if result.output_tokens_per_sec.is_some() {
+                State::Measured
+            } else {
+                State::NotCounted
+            }
         } else if result.is_some_and(|result| result.requests > 0)
             || self.failures.iter().any(|failure| failure.engine == engine)
         {
@@ -258,6 +262,11 @@ mod tests {
         let mut failed = model(&[("B", Faster), ("C", Inconclusive)]);
         failed.engines[2].succeeded = 0;
         assert_eq!(failed.state("C"), State::Failed);
+        assert_eq!(failed.winner().as_deref(), Some("B"));
+        failed.engines[2].succeeded = 1;
+        failed.engines[2].output_tokens_per_sec = None;
+        assert_eq!(failed.state("C"), State::NotCounted);
+        assert_eq!(failed.throughput("C"), MISSING);
         assert_eq!(failed.winner().as_deref(), Some("B"));
     }
 }

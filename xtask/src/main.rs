@@ -49,7 +49,7 @@ usage: cargo xtask COMMAND
                         (llama.cpp, mlx-lm; default: llama.cpp)
   model smollm2         download the model of pipelines/smollm2.yaml (93 MB)
   codegen [--check]     write (or only compare) the JSON Schemas in schemas/,
-                        docs/metrics.md and docs/cli.md
+                        docs/metrics.md, docs/cli.md and docs/engines.md
   schemas               try the published schemas and all pipelines with two
                         validators that are not prony's (needs node and npm)
   fuzz [--seconds N]    load texts that nobody would write (60 s unless given);

@@ -111,7 +111,7 @@ impl Comparison {
         let mut finding = Finding {
             verdict: self.verdict,
             difference_percent: self.difference_percent,
-            interval: self.interval,
+            interval: self.shown_interval(),
             within_margin: self.within_margin,
             basis: basis(self.cycles, self.degraded_cycles),
             ..self.finding()
@@ -263,9 +263,17 @@ impl Comparison {
         optional(self.difference_percent, signed_percent)
     }
 
+    /// The interval that the verdict is read with: of an equivalence that fell before there
+    /// is one of the difference, the interval that it rests on.
+    fn shown_interval(&self) -> Option<Interval> {
+        let of_verdict = self.interval_equivalent;
+        self.interval
+            .or(of_verdict.filter(|_| self.verdict == Verdict::Equivalent))
+    }
+
     /// `+2.2 … +4.0 %`, or [`MISSING`].
     pub fn range(&self) -> String {
-        self.interval.map_or_else(
+        self.shown_interval().map_or_else(
             || MISSING.to_owned(),
             |interval| interval.range(signed_number),
         )
@@ -398,6 +406,24 @@ pub(super) mod tests {
             within_margin: low > -2.0 && high < 2.0,
             ..Comparison::default()
         }
+    }
+
+    #[test]
+    fn an_equivalence_shows_the_interval_that_it_rests_on() {
+        let mut early = comparison(Verdict::Equivalent, 0.1, -0.3, 0.4);
+        early.interval_equivalent = early
+            .interval
+            .take()
+            .map(|it| Interval { level: 0.9, ..it });
+        assert_eq!(early.range(), "-0.3 … +0.4 %");
+        assert!(
+            early.sentence().contains("90 % interval"),
+            "{}",
+            early.sentence()
+        );
+        // No other verdict rests on it.
+        early.verdict = Verdict::Inconclusive;
+        assert_eq!(early.range(), MISSING);
     }
 
     #[test]

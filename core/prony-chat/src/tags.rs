@@ -80,7 +80,7 @@ fn plain(body: &str) -> &str {
     body.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+')
 }
 
-/// What a `set` assigns to: a name, several, or for an attribute its object. `None` for
+/// Target of a `set`: a name, several, or for an attribute its object. `None` for
 /// another tag, and for the `set` of a block, which is a text.
 fn assigned(words: &str) -> Option<&str> {
     let (target, value) = words.strip_prefix("set")?.split_once('=')?;

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Init(init::Arguments),
     /// Check pipelines without running anything.
     Validate(validate::Arguments),
-    /// Start every engine once and say what it tells and honours.
+    /// Start every engine once and show what it reports.
     Doctor(doctor::Arguments),
     /// Explain a code such as `P0101`, a flag such as `carry_over`, or the metrics.
     Explain(explain::Arguments),

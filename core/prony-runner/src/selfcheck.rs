@@ -83,7 +83,7 @@ pub(crate) fn hardest(pipeline: &Pipeline) -> Vec<LoadShape> {
     closed.into_iter().chain(open).collect()
 }
 
-/// Number of requests that take about so many seconds.
+/// Number of requests that take about `seconds`.
 fn requests(arrival: Arrival, seconds: u32) -> u32 {
     let each_s = f64::from(FIRST_MS + GAP_MS * TOKENS) / 1e3;
     let rate = arrival

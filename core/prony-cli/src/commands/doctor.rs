@@ -1,5 +1,4 @@
-//! `prony doctor`: starts every engine of a pipeline once and says what it tells and
-//! honours.
+//! `prony doctor`: starts every engine of a pipeline once and shows what it reports.
 
 use super::run::{Job, load_plugins, stop_on_signal};
 use crate::arguments::{Global, Source};
@@ -12,12 +11,12 @@ use prony_journal::{Event, Journal};
 use prony_plan::Plan;
 use prony_plugin_host::Registry;
 use prony_record::Record;
-use prony_result::{EngineResult, ModelResult};
+use prony_result::{EngineResult, Failure as Failed, ModelResult};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// From so many tokens in each piece of text on, prefill and decode cannot be told apart.
+/// Tokens in a piece of text above which prefill and decode cannot be told apart.
 const COARSE: f64 = 1.5;
 
 #[derive(Debug, Args)]
@@ -35,7 +34,7 @@ pub(crate) struct Arguments {
 struct Findings {
     model: String,
     engines: Vec<Finding>,
-    /// What makes a comparison unfair or impossible, each with its cure.
+    /// Obstacles to a fair comparison, each with its cure.
     problems: Vec<String>,
 }
 
@@ -43,7 +42,7 @@ struct Findings {
 #[derive(Debug, Default, Serialize)]
 struct Finding {
     engine: String,
-    /// Why it could not be asked; absent if it answered.
+    /// Reason why it could not be asked; absent if it answered.
     failure: Option<String>,
     /// Name of each question and the answer.
     answers: Vec<(&'static str, String)>,
@@ -119,7 +118,7 @@ fn examine(
     })
 }
 
-/// How to install an engine on this system, if its recipe says.
+/// Instructions for installing an engine on this system, if its recipe has any.
 fn install(registry: &Registry, plugin: &str) -> Option<String> {
     let (entry, _) = registry.find(Kind::Engine, plugin).ok()?;
     let (_, recipe) = entry.recipe.as_ref()?;
@@ -149,7 +148,9 @@ fn finding(
         .copied()
         .filter(|record| record.ok())
         .collect();
-    let failed = model.and_then(|model| model.failures.iter().find(|it| it.engine == name));
+    // A failure without an engine is the model's, such as a file that is not there.
+    let is_of_it = |it: &&Failed| it.engine == name || it.engine.is_empty();
+    let failed = model.and_then(|model| model.failures.iter().find(is_of_it));
     let failed = failed.map(|it| format!("{}: {}", it.stage, it.message));
     let failed = failed.or_else(|| {
         let failed = records.iter().find_map(|record| record.failed.as_ref())?;
@@ -256,7 +257,7 @@ fn answers(
     ]
 }
 
-/// What makes a comparison unfair or impossible, each with its cure.
+/// Obstacles to a fair comparison, each with its cure.
 fn problems(model: &ModelResult, warnings: &[String]) -> Vec<String> {
     let mut problems = Vec::new();
     let engines: Vec<&EngineResult> = model.engines.iter().filter(|it| it.succeeded > 0).collect();
@@ -343,6 +344,9 @@ impl Findings {
         }
         for problem in &self.problems {
             let _ = write!(text, "\nwarning: {problem}");
+        }
+        if self.problems.is_empty() && healthy.len() == self.engines.len() {
+            text.push_str("\nnothing was found that would make a comparison unfair");
         }
         text
     }

@@ -69,3 +69,17 @@ fn an_engine_that_does_not_answer_fails_the_check_up_and_the_run_that_asks_for_i
         .complains("an engine does not answer, so nothing was measured");
     assert!(!scratch.path("results").exists());
 }
+
+#[test]
+fn a_check_up_says_that_all_is_well_and_what_keeps_a_model_away() {
+    let scratch = Scratch::new();
+    let told = truth(&["--claim-cached", "0"]);
+    let mut pipeline = pipeline([("one", told)]);
+    doctor(&scratch, &pipeline, &[])
+        .exits(0)
+        .prints("nothing was found that would make a comparison unfair");
+    pipeline["models"][0]["path"] = json!("/no/such/model.gguf");
+    doctor(&scratch, &pipeline, &[])
+        .exits(1)
+        .prints("`one` does not answer: setup: there is no `/no/such/model.gguf`");
+}

@@ -294,8 +294,8 @@ fn another_server_on_the_port_of_the_engine_is_not_measured() {
     other.wait().expect("it ends");
 }
 
-/// What a user started before prony in the same shell, and what a step leaves behind on
-/// purpose, are no engine's.
+/// Processes that a user started before prony in the same shell, and those that a step leaves
+/// behind on purpose, are no engine's.
 #[cfg(target_os = "linux")]
 #[test]
 fn processes_of_the_user_are_left_alone() {

@@ -7,7 +7,7 @@ use prony_metrics::statistics::Decision;
 use prony_metrics::throughput;
 use prony_plan::{Plan, Segment, SegmentKey, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
-use prony_result::words::{count, seconds};
+use prony_result::words::{bytes, count, seconds};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -211,6 +211,30 @@ impl<'a> Progress<'a> {
                 let model = of_point(model, point.as_deref());
                 self.say(&format!("{model}: decided after {cycles} of {of} cycles"));
             }
+            Event::Loading {
+                visit,
+                seconds,
+                available_bytes,
+            } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message(format!("{visit}: loading, {seconds} s"));
+                }
+                if let Some(line) = still_loading(*seconds, *available_bytes) {
+                    self.say(&format!("{visit}: {line}"));
+                }
+            }
+            Event::IdlePower(power) => {
+                let of_gpu = |(index, watts): (usize, &Option<f64>)| match watts {
+                    Some(watts) => format!("GPU {index} {watts:.1} W"),
+                    None => format!("GPU {index} not known"),
+                };
+                let gpus = power.gpus_w.iter().enumerate().map(of_gpu);
+                let processor = power
+                    .processor_w
+                    .map(|watts| format!("processor {watts:.1} W"));
+                let all: Vec<String> = gpus.chain(processor).collect();
+                self.say(&format!("idle power: {}", all.join(", ")));
+            }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
             Event::Started(_)
             | Event::Client { .. }
@@ -291,12 +315,8 @@ impl<'a> Progress<'a> {
             parts.push(format!("{name}{good} of {sent} requests{left_out}"));
             let seen = throughput::Visit {
                 cycle: visited.visit.cycle,
-                load_time_ns: visited.load_time_ns,
-                first_token_ns: None,
-                unload_time_ns: visited.unload_time_ns,
                 measure_ns: visited.measure_ns.get(&stage.id).copied(),
-                peak_memory_bytes: visited.peak_memory_bytes,
-                measure_cpu_s: None,
+                ..throughput::Visit::default()
             };
             if let Some(rate) = throughput::throughput(&records, &[seen], stage.concurrency) {
                 parts.push(format!("{rate:.1} tok/s"));
@@ -323,6 +343,24 @@ impl<'a> Progress<'a> {
             bar.finish_and_clear();
         }
     }
+}
+
+/// What to tell about an engine that has been loading for so many seconds: after 2, 5 and 8
+/// minutes.
+fn still_loading(elapsed: u64, available_bytes: Option<u64>) -> Option<String> {
+    let remark = match elapsed {
+        120 => "2 to 5 minutes are usual for the largest models",
+        300 => "more than 5 minutes point to memory pressure: other programs may need closing",
+        480 => "the model probably does not fit into memory",
+        _ => return None,
+    };
+    let available = available_bytes
+        .map(|available| format!(" ({} of memory available)", bytes(available)))
+        .unwrap_or_default();
+    let minutes = elapsed / 60;
+    Some(format!(
+        "still loading after {minutes} min{available}; {remark}"
+    ))
 }
 
 fn of_point(model: &str, point: Option<&str>) -> String {

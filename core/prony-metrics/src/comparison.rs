@@ -301,6 +301,13 @@ pub fn compare(
         end_to_end: judged(&numbers.end_to_end, &equal_work),
         latency_p50: judged(&numbers.latency_p50, &equal_work),
         latency_p90: judged(&numbers.latency_p90, &equal_work),
+        energy: match numbers.energy_withheld {
+            Some(why) => Some(Judgement {
+                withheld: Some(why.to_owned()),
+                ..Judgement::default()
+            }),
+            None => judged(&numbers.energy, &equal_work),
+        },
         time_to_first_token_p99: tail(Record::time_to_first_token_ns, &[&failures]),
         latency_p99: tail(|it| Some(it.latency_ns()), &equal_work),
         errors_p_value: errors(baseline, candidate),

@@ -23,6 +23,7 @@ pub mod comparison;
 pub mod credit;
 pub mod definition;
 pub mod delivered;
+pub(crate) mod energy;
 pub mod explain;
 #[cfg(test)]
 mod fixture;

@@ -3,6 +3,7 @@
 
 use crate::definition::cadence;
 use crate::delivered::delivered;
+use crate::energy::energy;
 use crate::prompts;
 use crate::statistics::distribution;
 use crate::throughput::{Visit, throughput};
@@ -146,6 +147,12 @@ pub fn engine(
             .iter()
             .filter_map(|visit| visit.peak_memory_bytes)
             .max(),
+        peak_gpu_memory_bytes: visits
+            .iter()
+            .filter_map(|visit| visit.peak_gpu_memory_bytes)
+            .max(),
+        energy: energy(measured, visits),
+        gpus: Vec::new(),
         cpu_percent: cpu_percent(visits),
         client: None,
         delivered: delivered(measured),

@@ -352,12 +352,8 @@ fn unequal_use_of_a_prefix_cache_has_a_flag() {
 fn several_in_flight_count_by_the_wall_clock_of_their_own_cycle() {
     let visit = |cycle, seconds: u64| Visit {
         cycle,
-        load_time_ns: None,
-        first_token_ns: None,
-        unload_time_ns: None,
         measure_ns: Some(seconds * 1_000_000_000),
-        peak_memory_bytes: None,
-        measure_cpu_s: None,
+        ..Visit::default()
     };
     // Two at a time, 1 s each: every cycle has 2 s of requests in 1 s.
     let records = |name: &str, cycles: u32| -> Vec<Record> {

@@ -500,7 +500,7 @@ impl Record {
             Some(status @ 400..600) => {
                 let class = match status {
                     400..500 => Class::Http4xx,
-                    _ if is_oom(words) => Class::Oom,
+                    _ if is_out_of_memory(words) => Class::Oom,
                     _ => Class::Http5xx,
                 };
                 return failed(class, refusal(status, detail, words));
@@ -515,7 +515,7 @@ impl Record {
         }
         if let Some(message) = reported {
             return failed(
-                if is_oom(&message) {
+                if is_out_of_memory(&message) {
                     Class::Oom
                 } else {
                     Class::EngineError
@@ -525,7 +525,7 @@ impl Record {
         }
         if let Some(error) = defect {
             let class = match error.kind {
-                ErrorKind::Engine if is_oom(&error.message) => Class::Oom,
+                ErrorKind::Engine if is_out_of_memory(&error.message) => Class::Oom,
                 ErrorKind::Engine | ErrorKind::Unsupported => Class::EngineError,
                 _ => Class::Protocol,
             };
@@ -741,7 +741,8 @@ pub fn refusal(status: u16, detail: Option<&str>, words: &str) -> String {
     message
 }
 
-fn is_oom(message: &str) -> bool {
+/// Returns `true` if these words of an engine say that memory ran out.
+pub fn is_out_of_memory(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message.contains("out of memory")
         || message.contains("memoryerror")

@@ -81,6 +81,15 @@ pub struct EngineResult {
     pub unload_time_ms: Option<Distribution>,
     /// Highest resident memory of its processes, sampled.
     pub peak_memory_bytes: Option<u64>,
+    /// Highest memory of its processes on all GPUs, sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_gpu_memory_bytes: Option<u64>,
+    /// Energy that it took; absent where nothing counts energy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    /// The GPUs that it used while measuring.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuResult>,
     /// Processor time of its processes while measuring, in percent of one core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f64>,
@@ -119,6 +128,44 @@ pub struct EngineResult {
     pub engine_versions: Vec<String>,
     /// The answer to the first prompt, as a check that it is an answer.
     pub sample_output: Option<String>,
+}
+
+/// Energy that an engine took while measuring. The machine's idle power, measured before any
+/// engine ran, is taken off.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Energy {
+    /// Energy of the boards of the GPUs that it used, in joules per output token of a successful
+    /// request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_j_per_token: Option<f64>,
+    /// Energy of the processor packages in the same unit, prony's own work included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor_j_per_token: Option<f64>,
+    /// Mean power of the GPUs that it used, in watts, idle power included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_gpu_power_w: Option<f64>,
+    /// Idle power of these GPUs, in watts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_gpu_power_w: Option<f64>,
+    /// Reason why an energy is not given, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
+}
+
+/// A GPU while an engine that used it was measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GpuResult {
+    /// Number of the GPU, from 0, in the driver's order.
+    pub index: u32,
+    /// Mean clock of its multiprocessors, in MHz.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_sm_clock_mhz: Option<f64>,
+    /// Highest temperature in °C.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_temperature_c: Option<u32>,
+    /// Share of the samples, 0 to 1, for every reason for reduced clocks, by NVML's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub throttled: BTreeMap<String, f64>,
 }
 
 /// Evidence in an engine's counts on its prefix cache, where a pipeline states a state.

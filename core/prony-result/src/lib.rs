@@ -18,8 +18,8 @@ pub use comparison::{
     Verdict,
 };
 pub use engine::{
-    CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, EngineResult, OwnClock,
-    PromptCheck, TokenCheck,
+    CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, Energy, EngineResult, GpuResult,
+    OwnClock, PromptCheck, TokenCheck,
 };
 pub use load::{Client, Delivered, ErrorRange, Selfcheck};
 pub use metric::{Better, Column, Group, METRICS, Metric, Source, Statistic, Unit};

@@ -91,6 +91,10 @@ pub enum Unit {
     CpuPercent,
     /// A difference in percent, above or below 0.
     Deviation,
+    /// Joules per output token.
+    JoulesPerToken,
+    /// Watts.
+    Watts,
     /// A number of the things named by the title.
     Count,
     /// A number of the things named by the title, per second.
@@ -109,6 +113,8 @@ impl Unit {
             Self::Bytes => "B",
             Self::Share => "0 to 1",
             Self::Percent | Self::CpuPercent | Self::Deviation => "%",
+            Self::JoulesPerToken => "J/tok",
+            Self::Watts => "W",
             Self::PerSecond => "/s",
             Self::Count | Self::Ratio => "",
         }
@@ -768,6 +774,40 @@ pub static METRICS: &[Metric] = &[
     )
     .columns(&[Column::number("Memory", "peak GiB", 9).per(GIB)]),
     Metric::number(
+        "peak_gpu_memory_bytes",
+        "Peak GPU memory",
+        Group::Engine,
+        (Unit::Bytes, Lower),
+        |it| Some(it.peak_gpu_memory_bytes? as f64),
+        "Highest memory of the engine's processes on all GPUs, sampled.",
+    ),
+    Metric::number(
+        "energy.gpu_j_per_token",
+        "GPU energy per token",
+        Group::Engine,
+        (Unit::JoulesPerToken, Lower),
+        |it| it.energy.as_ref()?.gpu_j_per_token,
+        "Energy of the GPUs that the engine used while measuring, idle power taken off, over the output tokens of successful requests.",
+    )
+    .compared(),
+    Metric::number(
+        "energy.processor_j_per_token",
+        "Processor energy per token",
+        Group::Engine,
+        (Unit::JoulesPerToken, Lower),
+        |it| it.energy.as_ref()?.processor_j_per_token,
+        "Energy of the processor packages while measuring, idle power taken off, over the output tokens of successful requests.",
+    )
+    .compared(),
+    Metric::number(
+        "energy.mean_gpu_power_w",
+        "Mean GPU power",
+        Group::Engine,
+        (Unit::Watts, Lower),
+        |it| it.energy.as_ref()?.mean_gpu_power_w,
+        "Mean power of the GPUs that the engine used while measuring, idle power included.",
+    ),
+    Metric::number(
         "cpu_percent",
         "CPU time",
         Group::Engine,
@@ -1178,6 +1218,8 @@ mod tests {
             // The unit is part of the name.
             let unit = match metric.unit {
                 Unit::TokensPerSecond | Unit::PerSecond => "_per_sec",
+                Unit::JoulesPerToken => "_j_per_token",
+                Unit::Watts => "_w",
                 Unit::Milliseconds if name.starts_with("cadence.time_to_tokens_ms.") => "",
                 Unit::Milliseconds => "_ms",
                 Unit::Seconds => "_s",

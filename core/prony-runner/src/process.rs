@@ -80,6 +80,8 @@ pub struct Process {
     mark: String,
     /// Processes without a mark that were there before it.
     before: BTreeSet<(u32, u64)>,
+    /// Number of processes that the kernel had ended for lack of memory when it was started.
+    kills_before: Option<u64>,
 }
 
 /// The end of a process and its group.
@@ -167,6 +169,7 @@ impl Process {
             group,
             log: log.to_owned(),
             log_start,
+            kills_before: prony_machine::out_of_memory_kills(),
             mark,
             before,
         })
@@ -317,6 +320,13 @@ impl Process {
             let own = log.get(self.log_start..).unwrap_or_default();
             String::from_utf8_lossy(own).contains(text)
         })
+    }
+
+    /// Returns `true` if memory ran out, by the end of its log or by the kernel's account since
+    /// it was started.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.kills_before < prony_machine::out_of_memory_kills()
+            || prony_record::is_out_of_memory(&self.last_words())
     }
 
     /// The end of its log, for messages.

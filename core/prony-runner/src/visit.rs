@@ -5,6 +5,7 @@
 
 mod engine;
 mod load;
+mod loading;
 mod models;
 mod requests;
 mod sequence;

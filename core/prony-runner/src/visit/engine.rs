@@ -1,5 +1,6 @@
 //! A real engine in a visit.
 
+use super::loading;
 use super::models;
 use super::requests::{Batch, Requests};
 use super::sequence::{Ended, EngineSide, Sent, Used, Window};
@@ -13,18 +14,24 @@ use crate::request_set::RequestSet;
 use crate::run::Run;
 use prony_config::{Condition, MatrixPoint, Step};
 use prony_contract::{Endpoint, HttpRequest, Message, Model};
-use prony_journal::{Event, Result};
+use prony_journal::{Event, Result, StageEnergy};
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
-use prony_machine::{Change, Sampler, State, Warning};
+use prony_machine::{Change, GpuUsage, Sampler, State, Warning};
 use prony_plan::Visit;
+use prony_result::words;
 use prony_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Attempts, 100 ms apart, to see that the memory of an engine was given back.
+const GIVE_BACK: u32 = 20;
+/// Growth of memory in use, in bytes, that is not told.
+const UNNOTICED: u64 = 64 << 20;
 
 /// Data shared by all visits of a model.
 pub(crate) struct Material<'r> {
@@ -84,6 +91,38 @@ pub(super) fn watch(process: &Process) -> Option<Sampler> {
     Sampler::start(process.family(), options).ok()
 }
 
+/// Memory in use now that was not in use `before`, in words. A driver may take a moment to give
+/// the memory of a process back.
+async fn kept(before: &State) -> Vec<String> {
+    let mut left = Vec::new();
+    for _ in 0..GIVE_BACK {
+        left = more_in_use(before, &State::read());
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    left
+}
+
+fn more_in_use(before: &State, after: &State) -> Vec<String> {
+    let more = |before: Option<u64>, after: Option<u64>| {
+        let more = after?.saturating_sub(before?);
+        (more > UNNOTICED).then_some(more)
+    };
+    let shared = more(before.shared_memory_bytes, after.shared_memory_bytes);
+    let shared = shared.map(|bytes| format!("{} of shared memory", words::bytes(bytes)));
+    let gpus = before.gpus.iter().zip(&after.gpus).enumerate();
+    let of_gpus = gpus.filter_map(|(index, (before, after))| {
+        let bytes = more(before.memory_used_bytes, after.memory_used_bytes)?;
+        Some(format!(
+            "{} of the memory of GPU {index}",
+            words::bytes(bytes)
+        ))
+    });
+    shared.into_iter().chain(of_gpus).collect()
+}
+
 /// An engine of a run, with everything that its visit needs of the run.
 pub(crate) struct LiveEngine<'r, 'a> {
     /// Its requests and config.
@@ -102,6 +141,8 @@ pub(crate) struct LiveEngine<'r, 'a> {
     cpu_s: Option<f64>,
     /// Warnings about the GPUs.
     gpu_warnings: Vec<Warning>,
+    /// Share of the model that was in memory before the engine was started.
+    cached_share: Option<f64>,
 }
 
 impl<'r, 'a> LiveEngine<'r, 'a> {
@@ -132,6 +173,7 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
             before: State::read(),
             cpu_s: None,
             gpu_warnings: Vec::new(),
+            cached_share: None,
         })
     }
 
@@ -245,10 +287,30 @@ impl EngineSide for LiveEngine<'_, '_> {
     }
 
     async fn start(&mut self, limit: Duration) -> Staged<Option<u64>> {
-        let mut stop = self.requests.run.stop.clone();
-        tokio::select! {
+        let path = self.requests.model.path.as_deref();
+        self.cached_share = path.and_then(|path| prony_machine::cached_share(Path::new(path)));
+        let (run, visit) = (self.requests.run, self.requests.visit);
+        let mut stop = run.stop.clone();
+        let started = tokio::select! {
             started = self.start_within(limit) => started,
             () = crate::run::interrupted(&mut stop) => Err(StageError::Interrupted),
+            () = loading::tell(run, visit) => Ok(None),
+        };
+        match started {
+            Ok(time_ns) => {
+                if let Some(message) = time_ns.and_then(loading::took_long) {
+                    let (model, engine) = (&visit.model, &visit.engine);
+                    let message = format!("{model}: `{engine}` {message}");
+                    run.tell(Event::Warning { message })?;
+                }
+                Ok(time_ns)
+            }
+            Err(StageError::Failed(message)) => {
+                let process = self.running.as_ref().and_then(|it| it.process.as_ref());
+                let ran_out = process.is_some_and(Process::ran_out_of_memory);
+                Err(loading::with_cause(message, ran_out).into())
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -293,7 +355,10 @@ impl EngineSide for LiveEngine<'_, '_> {
     }
 
     fn look_back(&mut self, measured: &[Window]) -> Used {
-        let mut used = Used::default();
+        let mut used = Used {
+            cached_share: self.cached_share,
+            ..Used::default()
+        };
         let sampler = self.running.as_mut().and_then(|it| it.sampler.take());
         let Some(mut sampler) = sampler else {
             return used;
@@ -306,13 +371,20 @@ impl EngineSide for LiveEngine<'_, '_> {
                 let of_stage = used.measure_cpu_s.entry(window.stage.clone());
                 *of_stage.or_default() += cpu_s;
             }
+            let energy = StageEnergy {
+                gpus: seen.gpus,
+                processor_joules: seen.processor_energy_joules,
+                shared: self.is_resident,
+            };
+            if !energy.gpus.is_empty() || energy.processor_joules.is_some() {
+                used.energy.insert(window.stage.clone(), energy);
+            }
         }
         let total = sampler.stop().total;
         used.peak_memory_bytes = total.peak_rss_bytes;
+        used.peak_gpu_memory_bytes = total.peak_gpu_memory_bytes;
         self.cpu_s = total.cpu_seconds;
-        for (index, gpu) in total.gpus.iter().enumerate() {
-            self.gpu_warnings.extend(gpu.warnings(index));
-        }
+        self.gpu_warnings = total.gpus.iter().flat_map(GpuUsage::warnings).collect();
         used
     }
 
@@ -341,6 +413,12 @@ impl EngineSide for LiveEngine<'_, '_> {
             stopped,
             time_ns: Some(time_ns),
             listens: left.zip(port).map(|(it, port)| (it.name.clone(), port)),
+            // The memory of an engine that is still loaded cannot be told from this one's.
+            kept: if self.is_resident {
+                Vec::new()
+            } else {
+                kept(&self.before).await
+            },
         })
     }
 

@@ -454,7 +454,9 @@ impl<'r, 'a> Requests<'r, 'a> {
             }
             let class = exchange.seen.failed.as_ref().map(|failed| failed.class);
             self.lost = match class {
-                Some(ErrorClass::Crashed) => Some("the engine ended during the stage".to_owned()),
+                Some(ErrorClass::Crashed | ErrorClass::Oom) => {
+                    Some("the engine ended during the stage".to_owned())
+                }
                 Some(ErrorClass::Connect) => {
                     Some("the engine was gone at the end of the stage: no connection".to_owned())
                 }
@@ -696,8 +698,13 @@ async fn blame_crash(failed: &mut Failed, process: &mut Option<Process>) {
     if let (true, Some(process)) = (suspicious, process)
         && let Some(status) = process.exited_within(CRASH_GRACE).await
     {
+        let class = if process.ran_out_of_memory() {
+            ErrorClass::Oom
+        } else {
+            ErrorClass::Crashed
+        };
         *failed = Failed::new(
-            ErrorClass::Crashed,
+            class,
             format!(
                 "the engine ended ({}): {}; {}",
                 describe(status),

@@ -23,7 +23,7 @@ use super::stage::Stage;
 use crate::process::Stopped;
 use crate::run::StageError;
 use prony_config::{Condition, OnFailure, Segment, Step};
-use prony_journal::{Event, Result, Scope, StageOf, Visited};
+use prony_journal::{Event, Result, Scope, StageEnergy, StageOf, Visited};
 use prony_machine::Warning;
 use prony_plan::{Ids, StageKind};
 use prony_record::Failed;
@@ -89,8 +89,14 @@ pub(crate) struct Sent {
 pub(crate) struct Used {
     /// Peak resident memory, in bytes.
     pub(super) peak_memory_bytes: Option<u64>,
+    /// Peak memory on all GPUs, in bytes.
+    pub(super) peak_gpu_memory_bytes: Option<u64>,
     /// CPU time in each `measure` stage, in seconds, by stage id.
     pub(super) measure_cpu_s: BTreeMap<String, f64>,
+    /// Energy in each `measure` stage, by stage id.
+    pub(super) energy: BTreeMap<String, StageEnergy>,
+    /// Share of the model that was in memory before the engine was started.
+    pub(super) cached_share: Option<f64>,
 }
 
 /// The end of an engine.
@@ -101,6 +107,9 @@ pub(crate) struct Ended {
     pub(super) time_ns: Option<u64>,
     /// A process that listens on the engine's port afterwards, and the port.
     pub(super) listens: Option<(String, u16)>,
+    /// Memory that is in use now and was not before it was loaded, in words, such as `1.2 GiB
+    /// of shared memory`.
+    pub(super) kept: Vec<String>,
 }
 
 impl Ended {
@@ -135,6 +144,9 @@ impl Ended {
                 "after {engine} was unloaded, `{name}` still listens on its port {port}"
             ));
         }
+        warnings.extend(self.kept.iter().map(|kept| {
+            format!("after {engine} was unloaded, {kept} more is in use than before it was loaded")
+        }));
         warnings
     }
 }
@@ -515,6 +527,9 @@ impl<'v, E: EngineSide> Visit<'v, E> {
             unload_time_ns: self.unload_time_ns,
             measure_ns: self.measured_ns(),
             peak_memory_bytes: used.peak_memory_bytes,
+            peak_gpu_memory_bytes: used.peak_gpu_memory_bytes,
+            energy: used.energy,
+            cached_share: used.cached_share,
             measure_cpu_s: used.measure_cpu_s,
             machine: self.engine.warnings(),
             total_ns: self.own_ns,

@@ -222,6 +222,7 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
         Used {
             peak_memory_bytes: Some(1),
             measure_cpu_s: measured.iter().map(cpu_s).collect(),
+            ..Used::default()
         }
     }
 

@@ -1,0 +1,107 @@
+//! Files in memory.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// Depth to which a model's folder is searched.
+const DEPTH: u32 = 4;
+
+/// Share of a file, or of the files in a folder, that the system holds in memory, 0 to 1: a
+/// server that loads it reads the rest from the disk. `None` if it cannot be told.
+pub fn cached_share(path: &Path) -> Option<f64> {
+    let mut pages = (0, 0);
+    add(path, DEPTH, &mut pages)?;
+    let (cached, all) = pages;
+    (all > 0).then(|| cached as f64 / all as f64)
+}
+
+/// Adds the pages of `path` that are in memory, and all of them.
+fn add(path: &Path, depth: u32, pages: &mut (u64, u64)) -> Option<()> {
+    if path.is_dir() {
+        let depth = depth.checked_sub(1)?;
+        for entry in fs::read_dir(path).ok()? {
+            add(&entry.ok()?.path(), depth, pages)?;
+        }
+        return Some(());
+    }
+    let file = File::open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    // Of other files Linux says that all is in memory.
+    let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !is_own && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err() {
+        return None;
+    }
+    let length = usize::try_from(metadata.len()).ok()?;
+    if length == 0 {
+        return Some(());
+    }
+    let of_file = resident(&file, length)?;
+    pages.0 += of_file.iter().filter(|page| **page & 1 == 1).count() as u64;
+    pages.1 += of_file.len() as u64;
+    Some(())
+}
+
+/// For each page of the first `length` bytes, above 0, a byte whose lowest bit is set if the
+/// page is in memory.
+fn resident(file: &File, length: usize) -> Option<Vec<u8>> {
+    let mut pages = vec![0; length.div_ceil(rustix::param::page_size())];
+    // SAFETY: a new mapping of an open file, at an address that the kernel chooses.
+    let at = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: the mapping has `length` bytes, and `pages` a byte for each of its pages. Nothing
+    // is read through the mapping, so it does not matter if the file shrinks.
+    let told = unsafe { libc::mincore(at, length, pages.as_mut_ptr().cast()) };
+    // SAFETY: the mapping made above, which nothing else uses.
+    unsafe { libc::munmap(at, length) };
+    (told == 0).then_some(pages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_just_written_is_in_memory() {
+        let folder = std::env::temp_dir().join(format!("prony-pages-{}", std::process::id()));
+        let nested = folder.join("nested");
+        fs::create_dir_all(&nested).expect("a folder");
+        fs::write(folder.join("one"), vec![1; 100_000]).expect("a file");
+        fs::write(nested.join("empty"), []).expect("a file");
+        let cached = cached_share(&folder);
+        let nothing = cached_share(&nested);
+        fs::remove_dir_all(&folder).expect("it can be removed");
+        assert_eq!(cached, Some(1.0));
+        assert_eq!(nothing, None);
+        assert_eq!(cached_share(&folder), None);
+    }
+
+    /// What was dropped from memory is not counted.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_was_dropped_is_not() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dropped.tmp");
+        let file = File::create_new(&path).expect("a file");
+        std::io::Write::write_all(&mut &file, &vec![1; 1 << 20]).expect("it can be written");
+        file.sync_all().expect("it can be synced");
+        // SAFETY: advice about an open file; it changes no memory.
+        let advised =
+            unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        let share = cached_share(&path);
+        fs::remove_file(&path).expect("it can be removed");
+        assert_eq!(advised, 0);
+        assert!(share < Some(0.5), "{share:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! The options under `engines.<name>.config`.
 
+use crate::protocol::Protocol;
 use crate::recipe;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
@@ -13,11 +14,14 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Attach to this running server, for example `http://127.0.0.1:8080/v1`.
-    /// A path is put before every request's path; without one it is `/v1`.
+    /// A path is put before every request's path; without one it is `/v1`, and nothing for a
+    /// `protocol` other than `openai`.
     pub base_url: Option<String>,
     /// Path whose `GET` must answer 200 before the first request, when attaching.
     /// Without it the server is taken to be ready.
     pub attach_ready: Option<String>,
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Start this server for each visit and stop it afterwards.
     #[schemars(extend("x-prony-role" = "launch"))]
     pub launch: Option<Launch>,
@@ -45,10 +49,10 @@ pub struct Config {
     /// `eos`, `tool_calls`, …). An answer with any other reason is a failure.
     #[serde(default)]
     pub finish_reasons: Vec<String>,
-    /// Handling of streams without `data: [DONE]`.
+    /// Handling of streams that lack the mark of their end, `data: [DONE]`.
     #[serde(default)]
     pub end_mark: EndMark,
-    /// Path before every request's path where `base_url` has none; `/v1` if absent.
+    /// Path before every request's path where `base_url` has none; the protocol's own if absent.
     #[serde(skip)]
     pub base_path: Option<String>,
     /// `true` if a recipe made it, so that texts have placeholders.
@@ -59,7 +63,8 @@ pub struct Config {
 impl Config {
     /// Path and query of every request, around its own path.
     pub(crate) fn place(&self) -> (&str, &str) {
-        let base_path = self.base_path.as_deref().unwrap_or("/v1");
+        let base_path = self.base_path.as_deref();
+        let base_path = base_path.unwrap_or(self.protocol.form().base_path);
         let url = self.base_url.as_deref().unwrap_or_default();
         let (_, path, query) = split_base_url(url);
         (path.unwrap_or(base_path), query)
@@ -180,10 +185,19 @@ pub(crate) fn split_base_url(url: &str) -> (&str, Option<&str>, &str) {
 }
 
 /// The ends of paths that are no base but one request's.
-const ENDPOINTS: [&str; 3] = ["/chat/completions", "/completions", "/models"];
+const ENDPOINTS: [&str; 8] = [
+    "/chat/completions",
+    "/completions",
+    "/models",
+    "/completion",
+    "/generate_stream",
+    "/generate",
+    "/api/generate",
+    "/api/chat",
+];
 
 /// Problem of a base URL and the way out, in words; `None` if there is none.
-pub(crate) fn base_url_problem(url: &str) -> Option<String> {
+pub(crate) fn base_url_problem(url: &str, protocol: Protocol) -> Option<String> {
     let rest = ["http://", "https://"]
         .into_iter()
         .find_map(|scheme| url.strip_prefix(scheme));
@@ -199,7 +213,14 @@ pub(crate) fn base_url_problem(url: &str) -> Option<String> {
         return Some("a fragment (`#…`) is not sent to a server: remove it".to_owned());
     }
     let path = rest.split('?').next().unwrap_or(rest).trim_end_matches('/');
-    let endpoint = ENDPOINTS.into_iter().find(|end| path.ends_with(end))?;
+    if protocol != Protocol::Openai && path.ends_with("/v1") {
+        return Some(format!(
+            "`/v1` is where the OpenAI API begins, and `protocol: {}` has paths of its own: leave it out, or use `protocol: openai`",
+            protocol.name()
+        ));
+    }
+    let endpoints = ENDPOINTS.into_iter().filter(|end| path.ends_with(end));
+    let endpoint = endpoints.max_by_key(|end| end.len())?;
     Some(format!(
         "this is the address of one kind of request: leave out `{endpoint}`, which prony adds"
     ))

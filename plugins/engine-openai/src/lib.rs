@@ -1,10 +1,12 @@
-//! Any OpenAI-compatible HTTP server: chat and plain completions, streamed.
+//! Servers with `OpenAI`'s API, or with a native one of Ollama, TGI, llama.cpp or `SGLang`:
+//! chat and plain completions, streamed.
 //!
 //! Attaches to a running server (`base_url`) or has prony start one (`launch`).
 
 mod config;
 mod decode;
 mod encode;
+mod protocol;
 mod recipe;
 
 use config::{Config, Given};
@@ -24,7 +26,7 @@ impl Engine for OpenAi {
     type Config = Given;
     const ABOUT: About = about!(
         "openai",
-        "Any OpenAI-compatible HTTP server, attached or launched"
+        "Any server with OpenAI's API, or a native one of Ollama, TGI, llama.cpp or SGLang"
     );
     const IMAGES: bool = true;
     const HISTORY: bool = true;
@@ -43,7 +45,9 @@ impl Engine for OpenAi {
                 "/base_url",
                 "`base_url` and `launch` exclude each other: a launched server listens where prony says",
             )),
-            (Some(url), None) if let Some(problem) = config::base_url_problem(url) => {
+            (Some(url), None)
+                if let Some(problem) = config::base_url_problem(url, config.protocol) =>
+            {
                 Err(Error::config("/base_url", problem))
             }
             (None, Some(launch)) if launch.command.is_empty() => Err(Error::config(
@@ -53,10 +57,6 @@ impl Engine for OpenAi {
             (None, Some(_)) if config.attach_ready.is_some() => Err(Error::config(
                 "/attach_ready",
                 "it is for a server that runs already (`base_url`), and this one is started: remove it",
-            )),
-            _ if config.body.contains_key("max_tokens") => Err(Error::config(
-                "/body/max_tokens",
-                "every answer is held to the workload's limit: set `workload.max_tokens` instead",
             )),
             _ => match encode::field_problem(&config) {
                 Some(problem) => Err(problem),
@@ -108,6 +108,6 @@ impl Engine for OpenAi {
             end_mark: self.config.end_mark,
             finish_reasons: &self.config.finish_reasons,
         };
-        decode::response(rules, response, events)
+        self.config.protocol.decode(rules, response, events)
     }
 }

@@ -2,6 +2,7 @@
 //! that follows from one and its options.
 
 use crate::config::{Config, EndMark, Launch, Probe, Word};
+use crate::protocol::Protocol;
 use prony_plugin_sdk::{Api, Endpoint, Error, Model, Recipe};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -35,9 +36,12 @@ struct File {
     /// Version and system that it was run with; `None` if it was written from documentation
     /// and never run.
     tried: Option<String>,
-    /// Forms of requests that the engine takes.
+    /// Forms of requests that the engine takes, by one protocol or another.
     #[serde(default = "Api::all")]
     apis: Vec<Api>,
+    /// Protocols that it speaks, the one to use first.
+    #[serde(default = "openai")]
+    protocols: Vec<Protocol>,
     /// Way to install the engine, by system: `linux`, `macos` or `any`.
     #[serde(default)]
     install: BTreeMap<String, String>,
@@ -59,6 +63,10 @@ struct File {
     request: Requests,
     #[serde(default)]
     ready: Probe,
+}
+
+fn openai() -> Vec<Protocol> {
+    vec![Protocol::Openai]
 }
 
 /// An option of a recipe.
@@ -140,13 +148,16 @@ struct Common {
     /// Finish reasons that end a complete answer, beside the usual ones.
     #[serde(default)]
     finish_reasons: Vec<String>,
-    /// Handling of streams without `data: [DONE]`.
+    /// Handling of streams that lack the mark of their end, `data: [DONE]`.
     #[serde(default)]
     end_mark: EndMark,
 }
 
 /// The options of [`Common`] that are for the command.
 const OF_COMMAND: [&str; 4] = ["program", "arguments", "env", "cwd"];
+
+/// The option that every recipe has whose engine speaks several protocols.
+const PROTOCOL: &str = "protocol";
 
 /// All recipes, by name.
 pub(crate) fn all() -> Vec<Recipe> {
@@ -204,6 +215,11 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         }
         effects.push((effect, argument(&value)));
     }
+    let protocol = options.remove(PROTOCOL).filter(|it| !it.is_null());
+    let protocol = match protocol {
+        None => file.protocols.first().copied().unwrap_or_default(),
+        Some(name) => file.protocol(&name)?,
+    };
     let common: Common =
         serde_json::from_value(Value::Object(options)).map_err(|error| error.to_string())?;
     if common.program.as_ref().is_some_and(Vec::is_empty) {
@@ -243,6 +259,7 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         base_url,
         attach_ready: common.attach_ready,
         launch,
+        protocol,
         model: common.model.or(file.request.model),
         api_key: common.api_key.or(file.request.api_key),
         body,
@@ -311,12 +328,26 @@ fn argument(value: &Value) -> String {
 }
 
 impl File {
+    /// The protocol of this name, which the engine must speak.
+    fn protocol(&self, name: &Value) -> Result<Protocol, String> {
+        let known = self.protocols.iter();
+        let found = known.clone().find(|it| *name == it.name());
+        found.copied().ok_or_else(|| {
+            let known: Vec<&str> = known.map(|it| it.name()).collect();
+            format!("`protocol` is one of `{}`, not {name}", known.join("`, `"))
+        })
+    }
+
     /// JSON Schema of the recipe's options.
     fn schema(&self) -> Value {
         let mut schema = schemars::schema_for!(Common).to_value();
         let mut properties = Map::new();
         for (name, setting) in &self.options {
             properties.insert(name.clone(), setting.schema.clone());
+        }
+        if self.protocols.len() > 1 {
+            let protocol = Protocol::schema(&self.protocols);
+            properties.insert(PROTOCOL.to_owned(), protocol);
         }
         if let Value::Object(common) = schema["properties"].take() {
             let of_command = |name: &String| OF_COMMAND.contains(&name.as_str());
@@ -339,6 +370,7 @@ mod tests {
         const PLACES: [&str; 7] = ["model", "path", "id", "folder", "name", "host", "port"];
         for (name, text) in FILES {
             let file: File = serde_json::from_str(text).unwrap_or_else(|it| panic!("{name}: {it}"));
+            assert!(!file.protocols.is_empty(), "{name}");
             assert_ne!(file.attach.is_some(), !file.program.is_empty(), "{name}");
             let effects = file.options.values().flat_map(|it| [&it.on, &it.off]);
             let of_effects = effects.flat_map(|it| it.arguments.iter().chain(it.env.values()));

@@ -470,6 +470,29 @@ impl Api {
         Self::all().iter().all(|api| apis.contains(api))
     }
 
+    /// The forms that an engine takes with a config: `apis` without those that the value of an
+    /// option rules out. The option's schema says what is left, by value, under
+    /// `x-prony-apis`: `{ "raw": ["completions"] }`. An option that is not given has its
+    /// default.
+    pub fn of_config(
+        apis: &[Self],
+        schema: &serde_json::Value,
+        config: &serde_json::Map<String, serde_json::Value>,
+    ) -> Vec<Self> {
+        let mut left = apis.to_vec();
+        let options = schema["properties"].as_object();
+        for (name, option) in options.into_iter().flatten() {
+            let given = config.get(name).filter(|value| !value.is_null());
+            let value = given.or_else(|| option.get("default"));
+            let value = value.and_then(serde_json::Value::as_str);
+            let rule = value.and_then(|value| option["x-prony-apis"].get(value));
+            if let Some(rule) = rule.and_then(|rule| Vec::<Self>::deserialize(rule).ok()) {
+                left.retain(|api| rule.contains(api));
+            }
+        }
+        left
+    }
+
     /// Name in pipelines.
     pub fn name(self) -> &'static str {
         match self {

@@ -62,6 +62,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Forms of requests that the engine takes with a config.
+    pub fn apis_of(&self, config: &serde_json::Map<String, serde_json::Value>) -> Vec<Api> {
+        Api::of_config(&self.apis, &self.config_schema, config)
+    }
+
     /// An entry for each of its recipes.
     pub(crate) fn of_recipes(&self) -> impl Iterator<Item = Self> {
         let of = |recipe: &Recipe| Self {

@@ -119,7 +119,8 @@ fn engines_without_chats(
         let (entry, _) = registry
             .find(Kind::Engine, &engine.plugin)
             .map_err(|error| error.to_string())?;
-        if point.runs(&engine.name, &model.id) && !entry.apis.contains(&Form::Chat) {
+        let takes_chats = entry.apis_of(&engine.config).contains(&Form::Chat);
+        if point.runs(&engine.name, &model.id) && !takes_chats {
             engines.push(engine.name.clone());
         }
     }

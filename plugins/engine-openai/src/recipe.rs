@@ -110,8 +110,8 @@ struct Requests {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Common {
-    /// Attach to this running server, for example `http://127.0.0.1:8080/v1`, instead of
-    /// starting one.
+    /// Attach to this running server, for example `http://127.0.0.1:8080`, instead of starting
+    /// one.
     base_url: Option<String>,
     /// Path whose `GET` must answer 200 before the first request, when attaching.
     /// Without it the server is taken to be ready.

@@ -21,6 +21,22 @@ fn conformance() {
         .check();
 }
 
+const NATIVE: [&str; 4] = ["llama-cpp", "ollama", "sglang", "tgi"];
+
+#[test]
+fn conformance_of_native_protocols() {
+    for protocol in NATIVE {
+        prony_plugin_test::Engine::new(&PLUGIN)
+            .config(&speaks(protocol).to_string())
+            .fixtures(format!("fixtures/{protocol}"))
+            .check();
+    }
+}
+
+fn speaks(protocol: &str) -> Value {
+    json!({ "base_url": "http://127.0.0.1:8080", "protocol": protocol })
+}
+
 #[test]
 fn conformance_of_a_launched_server() {
     let config = json!({ "launch": {
@@ -585,6 +601,476 @@ fn launch_plans() {
     assert_eq!(command.cwd.as_deref(), Some("/tmp"));
     assert_eq!(started.base_url, "http://127.0.0.1:9");
     assert_eq!(started.ready, Ready::Http("/health".to_owned()));
+}
+
+// Native protocols.
+
+/// What the adapter makes of a response in a protocol of its own.
+fn native(file: &str) -> Vec<Event> {
+    let (protocol, name) = file.split_once('/').unwrap();
+    let body = std::fs::read(Path::new("fixtures").join(file)).unwrap();
+    let status = name.split('.').nth(1).unwrap().parse().unwrap_or(200);
+    PLUGIN
+        .decode(&speaks(protocol), status, &body, &[body.len() as u32])
+        .unwrap()
+}
+
+fn native_text(protocol: &str, body: &str) -> Result<Vec<Event>> {
+    let answer = PLUGIN.decode(
+        &speaks(protocol),
+        200,
+        body.as_bytes(),
+        &[body.len() as u32],
+    );
+    answer.map_err(|fault| match fault {
+        prony_plugin_test::Fault::Reported(error) => error,
+        fault => panic!("{fault}"),
+    })
+}
+
+const COUNTS: [EventKind; 3] = [
+    EventKind::PromptTokens,
+    EventKind::OutputTokens,
+    EventKind::CachedTokens,
+];
+
+/// The last of each count, which is the one that counts.
+fn counts(events: &[Event]) -> [Option<u32>; 3] {
+    COUNTS.map(|kind| {
+        let last = events.iter().rfind(|event| event.kind == kind);
+        last.map(|event| event.tokens)
+    })
+}
+
+fn times(events: &[Event]) -> [Option<u64>; 3] {
+    [
+        EventKind::QueueTime,
+        EventKind::PrefillTime,
+        EventKind::DecodeTime,
+    ]
+    .map(|kind| events.iter().find(|it| it.kind == kind).map(|it| it.ns))
+}
+
+#[test]
+fn native_answers_are_told_in_full() {
+    struct Answer(
+        &'static str,
+        &'static str,
+        [Option<u32>; 3],
+        &'static str,
+        [Option<u64>; 3],
+    );
+    for Answer(name, said, tokens, finish, own) in [
+        Answer(
+            "llama-cpp/limit.sse",
+            " Paris.\n\nThe United States has a population of approximately 311 million people.\n\nThe United States",
+            [Some(5), Some(24), Some(0)],
+            "length",
+            [None, Some(131_663_000), Some(160_505_000)],
+        ),
+        Answer(
+            "llama-cpp/stop-word.sse",
+            " Paris.\n\nThe United States has a population of approximately 311 ",
+            [Some(5), Some(17), Some(4)],
+            "stop",
+            [None, Some(32_096_000), Some(259_631_000)],
+        ),
+        Answer(
+            "llama-cpp/eos.sse",
+            "I'm ready to assist you. What's your request?",
+            [Some(12), Some(13), Some(0)],
+            "eos",
+            [None, Some(175_125_000), Some(368_397_000)],
+        ),
+        Answer(
+            "ollama/chat.body",
+            "The sea is wide, \u{fc} and \u{1f980}",
+            [Some(31), Some(6), Some(7)],
+            "length",
+            [None, Some(412_345_678), Some(1_382_123_456)],
+        ),
+        Answer(
+            "ollama/generate.body",
+            " Paris.",
+            [Some(31), Some(3), Some(7)],
+            "stop",
+            [None, Some(412_345_678), Some(1_382_123_456)],
+        ),
+        Answer(
+            "tgi/limit.sse",
+            " Paris.\u{1f980}",
+            [Some(5), Some(4), None],
+            "length",
+            [None; 3],
+        ),
+        Answer(
+            "tgi/eos.sse",
+            " Paris",
+            [Some(5), Some(2), None],
+            "eos_token",
+            [None; 3],
+        ),
+        Answer(
+            "sglang/cumulative.sse",
+            " Paris. \u{1f980}",
+            [Some(5), Some(5), Some(4)],
+            "length",
+            [None; 3],
+        ),
+        Answer(
+            "sglang/incremental.sse",
+            "aaaab",
+            [Some(5), Some(5), Some(4)],
+            "stop",
+            [None; 3],
+        ),
+        Answer(
+            "sglang/metrics.sse",
+            " Paris.",
+            [Some(5), Some(2), Some(4)],
+            "length",
+            [Some(2_500_000), None, None],
+        ),
+    ] {
+        let events = native(name);
+        assert_eq!(all(&events, EventKind::Text).concat(), said, "{name}");
+        assert_eq!(counts(&events), tokens, "{name}");
+        assert_eq!(all(&events, EventKind::Finish), [finish], "{name}");
+        assert_eq!(times(&events), own, "{name}");
+        assert_eq!(events.last().unwrap().kind, EventKind::End, "{name}");
+        assert_eq!(all(&events, EventKind::Failure), [""; 0], "{name}");
+    }
+    let forced = counts(&native("llama-cpp/ignore-eos.sse"));
+    assert_eq!(forced, [Some(12), Some(64), Some(11)]);
+    let model = all(&native("llama-cpp/limit.sse"), EventKind::ServedModel);
+    assert_eq!(model, ["smollm2"]);
+}
+
+/// The same question in both shapes, to the same server.
+#[test]
+fn llama_cpp_tells_the_same_in_both_shapes() {
+    let (shape, own) = (
+        fixture("llamacpp-completions.sse"),
+        native("llama-cpp/limit.sse"),
+    );
+    assert_eq!(count(&shape, EventKind::PromptTokens), counts(&own)[0]);
+    assert_eq!(count(&shape, EventKind::OutputTokens), counts(&own)[1]);
+    for kind in [EventKind::Finish, EventKind::ServedModel] {
+        assert_eq!(all(&shape, kind), all(&own, kind));
+    }
+}
+
+#[test]
+fn a_count_behind_a_text_is_of_all_tokens_that_it_stands_for() {
+    let behind = |events: &[Event]| -> Vec<(String, u32)> {
+        let pairs = events.windows(2).filter(|pair| {
+            pair[0].kind == EventKind::Text && pair[1].kind == EventKind::OutputTokens
+        });
+        pairs
+            .map(|pair| (pair[0].text.clone(), pair[1].tokens))
+            .collect()
+    };
+    let said = |pieces: &[(&str, u32)]| -> Vec<(String, u32)> {
+        let pieces = pieces.iter();
+        pieces.map(|(text, to)| ((*text).to_owned(), *to)).collect()
+    };
+    let thumbs = said(&[
+        ("\n", 1),
+        ("👍", 4),
+        (" 👍", 7),
+        (" 👍", 10),
+        (" 👍", 13),
+        (" 👍", 16),
+    ]);
+    assert_eq!(behind(&native("llama-cpp/emoji.sse")), thumbs);
+    let held_back = said(&[(" Paris", 1), (".", 2), ("🦀", 4)]);
+    assert_eq!(behind(&native("tgi/limit.sse")), held_back);
+    let several = said(&[(" Paris", 1), (".", 2), (" 🦀", 5)]);
+    assert_eq!(behind(&native("sglang/cumulative.sse")), several);
+}
+
+#[test]
+fn native_errors_are_failures_in_the_servers_words() {
+    for (name, words) in [
+        ("llama-cpp/no-prompt.400.body", "key 'prompt' not found"),
+        (
+            "llama-cpp/too-long.400.body",
+            "exceeds the available context",
+        ),
+        (
+            "llama-cpp/error-in-stream.sse",
+            "Context size has been exceeded.",
+        ),
+        ("ollama/no-model.404.body", "model 'llama9' not found"),
+        ("ollama/too-long.400.body", "exceeds the context length"),
+        ("ollama/error-in-stream.body", "CUDA error: out of memory"),
+        ("tgi/overloaded.429.body", "Model is overloaded"),
+        ("tgi/invalid.sse", "must be <= 2048"),
+        ("tgi/error-in-stream.sse", "CUDA out of memory"),
+        ("sglang/too-long.sse", "longer than the model's context"),
+        ("sglang/bad-field.400.body", "unknown field"),
+        ("sglang/aborted.sse", "KV cache pool is full"),
+    ] {
+        let failures = all(&native(name), EventKind::Failure);
+        assert_eq!(failures.len(), 1, "{name}: {failures:?}");
+        assert!(failures[0].contains(words), "{name}: {failures:?}");
+    }
+}
+
+#[test]
+fn only_its_own_last_message_ends_a_native_stream() {
+    for (protocol, body, mark) in [
+        (
+            "ollama",
+            "{\"response\":\"a\",\"done\":false}\n",
+            "`\"done\": true`",
+        ),
+        ("tgi", "data:{\"token\":{\"text\":\"a\"}}\n\n", "`details`"),
+        (
+            "llama-cpp",
+            "data: {\"content\":\"a\",\"stop\":false}\n\n",
+            "`\"stop\": true`",
+        ),
+        (
+            "sglang",
+            "data: {\"text\":\"a\",\"meta_info\":{}}\n\n",
+            "`data: [DONE]`",
+        ),
+    ] {
+        let events = native_text(protocol, body).unwrap();
+        assert_eq!(all(&events, EventKind::Text), ["a"], "{protocol}");
+        assert!(all(&events, EventKind::End).is_empty(), "{protocol}");
+        let notes = all(&events, EventKind::Note);
+        assert_eq!(notes, [format!("the stream ended without {mark}")]);
+        // What follows the end is no part of the answer.
+        let more = format!("{body}{body}");
+        assert_eq!(
+            all(&native_text(protocol, &more).unwrap(), EventKind::Text)
+                .concat()
+                .len(),
+            match protocol {
+                "sglang" => 1,
+                _ => 2,
+            }
+        );
+    }
+    let whole = std::fs::read_to_string("fixtures/ollama/chat.body").unwrap();
+    let once = native_text("ollama", &whole).unwrap();
+    assert_eq!(
+        native_text("ollama", &(whole.clone() + &whole)).unwrap(),
+        once
+    );
+    // A generation with a reason and without `[DONE]` is whole if its body ended well.
+    let body = "data: {\"text\":\"a\",\"meta_info\":{\"finish_reason\":\"stop\"}}\n\n";
+    let events = native_text("sglang", body).unwrap();
+    assert_eq!(events.last().unwrap().kind, EventKind::End);
+}
+
+#[test]
+fn what_no_native_server_sends_is_malformed() {
+    for (protocol, body) in [
+        ("ollama", "<html>502</html>\n"),
+        ("ollama", "{\"choices\":[]}\n"),
+        ("ollama", "{\"done\":\"yes\"}\n"),
+        ("ollama", "data: {\"done\":true}\n"),
+        ("tgi", "data:{\"generated_text\":\"a\"}\n\n"),
+        ("tgi", "[{\"generated_text\":\"a\"}]"),
+        ("llama-cpp", "data: {\"choices\":[{\"text\":\"a\"}]}\n\n"),
+        ("llama-cpp", "{\"content\":\"a\",\"stop\":true}"),
+        ("sglang", "data: {\"text\":\"a\"}\n\n"),
+        (
+            "sglang",
+            "data: {\"text\":\"ab\",\"meta_info\":{}}\n\ndata: {\"text\":\"ac\",\"meta_info\":{}}\n\n",
+        ),
+    ] {
+        let error = native_text(protocol, body).unwrap_err();
+        assert_eq!(
+            error.kind,
+            ErrorKind::MalformedResponse,
+            "{protocol}: {body}"
+        );
+    }
+}
+
+#[test]
+fn counts_and_times_that_make_no_sense_are_left_out() {
+    for protocol in NATIVE {
+        let events = native(match protocol {
+            "ollama" => "ollama/hostile.body",
+            "tgi" => "tgi/hostile.sse",
+            "sglang" => "sglang/hostile.sse",
+            _ => "llama-cpp/hostile.sse",
+        });
+        assert_eq!(times(&events), [None; 3], "{protocol}");
+        let [prompt, output, cached] = counts(&events);
+        assert_eq!((prompt, cached), (None, None), "{protocol}");
+        // TGI has an event a token.
+        assert_eq!(output, (protocol == "tgi").then_some(4), "{protocol}");
+        assert_eq!(events.last().unwrap().kind, EventKind::End, "{protocol}");
+    }
+    let shrunk = native("sglang/stop-word.sse");
+    assert_eq!(all(&shrunk, EventKind::Text), ["ten mil"]);
+    assert_eq!(all(&shrunk, EventKind::Note).len(), 1);
+}
+
+#[test]
+fn native_requests_have_their_fields_where_the_server_looks() {
+    let config = json!({
+        "base_url": "http://h:1/gateway", "protocol": "ollama", "model": "m",
+        "body": { "keep_alive": -1, "options": { "num_ctx": 4096, "seed": 7 } },
+        "omit": ["truncate"], "rename": { "options.top_p": "options.min_p" },
+    });
+    let asked = Request {
+        top_p: Some(0.5),
+        ..request(Api::Completions)
+    };
+    let made = encode(&config, &asked);
+    assert_eq!(made.path, "/gateway/api/generate");
+    assert_eq!(
+        made.body,
+        concat!(
+            r#"{"model":"m","prompt":"p","raw":true,"stream":true,"#,
+            r#""options":{"num_predict":8,"temperature":0.0,"seed":7,"min_p":0.5,"num_ctx":4096},"keep_alive":-1}"#
+        )
+    );
+    assert_eq!(made.model.as_deref(), Some("m"));
+    assert!(made.end_marks.is_empty());
+
+    let drawn = Request {
+        temperature: 0.7,
+        top_p: Some(1.0),
+        ..request(Api::Completions)
+    };
+    let body: Value = serde_json::from_str(&encode(&speaks("tgi"), &drawn).body).unwrap();
+    assert_eq!(body["parameters"]["do_sample"], true);
+    assert_eq!(body["parameters"]["temperature"], 0.7);
+    assert!(body["parameters"].get("top_p").is_none());
+    assert_eq!(encode(&speaks("tgi"), &drawn).model, None);
+    assert_eq!(
+        encode(&speaks("sglang"), &drawn).end_marks[0],
+        "data: [DONE]"
+    );
+
+    for protocol in ["llama-cpp", "sglang", "tgi"] {
+        let adapter = adapter(&speaks(protocol)).unwrap();
+        let refused = |asked: &Request| adapter.encode(&model(), asked).unwrap_err().kind;
+        assert_eq!(refused(&request(Api::Chat)), ErrorKind::Unsupported);
+        let image = Request {
+            images: vec![image("image/png", b"a")],
+            ..request(Api::Completions)
+        };
+        assert_eq!(refused(&image), ErrorKind::Unsupported);
+    }
+}
+
+#[test]
+fn wrong_configs_of_native_protocols_name_the_place() {
+    for (protocol, path, more, words) in [
+        (
+            "ollama",
+            "/body/options/num_predict",
+            json!({ "body": { "options": { "num_predict": 5 } } }),
+            "`workload.max_tokens`",
+        ),
+        (
+            "tgi",
+            "/body/parameters/max_new_tokens",
+            json!({ "body": { "parameters": { "max_new_tokens": 5 } } }),
+            "`workload.max_tokens`",
+        ),
+        (
+            "llama-cpp",
+            "/omit",
+            json!({ "omit": ["n_predict"] }),
+            "`rename:",
+        ),
+        (
+            "sglang",
+            "/omit",
+            json!({ "omit": ["seed"] }),
+            "`sampling_params.sampling_seed`",
+        ),
+        (
+            "tgi",
+            "/omit",
+            json!({ "omit": ["parameters.details"] }),
+            "do without `parameters.details`",
+        ),
+        (
+            "ollama",
+            "/base_url",
+            json!({ "base_url": "http://h:1/v1" }),
+            "`protocol: openai`",
+        ),
+        (
+            "ollama",
+            "/base_url",
+            json!({ "base_url": "http://h:1/api/chat" }),
+            "leave out `/api/chat`",
+        ),
+    ] {
+        let mut config = speaks(protocol);
+        for (key, value) in more.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let error = adapter(&config).err().unwrap();
+        assert_eq!(error.path.as_deref(), Some(path), "{config}");
+        assert!(error.message.contains(words), "{config}: {error}");
+    }
+    let unknown = adapter(&speaks("grpc")).err().unwrap();
+    assert!(unknown.message.contains("llama-cpp"), "{unknown}");
+}
+
+#[test]
+fn a_recipe_has_the_protocols_of_its_engine() {
+    let path = |name: &str, protocol: Option<&str>, api| {
+        let mut config = json!({ "recipe": name });
+        if let Some(protocol) = protocol {
+            config["protocol"] = json!(protocol);
+        }
+        encode(&config, &request(api)).path
+    };
+    assert_eq!(path("ollama", None, Api::Chat), "/api/chat");
+    assert_eq!(
+        path("ollama", Some("openai"), Api::Chat),
+        "/v1/chat/completions"
+    );
+    assert_eq!(path("tgi", None, Api::Completions), "/v1/completions");
+    assert_eq!(
+        path("tgi", Some("tgi"), Api::Completions),
+        "/generate_stream"
+    );
+    assert_eq!(
+        path("llama-cpp", Some("llama-cpp"), Api::Completions),
+        "/completion"
+    );
+    assert_eq!(
+        path("sglang", Some("sglang"), Api::Completions),
+        "/generate"
+    );
+    let problem = |name: &str, protocol: &str| {
+        let config = json!({ "recipe": name, "protocol": protocol });
+        adapter(&config).err().unwrap().message
+    };
+    assert!(problem("ollama", "tgi").contains("one of `ollama`, `openai`"));
+    assert!(problem("vllm", "tgi").contains("one of `openai`"));
+    // By its manifest, prony knows what to render conversations for.
+    let manifest = PLUGIN.describe().unwrap();
+    let apis = |name: &str, config: Value| {
+        let recipe = manifest.recipes.iter().find(|it| it.name == name).unwrap();
+        let config = config.as_object().unwrap();
+        Api::of_config(&recipe.apis, &recipe.config_schema, config)
+    };
+    assert_eq!(apis("tgi", json!({})), Api::all());
+    assert_eq!(
+        apis("tgi", json!({ "protocol": "tgi" })),
+        [Api::Completions]
+    );
+    assert_eq!(apis("ollama", json!({})), Api::all());
+    let schema = &manifest.config_schema;
+    let native = speaks("llama-cpp");
+    let apis = Api::of_config(&manifest.apis, schema, native.as_object().unwrap());
+    assert_eq!(apis, [Api::Completions]);
 }
 
 fn attached() -> Value {

@@ -6,7 +6,7 @@ use prony_diagnostic::{Diagnostic, human};
 use prony_importers::IMPORTERS;
 use prony_plugin_sdk::{Engine, schemars};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const EXAMPLE: &str = r#"
 benchmark:
@@ -53,7 +53,7 @@ impl Plugins for Used {
         }
     }
 
-    fn apis(&self, engine: &str) -> Vec<Api> {
+    fn apis(&self, engine: &str, _config: &Map<String, Value>) -> Vec<Api> {
         match engine {
             "mlx-serving" => vec![Api::Completions],
             _ => vec![Api::Chat, Api::Completions],

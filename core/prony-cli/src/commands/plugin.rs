@@ -6,7 +6,7 @@ use crate::{Exit, Failure, Outcome, output, plugins};
 use clap::{Args, Subcommand, ValueEnum};
 use prony_contract::Kind;
 use prony_plugin_host::{Entry, Grant, Registry};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -161,7 +161,8 @@ fn page(entry: &Entry) -> String {
             |tried| format!("Tried with {tried}."),
         );
         let _ = write!(page, " A recipe of the plugin `{adapter}`. {tried}");
-        let takes: Vec<&str> = recipe.apis.iter().map(|api| api.name()).collect();
+        let takes = entry.apis_of(&Map::new());
+        let takes: Vec<&str> = takes.iter().map(|api| api.name()).collect();
         let _ = write!(page, " It takes `api: {}`.", takes.join("` and `api: "));
         page.push_str("\n\n");
         for (system, words) in systems {

@@ -143,3 +143,41 @@ fn a_cache_that_is_on_finds_nothing_in_a_cold_measure_and_tokens_are_counted_twi
         );
     }
 }
+
+/// The same server asked by its own protocol, for which prony renders the chat template.
+#[test]
+fn a_native_protocol_tells_the_same() {
+    if !installed() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let yaml = smaller();
+    let candle = "  candle:\n    plugin: candle\n    config: { threads: 1, context: 2048 }\n";
+    let (_, shape) = yaml.split_once("  llama.cpp:\n").expect("it is there");
+    let (shape, _) = shape.split_once(candle).expect("it is there");
+    let native = format!("  native:\n{shape}      protocol: llama-cpp\n");
+    scratch.write("smollm2.yaml", yaml.replace(candle, &native));
+    let run = scratch
+        .latest(scratch.prony(&["run", "smollm2.yaml"]))
+        .exits(0);
+    let engines = ["llama.cpp", "native"];
+    for engine in engines {
+        run.all_well(engine);
+    }
+    let told = |engine: &str, key: &str| -> Vec<Value> {
+        let requests = run.requests(engine);
+        requests.iter().map(|it| it[key].clone()).collect()
+    };
+    for key in [
+        "text",
+        "prompt_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "served_model",
+    ] {
+        assert_eq!(told(engines[0], key), told(engines[1], key), "{key}");
+    }
+    assert!(told(engines[1], "prompt_tokens")[0].as_u64() > Some(0));
+    let clock = &run.engine(engines[1])["own_clock"];
+    assert_eq!(clock["prefill_ms"]["n"], 2, "{clock}");
+}

@@ -1,6 +1,6 @@
 //! Plugins for test pipelines.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{Api, PluginKind, Plugins};
 
@@ -51,9 +51,10 @@ impl Plugins for Installed {
         }
     }
 
-    fn apis(&self, engine: &str) -> Vec<Api> {
+    fn apis(&self, engine: &str, config: &Map<String, Value>) -> Vec<Api> {
         match engine {
             "raw" => vec![Api::Completions],
+            "tuned" if config.get("protocol") == Some(&json!("raw")) => vec![Api::Completions],
             "chatty" => vec![Api::Chat],
             _ => vec![Api::Chat, Api::Completions],
         }
@@ -84,6 +85,7 @@ fn tuned() -> Value {
         "additionalProperties": false,
         "properties": {
             "base_url": { "type": "string" },
+            "protocol": { "enum": ["all", "raw"] },
             "threads": { "type": "integer", "minimum": 1, "x-prony-role": "resources" },
             "context": { "type": "integer", "minimum": 1, "default": 2048, "x-prony-role": "context" },
             "batch": { "type": "integer", "multipleOf": 8 },
@@ -182,7 +184,7 @@ impl Plugins for Shipped {
         }
     }
 
-    fn apis(&self, engine: &str) -> Vec<Api> {
+    fn apis(&self, engine: &str, _config: &Map<String, Value>) -> Vec<Api> {
         match engine {
             "mlx-serving" => vec![Api::Completions],
             _ => vec![Api::Chat, Api::Completions],

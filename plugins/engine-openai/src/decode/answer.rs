@@ -58,6 +58,15 @@ impl<'e, 'c> Answer<'e, 'c> {
         self.piece(chunk, EventKind::Text, text);
     }
 
+    /// Text, and behind it the tokens so far. Without text there is no count: what comes next
+    /// stands for these tokens, too.
+    pub(crate) fn counted_text(&mut self, chunk: u32, text: &str, so_far: Count) {
+        if !text.is_empty() {
+            self.text(chunk, text);
+            self.output(chunk, so_far);
+        }
+    }
+
     pub(crate) fn fail(&mut self, chunk: u32, words: &str) {
         self.has_failed = true;
         self.events.failure(chunk, words);

@@ -72,18 +72,14 @@ impl decode::Reader for Reader {
         if let Some(model) = message.get("model").and_then(Value::as_str) {
             answer.served_model(chunk, model);
         }
-        if let Some(text) = message.get("content").and_then(Value::as_str) {
-            answer.text(chunk, text);
-        }
-        // A message without text that was asked for, such as the progress of the prompt, comes
-        // before the first token.
         let tokens = Count::at(message, "tokens_predicted");
-        if tokens != Count(Some(0)) || is_last {
-            answer.output(chunk, tokens);
+        if let Some(text) = message.get("content").and_then(Value::as_str) {
+            answer.counted_text(chunk, text, tokens);
         }
         if !is_last {
             return Ok(true);
         }
+        answer.output(chunk, tokens);
         let timings = message.get("timings").map(Timings::deserialize);
         let timings = timings
             .and_then(std::result::Result::ok)

@@ -91,10 +91,10 @@ impl Reader {
             _ => false,
         };
         if is_new {
-            answer.text(chunk, text);
+            answer.counted_text(chunk, text, tokens);
             self.text.push_str(text);
         } else if let Some(new) = text.strip_prefix(self.text.as_str()) {
-            answer.text(chunk, new);
+            answer.counted_text(chunk, new, tokens);
             self.text.push_str(new);
         } else if self.text.starts_with(text) {
             // The beginning of a stop word, sent before it was known to be one.
@@ -122,25 +122,22 @@ impl decode::Reader for Reader {
         };
         let tokens = Count::at(meta, "completion_tokens");
         self.tell(chunk, message, tokens, answer)?;
-        if tokens != Count(Some(0)) {
-            answer.output(chunk, tokens);
-        }
         self.tokens = tokens.0.unwrap_or(self.tokens);
         let Some(reason) = meta.get("finish_reason").filter(|it| !it.is_null()) else {
             return Ok(true);
         };
+        answer.output(chunk, tokens);
         let count = |key: &str| Count::at(meta, key);
         answer.count(chunk, EventKind::PromptTokens, count("prompt_tokens"));
         answer.count(chunk, EventKind::CachedTokens, count("cached_tokens"));
         // In seconds.
         answer.time(chunk, EventKind::QueueTime, &meta["queue_time"], 1e9);
         let kind = reason.get("type").unwrap_or(reason).as_str();
-        if let Some(kind) = kind {
-            answer.finish(chunk, kind);
-        }
-        // Of a generation that was broken off.
-        if let Some(words) = reason.get("message").and_then(Value::as_str) {
-            answer.fail(chunk, words);
+        match (reason.get("message").and_then(Value::as_str), kind) {
+            // Broken off.
+            (Some(words), _) => answer.fail(chunk, words),
+            (None, Some(kind)) => answer.finish(chunk, kind),
+            (None, None) => {}
         }
         Ok(true)
     }

@@ -73,15 +73,14 @@ impl decode::Reader for Reader {
         let Some(token) = message.get("token").filter(|token| token.is_object()) else {
             return Ok(false);
         };
+        self.tokens = self.tokens.saturating_add(1);
         // A special token, such as the one that ends a sequence, is no text of the answer.
         if token.get("special").and_then(Value::as_bool) != Some(true)
             && let Some(text) = token.get("text").and_then(Value::as_str)
         {
-            answer.text(chunk, text);
+            answer.counted_text(chunk, text, Count(Some(self.tokens)));
         }
-        self.tokens = self.tokens.saturating_add(1);
         let Some(details) = message.get("details").filter(|it| it.is_object()) else {
-            answer.output(chunk, Count(Some(self.tokens)));
             return Ok(true);
         };
         // It counts the special ones, too.

@@ -36,6 +36,17 @@ pub(crate) enum Framing {
     Lines,
 }
 
+/// Place of a message in its stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// It is none of the protocol's.
+    Nothing,
+    /// A part of the answer.
+    Part,
+    /// The end of the answer.
+    Last,
+}
+
 /// A reader of the messages of a native protocol, each of which is a JSON object.
 pub(crate) trait Reader {
     /// Boundaries between messages.
@@ -43,9 +54,8 @@ pub(crate) trait Reader {
     /// What the last message has, in the words of a note.
     const END: &'static str;
 
-    /// Reads a message that is no error, and ends the answer if it is the last one. `false`
-    /// if it is none of the protocol's.
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<bool>;
+    /// Reads a message.
+    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said>;
 
     /// Reads a whole response.
     fn decode(mut self, response: &Response<'_>, answer: &mut Answer<'_, '_>) -> Result<()>
@@ -87,15 +97,17 @@ pub(crate) trait Reader {
             };
             (has_messages, last) = (true, message.chunk);
             let is_error = says_error(&message, &json, answer);
-            let is_known = self.read(last, &json, answer)?;
-            if answer.has_ended() {
-                return Ok(());
-            }
-            if !is_known && !is_error {
-                if !says_nothing(&message, data, &json) {
-                    return Err(unreadable(data, "no message of the protocol"));
+            match self.read(last, &json, answer)? {
+                Said::Last => {
+                    answer.end(last);
+                    return Ok(());
                 }
-                answer.pass_over(last, data);
+                Said::Nothing if is_error => {}
+                Said::Nothing if says_nothing(&message, data, &json) => {
+                    answer.pass_over(last, data);
+                }
+                Said::Nothing => return Err(unreadable(data, "no message of the protocol")),
+                Said::Part => {}
             }
         }
         if !has_messages && !answer.has_failed() {
@@ -254,7 +266,7 @@ fn is_keep_alive(event: Option<&str>, data: &str) -> bool {
 
 pub(crate) fn unreadable(data: &str, why: &str) -> Error {
     Error::malformed(format!(
-        "a `data` line is not the JSON expected ({why}): `{}`",
+        "a message is not the JSON expected ({why}): `{}`",
         words::quote(data)
     ))
 }

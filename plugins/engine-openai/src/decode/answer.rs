@@ -16,8 +16,6 @@ pub(crate) struct Answer<'e, 'c> {
     has_text: bool,
     has_finished: bool,
     has_failed: bool,
-    /// It ended by the protocol's own rule.
-    has_ended: bool,
     /// The served model and the engine's version are told once each.
     told: [bool; 2],
 }
@@ -31,7 +29,6 @@ impl<'e, 'c> Answer<'e, 'c> {
             has_text: false,
             has_finished: false,
             has_failed: false,
-            has_ended: false,
             told: [false; 2],
         }
     }
@@ -39,11 +36,6 @@ impl<'e, 'c> Answer<'e, 'c> {
     /// Returns `true` if the engine reported a failure, or an end that is one.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed
-    }
-
-    /// Returns `true` if the answer ended by the protocol's own rule.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.has_ended
     }
 
     /// Text of the kind `text`, `reasoning` or `tool-call`; an empty one says nothing.
@@ -130,13 +122,12 @@ impl<'e, 'c> Answer<'e, 'c> {
         self.note(chunk, &note);
     }
 
-    /// The answer ended by the protocol's own rule.
+    /// Ends the answer by the protocol's own rule.
     pub(crate) fn end(&mut self, chunk: u32) {
-        self.has_ended = true;
         self.events.end(chunk);
     }
 
-    /// The body ended without the mark that ends an answer.
+    /// Tells that the body ended without the mark that ends an answer.
     pub(crate) fn end_without(&mut self, chunk: u32, mark: &str) {
         if self.has_failed {
             return;

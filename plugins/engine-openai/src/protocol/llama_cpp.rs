@@ -7,7 +7,7 @@
 
 use super::{Draft, EVENTS, Form, RAW, openai, prompt_alone};
 use crate::decode::message::{Count, Timings};
-use crate::decode::{self, Answer, Framing};
+use crate::decode::{self, Answer, Framing, Said};
 use prony_plugin_sdk::{EventKind, Request, Result};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -65,9 +65,9 @@ impl decode::Reader for Reader {
     const FRAMING: Framing = Framing::Events;
     const END: &'static str = "\"stop\": true";
 
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<bool> {
+    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
         let Some(is_last) = message.get("stop").and_then(Value::as_bool) else {
-            return Ok(false);
+            return Ok(Said::Nothing);
         };
         if let Some(model) = message.get("model").and_then(Value::as_str) {
             answer.served_model(chunk, model);
@@ -77,7 +77,7 @@ impl decode::Reader for Reader {
             answer.counted_text(chunk, text, tokens);
         }
         if !is_last {
-            return Ok(true);
+            return Ok(Said::Part);
         }
         answer.output(chunk, tokens);
         let timings = message.get("timings").map(Timings::deserialize);
@@ -104,7 +104,6 @@ impl decode::Reader for Reader {
             };
             answer.finish(chunk, reason);
         }
-        answer.end(chunk);
-        Ok(true)
+        Ok(Said::Last)
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{BOTH, Draft, Form, messages, prompt_alone};
 use crate::decode::message::Count;
-use crate::decode::{self, Answer, Framing};
+use crate::decode::{self, Answer, Framing, Said};
 use prony_plugin_sdk::{Api, EventKind, Image, Request, Result};
 use serde_json::{Value, json};
 
@@ -74,9 +74,9 @@ impl decode::Reader for Reader {
     const FRAMING: Framing = Framing::Lines;
     const END: &'static str = "\"done\": true";
 
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<bool> {
+    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
         let Some(done) = message.get("done").and_then(Value::as_bool) else {
-            return Ok(false);
+            return Ok(Said::Nothing);
         };
         let text =
             |json: &Value, key: &str| json.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -103,7 +103,7 @@ impl decode::Reader for Reader {
             answer.piece(chunk, EventKind::ToolCall, &call);
         }
         if !done {
-            return Ok(true);
+            return Ok(Said::Part);
         }
         let count = |key: &str| Count::at(message, key);
         answer.count(chunk, EventKind::PromptTokens, count("prompt_eval_count"));
@@ -132,7 +132,6 @@ impl decode::Reader for Reader {
         if let Some(reason) = text(message, "done_reason").filter(|it| !it.is_empty()) {
             answer.finish(chunk, &reason);
         }
-        answer.end(chunk);
-        Ok(true)
+        Ok(Said::Last)
     }
 }

@@ -12,7 +12,7 @@
 
 use super::{DONE, Draft, EVENTS, Form, RAW, prompt_alone};
 use crate::decode::message::Count;
-use crate::decode::{self, Answer, Framing, words};
+use crate::decode::{self, Answer, Framing, Said, words};
 use prony_plugin_sdk::{Error, EventKind, Request, Result};
 use serde_json::{Value, json};
 
@@ -116,15 +116,15 @@ impl decode::Reader for Reader {
     const FRAMING: Framing = Framing::Events;
     const END: &'static str = "data: [DONE]";
 
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<bool> {
+    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
         let Some(meta) = message.get("meta_info").filter(|meta| meta.is_object()) else {
-            return Ok(false);
+            return Ok(Said::Nothing);
         };
         let tokens = Count::at(meta, "completion_tokens");
         self.tell(chunk, message, tokens, answer)?;
         self.tokens = tokens.0.unwrap_or(self.tokens);
         let Some(reason) = meta.get("finish_reason").filter(|it| !it.is_null()) else {
-            return Ok(true);
+            return Ok(Said::Part);
         };
         answer.output(chunk, tokens);
         let count = |key: &str| Count::at(meta, key);
@@ -139,6 +139,6 @@ impl decode::Reader for Reader {
             (None, Some(kind)) => answer.finish(chunk, kind),
             (None, None) => {}
         }
-        Ok(true)
+        Ok(Said::Part)
     }
 }

@@ -7,7 +7,7 @@
 
 use super::{Draft, EVENTS, Form, RAW, prompt_alone};
 use crate::decode::message::Count;
-use crate::decode::{self, Answer, Framing};
+use crate::decode::{self, Answer, Framing, Said};
 use prony_plugin_sdk::{EventKind, Request, Result};
 use serde_json::{Value, json};
 
@@ -69,9 +69,9 @@ impl decode::Reader for Reader {
     const FRAMING: Framing = Framing::Events;
     const END: &'static str = "details";
 
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<bool> {
+    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
         let Some(token) = message.get("token").filter(|token| token.is_object()) else {
-            return Ok(false);
+            return Ok(Said::Nothing);
         };
         self.tokens = self.tokens.saturating_add(1);
         // A special token, such as the one that ends a sequence, is no text of the answer.
@@ -81,7 +81,7 @@ impl decode::Reader for Reader {
             answer.counted_text(chunk, text, Count(Some(self.tokens)));
         }
         let Some(details) = message.get("details").filter(|it| it.is_object()) else {
-            return Ok(true);
+            return Ok(Said::Part);
         };
         // It counts the special ones, too.
         answer.output(chunk, Count::at(details, "generated_tokens"));
@@ -90,7 +90,6 @@ impl decode::Reader for Reader {
         if let Some(reason) = details.get("finish_reason").and_then(Value::as_str) {
             answer.finish(chunk, reason);
         }
-        answer.end(chunk);
-        Ok(true)
+        Ok(Said::Last)
     }
 }

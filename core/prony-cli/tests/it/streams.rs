@@ -410,7 +410,10 @@ fn native_protocols_tell_the_same() {
         let rows = NATIVE.iter().map(|protocol| {
             let mut problems = Problems(check(&run, protocol, &Right::Success(REGULAR)));
             for request in run.requests(protocol) {
-                problems.words(&text(&request["text"]), &[" The sea is wide and deep and blue"]);
+                problems.words(
+                    &text(&request["text"]),
+                    &[" The sea is wide and deep and blue"],
+                );
                 problems.unless(request["prompt_tokens"] == 12, || {
                     format!("{} prompt tokens", request["prompt_tokens"])
                 });

@@ -55,6 +55,10 @@ pub struct Config {
     /// Path before every request's path where `base_url` has none; the protocol's own if absent.
     #[serde(skip)]
     pub base_path: Option<String>,
+    /// Fields that have the server go on after the model's end of an answer, where it is not
+    /// `ignore_eos: true`.
+    #[serde(skip)]
+    pub ignore_eos: Option<Map<String, Value>>,
     /// `true` if a recipe made it, so that texts have placeholders.
     #[serde(skip)]
     pub is_recipe: bool,

@@ -93,6 +93,11 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
     let mut fields: Map<String, Value> = fields
         .map(|(field, value)| (field.to_owned(), value))
         .collect();
+    if let Some(instead) = &config.ignore_eos
+        && fields.remove("ignore_eos").is_some()
+    {
+        fields.extend(instead.clone());
+    }
     fields.extend(own_fields(config));
     let asked = fields.get("model").and_then(Value::as_str);
     let asked = asked.filter(|_| !config.omit.iter().any(|field| field == "model"));

@@ -87,6 +87,8 @@ struct Setting {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Effect {
+    /// The program, instead of the first word of [`File::program`].
+    program: Option<String>,
     arguments: Vec<String>,
     env: BTreeMap<String, String>,
     body: Map<String, Value>,
@@ -101,6 +103,9 @@ struct Requests {
     api_key: Option<String>,
     /// Path before every request's path, for example `/v3`.
     base_path: Option<String>,
+    /// Fields that have the engine go on after the model's end of an answer, where it is not
+    /// `ignore_eos: true`.
+    ignore_eos: Option<Map<String, Value>>,
     body: Map<String, Value>,
     omit: Vec<String>,
     rename: BTreeMap<String, String>,
@@ -209,9 +214,15 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
             Value::Bool(false) => &setting.off,
             _ => &setting.on,
         };
-        let of_command = !effect.arguments.is_empty() || !effect.env.is_empty();
+        let of_command =
+            effect.program.is_some() || !effect.arguments.is_empty() || !effect.env.is_empty();
         if given.is_some() && attaches && of_command {
             return useless(option);
+        }
+        if given.is_some() && effect.program.is_some() && is_given(options.get("program")) {
+            return Err(format!(
+                "`{option}` and `program` both name the program: remove one of them"
+            ));
         }
         effects.push((effect, argument(&value)));
     }
@@ -236,7 +247,13 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
     rename.extend(common.rename);
     let base_url = common.base_url.or(file.attach);
     let launch = base_url.is_none().then(|| {
-        let own = file.program.into_iter().map(Word).collect();
+        let mut own = file.program;
+        for (effect, value) in &effects {
+            if let (Some(first), Some(program)) = (own.first_mut(), &effect.program) {
+                *first = program.replace("{value}", value);
+            }
+        }
+        let own = own.into_iter().map(Word).collect();
         let mut command: Vec<Word> = common.program.unwrap_or(own);
         command.extend(file.arguments.into_iter().map(Word));
         let mut env = file.env;
@@ -269,6 +286,7 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         finish_reasons: common.finish_reasons,
         end_mark: common.end_mark,
         base_path: file.request.base_path,
+        ignore_eos: file.request.ignore_eos,
         is_recipe: true,
     })
 }
@@ -353,7 +371,11 @@ impl File {
             let of_command = |name: &String| OF_COMMAND.contains(&name.as_str());
             let starts = !self.program.is_empty();
             let common = common.into_iter();
-            properties.extend(common.filter(|(name, _)| starts || !of_command(name)));
+            let common = common.filter(|(name, _)| starts || !of_command(name));
+            properties.extend(common.map(|(name, mut option)| {
+                option["x-prony-common"] = json!(true);
+                (name, option)
+            }));
         }
         schema["properties"] = Value::Object(properties);
         schema["description"] = json!(format!("Options of {}.", self.description));

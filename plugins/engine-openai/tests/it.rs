@@ -92,6 +92,101 @@ fn recordings_of_real_servers() {
 }
 
 #[test]
+fn real_servers_end_answers_at_a_stop_string_an_end_of_sequence_and_the_limit() {
+    struct Ending(&'static str, &'static str, &'static str, [Option<u32>; 3]);
+    let sum = "2 + 2 = 4";
+    let sea = "The sea is a vast and mysterious realm, teeming with life and unending in its own way, a testament to the";
+    for Ending(name, text, finish, counts) in [
+        // The word `vast` ends them, and counts; only one of them sends it.
+        Ending(
+            "llamacpp-stop",
+            "The sea is a ",
+            "stop",
+            [Some(37), Some(5), Some(0)],
+        ),
+        Ending(
+            "transformers-stop",
+            "The sea is a vast",
+            "stop",
+            [Some(37), Some(5), None],
+        ),
+        Ending("mlx-stop", "", "stop", [Some(52), Some(2), Some(51)]),
+        // The end-of-sequence token counts.
+        Ending("llamacpp-eos", sum, "stop", [Some(43), Some(8), Some(24)]),
+        Ending("transformers-eos", sum, "stop", [Some(43), Some(8), None]),
+        Ending(
+            "mlx-eos",
+            "9g\u{fffd}\u{fffd}a\u{fffd}\u{1d}Yd",
+            "stop",
+            [Some(52), Some(10), Some(51)],
+        ),
+        Ending(
+            "llamacpp-ignore-eos",
+            "2 + 2 = 4\n\nThis is a classic example of a mathematical identity that is often misunderstood. In",
+            "length",
+            [Some(43), Some(24), Some(24)],
+        ),
+        Ending(
+            "vllm-stop",
+            "The sea is a ",
+            "stop",
+            [Some(37), Some(5), Some(0)],
+        ),
+        Ending("vllm-eos", sum, "stop", [Some(43), Some(8), Some(0)]),
+        // Three of its tokens are no text.
+        Ending(
+            "vllm-ignore-eos",
+            "2 + 2 = 4\nsystem",
+            "length",
+            [Some(43), Some(12), Some(0)],
+        ),
+        Ending(
+            "vllm-completions",
+            " Paris.\n\nThe answer is: 2018-01-22 12:1",
+            "length",
+            [Some(5), Some(24), Some(0)],
+        ),
+        // Three blocks of 128 tokens.
+        Ending(
+            "vllm-cached",
+            "2 two two two",
+            "length",
+            [Some(401), Some(4), Some(384)],
+        ),
+        Ending(
+            "transformers-chat",
+            sea,
+            "length",
+            [Some(37), Some(24), None],
+        ),
+        Ending(
+            "transformers-completions",
+            " Paris.\n\nThe answer is: 2018-01-22 12:1",
+            "length",
+            [Some(5), Some(24), None],
+        ),
+    ] {
+        let events = fixture(&format!("{name}.sse"));
+        assert_eq!(all(&events, EventKind::Text).concat(), text, "{name}");
+        assert_eq!(all(&events, EventKind::Finish), [finish], "{name}");
+        let kinds = [
+            EventKind::PromptTokens,
+            EventKind::OutputTokens,
+            EventKind::CachedTokens,
+        ];
+        assert_eq!(kinds.map(|kind| count(&events, kind)), counts, "{name}");
+        // `transformers serve` sends no `[DONE]`.
+        let without_mark = all(&events, EventKind::Note);
+        let is_without = name.starts_with("transformers");
+        assert_eq!(without_mark.len(), usize::from(is_without), "{name}");
+    }
+    // Bytes that are no text have come together.
+    let events = fixture("mlx-completions.sse");
+    assert_eq!(all(&events, EventKind::Text).len(), 2);
+    assert_eq!(count(&events, EventKind::OutputTokens), Some(24));
+}
+
+#[test]
 fn a_recorded_request_is_what_is_sent_now() {
     let request = Request {
         prompt: "Write one sentence about the sea.".to_owned(),
@@ -207,6 +302,30 @@ fn refusals_keep_the_servers_words() {
         ("refused-string.404.body", "Repository Not Found"),
         ("refused-flat.400.body", "too long"),
         ("refused-empty.503.body", ""),
+        (
+            "llamacpp-too-long.400.body",
+            "request (16001 tokens) exceeds the available context size (1024 tokens), try increasing it",
+        ),
+        (
+            "mlx-unknown-model.404.body",
+            "Got: ConnectError: [Errno -2] Name or service not known\nAn error happened while trying to locate the files on the Hub, and we cannot find the appropriate snapshot folder for the specified revision on the local disk. Please check your internet connection and try again.",
+        ),
+        (
+            "vllm-unknown-model.404.body",
+            "The model `no/such-model` does not exist. Valid aliases: smollm2.",
+        ),
+        (
+            "vllm-too-long.400.body",
+            "This model's maximum context length is 2048 tokens. However, your prompt contains at least 2049 input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=2049)",
+        ),
+        (
+            "transformers-unknown-model.400.body",
+            "Server is pinned to 'SmolLM2-135M-Instruct'; requested 'no/such-model'.",
+        ),
+        (
+            "transformers-unknown-field.422.body",
+            "Unexpected fields in the request: {'bogus', 'ignore_eos'}",
+        ),
     ] {
         assert_eq!(all(&fixture(name), EventKind::Failure), [words], "{name}");
     }
@@ -1229,6 +1348,27 @@ fn a_recipe_knows_the_names_of_its_engine() {
     assert_eq!(body.get("seed"), None, "it refuses a seed");
     assert_eq!(body["top_k"], 0);
 
+    let (plan, _) = by_recipe("mlx-vlm", &json!({ "python": "/v/bin/python" }), &folder);
+    let argv = plan.unwrap().command.unwrap().argv.join(" ");
+    assert!(
+        argv.starts_with("/v/bin/python -m mlx_vlm.server --model /models/exl2/tiny "),
+        "{argv}"
+    );
+
+    let config = json!({ "recipe": "transformers" });
+    let endless = Request {
+        ignore_eos: true,
+        ..request(Api::Completions)
+    };
+    let made = adapter(&config).unwrap().encode(&folder, &endless).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(&made.body).unwrap(),
+        json!({
+            "model": "/models/exl2/tiny", "prompt": "p", "max_tokens": 8, "temperature": 0.0,
+            "seed": 1, "stream": true, "generation_config": "{\"eos_token_id\":-1}",
+        })
+    );
+
     let (plan, _) = by_recipe("ollama", &json!({ "context": 2048 }), &hub);
     let env = plan.unwrap().command.unwrap().env;
     let has = |name, value| env.contains(&Pair::new(name, value));
@@ -1276,6 +1416,8 @@ fn a_recipe_attaches_and_says_what_does_not_go_with_that() {
     assert!(problem("llama-cpp", ready.clone()).contains("is for a server that runs already"));
     assert!(by_recipe("lm-studio", &ready, &tiny).0.is_none());
     assert!(problem("llama-cpp", json!({ "program": [] })).contains("`program` is empty"));
+    let twice = problem("mlx-vlm", json!({ "python": "python3", "program": ["a"] }));
+    assert!(twice.contains("`python` and `program`"), "{twice}");
     for (url, path) in [
         ("http://x:1", "/v3/chat/completions"),
         ("http://x:1/v9", "/v9/chat/completions"),

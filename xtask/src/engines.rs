@@ -12,14 +12,46 @@ use anyhow::{Context as _, Result, bail};
 use crate::workspace::{Workspace, create_folder};
 use crate::{python, shell};
 
+/// The engines that tests run. Others are large, and installed by name only.
+pub(crate) const TESTED: [&str; 2] = ["llama.cpp", "mlx-lm"];
+
+/// An engine of Python packages, which gets an environment of its own.
+struct Packaged {
+    /// Name of its recipe, and of its folder.
+    name: &'static str,
+    /// Requirements with exact versions.
+    linux: &'static [&'static str],
+    macos: &'static [&'static str],
+    program: &'static str,
+}
+
+const PACKAGED: [Packaged; 2] = [
+    Packaged {
+        name: "mlx-lm",
+        linux: &["mlx[cpu]==0.32.4", "mlx-lm==0.32.2"],
+        macos: &["mlx==0.32.4", "mlx-lm==0.32.2"],
+        program: "mlx_lm.server",
+    },
+    // Some 5 GB on Linux, where PyTorch brings along what a GPU needs.
+    Packaged {
+        name: "transformers",
+        linux: &["torch==2.13.0", "transformers[serving]==5.24.0"],
+        macos: &["torch==2.13.0", "transformers[serving]==5.24.0"],
+        program: "transformers",
+    },
+];
+
 /// Installs the named engines, and prints the paths of their programs.
 pub(crate) fn install(workspace: &Workspace, names: &[&str]) -> Result<()> {
     for &name in names {
-        let program = match name {
-            "llama.cpp" => llama_cpp(workspace)?,
-            "mlx-lm" => mlx_lm(workspace)?,
+        let packaged = PACKAGED.iter().find(|it| it.name == name);
+        let program = match (name, packaged) {
+            ("llama.cpp", _) => llama_cpp(workspace)?,
+            (_, Some(packaged)) => packaged.install(workspace)?,
             _ => {
-                bail!("unknown engine `{name}`; `cargo xtask engines` installs: llama.cpp, mlx-lm")
+                let known: Vec<&str> = PACKAGED.iter().map(|it| it.name).collect();
+                let known = known.join(", ");
+                bail!("unknown engine `{name}`; `cargo xtask engines` installs: llama.cpp, {known}")
             }
         };
         shell::step(&format!("{name}: {}", program.display()));
@@ -32,7 +64,6 @@ fn engines(workspace: &Workspace) -> PathBuf {
 }
 
 fn llama_cpp(workspace: &Workspace) -> Result<PathBuf> {
-    let starts = |program: &Path| shell::succeeds(Command::new(program).arg("--version"));
     let link = engines(workspace).join("bin/llama-server");
     if starts(&link) {
         return Ok(link);
@@ -50,7 +81,7 @@ fn llama_cpp(workspace: &Workspace) -> Result<PathBuf> {
     replace_link(&program, &link)?;
     if !starts(&link) {
         bail!(
-            "{} does not start; `{} --version` shows why",
+            "{} does not start; `{} --help` shows why",
             link.display(),
             program.display()
         );
@@ -58,29 +89,36 @@ fn llama_cpp(workspace: &Workspace) -> Result<PathBuf> {
     Ok(link)
 }
 
-fn mlx_lm(workspace: &Workspace) -> Result<PathBuf> {
-    let link = engines(workspace).join("bin/mlx_lm.server");
-    let venv = engines(workspace).join("mlx-lm");
-    let python = venv.join("bin/python");
-    let imports = || shell::succeeds(Command::new(&python).args(["-c", "import mlx_lm.server"]));
-    if link.exists() && imports() {
-        return Ok(link);
+impl Packaged {
+    fn install(&self, workspace: &Workspace) -> Result<PathBuf> {
+        let packages = if cfg!(target_os = "macos") {
+            self.macos
+        } else {
+            self.linux
+        };
+        let venv = engines(workspace).join(self.name);
+        let link = engines(workspace).join("bin").join(self.program);
+        let program = venv.join("bin").join(self.program);
+        if link.exists() && starts(&program) && python::has(&venv, packages) {
+            return Ok(link);
+        }
+        shell::step(&format!("installing {}", self.name));
+        python::venv(&venv, packages)
+            .with_context(|| format!("{} could not be installed", self.name))?;
+        if !starts(&program) {
+            bail!(
+                "{} is installed but does not start: `{} --help` shows why",
+                self.name,
+                program.display()
+            );
+        }
+        replace_link(&program, &link)?;
+        Ok(link)
     }
-    shell::step("installing mlx-lm");
-    let packages: &[&str] = if cfg!(target_os = "macos") {
-        &["mlx-lm"]
-    } else {
-        &["mlx[cpu]", "mlx-lm"]
-    };
-    python::venv(&venv, packages).context("mlx-lm could not be installed")?;
-    if !imports() {
-        bail!(
-            "mlx-lm is installed but does not start: `{} -m mlx_lm.server` shows why",
-            python.display()
-        );
-    }
-    replace_link(&venv.join("bin/mlx_lm.server"), &link)?;
-    Ok(link)
+}
+
+fn starts(program: &Path) -> bool {
+    shell::succeeds(Command::new(program).arg("--help"))
 }
 
 /// Atomically points `link` to `program`.

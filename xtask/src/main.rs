@@ -46,7 +46,7 @@ usage: cargo xtask COMMAND
                         downloads tools: schemas and fuzz
   check-macos [-p NAME] type-check for macOS on Apple silicon, from any system
   engines [NAME...]     install real engines into prony's cache
-                        (llama.cpp, mlx-lm; default: llama.cpp)
+                        (llama.cpp, mlx-lm, transformers; default: the first two)
   model smollm2         download the model of pipelines/smollm2.yaml (93 MB)
   codegen [--check]     write (or only compare) the JSON Schemas in schemas/,
                         docs/metrics.md, docs/cli.md and docs/engines.md
@@ -108,7 +108,7 @@ fn run() -> Result<()> {
         ("test", ["--fast"]) => test::test(&workspace, test::Extent::Fast),
         ("check-macos", []) => macos::check(&workspace, &["--workspace"]),
         ("check-macos", ["-p", package]) => macos::check(&workspace, &["-p", package]),
-        ("engines", []) => engines::install(&workspace, &["llama.cpp"]),
+        ("engines", []) => engines::install(&workspace, &engines::TESTED),
         ("engines", names) => engines::install(&workspace, names),
         ("model", ["smollm2"]) => model::smollm2(&workspace),
         ("codegen", []) => {

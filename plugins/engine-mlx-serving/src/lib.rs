@@ -37,7 +37,7 @@ pub struct Config {
     pub env: BTreeMap<String, String>,
     /// Context length of the model, in tokens. Defaults to the runtime's own.
     #[schemars(extend("x-prony-role" = "context"))]
-    pub context_length: Option<u32>,
+    pub context: Option<u32>,
     /// Finish reasons that end a complete answer, beside the usual ones (`stop`, `length`,
     /// `completed`, …). An answer with any other reason is a failure.
     #[serde(default)]
@@ -77,7 +77,7 @@ impl StdioEngine for MlxServing {
         let pairs = self.config.env.iter();
         let name = model_id(model);
         let mut load = json!({ "model_id": name });
-        if let Some(length) = self.config.context_length {
+        if let Some(length) = self.config.context {
             load["context_length"] = json!(length);
         }
         Ok(StdioPlan {

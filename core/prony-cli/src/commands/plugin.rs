@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use prony_contract::Kind;
 use prony_plugin_host::{Entry, Grant, Registry};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -131,24 +132,54 @@ fn show(global: &Global, name: Option<&str>) -> Outcome {
         return Err(Failure::new(Exit::Usage, message));
     }
     engines.sort_by_key(|entry| &entry.name);
-    let pages: Vec<String> = engines.into_iter().map(page).collect();
-    let pages = pages.join("\n");
-    match name {
-        Some(_) => output::write(pages.as_bytes()),
-        None => output::write(format!("{ALL}\n{pages}").as_bytes()),
-    }
+    let page = match name {
+        Some(_) => {
+            let sections = engines.into_iter().map(|it| section(it, &BTreeMap::new()));
+            sections.collect::<Vec<_>>().join("\n")
+        }
+        None => page(&engines),
+    };
+    output::write(page.as_bytes());
     Ok(Exit::Ok)
 }
 
-/// The beginning of the page of all engines.
-const ALL: &str = "# Engines
+/// The page of all engines.
+fn page(engines: &[&Entry]) -> String {
+    let mut page = "# Engines
 
 The names that stand after `plugin:` in a pipeline, and the options under `config:`. Generated
-from the plugins; `prony plugin show NAME` prints the section of one.
-";
+from the plugins; `prony plugin show NAME` prints all of one.
+"
+    .to_owned();
+    let all = engines.iter().flat_map(|entry| options(entry));
+    let common: BTreeMap<&String, &Value> = all
+        .filter(|(_, option)| option["x-prony-common"] == true)
+        .collect();
+    if !common.is_empty() {
+        page.push_str("\n## Options of every recipe\n");
+        page.push_str(HEADER);
+        for (name, option) in &common {
+            row_of_option(&mut page, name, option, false);
+        }
+    }
+    for entry in engines {
+        page.push('\n');
+        page.push_str(&section(entry, &common));
+    }
+    page
+}
 
-/// The section of an engine.
-fn page(entry: &Entry) -> String {
+/// Head of a table of options.
+const HEADER: &str = "\n| Option | Type | Meaning |\n|---|---|---|\n";
+
+/// Options of an engine, by name.
+fn options(entry: &Entry) -> impl Iterator<Item = (&String, &Value)> {
+    let options = entry.config_schema["properties"].as_object();
+    options.into_iter().flatten()
+}
+
+/// The section of an engine, without the options that are described `elsewhere`, by name.
+fn section(entry: &Entry, elsewhere: &BTreeMap<&String, &Value>) -> String {
     let mut page = format!("## {}\n\n{}.", entry.name, entry.description);
     let systems = [
         ("any", "Install"),
@@ -180,18 +211,34 @@ fn page(entry: &Entry) -> String {
     let required = schema["required"].as_array();
     let is_required =
         |name: &str| required.is_some_and(|required| required.iter().any(|it| it == name));
-    let options = schema["properties"].as_object();
-    let Some(options) = options.filter(|options| !options.is_empty()) else {
-        return page;
-    };
-    page.push_str("\n| Option | Type | Meaning |\n|---|---|---|\n");
-    for (name, option) in options {
-        let needed = if is_required(name) { " Required." } else { "" };
-        let meaning = option["description"].as_str().unwrap_or_default();
-        let meaning = meaning.replace('\n', " ").replace('|', "\\|");
-        let _ = writeln!(page, "| `{name}` | {} | {meaning}{needed} |", kind(option));
+    let (others, own): (Vec<_>, Vec<_>) =
+        options(entry).partition(|(name, option)| elsewhere.get(name) == Some(option));
+    if !own.is_empty() {
+        page.push_str(HEADER);
+    }
+    for (name, option) in own {
+        row_of_option(&mut page, name, option, is_required(name));
+    }
+    if !others.is_empty() {
+        page.push_str("\nAnd the [options of every recipe](#options-of-every-recipe)");
+        let absent = elsewhere
+            .keys()
+            .filter(|name| others.iter().all(|(other, _)| other != *name));
+        let absent: Vec<String> = absent.map(|name| format!("`{name}`")).collect();
+        if !absent.is_empty() {
+            let _ = write!(page, " except {}", absent.join(", "));
+        }
+        page.push_str(".\n");
     }
     page
+}
+
+/// Adds an option to a table.
+fn row_of_option(page: &mut String, name: &str, option: &Value, is_required: bool) {
+    let needed = if is_required { " Required." } else { "" };
+    let meaning = option["description"].as_str().unwrap_or_default();
+    let meaning = meaning.replace('\n', " ").replace('|', "\\|");
+    let _ = writeln!(page, "| `{name}` | {} | {meaning}{needed} |", kind(option));
 }
 
 /// The type of an option, in words.

@@ -166,6 +166,16 @@ impl Plugins for Shipped {
                     "context": { "type": ["integer", "null"], "minimum": 1, "x-prony-role": "context" },
                 },
             })),
+            (PluginKind::Engine, "mlx-engine" | "mlx-lm" | "mlx-vlm") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "program": { "type": ["array", "null"] },
+                    "python": { "type": "string" },
+                    "cwd": { "type": ["string", "null"] },
+                    "body": { "type": "object", "x-prony-role": "request" },
+                },
+            })),
             (PluginKind::Engine, "mlx-serving") => Some(json!({
                 "type": "object",
                 "required": ["runtime"],
@@ -176,7 +186,7 @@ impl Plugins for Shipped {
                     "arguments": { "type": "array", "items": { "type": "string" } },
                     "cwd": { "type": ["string", "null"] },
                     "env": { "type": "object", "additionalProperties": { "type": "string" } },
-                    "context_length": { "type": ["integer", "null"], "minimum": 0, "x-prony-role": "context" },
+                    "context": { "type": ["integer", "null"], "minimum": 0, "x-prony-role": "context" },
                 },
             })),
             (PluginKind::Reporter, "console" | "json" | "markdown") => Some(no_options()),

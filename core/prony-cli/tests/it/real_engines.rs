@@ -81,6 +81,9 @@ fn they_answer_alike() {
     for engine in engines {
         run.all_well(engine);
         run.agrees_with_its_journal(engine);
+        let numbers = run.engine(engine);
+        assert_eq!(numbers["succeeded"], 2, "{engine}");
+        assert_eq!(numbers["output_tokens"], 2 * 32, "{engine}");
         let answer = answer_to_the_first_prompt(&run, engine);
         let expected = "Machine learning is a subset of artificial intelligence";
         assert!(
@@ -91,6 +94,9 @@ fn they_answer_alike() {
     let [of_llama, of_candle] = engines.map(|engine| fields(&run, engine, "prompt_tokens"));
     assert_eq!(of_llama, of_candle);
     assert!(of_llama.iter().all(|it| it.as_u64() > Some(0)));
+    for served in fields(&run, "llama.cpp", "served_model") {
+        assert_eq!(served, "SmolLM2-135M-Instruct");
+    }
     let versions = run.engine("llama.cpp")["engine_versions"].clone();
     assert_eq!(versions.as_array().map(Vec::len), Some(1), "{versions}");
     assert!(!text(&versions[0]).is_empty());

@@ -311,7 +311,7 @@ pub enum Ready {
 }
 
 /// Plan for starting or reaching an engine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LaunchPlan {
     /// The process to start; `None` to attach.
     pub command: Option<Command>,
@@ -323,6 +323,70 @@ pub struct LaunchPlan {
     /// sent when a stage has ended without a success and with HTTP 404, for its message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<HttpRequest>,
+    /// Questions to the server about itself: asked before the first `measure` stage of a visit
+    /// and, where there are counters, again after each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Question>,
+}
+
+/// A question to a server about itself, and where its answer has what.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// The request.
+    pub request: HttpRequest,
+    /// Settings in the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<Setting>,
+    /// Counters in the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<Counter>,
+}
+
+/// A setting that is in force in a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name: that of the config's option, if there is one. `model` and `model_file` are
+    /// compared as names of models.
+    pub name: String,
+    /// Its place in the answer: a JSON pointer, or `metric` or `metric{label}` of Prometheus.
+    pub at: String,
+    /// Value that was asked for; `None`: nothing is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<serde_json::Value>,
+}
+
+/// A counter of a server, over all its clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// Subject of the counter.
+    pub kind: CounterKind,
+    /// Its place in the answer, as in [`Setting::at`]. Of a metric with several sets of labels
+    /// it is their sum.
+    pub at: String,
+}
+
+/// Subject of a counter, since the server started. See `counter-kind` in `plugin.wit`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CounterKind {
+    /// Requests.
+    Requests,
+    /// Prompt tokens, those from a prefix cache included.
+    PromptTokens,
+    /// Prompt tokens that were computed: without those from a prefix cache.
+    ComputedPromptTokens,
+    /// Prompt tokens that came from a prefix cache.
+    CachedTokens,
+    /// Generated tokens.
+    OutputTokens,
+    /// Time of all requests before work on them began, in seconds.
+    QueueTime,
+    /// Time of all requests from there to the first token, in seconds.
+    PrefillTime,
+    /// Time of all requests from the first token to the last, in seconds.
+    DecodeTime,
 }
 
 impl LaunchPlan {
@@ -333,6 +397,7 @@ impl LaunchPlan {
             base_url: base_url.into(),
             ready,
             models: None,
+            questions: Vec::new(),
         }
     }
 
@@ -343,6 +408,7 @@ impl LaunchPlan {
             base_url: format!("http://{}:{}", at.host, at.port),
             ready,
             models: None,
+            questions: Vec::new(),
         }
     }
 
@@ -353,6 +419,12 @@ impl LaunchPlan {
             models: Some(request),
             ..self
         }
+    }
+
+    /// The same, of a server that can be asked about itself.
+    #[must_use]
+    pub fn asks(self, questions: Vec<Question>) -> Self {
+        Self { questions, ..self }
     }
 }
 

@@ -9,7 +9,7 @@ use prony_machine::{GpuUsage, IdlePower, Warning};
 use prony_metrics::statistics::{Decision, Rule};
 use prony_metrics::threshold::Threshold;
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
-use prony_record::Record;
+use prony_record::{CounterTold, Record, SettingTold};
 use prony_result::{
     CellInfo, Client, EngineInfo, Environment, NoiseFloor, Outcome, PluginInfo, Rendering,
     Selfcheck, Workload,
@@ -268,6 +268,12 @@ pub struct Visited {
     /// id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measure_cpu_s: BTreeMap<String, f64>,
+    /// Settings that the engine was asked about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingTold>,
+    /// The engine's counters around each `measure` stage, by stage id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, Vec<CounterTold>>,
     /// Warnings about the state of the machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machine: Vec<Warning>,

@@ -6,7 +6,8 @@ use crate::journal::{self, Event, Journal, ModelInfo, Scope, Started, Subject};
 use crate::samples::{Key, Sample, Samples};
 use prony_config::Order;
 use prony_machine::GpuUsage;
-use prony_metrics::cache::check as check_cache;
+use prony_metrics::account;
+use prony_metrics::cache::{by_counters, check as check_cache};
 use prony_metrics::comparison::{
     Arm, Family, ModelComparison, Ratios, StudyDesign, compare, overall, ratios,
 };
@@ -407,6 +408,7 @@ impl<'a> Group<'a> {
                         gpus,
                         clients,
                         failed,
+                        account,
                         ..
                     } = sample;
                     let mut engine = summary::engine(name, records, visits, self.stage.concurrency);
@@ -414,10 +416,15 @@ impl<'a> Group<'a> {
                     let clients = clients.iter().copied().cloned();
                     engine.client = clients.reduce(|one, other| one.and(&other));
                     let repeated = |it: &Record| sample.repeated.contains(&it.id.cycle_and_index());
-                    engine.cache = self
-                        .stage
-                        .cache
-                        .map(|stated| check_cache(cache(stated), records, repeated));
+                    engine.cache = self.stage.cache.map(|stated| {
+                        let stated = cache(stated);
+                        let check = check_cache(stated, records, repeated);
+                        let by_counters = || by_counters(stated, records, repeated, account);
+                        let is_silent = check.counted == 0;
+                        is_silent.then(by_counters).flatten().unwrap_or(check)
+                    });
+                    engine.settings.clone_from(&account.settings);
+                    engine.own_counts.clone_from(&account.counts);
                     engine.by_cycle = summary::by_cycle(
                         records,
                         visits,
@@ -501,6 +508,7 @@ pub(crate) fn arm<'a>((name, sample): (&'a str, &'a Sample<'a>)) -> Arm<'a> {
         visits: &sample.visits,
         failed: &sample.failed,
         skipped: &sample.skipped,
+        account: &sample.account,
     }
 }
 
@@ -598,8 +606,10 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
                     engine.engine
                 ));
             }
-            let other = served::problem(engine);
-            warnings.extend(other.map(|problem| format!("{label}: {problem}")));
+            let other = served::problem(engine).into_iter();
+            let of_account = account::problems(engine);
+            let problems = other.chain(of_account);
+            warnings.extend(problems.map(|problem| format!("{label}: {problem}")));
             warnings.extend(streams(&label, engine));
         }
     }

@@ -4,6 +4,7 @@
 use crate::journal::{Event, Scope, StageEnergy, Visited};
 use prony_config::Cache;
 use prony_machine::{ENERGY_PERIOD, GpuUsage, IdlePower};
+use prony_metrics::account::{self, Account};
 use prony_metrics::throughput::{self, VisitEnergy};
 use prony_plan::{ModelKey, Plan, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
@@ -61,6 +62,8 @@ pub(crate) struct Sample<'a> {
     pub(crate) clients: Vec<&'a Client>,
     /// All failures, including those that did not affect the measurement.
     pub(crate) failures: Vec<Failure>,
+    /// The engine's own account.
+    pub(crate) account: Account,
 }
 
 impl Sample<'_> {
@@ -92,6 +95,9 @@ impl<'a> Samples<'a> {
         let mut begun: HashSet<&str> = HashSet::new();
         // Time of the current visit's first answer to each prompt with its image.
         let mut answered: HashMap<(u32, Option<u32>), u64> = HashMap::new();
+        // Ends of visits, by group, and the paths of models.
+        let mut visited_by: HashMap<Key<'_>, Vec<&Visited>> = HashMap::new();
+        let mut paths: HashMap<ModelKey<'_>, &str> = HashMap::new();
         // Time at which the loading of each engine began, and of its first token since.
         let mut started: HashMap<&str, (u64, Option<u64>)> = HashMap::new();
         let mut idle = None;
@@ -138,6 +144,12 @@ impl<'a> Samples<'a> {
                 Event::Request(record) if record.id.phase == Phase::Measure => {
                     samples.request(record);
                 }
+                Event::Model {
+                    point, model, path, ..
+                } => {
+                    let point = point.as_deref();
+                    paths.insert(ModelKey { point, model }, path);
+                }
                 Event::Client {
                     visit,
                     stage,
@@ -152,6 +164,8 @@ impl<'a> Samples<'a> {
                         if let Some(usage) = visited.energy.get(&stage.id) {
                             sample.gpus.extend(&usage.gpus);
                         }
+                        let key = Key::of_visit(&visited.visit, &stage.id);
+                        visited_by.entry(key).or_default().push(visited);
                     }
                 }
                 Event::Failed {
@@ -186,6 +200,11 @@ impl<'a> Samples<'a> {
             }
         }
         samples.groups.values_mut().for_each(make_up_visits);
+        for (key, visited) in visited_by {
+            let path = paths.get(&key.model).copied();
+            let sample = samples.groups.entry(key).or_default();
+            sample.account = account(key, path, &visited, &sample.records);
+        }
         samples
     }
 
@@ -348,6 +367,25 @@ fn energy(usage: &StageEnergy, ns: u64, idle: Option<&IdlePower>) -> VisitEnergy
             .map(|joules| joules / seconds),
         idle_gpu_power_w: idle_w.filter(|_| uses_gpu),
         withheld,
+    }
+}
+
+/// The engine's own account of a group, from the ends of its visits.
+fn account(
+    key: Key<'_>,
+    path: Option<&str>,
+    visited: &[&Visited],
+    measured: &[&Record],
+) -> Account {
+    let names: Vec<&str> = std::iter::once(key.model.model).chain(path).collect();
+    let settings = visited.iter().flat_map(|it| &it.settings);
+    let counters = visited.iter().filter_map(|it| {
+        let counters = it.counters.get(key.measure)?;
+        Some((it.visit.cycle, counters.as_slice()))
+    });
+    Account {
+        settings: account::settings(settings, &names),
+        counts: account::counts(counters, measured),
     }
 }
 

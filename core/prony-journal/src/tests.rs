@@ -131,6 +131,8 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
         energy: BTreeMap::new(),
         cached_share: None,
         measure_cpu_s: BTreeMap::new(),
+        settings: Vec::new(),
+        counters: BTreeMap::new(),
         machine: Vec::new(),
         total_ns: 5_000_000_000,
     };

@@ -164,6 +164,9 @@ pub fn engine(
         notes,
         served_models: distinct(&|record| record.served_model.clone()),
         asked_model: measured.iter().find_map(|it| it.asked_model.clone()),
+        // Known from visits.
+        settings: Vec::new(),
+        own_counts: Vec::new(),
         engine_versions: distinct(&|record| record.engine_version.clone()),
         sample_output: good
             .iter()

@@ -1,6 +1,7 @@
 //! The rules of comparison, metrics and thresholds.
 
 use prony_contract::{Event, EventKind};
+use prony_metrics::account::Account;
 use prony_metrics::comparison::{Arm, Family, Ratios, StudyDesign, compare as compare_in, ratios};
 use prony_metrics::definition::{Definition, cadence, definitions, goodput_share, score};
 use prony_metrics::statistics::{
@@ -150,6 +151,10 @@ fn a_failed_request_costs_time_and_brings_no_tokens() {
 }
 
 /// No failed cycles, none skipped.
+static NO_ACCOUNT: Account = Account {
+    settings: Vec::new(),
+    counts: Vec::new(),
+};
 static NO_CYCLES: BTreeSet<u32> = BTreeSet::new();
 
 /// Judges a single comparison, a family of one.
@@ -167,6 +172,7 @@ fn arm<'a>(name: &'a str, records: &'a [&'a Record]) -> Arm<'a> {
         visits: &[],
         failed: &NO_CYCLES,
         skipped: &NO_CYCLES,
+        account: &NO_ACCOUNT,
     }
 }
 

@@ -1,5 +1,9 @@
 //! Records of requests, and the rules of success.
 
+mod account;
+
+pub use account::{CounterTold, SettingTold};
+
 use prony_contract::{Error, ErrorKind, Event, EventKind};
 use serde::{Deserialize, Serialize};
 

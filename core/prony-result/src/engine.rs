@@ -1,8 +1,10 @@
 //! One model on one engine.
 
 use super::{Client, Delivered};
+use prony_contract::CounterKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One model on one engine: all cycles together, warm-up excluded. The default is of one that
@@ -126,6 +128,14 @@ pub struct EngineResult {
     pub asked_model: Option<String>,
     /// Versions that the engine reported.
     pub engine_versions: Vec<String>,
+    /// Settings that the engine was asked about, beside what was asked for; empty if there is
+    /// no way to ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingInForce>,
+    /// The engine's own counters over the measure stages, beside prony's counts; in no rate
+    /// and no verdict. Empty if it tells none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_counts: Vec<OwnCount>,
     /// The answer to the first prompt, as a check that it is an answer.
     pub sample_output: Option<String>,
 }
@@ -182,6 +192,41 @@ pub struct CacheCheck {
     pub broken: u64,
     /// Cached tokens over prompt tokens of the counted requests, 0 to 1.
     pub cached_share: Option<f64>,
+    /// `true` if it is the engine's counters that say so, of all requests together, and its
+    /// answers do not tell. `broken` is then 0: which requests it were is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_counters: bool,
+}
+
+/// A setting that an engine says is in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SettingInForce {
+    /// Its name: that of the option in the engine's config, if there is one.
+    pub name: String,
+    /// Value that was asked for; absent if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Value>,
+    /// Values in force, in the order of the visits and each once; empty if the engine does
+    /// not tell.
+    pub in_force: Vec<Value>,
+    /// `true` if a value in force is not the one that was asked for.
+    pub differs: bool,
+}
+
+/// A count of an engine's own, over all its clients, beside prony's count of the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnCount {
+    /// Subject of the count. Times are sums over requests, in seconds.
+    pub kind: CounterKind,
+    /// Increase of the engine's counter from before the `measure` stage to after it.
+    pub engine: f64,
+    /// prony's count of the same visits: of the requests that were sent, and of the tokens and
+    /// times of those that succeeded. Its time to first token stands beside the time of
+    /// prefills. Absent if the answers do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prony: Option<f64>,
+    /// Number of cycles whose visits have the counter before and after.
+    pub cycles: u32,
 }
 
 /// Conclusion on the state of the prefix cache that a measurement is of.

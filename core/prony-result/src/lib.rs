@@ -3,6 +3,7 @@
 //! Published as `schemas/result.v1.json`. Names carry their unit. Everything here can be
 //! computed again from the run's journal.
 
+mod account;
 mod comparison;
 mod engine;
 mod load;
@@ -19,7 +20,7 @@ pub use comparison::{
 };
 pub use engine::{
     CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, Energy, EngineResult, GpuResult,
-    OwnClock, PromptCheck, TokenCheck,
+    OwnClock, OwnCount, PromptCheck, SettingInForce, TokenCheck,
 };
 pub use load::{Client, Delivered, ErrorRange, Selfcheck};
 pub use metric::{Better, Column, Group, METRICS, Metric, Source, Statistic, Unit};

@@ -22,7 +22,13 @@ impl CacheCheck {
             ),
         };
         match self.outcome {
+            CacheOutcome::Kept if self.by_counters => {
+                format!("verified by its own counters, {counted}")
+            }
             CacheOutcome::Kept => format!("verified, {counted}"),
+            CacheOutcome::Broken if self.by_counters => {
+                format!("broken by its own counters, {counted}")
+            }
             CacheOutcome::Broken => {
                 format!("broken by {}, {counted}", count(self.broken, "request"))
             }

@@ -2,6 +2,7 @@
 
 use crate::protocol::Protocol;
 use crate::recipe;
+use prony_plugin_sdk::Question;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -62,6 +63,9 @@ pub struct Config {
     /// `true` if a recipe made it, so that texts have placeholders.
     #[serde(skip)]
     pub is_recipe: bool,
+    /// Questions to the server about itself.
+    #[serde(skip)]
+    pub questions: Vec<Question>,
 }
 
 impl Config {

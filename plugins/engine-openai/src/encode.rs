@@ -3,8 +3,8 @@
 use crate::config::Config;
 use crate::protocol::Form;
 use crate::recipe;
-use prony_plugin_sdk::{Api, Error, HttpRequest, Model, Pair, Request, Result};
-use serde_json::{Map, Value};
+use prony_plugin_sdk::{Api, Error, HttpRequest, Model, Pair, Question, Request, Result};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The reason why `body`, `omit` or `rename` cannot be followed.
@@ -73,11 +73,7 @@ pub(crate) fn field_problem(config: &Config) -> Option<Error> {
 
 pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Result<HttpRequest> {
     let (prefix, query) = config.place();
-    let name = match &config.model {
-        Some(name) if config.is_recipe => recipe::fill(name, model, None)?,
-        Some(name) => name.clone(),
-        None => model.id.clone(),
-    };
+    let name = model_name(config, model)?;
     let form = config.protocol.form();
     let draft = config.protocol.draft(&name, request)?;
     if let Some((what, otherwise)) = carried(request)
@@ -136,6 +132,36 @@ fn own_fields(config: &Config) -> Vec<(String, Value)> {
         }
     }
     fields
+}
+
+/// Server's name of the model.
+fn model_name(config: &Config, model: &Model) -> Result<String> {
+    match &config.model {
+        Some(name) if config.is_recipe => recipe::fill(name, model, None),
+        Some(name) => Ok(name.clone()),
+        None => Ok(model.id.clone()),
+    }
+}
+
+/// Questions to the server about itself.
+pub(crate) fn questions(config: &Config, model: &Model) -> Result<Vec<Question>> {
+    let (_, query) = config.place();
+    let mut questions = config.questions.clone();
+    for Question {
+        request, settings, ..
+    } in &mut questions
+    {
+        request.path.push_str(query);
+        request.headers.extend(headers(config));
+        for setting in settings {
+            match setting.name.as_str() {
+                "model" => setting.asked = Some(json!(model_name(config, model)?)),
+                "model_file" => setting.asked = model.path.as_ref().map(|path| json!(path)),
+                _ => {}
+            }
+        }
+    }
+    Ok(questions)
 }
 
 /// Lists the models of the server.

@@ -67,6 +67,7 @@ impl Engine for OpenAi {
 
     fn launch(&self, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {
         let models = encode::list_of_models(&self.config);
+        let questions = encode::questions(&self.config, model)?;
         let Some(launch) = &self.config.launch else {
             let (root, ..) =
                 config::split_base_url(self.config.base_url.as_deref().unwrap_or_default());
@@ -75,7 +76,8 @@ impl Engine for OpenAi {
                 .attach_ready
                 .clone()
                 .map_or(Ready::Immediate, Ready::Http);
-            return Ok(LaunchPlan::attach(root, ready).lists_models(models));
+            let plan = LaunchPlan::attach(root, ready).lists_models(models);
+            return Ok(plan.asks(questions));
         };
         let fill = |text: &str| {
             if self.config.is_recipe {
@@ -96,7 +98,8 @@ impl Engine for OpenAi {
             config::Probe::Http(path) => Ready::Http(path.clone()),
             config::Probe::LogLine(text) => Ready::LogLine(text.clone()),
         };
-        Ok(LaunchPlan::spawn(command, at, ready).lists_models(models))
+        let plan = LaunchPlan::spawn(command, at, ready).lists_models(models);
+        Ok(plan.asks(questions))
     }
 
     fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest> {

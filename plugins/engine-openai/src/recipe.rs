@@ -3,7 +3,9 @@
 
 use crate::config::{Config, EndMark, Launch, Probe, Word};
 use crate::protocol::Protocol;
-use prony_plugin_sdk::{Api, Endpoint, Error, Model, Recipe};
+use prony_plugin_sdk::{
+    Api, Counter, CounterKind, Endpoint, Error, HttpRequest, Model, Question, Recipe,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -63,6 +65,28 @@ struct File {
     request: Requests,
     #[serde(default)]
     ready: Probe,
+    /// What the engine tells of itself, by path.
+    #[serde(default)]
+    tells: BTreeMap<String, Told>,
+}
+
+/// Places in an answer of the engine about itself: JSON pointers or Prometheus metrics.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Told {
+    settings: BTreeMap<String, Place>,
+    counters: BTreeMap<CounterKind, String>,
+}
+
+/// Place of a setting in an answer.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    at: String,
+    /// Option that asks for it, if it has another name.
+    option: Option<String>,
+    /// Option by whose value that one's is divided: what several share.
+    shared_by: Option<String>,
 }
 
 fn openai() -> Vec<Protocol> {
@@ -204,12 +228,17 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         return useless(option);
     }
     let mut effects = Vec::new();
+    // Nobody asks a server that runs already for a setting.
+    let mut asked: BTreeMap<&str, Value> = BTreeMap::new();
     for (option, setting) in &file.options {
         let given = options.remove(option).filter(|it| !it.is_null());
         let value = given
             .clone()
             .or_else(|| setting.schema.get("default").cloned());
         let Some(value) = value else { continue };
+        if !attaches {
+            asked.insert(option, value.clone());
+        }
         let effect = match value {
             Value::Bool(false) => &setting.off,
             _ => &setting.on,
@@ -236,6 +265,11 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
     if common.program.as_ref().is_some_and(Vec::is_empty) {
         return Err("`program` is empty: name a program, or leave it out".to_owned());
     }
+    let questions = file
+        .tells
+        .iter()
+        .map(|(path, told)| told.question(path, &asked));
+    let questions = questions.collect();
     let mut body = file.request.body;
     for (effect, _) in &effects {
         body.extend(effect.body.clone());
@@ -288,7 +322,39 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         base_path: file.request.base_path,
         ignore_eos: file.request.ignore_eos,
         is_recipe: true,
+        questions,
     })
+}
+
+impl Told {
+    /// The question, of an engine that is asked for these options.
+    fn question(&self, path: &str, asked: &BTreeMap<&str, Value>) -> Question {
+        let settings = self.settings.iter().map(|(name, place)| {
+            let option = place.option.as_deref().unwrap_or(name);
+            let asked_for = asked.get(option).cloned();
+            let share = |whole: Value| {
+                let Some(option) = &place.shared_by else {
+                    return Some(whole);
+                };
+                let parts = asked.get(option.as_str())?.as_u64()?;
+                whole.as_u64()?.checked_div(parts).map(Value::from)
+            };
+            prony_plugin_sdk::Setting {
+                name: name.clone(),
+                at: place.at.clone(),
+                asked: asked_for.and_then(share),
+            }
+        });
+        let counters = self.counters.iter().map(|(kind, at)| Counter {
+            kind: *kind,
+            at: at.clone(),
+        });
+        Question {
+            request: HttpRequest::get(path),
+            settings: settings.collect(),
+            counters: counters.collect(),
+        }
+    }
 }
 
 /// `text` with its placeholders replaced; `at` is where a launched server must listen.
@@ -388,6 +454,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_setting_is_asked_for_by_its_option() {
+        let asked = |options: Value| {
+            let options = options.as_object().cloned().expect("an object");
+            let config = config("llama-cpp", options).expect("a config");
+            let settings = config.questions.into_iter().flat_map(|it| it.settings);
+            let asked = settings.filter_map(|it| Some((it.name, it.asked?)));
+            asked.collect::<BTreeMap<String, Value>>()
+        };
+        let of = |context: u32, parallel: u32| {
+            BTreeMap::from([
+                ("context_per_request".to_owned(), json!(context)),
+                ("parallel".to_owned(), json!(parallel)),
+            ])
+        };
+        assert_eq!(asked(json!({})), of(4096, 1));
+        assert_eq!(
+            asked(json!({ "context": 8192, "parallel": 4 })),
+            of(2048, 4)
+        );
+        assert_eq!(asked(json!({ "base_url": "http://h:1" })), BTreeMap::new());
+    }
+
+    #[test]
     fn recipes_are_whole() {
         const PLACES: [&str; 7] = ["model", "path", "id", "folder", "name", "host", "port"];
         for (name, text) in FILES {
@@ -415,6 +504,11 @@ mod tests {
                 let validator = validator.unwrap_or_else(|it| panic!("{name}: {option}: {it}"));
                 if let Some(default) = setting.schema.get("default") {
                     assert!(validator.is_valid(default), "{name}: {option}");
+                }
+            }
+            for place in file.tells.values().flat_map(|told| told.settings.values()) {
+                for option in place.option.iter().chain(&place.shared_by) {
+                    assert!(file.options.contains_key(option), "{name}: {option}");
                 }
             }
             assert!(config(name, Map::new()).is_ok(), "{name}");

@@ -90,6 +90,7 @@ mod bytes;
 mod decode;
 mod encode;
 mod fixture;
+mod questions;
 mod schema;
 mod subject;
 
@@ -350,6 +351,9 @@ impl<'a> Engine<'a> {
                 "the path of the models, `{}`, does not start with `/`",
                 models.path
             ));
+        }
+        for problem in plan.questions.iter().flat_map(questions::problems) {
+            wrong(problem);
         }
         match &plan.ready {
             Ready::Http(path) if !path.starts_with('/') => {

@@ -1,5 +1,6 @@
 //! A real engine in a visit.
 
+use super::account::{self, Account, Values};
 use super::loading;
 use super::models;
 use super::requests::{Batch, Requests};
@@ -13,7 +14,7 @@ use crate::process::Process;
 use crate::request_set::RequestSet;
 use crate::run::Run;
 use prony_config::{Condition, MatrixPoint, Step};
-use prony_contract::{Endpoint, HttpRequest, Message, Model};
+use prony_contract::{Endpoint, HttpRequest, Message, Model, Question};
 use prony_journal::{Event, Result, StageEnergy};
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
@@ -21,6 +22,7 @@ use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
 use prony_machine::{Change, GpuUsage, Sampler, State, Warning};
 use prony_plan::Visit;
+use prony_record::Phase;
 use prony_result::words;
 use prony_tokenizer::Tokenizer;
 use serde_json::{Value, json};
@@ -75,6 +77,8 @@ pub(super) enum Link {
         target: Target,
         /// Request for the list of models, until it is sent.
         models: Option<HttpRequest>,
+        /// Questions to the server about itself.
+        questions: Vec<Question>,
     },
     Stdio {
         pipe: Pipe,
@@ -143,6 +147,8 @@ pub(crate) struct LiveEngine<'r, 'a> {
     gpu_warnings: Vec<Warning>,
     /// Share of the model that was in memory before the engine was started.
     cached_share: Option<f64>,
+    /// The engine's own account, as far as it was asked.
+    account: Account,
 }
 
 impl<'r, 'a> LiveEngine<'r, 'a> {
@@ -174,6 +180,7 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
             cpu_s: None,
             gpu_warnings: Vec::new(),
             cached_share: None,
+            account: Account::default(),
         })
     }
 
@@ -244,6 +251,30 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
 
     pub(super) fn context(&self) -> Value {
         self.requests.run.context(&self.base(), &self.stages)
+    }
+
+    /// The engine's counters around the requests of a `measure` stage; `None` if it has none,
+    /// or the run is interrupted.
+    async fn counters(
+        &self,
+        batch: &Batch<'_>,
+        ask: impl AsyncFn(&Target, &[Question]) -> Values,
+    ) -> Option<Values> {
+        let Link::Http {
+            target, questions, ..
+        } = &self.running.as_ref()?.link
+        else {
+            return None;
+        };
+        let has_counters = questions.iter().any(|it| !it.counters.is_empty());
+        if batch.phase != Phase::Measure || !has_counters {
+            return None;
+        }
+        let mut stop = self.requests.run.stop.clone();
+        tokio::select! {
+            values = ask(target, questions) => Some(values),
+            () = crate::run::interrupted(&mut stop) => None,
+        }
     }
 
     /// Sends the closing messages before the input is closed. An engine that does not
@@ -319,19 +350,44 @@ impl EngineSide for LiveEngine<'_, '_> {
     }
 
     async fn prepare(&mut self, stage: &Stage<'_>) -> Staged<()> {
-        match &mut self.running {
-            Some(running) => self.requests.ask_without_images(stage, running).await,
-            None => Ok(()),
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        self.requests.ask_without_images(stage, running).await?;
+        if let Link::Http {
+            target, questions, ..
+        } = &running.link
+            && !self.account.is_asked
+        {
+            // After the warm-up: some servers load a model with the first request for it.
+            self.account.is_asked = true;
+            let mut stop = self.requests.run.stop.clone();
+            tokio::select! {
+                settings = account::settings(target, questions) => self.account.settings = settings,
+                () = crate::run::interrupted(&mut stop) => return Err(StageError::Interrupted),
+            }
         }
+        Ok(())
     }
 
     async fn send(&mut self, batch: &Batch<'_>) -> Sent {
+        let before = self.counters(batch, account::counters).await;
         match &mut self.running {
             Some(running) => {
                 let mut sent = self.requests.send(batch, running).await;
                 // A server that is ready by its log may begin to listen too late.
                 let other = running.owns_its_port().err();
                 sent.lost = sent.lost.or(other);
+                if let Some(before) = before {
+                    // Whoever is gone or hangs is not asked.
+                    let is_well = sent.lost.is_none() && sent.succeeded.is_ok();
+                    let after = match is_well {
+                        true => self.counters(batch, account::counters_at_rest).await,
+                        false => None,
+                    };
+                    let after = after.unwrap_or_default();
+                    self.account.note(batch.stage, &before, &after);
+                }
                 sent
             }
             None => Sent {
@@ -348,7 +404,7 @@ impl EngineSide for LiveEngine<'_, '_> {
         if !self.requests.has_not_found {
             return None;
         }
-        let Link::Http { target, models } = &mut self.running.as_mut()?.link else {
+        let Link::Http { target, models, .. } = &mut self.running.as_mut()?.link else {
             return None;
         };
         models::list(target, &models.take()?).await
@@ -420,6 +476,10 @@ impl EngineSide for LiveEngine<'_, '_> {
                 kept(&self.before).await
             },
         })
+    }
+
+    fn account(&mut self) -> Account {
+        std::mem::take(&mut self.account)
     }
 
     fn warnings(&self) -> Vec<Warning> {

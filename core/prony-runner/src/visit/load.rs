@@ -116,6 +116,7 @@ impl LiveEngine<'_, '_> {
             link: Link::Http {
                 target: target.clone(),
                 models: plan.models,
+                questions: plan.questions,
             },
         });
         let begin = Instant::now();

@@ -18,6 +18,7 @@
 //!
 //! A is the one that the cycle's coin put first.
 
+use super::account::Account;
 use super::requests::Batch;
 use super::stage::Stage;
 use crate::process::Stopped;
@@ -174,7 +175,7 @@ pub(crate) trait EngineSide {
     fn is_running(&self) -> bool;
 
     /// Does what must precede the requests of a `measure` stage: asks for the lengths of
-    /// prompts without their images.
+    /// prompts without their images, and for the settings in force.
     async fn prepare(&mut self, stage: &Stage<'_>) -> std::result::Result<(), StageError>;
 
     /// Sends requests and journals the answers.
@@ -190,6 +191,9 @@ pub(crate) trait EngineSide {
 
     /// Stops the engine; kills it if it has not ended by itself within `grace`.
     async fn stop(&mut self, grace: Duration) -> std::result::Result<Ended, StageError>;
+
+    /// The engine's own account of the visit.
+    fn account(&mut self) -> Account;
 
     /// Warnings about the machine during the visit.
     fn warnings(&self) -> Vec<Warning>;
@@ -521,6 +525,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
     /// Journals the visit.
     fn finish(&mut self) -> Result<()> {
         let used = std::mem::take(&mut self.used);
+        let account = self.engine.account();
         let visited = Visited {
             visit: self.planned.clone(),
             load_time_ns: self.load_time_ns,
@@ -531,6 +536,8 @@ impl<'v, E: EngineSide> Visit<'v, E> {
             energy: used.energy,
             cached_share: used.cached_share,
             measure_cpu_s: used.measure_cpu_s,
+            settings: account.settings,
+            counters: account.counters,
             machine: self.engine.warnings(),
             total_ns: self.own_ns,
         };

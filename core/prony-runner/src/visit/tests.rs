@@ -1,5 +1,6 @@
 //! Sequences of visits, with scripted engines and a scripted clock.
 
+use super::account::Account;
 use super::requests::Batch;
 use super::sequence::{Ended, EngineSide, Sent, Stop, Used, Visit, Window, run};
 use super::stage::Stage;
@@ -241,6 +242,10 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
             },
             ..Ended::default()
         })
+    }
+
+    fn account(&mut self) -> Account {
+        Account::default()
     }
 
     fn warnings(&self) -> Vec<Warning> {

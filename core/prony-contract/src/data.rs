@@ -355,6 +355,25 @@ pub struct Setting {
     pub asked: Option<serde_json::Value>,
 }
 
+/// Returns `true` for a place in an answer: a JSON pointer, or `metric` or `metric{label}` of
+/// Prometheus.
+pub fn is_place(at: &str) -> bool {
+    if at.starts_with('/') {
+        return true;
+    }
+    let is_name = |name: &str, also: char| {
+        let may_be = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == also;
+        name.chars().all(may_be) && name.starts_with(|it: char| !it.is_ascii_digit())
+    };
+    match at.split_once('{') {
+        None => is_name(at, ':'),
+        Some((metric, label)) => {
+            let label = label.strip_suffix('}');
+            is_name(metric, ':') && label.is_some_and(|label| is_name(label, '_'))
+        }
+    }
+}
+
 /// A counter of a server, over all its clients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counter {

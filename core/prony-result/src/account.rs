@@ -1,6 +1,6 @@
 //! Sentences about the settings and counters of engines.
 
-use crate::words::{MISSING, number, one_line, optional};
+use crate::words::{MISSING, one_line, optional};
 use crate::{EngineResult, OwnCount, SettingInForce};
 use prony_contract::CounterKind;
 use serde_json::Value;
@@ -81,8 +81,8 @@ impl OwnCount {
     /// The engine's count less prony's, with its sign, or [`MISSING`].
     pub fn difference(&self) -> String {
         optional(self.prony, |prony| match self.engine - prony {
-            more if more > 0.0 => format!("+{}", amount(more)),
-            more => amount(more),
+            more if more > 0.0 => format!("+{}", self.amount(more)),
+            more => self.amount(more),
         })
     }
 
@@ -98,21 +98,23 @@ impl OwnCount {
 
     /// The engine's count.
     pub fn of_engine(&self) -> String {
-        amount(self.engine)
+        self.amount(self.engine)
     }
 
     /// prony's count, or [`MISSING`].
     pub fn of_prony(&self) -> String {
-        optional(self.prony, amount)
+        optional(self.prony, |prony| self.amount(prony))
     }
-}
 
-/// A count in full, a time with three to four digits.
-fn amount(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 1e15 {
-        return format!("{value:.0}");
+    /// A count in full, a time to the millisecond.
+    fn amount(&self, value: f64) -> String {
+        let is_time = matches!(
+            self.kind,
+            CounterKind::QueueTime | CounterKind::PrefillTime | CounterKind::DecodeTime
+        );
+        let decimals = if is_time { 3 } else { 0 };
+        format!("{value:.decimals$}")
     }
-    number(value)
 }
 
 impl EngineResult {

@@ -1,5 +1,6 @@
 //! Answers to requests.
 
+use crate::account::Spent;
 use crate::body::Framing;
 use crate::log::Entry;
 use crate::prompt::{PrefixCache, cost};
@@ -22,6 +23,8 @@ pub(crate) struct Answer {
     slow: Option<Schedule>,
     /// Pieces due at the same time go together.
     burst: bool,
+    /// Tokens that it takes, if it is an answer of the model.
+    pub(crate) spent: Option<Spent>,
     /// Entry for the log.
     pub(crate) entry: Option<Entry>,
 }
@@ -62,6 +65,7 @@ impl Answer {
             rest: Rest::Then(then),
             slow: None,
             burst: true,
+            spent: None,
             entry: None,
         }
     }
@@ -95,6 +99,7 @@ impl Answer {
             slow: None,
             // Each piece is a write of its own.
             burst: false,
+            spent: None,
             entry: entry(request, number, received, config),
         }
     }
@@ -109,7 +114,7 @@ impl Answer {
         let close = request.close;
         let plain =
             |status: &str, body: Value| Self::plain(status, &body.to_string(), close, received);
-        let prompt = match cost(&request.body, config, cache) {
+        let mut prompt = match cost(&request.body, config, cache) {
             Ok(prompt) => prompt,
             Err(message) => {
                 let error = json!({ "message": message, "type": "invalid_request_error" });
@@ -152,6 +157,14 @@ impl Answer {
         };
         let close = close || framing == Framing::Close || fault == Some(Fault::WrongLength);
         let (tokens, finish) = length(&request.body, config);
+        let spent = Spent {
+            prompt: prompt.tokens,
+            cached: prompt.cached.unwrap_or(0),
+            output: tokens,
+        };
+        if config.hide_cached {
+            prompt.cached = None;
+        }
         let reply = Reply {
             chat: request.path.ends_with("/chat/completions"),
             fault,
@@ -175,6 +188,7 @@ impl Answer {
             slow: (fault == Some(Fault::SlowHeaders)).then(|| schedule.clone()),
             rest: Rest::Stream(Box::new(Stream::new(reply, schedule, config))),
             burst: Schedule::is_burst(config),
+            spent: Some(spent),
             entry: None,
         }
     }

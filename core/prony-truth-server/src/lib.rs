@@ -11,11 +11,13 @@
 //!
 //! Under `/v1/`, `GET /v1/models` names the model `truth`; everything else is a request
 //! to it, a chat if the path ends with `/chat/completions`, and is always answered with
-//! a stream. Any other path is answered with `ok`.
+//! a stream. `GET /props` tells the settings (`model`, `context`, `version`) and `GET /metrics`
+//! the counters, as Prometheus has them. Any other path is answered with `ok`.
 //!
 //! With a [`Recording`] all that is otherwise: whatever the path, each request is answered
 //! with the recorded bytes, raw, piece by piece, each piece at its time after the request.
 
+mod account;
 mod answer;
 mod body;
 mod clock;
@@ -53,6 +55,9 @@ use std::time::Duration;
 /// Tokens of every prompt without its images, as the usage says, or of every message's
 /// template where words are counted ([`PromptTokens`]).
 pub const PROMPT_TOKENS: u32 = 7;
+
+/// The server's name of its model.
+pub const MODEL: &str = "truth";
 
 /// Tokens that each image adds to the prompt.
 pub const IMAGE_TOKENS: u32 = 256;
@@ -94,6 +99,15 @@ pub struct Config {
     /// The usage claims so many cached prompt tokens, whatever the prompt. Overrides
     /// [`Self::prefix_cache`].
     pub claim_cached: Option<u32>,
+    /// The usage says nothing of cached tokens; the counters do.
+    pub hide_cached: bool,
+    /// The model that the server claims to have, in place of [`MODEL`].
+    pub claim_model: Option<String>,
+    /// The context that the server claims to have, in tokens.
+    pub claim_context: u32,
+    /// The counters claim so many requests more for each that came, of as many tokens each as
+    /// an answer has at most.
+    pub claim_requests: u32,
     /// The answer to every request, in place of what all else here says of answers.
     pub recording: Option<Recording>,
     /// Fault to show, if any.
@@ -138,6 +152,10 @@ impl Default for Config {
             prompt_tokens: PromptTokens::Constant,
             prefix_cache: false,
             claim_cached: None,
+            hide_cached: false,
+            claim_model: None,
+            claim_context: 4096,
+            claim_requests: 0,
             recording: None,
             fault: None,
             fault_from: 0,
@@ -227,6 +245,7 @@ fn prepare(config: Config) -> io::Result<(Shared, Vec<Poller>)> {
         config,
         cache: prompt::PrefixCache::default(),
         answered: AtomicU32::new(0),
+        counters: account::Counters::default(),
         stop: AtomicBool::new(false),
     };
     Ok((shared, pollers))

@@ -2,7 +2,7 @@
 
 use crate::protocol::Protocol;
 use crate::recipe;
-use prony_plugin_sdk::Question;
+use prony_plugin_sdk::{Counter, CounterKind, Error, HttpRequest, Question, Setting, is_place};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -53,6 +53,11 @@ pub struct Config {
     /// Handling of streams that lack the mark of their end, `data: [DONE]`.
     #[serde(default)]
     pub end_mark: EndMark,
+    /// What the server tells of itself, by the path to ask at, for example
+    /// `{ /props: { settings: { context: { at: /n_ctx, asked: 4096 } } } }`: shown in reports,
+    /// and in no rate or verdict.
+    #[serde(default)]
+    pub tells: BTreeMap<String, Told>,
     /// Path before every request's path where `base_url` has none; the protocol's own if absent.
     #[serde(skip)]
     pub base_path: Option<String>,
@@ -76,6 +81,75 @@ impl Config {
         let url = self.base_url.as_deref().unwrap_or_default();
         let (_, path, query) = split_base_url(url);
         (path.unwrap_or(base_path), query)
+    }
+}
+
+/// Places in an answer of a server about itself. A place is a JSON pointer (`/data/0/id`), the
+/// name of a Prometheus metric, which is summed over its labels, or `metric{label}`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Told {
+    /// Settings in force, by name. `model` and `model_file` are held against the pipeline's
+    /// model.
+    pub settings: BTreeMap<String, Place>,
+    /// Places of counters. They are read before and after each `measure` stage.
+    pub counters: BTreeMap<CounterKind, String>,
+}
+
+/// A setting in an answer of a server about itself.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Place in the answer.
+    pub at: String,
+    /// Value that it should have.
+    pub asked: Option<Value>,
+}
+
+impl Told {
+    /// The question at `path`.
+    fn question(&self, path: &str) -> Question {
+        let settings = self.settings.iter().map(|(name, place)| Setting {
+            name: name.clone(),
+            at: place.at.clone(),
+            asked: place.asked.clone(),
+        });
+        let counters = self.counters.iter().map(|(kind, at)| Counter {
+            kind: *kind,
+            at: at.clone(),
+        });
+        Question {
+            request: HttpRequest::get(path),
+            settings: settings.collect(),
+            counters: counters.collect(),
+        }
+    }
+
+    /// The reason why it cannot be asked at `path`.
+    fn problem(&self, path: &str) -> Option<String> {
+        if !path.starts_with('/') || path.chars().any(char::is_control) {
+            return Some(format!("`{path}` is no path: write `/{path}`"));
+        }
+        let settings = self.settings.values().map(|place| &place.at);
+        let mut places = settings.chain(self.counters.values());
+        let wrong = places.find(|at| !is_place(at))?;
+        Some(format!(
+            "`{wrong}` is no place in an answer: write a JSON pointer such as `/data/0/id`, or the name of a Prometheus metric"
+        ))
+    }
+}
+
+impl Config {
+    /// The questions of `tells`.
+    pub(crate) fn told(&self) -> impl Iterator<Item = Question> {
+        self.tells.iter().map(|(path, told)| told.question(path))
+    }
+
+    /// The reason why `tells` cannot be asked.
+    pub(crate) fn told_problem(&self) -> Option<Error> {
+        let mut problems = self.tells.iter();
+        let problem = problems.find_map(|(path, told)| told.problem(path))?;
+        Some(Error::config("/tells", problem))
     }
 }
 

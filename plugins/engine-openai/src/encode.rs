@@ -146,7 +146,8 @@ fn model_name(config: &Config, model: &Model) -> Result<String> {
 /// Questions to the server about itself.
 pub(crate) fn questions(config: &Config, model: &Model) -> Result<Vec<Question>> {
     let (_, query) = config.place();
-    let mut questions = config.questions.clone();
+    let mut questions: Vec<Question> = config.questions.clone();
+    questions.extend(config.told());
     for Question {
         request, settings, ..
     } in &mut questions
@@ -155,6 +156,7 @@ pub(crate) fn questions(config: &Config, model: &Model) -> Result<Vec<Question>>
         request.headers.extend(headers(config));
         for setting in settings {
             match setting.name.as_str() {
+                _ if setting.asked.is_some() => {}
                 "model" => setting.asked = Some(json!(model_name(config, model)?)),
                 "model_file" => setting.asked = model.path.as_ref().map(|path| json!(path)),
                 _ => {}

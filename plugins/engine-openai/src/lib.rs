@@ -58,7 +58,7 @@ impl Engine for OpenAi {
                 "/attach_ready",
                 "it is for a server that runs already (`base_url`), and this one is started: remove it",
             )),
-            _ => match encode::field_problem(&config) {
+            _ => match encode::field_problem(&config).or_else(|| config.told_problem()) {
                 Some(problem) => Err(problem),
                 None => Ok(Self { config }),
             },

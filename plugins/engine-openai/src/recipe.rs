@@ -9,7 +9,7 @@ use prony_plugin_sdk::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Name and file of each recipe, by name.
 const FILES: &[(&str, &str)] = &[
@@ -191,7 +191,8 @@ const PROTOCOL: &str = "protocol";
 /// All recipes, by name.
 pub(crate) fn all() -> Vec<Recipe> {
     let recipe = |(name, text): &(&str, &str)| {
-        let file = parse(text);
+        let mut file = parse(text);
+        file.notes.extend(file.told());
         Recipe {
             name: (*name).to_owned(),
             config_schema: file.schema(),
@@ -322,6 +323,7 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         base_path: file.request.base_path,
         ignore_eos: file.request.ignore_eos,
         is_recipe: true,
+        tells: BTreeMap::new(),
         questions,
     })
 }
@@ -420,6 +422,25 @@ impl File {
             let known: Vec<&str> = known.map(|it| it.name()).collect();
             format!("`protocol` is one of `{}`, not {name}", known.join("`, `"))
         })
+    }
+
+    /// What the engine tells of itself, as a note; `None` if it tells nothing.
+    fn told(&self) -> Option<String> {
+        let list = |names: BTreeSet<String>| {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        };
+        let told = || self.tells.values();
+        let settings = told().flat_map(|it| it.settings.keys().cloned());
+        let counters = told().flat_map(|it| it.counters.keys());
+        let name = |kind: &CounterKind| json!(kind).as_str().map(str::to_owned);
+        let settings = list(settings.collect());
+        let counters = list(counters.filter_map(name).collect());
+        let parts = [("settings", settings), ("counters", counters)];
+        let parts = parts.into_iter();
+        let parts = parts.filter_map(|(what, names)| Some(format!("its {what} {}", names?)));
+        let parts: Vec<String> = parts.collect();
+        (!parts.is_empty()).then(|| format!("It is asked for {}.", parts.join(" and ")))
     }
 
     /// JSON Schema of the recipe's options.

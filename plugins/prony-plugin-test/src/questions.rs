@@ -1,6 +1,6 @@
 //! Checks of the questions of a launch plan.
 
-use prony_plugin_sdk::Question;
+use prony_plugin_sdk::{Question, is_place};
 
 /// Problems of a question, in words.
 pub(crate) fn problems(question: &Question) -> Vec<String> {
@@ -27,24 +27,6 @@ pub(crate) fn problems(question: &Question) -> Vec<String> {
         }),
     );
     problems
-}
-
-/// Returns `true` for a JSON pointer, for `metric` and for `metric{label}`.
-fn is_place(at: &str) -> bool {
-    if at.starts_with('/') {
-        return true;
-    }
-    let is_name = |name: &str, also: char| {
-        let word = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == also;
-        name.chars().all(word) && name.starts_with(|it: char| !it.is_ascii_digit())
-    };
-    match at.split_once('{') {
-        None => is_name(at, ':'),
-        Some((metric, label)) => {
-            let label = label.strip_suffix('}');
-            is_name(metric, ':') && label.is_some_and(|label| is_name(label, '_'))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,19 @@ pub(crate) struct Arguments {
     /// keeps no cache apart.
     #[arg(long, value_name = "N")]
     pub(crate) claim_cached: Option<u32>,
+    /// Say nothing of cached tokens in answers. The counters at `/metrics` still do.
+    #[arg(long)]
+    pub(crate) hide_cached: bool,
+    /// Claim at `/props` to have this model.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) claim_model: Option<String>,
+    /// Claim at `/props` to have a context of so many tokens.
+    #[arg(long, default_value_t = 4096, value_name = "N")]
+    pub(crate) claim_context: u32,
+    /// Claim at `/metrics` to have had so many requests more for each that came, of as many
+    /// tokens as an answer has at most, as a server has that others use, too.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) claim_requests: u32,
     /// Fault to show: `error_frame`, `empty`, `cut`, `http500`, `http404`, `hang`, `crash`,
     /// `garbage`, `zero_tokens`, `no_finish`, `not_http`, `stall`, `slow_headers`, `reset`,
     /// `wrong_length`, `bad_chunk`, `redirect` or `huge_head`.
@@ -168,6 +181,10 @@ pub(crate) fn run(server: &Arguments) -> Outcome {
         prompt_tokens: server.prompt_tokens,
         prefix_cache: server.prefix_cache,
         claim_cached: server.claim_cached,
+        hide_cached: server.hide_cached,
+        claim_model: server.claim_model.clone(),
+        claim_context: server.claim_context,
+        claim_requests: server.claim_requests,
         fault,
         fault_from: server.fault_from,
         stall: Duration::from_millis(server.stall_ms),

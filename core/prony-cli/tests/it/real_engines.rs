@@ -17,13 +17,13 @@ fn cache() -> PathBuf {
 }
 
 /// What `pipelines/smollm2.yaml` needs of the cache.
-const SMOLLM2: [&str; 2] = [
+pub(crate) const SMOLLM2: [&str; 2] = [
     "engines/bin/llama-server",
     "models/smollm2-135m-instruct-q4_1.gguf",
 ];
 
 /// `true` if the cache has what a test needs; where it has to, it does.
-fn installed(needed: &[&str]) -> bool {
+pub(crate) fn installed(needed: &[&str]) -> bool {
     let missing = needed.iter().find(|file| !cache().join(file).exists());
     let Some(missing) = missing else { return true };
     let missing = cache().join(missing);
@@ -37,7 +37,7 @@ fn installed(needed: &[&str]) -> bool {
 }
 
 /// `pipelines/smollm2.yaml`, with as few requests as will do.
-fn smaller() -> String {
+pub(crate) fn smaller() -> String {
     let file = repository().join("pipelines/smollm2.yaml");
     let mut yaml = std::fs::read_to_string(file).expect("the pipeline is there");
     for (all, few) in [

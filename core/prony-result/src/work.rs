@@ -257,6 +257,7 @@ mod tests {
             counted: 4,
             broken: 0,
             cached_share: Some(0.0),
+            by_counters: false,
         };
         assert_eq!(
             check.sentence(),
@@ -266,6 +267,7 @@ mod tests {
             outcome: CacheOutcome::Unverified,
             counted: 0,
             cached_share: None,
+            by_counters: false,
             ..check.clone()
         };
         assert_eq!(
@@ -276,6 +278,7 @@ mod tests {
             outcome: CacheOutcome::Broken,
             broken: 1,
             cached_share: Some(0.5),
+            by_counters: false,
             ..check
         };
         assert_eq!(

@@ -11,7 +11,7 @@ use prony_journal::{Event, Journal};
 use prony_plan::Plan;
 use prony_plugin_host::Registry;
 use prony_record::Record;
-use prony_result::{EngineResult, Failure as Failed, ModelResult};
+use prony_result::{EngineResult, Failure as Failed, ModelResult, SettingInForce};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -216,6 +216,7 @@ fn answers(
         ("unload time", ms(&engine.unload_time_ms)),
         ("version", names(&engine.engine_versions)),
         ("served model", names(&engine.served_models)),
+        ("settings in force", in_force(&engine.settings)),
         ("prompt tokens", told(numbers(&|it| it.prompt_tokens))),
         ("cached tokens", told(numbers(&|it| it.cached_tokens))),
         ("output tokens", tokens),
@@ -254,7 +255,34 @@ fn answers(
             }
             .to_owned(),
         ),
+        (
+            "own counters",
+            if engine.own_counts.is_empty() {
+                "not told"
+            } else {
+                "told"
+            }
+            .to_owned(),
+        ),
     ]
+}
+
+/// The settings that an engine tells, with what was asked for where that is something else.
+fn in_force(settings: &[SettingInForce]) -> String {
+    let told = settings.iter().filter(|it| !it.in_force.is_empty());
+    let told = told.map(|it| {
+        let asked = if it.differs {
+            format!(" (asked for {})", it.asked_for())
+        } else {
+            String::new()
+        };
+        format!("{} {}{asked}", it.name, it.told())
+    });
+    let told: Vec<String> = told.collect();
+    if told.is_empty() {
+        return "not told".to_owned();
+    }
+    told.join(", ")
 }
 
 /// Obstacles to a fair comparison, each with its cure.

@@ -7,9 +7,6 @@ use prony_result::{EngineResult, OwnCount, SettingInForce};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names of settings that are names of models.
-pub(crate) const MODELS: [&str; 2] = ["model", "model_file"];
-
 /// An engine's own account of a group: a model, a matrix point and a `measure` stage.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Account {
@@ -79,7 +76,7 @@ fn is_same(name: &str, asked: &Value, in_force: &Value, names: &[&str]) -> bool 
             .map_or_else(|| value.to_string(), str::to_owned)
     };
     let (asked, in_force) = (text(asked), text(in_force));
-    if MODELS.contains(&name) {
+    if SettingInForce::MODELS.contains(&name) {
         // A file by another name is another file, whatever the model is called.
         let names = if name == "model" { names } else { &[] };
         let mut names = names.iter().copied().chain([asked.as_str()]);
@@ -202,7 +199,7 @@ pub fn problems(engine: &EngineResult) -> Vec<String> {
             (slack, slack)
         };
         let (title, own, seen) = (count.title(), count.of_engine(), count.of_prony());
-        let words = format!("{own} {title} where prony has {seen}");
+        let words = format!("{own} {title} (prony {seen})");
         // What failed requests generated is not known.
         if more > above && (is_requests || failed == 0) {
             excess.push(words);
@@ -219,13 +216,13 @@ pub fn problems(engine: &EngineResult) -> Vec<String> {
         };
         problems.push(format!(
             "`{name}` counts {} by its own counters: {why}",
-            excess.join(" and ")
+            excess.join(", ")
         ));
     }
     if !lack.is_empty() {
         problems.push(format!(
             "`{name}` counts only {} by its own counters: one of its two accounts is wrong, or the counters are behind",
-            lack.join(" and ")
+            lack.join(", ")
         ));
     }
     if let (Some(count), Some(more)) = (
@@ -383,7 +380,7 @@ mod tests {
         ]);
         assert_eq!(of_others.len(), 1);
         assert!(
-            of_others[0].contains("3 requests where prony has 2"),
+            of_others[0].contains("3 requests (prony 2)"),
             "{of_others:?}"
         );
         assert!(of_others[0].contains("another client"), "{of_others:?}");

@@ -1,6 +1,5 @@
 //! The models that engines say they served.
 
-use crate::account::MODELS;
 use prony_record::{Record, plain_model};
 use prony_result::{EngineResult, SettingInForce};
 use std::collections::BTreeMap;
@@ -18,9 +17,7 @@ pub fn is_loaded(settings: &[SettingInForce]) -> bool {
 
 /// The setting by which another model is loaded.
 fn other_loaded(settings: &[SettingInForce]) -> Option<&SettingInForce> {
-    let mut models = settings
-        .iter()
-        .filter(|it| MODELS.contains(&it.name.as_str()));
+    let mut models = settings.iter().filter(|it| it.is_model());
     models.find(|it| it.differs)
 }
 

@@ -9,6 +9,14 @@ use serde_json::Value;
 const NOT_TOLD: &str = "not told";
 
 impl SettingInForce {
+    /// Names of settings that name the model.
+    pub const MODELS: [&str; 2] = ["model", "model_file"];
+
+    /// Returns `true` if it names the model.
+    pub fn is_model(&self) -> bool {
+        Self::MODELS.contains(&self.name.as_str())
+    }
+
     /// The value that was asked for, or [`MISSING`].
     pub fn asked_for(&self) -> String {
         self.asked
@@ -118,10 +126,11 @@ impl OwnCount {
 }
 
 impl EngineResult {
-    /// The settings that are not as asked for, without a full stop; `None` if all are. For
-    /// example `llama: context is 1024 (asked for 4096)`.
+    /// The settings that are not as asked for, without a full stop; `None` if all are. Another
+    /// model is not among them: it is a warning. For example `llama: context is 1024 (asked for 4096)`.
     pub fn settings_sentence(&self) -> Option<String> {
-        let differing = self.settings.iter().filter(|setting| setting.differs);
+        let differing = self.settings.iter();
+        let differing = differing.filter(|it| it.differs && !it.is_model());
         let found: Vec<String> = differing
             .map(|setting| {
                 format!(

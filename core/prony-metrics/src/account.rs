@@ -84,7 +84,7 @@ fn is_same(name: &str, asked: &Value, in_force: &Value, names: &[&str]) -> bool 
     }
     let number = |text: &str| text.trim().parse::<f64>().ok();
     match (number(&asked), number(&in_force)) {
-        (Some(asked), Some(in_force)) => asked == in_force,
+        (Some(asked), Some(in_force)) => asked.total_cmp(&in_force).is_eq(),
         _ => asked.trim().eq_ignore_ascii_case(in_force.trim()),
     }
 }

@@ -106,9 +106,10 @@ async fn answers<'q>(
     let mut answers = Vec::new();
     for question in questions {
         let rest = LIMIT.saturating_sub(begin.elapsed());
-        let answer = match rest.is_zero() {
-            true => None,
-            false => ask(target, question, rest).await,
+        let answer = if rest.is_zero() {
+            None
+        } else {
+            ask(target, question, rest).await
         };
         answers.push((question, answer));
     }

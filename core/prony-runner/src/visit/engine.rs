@@ -381,9 +381,10 @@ impl EngineSide for LiveEngine<'_, '_> {
                 if let Some(before) = before {
                     // Whoever is gone or hangs is not asked.
                     let is_well = sent.lost.is_none() && sent.succeeded.is_ok();
-                    let after = match is_well {
-                        true => self.counters(batch, account::counters_at_rest).await,
-                        false => None,
+                    let after = if is_well {
+                        self.counters(batch, account::counters_at_rest).await
+                    } else {
+                        None
                     };
                     let after = after.unwrap_or_default();
                     self.account.note(batch.stage, &before, &after);

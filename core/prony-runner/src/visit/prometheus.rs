@@ -28,7 +28,7 @@ fn samples<'t>(text: &'t str, metric: &str) -> impl Iterator<Item = Sample<'t>> 
     })
 }
 
-impl<'t> Sample<'t> {
+impl Sample<'_> {
     fn value(&self) -> Option<f64> {
         let mut rest = self.0;
         if let Some(labels) = rest.strip_prefix('{') {

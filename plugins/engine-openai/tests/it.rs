@@ -1306,10 +1306,15 @@ fn a_recipe_starts_its_engine() {
     let (plan, body) = by_recipe("llama-cpp", &options, &tiny);
     let plan = plan.unwrap();
     let wanted = "nice llama-server --model /models/tiny.gguf --alias org/tiny --host 127.0.0.1 \
-                  --port 40961 --ctx-size 4096 --parallel 1 --threads 2 --log-disable";
+                  --port 40961 --metrics --ctx-size 4096 --parallel 1 --threads 2 --log-disable";
     assert_eq!(plan.command.unwrap().argv.join(" "), wanted);
     assert_eq!(plan.ready, Ready::Http("/health".to_owned()));
     assert_eq!(plan.base_url, "http://127.0.0.1:40961");
+    let settings = plan.questions.iter().flat_map(|it| &it.settings);
+    let asked = |name: &str| settings.clone().find(|it| it.name == name)?.asked.clone();
+    assert_eq!(asked("model"), Some(json!("org/tiny")));
+    assert_eq!(asked("model_file"), Some(json!("/models/tiny.gguf")));
+    assert_eq!(asked("context_per_request"), Some(json!(4096)));
     assert_eq!(body["cache_prompt"], false);
     assert_eq!(body["min_p"], 0.1);
     assert_eq!(body["model"], "org/tiny");

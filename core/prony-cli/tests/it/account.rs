@@ -1,7 +1,7 @@
 //! What a server says of itself, settings and counters, beside what prony knows.
 
 use crate::kit::{Run, Scratch, With, number, pipeline, text, truth};
-use crate::real_engines::{installed, smaller};
+use crate::real_engines::{SMOLLM2, installed, smaller};
 use serde_json::{Value, json};
 
 /// The truth server, asked for its settings and counters.
@@ -255,7 +255,7 @@ fn a_place_that_is_none_is_found_before_anything_starts() {
 
 #[test]
 fn llama_cpp_counts_what_prony_counts() {
-    if !installed() {
+    if !installed(&SMOLLM2) {
         return;
     }
     let scratch = Scratch::new();
@@ -302,7 +302,7 @@ fn llama_cpp_counts_what_prony_counts() {
 
 #[test]
 fn a_context_that_llama_cpp_was_not_asked_for_is_told() {
-    if !installed() {
+    if !installed(&SMOLLM2) {
         return;
     }
     let scratch = Scratch::new();

@@ -841,7 +841,8 @@ impl<'a> Response<'a> {
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
 pub enum EventKind {
-    /// Answer text.
+    /// Answer text. Empty and without tokens: a chunk of the answer that brought no text, such
+    /// as a role or a finish reason alone.
     Text,
     /// Reasoning text.
     Reasoning,

@@ -823,11 +823,20 @@ fn tools_mean_different_things_by_the_same_words() {
         ("vllm", "ITL (ms)", 20.0),
         ("vllm", "TPOT (ms)", 10.0),
         ("vllm", "E2EL (ms)", 130.0),
-        ("aiperf", "Time To First Token (ms)", 90.0),
+        ("aiperf", "Time to First Token (ms)", 90.0),
         ("aiperf", "Inter Token Latency (ms)", 10.0),
         ("aiperf", "Request Latency (ms)", 130.0),
+        ("aiperf", "Inter Chunk Latency (ms)", 20.0),
+        ("guidellm", "time_to_first_token_ms", 90.0),
+        ("guidellm", "inter_token_latency_ms", 10.0),
+        ("guidellm", "time_per_output_token_ms", 130.0 / 5.0),
+        ("guidellm", "request_latency (ms)", 135.0),
+        ("guidellm", "output_tokens_per_second", 5.0 / 0.135),
+        ("vllm", "Output token throughput (tok/s)", 5.0 / 0.135),
+        ("aiperf", "Output Token Throughput (tokens/sec)", 5.0 / 0.13),
+        ("mlperf", "Completed tokens per second", 5.0 / 0.145),
         ("mlperf", "First Token latency (ms)", 100.0),
-        ("mlperf", "Time per Output Token (ms)", 10.0),
+        ("mlperf", "Time to Output Token (ms)", 45.0 / 4.0),
         ("mlperf", "Sample latency (ms)", 145.0),
     ] {
         let seen = mean(definition, metric);
@@ -836,18 +845,53 @@ fn tools_mean_different_things_by_the_same_words() {
 }
 
 #[test]
-fn what_follows_an_answer_is_in_no_latency_of_any_definition() {
+fn each_tool_has_its_own_median() {
+    // Times to the first text of 90, 92, 94 and 96 ms.
+    let records: Vec<Record> = (0..4)
+        .map(|at| {
+            let mut record = streamed();
+            record.arrivals[0].0 += at * 2_000_000;
+            record.stamps.intended_ns = record.stamps.sent_ns;
+            record
+        })
+        .collect();
+    let records: Vec<&Record> = records.iter().collect();
+    for (definition, median) in [("vllm", 93.0), ("guidellm", 92.0), ("mlperf", 94.0)] {
+        let scored = score(defined(definition), &records);
+        assert_eq!(scored[0].p50, Some(median), "{definition}");
+        assert_eq!((scored[0].mean, scored[0].max), (93.0, Some(96.0)));
+    }
+}
+
+#[test]
+fn what_follows_an_answer_counts_where_a_tool_counts_it() {
     let mut tailed = streamed();
     tailed.answered_ns = Some(tailed.stamps.end_ns);
     tailed.stamps.end_ns += 500_000_000;
-    for definition in definitions() {
-        assert_eq!(
-            score(definition, &[&tailed]),
-            score(definition, &[&streamed()]),
-            "{}",
-            definition.name
-        );
+    for name in ["prony", "aiperf", "mlperf"] {
+        let scored = |record| score(defined(name), &[record]);
+        assert_eq!(scored(&tailed), scored(&streamed()), "{name}");
     }
+    // GuideLLM's latency and the durations of vLLM and GuideLLM go to the end of the stream.
+    let differ = |name| {
+        let pairs = score(defined(name), &[&tailed]).into_iter();
+        let pairs = pairs.zip(score(defined(name), &[&streamed()]));
+        let differing = pairs.filter(|(tailed, streamed)| tailed != streamed);
+        differing.map(|(it, _)| it.metric).collect::<Vec<_>>()
+    };
+    let rates = [
+        "Output token throughput (tok/s)",
+        "Request throughput (req/s)",
+    ];
+    assert_eq!(differ("vllm"), rates);
+    assert_eq!(
+        differ("guidellm"),
+        [
+            "request_latency (ms)",
+            "output_tokens_per_second",
+            "requests_per_second"
+        ]
+    );
     let within = Objectives {
         latency_ms: Some(tailed.latency_ns() as f64 / 1e6),
         ..Objectives::default()
@@ -1084,12 +1128,12 @@ fn two_recorded_streams_score_as_the_tools_formulas_say() {
         ("vllm", "TPOT (ms)", 32.5),
         ("vllm", "E2EL (ms)", 270.0),
         // As TPOT above.
-        ("aiperf", "Time To First Token (ms)", 155.0),
+        ("aiperf", "Time to First Token (ms)", 155.0),
         ("aiperf", "Inter Token Latency (ms)", 32.5),
         ("aiperf", "Request Latency (ms)", 270.0),
         // The 40 ms of lateness are the client's: (200 + 150) / 2 and (350 + 230) / 2.
         ("mlperf", "First Token latency (ms)", 175.0),
-        ("mlperf", "Time per Output Token (ms)", 32.5),
+        ("mlperf", "Time to Output Token (ms)", 32.5),
         ("mlperf", "Sample latency (ms)", 290.0),
     ] {
         let seen = mean(definition, metric);

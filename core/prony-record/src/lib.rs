@@ -174,6 +174,10 @@ pub struct Record {
     pub status: Option<u16>,
     /// Arrivals of text, in order.
     pub arrivals: Vec<Arrival>,
+    /// Arrivals of chunks of the answer that brought no text, such as a role or a finish reason
+    /// alone; empty where the plugin does not tell them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub textless_ns: Vec<u64>,
     /// Number of reads: fewer than arrivals means that reads coalesced.
     pub reads: u32,
     /// Bytes of the body.
@@ -297,6 +301,7 @@ impl Record {
             stamps: seen.stamps,
             status: seen.status,
             arrivals: Vec::new(),
+            textless_ns: Vec::new(),
             reads: seen.reads_ns.len() as u32,
             body_bytes: seen.body_bytes,
             resent: seen.resent,
@@ -335,6 +340,9 @@ impl Record {
                     let read = seen.reads_ns.get(event.chunk as usize).copied();
                     let at = read.unwrap_or(seen.stamps.end_ns);
                     match event.kind {
+                        EventKind::Text if event.text.is_empty() && event.tokens == 0 => {
+                            record.textless_ns.push(at);
+                        }
                         EventKind::Text | EventKind::Reasoning | EventKind::ToolCall => {
                             record.arrivals.push(Arrival(at, event.tokens));
                             if event.ns > 0 {
@@ -994,6 +1002,23 @@ mod tests {
         };
         assert!(judge(0).ok());
         assert_eq!(judge(1).failed.map(|it| it.class), Some(ErrorClass::Empty));
+    }
+
+    #[test]
+    fn a_chunk_without_text_is_no_arrival_of_text() {
+        let at = |chunk, tokens, text: &str| Event {
+            chunk,
+            ..event(EventKind::Text, tokens, text)
+        };
+        let seen = Observation {
+            reads_ns: vec![10, 20, 30],
+            ..Observation::default()
+        };
+        // A role, a text, a token without text, and a finish reason alone.
+        let events = vec![at(0, 0, ""), at(1, 1, "a"), at(1, 1, ""), at(2, 0, "")];
+        let record = Record::judge(id(), seen, Ok(events), 100);
+        assert_eq!(record.arrivals, [Arrival(20, 1), Arrival(20, 1)]);
+        assert_eq!(record.textless_ns, [10, 30]);
     }
 
     #[test]

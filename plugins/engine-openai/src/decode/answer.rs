@@ -50,6 +50,16 @@ impl<'e, 'c> Answer<'e, 'c> {
         self.piece(chunk, EventKind::Text, text);
     }
 
+    /// Reads a message, and tells that it came if it has no text.
+    pub(crate) fn even_without_text(&mut self, chunk: u32, read: impl FnOnce(&mut Self)) {
+        let had_text = std::mem::take(&mut self.has_text);
+        read(self);
+        if !self.has_text {
+            self.events.text(chunk, 0, "");
+        }
+        self.has_text |= had_text;
+    }
+
     /// Text, and behind it the tokens so far. Without text there is no count: what comes next
     /// stands for these tokens, too.
     pub(crate) fn counted_text(&mut self, chunk: u32, text: &str, so_far: Count) {

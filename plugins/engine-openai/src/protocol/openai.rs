@@ -181,9 +181,14 @@ fn tell(chunk: u32, message: Message<'_>, answer: &mut Answer<'_, '_>) {
         answer.engine_version(chunk, version);
     }
     let mut usage = message.usage;
-    for choice in message.choices.into_iter().flatten() {
-        usage = usage.or(choice.usage);
-        tell_choice(chunk, &choice, answer);
+    let choices = message.choices.unwrap_or_default();
+    if !choices.is_empty() {
+        answer.even_without_text(chunk, |answer| {
+            for choice in &choices {
+                usage = usage.or(choice.usage);
+                tell_choice(chunk, choice, answer);
+            }
+        });
     }
     let usage = usage.or_else(|| message.x_groq.and_then(|groq| groq.usage));
     let timings = message.timings.unwrap_or_default();

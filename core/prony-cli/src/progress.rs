@@ -2,6 +2,7 @@
 
 use crate::arguments::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use prony_config::Ask;
 use prony_journal::{Event, Scope, Visited};
 use prony_metrics::statistics::Decision;
 use prony_metrics::throughput;
@@ -55,6 +56,9 @@ impl<'a> Progress<'a> {
 
     pub(crate) fn see(&mut self, event: &Event) {
         match event {
+            // The findings of a check-up tell.
+            Event::Stage { id: Some(id), .. } | Event::Failed { id: Some(id), .. }
+                if Ask::of_stage(id).is_some() => {}
             Event::Stage {
                 stage,
                 id,
@@ -243,6 +247,7 @@ impl<'a> Progress<'a> {
             | Event::RequestSet { .. }
             | Event::Rendering { .. }
             | Event::WithoutImages { .. }
+            | Event::Program { .. }
             | Event::Finished { .. } => {}
         }
     }

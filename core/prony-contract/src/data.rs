@@ -63,6 +63,9 @@ pub struct Manifest {
     /// `true` if requests may carry a history. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
+    /// Packages of the engine itself, if the adapter drives one engine only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Packages>,
     /// Known engines that the adapter drives. Engine plugins only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipes: Vec<Recipe>,
@@ -90,11 +93,56 @@ pub struct Recipe {
     /// Command that installs the engine, by system: `linux`, `macos` or `any`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub install: BTreeMap<String, String>,
+    /// Packages of the engine, if it is a Python program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Packages>,
     /// Behaviour of the engine that a comparison should know of, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// JSON Schema (2020-12) of its `config`, without `recipe`.
     pub config_schema: serde_json::Value,
+}
+
+/// Python packages of an engine, which prony installs into an environment of the engine's
+/// own when it is asked to. An engine without packages for a system does not run there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Packages {
+    /// Least version of Python, for example `3.11`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
+    /// Repository whose modules the environment can import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// Arguments of `pip install` on Linux: requirements with exact versions. `{source}` is
+    /// the folder of the repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linux: Vec<String>,
+    /// The same on macOS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macos: Vec<String>,
+}
+
+impl Packages {
+    /// Arguments of `pip install` on a system by its name in Rust; none if the engine does
+    /// not run there.
+    pub fn on(&self, system: &str) -> &[String] {
+        match system {
+            "linux" => &self.linux,
+            "macos" => &self.macos,
+            _ => &[],
+        }
+    }
+}
+
+/// A git repository at a fixed commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// Address to clone from.
+    pub url: String,
+    /// The commit, as hexadecimal digits.
+    pub revision: String,
 }
 
 /// Optional parts of requests that a plugin supports.
@@ -164,6 +212,7 @@ impl Manifest {
             apis: carries.apis,
             images: carries.images,
             history: carries.history,
+            packages: None,
             recipes: Vec::new(),
             config_schema: schemars::schema_for!(C).to_value(),
         }

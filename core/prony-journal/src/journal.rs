@@ -142,6 +142,17 @@ pub enum Event {
         /// the engine reported.
         prompt_tokens: Vec<(u32, u32)>,
     },
+    /// The program of an engine was started.
+    Program {
+        /// The visit it belongs to.
+        #[serde(flatten)]
+        visit: Visit,
+        /// Its path, or its name if nobody knows where the system found it.
+        program: String,
+        /// The packages that prony installed for it, with versions.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        packages: Vec<String>,
+    },
     /// A visit ended.
     Visit(Visited),
     /// A stage failed.

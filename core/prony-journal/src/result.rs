@@ -20,9 +20,9 @@ use prony_metrics::validity;
 use prony_plan::{ModelKey, Segment, Stage};
 use prony_record::Record;
 use prony_result::{
-    Cache, CacheCheck, CacheOutcome, Comparison, EngineResult, Family as FamilyResult, GpuResult,
-    ImageInfo, ModelResult, NoiseFloor, Outcome, Overall, Rendering, Run, RunResult, SCHEMA,
-    Selfcheck, ThresholdResult, Verdict, Workload, words::count,
+    Cache, CacheCheck, CacheOutcome, Comparison, EngineInfo, EngineResult, Family as FamilyResult,
+    GpuResult, ImageInfo, ModelResult, NoiseFloor, Outcome, Overall, Program, Rendering, Run,
+    RunResult, SCHEMA, Selfcheck, ThresholdResult, Verdict, Workload, words::count,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -106,7 +106,7 @@ pub fn result(journal: &Journal) -> RunResult {
         workload: subject.workload.clone(),
         cells: subject.points.clone(),
         environment: started.environment.clone(),
-        engines: subject.engines.clone(),
+        engines: engines(subject, events),
         plugins: started.plugins.clone(),
         thresholds,
         selfcheck: selfchecks(events),
@@ -118,6 +118,29 @@ pub fn result(journal: &Journal) -> RunResult {
     };
     name_images(&mut result, events);
     result
+}
+
+/// The engines, with the programs that were started for them.
+fn engines(subject: &Subject, events: &[Event]) -> Vec<EngineInfo> {
+    let mut engines = subject.engines.clone();
+    for event in events {
+        if let Event::Program {
+            visit,
+            program,
+            packages,
+        } = event
+            && let Some(engine) = engines.iter_mut().find(|it| it.name == visit.engine)
+        {
+            let program = Program {
+                path: program.clone(),
+                packages: packages.clone(),
+            };
+            if !engine.programs.contains(&program) {
+                engine.programs.push(program);
+            }
+        }
+    }
+    engines
 }
 
 /// One result per matrix point, model and `measure` stage for which visits were planned.

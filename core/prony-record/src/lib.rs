@@ -116,6 +116,8 @@ pub struct Observation {
     pub body_bytes: u64,
     /// `true` if a kept connection was found closed and the request was sent once more.
     pub resent: bool,
+    /// `true` if the connection could not be used for another request after the answer.
+    pub closed: bool,
     /// Explanation of an HTTP status beside the body: the request line of a 404, the header
     /// `retry-after` of a 429 or a 503.
     pub status_detail: Option<String>,
@@ -185,6 +187,9 @@ pub struct Record {
     /// `true` if a kept connection was found closed and the request was sent once more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resent: bool,
+    /// `true` if the connection could not be used for another request after the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
     /// Generated tokens whose text was sent, by the engine's own count or, if it gives none,
     /// by arrivals that each name their tokens; absent if the count cannot be right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -305,6 +310,7 @@ impl Record {
             reads: seen.reads_ns.len() as u32,
             body_bytes: seen.body_bytes,
             resent: seen.resent,
+            closed: seen.closed,
             output_tokens: None,
             hidden_tokens: None,
             implausible_tokens: None,

@@ -25,7 +25,9 @@ pub use engine::{
 pub use load::{Client, Delivered, ErrorRange, Selfcheck};
 pub use metric::{Better, Column, Group, METRICS, Metric, Source, Statistic, Unit};
 pub use model::{Cache, Failure, ModelResult, NoiseFloor, Rendering};
-pub use run::{CellInfo, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Run, Workload};
+pub use run::{
+    CellInfo, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Program, Run, Workload,
+};
 pub use threshold::{Objectives, ThresholdResult};
 
 use schemars::JsonSchema;

@@ -71,6 +71,10 @@ pub struct Config {
     /// An answer ends after this many tokens by itself (finish reason `stop`), unless the
     /// request has `ignore_eos`.
     pub eos_after: Option<u32>,
+    /// The most tokens of a prompt; a longer one is refused with HTTP 400.
+    pub context: Option<u32>,
+    /// At a temperature above 0 the texts of answers depend on the seed.
+    pub samples: bool,
     /// From the last byte of the request to the first token.
     pub time_to_first_token: Duration,
     /// From token to token.
@@ -83,6 +87,8 @@ pub struct Config {
     /// Tokens per write (at least 1), due with the last of them. If all tokens are due at
     /// the same time, this is of no account.
     pub coalesce: u32,
+    /// The tokens of a write are one event.
+    pub merge: bool,
     /// Framing of bodies.
     pub framing: Framing,
     /// Bodies are compressed, each write so that it can be read at once, if the client
@@ -141,11 +147,14 @@ impl Default for Config {
         Self {
             tokens: 16,
             eos_after: None,
+            context: None,
+            samples: false,
             time_to_first_token: Duration::from_millis(20),
             inter_token_latency: Duration::from_millis(5),
             jitter: Duration::ZERO,
             seed: 0,
             coalesce: 1,
+            merge: false,
             framing: Framing::Chunked,
             gzip: false,
             tls: None,

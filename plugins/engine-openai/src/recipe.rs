@@ -4,7 +4,7 @@
 use crate::config::{Config, EndMark, Launch, Probe, Word};
 use crate::protocol::Protocol;
 use prony_plugin_sdk::{
-    Api, Counter, CounterKind, Endpoint, Error, HttpRequest, Model, Question, Recipe,
+    Api, Counter, CounterKind, Endpoint, Error, HttpRequest, Model, Packages, Question, Recipe,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -47,6 +47,8 @@ struct File {
     /// Way to install the engine, by system: `linux`, `macos` or `any`.
     #[serde(default)]
     install: BTreeMap<String, String>,
+    /// Packages that prony installs when it is asked to.
+    packages: Option<Packages>,
     /// Peculiarities of the engine, a sentence each.
     #[serde(default)]
     notes: Vec<String>,
@@ -200,6 +202,7 @@ pub(crate) fn all() -> Vec<Recipe> {
             tried: file.tried,
             apis: file.apis,
             install: file.install,
+            packages: file.packages,
             notes: file.notes,
         }
     };
@@ -531,6 +534,14 @@ mod tests {
                 for option in place.option.iter().chain(&place.shared_by) {
                     assert!(file.options.contains_key(option), "{name}: {option}");
                 }
+            }
+            let packages = file.packages.unwrap_or_default();
+            for requirement in packages.linux.iter().chain(&packages.macos) {
+                let is_pinned = requirement.contains("==") || requirement.contains("{source}");
+                assert!(
+                    is_pinned || requirement.starts_with('-'),
+                    "{name}: {requirement}"
+                );
             }
             assert!(config(name, Map::new()).is_ok(), "{name}");
         }

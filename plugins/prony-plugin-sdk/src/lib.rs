@@ -143,6 +143,11 @@ pub trait StdioEngine: Sized + 'static {
     /// `true` if requests may carry a history, under the same rule.
     const HISTORY: bool = false;
 
+    /// Python packages of the engine, if prony can install it.
+    fn packages() -> Option<Packages> {
+        None
+    }
+
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;
 

@@ -201,11 +201,16 @@ fn section(entry: &Entry, elsewhere: &BTreeMap<&String, &Value>) -> String {
                 let _ = writeln!(page, "- {words}: {command}");
             }
         }
+        installs(entry, &mut page);
         for note in &recipe.notes {
             let _ = writeln!(page, "- {note}");
         }
     } else {
         page.push('\n');
+        if entry.packages.is_some() {
+            page.push('\n');
+        }
+        installs(entry, &mut page);
     }
     let schema = &entry.config_schema;
     let required = schema["required"].as_array();
@@ -239,6 +244,36 @@ fn row_of_option(page: &mut String, name: &str, option: &Value, is_required: boo
     let meaning = option["description"].as_str().unwrap_or_default();
     let meaning = meaning.replace('\n', " ").replace('|', "\\|");
     let _ = writeln!(page, "| `{name}` | {} | {meaning}{needed} |", kind(option));
+}
+
+/// Adds what `prony doctor --install` installs for an engine.
+fn installs(entry: &Entry, page: &mut String) {
+    let Some(packages) = &entry.packages else {
+        return;
+    };
+    for (system, name) in [("linux", "Linux"), ("macos", "macOS")] {
+        let wanted = packages.on(system);
+        if wanted.is_empty() {
+            continue;
+        }
+        let wanted: Vec<String> = wanted.iter().map(|it| format!("`{it}`")).collect();
+        let _ = write!(
+            page,
+            "- `prony doctor --install` on {name}: {}",
+            wanted.join(" ")
+        );
+        if let Some(repository) = &packages.repository {
+            let _ = write!(
+                page,
+                ", where `{{source}}` is a clone of {} at {}",
+                repository.url, repository.revision
+            );
+        }
+        if let Some(python) = &packages.python {
+            let _ = write!(page, "; Python {python} or newer");
+        }
+        page.push('\n');
+    }
 }
 
 /// The type of an option, in words.

@@ -378,3 +378,23 @@ fn what_raw_prompts_cannot_do_is_found_by_validate() {
         .exits(3)
         .complains("error[P0321]");
 }
+
+#[test]
+fn a_check_up_holds_prompt_tokens_against_the_chat_template() {
+    let scratch = scratch();
+    let checked = || {
+        let found = base(&scratch, "doctor", &["--json"]).exits(0).json();
+        let answers = found["engines"][0]["answers"].as_array().cloned();
+        let answers = answers.unwrap_or_else(|| panic!("{found:#}"));
+        let row = answers.iter().find(|it| it[0] == "chat template");
+        let said = text(&row.unwrap_or_else(|| panic!("{answers:?}"))[1]);
+        (said, found["problems"].to_string())
+    };
+    let (said, problems) = checked();
+    assert_eq!(said, "honoured", "{problems}");
+    scratch.write(&in_model("other-system"), "You are brief.");
+    let (said, problems) = checked();
+    assert_eq!(said, "2 fewer tokens than prony renders");
+    let cure = "chat_template: FILE }]` names another template";
+    assert!(problems.contains(cure), "{problems}");
+}

@@ -166,13 +166,31 @@ impl Plugins for Shipped {
                     "context": { "type": ["integer", "null"], "minimum": 1, "x-prony-role": "context" },
                 },
             })),
-            (PluginKind::Engine, "mlx-engine" | "mlx-lm" | "mlx-vlm") => Some(json!({
+            (PluginKind::Engine, "mlx-engine") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "context": { "type": "integer", "default": 4096, "x-prony-role": "context" },
+                    "parallel": { "type": "integer", "default": 2, "x-prony-role": "resources" },
+                    "program": { "type": ["array", "null"] },
+                    "python": { "type": "string" },
+                    "cwd": { "type": ["string", "null"] },
+                },
+            })),
+            (PluginKind::Engine, "mlx-lm") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "compile": { "type": "boolean", "default": true, "x-prony-role": "resources" },
+                    "program": { "type": ["array", "null"] },
+                },
+            })),
+            (PluginKind::Engine, "mlx-vlm") => Some(json!({
                 "type": "object",
                 "additionalProperties": false,
                 "properties": {
                     "program": { "type": ["array", "null"] },
                     "python": { "type": "string" },
-                    "cwd": { "type": ["string", "null"] },
                     "body": { "type": "object", "x-prony-role": "request" },
                 },
             })),

@@ -2,16 +2,22 @@
 
 use super::engine::{Link, LiveEngine, Running, watch};
 use super::{CRASH_GRACE, Staged};
+use crate::context::text;
+use crate::installed::{self, Installed};
 use crate::process::{Process, describe};
 use prony_config::template;
 use prony_contract::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
+use prony_journal::{Event, mask};
 use prony_loadgen::client::probe;
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
@@ -102,12 +108,15 @@ impl LiveEngine<'_, '_> {
             .launch(&requests.config, &requests.model, at)
             .map_err(|error| error.to_string())?;
         let target = Target::new(&plan.base_url).map_err(|error| error.to_string())?;
+        let missing = self.missing();
         let process = match &plan.command {
             None => None,
             Some(launch) => {
                 let (program, command) = self.command(launch)?;
                 let process = Process::start(command, &self.log());
-                Some(process.map_err(|error| format!("`{program}` did not start: {error}"))?)
+                let process = process.map_err(|error| self.not_started(program, &error))?;
+                self.tell_program(launch)?;
+                Some(process)
             }
         };
         let running = self.running.insert(Running {
@@ -139,7 +148,7 @@ impl LiveEngine<'_, '_> {
             // Checked even if it answered: another process may be answering on a port
             // that the server failed to bind.
             if let Some(process) = &mut running.process {
-                still_runs(process)?;
+                still_runs(process).map_err(|words| with_hint(words, missing.as_ref()))?;
             }
             if ready {
                 return Ok(running.owns_its_port()?);
@@ -163,7 +172,8 @@ impl LiveEngine<'_, '_> {
 }
 
 impl LiveEngine<'_, '_> {
-    /// Converts a plugin's command for the system, with its program's name.
+    /// Converts a plugin's command for the system, with its program's name. The environment
+    /// that prony installed for the engine comes first on its `PATH`.
     fn command<'l>(
         &self,
         launch: &'l prony_contract::Command,
@@ -171,15 +181,97 @@ impl LiveEngine<'_, '_> {
         let [program, arguments @ ..] = launch.argv.as_slice() else {
             return Err("the launch command is empty".to_owned());
         };
-        let here = &self.requests.run.options.folder;
-        let folder = launch
-            .cwd
-            .as_ref()
-            .map_or(here.clone(), |cwd| here.join(cwd));
+        let folder = self.working_folder(launch);
+        if !folder.is_dir() {
+            return Err(format!(
+                "`{program}` did not start: there is no folder `{}` to start it in (`cwd`)",
+                folder.display()
+            ));
+        }
         let mut command = Command::new(program);
         command.args(arguments).current_dir(folder);
         command.envs(launch.env.iter().map(|pair| (&pair.name, &pair.value)));
+        if let Some(path) = self.path(launch) {
+            command.env("PATH", path);
+        }
         Ok((program, command))
+    }
+
+    fn working_folder(&self, launch: &prony_contract::Command) -> PathBuf {
+        let here = &self.requests.run.options.folder;
+        let cwd = launch.cwd.as_ref();
+        cwd.map_or(here.clone(), |cwd| here.join(cwd))
+    }
+
+    /// The engine's `PATH`.
+    fn path(&self, launch: &prony_contract::Command) -> Option<OsString> {
+        let own = launch.env.iter().rfind(|pair| pair.name == "PATH");
+        let path = own.map(|pair| OsString::from(&pair.value));
+        let path = path.or_else(|| std::env::var_os("PATH"));
+        let (cache, plugin) = self.source();
+        if Installed::of(cache, plugin).is_none() {
+            return path;
+        }
+        let bin = installed::folder(cache, plugin).join("bin");
+        let others = path.iter().flat_map(std::env::split_paths);
+        // A path with a colon in it cannot be on a `PATH`.
+        std::env::join_paths(std::iter::once(bin).chain(others)).ok()
+    }
+
+    /// prony's cache folder, and the name of the engine's plugin.
+    fn source(&self) -> (&Path, &str) {
+        let options = self.requests.run.options;
+        (&options.cache, &self.requests.engine.plugin)
+    }
+
+    /// Journals the program that was started, and the packages that prony installed for it.
+    fn tell_program(&self, launch: &prony_contract::Command) -> Staged<()> {
+        let Some(program) = launch.argv.first() else {
+            return Ok(());
+        };
+        let found = if program.contains('/') {
+            self.working_folder(launch).join(program)
+        } else {
+            let path = self.path(launch);
+            let folders = path.iter().flat_map(std::env::split_paths);
+            let mut places = folders.map(|folder| folder.join(program));
+            places
+                .find(|place| place.is_file())
+                .unwrap_or_else(|| program.into())
+        };
+        let (cache, plugin) = self.source();
+        let own = found.starts_with(installed::folder(cache, plugin));
+        let installed = Installed::of(cache, plugin).filter(|_| own);
+        self.requests.run.tell(Event::Program {
+            visit: self.requests.visit.clone(),
+            program: mask(&text(&found), self.requests.point),
+            packages: installed.map_or_else(Vec::new, |it| it.versions),
+        })?;
+        Ok(())
+    }
+
+    /// The way to get the engine, if it may be missing.
+    fn missing(&self) -> Option<String> {
+        let (cache, plugin) = self.source();
+        let (entry, _) = self.requests.run.registry.find(Kind::Engine, plugin).ok()?;
+        let system = std::env::consts::OS;
+        let packages = entry.packages.as_ref();
+        if packages.is_some_and(|it| !it.on(system).is_empty()) {
+            return Installed::of(cache, plugin)
+                .is_none()
+                .then(|| "to install it: `prony doctor --install PIPELINE`".to_owned());
+        }
+        let (_, recipe) = entry.recipe.as_ref()?;
+        let words = recipe.install.get(system).or(recipe.install.get("any"))?;
+        Some(format!("to install it: {words}"))
+    }
+
+    fn not_started(&self, program: &str, error: &std::io::Error) -> String {
+        let words = format!("`{program}` did not start: {error}");
+        match self.missing() {
+            Some(hint) if error.kind() == ErrorKind::NotFound => format!("{words}; {hint}"),
+            _ => words,
+        }
     }
 
     /// Starts an engine that uses its standard input and output, and sends its opening
@@ -191,9 +283,11 @@ impl LiveEngine<'_, '_> {
             .launch_stdio(&requests.config, &requests.model)
             .map_err(|error| error.to_string())?;
         let (program, command) = self.command(&plan.command)?;
-        let not_started = |error| format!("`{program}` did not start: {error}");
+        let not_started = |error| self.not_started(program, &error);
         let (process, input, output) =
             Process::start_piped(command, &self.log()).map_err(not_started)?;
+        self.tell_program(&plan.command)?;
+        let missing = self.missing();
         let piped = || {
             let log = File::options().append(true).open(self.log())?;
             let (input, output) = (input.into_owned_fd()?, output.into_owned_fd()?);
@@ -227,7 +321,7 @@ impl LiveEngine<'_, '_> {
                     return Err(message.to_owned().into());
                 }
             };
-            still_runs(process)?;
+            still_runs(process).map_err(|words| with_hint(words, missing.as_ref()))?;
             if ready {
                 break;
             }
@@ -264,6 +358,14 @@ fn still_runs(process: &mut Process) -> std::result::Result<(), String> {
             describe(status),
             process.last_words()
         )),
+    }
+}
+
+/// `words` about a Python program that ended, with the way to get the module that it lacks.
+fn with_hint(words: String, missing: Option<&String>) -> String {
+    match missing {
+        Some(hint) if words.contains("No module named") => format!("{words}; {hint}"),
+        _ => words,
     }
 }
 

@@ -438,6 +438,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
             cache: stage.cache,
             limit: stage.timeout.map(|limit| limit.saturating_sub(before)),
             has_images: true,
+            question: stage.question,
         };
         let begin = self.engine.now_ns();
         let sent = self.engine.send(&batch).await;

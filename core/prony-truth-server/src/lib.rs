@@ -64,6 +64,7 @@ pub const IMAGE_TOKENS: u32 = 256;
 
 /// Behaviour of the server.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Config {
     /// Tokens per answer, unless the request asks for fewer (`max_completion_tokens` or
     /// `max_tokens`).

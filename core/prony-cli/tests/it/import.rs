@@ -24,12 +24,13 @@ fn truth_servers(other: &str, options: &[&str]) -> Value {
     let command = &truth(options)["config"]["launch"]["command"];
     let launch = |ready: Value| {
         json!({ "plugin": "openai", "config": {
+            "program": null,
             "python": null,
             "runtime": null,
             "cwd": null,
             "env": null,
             "context": null,
-            "launch": { "command": command, "ready": ready },
+            "launch": { "command": command, "ready": ready, "cwd": null },
         } })
     };
     json!({ "engines": {

@@ -10,46 +10,27 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::{Workspace, create_folder};
-use crate::{python, shell};
+use crate::{build, shell};
 
 /// The engines that tests run. Others are large, and installed by name only.
 pub(crate) const TESTED: [&str; 2] = ["llama.cpp", "mlx-lm"];
 
-/// An engine of Python packages, which gets an environment of its own.
-struct Packaged {
-    /// Name of its recipe, and of its folder.
-    name: &'static str,
-    /// Requirements with exact versions.
-    linux: &'static [&'static str],
-    macos: &'static [&'static str],
-    program: &'static str,
-}
-
-const PACKAGED: [Packaged; 2] = [
-    Packaged {
-        name: "mlx-lm",
-        linux: &["mlx[cpu]==0.32.4", "mlx-lm==0.32.2"],
-        macos: &["mlx==0.32.4", "mlx-lm==0.32.2"],
-        program: "mlx_lm.server",
-    },
+/// Engines that `prony plugin install` installs, with their programs.
+const PACKAGED: [(&str, &str); 2] = [
+    ("mlx-lm", "mlx_lm.server"),
     // Some 5 GB on Linux, where PyTorch brings along what a GPU needs.
-    Packaged {
-        name: "transformers",
-        linux: &["torch==2.13.0", "transformers[serving]==5.24.0"],
-        macos: &["torch==2.13.0", "transformers[serving]==5.24.0"],
-        program: "transformers",
-    },
+    ("transformers", "transformers"),
 ];
 
 /// Installs the named engines, and prints the paths of their programs.
 pub(crate) fn install(workspace: &Workspace, names: &[&str]) -> Result<()> {
     for &name in names {
-        let packaged = PACKAGED.iter().find(|it| it.name == name);
+        let packaged = PACKAGED.iter().find(|it| it.0 == name);
         let program = match (name, packaged) {
             ("llama.cpp", _) => llama_cpp(workspace)?,
-            (_, Some(packaged)) => packaged.install(workspace)?,
+            (_, Some((name, program))) => installed_by_prony(workspace, name, program)?,
             _ => {
-                let known: Vec<&str> = PACKAGED.iter().map(|it| it.name).collect();
+                let known: Vec<&str> = PACKAGED.iter().map(|it| it.0).collect();
                 let known = known.join(", ");
                 bail!("unknown engine `{name}`; `cargo xtask engines` installs: llama.cpp, {known}")
             }
@@ -89,32 +70,24 @@ fn llama_cpp(workspace: &Workspace) -> Result<PathBuf> {
     Ok(link)
 }
 
-impl Packaged {
-    fn install(&self, workspace: &Workspace) -> Result<PathBuf> {
-        let packages = if cfg!(target_os = "macos") {
-            self.macos
-        } else {
-            self.linux
-        };
-        let venv = engines(workspace).join(self.name);
-        let link = engines(workspace).join("bin").join(self.program);
-        let program = venv.join("bin").join(self.program);
-        if link.exists() && starts(&program) && python::has(&venv, packages) {
-            return Ok(link);
-        }
-        shell::step(&format!("installing {}", self.name));
-        python::venv(&venv, packages)
-            .with_context(|| format!("{} could not be installed", self.name))?;
-        if !starts(&program) {
-            bail!(
-                "{} is installed but does not start: `{} --help` shows why",
-                self.name,
-                program.display()
-            );
-        }
-        replace_link(&program, &link)?;
-        Ok(link)
+/// The program of an engine whose packages prony knows.
+fn installed_by_prony(workspace: &Workspace, name: &str, program: &str) -> Result<PathBuf> {
+    if !workspace.prony().exists() {
+        build::build(workspace)?;
     }
+    let mut install = Command::new(workspace.prony());
+    install.args(["plugin", "install", name]);
+    shell::run(install.env("PRONY_CACHE", &workspace.cache))?;
+    let link = engines(workspace).join("bin").join(program);
+    let program = engines(workspace).join(name).join("bin").join(program);
+    if !starts(&program) {
+        bail!(
+            "{name} is installed but does not start: `{} --help` shows why",
+            program.display()
+        );
+    }
+    replace_link(&program, &link)?;
+    Ok(link)
 }
 
 fn starts(program: &Path) -> bool {

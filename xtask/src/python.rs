@@ -41,16 +41,3 @@ pub(crate) fn install(folder: &Path, packages: &[impl AsRef<OsStr>]) -> Result<(
             .args(packages),
     )
 }
-
-/// `true` if the environment in `folder` has each of these `packages`, in the version that
-/// is asked for.
-pub(crate) fn has(folder: &Path, packages: &[&str]) -> bool {
-    const CHECK: &str = "\
-import importlib.metadata, sys
-for package in sys.argv[1:]:
-    name, version = package.split('==')
-    assert importlib.metadata.version(name.split('[')[0]) == version
-";
-    let mut check = Command::new(folder.join("bin/python"));
-    shell::succeeds(check.args(["-c", CHECK]).args(packages))
-}

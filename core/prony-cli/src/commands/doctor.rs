@@ -2,8 +2,8 @@
 //! honours.
 
 mod findings;
-mod install;
 
+use super::install;
 use super::run::{Job, load_plugins, stop_on_signal};
 use crate::arguments::{Global, Source};
 use crate::commands::print_json;

@@ -1,7 +1,7 @@
 //! `prony plugin`
 
 use crate::arguments::Global;
-use crate::commands::print_json;
+use crate::commands::{install, print_json};
 use crate::{Exit, Failure, Outcome, output, plugins};
 use clap::{Args, Subcommand, ValueEnum};
 use prony_contract::Kind;
@@ -31,6 +31,13 @@ enum Command {
         /// An engine's name; all engines without one.
         name: Option<String>,
     },
+    /// Install engines that are Python packages, each with its packages at fixed versions in a
+    /// Python environment of its own in the cache folder.
+    Install {
+        /// Names of engines; `prony plugin show NAME` lists the packages of one.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Check a plugin, copy it next to a lock file and lock it.
     Add {
         /// A WASM module or component, or a shared library.
@@ -51,6 +58,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     match &arguments.command {
         Command::List { json } => list(global, *json),
         Command::Show { name } => show(global, name.as_deref()),
+        Command::Install { names } => install::named(global, names),
         Command::Add { file, grants } => add(global, file, grants),
     }
 }

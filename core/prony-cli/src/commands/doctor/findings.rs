@@ -10,7 +10,7 @@ use prony_contract::{Kind, Transport};
 use prony_journal::Event;
 use prony_plugin_host::Registry;
 use prony_record::{ErrorClass, Record};
-use prony_result::{Distribution, EngineResult, Failure, ModelResult, RunResult};
+use prony_result::{Distribution, EngineResult, Failure, ModelResult, RunResult, SettingInForce};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -302,6 +302,16 @@ impl<'a> Patient<'a> {
             ("ignore_eos", self.ignore_eos().word().to_owned()),
             ("chat template", self.chat_template()),
             ("context length", self.context_length()),
+            ("settings in force", in_force(&self.result.settings)),
+            (
+                "own counters",
+                if self.result.own_counts.is_empty() {
+                    NOT_TOLD
+                } else {
+                    "told"
+                }
+                .to_owned(),
+            ),
             (
                 "own clock",
                 if own_clock { "told" } else { NOT_TOLD }.to_owned(),
@@ -554,6 +564,24 @@ fn problems(seen: &Seen<'_>, model: &ModelResult, patients: &[Patient<'_>]) -> V
     let warnings = seen.result.warnings.iter();
     problems.extend(warnings.filter(is_about_engines).cloned());
     problems
+}
+
+/// The settings that an engine tells, with what was asked for where that is something else.
+fn in_force(settings: &[SettingInForce]) -> String {
+    let told = settings.iter().filter(|it| !it.in_force.is_empty());
+    let told = told.map(|it| {
+        let asked = if it.differs {
+            format!(" (asked for {})", it.asked_for())
+        } else {
+            String::new()
+        };
+        format!("{} {}{asked}", it.name, it.told())
+    });
+    let told: Vec<String> = told.collect();
+    if told.is_empty() {
+        return NOT_TOLD.to_owned();
+    }
+    told.join(", ")
 }
 
 /// Rows with their columns aligned.

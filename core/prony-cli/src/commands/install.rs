@@ -1,4 +1,4 @@
-//! Installs the engines of a pipeline, each into a Python environment of its own in prony's
+//! Installs engines, by their names or those of a pipeline, each into a Python environment of its own in prony's
 //! cache folder.
 //!
 //! `pip` and `git` do the work, with the user's own settings (`PIP_INDEX_URL`,
@@ -6,10 +6,10 @@
 //! it stays; its record is written last, and one without a record is made again.
 
 use crate::arguments::Global;
-use crate::{Exit, Failure, plugins};
+use crate::{Exit, Failure, Outcome, plugins};
 use prony_config::{Engine, Pipeline};
 use prony_contract::{Kind, Packages, Repository};
-use prony_plugin_host::Registry;
+use prony_plugin_host::{Entry, Registry};
 use prony_runner::installed::{self, Installed, RECORD};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -48,24 +48,53 @@ pub(super) fn engines(
             continue;
         }
         let Some(packages) = &entry.packages else {
-            match entry.recipe.as_ref().map(|(_, recipe)| &recipe.install) {
-                Some(install) => {
-                    let words = install.get(std::env::consts::OS).or(install.get("any"));
-                    let words = words.map_or("not for this system", String::as_str);
-                    say(&format!("not installed by prony: {words}"));
-                }
-                None => say("nothing to install"),
-            }
+            say(&by_hand(entry));
             continue;
         };
         let place = Place {
             name,
             folder: installed::folder(&cache, name),
-            file,
+            command: format!("prony doctor --install {}", file.display()),
         };
         place.bring(packages, &cache, &say)?;
     }
     Ok(())
+}
+
+/// Installs engines by their names. Fails for one that prony cannot install.
+pub(super) fn named(global: &Global, names: &[String]) -> Outcome {
+    let (registry, cache) = (plugins::registry(global)?, plugins::cache(global));
+    for name in names {
+        let (entry, _) = registry.find(Kind::Engine, name)?;
+        let place = Place {
+            name,
+            folder: installed::folder(&cache, name),
+            command: format!("prony plugin install {name}"),
+        };
+        let Some(packages) = &entry.packages else {
+            return Err(place.failed(&by_hand(entry)));
+        };
+        if packages.on(std::env::consts::OS).is_empty() {
+            return Err(place.failed(&format!("it has no packages for {}", std::env::consts::OS)));
+        }
+        place.bring(packages, &cache, &|words| {
+            if !global.quiet {
+                eprintln!("{name}: {words}");
+            }
+        })?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The way to get an engine that prony does not install, in words.
+fn by_hand(entry: &Entry) -> String {
+    let Some((_, recipe)) = &entry.recipe else {
+        return "nothing to install".to_owned();
+    };
+    let install = &recipe.install;
+    let words = install.get(std::env::consts::OS).or(install.get("any"));
+    let words = words.map_or("not for this system", String::as_str);
+    format!("not installed by prony: {words}")
 }
 
 /// Returns `true` if the pipeline says where the engine is, other than in prony's cache.
@@ -87,8 +116,8 @@ fn brings_its_own(engine: &Engine, cache: &Path) -> bool {
 struct Place<'a> {
     name: &'a str,
     folder: PathBuf,
-    /// The pipeline, for messages.
-    file: &'a Path,
+    /// The command that installs it, for messages.
+    command: String,
 }
 
 impl Place<'_> {
@@ -262,9 +291,9 @@ impl Place<'_> {
     fn without_a_network(&self, requirements: &[String]) -> String {
         let quoted: Vec<String> = requirements.iter().map(|it| format!("'{it}'")).collect();
         format!(
-            "without a network: where there is one, on the same system and with the same Python, `python3 -m pip download --dest wheels {}`; copy the folder `wheels` here, then `PIP_NO_INDEX=1 PIP_FIND_LINKS=/PATH/TO/wheels prony doctor --install {}`",
+            "without a network: where there is one, on the same system and with the same Python, `python3 -m pip download --dest wheels {}`; copy the folder `wheels` here, then `PIP_NO_INDEX=1 PIP_FIND_LINKS=/PATH/TO/wheels {}`",
             quoted.join(" "),
-            self.file.display()
+            self.command
         )
     }
 
@@ -361,7 +390,7 @@ mod tests {
         let place = Place {
             name: "stand-in",
             folder: installed::folder(&cache, "stand-in"),
-            file: Path::new("pipeline.yaml"),
+            command: "prony doctor --install pipeline.yaml".to_owned(),
         };
         let packages = |revision: &str| {
             // A list of nothing, which has not to be downloaded.
@@ -407,7 +436,7 @@ mod tests {
         let place = Place {
             name: "it",
             folder: PathBuf::from("/nowhere"),
-            file: Path::new("pipeline.yaml"),
+            command: "prony doctor --install pipeline.yaml".to_owned(),
         };
         assert_eq!(
             place.python(None).map_err(|it| it.message),

@@ -2,7 +2,7 @@
 random-llama.py FOLDER [HIDDEN LAYERS]
 
 It answers nonsense, which takes an engine the same steps as sense does. Needs numpy, safetensors,
-tokenizers and gguf. The default, 2048 and 24, has 1.2 billion weights.
+tokenizers and gguf. The default, 2048 and 24, has 1.5 billion weights.
 """
 
 import json

@@ -179,10 +179,17 @@ fn measure(
                 run.succeeded
             );
         };
-        let answers = &all[before + ahead..];
+        // With more answers ahead than warm-ups, which of them it left out is not known.
+        let answers = (ahead == WARMUPS).then(|| &all[before + ahead..]);
         if run.succeeded < load.requests {
+            let unknown = match answers {
+                Some(_) => "",
+                None => {
+                    " Which these are is not known, so the server's log is not held against them."
+                }
+            };
             table.notes.push(format!(
-                "{}: {} of {} requests are in its figures.",
+                "{}: {} of {} requests are in its figures.{unknown}",
                 tool.name(),
                 run.succeeded,
                 load.requests
@@ -199,7 +206,7 @@ fn measure(
                 metric,
                 unit: what.unit(),
                 own,
-                server: what.by(answers),
+                server: answers.and_then(|answers| what.by(answers)),
                 prony: by_prony.copied().filter(|_| tool.name() != "prony"),
             });
         }

@@ -205,11 +205,10 @@ pub fn too_many(context: u32) -> u32 {
 }
 
 /// Context length that an engine is given, in tokens, by its options and their defaults;
-/// `None` if it is not known before the run, or too large to be tried.
+/// `None` if it is not known before the run.
 pub fn context_of(engine: &Engine, plugins: &dyn Plugins) -> Option<u32> {
     let (_, length) = fairness::option_of(engine, "context", plugins)?;
-    let length = u32::try_from(length.as_u64()?).ok()?;
-    (length <= LARGEST_CONTEXT).then_some(length)
+    u32::try_from(length.as_u64()?).ok()
 }
 
 /// Option of an engine with a role in comparisons, as a line of the pipeline that gives it
@@ -267,7 +266,9 @@ pub fn ask(pipeline: &mut Pipeline, plugins: &dyn Plugins) {
                 continue;
             }
             for (number, engine) in point.engines.iter().enumerate() {
-                if let Some(context) = context_of(engine, plugins) {
+                let context = context_of(engine, plugins);
+                // A longer prompt would take longer than everything else together.
+                if let Some(context) = context.filter(|it| *it <= LARGEST_CONTEXT) {
                     let is_it = format!("${{{{ engine.name == {} }}}}", json!(engine.name));
                     let id = format!("{}_{number}", ask.stage());
                     stages.push(stage(id, Condition::When(is_it), context));

@@ -274,7 +274,7 @@ pub struct Visited {
     /// Share of the model's files that the system held in memory before the engine was
     /// started, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cached_share: Option<f64>,
+    pub page_cache_share: Option<f64>,
     /// CPU time of the engine's processes in each `measure` stage, in seconds, by stage
     /// id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -738,17 +738,17 @@ fn machine(events: &[Event]) -> Vec<String> {
 }
 
 /// Difference between shares of a model in memory above which load times do not compare.
-const CACHED_APART: f64 = 0.5;
+const MAX_PAGE_CACHE_DIFFERENCE: f64 = 0.5;
 
 /// An engine and the share of its model that was in memory.
 type Cached<'a> = (&'a str, f64);
 
-/// The least and the most of one cycle, if they differ by more than [`CACHED_APART`].
+/// The least and the most of one cycle, if they differ by more than [`MAX_PAGE_CACHE_DIFFERENCE`].
 fn apart<'a>(shares: &[Cached<'a>]) -> Option<[Cached<'a>; 2]> {
     let by_share = |one: &&Cached<'_>, other: &&Cached<'_>| one.1.total_cmp(&other.1);
     let least = *shares.iter().min_by(by_share)?;
     let most = *shares.iter().max_by(by_share)?;
-    (most.1 - least.1 > CACHED_APART).then_some([least, most])
+    (most.1 - least.1 > MAX_PAGE_CACHE_DIFFERENCE).then_some([least, most])
 }
 
 /// Cycles in which one engine read a model from the disk that another found in memory, per
@@ -758,7 +758,7 @@ fn page_cache(events: &[Event]) -> Vec<String> {
     let mut models = BTreeMap::<(Option<&str>, &str), Shares<'_>>::new();
     for event in events {
         if let Event::Visit(visited) = event
-            && let (Some(share), Some(_)) = (visited.cached_share, visited.load_time_ns)
+            && let (Some(share), Some(_)) = (visited.page_cache_share, visited.load_time_ns)
         {
             let visit = &visited.visit;
             let key = (visit.point.as_deref(), visit.model.as_str());

@@ -129,7 +129,7 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
         peak_memory_bytes: Some(visit.segment.into()),
         peak_gpu_memory_bytes: None,
         energy: BTreeMap::new(),
-        cached_share: None,
+        page_cache_share: None,
         measure_cpu_s: BTreeMap::new(),
         settings: Vec::new(),
         counters: BTreeMap::new(),
@@ -343,7 +343,7 @@ fn energy_is_told_without_that_of_the_idle_machine_and_judged() {
     let sentences = model.comparisons[0].judgement_sentences();
     let said = sentences.last().expect("sentences");
     assert!(
-        said.starts_with("Energy: b gives 100.0 % more tokens per joule than a ("),
+        said.starts_with("Energy: b gives 100 % more tokens per joule than a ("),
         "{said}"
     );
 }
@@ -402,7 +402,7 @@ fn models_that_engines_did_not_find_alike_in_memory_are_told() {
         let mut journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
         for event in &mut journal.events {
             if let Event::Visit(visited) = event {
-                visited.cached_share = Some(share(&visited.visit));
+                visited.page_cache_share = Some(share(&visited.visit));
             }
         }
         let mut warnings = result(&journal).warnings.into_iter();

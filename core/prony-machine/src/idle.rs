@@ -11,9 +11,9 @@ const STEP: Duration = Duration::from_millis(100);
 const WINDOW: Duration = Duration::from_secs(2);
 /// Difference of two successive means, as a ratio, up to which a GPU is at rest: after work
 /// its clocks, and the power, fall over some seconds.
-const AT_REST: f64 = 1.05;
+const MAX_DRIFT: f64 = 1.05;
 /// Share of the readings in which an idle GPU may be seen at work.
-const AT_WORK: f64 = 0.1;
+const MAX_BUSY_SHARE: f64 = 0.1;
 
 /// Power of the machine before any engine runs, in watts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct IdlePower {
 }
 
 impl IdlePower {
-    /// Measures it: waits until the power of every GPU has come to rest, at most for `limit` or
+    /// Measures idle power: waits until the power of every GPU has come to rest, at most for `limit` or
     /// until `is_stopped`. Returns `None` at once if nothing here counts energy.
     pub fn measure(limit: Duration, is_stopped: impl Fn() -> bool) -> Option<Self> {
         let mut packages = os::Packages::new();
@@ -101,8 +101,8 @@ fn idle_power(readings: &[Reading]) -> Option<IdlePower> {
         let working = recent
             .iter()
             .filter(|it| it.at_work.get(index) == Some(&true));
-        let is_idle = working.count() as f64 <= AT_WORK * recent.len() as f64;
-        let is_at_rest = before.max(now) <= AT_REST * before.min(now);
+        let is_idle = working.count() as f64 <= MAX_BUSY_SHARE * recent.len() as f64;
+        let is_at_rest = before.max(now) <= MAX_DRIFT * before.min(now);
         (is_idle && is_at_rest).then_some(now)
     };
     Some(IdlePower {

@@ -42,7 +42,7 @@ pub use clock::now_ns;
 pub use fingerprint::{Difference, Fingerprint};
 pub use gpu::{Gpu, GpuState, GpuUsage};
 pub use idle::IdlePower;
-pub use page_cache::cached_share;
+pub use page_cache::page_cache_share;
 pub use sampler::{Options, PERIOD, Sampler};
 pub use series::{ENERGY_PERIOD, Usage, Window};
 pub use signal::is_hangup_ignored;

@@ -10,19 +10,19 @@ const DEPTH: u32 = 4;
 
 /// Share of a file, or of the files in a folder, that the system holds in memory, 0 to 1: a
 /// server that loads it reads the rest from the disk. `None` if it cannot be told.
-pub fn cached_share(path: &Path) -> Option<f64> {
+pub fn page_cache_share(path: &Path) -> Option<f64> {
     let mut pages = (0, 0);
-    add(path, DEPTH, &mut pages)?;
+    count_pages(path, DEPTH, &mut pages)?;
     let (cached, all) = pages;
     (all > 0).then(|| cached as f64 / all as f64)
 }
 
 /// Adds the pages of `path` that are in memory, and all of them.
-fn add(path: &Path, depth: u32, pages: &mut (u64, u64)) -> Option<()> {
+fn count_pages(path: &Path, depth: u32, pages: &mut (u64, u64)) -> Option<()> {
     if path.is_dir() {
         let depth = depth.checked_sub(1)?;
         for entry in fs::read_dir(path).ok()? {
-            add(&entry.ok()?.path(), depth, pages)?;
+            count_pages(&entry.ok()?.path(), depth, pages)?;
         }
         return Some(());
     }
@@ -80,12 +80,12 @@ mod tests {
         fs::create_dir_all(&nested).expect("a folder");
         fs::write(folder.join("one"), vec![1; 100_000]).expect("a file");
         fs::write(nested.join("empty"), []).expect("a file");
-        let cached = cached_share(&folder);
-        let nothing = cached_share(&nested);
+        let cached = page_cache_share(&folder);
+        let nothing = page_cache_share(&nested);
         fs::remove_dir_all(&folder).expect("it can be removed");
         assert_eq!(cached, Some(1.0));
         assert_eq!(nothing, None);
-        assert_eq!(cached_share(&folder), None);
+        assert_eq!(page_cache_share(&folder), None);
     }
 
     /// What was dropped from memory is not counted.
@@ -99,7 +99,7 @@ mod tests {
         // SAFETY: advice about an open file; it changes no memory.
         let advised =
             unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-        let share = cached_share(&path);
+        let share = page_cache_share(&path);
         fs::remove_file(&path).expect("it can be removed");
         assert_eq!(advised, 0);
         assert!(share < Some(0.5), "{share:?}");

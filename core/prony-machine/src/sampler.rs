@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 /// Time between two samples.
 pub const PERIOD: Duration = Duration::from_millis(100);
 /// Number of samples between two readings of the GPUs, but for their energy.
-const SLOW: u32 = 5;
+const GPU_EVERY: u32 = 5;
 /// Increase of a GPU's memory, in bytes, that is not taken for an engine's where the driver does
 /// not tell processes apart. A CUDA context alone takes several times as much.
-const UNNOTICED: u64 = 64 << 20;
+const MIN_OWN_GPU_GROWTH: u64 = 64 << 20;
 
 /// Sampling options.
 #[derive(Debug, Clone, Default)]
@@ -149,7 +149,10 @@ impl Watcher {
             processor_j: self.packages.joules(),
             gpus_j: nvml::joules(),
         };
-        let slow = self.count.is_multiple_of(SLOW).then(|| self.slow());
+        let gpus = self
+            .count
+            .is_multiple_of(GPU_EVERY)
+            .then(|| self.read_gpus());
         self.count += 1;
         let mut series = series.lock().unwrap_or_else(PoisonError::into_inner);
         // A tree that is gone uses no memory; that is not a sample of its usage.
@@ -164,11 +167,11 @@ impl Watcher {
         if energy.is_known() {
             series.energy.push(energy);
         }
-        series.gpus.extend(slow.flatten());
+        series.gpus.extend(gpus.flatten());
     }
 
     /// Reads the GPUs; `None` without any.
-    fn slow(&mut self) -> Option<GpuSample> {
+    fn read_gpus(&mut self) -> Option<GpuSample> {
         let gpus = nvml::states();
         if gpus.is_empty() {
             return None;
@@ -179,7 +182,7 @@ impl Watcher {
             let used = gpus.iter().map(|gpu| gpu.memory_used_bytes);
             let more = |(used, before): (Option<u64>, &Option<u64>)| {
                 let more = used?.saturating_sub((*before)?);
-                (more > UNNOTICED).then_some(more)
+                (more > MIN_OWN_GPU_GROWTH).then_some(more)
             };
             used.zip(&self.gpu_memory_before).map(more).collect()
         };

@@ -137,10 +137,9 @@ impl Series {
             .iter()
             .filter_map(|it| Some((it.at_ns, of(it)?)))
             .collect();
-        let (first, last) = (points.first()?.0, points.last()?.0);
-        let (begin, end) = (begin.max(first), end.min(last));
+        let is_covered = points.first()?.0 <= begin && end <= points.last()?.0;
         let is_long = end.checked_sub(begin)? >= ENERGY_PERIOD.as_nanos() as u64;
-        is_long.then(|| Some((at(&points, end)? - at(&points, begin)?).max(0.0)))?
+        (is_covered && is_long).then(|| Some((at(&points, end)? - at(&points, begin)?).max(0.0)))?
     }
 
     fn used_gpus(&self, begin: u64, end: u64) -> Vec<GpuUsage> {
@@ -322,11 +321,12 @@ mod tests {
         assert_eq!(gpu.mean_sm_clock_mhz, Some(1250.0));
         assert_eq!(gpu.throttled.get("b"), Some(&1.0));
         assert_eq!(gpu.thermal_share, Some(0.1));
-        // What begins before the readings, or is too short, has none.
+        // What the readings do not cover, or is too short, has none.
         let joules = |begin, end| series.window(begin, end).gpus[0].energy_joules;
-        assert_eq!(joules(0, 3 * second / 2), None);
-        assert_eq!(joules(0, 2 * second), Some(7.0));
+        assert_eq!(joules(second / 2, 2 * second), None);
+        assert_eq!(joules(3 * second, 5 * second), None);
         assert_eq!(joules(2 * second, 5 * second / 2), None);
+        assert_eq!(joules(second, 2 * second), Some(7.0));
     }
 
     proptest! {

@@ -77,7 +77,7 @@ pub fn check(
         outcome,
         requests,
         counted,
-        broken,
+        broken: Some(broken),
         cached_share: (of_all > 0).then(|| of_cached as f64 / of_all as f64),
         by_counters: false,
     }
@@ -161,7 +161,7 @@ pub fn by_counters(
         outcome,
         requests: requests as u64,
         counted: requests as u64,
-        broken: 0,
+        broken: None,
         cached_share: (all > 0.0).then(|| cached / all),
         by_counters: true,
     })
@@ -188,20 +188,18 @@ pub fn reason(stated: Cache, check: &CacheCheck) -> Option<String> {
         return None;
     }
     let share = check.cached_share.unwrap_or_default() * 100.0;
-    let CacheCheck {
-        broken, counted, ..
-    } = check;
-    Some(match stated {
-        Cache::Cold if check.by_counters => format!(
+    let counted = check.counted;
+    Some(match (stated, check.broken) {
+        (Cache::Cold, None) => format!(
             "the measure is of a cold prefix cache, and by the engine's counters {share:.0} % of all prompt tokens of {counted} requests came from it, which a chat template does not explain: switch the engine's prefix cache off, or measure with `cache: warm`"
         ),
-        Cache::Warm if check.by_counters => format!(
+        (Cache::Warm, None) => format!(
             "the measure is of a warm prefix cache, and by the engine's counters only {share:.0} % of the prompt tokens came from it: switch the engine's prefix cache on, or measure with `cache: cold`"
         ),
-        Cache::Cold => format!(
+        (Cache::Cold, Some(broken)) => format!(
             "the measure is of a cold prefix cache, and {broken} of {counted} requests were answered from it ({share:.0} % of all prompt tokens): switch the engine's prefix cache off, or measure with `cache: warm`"
         ),
-        Cache::Warm => format!(
+        (Cache::Warm, Some(broken)) => format!(
             "the measure is of a warm prefix cache, and {broken} of {counted} requests whose prompt had been answered before were not answered from it ({share:.0} % of their prompt tokens were): switch the engine's prefix cache on, or measure with `cache: cold`"
         ),
     })
@@ -251,7 +249,10 @@ mod tests {
             Cache::Cold,
             &[asked(4, 31, Some(0)), asked(4, 31, Some(30))],
         );
-        assert_eq!((check.outcome, check.broken), (CacheOutcome::Broken, 1));
+        assert_eq!(
+            (check.outcome, check.broken),
+            (CacheOutcome::Broken, Some(1))
+        );
         let reason = reason(Cache::Cold, &check).expect("not valid");
         assert!(
             reason.contains("1 of 2 requests") && reason.contains("48 %"),

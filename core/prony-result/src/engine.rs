@@ -188,8 +188,9 @@ pub struct CacheCheck {
     pub requests: u64,
     /// Number of them for which the engine reports prompt tokens and cached tokens.
     pub counted: u64,
-    /// Number of them that were not in that state.
-    pub broken: u64,
+    /// Number of them that were not in that state; absent where only the engine's counters tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<u64>,
     /// Cached tokens over prompt tokens of the counted requests, 0 to 1.
     pub cached_share: Option<f64>,
     /// `true` if it is the engine's counters that say so, of all requests together, and its

@@ -561,7 +561,7 @@ pub static METRICS: &[Metric] = &[
         "Time to first token",
         Group::Latency,
         |it| it.time_to_first_token_ms,
-        "Time from sending to the first token.",
+        "Time from sending (in an open loop, from when the request was due) to the first token.",
     )
     .compared()
     .columns(&[Column::of(P50, "TTFT", "p50 ms", 3)]),
@@ -703,8 +703,8 @@ pub static METRICS: &[Metric] = &[
         "Requests in another cache state",
         Group::Tokens,
         (Unit::Count, Lower),
-        |it| Some(it.cache.as_ref()?.broken as f64),
-        "Requests that were not in the state of the prefix cache that the measurement states.",
+        |it| Some(it.cache.as_ref()?.broken? as f64),
+        "Requests that were not in the state of the prefix cache that the measurement states; absent where only the engine's counters tell.",
     )
     .not_reported(),
     Metric::number(
@@ -788,8 +788,7 @@ pub static METRICS: &[Metric] = &[
         (Unit::JoulesPerToken, Lower),
         |it| it.energy.as_ref()?.gpu_j_per_token,
         "Energy of the GPUs that the engine used while measuring, idle power taken off, over the output tokens of successful requests.",
-    )
-    .compared(),
+    ),
     Metric::number(
         "energy.processor_j_per_token",
         "Processor energy per token",
@@ -797,8 +796,7 @@ pub static METRICS: &[Metric] = &[
         (Unit::JoulesPerToken, Lower),
         |it| it.energy.as_ref()?.processor_j_per_token,
         "Energy of the processor packages while measuring, idle power taken off, over the output tokens of successful requests.",
-    )
-    .compared(),
+    ),
     Metric::number(
         "energy.mean_gpu_power_w",
         "Mean GPU power",
@@ -807,6 +805,15 @@ pub static METRICS: &[Metric] = &[
         |it| it.energy.as_ref()?.mean_gpu_power_w,
         "Mean power of the GPUs that the engine used while measuring, idle power included.",
     ),
+    Metric::number(
+        "energy.idle_gpu_power_w",
+        "Idle GPU power",
+        Group::Engine,
+        (Unit::Watts, Neither),
+        |it| it.energy.as_ref()?.idle_gpu_power_w,
+        "Power of the GPUs that the engine used before any engine ran, taken off from energies.",
+    )
+    .not_reported(),
     Metric::number(
         "cpu_percent",
         "CPU time",
@@ -1050,7 +1057,8 @@ mod tests {
 
     /// Path prefixes of numbers in an engine's entry that are not metrics, and the
     /// reason.
-    const NO_METRICS: [(&str, &str); 15] = [
+    const NO_METRICS: [(&str, &str); 16] = [
+        ("gpus.", "of GPUs, and not of the engine"),
         (
             "errors.",
             "by class: `succeeded` and `success_rate` are their metrics",

@@ -26,12 +26,10 @@ impl CacheCheck {
                 format!("verified by its own counters, {counted}")
             }
             CacheOutcome::Kept => format!("verified, {counted}"),
-            CacheOutcome::Broken if self.by_counters => {
-                format!("broken by its own counters, {counted}")
-            }
-            CacheOutcome::Broken => {
-                format!("broken by {}, {counted}", count(self.broken, "request"))
-            }
+            CacheOutcome::Broken => match self.broken {
+                Some(broken) => format!("broken by {}, {counted}", count(broken, "request")),
+                None => format!("broken by its own counters, {counted}"),
+            },
             CacheOutcome::Unverified if self.requests == 0 => {
                 "not verified, no prompt came again".to_owned()
             }
@@ -255,7 +253,7 @@ mod tests {
             outcome: CacheOutcome::Kept,
             requests: 4,
             counted: 4,
-            broken: 0,
+            broken: Some(0),
             cached_share: Some(0.0),
             by_counters: false,
         };
@@ -276,7 +274,7 @@ mod tests {
         );
         let broken = CacheCheck {
             outcome: CacheOutcome::Broken,
-            broken: 1,
+            broken: Some(1),
             cached_share: Some(0.5),
             by_counters: false,
             ..check

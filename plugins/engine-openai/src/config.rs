@@ -50,7 +50,8 @@ pub struct Config {
     /// `eos`, `tool_calls`, …). An answer with any other reason is a failure.
     #[serde(default)]
     pub finish_reasons: Vec<String>,
-    /// Handling of streams that lack the mark of their end, `data: [DONE]`.
+    /// Whether a stream without its end mark, such as `data: [DONE]`, counts as complete.
+    /// Defaults to `optional`: it does, if it has a finish reason and its body ends well.
     #[serde(default)]
     pub end_mark: EndMark,
     /// What the server tells of itself, by the path to ask at, for example

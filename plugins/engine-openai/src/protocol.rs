@@ -168,12 +168,12 @@ impl JsonSchema for Protocol {
 fn prompt_alone(request: &Request) -> Result<Value> {
     if !request.images.is_empty() {
         return Err(Error::unsupported(
-            "`api: completions` cannot carry images: use `api: chat`, or ask without images",
+            "a raw prompt cannot carry images: use `api: chat` with a protocol that takes chats, or ask without images",
         ));
     }
     if !request.history.is_empty() {
         return Err(Error::unsupported(
-            "`api: completions` cannot carry a conversation, which a chat template renders: use `api: chat`, or conversations of one turn",
+            "a raw prompt cannot carry a conversation, which a chat template renders: use `api: chat` with a protocol that takes chats, or conversations of one turn",
         ));
     }
     Ok(json!(request.prompt))

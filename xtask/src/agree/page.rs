@@ -167,8 +167,10 @@ impl Table {
             let or_dash = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
             let server = or_dash(row.server.map(|it| number(it, unit)));
             let difference = row.server.map(|it| {
-                let sign = if own - it < 0.0 { "-" } else { "+" };
-                format!("{sign}{} {unit}", number((own - it).abs(), unit))
+                let size = number((own - it).abs(), unit);
+                let is_less =
+                    own - it < 0.0 && size.contains(|digit: char| ('1'..='9').contains(&digit));
+                format!("{}{size} {unit}", if is_less { "-" } else { "+" })
             });
             let prony = or_dash(row.prony.map(|it| number(it, unit)));
             let ratio = or_dash(row.prony.map(|it| format!("{:.3}", own / it)));

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use prony_contract::Kind;
 use prony_plugin_host::{Entry, Grant, Registry};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -166,8 +166,19 @@ from the plugins; `prony plugin show NAME` prints all of one.
     if !common.is_empty() {
         page.push_str("\n## Options of every recipe\n");
         page.push_str(HEADER);
+        let has_them = |entry: &&&Entry| options(entry).any(|(name, _)| common.contains_key(name));
+        let definitions = engines
+            .iter()
+            .find(has_them)
+            .map(|entry| definitions(entry));
         for (name, option) in &common {
-            row_of_option(&mut page, name, option, false);
+            row_of_option(
+                &mut page,
+                name,
+                &kind(option, definitions.unwrap_or(&Value::Null)),
+                option,
+                false,
+            );
         }
     }
     for entry in engines {
@@ -184,6 +195,11 @@ const HEADER: &str = "\n| Option | Type | Meaning |\n|---|---|---|\n";
 fn options(entry: &Entry) -> impl Iterator<Item = (&String, &Value)> {
     let options = entry.config_schema["properties"].as_object();
     options.into_iter().flatten()
+}
+
+/// Definitions that its options refer to.
+fn definitions(entry: &Entry) -> &Value {
+    &entry.config_schema["$defs"]
 }
 
 /// The section of an engine, without the options that are described `elsewhere`, by name.
@@ -230,7 +246,8 @@ fn section(entry: &Entry, elsewhere: &BTreeMap<&String, &Value>) -> String {
         page.push_str(HEADER);
     }
     for (name, option) in own {
-        row_of_option(&mut page, name, option, is_required(name));
+        let kind = kind(option, definitions(entry));
+        row_of_option(&mut page, name, &kind, option, is_required(name));
     }
     if !others.is_empty() {
         page.push_str("\nAnd the [options of every recipe](#options-of-every-recipe)");
@@ -247,11 +264,11 @@ fn section(entry: &Entry, elsewhere: &BTreeMap<&String, &Value>) -> String {
 }
 
 /// Adds an option to a table.
-fn row_of_option(page: &mut String, name: &str, option: &Value, is_required: bool) {
+fn row_of_option(page: &mut String, name: &str, kind: &str, option: &Value, is_required: bool) {
     let needed = if is_required { " Required." } else { "" };
     let meaning = option["description"].as_str().unwrap_or_default();
     let meaning = meaning.replace('\n', " ").replace('|', "\\|");
-    let _ = writeln!(page, "| `{name}` | {} | {meaning}{needed} |", kind(option));
+    let _ = writeln!(page, "| `{name}` | {kind} | {meaning}{needed} |");
 }
 
 /// Adds what `prony doctor --install` installs for an engine.
@@ -284,22 +301,46 @@ fn installs(entry: &Entry, page: &mut String) {
     }
 }
 
-/// The type of an option, in words.
-fn kind(option: &Value) -> String {
-    let names: Vec<&str> = match &option["type"] {
-        Value::String(name) => vec![name],
-        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let names: Vec<&str> = names.into_iter().filter(|name| *name != "null").collect();
-    if names.is_empty() {
-        "mapping or one of several".to_owned()
-    } else {
-        names
-            .join(" or ")
-            .replace("object", "mapping")
-            .replace("array", "list")
+/// The type of an option, in words: types, and the words that it may be.
+fn kind(option: &Value, definitions: &Value) -> String {
+    let mut kinds = Vec::new();
+    collect_kinds(option, definitions, &mut kinds);
+    kinds.retain(|kind| kind != "null");
+    let mut seen = BTreeSet::new();
+    kinds.retain(|kind| seen.insert(kind.clone()));
+    match kinds.as_slice() {
+        [] => "any".to_owned(),
+        kinds => kinds.join(" or "),
     }
+}
+
+fn collect_kinds(schema: &Value, definitions: &Value, kinds: &mut Vec<String>) {
+    let words = schema["enum"].as_array().into_iter().flatten();
+    let words: Vec<&str> = words
+        .chain(schema.get("const"))
+        .filter_map(Value::as_str)
+        .collect();
+    if !words.is_empty() {
+        kinds.extend(words.iter().map(|word| format!("`{word}`")));
+        return;
+    }
+    if let Some(name) = schema["$ref"].as_str().and_then(|it| it.rsplit('/').next()) {
+        return collect_kinds(&definitions[name], definitions, kinds);
+    }
+    for alternatives in ["anyOf", "oneOf"] {
+        let alternatives = schema[alternatives].as_array().into_iter().flatten();
+        alternatives.for_each(|it| collect_kinds(it, definitions, kinds));
+    }
+    let names = match &schema["type"] {
+        Value::Array(names) => names.as_slice(),
+        name => std::slice::from_ref(name),
+    };
+    let names = names.iter().filter_map(Value::as_str);
+    kinds.extend(names.map(|name| match name {
+        "object" => "mapping".to_owned(),
+        "array" => "list".to_owned(),
+        name => name.to_owned(),
+    }));
 }
 
 fn add(global: &Global, file: &Path, grants: &[GrantOf]) -> Outcome {

@@ -232,8 +232,8 @@ fn one_recording_is_scored_by_several_definitions() {
     let [gap, per_token] = [gap, per_token].map(|it| number(&metric("aiperf", it)["mean"]));
     assert!((gap - per_token).abs() < 1e-6);
     // The finish reason has a chunk of its own, which vLLM counts as a token.
-    assert_eq!(metric("prony", "inter_token_latency_ms")["n"], 4 * 15);
-    assert_eq!(metric("vllm", "ITL (ms)")["n"], 4 * 16);
+    assert_eq!(metric("prony", "inter_token_latency_ms")["n"], 4 * 7);
+    assert_eq!(metric("vllm", "ITL (ms)")["n"], 4 * 8);
     let requests = run.requests("engine");
     let textless = |it: &Value| it["textless_ns"].as_array().map(Vec::len);
     assert!(requests.iter().all(|it| textless(it) == Some(1)));

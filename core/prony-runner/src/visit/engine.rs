@@ -31,9 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Attempts, 100 ms apart, to see that the memory of an engine was given back.
-const GIVE_BACK: u32 = 20;
+const MAX_CHECKS: u32 = 20;
 /// Growth of memory in use, in bytes, that is not told.
-const UNNOTICED: u64 = 64 << 20;
+const MIN_REPORTED_GROWTH: u64 = 64 << 20;
 
 /// Data shared by all visits of a model.
 pub(crate) struct Material<'r> {
@@ -99,7 +99,7 @@ pub(super) fn watch(process: &Process) -> Option<Sampler> {
 /// the memory of a process back.
 async fn kept(before: &State) -> Vec<String> {
     let mut left = Vec::new();
-    for _ in 0..GIVE_BACK {
+    for _ in 0..MAX_CHECKS {
         left = more_in_use(before, &State::read());
         if left.is_empty() {
             break;
@@ -112,7 +112,7 @@ async fn kept(before: &State) -> Vec<String> {
 fn more_in_use(before: &State, after: &State) -> Vec<String> {
     let more = |before: Option<u64>, after: Option<u64>| {
         let more = after?.saturating_sub(before?);
-        (more > UNNOTICED).then_some(more)
+        (more > MIN_REPORTED_GROWTH).then_some(more)
     };
     let shared = more(before.shared_memory_bytes, after.shared_memory_bytes);
     let shared = shared.map(|bytes| format!("{} of shared memory", words::bytes(bytes)));
@@ -146,7 +146,7 @@ pub(crate) struct LiveEngine<'r, 'a> {
     /// Warnings about the GPUs.
     gpu_warnings: Vec<Warning>,
     /// Share of the model that was in memory before the engine was started.
-    cached_share: Option<f64>,
+    page_cache_share: Option<f64>,
     /// The engine's own account, as far as it was asked.
     account: Account,
 }
@@ -179,7 +179,7 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
             before: State::read(),
             cpu_s: None,
             gpu_warnings: Vec::new(),
-            cached_share: None,
+            page_cache_share: None,
             account: Account::default(),
         })
     }
@@ -319,13 +319,14 @@ impl EngineSide for LiveEngine<'_, '_> {
 
     async fn start(&mut self, limit: Duration) -> Staged<Option<u64>> {
         let path = self.requests.model.path.as_deref();
-        self.cached_share = path.and_then(|path| prony_machine::cached_share(Path::new(path)));
+        self.page_cache_share =
+            path.and_then(|path| prony_machine::page_cache_share(Path::new(path)));
         let (run, visit) = (self.requests.run, self.requests.visit);
         let mut stop = run.stop.clone();
         let started = tokio::select! {
             started = self.start_within(limit) => started,
             () = crate::run::interrupted(&mut stop) => Err(StageError::Interrupted),
-            () = loading::tell(run, visit) => Ok(None),
+            never = loading::show_progress(run, visit) => match never {},
         };
         match started {
             Ok(time_ns) => {
@@ -413,7 +414,7 @@ impl EngineSide for LiveEngine<'_, '_> {
 
     fn look_back(&mut self, measured: &[Window]) -> Used {
         let mut used = Used {
-            cached_share: self.cached_share,
+            page_cache_share: self.page_cache_share,
             ..Used::default()
         };
         let sampler = self.running.as_mut().and_then(|it| it.sampler.take());
@@ -494,5 +495,38 @@ impl EngineSide for LiveEngine<'_, '_> {
         }
         let of_gpus = self.gpu_warnings.iter().cloned();
         of_gpus.chain(of_machine).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prony_machine::GpuState;
+
+    #[test]
+    fn memory_that_is_not_given_back_is_named() {
+        let state = |shared: u64, gpus: &[u64]| State {
+            shared_memory_bytes: Some(shared << 20),
+            gpus: gpus
+                .iter()
+                .map(|mib| GpuState {
+                    memory_used_bytes: Some(mib << 20),
+                    ..GpuState::default()
+                })
+                .collect(),
+            ..State::default()
+        };
+        let before = state(100, &[500, 0]);
+        assert_eq!(more_in_use(&before, &state(150, &[500, 60])), [""; 0]);
+        assert_eq!(more_in_use(&before, &state(50, &[100, 0])), [""; 0]);
+        assert_eq!(
+            more_in_use(&before, &state(400, &[500, 2048])),
+            [
+                "300 MiB of shared memory",
+                "2.00 GiB of the memory of GPU 1"
+            ]
+        );
+        // What is not known has not grown.
+        assert_eq!(more_in_use(&State::default(), &before), [""; 0]);
     }
 }

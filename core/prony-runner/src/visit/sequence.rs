@@ -97,7 +97,7 @@ pub(crate) struct Used {
     /// Energy in each `measure` stage, by stage id.
     pub(super) energy: BTreeMap<String, StageEnergy>,
     /// Share of the model that was in memory before the engine was started.
-    pub(super) cached_share: Option<f64>,
+    pub(super) page_cache_share: Option<f64>,
 }
 
 /// The end of an engine.
@@ -535,7 +535,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
             peak_memory_bytes: used.peak_memory_bytes,
             peak_gpu_memory_bytes: used.peak_gpu_memory_bytes,
             energy: used.energy,
-            cached_share: used.cached_share,
+            page_cache_share: used.page_cache_share,
             measure_cpu_s: used.measure_cpu_s,
             settings: account.settings,
             counters: account.counters,

@@ -93,7 +93,10 @@ impl<'e, 'c> Answer<'e, 'c> {
     /// Tells how many tokens were generated so far.
     pub(crate) fn output(&mut self, chunk: u32, tokens: Count) {
         if tokens == Count(Some(0)) && self.has_text {
-            self.note(chunk, "the usage counts no tokens, although there is text");
+            self.note(
+                chunk,
+                "the engine counts no output tokens, although there is text",
+            );
         } else {
             self.count(chunk, EventKind::OutputTokens, tokens);
         }

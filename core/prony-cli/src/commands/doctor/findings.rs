@@ -367,7 +367,7 @@ impl<'a> Patient<'a> {
 
     fn context_length(&self) -> String {
         let Some(context) = self.context else {
-            return NOT_TOLD.to_owned();
+            return "not set".to_owned();
         };
         match self.overlong() {
             Overlong::Refused => format!("{context}, more is refused"),

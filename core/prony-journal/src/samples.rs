@@ -331,7 +331,9 @@ fn energy(usage: &StageEnergy, ns: u64, idle: Option<&IdlePower>) -> VisitEnergy
     let seconds = ns as f64 / 1e9;
     let uses_gpu = !usage.gpus.is_empty();
     let sum = |of: &dyn Fn(&GpuUsage) -> Option<f64>| -> Option<f64> {
-        usage.gpus.iter().map(of).sum::<Option<f64>>()
+        // Fewer than none were not counted.
+        let counted = |gpu| of(gpu).filter(|it| *it >= 0.0);
+        usage.gpus.iter().map(counted).sum::<Option<f64>>()
     };
     let idle_of = |gpu: &GpuUsage| -> Option<f64> {
         let gpus = &idle?.gpus_w;
@@ -346,6 +348,8 @@ fn energy(usage: &StageEnergy, ns: u64, idle: Option<&IdlePower>) -> VisitEnergy
         Some("a measure stage took less than a second")
     } else if uses_gpu && idle_w.is_none() {
         Some("a GPU did not rest before the first engine was loaded, or does not count its energy")
+    } else if gross.is_none() {
+        Some("the energy of a GPU that it used was not read throughout")
     } else {
         None
     };
@@ -363,7 +367,7 @@ fn energy(usage: &StageEnergy, ns: u64, idle: Option<&IdlePower>) -> VisitEnergy
             .filter(|_| known)
             .map(|(joules, watts)| joules - watts * seconds),
         gpu_power_w: gross
-            .filter(|_| uses_gpu && is_long)
+            .filter(|_| uses_gpu && is_long && !usage.shared)
             .map(|joules| joules / seconds),
         idle_gpu_power_w: idle_w.filter(|_| uses_gpu),
         withheld,

@@ -116,12 +116,17 @@ pub fn counts<'a>(
     cycles_of.into_iter().map(count).collect()
 }
 
+/// Largest amount of a counter that is believed: integers are exact up to it.
+const MAX_COUNT: f64 = 9_007_199_254_740_992.0;
+
 /// Amounts of a visit's counters, with those that follow from others.
 fn amounts(counters: &[CounterTold]) -> BTreeMap<CounterKind, f64> {
     use CounterKind::{CachedTokens, ComputedPromptTokens, PromptTokens};
     let known = counters.iter();
     let mut amounts: BTreeMap<CounterKind, f64> = known
         .filter_map(|counter| Some((counter.kind, counter.amount()?)))
+        // No server has counted more; such a number, or none, would spoil the sums.
+        .filter(|(_, amount)| amount.is_finite() && *amount <= MAX_COUNT)
         .collect();
     let of = |kind| amounts.get(&kind).copied();
     match (of(PromptTokens), of(ComputedPromptTokens), of(CachedTokens)) {
@@ -140,10 +145,12 @@ fn amounts(counters: &[CounterTold]) -> BTreeMap<CounterKind, f64> {
 fn by_prony(kind: CounterKind, records: &[&Record]) -> Option<f64> {
     let good = || records.iter().filter(|record| record.ok());
     let tokens = |of: &dyn Fn(&Record) -> Option<u32>| -> Option<f64> {
-        good().map(|record| of(record).map(f64::from)).sum()
+        let sum: Option<u64> = good().map(|record| of(record).map(u64::from)).sum();
+        Some(sum? as f64)
     };
     let seconds = |of: &dyn Fn(&Record) -> Option<u64>| -> Option<f64> {
-        good().map(|record| Some(of(record)? as f64 / 1e9)).sum()
+        let sum: Option<u64> = good().map(|record| of(record)).sum();
+        Some(sum? as f64 / 1e9)
     };
     match kind {
         CounterKind::Requests => {

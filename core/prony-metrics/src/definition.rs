@@ -329,6 +329,9 @@ pub fn score(definition: &Definition, records: &[&Record]) -> Vec<Scored> {
             let values = good.iter().flat_map(|record| it.of.of_request(record));
             return Scored::new(it.metric, definition.percentile, values.collect());
         };
+        if good.is_empty() {
+            return None;
+        }
         let counted = good.iter().map(|record| of.of(record));
         let total: f64 = counted.sum::<Option<f64>>()?;
         let timed = match over {

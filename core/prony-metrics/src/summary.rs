@@ -171,8 +171,19 @@ pub fn engine(
         sample_output: good
             .iter()
             .find(|record| record.id.prompt == 0)
-            .map(|record| record.text.clone()),
+            .map(|record| beginning(&record.text)),
     }
+}
+
+/// Longest sample of an answer, in bytes: it is to be looked at, and reports are to stay small.
+const MAX_SAMPLE: usize = 16 << 10;
+
+/// The beginning of a long text, and `…`; a shorter one as it is.
+fn beginning(text: &str) -> String {
+    if text.len() <= MAX_SAMPLE {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(MAX_SAMPLE)])
 }
 
 /// The engine's own times of successful requests; `None` if it reports none.

@@ -2,7 +2,9 @@
 
 use crate::protocol::Protocol;
 use crate::recipe;
-use prony_plugin_sdk::{Counter, CounterKind, Error, HttpRequest, Question, Setting, is_place};
+use prony_plugin_sdk::{
+    Counter, CounterKind, Error, HttpRequest, Model, Question, Setting, is_place,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -66,6 +68,9 @@ pub struct Config {
     /// `ignore_eos: true`.
     #[serde(skip)]
     pub ignore_eos: Option<Map<String, Value>>,
+    /// Path of the model, instead of its own.
+    #[serde(skip)]
+    pub model_path: Option<String>,
     /// `true` if a recipe made it, so that texts have placeholders.
     #[serde(skip)]
     pub is_recipe: bool,
@@ -75,6 +80,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// The model with the path that this engine reads it from.
+    pub(crate) fn model_here<'m>(&self, model: &'m Model) -> Cow<'m, Model> {
+        match &self.model_path {
+            None => Cow::Borrowed(model),
+            Some(path) => Cow::Owned(Model {
+                path: Some(path.clone()),
+                ..model.clone()
+            }),
+        }
+    }
+
     /// Path and query of every request, around its own path.
     pub(crate) fn place(&self) -> (&str, &str) {
         let base_path = self.base_path.as_deref();

@@ -66,6 +66,7 @@ impl Engine for OpenAi {
     }
 
     fn launch(&self, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {
+        let model = &*self.config.model_here(model);
         let models = encode::list_of_models(&self.config);
         let questions = encode::questions(&self.config, model)?;
         let Some(launch) = &self.config.launch else {
@@ -103,7 +104,7 @@ impl Engine for OpenAi {
     }
 
     fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest> {
-        encode::request(&self.config, model, request)
+        encode::request(&self.config, &self.config.model_here(model), request)
     }
 
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {

@@ -158,6 +158,10 @@ struct Common {
     env: BTreeMap<String, String>,
     /// Working folder.
     cwd: Option<String>,
+    /// Path of the model for this engine, instead of the model's own: where one engine reads a
+    /// GGUF file and another a folder with the same weights.
+    #[schemars(extend("x-prony-role" = "quantisation"))]
+    model_path: Option<String>,
     /// Model name to send, instead of the one that the server knows.
     model: Option<String>,
     /// Sent as `authorization: Bearer …`.
@@ -315,6 +319,7 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         attach_ready: common.attach_ready,
         launch,
         protocol,
+        model_path: common.model_path,
         model: common.model.or(file.request.model),
         api_key: common.api_key.or(file.request.api_key),
         body,

@@ -187,6 +187,25 @@ fn real_servers_end_answers_at_a_stop_string_an_end_of_sequence_and_the_limit() 
     assert_eq!(count(&events, EventKind::OutputTokens), Some(24));
 }
 
+/// An engine that reads other files than the rest.
+#[test]
+fn a_recipe_may_have_a_model_path_of_its_own() {
+    let model = Model {
+        id: "m".to_owned(),
+        path: Some("m.gguf".to_owned()),
+    };
+    let command = |options: Value| {
+        let (plan, _) = by_recipe("mlx-lm", &options, &model);
+        plan.unwrap().command.unwrap().argv.join(" ")
+    };
+    assert!(command(json!({})).contains("--model m.gguf"));
+    let own = command(json!({ "model_path": "folder/m" }));
+    assert!(
+        own.contains("--model folder/m") && !own.contains("m.gguf"),
+        "{own}"
+    );
+}
+
 #[test]
 fn a_recorded_request_is_what_is_sent_now() {
     let request = Request {

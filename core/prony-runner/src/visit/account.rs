@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time for all questions together.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// Longest answer that is used, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 /// Longest text that is kept of a value, in characters.

@@ -28,7 +28,7 @@ use prony_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Attempts, 100 ms apart, to see that the memory of an engine was given back.
 const MAX_CHECKS: u32 = 20;
@@ -267,14 +267,17 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
             return None;
         };
         let has_counters = questions.iter().any(|it| !it.counters.is_empty());
-        if batch.phase != Phase::Measure || !has_counters {
+        if batch.phase != Phase::Measure || !has_counters || self.requests.is_silent() {
             return None;
         }
         let mut stop = self.requests.run.stop.clone();
-        tokio::select! {
-            values = ask(target, questions) => Some(values),
-            () = crate::run::interrupted(&mut stop) => None,
-        }
+        let begin = Instant::now();
+        let values = tokio::select! {
+            values = ask(target, questions) => values,
+            () = crate::run::interrupted(&mut stop) => return None,
+        };
+        self.requests.note_silence(begin.elapsed()).ok()?;
+        Some(values)
     }
 
     /// Sends the closing messages before the input is closed. An engine that does not
@@ -319,6 +322,8 @@ impl EngineSide for LiveEngine<'_, '_> {
 
     async fn start(&mut self, limit: Duration) -> Staged<Option<u64>> {
         let path = self.requests.model.path.as_deref();
+        // Recipes have an option for another path.
+        let path = path.filter(|_| !self.requests.engine.config.contains_key("model_path"));
         self.page_cache_share =
             path.and_then(|path| prony_machine::page_cache_share(Path::new(path)));
         let (run, visit) = (self.requests.run, self.requests.visit);
@@ -359,14 +364,17 @@ impl EngineSide for LiveEngine<'_, '_> {
             target, questions, ..
         } = &running.link
             && !self.account.is_asked
+            && !self.requests.is_silent()
         {
             // After the warm-up: some servers load a model with the first request for it.
             self.account.is_asked = true;
             let mut stop = self.requests.run.stop.clone();
+            let begin = Instant::now();
             tokio::select! {
                 settings = account::settings(target, questions) => self.account.settings = settings,
                 () = crate::run::interrupted(&mut stop) => return Err(StageError::Interrupted),
             }
+            self.requests.note_silence(begin.elapsed())?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Requests, and the records kept of them.
 
+use super::account;
 use super::engine::{Link, Material, Running};
 use super::sequence::Sent;
 use super::{CRASH_GRACE, Staged};
@@ -710,6 +711,29 @@ impl<'r, 'a> Requests<'r, 'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl Requests<'_, '_> {
+    /// Returns `true` if the engine is not to be asked about itself.
+    pub(super) fn is_silent(&self) -> bool {
+        self.run.silent.borrow().contains(&self.visit.engine)
+    }
+
+    /// Remembers an engine that took the whole time over the questions: to wait for it before
+    /// each stage would change what is measured.
+    pub(super) fn note_silence(&self, time: Duration) -> Result<()> {
+        let engine = &self.visit.engine;
+        if time < account::LIMIT || !self.run.silent.borrow_mut().insert(engine.clone()) {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: `{engine}` (cycle {}) did not answer questions about its settings and counters within {:?}, so it stood idle for that time before a stage; it is not asked again",
+            self.visit.model,
+            self.visit.cycle,
+            account::LIMIT
+        );
+        self.run.tell(Event::Warning { message })
     }
 }
 

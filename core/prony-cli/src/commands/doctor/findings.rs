@@ -3,8 +3,8 @@
 use crate::Exit;
 use crate::plugins::Locked;
 use prony_config::{
-    Api, Ask, CHECKUP_REQUESTS, Engine, MatrixPoint, Pipeline, context_of, setting, stop_word,
-    too_many,
+    Api, Ask, CHECKUP_REQUESTS, Engine, MatrixPoint, Pipeline, Work, context_of, setting,
+    stop_word, too_many,
 };
 use prony_contract::{Kind, Transport};
 use prony_journal::Event;
@@ -392,14 +392,24 @@ impl<'a> Patient<'a> {
                 model.id
             ));
         }
-        if self.result.cached_tokens > 0 {
+        let states = seen.given.points.iter().flat_map(|point| &point.segments);
+        let states = states.flat_map(|segment| &segment.work);
+        let states: Vec<_> = states
+            .filter_map(|work| match work {
+                Work::Measure(measure) => Some(measure.cache),
+                Work::Warmup(_) => None,
+            })
+            .collect();
+        if self.result.cached_tokens > 0 && states.contains(&None) {
             let off = setting(self.engine, "cache", &json!(false), &plugins);
             let off = off.map_or_else(String::new, |line| format!(", or `{line}` switches it off"));
             tell(format!(
                 "answers repeated prompts from its prefix cache ({} prompt tokens here): state `measure: {{ cache: cold }}` or `measure: {{ cache: warm }}`{off}",
                 self.result.cached_tokens
             ));
-        } else if self.result.told_cached_tokens().is_none() {
+        }
+        let is_stated = states.iter().any(Option::is_some);
+        if is_stated && self.result.told_cached_tokens().is_none() {
             tell("does not tell cached tokens, so `cache: cold` and `cache: warm` cannot be verified".to_owned());
         }
         if let Some(tokens) = self.tokens_at_a_time().filter(|it| *it > COARSE) {

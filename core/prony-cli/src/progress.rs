@@ -190,13 +190,13 @@ impl<'a> Progress<'a> {
             } => {
                 let model = of_point(model, point.as_deref());
                 let expected = format!(
-                    "{model}: a difference as large as the margin takes about {expected_cycles} cycles"
+                    "{model}: to detect a difference as large as the margin would take about {expected_cycles} cycles"
                 );
                 self.say(&if *feasible {
                     format!("{expected} ({})", seconds(*expected_s))
                 } else {
                     format!(
-                        "{expected}, more than there may be; all of them can tell {detectable_percent:.1} %"
+                        "{expected}, more than there may be; those can detect about {detectable_percent:.1} %"
                     )
                 });
             }

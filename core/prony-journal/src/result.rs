@@ -577,7 +577,7 @@ fn pilot(event: &Event, models: &[ModelResult]) -> Option<String> {
         .as_ref()
         .map_or_else(String::new, |point| format!(" · {point}"));
     Some(format!(
-        "{model}{point}: by its first cycles, a difference as large as the margin takes about {expected_cycles} cycles, which are more than there may be; the smallest that can be told is about {detectable_percent:.1} %"
+        "{model}{point}: by its first cycles, to detect a difference as large as the margin would take about {expected_cycles} cycles, more than there may be; those can detect about {detectable_percent:.1} %"
     ))
 }
 

@@ -1,5 +1,6 @@
 //! Files in memory.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,36 +12,52 @@ const DEPTH: u32 = 4;
 /// Share of a file, or of the files in a folder, that the system holds in memory, 0 to 1: a
 /// server that loads it reads the rest from the disk. `None` if it cannot be told.
 pub fn page_cache_share(path: &Path) -> Option<f64> {
-    let mut pages = (0, 0);
-    count_pages(path, DEPTH, &mut pages)?;
-    let (cached, all) = pages;
-    (all > 0).then(|| cached as f64 / all as f64)
+    let mut pages = Pages::default();
+    pages.count(path, DEPTH)?;
+    (pages.all > 0).then(|| pages.cached as f64 / pages.all as f64)
 }
 
-/// Adds the pages of `path` that are in memory, and all of them.
-fn count_pages(path: &Path, depth: u32, pages: &mut (u64, u64)) -> Option<()> {
-    if path.is_dir() {
-        let depth = depth.checked_sub(1)?;
-        for entry in fs::read_dir(path).ok()? {
-            count_pages(&entry.ok()?.path(), depth, pages)?;
+#[derive(Default)]
+struct Pages {
+    cached: u64,
+    all: u64,
+    /// Device and inode of each file and folder that was counted: links may lead there again.
+    seen: BTreeSet<(u64, u64)>,
+}
+
+impl Pages {
+    /// Adds the pages of `path`. What is neither a file nor a folder has none: to open a pipe
+    /// would wait for its other end, and links may lead nowhere.
+    fn count(&mut self, path: &Path, depth: u32) -> Option<()> {
+        let Ok(metadata) = fs::metadata(path) else {
+            return Some(());
+        };
+        let is_known = metadata.is_file() || metadata.is_dir();
+        if !is_known || !self.seen.insert((metadata.dev(), metadata.ino())) {
+            return Some(());
         }
-        return Some(());
+        if metadata.is_dir() {
+            let depth = depth.checked_sub(1)?;
+            for entry in fs::read_dir(path).ok()? {
+                self.count(&entry.ok()?.path(), depth)?;
+            }
+            return Some(());
+        }
+        let file = File::open(path).ok()?;
+        // Of other files Linux says that all is in memory.
+        let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+        if !is_own && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err() {
+            return None;
+        }
+        let length = usize::try_from(metadata.len()).ok()?;
+        if length == 0 {
+            return Some(());
+        }
+        let of_file = resident(&file, length)?;
+        self.cached += of_file.iter().filter(|page| **page & 1 == 1).count() as u64;
+        self.all += of_file.len() as u64;
+        Some(())
     }
-    let file = File::open(path).ok()?;
-    let metadata = file.metadata().ok()?;
-    // Of other files Linux says that all is in memory.
-    let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
-    if !is_own && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err() {
-        return None;
-    }
-    let length = usize::try_from(metadata.len()).ok()?;
-    if length == 0 {
-        return Some(());
-    }
-    let of_file = resident(&file, length)?;
-    pages.0 += of_file.iter().filter(|page| **page & 1 == 1).count() as u64;
-    pages.1 += of_file.len() as u64;
-    Some(())
 }
 
 /// For each page of the first `length` bytes, above 0, a byte whose lowest bit is set if the
@@ -86,6 +103,27 @@ mod tests {
         assert_eq!(cached, Some(1.0));
         assert_eq!(nothing, None);
         assert_eq!(page_cache_share(&folder), None);
+    }
+
+    /// A pipe would wait for its other end for ever, and a link may lead to itself, back or
+    /// nowhere.
+    #[test]
+    fn pipes_and_odd_links_are_passed_over() {
+        use std::os::unix::fs::symlink;
+        let folder = std::env::temp_dir().join(format!("prony-odd-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("weights"), vec![1; 100_000]).expect("a file");
+        let made = std::process::Command::new("mkfifo")
+            .arg(folder.join("pipe"))
+            .status();
+        for (from, to) in [("self", "self"), ("back", "."), ("nowhere", "gone")] {
+            symlink(to, folder.join(from)).expect("a link");
+        }
+        symlink("pipe", folder.join("to_pipe")).expect("a link");
+        let share = page_cache_share(&folder);
+        fs::remove_dir_all(&folder).expect("it can be removed");
+        assert!(made.is_ok_and(|it| it.success()));
+        assert_eq!(share, Some(1.0));
     }
 
     /// What was dropped from memory is not counted.

@@ -343,7 +343,7 @@ impl EngineSide for LiveEngine<'_, '_> {
                 Ok(time_ns)
             }
             Err(StageError::Failed(message)) => {
-                let process = self.running.as_ref().and_then(|it| it.process.as_ref());
+                let process = self.running.as_mut().and_then(|it| it.process.as_mut());
                 let ran_out = process.is_some_and(Process::ran_out_of_memory);
                 Err(loading::with_cause(message, ran_out).into())
             }

@@ -43,7 +43,8 @@ pub(super) fn engines(
             }
         };
         let (entry, _) = registry.find(Kind::Engine, name)?;
-        if brings_its_own(engine, &cache) {
+        let mut of_plugin = pipeline.engines.iter().filter(|it| it.plugin == name);
+        if of_plugin.all(|it| brings_its_own(it, &cache)) {
             say("nothing to install, since the pipeline names its own");
             continue;
         }

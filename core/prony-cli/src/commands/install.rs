@@ -18,8 +18,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Options with which a pipeline brings an engine of its own.
-const OWN: [&str; 3] = ["base_url", "program", "python"];
+/// Options with a place in which a pipeline brings an engine of its own.
+const OWN: [&str; 2] = ["program", "python"];
 /// Folder of an environment with the clone of a repository.
 const SOURCE: &str = "source";
 
@@ -100,6 +100,10 @@ fn by_hand(entry: &Entry) -> String {
 
 /// Returns `true` if the pipeline says where the engine is, other than in prony's cache.
 fn brings_its_own(engine: &Engine, cache: &Path) -> bool {
+    let is_given = |value: &Value| !value.is_null();
+    if engine.config.get("base_url").is_some_and(is_given) {
+        return true;
+    }
     let home = installed::folder(cache, &engine.plugin);
     let is_own = |value: &Value| {
         let text = value.as_str().or_else(|| value[0].as_str());

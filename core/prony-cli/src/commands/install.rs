@@ -10,7 +10,7 @@ use crate::{Exit, Failure, Outcome, plugins};
 use prony_config::{Engine, Pipeline};
 use prony_contract::{Kind, Packages, Repository};
 use prony_plugin_host::{Entry, Registry};
-use prony_runner::installed::{self, Installed, RECORD};
+use prony_runner::installed::{self, Installed, RECORD, SOURCE};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -20,8 +20,15 @@ use std::process::{Command, Stdio};
 
 /// Options with a place in which a pipeline brings an engine of its own.
 const OWN: [&str; 2] = ["program", "python"];
-/// Folder of an environment with the clone of a repository.
-const SOURCE: &str = "source";
+/// Settings with which pip would not install into the environment, or not all.
+const UNWANTED: [&str; 6] = [
+    "PIP_DRY_RUN",
+    "PIP_NO_DEPS",
+    "PIP_PREFIX",
+    "PIP_QUIET",
+    "PIP_ROOT",
+    "PIP_TARGET",
+];
 
 /// Installs every engine of a pipeline that prony can install and that is missing.
 pub(super) fn engines(
@@ -180,36 +187,27 @@ impl Place<'_> {
             self.folder.display()
         ));
         let made = self.make(&python, &wanted, say);
-        let versions = made.inspect_err(|_| {
+        made.inspect_err(|_| {
             // It would not be taken for whole, but would take up room.
             let _ = fs::remove_dir_all(&self.folder);
         })?;
-        let record = Installed {
-            packages: wanted.clone(),
-            versions,
-        };
-        self.keep(&record).map_err(io)?;
+        let packages = wanted.clone();
+        self.keep(&Installed { packages }).map_err(io)?;
         say(&format!("installed {}", asked_for(&wanted, system)));
         Ok(())
     }
 
-    /// Makes the environment, and returns what is in it.
-    fn make(
-        &self,
-        python: &str,
-        wanted: &Packages,
-        say: &dyn Fn(&str),
-    ) -> Result<Vec<String>, Failure> {
+    /// Makes the environment.
+    fn make(&self, python: &str, wanted: &Packages, say: &dyn Fn(&str)) -> Result<(), Failure> {
         // Without its own pip, which some systems cannot install; an outside one can install
         // into it just as well.
         let mut venv = Command::new(python);
         venv.args(["-m", "venv", "--without-pip"]).arg(&self.folder);
         self.run(&mut venv, "Debian's package for it is python3-venv")?;
         let source = self.folder.join(SOURCE);
-        let mut versions = Vec::new();
         if let Some(repository) = &wanted.repository {
             say(&format!("cloning {}", repository.url));
-            versions.push(self.clone_of(repository, &source)?);
+            self.clone_of(repository, &source)?;
             self.import_from(&source)?;
         }
         let system = std::env::consts::OS;
@@ -222,17 +220,22 @@ impl Place<'_> {
         let mut pip = self.pip(python);
         pip.args(["install", "--no-input"]).args(&requirements);
         self.run(&mut pip, &self.without_a_network(&requirements))?;
-        let mut list = self.pip(python);
-        list.args(["list", "--format=freeze"]);
-        let listed = list.stderr(Stdio::null()).output();
-        let listed = listed.map_err(|error| self.failed(&format!("`{python}`: {error}")))?;
-        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-        versions.extend(listed.lines().map(str::to_owned));
-        Ok(versions)
+        let there = installed::versions(&self.folder);
+        let lacks = |name: &String| !there.iter().any(|it| it.split("==").next() == Some(name));
+        let names = requirements.iter().filter_map(|it| name_of(it));
+        let lacking: Vec<String> = names.filter(lacks).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        Err(self.failed(&format!(
+            "pip ended well, but `{}` has no {}: see `{python} -m pip config list` and the variables `PIP_…` and `PYTHONPATH` for settings with which pip installs elsewhere or not at all",
+            self.folder.display(),
+            lacking.join(", ")
+        )))
     }
 
-    /// Clones a repository at its commit; returns its address and the commit.
-    fn clone_of(&self, repository: &Repository, source: &Path) -> Result<String, Failure> {
+    /// Clones a repository at its commit.
+    fn clone_of(&self, repository: &Repository, source: &Path) -> Result<(), Failure> {
         let Repository { url, revision } = repository;
         let help = format!(
             "without a network: clone it where there is one, copy the clone here, and let git take it from there: `git config --global url.file:///PATH/TO/CLONE.insteadOf {url}`"
@@ -256,19 +259,15 @@ impl Place<'_> {
                 "{url} has something else under the name `{revision}`: commit {head}"
             )));
         }
-        Ok(format!("{url}@{head}"))
+        Ok(())
     }
 
     /// Lets the environment import the modules of a folder.
     fn import_from(&self, source: &Path) -> Result<(), Failure> {
         let io = |error: io::Error| self.failed(&error.to_string());
-        let libraries = fs::read_dir(self.folder.join("lib")).map_err(io)?;
-        for library in libraries.flatten() {
-            let packages = library.path().join("site-packages");
-            if packages.is_dir() {
-                let line = format!("{}\n", source.display());
-                fs::write(packages.join("prony.pth"), line).map_err(io)?;
-            }
+        for library in installed::libraries(&self.folder) {
+            let line = format!("{}\n", source.display());
+            fs::write(library.join("prony.pth"), line).map_err(io)?;
         }
         Ok(())
     }
@@ -277,6 +276,9 @@ impl Place<'_> {
         let mut pip = Command::new(python);
         pip.args(["-m", "pip", "--disable-pip-version-check", "--python"]);
         pip.arg(self.folder.join("bin/python"));
+        for name in UNWANTED {
+            pip.env_remove(name);
+        }
         pip
     }
 
@@ -346,6 +348,16 @@ impl Place<'_> {
         let message = format!("`{}` could not be installed: {words}", self.name);
         Failure::new(Exit::RunFailed, message)
     }
+}
+
+/// The name of the package that an argument of `pip install` requires everywhere.
+fn name_of(argument: &str) -> Option<String> {
+    let is_required = !argument.starts_with('-') && argument.contains("==");
+    // A condition may not hold here.
+    (is_required && !argument.contains(';')).then(|| {
+        let end = argument.find(['[', '=', ' ']).unwrap_or(argument.len());
+        installed::normalised(&argument[..end])
+    })
 }
 
 /// The packages in words, with the commit of the repository.
@@ -424,7 +436,8 @@ mod tests {
             bring().map_err(|it| it.message).expect("it is installed");
             assert_eq!(version(), expected);
             let record = Installed::of(&cache, "stand-in").expect("a record");
-            assert!(record.versions[0].ends_with(commit), "{record:?}");
+            let versions = record.versions(&place.folder);
+            assert!(versions[0].ends_with(commit), "{versions:?}");
             said.borrow_mut().clear();
             bring().map_err(|it| it.message).expect("it is there");
             assert!(said.borrow()[0].starts_with("is installed in "), "{said:?}");

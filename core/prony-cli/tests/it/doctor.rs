@@ -339,9 +339,9 @@ fn engines_are_installed_once_and_then_started() {
     let programs = &run.result()["engines"][0]["programs"];
     assert_eq!(
         programs,
-        &json!([{ "path": program, "packages": ["mlx==0.32.4", "mlx_lm==0.32.2"] }])
+        &json!([{ "path": program, "packages": ["mlx==0.32.4", "mlx-lm==0.32.2"] }])
     );
-    run.reports("installed by prony with mlx==0.32.4, mlx_lm==0.32.2");
+    run.reports("installed by prony with mlx==0.32.4, mlx-lm==0.32.2");
 
     // An environment without its record is not whole, and one with other packages is another.
     let record = scratch.path("cache/engines/mlx-lm/prony.json");

@@ -240,12 +240,13 @@ impl LiveEngine<'_, '_> {
                 .unwrap_or_else(|| program.into())
         };
         let (cache, plugin) = self.source();
-        let own = found.starts_with(installed::folder(cache, plugin));
+        let environment = installed::folder(cache, plugin);
+        let own = found.starts_with(&environment);
         let installed = Installed::of(cache, plugin).filter(|_| own);
         self.requests.run.tell(Event::Program {
             visit: self.requests.visit.clone(),
             program: mask(&text(&found), self.requests.point),
-            packages: installed.map_or_else(Vec::new, |it| it.versions),
+            packages: installed.map_or_else(Vec::new, |it| it.versions(&environment)),
         })?;
         Ok(())
     }

@@ -159,7 +159,10 @@ impl Place<'_> {
         let parent = self.folder.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(io)?;
         // Another prony may be at it.
-        let lock = File::create(parent.join(format!(".{}.lock", self.name))).map_err(io)?;
+        let lock = parent.join(format!(".{}.lock", self.name));
+        // Not truncated: a link of that name may lead to another file.
+        let open = File::options().append(true).create(true).open(lock);
+        let lock = open.map_err(io)?;
         if lock.try_lock().is_err() {
             say("waiting for another prony that installs it");
             lock.lock().map_err(io)?;

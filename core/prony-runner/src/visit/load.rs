@@ -17,6 +17,7 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
@@ -233,10 +234,12 @@ impl LiveEngine<'_, '_> {
             self.working_folder(launch).join(program)
         } else {
             let path = self.path(launch);
+            let here = self.working_folder(launch);
             let folders = path.iter().flat_map(std::env::split_paths);
-            let mut places = folders.map(|folder| folder.join(program));
+            let mut places = folders.map(|folder| here.join(folder).join(program));
+            // As the system looks for it.
             places
-                .find(|place| place.is_file())
+                .find(|place| is_program(place))
                 .unwrap_or_else(|| program.into())
         };
         let (cache, plugin) = self.source();
@@ -351,6 +354,12 @@ impl LiveEngine<'_, '_> {
     }
 }
 
+/// Returns `true` for a file that may be executed.
+fn is_program(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+}
+
 fn still_runs(process: &mut Process) -> std::result::Result<(), String> {
     match process.exited() {
         None => Ok(()),
@@ -377,4 +386,22 @@ fn free_port() -> std::result::Result<u16, String> {
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
         .map_err(|error| format!("no free port on 127.0.0.1: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_may_be_executed_is_a_program() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let file = scratch.path().join("program");
+        std::fs::write(&file, "").expect("a file");
+        for (mode, expected) in [(0o644, false), (0o744, true), (0o611, true)] {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&file, mode).expect("it is ours");
+            assert_eq!(is_program(&file), expected);
+        }
+        assert!(!is_program(scratch.path()));
+    }
 }

@@ -168,9 +168,9 @@ impl Place<'_> {
             lock.lock().map_err(io)?;
         }
         let there = Installed::of(cache, self.name);
-        if let Some(there) = &there
-            && there.packages == wanted
-        {
+        let is_wanted = there.as_ref().is_some_and(|it| it.packages == wanted);
+        let runs = there.is_some() && self.runs();
+        if is_wanted && runs {
             say(&format!(
                 "is installed in {}: {}",
                 self.folder.display(),
@@ -178,7 +178,9 @@ impl Place<'_> {
             ));
             return Ok(());
         }
-        if there.is_some() {
+        if there.is_some() && !runs {
+            say("the Python that it is installed with no longer runs");
+        } else if there.is_some() {
             say("other versions are wanted than are installed");
         }
         let python = self.python(wanted.python.as_deref())?;
@@ -273,6 +275,14 @@ impl Place<'_> {
             fs::write(library.join("prony.pth"), line).map_err(io)?;
         }
         Ok(())
+    }
+
+    /// Returns `true` if the environment's Python runs: the one that it was made with may be gone.
+    fn runs(&self) -> bool {
+        let mut python = Command::new(self.folder.join("bin/python"));
+        python.args(["-I", "-c", "import encodings"]);
+        python.stdin(Stdio::null()).stderr(Stdio::null());
+        python.status().is_ok_and(|status| status.success())
     }
 
     fn pip(&self, python: &str) -> Command {
@@ -446,10 +456,73 @@ mod tests {
             assert!(said.borrow()[0].starts_with("is installed in "), "{said:?}");
             assert_eq!(said.borrow().len(), 1);
         }
+        let python = place.folder.join("bin/python");
+        fs::remove_file(&python).expect("it is there");
+        let said = std::cell::RefCell::new(Vec::new());
+        let say = |words: &str| said.borrow_mut().push(words.to_owned());
+        let again = place.bring(&packages(&commits[1][..7]), &cache, &say);
+        again.map_err(|it| it.message).expect("it is made again");
+        assert!(said.borrow()[0].contains("no longer runs"), "{said:?}");
+        assert_eq!(version(), "2");
         let missing = place.bring(&packages("abcdef0"), &cache, &|_| {});
         let told = missing.expect_err("there is no such commit").message;
         assert!(told.contains("checkout --quiet --detach abcdef0"), "{told}");
         assert!(!place.folder.exists());
+    }
+
+    #[test]
+    fn an_engine_with_an_address_is_not_installed() {
+        let brings = |config: Value| {
+            let engine = Engine {
+                name: "it".to_owned(),
+                plugin: "stand-in".to_owned(),
+                config: config.as_object().cloned().expect("an object"),
+            };
+            brings_its_own(&engine, Path::new("/cache"))
+        };
+        let json = |text: &str| serde_json::from_str(text).expect("valid JSON");
+        assert!(brings(json(r#"{ "base_url": "http://localhost:80" }"#)));
+        assert!(brings(json(r#"{ "base_url": "${{ env.SERVER }}" }"#)));
+        assert!(!brings(json(r#"{ "base_url": null }"#)));
+        assert!(brings(json(r#"{ "program": ["/opt/it", "serve"] }"#)));
+        assert!(!brings(json(r#"{ "program": "it" }"#)));
+    }
+
+    #[test]
+    fn requirements_have_names() {
+        let names = [
+            "MLX_lm[cpu]==0.32.4",
+            "torch == 2.13",
+            "-r",
+            "a==1; python_version < '3'",
+        ];
+        let names: Vec<_> = names.into_iter().filter_map(name_of).collect();
+        assert_eq!(names, ["mlx-lm", "torch"]);
+    }
+
+    #[test]
+    fn a_lock_file_that_is_a_link_is_not_truncated() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let victim = scratch.path().join("victim");
+        fs::write(&victim, "kept").expect("a file");
+        let folder = installed::folder(scratch.path(), "it");
+        let parent = folder.parent().expect("it is in a folder");
+        fs::create_dir_all(parent).expect("a folder");
+        std::os::unix::fs::symlink(&victim, parent.join(".it.lock")).expect("a link");
+        let place = Place {
+            name: "it",
+            folder,
+            command: "prony plugin install it".to_owned(),
+        };
+        let packages = Packages {
+            python: Some("3.99".to_owned()),
+            linux: vec!["it==1".to_owned()],
+            macos: vec!["it==1".to_owned()],
+            ..Packages::default()
+        };
+        let failed = place.bring(&packages, scratch.path(), &|_| {});
+        failed.expect_err("there is no such Python");
+        assert_eq!(fs::read_to_string(&victim).expect("it is there"), "kept");
     }
 
     #[test]

@@ -325,7 +325,14 @@ fn engines_are_installed_once_and_then_started() {
     assert!(!scratch.path("cache/engines").exists());
 
     let install = ["doctor", "--install", "pipeline.yaml", "--json"];
-    let installed = prony(&install).exits(0).complains("mlx-lm: installed mlx");
+    // Settings with which pip would install nothing, or elsewhere.
+    let elsewhere = scratch.path("elsewhere").display().to_string();
+    let mut odd = environment.to_vec();
+    odd.extend([("PIP_DRY_RUN", "1".to_owned()), ("PIP_TARGET", elsewhere)]);
+    let installed = scratch
+        .prony_in(&odd, &install)
+        .exits(0)
+        .complains("mlx-lm: installed mlx");
     let program = scratch.path("cache/engines/mlx-lm/bin/mlx_lm.server");
     let program = program.display().to_string();
     assert_eq!(answer(&installed.json(), 0, "program"), program);
@@ -356,12 +363,44 @@ fn engines_are_installed_once_and_then_started() {
         .exits(0)
         .complains("mlx-lm: other versions are wanted than are installed")
         .complains("mlx-lm: making an environment");
+
+    // In a whole environment a program is missing only if somebody removed it.
+    std::fs::remove_file(&program).expect("it is there");
+    let folder = scratch.path("cache/engines/mlx-lm");
+    prony(&["doctor", "pipeline.yaml"])
+        .exits(1)
+        .prints(&format!(
+            "to install it again: `rm -r '{}'`",
+            folder.display()
+        ));
+}
+
+#[test]
+fn a_package_that_pip_left_out_is_an_error() {
+    let scratch = Scratch::new();
+    let (pipeline, environment) = installable(&scratch);
+    scratch.write("pipeline.yaml", pipeline.to_string());
+    let config = scratch.write("pip.conf", "[install]\ndry-run = true\n");
+    let mut environment = environment.to_vec();
+    environment.push(("PIP_CONFIG_FILE", config.display().to_string()));
+    scratch
+        .prony_in(&environment, &["doctor", "--install", "pipeline.yaml"])
+        .exits(1)
+        .complains("pip ended well, but ")
+        .complains("has no mlx, mlx-lm: ");
+    assert!(!scratch.path("cache/engines/mlx-lm").exists());
 }
 
 #[test]
 fn an_install_that_fails_says_how_it_goes_without_a_network() {
     let scratch = Scratch::new();
-    let (pipeline, environment) = installable(&scratch);
+    let (mut pipeline, environment) = installable(&scratch);
+    // Another engine of the plugin that is there already does not hide it.
+    pipeline["engines"]["attached"] = json!({
+        "plugin": "mlx-lm",
+        "config": { "base_url": "${{ env.SERVER | default('http://127.0.0.1:9') }}" },
+    });
+    pipeline["compare"] = json!({ "baseline": "attached" });
     scratch.write("pipeline.yaml", pipeline.to_string());
     std::fs::remove_file(scratch.path("wheels/mlx-0.32.4-py3-none-any.whl")).expect("made");
     let failed = scratch.prony_in(&environment, &["doctor", "--install", "pipeline.yaml"]);

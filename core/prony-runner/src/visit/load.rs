@@ -109,7 +109,9 @@ impl LiveEngine<'_, '_> {
             .launch(&requests.config, &requests.model, at)
             .map_err(|error| error.to_string())?;
         let target = Target::new(&plan.base_url).map_err(|error| error.to_string())?;
-        let missing = self.missing();
+        let launched = plan.command.as_ref();
+        let program = launched.and_then(|it| it.argv.first());
+        let missing = program.and_then(|it| self.missing(it));
         let process = match &plan.command {
             None => None,
             Some(launch) => {
@@ -254,16 +256,23 @@ impl LiveEngine<'_, '_> {
         Ok(())
     }
 
-    /// The way to get the engine, if it may be missing.
-    fn missing(&self) -> Option<String> {
+    /// The way to get the engine, if `program` or one of its modules may be missing.
+    fn missing(&self, program: &str) -> Option<String> {
         let (cache, plugin) = self.source();
         let (entry, _) = self.requests.run.registry.find(Kind::Engine, plugin).ok()?;
         let system = std::env::consts::OS;
         let packages = entry.packages.as_ref();
         if packages.is_some_and(|it| !it.on(system).is_empty()) {
-            return Installed::of(cache, plugin)
-                .is_none()
-                .then(|| "to install it: `prony doctor --install PIPELINE`".to_owned());
+            let install = "`prony doctor --install PIPELINE`";
+            if Installed::of(cache, plugin).is_none() {
+                return Some(format!("to install it: {install}"));
+            }
+            let environment = installed::folder(cache, plugin);
+            // Another place than prony's is the user's matter.
+            let own = !program.contains('/') || Path::new(program).starts_with(&environment);
+            let environment = environment.display();
+            return own
+                .then(|| format!("to install it again: `rm -r '{environment}'`, then {install}"));
         }
         let (_, recipe) = entry.recipe.as_ref()?;
         let words = recipe.install.get(system).or(recipe.install.get("any"))?;
@@ -272,7 +281,7 @@ impl LiveEngine<'_, '_> {
 
     fn not_started(&self, program: &str, error: &std::io::Error) -> String {
         let words = format!("`{program}` did not start: {error}");
-        match self.missing() {
+        match self.missing(program) {
             Some(hint) if error.kind() == ErrorKind::NotFound => format!("{words}; {hint}"),
             _ => words,
         }
@@ -291,7 +300,7 @@ impl LiveEngine<'_, '_> {
         let (process, input, output) =
             Process::start_piped(command, &self.log()).map_err(not_started)?;
         self.tell_program(&plan.command)?;
-        let missing = self.missing();
+        let missing = self.missing(program);
         let piped = || {
             let log = File::options().append(true).open(self.log())?;
             let (input, output) = (input.into_owned_fd()?, output.into_owned_fd()?);

@@ -44,6 +44,30 @@ pub fn kill_all() {
     }
 }
 
+/// Lets the system kill the process that `command` starts when the thread that starts it ends,
+/// also if this process is killed outright (Linux).
+pub fn end_with_this_process(command: &mut std::process::Command) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::process::CommandExt as _;
+        let parent = rustix::process::getpid();
+        // SAFETY: the closure runs between fork and exec and makes two system calls, which
+        // allocate nothing and take no locks.
+        unsafe {
+            command.pre_exec(move || {
+                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+                if rustix::process::getppid() == Some(parent) {
+                    Ok(())
+                } else {
+                    Err(std::io::ErrorKind::Interrupted.into())
+                }
+            });
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
+}
+
 /// Processes without a mark that are left alone, by id and start: those that were there
 /// before the first process was started, and those that a user's step left running.
 static SPARED: Mutex<BTreeSet<(u32, u64)>> = Mutex::new(BTreeSet::new());
@@ -139,23 +163,7 @@ impl Process {
         command.env(MARK, &mark);
         let log_start = std::fs::metadata(log)?.len() as usize;
         command.process_group(0).kill_on_drop(true);
-        #[cfg(target_os = "linux")]
-        {
-            let parent = rustix::process::getpid();
-            // SAFETY: the closure runs between fork and exec and makes two
-            // system calls, which allocate nothing and take no locks.
-            unsafe {
-                command.pre_exec(move || {
-                    // Even if this process is killed outright, nothing is left running.
-                    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-                    if rustix::process::getppid() == Some(parent) {
-                        Ok(())
-                    } else {
-                        Err(std::io::ErrorKind::Interrupted.into())
-                    }
-                });
-            }
-        }
+        end_with_this_process(command.as_std_mut());
         let child = command.spawn()?;
         let group = child
             .id()

@@ -300,6 +300,8 @@ impl Place<'_> {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
         let words = words.join(" ");
+        // It is not to go on without the lock.
+        prony_runner::process::end_with_this_process(command);
         let status = command.stdin(Stdio::null()).stdout(io::stderr()).status();
         match status {
             Ok(status) if status.success() => Ok(()),

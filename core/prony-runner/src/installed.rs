@@ -39,6 +39,11 @@ impl Installed {
     }
 }
 
+/// Folder of programs for every engine, such as the llama.cpp that `cargo xtask engines` gets.
+pub fn programs(cache: &Path) -> PathBuf {
+    cache.join("engines/bin")
+}
+
 /// Folder of an engine's environment, whole or not.
 pub fn folder(cache: &Path, engine: &str) -> PathBuf {
     cache.join("engines").join(engine)

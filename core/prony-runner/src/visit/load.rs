@@ -176,7 +176,8 @@ impl LiveEngine<'_, '_> {
 
 impl LiveEngine<'_, '_> {
     /// Converts a plugin's command for the system, with its program's name. The environment
-    /// that prony installed for the engine comes first on its `PATH`.
+    /// that prony installed for the engine comes first on its `PATH`, and prony's folder of
+    /// programs last.
     fn command<'l>(
         &self,
         launch: &'l prony_contract::Command,
@@ -212,13 +213,17 @@ impl LiveEngine<'_, '_> {
         let path = own.map(|pair| OsString::from(&pair.value));
         let path = path.or_else(|| std::env::var_os("PATH"));
         let (cache, plugin) = self.source();
-        if Installed::of(cache, plugin).is_none() {
+        let own = Installed::of(cache, plugin)
+            .is_some()
+            .then(|| installed::folder(cache, plugin).join("bin"));
+        let shared = Some(installed::programs(cache)).filter(|folder| folder.is_dir());
+        if own.is_none() && shared.is_none() {
             return path;
         }
-        let bin = installed::folder(cache, plugin).join("bin");
         let others = path.iter().flat_map(std::env::split_paths);
         // A path with a colon in it cannot be on a `PATH`.
-        std::env::join_paths(std::iter::once(bin).chain(others)).ok()
+        let all = own.into_iter().chain(others).chain(shared);
+        std::env::join_paths(all).ok().or(path.clone())
     }
 
     /// prony's cache folder, and the name of the engine's plugin.

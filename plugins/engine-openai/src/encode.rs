@@ -10,6 +10,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The reason why `body`, `omit` or `rename` cannot be followed.
 pub(crate) fn field_problem(config: &Config) -> Option<Error> {
     let form = config.protocol.form();
+    let group = form
+        .group
+        .and_then(|group| config.body.get_key_value(group));
+    if let Some((group, value)) = group
+        && !value.is_object()
+    {
+        return Some(Error::config(
+            format!("/body/{group}"),
+            format!(
+                "`{group}` must be a mapping, which has the fields of sampling: write `{group}: {{ name: value }}`"
+            ),
+        ));
+    }
     let own = own_fields(config);
     if own.iter().any(|(field, _)| field == form.limit) {
         return Some(Error::config(
@@ -46,6 +59,11 @@ pub(crate) fn field_problem(config: &Config) -> Option<Error> {
     for (field, name) in &config.rename {
         if name.is_empty() {
             return renamed(format!("the new name of `{field}` is empty"));
+        }
+        if form.group == Some(name) {
+            return renamed(format!(
+                "`{field}` would replace the mapping `{name}`, which has the fields of sampling: name it otherwise"
+            ));
         }
         if !fields.contains(field.as_str()) {
             return renamed(format!(

@@ -1118,6 +1118,30 @@ fn wrong_configs_of_native_protocols_name_the_place() {
             "`workload.max_tokens`",
         ),
         (
+            "ollama",
+            "/body/options",
+            json!({ "body": { "options": 5 } }),
+            "`options` must be a mapping",
+        ),
+        (
+            "tgi",
+            "/body/parameters",
+            json!({ "body": { "parameters": null } }),
+            "`parameters` must be a mapping",
+        ),
+        (
+            "sglang",
+            "/body/sampling_params",
+            json!({ "body": { "sampling_params": [{ "top_k": 1 }] } }),
+            "`sampling_params` must be a mapping",
+        ),
+        (
+            "ollama",
+            "/rename",
+            json!({ "rename": { "truncate": "options" } }),
+            "would replace the mapping `options`",
+        ),
+        (
             "llama-cpp",
             "/omit",
             json!({ "omit": ["n_predict"] }),

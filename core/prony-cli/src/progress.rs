@@ -350,8 +350,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// What to tell about an engine that has been loading for so many seconds: after 2, 5 and 8
-/// minutes.
+/// Remark on a load after 2, 5 and 8 minutes; `elapsed` is in seconds.
 fn still_loading(elapsed: u64, available_bytes: Option<u64>) -> Option<String> {
     let remark = match elapsed {
         120 => "2 to 5 minutes are usual for the largest models",

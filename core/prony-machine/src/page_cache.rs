@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(share, Some(1.0));
     }
 
-    /// What was dropped from memory is not counted.
+    /// A file that was dropped from memory is not counted.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_file_that_was_dropped_is_not() {

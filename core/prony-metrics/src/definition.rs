@@ -33,7 +33,7 @@ struct Defined {
     of: Quantity,
 }
 
-/// How a tool computes a metric.
+/// Computation of a metric by a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Quantity {
@@ -93,7 +93,7 @@ enum Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Arrivals {
-    /// Those with text.
+    /// Chunks with text.
     Texts,
     /// Those, and chunks of the answer without text: a role or a finish reason alone.
     Chunks,
@@ -121,11 +121,11 @@ enum Count {
 enum Over {
     /// All of them.
     All,
-    /// Those that succeeded.
+    /// Requests that succeeded.
     Succeeded,
 }
 
-/// How a tool finds the `p` quantile of `n` sorted values.
+/// Method by which a tool finds the `p` quantile of `n` sorted values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Percentile {

@@ -1,4 +1,4 @@
-//! What an engine says of itself beside its answers, as the journal keeps it.
+//! An engine's own account beside its answers, as the journal keeps it.
 
 use prony_contract::CounterKind;
 use serde::{Deserialize, Serialize};

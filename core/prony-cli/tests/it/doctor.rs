@@ -346,9 +346,9 @@ fn engines_are_installed_once_and_then_started() {
     let programs = &run.result()["engines"][0]["programs"];
     assert_eq!(
         programs,
-        &json!([{ "path": program, "packages": ["mlx==0.32.4", "mlx-lm==0.32.2"] }])
+        &json!([{ "path": program, "packages": ["mlx-lm==0.32.2", "mlx==0.32.4"] }])
     );
-    run.reports("installed by prony with mlx==0.32.4, mlx-lm==0.32.2");
+    run.reports("installed by prony with mlx-lm==0.32.2, mlx==0.32.4");
 
     // An environment without its record is not whole, and one with other packages is another.
     let record = scratch.path("cache/engines/mlx-lm/prony.json");
@@ -401,6 +401,7 @@ fn an_install_that_fails_says_how_it_goes_without_a_network() {
         "config": { "base_url": "${{ env.SERVER | default('http://127.0.0.1:9') }}" },
     });
     pipeline["compare"] = json!({ "baseline": "attached" });
+    pipeline["env"] = json!(["SERVER"]);
     scratch.write("pipeline.yaml", pipeline.to_string());
     std::fs::remove_file(scratch.path("wheels/mlx-0.32.4-py3-none-any.whl")).expect("made");
     let failed = scratch.prony_in(&environment, &["doctor", "--install", "pipeline.yaml"]);

@@ -26,7 +26,7 @@ const REST: Duration = Duration::from_secs(1);
 /// Values of counters. Of `None` there is no value.
 pub(super) type Values = BTreeMap<CounterKind, Option<f64>>;
 
-/// What an engine says of itself in a visit.
+/// An engine's own account of a visit.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     /// `true` once it was asked for its settings.

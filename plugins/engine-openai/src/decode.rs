@@ -86,10 +86,14 @@ pub(crate) trait Reader {
             }
             let json = match message::json(data) {
                 Ok(json) => json,
-                // The body ended within the line.
-                Err(_) if !message.is_complete => break,
+                // The body ended within the message.
+                Err(_) if !message.is_complete && could_be_cut::<Self>(data) => break,
                 Err(error) => {
-                    not_json(&message, data, &error.to_string(), answer)?;
+                    let handled = not_json(&message, data, &error.to_string(), answer);
+                    if handled.is_err() && Self::FRAMING == Framing::Lines && !has_messages {
+                        return Err(no_lines(response));
+                    }
+                    handled?;
                     has_messages = true;
                     last = message.chunk;
                     continue;
@@ -119,6 +123,19 @@ pub(crate) trait Reader {
         close(last, stray, Self::END, answer);
         Ok(())
     }
+}
+
+/// Returns `true` if the beginning of a message may be what `data` is.
+fn could_be_cut<R: Reader>(data: &str) -> bool {
+    R::FRAMING == Framing::Events || data.starts_with('{')
+}
+
+/// A body without a message a line, in the server's words.
+fn no_lines(response: &Response<'_>) -> Error {
+    Error::malformed(format!(
+        "the server answered `{}`; a JSON object a line was asked for",
+        words::quote(&String::from_utf8_lossy(response.body))
+    ))
 }
 
 /// The lines of a response that are not empty, as messages; the last may lack its end.

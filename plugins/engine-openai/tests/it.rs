@@ -1032,6 +1032,32 @@ fn what_no_native_server_sends_is_malformed() {
 }
 
 #[test]
+fn words_without_a_line_end_are_not_lost() {
+    for (body, words) in [
+        (
+            "<html>\n<body>502 Bad gateway</body>\n</html>",
+            "502 Bad gateway",
+        ),
+        ("upstream connect error", "`upstream connect error`"),
+        (
+            "{\"response\":\"a\",\"done\":false}\nupstream reset",
+            "`upstream reset`",
+        ),
+    ] {
+        let error = native_text("ollama", body).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::MalformedResponse);
+        assert!(error.message.contains(words), "{error}");
+    }
+    let runner = "error: model runner has unexpectedly stopped";
+    for before in ["", "{\"response\":\"a\",\"done\":false}\n"] {
+        let events = native_text("ollama", &format!("{before}{runner}")).unwrap();
+        assert_eq!(all(&events, EventKind::Failure), [runner]);
+    }
+    let cut = native_text("ollama", "{\"response\":\"a\",\"do").unwrap();
+    assert!(cut.is_empty(), "{cut:?}");
+}
+
+#[test]
 fn counts_and_times_that_make_no_sense_are_left_out() {
     for protocol in NATIVE {
         let events = native(match protocol {

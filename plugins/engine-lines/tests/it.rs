@@ -156,7 +156,7 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
 
 /// Tokens of each text, and the count of all.
 fn tokens(lines: &[&str]) -> (Vec<u32>, Option<u32>) {
-    let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let body = lines.join("\n") + "\n";
     let ends = [body.len() as u32];
     let response = Response {
         status: 200,

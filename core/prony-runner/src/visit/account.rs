@@ -140,7 +140,7 @@ impl Answer {
         Self { text, json }
     }
 
-    /// The text, number or boolean at a place.
+    /// The text, number or boolean at a place. An empty text tells nothing.
     fn value(&self, at: &str) -> Option<Value> {
         let value = if at.starts_with('/') {
             self.json.pointer(at).cloned()?
@@ -154,6 +154,7 @@ impl Answer {
             }
         };
         match value {
+            Value::String(text) if text.trim().is_empty() => None,
             Value::String(text) => Some(Value::String(text.chars().take(MAX_TEXT).collect())),
             Value::Number(_) | Value::Bool(_) => Some(value),
             Value::Null | Value::Array(_) | Value::Object(_) => None,
@@ -187,10 +188,14 @@ mod tests {
 
     #[test]
     fn a_value_is_a_text_a_number_or_a_boolean() {
-        let answer = Answer::new(json!({ "a": [{ "b": 1, "c": null, "d": [] }] }).to_string());
+        let answer = Answer::new(
+            json!({ "a": [{ "b": 1, "c": null, "d": [], "e": "", "f": " " }] }).to_string(),
+        );
         assert_eq!(answer.value("/a/0/b"), Some(json!(1)));
         assert_eq!(answer.number("/a/0/b"), Some(1.0));
-        for at in ["/a/0/c", "/a/0/d", "/a", "/x", "/a/9/b", "a"] {
+        for at in [
+            "/a/0/c", "/a/0/d", "/a/0/e", "/a/0/f", "/a", "/x", "/a/9/b", "a",
+        ] {
             assert_eq!(answer.value(at), None, "{at}");
         }
         let long = Answer::new(json!({ "a": "ä".repeat(1000) }).to_string());

@@ -56,7 +56,7 @@ pub struct Config {
     /// Defaults to `optional`: it does, if it has a finish reason and its body ends well.
     #[serde(default)]
     pub end_mark: EndMark,
-    /// What the server tells of itself, by the path to ask at, for example
+    /// What the server tells of itself, by the path to ask at below that of `base_url` (less `/v1`), for example
     /// `{ /props: { settings: { context: { at: /n_ctx, asked: 4096 } } } }`: shown in reports,
     /// and in no rate or verdict.
     #[serde(default)]
@@ -98,6 +98,15 @@ impl Config {
         let url = self.base_url.as_deref().unwrap_or_default();
         let (_, path, query) = split_base_url(url);
         (path.unwrap_or(base_path), query)
+    }
+
+    /// Path that a server with a base URL is below, without the protocol's own.
+    pub(crate) fn below(&self) -> &str {
+        let url = self.base_url.as_deref().unwrap_or_default();
+        let path = split_base_url(url).1.unwrap_or_default();
+        let base_path = self.base_path.as_deref();
+        let base_path = base_path.unwrap_or(self.protocol.form().base_path);
+        path.strip_suffix(base_path).unwrap_or(path)
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) trait Reader {
             Framing::Lines => Box::new(lines(response)),
         };
         let (mut stray, mut has_messages, mut last) = (None, false, 0);
+        // The read of the last message. Behind it there is nothing but an error.
+        let mut end = None;
         for item in items {
             let message = match item {
                 Item::Message(message) => message,
@@ -81,13 +83,19 @@ pub(crate) trait Reader {
             };
             let data = message.data.trim();
             if Self::FRAMING == Framing::Events && data == DONE {
-                answer.end(message.chunk);
+                answer.end(end.unwrap_or(message.chunk));
                 return Ok(());
             }
             let json = match message::json(data) {
                 Ok(json) => json,
                 // The body ended within the message.
                 Err(_) if !message.is_complete && could_be_cut::<Self>(data) => break,
+                Err(_) if end.is_some() => {
+                    if let Some(words) = error_words(&message, data) {
+                        answer.fail(message.chunk, &words);
+                    }
+                    continue;
+                }
                 Err(error) => {
                     let handled = not_json(&message, data, &error.to_string(), answer);
                     if handled.is_err() && Self::FRAMING == Framing::Lines && !has_messages {
@@ -101,11 +109,11 @@ pub(crate) trait Reader {
             };
             (has_messages, last) = (true, message.chunk);
             let is_error = says_error(&message, &json, answer);
+            if end.is_some() {
+                continue;
+            }
             match self.read(last, &json, answer)? {
-                Said::Last => {
-                    answer.end(last);
-                    return Ok(());
-                }
+                Said::Last => end = Some(last),
                 Said::Nothing if is_error => {}
                 Said::Nothing if says_nothing(&message, data, &json) => {
                     answer.pass_over(last, data);
@@ -113,6 +121,10 @@ pub(crate) trait Reader {
                 Said::Nothing => return Err(unreadable(data, "no message of the protocol")),
                 Said::Part => {}
             }
+        }
+        if let Some(end) = end {
+            answer.end(end);
+            return Ok(());
         }
         if !has_messages && !answer.has_failed() {
             return match Self::FRAMING {
@@ -186,6 +198,18 @@ pub(crate) fn says_nothing(message: &sse::Message<'_>, data: &str, json: &Value)
     json.is_null() || is_keep_alive(message.event.as_deref(), data.trim_matches('"'))
 }
 
+/// The words of data that is no JSON, if it speaks of an error.
+fn error_words(message: &sse::Message<'_>, data: &str) -> Option<String> {
+    let event = message.event.as_deref();
+    if event == Some("error") {
+        return Some(words::of_refusal(data.as_bytes()));
+    }
+    let start = data.get(..5).filter(|_| !is_keep_alive(event, data))?;
+    start
+        .eq_ignore_ascii_case("error")
+        .then(|| words::quote(data))
+}
+
 /// Handles data that is no JSON: words of an error, or what only keeps the connection alive.
 pub(crate) fn not_json(
     message: &sse::Message<'_>,
@@ -193,16 +217,10 @@ pub(crate) fn not_json(
     why: &str,
     answer: &mut Answer<'_, '_>,
 ) -> Result<()> {
-    let event = message.event.as_deref();
-    if event == Some("error") {
-        answer.fail(message.chunk, &words::of_refusal(data.as_bytes()));
-    } else if is_keep_alive(event, data) {
+    if let Some(words) = error_words(message, data) {
+        answer.fail(message.chunk, &words);
+    } else if is_keep_alive(message.event.as_deref(), data) {
         answer.pass_over(message.chunk, data);
-    } else if data
-        .get(..5)
-        .is_some_and(|it| it.eq_ignore_ascii_case("error"))
-    {
-        answer.fail(message.chunk, &words::quote(data));
     } else {
         return Err(unreadable(data, why));
     }

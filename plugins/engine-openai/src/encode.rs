@@ -170,7 +170,7 @@ pub(crate) fn questions(config: &Config, model: &Model) -> Result<Vec<Question>>
         request, settings, ..
     } in &mut questions
     {
-        request.path.push_str(query);
+        request.path = format!("{}{}{query}", config.below(), request.path);
         request.headers.extend(headers(config));
         for setting in settings {
             match setting.name.as_str() {

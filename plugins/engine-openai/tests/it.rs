@@ -1058,6 +1058,50 @@ fn words_without_a_line_end_are_not_lost() {
 }
 
 #[test]
+fn a_server_is_asked_about_itself_below_its_base_path() {
+    for (protocol, base_url, path) in [
+        ("openai", "http://h:1", "/props"),
+        ("openai", "http://h:1/v1", "/props"),
+        ("openai", "http://h:1/llm/v1/?k=1", "/llm/props?k=1"),
+        ("openai", "http://h:1/llm", "/llm/props"),
+        ("llama-cpp", "http://h:1/llm/", "/llm/props"),
+    ] {
+        let config = json!({
+            "base_url": base_url, "protocol": protocol,
+            "tells": { "/props": { "settings": { "model": { "at": "/model_alias" } } } },
+        });
+        let plan = adapter(&config).unwrap().launch(&model(), &at()).unwrap();
+        let asked: Vec<_> = plan.questions.iter().map(|it| &it.request.path).collect();
+        assert_eq!(asked, [path], "{base_url}");
+    }
+}
+
+#[test]
+fn an_error_behind_the_last_message_is_a_failure() {
+    for (file, error) in [
+        ("ollama/chat.body", "{\"error\":\"late\"}\n"),
+        ("ollama/chat.body", "error: late"),
+        (
+            "tgi/limit.sse",
+            "data:{\"error\":\"late\",\"error_type\":\"generation\"}\n\n",
+        ),
+        (
+            "llama-cpp/limit.sse",
+            "data: {\"error\":{\"message\":\"late\"}}\n\n",
+        ),
+        ("llama-cpp/limit.sse", "error: {\"message\":\"late\"}\n\n"),
+    ] {
+        let protocol = file.split_once('/').unwrap().0;
+        let whole = std::fs::read_to_string(Path::new("fixtures").join(file)).unwrap();
+        let events = native_text(protocol, &(whole + error)).unwrap();
+        let failures = all(&events, EventKind::Failure);
+        assert_eq!(failures.len(), 1, "{file}: {failures:?}");
+        assert!(failures[0].ends_with("late"), "{file}: {failures:?}");
+        assert_eq!(events.last().unwrap().kind, EventKind::End, "{file}");
+    }
+}
+
+#[test]
 fn counts_and_times_that_make_no_sense_are_left_out() {
     for protocol in NATIVE {
         let events = native(match protocol {

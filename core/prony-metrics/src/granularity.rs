@@ -126,6 +126,13 @@ pub fn decode_speed(answers: &[(&Record, u32)]) -> Option<Bounds> {
     (seconds > 0.0 && most > 0.0).then(|| (fewest / seconds, most / seconds))
 }
 
+/// Time of a token between the first text and the last, in nanoseconds. `None` where streams
+/// leave a doubt of more than 1 %.
+pub(crate) fn time_per_token_ns(record: &Record) -> Option<f64> {
+    let (low, high) = decode_speed(&[(record, record.tokens()?)])?;
+    (high <= low * 1.01).then(|| SECOND / f64::midpoint(low, high))
+}
+
 /// Prompts over the time to their first token, per second; `weight` is what a prompt counts,
 /// its tokens for instance. `None` if an answer has no text.
 pub fn prefill_speed(
@@ -284,6 +291,15 @@ mod tests {
         assert!(is(decode, 100.0, 100.0), "{decode:?}");
         let prefill = prefill_speed(&[(&token_by_token(), 9)], |_| 1).expect("texts");
         assert!(prefill.0 < prefill.1);
+    }
+
+    #[test]
+    fn a_time_per_token_is_told_where_it_is_known() {
+        let near = |record: &Record| time_per_token_ns(record).map(|it| (it / 1e6).round() as u32);
+        assert_eq!(near(&streamed(&[(60, 3), (70, 1), (110, 4)])), Some(10));
+        assert_eq!(near(&token_by_token()), Some(10));
+        assert_eq!(near(&streamed(&[(60, 0), (70, 0), (110, 0)])), None);
+        assert_eq!(near(&streamed(&[(110, 8)])), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::definition::cadence;
 use crate::delivered::delivered;
 use crate::energy::energy;
+use crate::granularity::time_per_token_ns;
 use crate::prompts;
 use crate::statistics::distribution;
 use crate::throughput::{Visit, throughput};
@@ -200,6 +201,7 @@ fn own_clock(good: &[&Record]) -> Option<OwnClock> {
             Some(seen as f64 - it.own_time_to_first_token_ns()? as f64)
         }),
         time_per_output_token_ms: over(&Record::own_time_per_output_token_ns),
+        seen_time_per_output_token_ms: seen_times_per_token(good),
         delivery_ms: distribution(
             good.iter()
                 .flat_map(|it| it.deliveries_ns())
@@ -208,6 +210,16 @@ fn own_clock(good: &[&Record]) -> Option<OwnClock> {
         ),
     };
     (told != OwnClock::default()).then_some(told)
+}
+
+/// prony's own times per token of the requests for which the engine tells its own; `None` if
+/// one of them is in doubt.
+fn seen_times_per_token(good: &[&Record]) -> Option<Distribution> {
+    let told = good
+        .iter()
+        .filter(|it| it.own_time_per_output_token_ns().is_some());
+    let times = told.map(|it| Some(time_per_token_ns(it)? / MS));
+    distribution(times.collect::<Option<Vec<f64>>>()?)
 }
 
 /// Values of the cycles, in their order: those with at least `whole` requests.

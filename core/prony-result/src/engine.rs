@@ -296,6 +296,11 @@ pub struct OwnClock {
     /// Decode over the tokens after the first; or else the same from the engine's stamps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_per_output_token_ms: Option<Distribution>,
+    /// prony's counterpart: time from the first text to the last over the tokens in between, of
+    /// the requests for which the engine tells its own. Absent if streams leave a doubt of more
+    /// than 1 % about these tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_time_per_output_token_ms: Option<Distribution>,
     /// Time from the engine's stamp of a text to its arrival, all texts together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_ms: Option<Distribution>,

@@ -157,7 +157,7 @@ impl EngineResult {
         let clock = self.own_clock.as_ref()?;
         let mut parts = Vec::new();
         if let Some(own) = clock.time_per_output_token_ms {
-            let seen = self.time_per_output_token_ms.map(|it| rate(&it));
+            let seen = clock.seen_time_per_output_token_ms.map(|it| rate(&it));
             let seen = seen.map_or_else(String::new, |seen| format!(" (prony {seen})"));
             parts.push(format!("decode {} tok/s{seen}", rate(&own)));
         }
@@ -297,7 +297,8 @@ mod tests {
             engine: "llama".to_owned(),
             succeeded: 4,
             time_to_first_token_ms: times(4, 128.0),
-            time_per_output_token_ms: times(4, 20.0),
+            // A text may stand for several tokens: this is no time of a token.
+            time_per_output_token_ms: times(4, 11.0),
             ..EngineResult::default()
         };
         assert_eq!(engine.clock_sentence(), None);
@@ -306,6 +307,7 @@ mod tests {
             time_to_first_token_ms: times(4, 120.0),
             first_token_difference_ms: times(4, 8.0),
             time_per_output_token_ms: times(4, 16.0),
+            seen_time_per_output_token_ms: times(4, 20.0),
             ..OwnClock::default()
         });
         assert_eq!(

@@ -1102,6 +1102,29 @@ fn an_error_behind_the_last_message_is_a_failure() {
 }
 
 #[test]
+fn a_text_that_could_be_all_or_new_is_malformed() {
+    let stream = |messages: &[(&str, u32, u32)]| {
+        let end = messages.len() as u32;
+        let messages = messages.iter().map(|(text, ids, tokens)| {
+            let reason = (*tokens == end).then_some("length");
+            let ids: Vec<u32> = (0..*ids).collect();
+            let meta = json!({ "completion_tokens": tokens, "finish_reason": reason });
+            let message = json!({ "text": text, "output_ids": ids, "meta_info": meta });
+            format!("data: {message}\n\n")
+        });
+        native_text("sglang", &messages.collect::<Vec<_>>().concat())
+    };
+    let error = stream(&[("a", 1, 1), ("ab", 1, 2), ("abc", 1, 3)]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::MalformedResponse);
+    assert!(error.message.contains("`output_ids`"), "{error}");
+    // What follows shows that it was new.
+    let events = stream(&[("a", 1, 1), ("a", 1, 2), ("b", 1, 3)]).unwrap();
+    assert_eq!(all(&events, EventKind::Text).concat(), "aab");
+    let events = stream(&[("a", 1, 1), ("ab", 2, 2), ("abc", 3, 3)]).unwrap();
+    assert_eq!(all(&events, EventKind::Text).concat(), "abc");
+}
+
+#[test]
 fn counts_and_times_that_make_no_sense_are_left_out() {
     for protocol in NATIVE {
         let events = native(match protocol {

@@ -67,6 +67,12 @@ pub(super) struct Reader {
     text: String,
     /// Tokens so far.
     tokens: u32,
+    /// The text of the message before.
+    before: String,
+    /// A text claims to be new, and begins with all of the one before.
+    has_doubt: bool,
+    /// A text claims to be new, and can be nothing else.
+    has_proof: bool,
 }
 
 impl Reader {
@@ -91,6 +97,9 @@ impl Reader {
             _ => false,
         };
         if is_new {
+            let could_be_all = !self.before.is_empty() && text.starts_with(&self.before);
+            self.has_doubt |= could_be_all;
+            self.has_proof |= !could_be_all && !self.before.is_empty();
             answer.counted_text(chunk, text, tokens);
             self.text.push_str(text);
         } else if let Some(new) = text.strip_prefix(self.text.as_str()) {
@@ -108,6 +117,7 @@ impl Reader {
                 words::quote(text)
             )));
         }
+        text.clone_into(&mut self.before);
         Ok(())
     }
 }
@@ -126,6 +136,11 @@ impl decode::Reader for Reader {
         let Some(reason) = meta.get("finish_reason").filter(|it| !it.is_null()) else {
             return Ok(Said::Part);
         };
+        if self.has_doubt && !self.has_proof {
+            return Err(Error::malformed(
+                "each text begins with all that was sent before, but has ids of its new tokens only (`output_ids`): it could be the whole answer so far, or a repetition",
+            ));
+        }
         answer.output(chunk, tokens);
         let count = |key: &str| Count::at(meta, key);
         answer.count(chunk, EventKind::PromptTokens, count("prompt_tokens"));

@@ -409,7 +409,7 @@ impl Record {
             let detail = seen.status_detail.as_deref();
             record.failed = record.failure(detail, ended, reported, defect, max_tokens);
         }
-        record.check_count();
+        record.check_count(counts.went_back);
         record.check_clock();
         let last = record.arrivals.last().map(|last| last.0);
         record.answered_ns = record
@@ -421,7 +421,7 @@ impl Record {
 
     /// Separates the tokens that were sent from those that were not, and withholds a count
     /// that cannot be right, before any number is made of it.
-    fn check_count(&mut self) {
+    fn check_count(&mut self, went_back: bool) {
         if self.cached_tokens > self.prompt_tokens && self.prompt_tokens.is_some() {
             self.cached_tokens = None;
             self.notes.push(
@@ -442,7 +442,9 @@ impl Record {
         // a token. A character of several tokens makes one event.
         let bytes = self.text.len() as u64 + self.reasoning_bytes + self.tool_call_bytes;
         let events = self.arrivals.len();
-        let problem = if u64::from(tokens) > bytes + 1 {
+        let problem = if went_back {
+            "the engine's counts of tokens contradict each other, so they are left out"
+        } else if u64::from(tokens) > bytes + 1 {
             "the engine counts more tokens than the answer has bytes"
         } else if (tokens as usize) < events {
             "the engine counts fewer tokens than it sent pieces of text"
@@ -451,6 +453,9 @@ impl Record {
         };
         self.implausible_tokens = Some(tokens);
         self.output_tokens = None;
+        for arrival in &mut self.arrivals {
+            arrival.1 = 0;
+        }
         self.notes.push(problem.to_owned());
     }
 
@@ -721,6 +726,8 @@ struct Counts {
     tokens: u32,
     /// Arrivals that it covers.
     arrivals: usize,
+    /// A count was below the one before.
+    went_back: bool,
 }
 
 impl Counts {
@@ -730,6 +737,7 @@ impl Counts {
         if let [Arrival(_, of_text @ 0)] = &mut arrivals[self.arrivals..] {
             *of_text = tokens.saturating_sub(self.tokens);
         }
+        self.went_back |= tokens < self.tokens;
         (self.tokens, self.arrivals) = (tokens, arrivals.len());
     }
 }
@@ -979,6 +987,31 @@ mod tests {
         let at_end = vec![text("four of"), text(" them"), count(6)];
         assert_eq!(of_arrivals(at_end), [0, 0]);
         assert_eq!(of_arrivals(vec![text("all of it"), count(6)]), [6]);
+    }
+
+    #[test]
+    fn counts_that_contradict_each_other_are_withheld() {
+        let text = |text: &str| event(EventKind::Text, 0, text);
+        let count = |tokens| event(EventKind::OutputTokens, tokens, "");
+        let with = |counts: [u32; 3]| {
+            let [first, second, last] = counts.map(count);
+            let ends = [
+                event(EventKind::Finish, 0, "length"),
+                event(EventKind::End, 0, ""),
+            ];
+            let said = vec![text("one"), first, text(" two"), second, last];
+            judged(said.into_iter().chain(ends).collect())
+        };
+        let good = with([1, 2, 2]);
+        assert_eq!(good.output_tokens, Some(2), "{:?}", good.failed);
+        for counts in [[u32::MAX, 2, 2], [1, 3, 2], [2, 1, 2]] {
+            let record = with(counts);
+            assert!(record.ok(), "{:?}", record.failed);
+            assert_eq!(record.output_tokens, None, "{counts:?}");
+            assert!(!record.count_is_plausible(), "{counts:?}");
+            assert!(record.arrivals.iter().all(|it| it.1 == 0), "{counts:?}");
+            assert!(record.notes[0].contains("contradict"), "{:?}", record.notes);
+        }
     }
 
     #[test]

@@ -84,7 +84,15 @@ impl decode::Reader for Reader {
             return Ok(Said::Part);
         };
         // It counts the special ones, too.
-        answer.output(chunk, Count::at(details, "generated_tokens"));
+        let generated = Count::at(details, "generated_tokens");
+        answer.output(chunk, generated);
+        if generated
+            .0
+            .is_some_and(|generated| generated != self.tokens)
+        {
+            // Each event is a token: beside another count it is a contradiction, which is told.
+            answer.output(chunk, Count(Some(self.tokens)));
+        }
         let prompt = Count::at(details, "input_length");
         answer.count(chunk, EventKind::PromptTokens, prompt);
         if let Some(reason) = details.get("finish_reason").and_then(Value::as_str) {

@@ -1102,6 +1102,22 @@ fn an_error_behind_the_last_message_is_a_failure() {
 }
 
 #[test]
+fn a_count_beside_another_number_of_events_is_told_with_theirs() {
+    let counts = |generated: u32| -> Vec<u32> {
+        let details = json!({ "generated_tokens": generated, "finish_reason": "length" });
+        let last = json!({ "token": { "text": "b" }, "details": details });
+        let body = format!("data:{{\"token\":{{\"text\":\"a\"}}}}\n\ndata:{last}\n\n");
+        let events = native_text("tgi", &body).unwrap();
+        let counts = events
+            .iter()
+            .filter(|it| it.kind == EventKind::OutputTokens);
+        counts.map(|it| it.tokens).collect()
+    };
+    assert_eq!(counts(2), [1, 2, 2]);
+    assert_eq!(counts(8), [1, 2, 8, 2]);
+}
+
+#[test]
 fn a_text_that_could_be_all_or_new_is_malformed() {
     let stream = |messages: &[(&str, u32, u32)]| {
         let end = messages.len() as u32;

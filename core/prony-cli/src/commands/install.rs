@@ -300,7 +300,7 @@ impl Place<'_> {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
         let words = words.join(" ");
-        // It is not to go on without the lock.
+        // The process itself; what it has started may go on (pip starts itself once more).
         prony_runner::process::end_with_this_process(command);
         let status = command.stdin(Stdio::null()).stdout(io::stderr()).status();
         match status {

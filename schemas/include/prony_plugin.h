@@ -70,7 +70,7 @@ typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
 
 /* Operations of `call`: JSON in, JSON out through `write`.
  *   DESCRIBE  {}                               -> manifest
- *   LAUNCH    {config, model, at}              -> launch plan (`models` may be left out)
+ *   LAUNCH    {config, model, at}              -> launch plan (`models`, `questions` may be left out)
  *   ENCODE    {config, model, request}         -> HTTP request (body as text; `end_marks`
  *                                                 and `model` may be left out)
  *

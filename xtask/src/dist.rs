@@ -250,7 +250,8 @@ fn check_binaries(stage: &Path, remap: &Remap) -> Result<Option<(u32, u32)>> {
         for path in remap.0.iter().map(|(from, _)| from).chain(&home) {
             // A home folder of `/` belongs to nobody.
             let path = path.to_string_lossy();
-            if path.len() > 1 && contains(&bytes, path.as_bytes()) {
+            let inside = format!("{}/", path.trim_end_matches('/'));
+            if path.len() > 1 && contains(&bytes, inside.as_bytes()) {
                 bail!("{} names the folder {path}", file.display());
             }
         }

@@ -10,16 +10,29 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::{Workspace, create_folder};
-use crate::{python, shell};
+use crate::{build, shell};
+
+/// The engines that tests run. Others are large, and installed by name only.
+pub(crate) const TESTED: [&str; 2] = ["llama.cpp", "mlx-lm"];
+
+/// Engines that `prony plugin install` installs, with their programs.
+const PACKAGED: [(&str, &str); 2] = [
+    ("mlx-lm", "mlx_lm.server"),
+    // Some 5 GB on Linux, where PyTorch brings along what a GPU needs.
+    ("transformers", "transformers"),
+];
 
 /// Installs the named engines, and prints the paths of their programs.
 pub(crate) fn install(workspace: &Workspace, names: &[&str]) -> Result<()> {
     for &name in names {
-        let program = match name {
-            "llama.cpp" => llama_cpp(workspace)?,
-            "mlx-lm" => mlx_lm(workspace)?,
+        let packaged = PACKAGED.iter().find(|it| it.0 == name);
+        let program = match (name, packaged) {
+            ("llama.cpp", _) => llama_cpp(workspace)?,
+            (_, Some((name, program))) => installed_by_prony(workspace, name, program)?,
             _ => {
-                bail!("unknown engine `{name}`; `cargo xtask engines` installs: llama.cpp, mlx-lm")
+                let known: Vec<&str> = PACKAGED.iter().map(|it| it.0).collect();
+                let known = known.join(", ");
+                bail!("unknown engine `{name}`; `cargo xtask engines` installs: llama.cpp, {known}")
             }
         };
         shell::step(&format!("{name}: {}", program.display()));
@@ -32,7 +45,6 @@ fn engines(workspace: &Workspace) -> PathBuf {
 }
 
 fn llama_cpp(workspace: &Workspace) -> Result<PathBuf> {
-    let starts = |program: &Path| shell::succeeds(Command::new(program).arg("--version"));
     let link = engines(workspace).join("bin/llama-server");
     if starts(&link) {
         return Ok(link);
@@ -50,7 +62,7 @@ fn llama_cpp(workspace: &Workspace) -> Result<PathBuf> {
     replace_link(&program, &link)?;
     if !starts(&link) {
         bail!(
-            "{} does not start; `{} --version` shows why",
+            "{} does not start; `{} --help` shows why",
             link.display(),
             program.display()
         );
@@ -58,29 +70,28 @@ fn llama_cpp(workspace: &Workspace) -> Result<PathBuf> {
     Ok(link)
 }
 
-fn mlx_lm(workspace: &Workspace) -> Result<PathBuf> {
-    let link = engines(workspace).join("bin/mlx_lm.server");
-    let venv = engines(workspace).join("mlx-lm");
-    let python = venv.join("bin/python");
-    let imports = || shell::succeeds(Command::new(&python).args(["-c", "import mlx_lm.server"]));
-    if link.exists() && imports() {
-        return Ok(link);
+/// The program of an engine whose packages prony knows.
+fn installed_by_prony(workspace: &Workspace, name: &str, program: &str) -> Result<PathBuf> {
+    if !workspace.prony().exists() {
+        build::build(workspace)?;
     }
-    shell::step("installing mlx-lm");
-    let packages: &[&str] = if cfg!(target_os = "macos") {
-        &["mlx-lm"]
-    } else {
-        &["mlx[cpu]", "mlx-lm"]
-    };
-    python::venv(&venv, packages).context("mlx-lm could not be installed")?;
-    if !imports() {
+    let mut install = Command::new(workspace.prony());
+    install.args(["plugin", "install", name]);
+    shell::run(install.env("PRONY_CACHE", &workspace.cache))?;
+    let link = engines(workspace).join("bin").join(program);
+    let program = engines(workspace).join(name).join("bin").join(program);
+    if !starts(&program) {
         bail!(
-            "mlx-lm is installed but does not start: `{} -m mlx_lm.server` shows why",
-            python.display()
+            "{name} is installed but does not start: `{} --help` shows why",
+            program.display()
         );
     }
-    replace_link(&venv.join("bin/mlx_lm.server"), &link)?;
+    replace_link(&program, &link)?;
     Ok(link)
+}
+
+fn starts(program: &Path) -> bool {
+    shell::succeeds(Command::new(program).arg("--help"))
 }
 
 /// Atomically points `link` to `program`.

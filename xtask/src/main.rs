@@ -9,8 +9,10 @@
     reason = "a task runner talks to whoever started it"
 )]
 
+mod agree;
 mod bench;
 mod build;
+mod clients;
 mod codegen;
 mod dist;
 mod engines;
@@ -46,7 +48,13 @@ usage: cargo xtask COMMAND
                         downloads tools: schemas and fuzz
   check-macos [-p NAME] type-check for macOS on Apple silicon, from any system
   engines [NAME...]     install real engines into prony's cache
-                        (llama.cpp, mlx-lm; default: llama.cpp)
+                        (llama.cpp, mlx-lm, transformers; default: the first two)
+  clients [NAME...]     install other load clients into prony's cache (vllm 0.7 GB,
+                        aiperf 1.2 GB, guidellm 6 GB with torch; default: all)
+  agree [--without NAME...] [--requests N] [--to FILE]
+                        measure servers with prony and with the other clients that
+                        are installed, side by side, and write docs/agreement.md;
+                        --without leaves out a client, llama.cpp or truth-server
   model smollm2         download the model of pipelines/smollm2.yaml (93 MB)
   codegen [--check]     write (or only compare) the JSON Schemas in schemas/,
                         docs/metrics.md, docs/cli.md and docs/engines.md
@@ -108,8 +116,10 @@ fn run() -> Result<()> {
         ("test", ["--fast"]) => test::test(&workspace, test::Extent::Fast),
         ("check-macos", []) => macos::check(&workspace, &["--workspace"]),
         ("check-macos", ["-p", package]) => macos::check(&workspace, &["-p", package]),
-        ("engines", []) => engines::install(&workspace, &["llama.cpp"]),
+        ("engines", []) => engines::install(&workspace, &engines::TESTED),
         ("engines", names) => engines::install(&workspace, names),
+        ("clients", names) => clients::install(&workspace, names),
+        ("agree", options) => agree::agree(&workspace, options),
         ("model", ["smollm2"]) => model::smollm2(&workspace),
         ("codegen", []) => {
             build::prony(&workspace)?;

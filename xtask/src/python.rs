@@ -28,6 +28,11 @@ pub(crate) fn venv(folder: &Path, packages: &[impl AsRef<OsStr>]) -> Result<()> 
             .arg(folder),
     )
     .context("python3 cannot make a virtual environment")?;
+    install(folder, packages)
+}
+
+/// Installs packages, as arguments of `pip install`, into an environment.
+pub(crate) fn install(folder: &Path, packages: &[impl AsRef<OsStr>]) -> Result<()> {
     shell::run(
         pip()
             .arg("--python")

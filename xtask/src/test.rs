@@ -72,7 +72,7 @@ pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
     if extent == Extent::Full {
         check("schemas", schemas::check(workspace));
         check("fuzz", fuzz::fuzz(workspace, FUZZ_SECONDS));
-        check("engines", engines::install(workspace, &["llama.cpp"]));
+        check("engines", engines::install(workspace, &engines::TESTED));
         check("model", model::smollm2(workspace));
         // A test that finds no engine must now fail instead of passing without doing
         // anything.

@@ -53,6 +53,15 @@ impl Workspace {
     pub(crate) fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(cargo_program());
         cargo.arg(command).current_dir(&self.root);
+        // What `cargo run` told xtask of itself: build scripts that look at these variables
+        // would run again with each change between `cargo xtask` and `cargo`, and what
+        // depends on them would be built again.
+        let of_xtask = |name: &str| name == "CARGO_MANIFEST_DIR" || name.starts_with("CARGO_PKG_");
+        for (name, _) in env::vars_os() {
+            if name.to_str().is_some_and(of_xtask) {
+                cargo.env_remove(name);
+            }
+        }
         cargo
     }
 

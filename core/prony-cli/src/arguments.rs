@@ -105,6 +105,12 @@ pub(crate) struct Layers {
     /// Override a variable of the pipeline. May be repeated.
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub(crate) var: Vec<String>,
+    /// Model to keep, by its id; the others are switched off. May be repeated.
+    #[arg(long = "model", value_name = "ID")]
+    pub(crate) models: Vec<String>,
+    /// Switch off models whose `path` is not there yet. They are named once.
+    #[arg(long)]
+    pub(crate) only_present: bool,
     /// Treat warnings as errors.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) deny: Option<Deny>,

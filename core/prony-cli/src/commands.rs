@@ -8,6 +8,7 @@ mod explain;
 pub(crate) mod help;
 mod import;
 mod init;
+mod install;
 mod list;
 mod metrics;
 mod plan;

@@ -2,12 +2,13 @@
 
 use crate::arguments::{Deny, Global, Layers, Source};
 use crate::plugins::Locked;
-use prony_config::{Inputs, Loaded, MAX_BYTES};
-use prony_diagnostic::Diagnostic;
+use prony_config::{Inputs, Loaded, MAX_BYTES, Pipeline, codes};
+use prony_diagnostic::{Diagnostic, Source as Text};
 use prony_importers::IMPORTERS;
 use prony_plugin_host::Registry;
 use prony_runner::bounded;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Loads the pipeline of a command and shows its diagnostics. `None` if it is invalid, or
 /// has warnings that are denied.
@@ -74,22 +75,84 @@ pub(crate) fn load(
     if !unreadable.is_empty() {
         return (None, unreadable);
     }
-    let inputs = Inputs {
-        files,
-        set: &layers.set,
-        var: &layers.var,
-        read: &|name| read(Path::new(name)),
-        env: &|name| std::env::var(name).ok(),
-        plugins: &Locked(registry),
-        importers: IMPORTERS,
+    let load = |set: &[String]| {
+        let inputs = Inputs {
+            files: files.clone(),
+            set,
+            var: &layers.var,
+            read: &|name| read(Path::new(name)),
+            env: &|name| std::env::var(name).ok(),
+            plugins: &Locked(registry),
+            importers: IMPORTERS,
+        };
+        prony_config::load_all(&inputs)
     };
-    match prony_config::load_all(&inputs) {
+    let loaded =
+        load(&layers.set).and_then(
+            |loaded| match switched_off(&loaded.pipeline, file, layers) {
+                Ok(off) if off.is_empty() => Ok(loaded),
+                Ok(off) => load(&[layers.set.as_slice(), &off].concat()),
+                Err(problems) => Err(problems),
+            },
+        );
+    match loaded {
         Ok(mut loaded) => {
             let warnings = std::mem::take(&mut loaded.warnings);
             (Some(loaded), warnings)
         }
         Err(diagnostics) => (None, diagnostics),
     }
+}
+
+/// Settings that switch off the models that `--model` and `--only-present` leave out; fails if
+/// a model is unknown or none is left.
+fn switched_off(
+    pipeline: &Pipeline,
+    file: &Path,
+    layers: &Layers,
+) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let problem = |message: String| {
+        let ids: Vec<String> = pipeline
+            .models
+            .iter()
+            .map(|model| format!("`{}`", model.id))
+            .collect();
+        Diagnostic::error(codes::NO_MODEL, message)
+            .note(format!("models: {}", ids.join(", ")))
+            .in_file(&Arc::new(Text::new(file.display().to_string(), "")))
+    };
+    let is_there = |id: &str| pipeline.models.iter().any(|model| model.id == id);
+    if let Some(unknown) = layers.models.iter().find(|id| !is_there(id)) {
+        let problem = problem(format!("`--model {unknown}` names no model"));
+        return Err(vec![problem.help("name one of the models")]);
+    }
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let is_wanted = |id: &str| layers.models.is_empty() || layers.models.iter().any(|it| it == id);
+    // What only the run knows stays in its template, and the model in the run.
+    let is_absent = |path: &String| !path.contains("${{") && !folder.join(path).exists();
+    let absent_path = |id: &str| {
+        let mut of_id = pipeline.points.iter().flat_map(|point| &point.models);
+        let path = of_id.find(|model| model.id == id)?.path.as_ref();
+        path.filter(|path| layers.only_present && is_absent(path))
+    };
+    let mut off = Vec::new();
+    let mut left = 0;
+    for (index, model) in pipeline.models.iter().enumerate() {
+        let absent = absent_path(&model.id).filter(|_| is_wanted(&model.id));
+        if let Some(path) = absent {
+            eprintln!("{}: left out, since there is no `{path}`", model.id);
+        }
+        if absent.is_some() || !is_wanted(&model.id) {
+            off.push(format!("models.{index}.enabled=false"));
+        } else if model.enabled {
+            left += 1;
+        }
+    }
+    if left == 0 && !off.is_empty() {
+        let problem = problem("`--model` and `--only-present` leave no model".to_owned());
+        return Err(vec![problem.help("get a model, or leave out the option")]);
+    }
+    Ok(off)
 }
 
 /// Returns `true` if there is a warning that the user denies.

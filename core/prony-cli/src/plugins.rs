@@ -6,6 +6,7 @@ use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
 use prony_config::{Api, PluginKind};
 use prony_contract::Kind;
 use prony_plugin_host::Registry;
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 /// File name of lock files.
@@ -57,18 +58,18 @@ pub(crate) fn registry(global: &Global) -> Result<Registry, Failure> {
 pub(crate) struct Locked<'a>(pub(crate) &'a Registry);
 
 impl prony_config::Plugins for Locked<'_> {
-    fn config_schema(&self, kind: PluginKind, name: &str) -> Option<serde_json::Value> {
+    fn config_schema(&self, kind: PluginKind, name: &str) -> Option<Value> {
         self.0
             .find(sdk(kind), name)
             .ok()
             .map(|(entry, _)| entry.config_schema.clone())
     }
 
-    fn apis(&self, engine: &str) -> Vec<Api> {
+    fn apis(&self, engine: &str, config: &Map<String, Value>) -> Vec<Api> {
         let found = self.0.find(Kind::Engine, engine);
         let apis = found.map_or_else(
             |_| prony_contract::Api::all(),
-            |(entry, _)| entry.apis.clone(),
+            |(entry, _)| entry.apis_of(config),
         );
         let api = |api| match api {
             prony_contract::Api::Chat => Api::Chat,

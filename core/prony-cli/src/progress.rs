@@ -2,12 +2,13 @@
 
 use crate::arguments::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use prony_config::Ask;
 use prony_journal::{Event, Scope, Visited};
 use prony_metrics::statistics::Decision;
 use prony_metrics::throughput;
 use prony_plan::{Plan, Segment, SegmentKey, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
-use prony_result::words::{count, seconds};
+use prony_result::words::{bytes, count, seconds};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -55,6 +56,9 @@ impl<'a> Progress<'a> {
 
     pub(crate) fn see(&mut self, event: &Event) {
         match event {
+            // The findings of a check-up tell.
+            Event::Stage { id: Some(id), .. } | Event::Failed { id: Some(id), .. }
+                if Ask::of_stage(id).is_some() => {}
             Event::Stage {
                 stage,
                 id,
@@ -186,13 +190,13 @@ impl<'a> Progress<'a> {
             } => {
                 let model = of_point(model, point.as_deref());
                 let expected = format!(
-                    "{model}: a difference as large as the margin takes about {expected_cycles} cycles"
+                    "{model}: to detect a difference as large as the margin would take about {expected_cycles} cycles"
                 );
                 self.say(&if *feasible {
                     format!("{expected} ({})", seconds(*expected_s))
                 } else {
                     format!(
-                        "{expected}, more than there may be; all of them can tell {detectable_percent:.1} %"
+                        "{expected}, more than there may be; those can detect about {detectable_percent:.1} %"
                     )
                 });
             }
@@ -211,6 +215,30 @@ impl<'a> Progress<'a> {
                 let model = of_point(model, point.as_deref());
                 self.say(&format!("{model}: decided after {cycles} of {of} cycles"));
             }
+            Event::Loading {
+                visit,
+                seconds,
+                available_bytes,
+            } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message(format!("{visit}: loading, {seconds} s"));
+                }
+                if let Some(line) = still_loading(*seconds, *available_bytes) {
+                    self.say(&format!("{visit}: {line}"));
+                }
+            }
+            Event::IdlePower(power) => {
+                let of_gpu = |(index, watts): (usize, &Option<f64>)| match watts {
+                    Some(watts) => format!("GPU {index} {watts:.1} W"),
+                    None => format!("GPU {index} not known"),
+                };
+                let gpus = power.gpus_w.iter().enumerate().map(of_gpu);
+                let processor = power
+                    .processor_w
+                    .map(|watts| format!("processor {watts:.1} W"));
+                let all: Vec<String> = gpus.chain(processor).collect();
+                self.say(&format!("idle power: {}", all.join(", ")));
+            }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
             Event::Started(_)
             | Event::Client { .. }
@@ -219,6 +247,7 @@ impl<'a> Progress<'a> {
             | Event::RequestSet { .. }
             | Event::Rendering { .. }
             | Event::WithoutImages { .. }
+            | Event::Program { .. }
             | Event::Finished { .. } => {}
         }
     }
@@ -291,12 +320,8 @@ impl<'a> Progress<'a> {
             parts.push(format!("{name}{good} of {sent} requests{left_out}"));
             let seen = throughput::Visit {
                 cycle: visited.visit.cycle,
-                load_time_ns: visited.load_time_ns,
-                first_token_ns: None,
-                unload_time_ns: visited.unload_time_ns,
                 measure_ns: visited.measure_ns.get(&stage.id).copied(),
-                peak_memory_bytes: visited.peak_memory_bytes,
-                measure_cpu_s: None,
+                ..throughput::Visit::default()
             };
             if let Some(rate) = throughput::throughput(&records, &[seen], stage.concurrency) {
                 parts.push(format!("{rate:.1} tok/s"));
@@ -323,6 +348,23 @@ impl<'a> Progress<'a> {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Remark on a load after 2, 5 and 8 minutes; `elapsed` is in seconds.
+fn still_loading(elapsed: u64, available_bytes: Option<u64>) -> Option<String> {
+    let remark = match elapsed {
+        120 => "2 to 5 minutes are usual for the largest models",
+        300 => "more than 5 minutes point to memory pressure: other programs may need closing",
+        480 => "the model probably does not fit into memory",
+        _ => return None,
+    };
+    let available = available_bytes
+        .map(|available| format!(" ({} of memory available)", bytes(available)))
+        .unwrap_or_default();
+    let minutes = elapsed / 60;
+    Some(format!(
+        "still loading after {minutes} min{available}; {remark}"
+    ))
 }
 
 fn of_point(model: &str, point: Option<&str>) -> String {

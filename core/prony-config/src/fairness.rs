@@ -587,6 +587,14 @@ fn differing<'s>(one: &'s Settings, other: &'s Settings, role: &str) -> Vec<&'s 
         value.filter(|value| role != RESOURCES || !value.is_null())
     };
     let differs = |name: &&str| value(one, name) != value(other, name);
+    // The same option, however each engine calls it.
+    if let ([(_, (_, of_one))], [(_, (_, of_other))]) = (
+        one.iter().collect::<Vec<_>>().as_slice(),
+        other.iter().collect::<Vec<_>>().as_slice(),
+    ) && of_one == of_other
+    {
+        return Vec::new();
+    }
     all.into_iter().filter(differs).collect()
 }
 
@@ -618,6 +626,23 @@ fn names_engine(text: &str) -> bool {
     text.match_indices(NAME).any(|(at, _)| {
         !text[..at].ends_with(is_word) && text[at + NAME.len()..].trim_start().starts_with('.')
     })
+}
+
+/// The option of an engine with a role, as the path of its keys in `config`, and its value or
+/// default. The first, if several options have the role.
+pub(crate) fn option_of(
+    engine: &Engine,
+    role: &str,
+    plugins: &dyn Plugins,
+) -> Option<(Vec<String>, Value)> {
+    let schema = plugins.config_schema(PluginKind::Engine, &engine.plugin)?;
+    let config = Value::Object(engine.config.clone());
+    let mut roles = Roles::new();
+    gather(&schema, &schema, &config, &mut String::new(), &mut roles, 0);
+    let (pointer, value) = roles.get(role)?.values().next()?;
+    let keys = pointer.split('/').skip(1);
+    let keys = keys.map(|key| key.replace("~1", "/").replace("~0", "~"));
+    Some((keys.collect(), value.clone()))
 }
 
 /// Collects the options of a config that its schema gives a role. An unset option has its

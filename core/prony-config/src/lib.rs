@@ -33,7 +33,9 @@ mod wording;
 mod yaml;
 
 pub use against_itself::AgainstItself;
-pub use checkup::{CHECKUP_REQUESTS, checkup};
+pub use checkup::{
+    Ask, CHECKUP_REQUESTS, Question, ask, checkup, context_of, setting, stop_word, too_many,
+};
 pub use codes::{CODES, Code, explain};
 pub use condition::Condition;
 pub use duration::Duration;

@@ -1,5 +1,7 @@
 //! Facts about plugins needed by the loader.
 
+use serde_json::{Map, Value};
+
 use crate::Api;
 
 /// Kinds of plugins in a pipeline.
@@ -25,10 +27,10 @@ impl PluginKind {
 /// loading a pipeline runs no plugin.
 pub trait Plugins {
     /// The JSON Schema of the plugin's `config`; `None` if there is no such plugin.
-    fn config_schema(&self, kind: PluginKind, name: &str) -> Option<serde_json::Value>;
+    fn config_schema(&self, kind: PluginKind, name: &str) -> Option<Value>;
 
-    /// Forms of requests that an engine plugin takes. Defaults to all.
-    fn apis(&self, _engine: &str) -> Vec<Api> {
+    /// Forms of requests that an engine plugin takes with a config. Defaults to all.
+    fn apis(&self, _engine: &str, _config: &Map<String, Value>) -> Vec<Api> {
         vec![Api::Chat, Api::Completions]
     }
 

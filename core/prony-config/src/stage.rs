@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::checkup::Question;
 use crate::file::MAX_PLUGINS;
 use crate::{Condition, Duration, Ordered};
 
@@ -124,6 +125,9 @@ pub struct Warmup {
     pub timeout: Option<Duration>,
     /// Reaction to a failure of the stage. Defaults to `skip_model`.
     pub on_failure: OnFailure,
+    /// Content of its requests, in place of the workload's. Only check-ups have it.
+    #[serde(skip)]
+    pub question: Option<Question>,
 }
 
 impl Default for Warmup {
@@ -136,6 +140,7 @@ impl Default for Warmup {
             requests: 3,
             timeout: None,
             on_failure: OnFailure::SkipModel,
+            question: None,
         }
     }
 }

@@ -63,6 +63,9 @@ pub struct Manifest {
     /// `true` if requests may carry a history. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
+    /// Packages of the engine itself, if the adapter drives one engine only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Packages>,
     /// Known engines that the adapter drives. Engine plugins only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipes: Vec<Recipe>,
@@ -90,11 +93,56 @@ pub struct Recipe {
     /// Command that installs the engine, by system: `linux`, `macos` or `any`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub install: BTreeMap<String, String>,
+    /// Packages of the engine, if it is a Python program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Packages>,
     /// Behaviour of the engine that a comparison should know of, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// JSON Schema (2020-12) of its `config`, without `recipe`.
     pub config_schema: serde_json::Value,
+}
+
+/// Python packages of an engine, which prony installs into an environment of the engine's
+/// own when it is asked to. An engine without packages for a system does not run there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Packages {
+    /// Least version of Python, for example `3.11`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
+    /// Repository whose modules the environment can import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// Arguments of `pip install` on Linux: requirements with exact versions. `{source}` is
+    /// the folder of the repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linux: Vec<String>,
+    /// The same on macOS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macos: Vec<String>,
+}
+
+impl Packages {
+    /// Arguments of `pip install` on a system by its name in Rust; none if the engine does
+    /// not run there.
+    pub fn on(&self, system: &str) -> &[String] {
+        match system {
+            "linux" => &self.linux,
+            "macos" => &self.macos,
+            _ => &[],
+        }
+    }
+}
+
+/// A git repository at a fixed commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// Address to clone from.
+    pub url: String,
+    /// The commit, as hexadecimal digits.
+    pub revision: String,
 }
 
 /// Optional parts of requests that a plugin supports.
@@ -164,6 +212,7 @@ impl Manifest {
             apis: carries.apis,
             images: carries.images,
             history: carries.history,
+            packages: None,
             recipes: Vec::new(),
             config_schema: schemars::schema_for!(C).to_value(),
         }
@@ -311,7 +360,7 @@ pub enum Ready {
 }
 
 /// Plan for starting or reaching an engine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LaunchPlan {
     /// The process to start; `None` to attach.
     pub command: Option<Command>,
@@ -323,6 +372,89 @@ pub struct LaunchPlan {
     /// sent when a stage has ended without a success and with HTTP 404, for its message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<HttpRequest>,
+    /// Questions to the server about itself: asked before the first `measure` stage of a visit
+    /// and, where there are counters, again after each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Question>,
+}
+
+/// A question to a server about itself, and where its answer has what.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// The request.
+    pub request: HttpRequest,
+    /// Settings in the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<Setting>,
+    /// Counters in the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<Counter>,
+}
+
+/// A setting that is in force in a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name: that of the config's option, if there is one. `model` and `model_file` are
+    /// compared as names of models.
+    pub name: String,
+    /// Its place in the answer: a JSON pointer, or `metric` or `metric{label}` of Prometheus.
+    pub at: String,
+    /// Value that was asked for; `None`: nothing is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<serde_json::Value>,
+}
+
+/// Returns `true` for a place in an answer: a JSON pointer, or `metric` or `metric{label}` of
+/// Prometheus.
+pub fn is_place(at: &str) -> bool {
+    if at.starts_with('/') {
+        return true;
+    }
+    let is_name = |name: &str, also: char| {
+        let may_be = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == also;
+        name.chars().all(may_be) && name.starts_with(|it: char| !it.is_ascii_digit())
+    };
+    match at.split_once('{') {
+        None => is_name(at, ':'),
+        Some((metric, label)) => {
+            let label = label.strip_suffix('}');
+            is_name(metric, ':') && label.is_some_and(|label| is_name(label, '_'))
+        }
+    }
+}
+
+/// A counter of a server, over all its clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// Subject of the counter.
+    pub kind: CounterKind,
+    /// Its place in the answer, as in [`Setting::at`]. Of a metric with several sets of labels
+    /// it is their sum.
+    pub at: String,
+}
+
+/// Subject of a counter, since the server started. See `counter-kind` in `plugin.wit`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CounterKind {
+    /// Requests.
+    Requests,
+    /// Prompt tokens, those from a prefix cache included.
+    PromptTokens,
+    /// Prompt tokens that were computed: without those from a prefix cache.
+    ComputedPromptTokens,
+    /// Prompt tokens that came from a prefix cache.
+    CachedTokens,
+    /// Generated tokens.
+    OutputTokens,
+    /// Time of all requests before work on them began, in seconds.
+    QueueTime,
+    /// Time of all requests from there to the first token, in seconds.
+    PrefillTime,
+    /// Time of all requests from the first token to the last, in seconds.
+    DecodeTime,
 }
 
 impl LaunchPlan {
@@ -333,6 +465,7 @@ impl LaunchPlan {
             base_url: base_url.into(),
             ready,
             models: None,
+            questions: Vec::new(),
         }
     }
 
@@ -343,6 +476,7 @@ impl LaunchPlan {
             base_url: format!("http://{}:{}", at.host, at.port),
             ready,
             models: None,
+            questions: Vec::new(),
         }
     }
 
@@ -353,6 +487,12 @@ impl LaunchPlan {
             models: Some(request),
             ..self
         }
+    }
+
+    /// The same, of a server that can be asked about itself.
+    #[must_use]
+    pub fn asks(self, questions: Vec<Question>) -> Self {
+        Self { questions, ..self }
     }
 }
 
@@ -468,6 +608,29 @@ impl Api {
     /// Returns `true` if `apis` has all of them.
     pub fn is_all(apis: &[Self]) -> bool {
         Self::all().iter().all(|api| apis.contains(api))
+    }
+
+    /// The forms that an engine takes with a config: `apis` without those that the value of an
+    /// option rules out. The option's schema says what is left, by value, under
+    /// `x-prony-apis`: `{ "raw": ["completions"] }`. An option that is not given has its
+    /// default.
+    pub fn of_config(
+        apis: &[Self],
+        schema: &serde_json::Value,
+        config: &serde_json::Map<String, serde_json::Value>,
+    ) -> Vec<Self> {
+        let mut left = apis.to_vec();
+        let options = schema["properties"].as_object();
+        for (name, option) in options.into_iter().flatten() {
+            let given = config.get(name).filter(|value| !value.is_null());
+            let value = given.or_else(|| option.get("default"));
+            let value = value.and_then(serde_json::Value::as_str);
+            let rule = value.and_then(|value| option["x-prony-apis"].get(value));
+            if let Some(rule) = rule.and_then(|rule| Vec::<Self>::deserialize(rule).ok()) {
+                left.retain(|api| rule.contains(api));
+            }
+        }
+        left
     }
 
     /// Name in pipelines.
@@ -727,7 +890,8 @@ impl<'a> Response<'a> {
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
 pub enum EventKind {
-    /// Answer text.
+    /// Answer text. Empty and without tokens: a chunk of the answer that brought no text, such
+    /// as a role or a finish reason alone.
     Text,
     /// Reasoning text.
     Reasoning,

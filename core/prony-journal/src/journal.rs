@@ -5,11 +5,11 @@
 
 use crate::{Error, Result};
 use prony_config::{MAX_COMPARED_CYCLES, Order};
-use prony_machine::Warning;
+use prony_machine::{GpuUsage, IdlePower, Warning};
 use prony_metrics::statistics::{Decision, Rule};
 use prony_metrics::threshold::Threshold;
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
-use prony_record::Record;
+use prony_record::{CounterTold, Record, SettingTold};
 use prony_result::{
     CellInfo, Client, EngineInfo, Environment, NoiseFloor, Outcome, PluginInfo, Rendering,
     Selfcheck, Workload,
@@ -95,6 +95,8 @@ pub enum Event {
     /// The load client was checked against a server with a known schedule, as `setup`
     /// asks.
     Selfcheck(Box<Selfcheck>),
+    /// The machine's power before any engine runs; absent where nothing counts energy.
+    IdlePower(IdlePower),
     /// A user's step begins or is skipped.
     Step {
         /// Its name.
@@ -108,6 +110,15 @@ pub enum Event {
     /// A request was answered and will be decoded when the stage has ended. For observers
     /// only; not written to the journal.
     Answered,
+    /// An engine is still loading. For observers only; not written to the journal.
+    Loading {
+        /// The visit it belongs to.
+        visit: Visit,
+        /// Time since the load began, in seconds.
+        seconds: u64,
+        /// Memory available on the machine, in bytes, from the first minutes on.
+        available_bytes: Option<u64>,
+    },
     /// A request ended.
     Request(Box<Record>),
     /// The load client finished a `measure` stage.
@@ -130,6 +141,17 @@ pub enum Event {
         /// Prompt index (from 0) and tokens, for prompts that were asked and whose length
         /// the engine reported.
         prompt_tokens: Vec<(u32, u32)>,
+    },
+    /// The program of an engine was started.
+    Program {
+        /// The visit it belongs to.
+        #[serde(flatten)]
+        visit: Visit,
+        /// Its path, or its name if nobody knows where the system found it.
+        program: String,
+        /// The packages that prony installed for it, with versions.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        packages: Vec<String>,
     },
     /// A visit ended.
     Visit(Visited),
@@ -243,15 +265,45 @@ pub struct Visited {
     pub measure_ns: BTreeMap<String, u64>,
     /// Peak resident memory of the engine's processes, sampled.
     pub peak_memory_bytes: Option<u64>,
+    /// Peak memory of the engine's processes on all GPUs, sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_gpu_memory_bytes: Option<u64>,
+    /// Energy in each `measure` stage, by stage id, where anything counts it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub energy: BTreeMap<String, StageEnergy>,
+    /// Share of the model's files that the system held in memory before the engine was
+    /// started, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_cache_share: Option<f64>,
     /// CPU time of the engine's processes in each `measure` stage, in seconds, by stage
     /// id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measure_cpu_s: BTreeMap<String, f64>,
+    /// Settings that the engine was asked about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingTold>,
+    /// The engine's counters around each `measure` stage, by stage id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, Vec<CounterTold>>,
     /// Warnings about the state of the machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machine: Vec<Warning>,
     /// Duration of the visit, including steps, excluding the turns of another engine.
     pub total_ns: u64,
+}
+
+/// Energy and GPUs in the time in which a `measure` stage had requests in flight.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageEnergy {
+    /// The GPUs that the engine used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuUsage>,
+    /// Energy of the processor packages in joules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor_joules: Option<f64>,
+    /// `true` if another engine was loaded, so that the energy is not this engine's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 /// A stage and its scope, for making its events.

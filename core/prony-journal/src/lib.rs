@@ -21,8 +21,8 @@ mod subject;
 pub use folder::{Newest, RunFolder, find_run, newest_run, runs};
 pub use interim::InterimAnalyses;
 pub use journal::{
-    Event, Family, Journal, KnownNoise, ModelInfo, SCHEMA, Scope, StageOf, Started, Subject,
-    Visited, Writer, is_running, read,
+    Event, Family, Journal, KnownNoise, ModelInfo, SCHEMA, Scope, StageEnergy, StageOf, Started,
+    Subject, Visited, Writer, is_running, read,
 };
 pub use noise::Noise;
 pub use past::past;

@@ -5,7 +5,9 @@ use crate::folder::RunFolder;
 use crate::journal::{self, Event, Journal, ModelInfo, Scope, Started, Subject};
 use crate::samples::{Key, Sample, Samples};
 use prony_config::Order;
-use prony_metrics::cache::check as check_cache;
+use prony_machine::GpuUsage;
+use prony_metrics::account;
+use prony_metrics::cache::{by_counters, check as check_cache};
 use prony_metrics::comparison::{
     Arm, Family, ModelComparison, Ratios, StudyDesign, compare, overall, ratios,
 };
@@ -18,11 +20,11 @@ use prony_metrics::validity;
 use prony_plan::{ModelKey, Segment, Stage};
 use prony_record::Record;
 use prony_result::{
-    Cache, CacheCheck, CacheOutcome, Comparison, EngineResult, Family as FamilyResult, ImageInfo,
-    ModelResult, NoiseFloor, Outcome, Overall, Rendering, Run, RunResult, SCHEMA, Selfcheck,
-    ThresholdResult, Verdict, Workload, words::count,
+    Cache, CacheCheck, CacheOutcome, Comparison, EngineInfo, EngineResult, Family as FamilyResult,
+    GpuResult, ImageInfo, ModelResult, NoiseFloor, Outcome, Overall, Program, Rendering, Run,
+    RunResult, SCHEMA, Selfcheck, ThresholdResult, Verdict, Workload, words::count,
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The result of the run in a folder, also of one that is still going on.
 pub fn result_of(folder: &RunFolder) -> Result<RunResult> {
@@ -80,6 +82,7 @@ pub fn result(journal: &Journal) -> RunResult {
     }));
     warnings.extend(observations(&models));
     warnings.extend(machine(events));
+    warnings.extend(page_cache(events));
     warnings.extend(resent(events));
     warnings.extend(cut_prompts(events));
     // What happens in every visit is told once.
@@ -103,7 +106,7 @@ pub fn result(journal: &Journal) -> RunResult {
         workload: subject.workload.clone(),
         cells: subject.points.clone(),
         environment: started.environment.clone(),
-        engines: subject.engines.clone(),
+        engines: engines(subject, events),
         plugins: started.plugins.clone(),
         thresholds,
         selfcheck: selfchecks(events),
@@ -115,6 +118,29 @@ pub fn result(journal: &Journal) -> RunResult {
     };
     name_images(&mut result, events);
     result
+}
+
+/// The engines, with the programs that were started for them.
+fn engines(subject: &Subject, events: &[Event]) -> Vec<EngineInfo> {
+    let mut engines = subject.engines.clone();
+    for event in events {
+        if let Event::Program {
+            visit,
+            program,
+            packages,
+        } = event
+            && let Some(engine) = engines.iter_mut().find(|it| it.name == visit.engine)
+        {
+            let program = Program {
+                path: program.clone(),
+                packages: packages.clone(),
+            };
+            if !engine.programs.contains(&program) {
+                engine.programs.push(program);
+            }
+        }
+    }
+    engines
 }
 
 /// One result per matrix point, model and `measure` stage for which visits were planned.
@@ -402,18 +428,26 @@ impl<'a> Group<'a> {
                     let Sample {
                         records,
                         visits,
+                        gpus,
                         clients,
                         failed,
+                        account,
                         ..
                     } = sample;
                     let mut engine = summary::engine(name, records, visits, self.stage.concurrency);
+                    engine.gpus = used_gpus(gpus);
                     let clients = clients.iter().copied().cloned();
                     engine.client = clients.reduce(|one, other| one.and(&other));
                     let repeated = |it: &Record| sample.repeated.contains(&it.id.cycle_and_index());
-                    engine.cache = self
-                        .stage
-                        .cache
-                        .map(|stated| check_cache(cache(stated), records, repeated));
+                    engine.cache = self.stage.cache.map(|stated| {
+                        let stated = cache(stated);
+                        let check = check_cache(stated, records, repeated);
+                        let by_counters = || by_counters(stated, records, repeated, account);
+                        let is_silent = check.counted == 0;
+                        is_silent.then(by_counters).flatten().unwrap_or(check)
+                    });
+                    engine.settings.clone_from(&account.settings);
+                    engine.own_counts.clone_from(&account.counts);
                     engine.by_cycle = summary::by_cycle(
                         records,
                         visits,
@@ -497,6 +531,7 @@ pub(crate) fn arm<'a>((name, sample): (&'a str, &'a Sample<'a>)) -> Arm<'a> {
         visits: &sample.visits,
         failed: &sample.failed,
         skipped: &sample.skipped,
+        account: &sample.account,
     }
 }
 
@@ -542,7 +577,7 @@ fn pilot(event: &Event, models: &[ModelResult]) -> Option<String> {
         .as_ref()
         .map_or_else(String::new, |point| format!(" · {point}"));
     Some(format!(
-        "{model}{point}: by its first cycles, a difference as large as the margin takes about {expected_cycles} cycles, which are more than there may be; the smallest that can be told is about {detectable_percent:.1} %"
+        "{model}{point}: by its first cycles, to detect a difference as large as the margin would take about {expected_cycles} cycles, more than there may be; those can detect about {detectable_percent:.1} %"
     ))
 }
 
@@ -594,8 +629,10 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
                     engine.engine
                 ));
             }
-            let other = served::problem(engine);
-            warnings.extend(other.map(|problem| format!("{label}: {problem}")));
+            let other = served::problem(engine).into_iter();
+            let of_account = account::problems(engine);
+            let problems = other.chain(of_account);
+            warnings.extend(problems.map(|problem| format!("{label}: {problem}")));
             warnings.extend(streams(&label, engine));
         }
     }
@@ -698,6 +735,88 @@ fn machine(events: &[Event]) -> Vec<String> {
         }
     };
     kinds.into_iter().map(told).collect()
+}
+
+/// Difference between shares of a model in memory above which load times do not compare.
+const MAX_PAGE_CACHE_DIFFERENCE: f64 = 0.5;
+
+/// An engine and the share of its model that was in memory.
+type Cached<'a> = (&'a str, f64);
+
+/// The least and the most of one cycle, if they differ by more than [`MAX_PAGE_CACHE_DIFFERENCE`].
+fn apart<'a>(shares: &[Cached<'a>]) -> Option<[Cached<'a>; 2]> {
+    let by_share = |one: &&Cached<'_>, other: &&Cached<'_>| one.1.total_cmp(&other.1);
+    let least = *shares.iter().min_by(by_share)?;
+    let most = *shares.iter().max_by(by_share)?;
+    (most.1 - least.1 > MAX_PAGE_CACHE_DIFFERENCE).then_some([least, most])
+}
+
+/// Cycles in which one engine read a model from the disk that another found in memory, per
+/// model.
+fn page_cache(events: &[Event]) -> Vec<String> {
+    type Shares<'a> = BTreeMap<u32, Vec<Cached<'a>>>;
+    let mut models = BTreeMap::<(Option<&str>, &str), Shares<'_>>::new();
+    for event in events {
+        if let Event::Visit(visited) = event
+            && let (Some(share), Some(_)) = (visited.page_cache_share, visited.load_time_ns)
+        {
+            let visit = &visited.visit;
+            let key = (visit.point.as_deref(), visit.model.as_str());
+            let of_model = models.entry(key).or_default();
+            let of_cycle = of_model.entry(visit.cycle).or_default();
+            of_cycle.push((&visit.engine, share));
+        }
+    }
+    let warning = |((point, model), cycles): ((Option<&str>, &str), Shares<'_>)| {
+        let model = point.map_or_else(|| model.to_owned(), |point| format!("{model} · {point}"));
+        let all = cycles.len();
+        let mut unlike = cycles
+            .into_iter()
+            .filter_map(|(cycle, shares)| Some((cycle, apart(&shares)?)))
+            .peekable();
+        let (cycle, [least, most]) = *unlike.peek()?;
+        let unlike = unlike.count();
+        let percent = |share: f64| format!("{:.0} %", share * 100.0);
+        Some(format!(
+            "{model}: in {unlike} of {} the engines did not find the model alike in memory when they were started (cycle {cycle}: `{}` {} of it, `{}` {}), so their load times of these cycles do not compare",
+            count(all as u64, "cycle"),
+            least.0,
+            percent(least.1),
+            most.0,
+            percent(most.1),
+        ))
+    };
+    models.into_iter().filter_map(warning).collect()
+}
+
+/// The GPUs of an engine over all its visits: means are weighted by their samples.
+fn used_gpus(usages: &[&GpuUsage]) -> Vec<GpuResult> {
+    let mut by_index = BTreeMap::<u32, Vec<&GpuUsage>>::new();
+    for usage in usages {
+        by_index.entry(usage.index).or_default().push(usage);
+    }
+    let of_gpu = |(index, usages): (u32, Vec<&GpuUsage>)| {
+        let mean = |of: &dyn Fn(&GpuUsage) -> Option<f64>| {
+            let (mut sum, mut samples) = (0.0, 0.0);
+            for (value, count) in usages.iter().filter_map(|it| Some((of(it)?, it.samples))) {
+                sum += value * f64::from(count);
+                samples += f64::from(count);
+            }
+            (samples > 0.0).then(|| sum / samples)
+        };
+        let reasons: BTreeSet<&String> = usages.iter().flat_map(|it| it.throttled.keys()).collect();
+        let share = |reason: &String| {
+            let of_visit = |it: &GpuUsage| Some(it.throttled.get(reason).copied().unwrap_or(0.0));
+            Some((reason.clone(), mean(&of_visit)?))
+        };
+        GpuResult {
+            index,
+            mean_sm_clock_mhz: mean(&|it| it.mean_sm_clock_mhz),
+            max_temperature_c: usages.iter().filter_map(|it| it.max_temperature_c).max(),
+            throttled: reasons.into_iter().filter_map(share).collect(),
+        }
+    };
+    by_index.into_iter().map(of_gpu).collect()
 }
 
 /// Requests that were sent twice, per model and engine, with warm-ups, since they too meet

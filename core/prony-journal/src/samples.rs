@@ -1,9 +1,11 @@
 //! Groups a journal as results report it: the requests of one matrix point, model, engine
 //! and `measure` stage.
 
-use crate::journal::{Event, Scope, Visited};
+use crate::journal::{Event, Scope, StageEnergy, Visited};
 use prony_config::Cache;
-use prony_metrics::throughput;
+use prony_machine::{ENERGY_PERIOD, GpuUsage, IdlePower};
+use prony_metrics::account::{self, Account};
+use prony_metrics::throughput::{self, VisitEnergy};
 use prony_plan::{ModelKey, Plan, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
 use prony_result::{Client, Failure};
@@ -54,10 +56,14 @@ pub(crate) struct Sample<'a> {
     /// Cycle and number in the stage of requests whose prompt had been answered before,
     /// since the engine was loaded.
     pub(crate) repeated: HashSet<(u32, u32)>,
+    /// Usage of the GPUs in each visit.
+    pub(crate) gpus: Vec<&'a GpuUsage>,
     /// The load client's figures for each visit.
     pub(crate) clients: Vec<&'a Client>,
     /// All failures, including those that did not affect the measurement.
     pub(crate) failures: Vec<Failure>,
+    /// The engine's own account.
+    pub(crate) account: Account,
 }
 
 impl Sample<'_> {
@@ -89,9 +95,16 @@ impl<'a> Samples<'a> {
         let mut begun: HashSet<&str> = HashSet::new();
         // Time of the current visit's first answer to each prompt with its image.
         let mut answered: HashMap<(u32, Option<u32>), u64> = HashMap::new();
+        // Ends of visits, by group, and the paths of models.
+        let mut visited_by: HashMap<Key<'_>, Vec<&Visited>> = HashMap::new();
+        let mut paths: HashMap<ModelKey<'_>, &str> = HashMap::new();
         // Time at which the loading of each engine began, and of its first token since.
         let mut started: HashMap<&str, (u64, Option<u64>)> = HashMap::new();
+        let mut idle = None;
         for event in events {
+            if let Event::IdlePower(power) = event {
+                idle = Some(power);
+            }
             if let Event::Request(record) = event {
                 let id = &record.id;
                 // The text of a cold request is unlike any other.
@@ -131,6 +144,12 @@ impl<'a> Samples<'a> {
                 Event::Request(record) if record.id.phase == Phase::Measure => {
                     samples.request(record);
                 }
+                Event::Model {
+                    point, model, path, ..
+                } => {
+                    let point = point.as_deref();
+                    paths.insert(ModelKey { point, model }, path);
+                }
                 Event::Client {
                     visit,
                     stage,
@@ -141,7 +160,12 @@ impl<'a> Samples<'a> {
                     let first = started.and_then(|(load, first)| first?.checked_sub(load));
                     for stage in measures(&visited.visit) {
                         let sample = samples.of(&visited.visit, &stage.id);
-                        sample.visits.push(seen_by(stage, visited, first));
+                        sample.visits.push(seen_by(stage, visited, first, idle));
+                        if let Some(usage) = visited.energy.get(&stage.id) {
+                            sample.gpus.extend(&usage.gpus);
+                        }
+                        let key = Key::of_visit(&visited.visit, &stage.id);
+                        visited_by.entry(key).or_default().push(visited);
                     }
                 }
                 Event::Failed {
@@ -176,6 +200,11 @@ impl<'a> Samples<'a> {
             }
         }
         samples.groups.values_mut().for_each(make_up_visits);
+        for (key, visited) in visited_by {
+            let path = paths.get(&key.model).copied();
+            let sample = samples.groups.entry(key).or_default();
+            sample.account = account(key, path, &visited, &sample.records);
+        }
         samples
     }
 
@@ -272,16 +301,95 @@ fn cold_stages(plan: &Plan) -> HashSet<(Option<&str>, &str)> {
         .collect()
 }
 
-fn seen_by(stage: &Stage, visited: &Visited, first_token_ns: Option<u64>) -> throughput::Visit {
+fn seen_by(
+    stage: &Stage,
+    visited: &Visited,
+    first_token_ns: Option<u64>,
+    idle: Option<&IdlePower>,
+) -> throughput::Visit {
+    let measure_ns = visited.measure_ns.get(&stage.id).copied();
+    let usage = visited.energy.get(&stage.id);
     throughput::Visit {
         cycle: visited.visit.cycle,
         load_time_ns: visited.load_time_ns,
         // An engine that ran before was not started.
         first_token_ns: visited.load_time_ns.and(first_token_ns),
         unload_time_ns: visited.unload_time_ns,
-        measure_ns: visited.measure_ns.get(&stage.id).copied(),
+        measure_ns,
         peak_memory_bytes: visited.peak_memory_bytes,
+        peak_gpu_memory_bytes: visited.peak_gpu_memory_bytes,
         measure_cpu_s: visited.measure_cpu_s.get(&stage.id).copied(),
+        energy: measure_ns
+            .zip(usage)
+            .map(|(ns, usage)| energy(usage, ns, idle))
+            .unwrap_or_default(),
+    }
+}
+
+/// The energy of a stage that took `ns`, without what the idle machine takes in that time.
+fn energy(usage: &StageEnergy, ns: u64, idle: Option<&IdlePower>) -> VisitEnergy {
+    let seconds = ns as f64 / 1e9;
+    let uses_gpu = !usage.gpus.is_empty();
+    let sum = |of: &dyn Fn(&GpuUsage) -> Option<f64>| -> Option<f64> {
+        // Fewer than none were not counted.
+        let counted = |gpu| of(gpu).filter(|it| *it >= 0.0);
+        usage.gpus.iter().map(counted).sum::<Option<f64>>()
+    };
+    let idle_of = |gpu: &GpuUsage| -> Option<f64> {
+        let gpus = &idle?.gpus_w;
+        gpus.get(usize::try_from(gpu.index).ok()?).copied()?
+    };
+    let gross = sum(&|gpu| gpu.energy_joules);
+    let idle_w = sum(&idle_of);
+    let is_long = seconds >= ENERGY_PERIOD.as_secs_f64();
+    let withheld = if usage.shared {
+        Some("two engines were loaded at the same time")
+    } else if !is_long {
+        Some("a measure stage took less than a second")
+    } else if uses_gpu && idle_w.is_none() {
+        Some("a GPU did not rest before the first engine was loaded, or does not count its energy")
+    } else if gross.is_none() {
+        Some("the energy of a GPU that it used was not read throughout")
+    } else {
+        None
+    };
+    let known = withheld.is_none();
+    let processor = usage
+        .processor_joules
+        .zip(idle.and_then(|it| it.processor_w));
+    VisitEnergy {
+        gpu_j: gross
+            .zip(idle_w)
+            .filter(|_| known)
+            .map(|(joules, watts)| joules - watts * seconds),
+        uses_gpu,
+        processor_j: processor
+            .filter(|_| known)
+            .map(|(joules, watts)| joules - watts * seconds),
+        gpu_power_w: gross
+            .filter(|_| uses_gpu && is_long && !usage.shared)
+            .map(|joules| joules / seconds),
+        idle_gpu_power_w: idle_w.filter(|_| uses_gpu),
+        withheld,
+    }
+}
+
+/// The engine's own account of a group, from the ends of its visits.
+fn account(
+    key: Key<'_>,
+    path: Option<&str>,
+    visited: &[&Visited],
+    measured: &[&Record],
+) -> Account {
+    let names: Vec<&str> = std::iter::once(key.model.model).chain(path).collect();
+    let settings = visited.iter().flat_map(|it| &it.settings);
+    let counters = visited.iter().filter_map(|it| {
+        let counters = it.counters.get(key.measure)?;
+        Some((it.visit.cycle, counters.as_slice()))
+    });
+    Account {
+        settings: account::settings(settings, &names),
+        counts: account::counts(counters, measured),
     }
 }
 
@@ -302,11 +410,7 @@ fn make_up_visits(sample: &mut Sample<'_>) {
         .visits
         .extend(unknown.map(|(cycle, (start, end))| throughput::Visit {
             cycle,
-            load_time_ns: None,
-            first_token_ns: None,
-            unload_time_ns: None,
             measure_ns: Some(end.saturating_sub(start)),
-            peak_memory_bytes: None,
-            measure_cpu_s: None,
+            ..throughput::Visit::default()
         }));
 }

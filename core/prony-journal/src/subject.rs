@@ -158,6 +158,7 @@ fn engine_info(engine: &Engine, baseline: Option<&str>) -> EngineInfo {
         plugin: engine.plugin.clone(),
         baseline: baseline == Some(engine.name.as_str()),
         config: redact(&Value::Object(engine.config.clone())),
+        programs: Vec::new(),
     }
 }
 

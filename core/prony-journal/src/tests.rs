@@ -1,10 +1,13 @@
 //! From journals to results: journals written by hand, of pipelines read from text.
 
-use crate::journal::{self, Event, Journal, SCHEMA, Scope, StageOf, Started, Visited, Writer};
+use crate::journal::{
+    self, Event, Journal, SCHEMA, Scope, StageEnergy, StageOf, Started, Visited, Writer,
+};
 use crate::subject::subject;
 use crate::{RunFolder, find_run, newest_run, past, result, result_of, runs};
 use prony_config::{Pipeline, PluginKind, Plugins};
 use prony_contract::{Event as Reported, EventKind};
+use prony_machine::{GpuUsage, IdlePower};
 use prony_metrics::definition::goodput_share;
 use prony_metrics::threshold::Threshold;
 use prony_plan::{Estimate, Plan, StageKind, Visit};
@@ -124,7 +127,12 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
         unload_time_ns: None,
         measure_ns: BTreeMap::new(),
         peak_memory_bytes: Some(visit.segment.into()),
+        peak_gpu_memory_bytes: None,
+        energy: BTreeMap::new(),
+        page_cache_share: None,
         measure_cpu_s: BTreeMap::new(),
+        settings: Vec::new(),
+        counters: BTreeMap::new(),
         machine: Vec::new(),
         total_ns: 5_000_000_000,
     };
@@ -279,6 +287,139 @@ fn warnings_of_a_kind_are_of_one_visit() {
     let warnings = result(&journal).warnings;
     let told = "in 16 of 16 visits the machine was not quiet: GPU 0 was slowed down";
     assert!(warnings.contains(&told.to_owned()), "{warnings:?}");
+}
+
+/// Lets the machine draw 10 W when idle, and each visit, of 2 s, take this energy of GPU 1.
+fn on_a_gpu(journal: &mut Journal, joules: impl Fn(&Visit) -> f64) {
+    let idle = IdlePower {
+        gpus_w: vec![None, Some(10.0)],
+        processor_w: None,
+    };
+    journal.events.insert(0, Event::IdlePower(idle));
+    for event in &mut journal.events {
+        if let Event::Visit(visited) = event {
+            visited.measure_ns = [("measure".to_owned(), 2_000_000_000)].into();
+            let gpu = GpuUsage {
+                index: 1,
+                samples: 4,
+                energy_joules: Some(joules(&visited.visit)),
+                mean_sm_clock_mhz: Some(1000.0 * f64::from(visited.visit.cycle)),
+                throttled: [("sw_power_cap".to_owned(), 0.5)].into(),
+                ..GpuUsage::default()
+            };
+            let usage = StageEnergy {
+                gpus: vec![gpu],
+                ..StageEnergy::default()
+            };
+            visited.energy = [("measure".to_owned(), usage)].into();
+            visited.peak_gpu_memory_bytes = Some(1 << 30);
+        }
+    }
+}
+
+#[test]
+fn energy_is_told_without_that_of_the_idle_machine_and_judged() {
+    let pipeline = pipeline(SIMPLE);
+    // 100 tokens a visit; 20 J of the 2 s are the idle machine's.
+    let joules = |visit: &Visit| if visit.engine == "a" { 220.0 } else { 120.0 };
+    let mut journal = journal(&pipeline, |_| Fate::Well);
+    on_a_gpu(&mut journal, joules);
+    let told = result(&journal);
+    let model = &told.models[0];
+    let of = |index: usize| model.engines[index].energy.as_ref().expect("it is known");
+    assert_eq!(of(0).gpu_j_per_token, Some(2.0));
+    assert_eq!(of(1).gpu_j_per_token, Some(1.0));
+    assert_eq!(of(0).mean_gpu_power_w, Some(110.0));
+    assert_eq!(of(0).idle_gpu_power_w, Some(10.0));
+    assert_eq!(of(0).processor_j_per_token, None);
+    let gpu = &model.engines[0].gpus[0];
+    assert_eq!((gpu.index, gpu.mean_sm_clock_mhz), (1, Some(4500.0)));
+    assert_eq!(gpu.throttled.get("sw_power_cap"), Some(&0.5));
+    assert_eq!(model.engines[0].peak_gpu_memory_bytes, Some(1 << 30));
+    let energy = model.comparisons[0].energy.as_ref().expect("a judgement");
+    assert_eq!(energy.verdict, Verdict::Faster);
+    let by = energy.difference_percent.expect("a difference");
+    assert!((by - 100.0).abs() < 1e-6, "{by}");
+    let sentences = model.comparisons[0].judgement_sentences();
+    let said = sentences.last().expect("sentences");
+    assert!(
+        said.starts_with("Energy: b gives 100 % more tokens per joule than a ("),
+        "{said}"
+    );
+}
+
+#[test]
+fn energy_in_doubt_is_withheld_with_the_reason() {
+    let pipeline = pipeline(SIMPLE);
+    let withheld = |change: &dyn Fn(&mut Event)| {
+        let mut journal = journal(&pipeline, |_| Fate::Well);
+        on_a_gpu(&mut journal, |_| 100.0);
+        journal.events.iter_mut().for_each(change);
+        let told = result(&journal);
+        let model = &told.models[0];
+        let energy = model.engines[0].energy.clone().expect("a reason");
+        assert_eq!(energy.gpu_j_per_token, None);
+        let judged = model.comparisons[0].energy.clone().expect("a reason");
+        assert_eq!(judged.verdict, Verdict::Inconclusive);
+        assert_eq!(judged.difference_percent, None);
+        assert_eq!(energy.withheld, judged.withheld);
+        energy.withheld.expect("a reason")
+    };
+    let busy = withheld(&|event| {
+        if let Event::IdlePower(idle) = event {
+            idle.gpus_w[1] = None;
+        }
+    });
+    assert!(busy.contains("did not rest"), "{busy}");
+    let of_visits = |change: &dyn Fn(&mut Visited)| {
+        withheld(&|event| {
+            if let Event::Visit(visited) = event {
+                change(visited);
+            }
+        })
+    };
+    let short = of_visits(&|visited| {
+        visited.measure_ns = [("measure".to_owned(), 500_000_000)].into();
+    });
+    assert!(short.contains("less than a second"), "{short}");
+    let shared = of_visits(&|visited| {
+        for usage in visited.energy.values_mut() {
+            usage.shared = true;
+        }
+    });
+    assert!(shared.contains("at the same time"), "{shared}");
+    let nothing = of_visits(&|visited| {
+        for usage in visited.energy.values_mut() {
+            usage.gpus[0].energy_joules = Some(19.0);
+        }
+    });
+    assert!(nothing.contains("when idle"), "{nothing}");
+}
+
+#[test]
+fn models_that_engines_did_not_find_alike_in_memory_are_told() {
+    let told = |share: fn(&Visit) -> f64| {
+        let mut journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
+        for event in &mut journal.events {
+            if let Event::Visit(visited) = event {
+                visited.page_cache_share = Some(share(&visited.visit));
+            }
+        }
+        let mut warnings = result(&journal).warnings.into_iter();
+        warnings.find(|it| it.contains("in memory"))
+    };
+    assert_eq!(told(|_| 0.0), None);
+    assert_eq!(told(|visit| if visit.cycle == 1 { 0.0 } else { 1.0 }), None);
+    let first = |visit: &Visit| {
+        let reads = visit.cycle == 1 && visit.engine == "a";
+        if reads { 0.0 } else { 1.0 }
+    };
+    assert_eq!(
+        told(first).as_deref(),
+        Some(
+            "m: in 1 of 8 cycles the engines did not find the model alike in memory when they were started (cycle 1: `a` 0 % of it, `b` 100 %), so their load times of these cycles do not compare"
+        )
+    );
 }
 
 #[test]

@@ -44,8 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for warning in change.warnings(&machine, &after) {
         println!("{}: {}", warning.code, warning.message);
     }
-    for (index, gpu) in usage.total.gpus.iter().enumerate() {
-        for warning in gpu.warnings(index) {
+    for gpu in &usage.total.gpus {
+        for warning in gpu.warnings() {
             println!("{}: {}", warning.code, warning.message);
         }
     }

@@ -75,12 +75,6 @@ pub struct Change {
     pub swapped_bytes: Option<u64>,
     /// Number of times a processor lowered its clock because of heat.
     pub throttle_count: Option<u64>,
-    /// For every GPU, the share of time in which heat throttled it.
-    pub gpu_thermal_share: Vec<Option<f64>>,
-    /// For every GPU, the share of time in which it was held at its power limit.
-    pub gpu_power_share: Vec<Option<f64>>,
-    /// For every GPU, the energy used, in joules.
-    pub gpu_energy_j: Vec<Option<f64>>,
 }
 
 impl Change {
@@ -115,8 +109,6 @@ impl Change {
             .map(|busy| ((busy as f64 - spent) / wall).max(0.0))
             // Without a total, the sum over the processes serves.
             .or(all);
-        let of_gpus = |of: &dyn Fn(usize) -> Option<f64>| (0..after.gpus.len()).map(of).collect();
-        let gpu = |index: usize| Some((before.gpus.get(index)?, after.gpus.get(index)?));
         Self {
             wall_s: wall / 1e9,
             busy_cpus: share(busy),
@@ -134,20 +126,6 @@ impl Change {
             memory_stall_share: share(since(|state| state.memory_stall_ns)),
             swapped_bytes: since(|state| state.swapped_bytes),
             throttle_count: since(|state| state.throttle_count),
-            gpu_thermal_share: of_gpus(&|index| {
-                let (first, last) = gpu(index)?;
-                let ns = last.thermal_violation_ns?;
-                share(Some(ns.saturating_sub(first.thermal_violation_ns?)))
-            }),
-            gpu_power_share: of_gpus(&|index| {
-                let (first, last) = gpu(index)?;
-                let ns = last.power_violation_ns?;
-                share(Some(ns.saturating_sub(first.power_violation_ns?)))
-            }),
-            gpu_energy_j: of_gpus(&|index| {
-                let (first, last) = gpu(index)?;
-                Some((last.energy_j? - first.energy_j?).max(0.0))
-            }),
         }
     }
 
@@ -155,8 +133,7 @@ impl Change {
     ///
     /// The limits: others used more than a quarter of a core and 1 % of all CPUs; 1 % of
     /// the CPU time was stolen; some task waited for memory in 1 % of the time, or less
-    /// than 5 % of memory is available; 8 MiB were swapped; any throttling due to heat; a
-    /// GPU at its power limit in 10 % of the time.
+    /// than 5 % of memory is available; 8 MiB were swapped; any throttling due to heat.
     pub fn warnings(&self, machine: &Fingerprint, after: &State) -> Vec<Warning> {
         let mut warnings = after.warnings(machine);
         let mut warn = |code, message| warnings.push(Warning::new(code, message));
@@ -201,28 +178,6 @@ impl Change {
             warn(
                 "thermal_throttled",
                 format!("the processor lowered its clock for heat, {count} times"),
-            );
-        }
-        let of_gpus = |shares: &[Option<f64>], limit: f64| -> Vec<(usize, f64)> {
-            shares
-                .iter()
-                .enumerate()
-                .filter_map(|(index, share)| Some((index, (*share)?)))
-                .filter(|(_, share)| *share > limit)
-                .collect()
-        };
-        for (index, share) in of_gpus(&self.gpu_thermal_share, GPU_HEAT) {
-            let share = percent(share);
-            warn(
-                "gpu_throttled",
-                format!("heat kept GPU {index} down in {share} of the time"),
-            );
-        }
-        for (index, share) in of_gpus(&self.gpu_power_share, GPU_POWER) {
-            let share = percent(share);
-            warn(
-                "gpu_throttled",
-                format!("its power limit kept GPU {index} down in {share} of the time"),
             );
         }
         warnings
@@ -285,22 +240,37 @@ impl State {
 }
 
 impl GpuUsage {
-    /// Warnings about GPU number `index`, from 0: heat or a failing supply throttled it
-    /// in any sample, or it was at its power limit in 10 % of them.
-    pub fn warnings(&self, index: usize) -> Vec<Warning> {
-        self.throttled
-            .iter()
-            .filter(|(reason, share)| {
-                SLOWING.contains(&reason.as_str())
-                    || (*reason == "sw_power_cap" && **share > GPU_POWER)
-            })
-            .map(|(reason, share)| {
-                let share = share * 100.0;
-                let message =
-                    format!("GPU {index} was kept down in {share:.0} % of samples: `{reason}`");
-                Warning::new("gpu_throttled", message)
-            })
-            .collect()
+    /// Warnings about a GPU that an engine used: heat or a failing supply throttled it, or it
+    /// was at its power limit in 10 % of the time. By the driver's account of the time where
+    /// there is one, else by the samples.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let index = self.index;
+        let warning = |message| Warning::new("gpu_throttled", message);
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        let mut warnings = Vec::new();
+        if let Some(share) = self.thermal_share.filter(|share| *share > GPU_HEAT) {
+            let share = percent(share);
+            let message = format!("heat kept GPU {index} down in {share} of the time");
+            warnings.push(warning(message));
+        }
+        if let Some(share) = self.power_share.filter(|share| *share > GPU_POWER) {
+            let share = percent(share);
+            let message = format!("its power limit kept GPU {index} down in {share} of the time");
+            warnings.push(warning(message));
+        }
+        if !warnings.is_empty() {
+            return warnings;
+        }
+        let slowing = self.throttled.iter().filter(|(reason, share)| {
+            SLOWING.contains(&reason.as_str()) || (*reason == "sw_power_cap" && **share > GPU_POWER)
+        });
+        let of_samples = slowing.map(|(reason, share)| {
+            let share = share * 100.0;
+            warning(format!(
+                "GPU {index} was kept down in {share:.0} % of samples: `{reason}`"
+            ))
+        });
+        of_samples.collect()
     }
 }
 
@@ -362,7 +332,6 @@ fn others(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::GpuState;
 
     fn process(pid: u32, group: u32, name: &str, cpu_ns: u64) -> ProcessTime {
         ProcessTime {
@@ -438,11 +407,6 @@ mod tests {
             memory_stall_ns: Some(0),
             swapped_bytes: Some(0),
             throttle_count: Some(3),
-            gpus: vec![GpuState {
-                thermal_violation_ns: Some(0),
-                power_violation_ns: Some(0),
-                ..GpuState::default()
-            }],
             ..State::default()
         };
         let after = State {
@@ -457,11 +421,6 @@ mod tests {
             memory_stall_ns: Some(50_000_000),
             swapped_bytes: Some(64 << 20),
             throttle_count: Some(5),
-            gpus: vec![GpuState {
-                thermal_violation_ns: Some(20_000_000),
-                power_violation_ns: Some(500_000_000),
-                ..GpuState::default()
-            }],
             ..State::default()
         };
         let mut machine = machine();
@@ -483,8 +442,6 @@ mod tests {
                 "memory_pressure: tasks waited for memory in 5.0 % of the time",
                 "swapping: 64 MiB went to or came from swap space",
                 "thermal_throttled: the processor lowered its clock for heat, 2 times",
-                "gpu_throttled: heat kept GPU 0 down in 2.0 % of the time",
-                "gpu_throttled: its power limit kept GPU 0 down in 50.0 % of the time",
             ]
         );
         machine.energy_preference = Some("performance".to_owned());
@@ -501,7 +458,8 @@ mod tests {
 
     #[test]
     fn reasons_of_settings_are_no_warning() {
-        let usage = GpuUsage {
+        let mut usage = GpuUsage {
+            index: 1,
             throttled: [
                 ("gpu_idle", 1.0),
                 ("sw_power_cap", 0.05),
@@ -511,11 +469,23 @@ mod tests {
             .into(),
             ..GpuUsage::default()
         };
-        let warnings = usage.warnings(1);
-        assert_eq!(codes(&warnings), ["gpu_throttled"]);
+        let messages = |usage: &GpuUsage| -> Vec<String> {
+            let warnings = usage.warnings();
+            assert!(codes(&warnings).iter().all(|it| *it == "gpu_throttled"));
+            warnings.into_iter().map(|it| it.message).collect()
+        };
         assert_eq!(
-            warnings[0].message,
-            "GPU 1 was kept down in 1 % of samples: `hw_slowdown`"
+            messages(&usage),
+            ["GPU 1 was kept down in 1 % of samples: `hw_slowdown`"]
+        );
+        // What the driver says of the whole time is said once.
+        (usage.thermal_share, usage.power_share) = (Some(0.02), Some(0.5));
+        assert_eq!(
+            messages(&usage),
+            [
+                "heat kept GPU 1 down in 2.0 % of the time",
+                "its power limit kept GPU 1 down in 50.0 % of the time",
+            ]
         );
     }
 }

@@ -47,20 +47,34 @@ pub struct GpuState {
     pub power_violation_ns: Option<u64>,
     /// Energy in joules since the driver was loaded.
     pub energy_j: Option<f64>,
+    /// Share of the last moments in which some kernel ran, in percent.
+    pub busy_percent: Option<u32>,
 }
 
-/// State of a GPU over a period, from samples every 500 ms.
+/// A GPU that the processes of an engine used, over a period, from samples every 500 ms.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GpuUsage {
+    /// Number of the GPU, from 0, in the driver's order.
+    pub index: u32,
     /// Samples in the period.
     pub samples: u32,
     /// Highest temperature in °C.
     pub max_temperature_c: Option<u32>,
     /// Mean clock of the multiprocessors in MHz.
     pub mean_sm_clock_mhz: Option<f64>,
+    /// Peak memory in bytes: of the processes if the driver tells them apart, else the
+    /// increase since the sampler's start.
+    pub peak_memory_bytes: Option<u64>,
+    /// Energy of the whole board in joules, from readings every 100 ms; `None` for a period
+    /// shorter than [`ENERGY_PERIOD`](crate::ENERGY_PERIOD).
+    pub energy_joules: Option<f64>,
     /// Share of the samples, 0 to 1, for every reason for reduced clocks.
     pub throttled: std::collections::BTreeMap<String, f64>,
+    /// Share of the time in which heat throttled it, by the driver's own account.
+    pub thermal_share: Option<f64>,
+    /// Share of the time in which its power limit held it, likewise.
+    pub power_share: Option<f64>,
 }
 
 /// Reasons of [`GpuState::throttle_reasons`] due to heat or a failing supply rather than

@@ -154,6 +154,7 @@ pub(crate) fn observe(state: &mut State) {
     state.memory_stall_ns = pressure("memory");
     let memory = read("/proc/meminfo").unwrap_or_default();
     state.memory_available_bytes = text::kib_of(&memory, "MemAvailable:");
+    state.shared_memory_bytes = text::kib_of(&memory, "Shmem:");
     state.swap_used_bytes = text::kib_of(&memory, "SwapTotal:")
         .zip(text::kib_of(&memory, "SwapFree:"))
         .map(|(total, free)| total.saturating_sub(free));
@@ -161,6 +162,10 @@ pub(crate) fn observe(state: &mut State) {
         .and_then(|vmstat| text::swapped_pages(&vmstat))
         .map(|pages| pages.saturating_mul(rustix::param::page_size() as u64));
     state.steal_ns = cpu_ticks().map(|(_, steal)| steal.saturating_mul(tick_ns()));
+}
+
+pub(crate) fn out_of_memory_kills() -> Option<u64> {
+    text::count_of(&read("/proc/vmstat")?, "oom_kill")
 }
 
 fn power(state: &mut State) {

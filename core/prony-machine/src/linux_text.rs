@@ -102,11 +102,13 @@ pub(crate) fn pressure_us(text: &str) -> Option<u64> {
 
 /// `pswpin` and `pswpout` of `/proc/vmstat`, together, in pages.
 pub(crate) fn swapped_pages(text: &str) -> Option<u64> {
-    let value = |name: &str| -> Option<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.strip_prefix(' ')?.trim().parse().ok()
-    };
-    Some(value("pswpin")?.saturating_add(value("pswpout")?))
+    Some(count_of(text, "pswpin")?.saturating_add(count_of(text, "pswpout")?))
+}
+
+/// A line of `/proc/vmstat`, such as `oom_kill 3`.
+pub(crate) fn count_of(text: &str, name: &str) -> Option<u64> {
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
+    values.find_map(|value| value.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// The number of elements in a list such as `0-3,8`.

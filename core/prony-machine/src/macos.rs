@@ -56,6 +56,10 @@ pub(crate) fn fill_in(print: &mut Fingerprint) {
     }));
 }
 
+pub(crate) fn out_of_memory_kills() -> Option<u64> {
+    None
+}
+
 pub(crate) fn observe(state: &mut State) {
     (state.power, state.battery_percent) =
         text::battery(&output("/usr/bin/pmset", &["-g", "batt"]));

@@ -1,6 +1,6 @@
 //! Samples a process tree.
 
-use crate::series::{Sample, Series, Slow, Usage, Window};
+use crate::series::{Energy, GpuSample, Sample, Series, Usage, Window};
 use crate::tree::Family;
 use crate::{now_ns, nvml, os};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 
 /// Time between two samples.
 pub const PERIOD: Duration = Duration::from_millis(100);
-/// Number of samples between two readings of the GPUs and the energy counters.
-const SLOW: u32 = 5;
+/// Number of samples between two readings of the GPUs, but for their energy.
+const GPU_EVERY: u32 = 5;
+/// Increase of a GPU's memory, in bytes, that is not taken for an engine's where the driver does
+/// not tell processes apart. A CUDA context alone takes several times as much.
+const MIN_OWN_GPU_GROWTH: u64 = 64 << 20;
 
 /// Sampling options.
 #[derive(Debug, Clone, Default)]
@@ -120,9 +123,8 @@ struct Watcher {
     tree: os::Tree,
     packages: os::Packages,
     count: u32,
-    /// Memory in use on all GPUs at the start.
-    gpu_memory_before: Option<u64>,
-    gpu_energy_before: Option<f64>,
+    /// Memory in use on each GPU at the start.
+    gpu_memory_before: Vec<Option<u64>>,
     /// `true` if the driver has ever reported memory of these processes.
     told_apart: bool,
 }
@@ -134,8 +136,7 @@ impl Watcher {
             tree: os::Tree::new(of),
             packages: os::Packages::new(),
             count: 0,
-            gpu_memory_before: gpus.iter().map(|gpu| gpu.memory_used_bytes).sum(),
-            gpu_energy_before: gpus.iter().map(|gpu| gpu.energy_j).sum(),
+            gpu_memory_before: gpus.iter().map(|gpu| gpu.memory_used_bytes).collect(),
             told_apart: false,
         }
     }
@@ -143,7 +144,15 @@ impl Watcher {
     fn sample(&mut self, series: &Mutex<Series>) {
         let seen = self.tree.sample();
         let at_ns = now_ns();
-        let slow = self.count.is_multiple_of(SLOW).then(|| self.slow());
+        let energy = Energy {
+            at_ns,
+            processor_j: self.packages.joules(),
+            gpus_j: nvml::joules(),
+        };
+        let gpus = self
+            .count
+            .is_multiple_of(GPU_EVERY)
+            .then(|| self.read_gpus());
         self.count += 1;
         let mut series = series.lock().unwrap_or_else(PoisonError::into_inner);
         // A tree that is gone uses no memory; that is not a sample of its usage.
@@ -155,34 +164,38 @@ impl Watcher {
             });
         }
         series.high_water_bytes = series.high_water_bytes.max(seen.high_water_bytes);
-        series.slow.extend(slow);
+        if energy.is_known() {
+            series.energy.push(energy);
+        }
+        series.gpus.extend(gpus.flatten());
     }
 
-    fn slow(&mut self) -> Slow {
+    /// Reads the GPUs; `None` without any.
+    fn read_gpus(&mut self) -> Option<GpuSample> {
         let gpus = nvml::states();
-        let mut slow = Slow {
-            cpu_energy_j: self.packages.joules(),
-            ..Slow::default()
-        };
-        if !gpus.is_empty() {
-            let own = nvml::memory_of(&self.tree.pids());
-            self.told_apart |= own.is_some();
-            let used: Option<u64> = gpus.iter().map(|gpu| gpu.memory_used_bytes).sum();
-            let more = used
-                .zip(self.gpu_memory_before)
-                .map(|(used, before)| used.saturating_sub(before));
-            slow.gpu_memory_bytes = if self.told_apart { own } else { more };
-            let energy: Option<f64> = gpus.iter().map(|gpu| gpu.energy_j).sum();
-            slow.gpu_energy_j = energy
-                .zip(self.gpu_energy_before)
-                .map(|(now, before)| now - before);
+        if gpus.is_empty() {
+            return None;
         }
-        slow.gpus = gpus
-            .into_iter()
-            .map(|gpu| (gpu.temperature_c, gpu.sm_clock_mhz, gpu.throttle_reasons))
-            .collect();
-        slow.at_ns = now_ns();
-        slow
+        let own = nvml::memory_of(&self.tree.pids());
+        self.told_apart |= own.is_some();
+        let more = || {
+            let used = gpus.iter().map(|gpu| gpu.memory_used_bytes);
+            let more = |(used, before): (Option<u64>, &Option<u64>)| {
+                let more = used?.saturating_sub((*before)?);
+                (more > MIN_OWN_GPU_GROWTH).then_some(more)
+            };
+            used.zip(&self.gpu_memory_before).map(more).collect()
+        };
+        let own_memory_bytes = match own {
+            Some(own) => own.into_iter().map(|it| (it > 0).then_some(it)).collect(),
+            None if self.told_apart => vec![None; gpus.len()],
+            None => more(),
+        };
+        Some(GpuSample {
+            at_ns: now_ns(),
+            gpus,
+            own_memory_bytes,
+        })
     }
 }
 

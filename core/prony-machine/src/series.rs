@@ -1,7 +1,13 @@
 //! Aggregation of a process tree's samples; pure.
 
-use crate::gpu::GpuUsage;
+use crate::gpu::{GpuState, GpuUsage};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Shortest period of which an energy is given. The boards' counters are updated about ten
+/// times a second, and some watch only a part of that time (Yang, Adamek and Armour, "Part-time
+/// Power Measurements: nvidia-smi's Lack of Attention", 2023).
+pub const ENERGY_PERIOD: Duration = Duration::from_secs(1);
 
 /// A process tree at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -13,16 +19,28 @@ pub(crate) struct Sample {
     pub(crate) cpu_ns: u64,
 }
 
-/// Values that are slower to read, and read less often.
+/// Counters of energy at one moment, in joules; only differences are meaningful.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Slow {
+pub(crate) struct Energy {
     pub(crate) at_ns: u64,
-    pub(crate) gpu_memory_bytes: Option<u64>,
-    /// Joules since the sampler's start.
-    pub(crate) gpu_energy_j: Option<f64>,
-    pub(crate) cpu_energy_j: Option<f64>,
-    /// For every GPU: temperature, clock, reasons.
-    pub(crate) gpus: Vec<(Option<u32>, Option<u32>, Vec<String>)>,
+    pub(crate) processor_j: Option<f64>,
+    /// For every GPU.
+    pub(crate) gpus_j: Vec<Option<f64>>,
+}
+
+impl Energy {
+    pub(crate) fn is_known(&self) -> bool {
+        self.processor_j.is_some() || self.gpus_j.iter().any(Option::is_some)
+    }
+}
+
+/// The GPUs at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct GpuSample {
+    pub(crate) at_ns: u64,
+    pub(crate) gpus: Vec<GpuState>,
+    /// Memory that the tree's processes hold on each; `None` if none.
+    pub(crate) own_memory_bytes: Vec<Option<u64>>,
 }
 
 /// Resources used by a process tree in a period.
@@ -40,16 +58,12 @@ pub struct Window {
     /// User and system time in seconds, accurate to about 10 ms per process; spread
     /// evenly between two samples.
     pub cpu_seconds: Option<f64>,
-    /// Peak GPU memory in bytes, from samples every 500 ms: of the processes if the
-    /// driver distinguishes them, else the increase over all GPUs since the sampler's
-    /// start.
+    /// Peak GPU memory in bytes over all GPUs, as in [`GpuUsage::peak_memory_bytes`].
     pub peak_gpu_memory_bytes: Option<u64>,
-    /// Energy in joules of all GPUs, for all processes (NVML).
-    pub gpu_energy_joules: Option<f64>,
     /// Energy in joules of the processor packages, for all processes (RAPL, where
-    /// readable).
-    pub cpu_energy_joules: Option<f64>,
-    /// The GPUs, in the driver's order.
+    /// readable); `None` for a period shorter than [`ENERGY_PERIOD`].
+    pub processor_energy_joules: Option<f64>,
+    /// The GPUs that the processes used at any time, in the driver's order.
     pub gpus: Vec<GpuUsage>,
 }
 
@@ -72,7 +86,8 @@ pub struct Usage {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Series {
     pub(crate) samples: Vec<Sample>,
-    pub(crate) slow: Vec<Slow>,
+    pub(crate) energy: Vec<Energy>,
+    pub(crate) gpus: Vec<GpuSample>,
     pub(crate) high_water_bytes: Option<u64>,
     /// Shared memory that was counted for each of several processes, at the end.
     pub(crate) counted_twice_bytes: Option<u64>,
@@ -82,16 +97,7 @@ impl Series {
     /// Usage from `begin` to `end`, in nanoseconds of the clock.
     pub(crate) fn window(&self, begin: u64, end: u64) -> Window {
         let inside = between(&self.samples, |it| it.at_ns, begin, end);
-        let slow = between(&self.slow, |it| it.at_ns, begin, end);
         let sum: u128 = inside.iter().map(|it| u128::from(it.rss_bytes)).sum();
-        let spent = |counter: &dyn Fn(&Slow) -> Option<f64>| {
-            let points: Vec<(u64, f64)> = self
-                .slow
-                .iter()
-                .filter_map(|it| Some((it.at_ns, counter(it)?)))
-                .collect();
-            Some((at(&points, end)? - at(&points, begin)?).max(0.0))
-        };
         // Two neighbours on each side are enough, and a run may be long.
         let from = self.samples.partition_point(|it| it.at_ns < begin);
         let to = self.samples.partition_point(|it| it.at_ns <= end);
@@ -109,11 +115,53 @@ impl Series {
             cpu_seconds: at(&points, end)
                 .zip(at(&points, begin))
                 .map(|(last, first)| (last - first).max(0.0)),
-            peak_gpu_memory_bytes: slow.iter().filter_map(|it| it.gpu_memory_bytes).max(),
-            gpu_energy_joules: spent(&|it| it.gpu_energy_j),
-            cpu_energy_joules: spent(&|it| it.cpu_energy_j),
-            gpus: gpus(slow),
+            peak_gpu_memory_bytes: between(&self.gpus, |it| it.at_ns, begin, end)
+                .iter()
+                .filter_map(|it| it.own_memory_bytes.iter().copied().flatten().reduce(sum_of))
+                .max(),
+            processor_energy_joules: self.joules(begin, end, |it| it.processor_j),
+            gpus: self.used_gpus(begin, end),
         }
+    }
+
+    /// Increase of an energy counter in a period. `None` for one that is too short, or that
+    /// readings do not cover.
+    pub(crate) fn joules(
+        &self,
+        begin: u64,
+        end: u64,
+        of: impl Fn(&Energy) -> Option<f64>,
+    ) -> Option<f64> {
+        let points: Vec<(u64, f64)> = self
+            .energy
+            .iter()
+            .filter_map(|it| Some((it.at_ns, of(it)?)))
+            .collect();
+        let is_covered = points.first()?.0 <= begin && end <= points.last()?.0;
+        let is_long = end.checked_sub(begin)? >= ENERGY_PERIOD.as_nanos() as u64;
+        (is_covered && is_long).then(|| Some((at(&points, end)? - at(&points, begin)?).max(0.0)))?
+    }
+
+    fn used_gpus(&self, begin: u64, end: u64) -> Vec<GpuUsage> {
+        let inside = between(&self.gpus, |it| it.at_ns, begin, end);
+        let count = self.gpus.iter().map(|it| it.gpus.len()).max().unwrap_or(0);
+        let own = |it: &GpuSample, index: usize| it.own_memory_bytes.get(index).copied().flatten();
+        (0..count)
+            .filter(|&index| self.gpus.iter().any(|it| own(it, index).is_some()))
+            .map(|index| {
+                let states: Vec<(u64, &GpuState)> = inside
+                    .iter()
+                    .filter_map(|it| Some((it.at_ns, it.gpus.get(index)?)))
+                    .collect();
+                GpuUsage {
+                    index: index as u32,
+                    peak_memory_bytes: inside.iter().filter_map(|it| own(it, index)).max(),
+                    energy_joules: self
+                        .joules(begin, end, |it| it.gpus_j.get(index).copied().flatten()),
+                    ..usage(&states)
+                }
+            })
+            .collect()
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -153,25 +201,36 @@ fn at(points: &[(u64, f64)], time: u64) -> Option<f64> {
     Some(v0 + (v1 - v0) * (time - t0) as f64 / (t1 - t0) as f64)
 }
 
-fn gpus(slow: &[Slow]) -> Vec<GpuUsage> {
-    let count = slow.iter().map(|it| it.gpus.len()).max().unwrap_or(0);
-    (0..count)
-        .map(|index| {
-            let seen: Vec<_> = slow.iter().filter_map(|it| it.gpus.get(index)).collect();
-            let clocks: Vec<f64> = seen.iter().filter_map(|it| it.1).map(f64::from).collect();
-            let mut usage = GpuUsage {
-                samples: seen.len() as u32,
-                max_temperature_c: seen.iter().filter_map(|it| it.0).max(),
-                mean_sm_clock_mhz: (!clocks.is_empty())
-                    .then(|| clocks.iter().sum::<f64>() / clocks.len() as f64),
-                ..GpuUsage::default()
-            };
-            for reason in seen.iter().flat_map(|it| &it.2) {
-                *usage.throttled.entry(reason.clone()).or_default() += 1.0 / seen.len() as f64;
-            }
-            usage
-        })
-        .collect()
+fn sum_of(one: u64, other: u64) -> u64 {
+    one.saturating_add(other)
+}
+
+/// Clocks and heat of a GPU, from its states in order of time.
+fn usage(states: &[(u64, &GpuState)]) -> GpuUsage {
+    let clocks: Vec<f64> = states
+        .iter()
+        .filter_map(|(_, it)| it.sm_clock_mhz)
+        .map(f64::from)
+        .collect();
+    let share = |counter: fn(&GpuState) -> Option<u64>| {
+        let ((from, first), (to, last)) = (states.first()?, states.last()?);
+        let time = to.checked_sub(*from).filter(|time| *time > 0)?;
+        let held = counter(last)?.saturating_sub(counter(first)?);
+        Some(held as f64 / time as f64)
+    };
+    let mut usage = GpuUsage {
+        samples: states.len() as u32,
+        max_temperature_c: states.iter().filter_map(|(_, it)| it.temperature_c).max(),
+        mean_sm_clock_mhz: (!clocks.is_empty())
+            .then(|| clocks.iter().sum::<f64>() / clocks.len() as f64),
+        thermal_share: share(|it| it.thermal_violation_ns),
+        power_share: share(|it| it.power_violation_ns),
+        ..GpuUsage::default()
+    };
+    for reason in states.iter().flat_map(|(_, it)| &it.throttle_reasons) {
+        *usage.throttled.entry(reason.clone()).or_default() += 1.0 / states.len() as f64;
+    }
+    usage
 }
 
 #[cfg(test)]
@@ -220,26 +279,54 @@ mod tests {
     }
 
     #[test]
-    fn energy_and_gpus_come_from_slow_samples() {
-        let slow = |at_ns, joules, reason: &str| Slow {
-            at_ns,
-            gpu_energy_j: Some(joules),
-            gpus: vec![(Some(40), Some(1000), vec![reason.to_owned()])],
-            ..Slow::default()
+    fn energy_is_of_periods_that_are_long_enough() {
+        let second = 1_000_000_000;
+        let energy = |at: u64| Energy {
+            at_ns: at * second,
+            processor_j: None,
+            gpus_j: vec![Some(100.0 * at as f64), Some(7.0 * at as f64)],
+        };
+        let gpus = |at: u64, reason: &str| GpuSample {
+            at_ns: at * second,
+            gpus: vec![
+                GpuState {
+                    throttle_reasons: vec!["hw_slowdown".to_owned()],
+                    ..GpuState::default()
+                },
+                GpuState {
+                    temperature_c: Some(60 + at as u32),
+                    sm_clock_mhz: Some(1000 + 100 * at as u32),
+                    throttle_reasons: vec![reason.to_owned()],
+                    thermal_violation_ns: Some(at * second / 10),
+                    ..GpuState::default()
+                },
+            ],
+            own_memory_bytes: vec![None, Some(100 * at)],
         };
         let series = Series {
-            slow: vec![
-                slow(100, 0.0, "a"),
-                slow(200, 8.0, "b"),
-                slow(300, 10.0, "b"),
-            ],
+            energy: (1..=4).map(energy).collect(),
+            gpus: vec![gpus(1, "a"), gpus(2, "b"), gpus(3, "b"), gpus(4, "b")],
             ..Series::default()
         };
-        let window = series.window(150, 300);
-        assert_eq!(window.gpu_energy_joules, Some(6.0));
-        assert_eq!(window.cpu_energy_joules, None);
-        assert_eq!(window.gpus[0].throttled.get("b"), Some(&1.0));
-        assert_eq!(window.gpus[0].mean_sm_clock_mhz, Some(1000.0));
+        let window = series.window(3 * second / 2, 7 * second / 2);
+        assert_eq!(window.peak_gpu_memory_bytes, Some(300));
+        assert_eq!(window.processor_energy_joules, None);
+        // The first GPU is not the engine's.
+        let [gpu] = window.gpus.as_slice() else {
+            panic!("{window:?}");
+        };
+        assert_eq!((gpu.index, gpu.samples), (1, 2));
+        assert_eq!(gpu.energy_joules, Some(14.0));
+        assert_eq!(gpu.max_temperature_c, Some(63));
+        assert_eq!(gpu.mean_sm_clock_mhz, Some(1250.0));
+        assert_eq!(gpu.throttled.get("b"), Some(&1.0));
+        assert_eq!(gpu.thermal_share, Some(0.1));
+        // What the readings do not cover, or is too short, has none.
+        let joules = |begin, end| series.window(begin, end).gpus[0].energy_joules;
+        assert_eq!(joules(second / 2, 2 * second), None);
+        assert_eq!(joules(3 * second, 5 * second), None);
+        assert_eq!(joules(2 * second, 5 * second / 2), None);
+        assert_eq!(joules(second, 2 * second), Some(7.0));
     }
 
     proptest! {

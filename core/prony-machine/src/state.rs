@@ -71,6 +71,9 @@ pub struct State {
     pub memory_short: Option<bool>,
     /// Memory available without swapping, in bytes.
     pub memory_available_bytes: Option<u64>,
+    /// Memory shared by processes, and of files in memory, in bytes (Linux): it can outlive the
+    /// processes.
+    pub shared_memory_bytes: Option<u64>,
     /// Swap space in use, in bytes.
     pub swap_used_bytes: Option<u64>,
     /// Bytes written to and read from swap space since boot.
@@ -104,6 +107,12 @@ impl State {
         state.at_ns = now_ns();
         state
     }
+}
+
+/// Number of processes that the kernel has ended since boot because memory ran out. `None` where
+/// the system does not tell (macOS).
+pub fn out_of_memory_kills() -> Option<u64> {
+    os::out_of_memory_kills()
 }
 
 #[cfg(test)]

@@ -8,9 +8,15 @@
 //! `warm`: a request whose prompt was answered before, since the engine was loaded, must
 //! have at least half of its prompt from the cache. Caches omit the rest: the last token,
 //! or the last block.
+//!
+//! Where no answer tells, the engine's counters stand in, of all requests together
+//! ([`by_counters`]).
 
+use crate::account::{Account, slack};
+use prony_contract::CounterKind;
 use prony_record::Record;
 use prony_result::{Cache, CacheCheck, CacheOutcome};
+use std::collections::BTreeSet;
 
 /// Maximum length of a token, in bytes.
 const MAX_TOKEN: usize = 16;
@@ -71,9 +77,94 @@ pub fn check(
         outcome,
         requests,
         counted,
-        broken,
+        broken: Some(broken),
         cached_share: (of_all > 0).then(|| of_cached as f64 / of_all as f64),
+        by_counters: false,
     }
+}
+
+/// The check that [`check`] is, by the engine's counters instead of its answers. `None` where
+/// they cannot say: a request failed, the counters do not cover all cycles, or they count
+/// what prony did not send.
+///
+/// The sums allow less than the requests one by one: with `cold`, what a chat template can
+/// explain in each request; with `warm`, half of the prompts that had been answered before,
+/// even if all others were cached in full.
+pub fn by_counters(
+    stated: Cache,
+    measured: &[&Record],
+    is_repeated: impl Fn(&Record) -> bool,
+    account: &Account,
+) -> Option<CacheCheck> {
+    let cached = account.count(CounterKind::CachedTokens)?;
+    let requests = measured.len();
+    let cycles: BTreeSet<u32> = measured.iter().map(|record| record.id.cycle).collect();
+    if requests == 0
+        || !measured.iter().all(|record| record.ok())
+        || cached.cycles as usize != cycles.len()
+    {
+        return None;
+    }
+    let mut prompts = Vec::new();
+    for record in measured {
+        prompts.push((record, record.prompt_tokens?));
+    }
+    let all: f64 = prompts.iter().map(|(_, tokens)| f64::from(*tokens)).sum();
+    // Other clients fill caches and counters alike.
+    let is_own = |kind, slack: f64| {
+        let count = account.count(kind);
+        let more = count.and_then(|it| Some(it.engine - it.prony?));
+        more.is_none_or(|more| more.abs() <= slack)
+    };
+    let slack = slack(requests as u64);
+    let is_alone = is_own(CounterKind::Requests, 0.0)
+        && is_own(CounterKind::PromptTokens, slack)
+        && is_own(CounterKind::OutputTokens, slack);
+    if !is_alone || cached.engine > all {
+        return None;
+    }
+    let cached = cached.engine;
+    let (outcome, requests) = match stated {
+        Cache::Cold => {
+            let of_template = |(record, all): &(&&Record, u32)| {
+                let least = record.least_prompt_tokens.unwrap_or(1);
+                // Of a prompt that was cut, no cached tokens prove nothing.
+                all.checked_sub(least)
+            };
+            let rest: Option<Vec<u32>> = prompts.iter().map(of_template).collect();
+            // The template is the same in all.
+            let most = f64::from(*rest?.iter().min()?) * requests as f64;
+            let outcome = if cached <= most {
+                CacheOutcome::Kept
+            } else {
+                CacheOutcome::Broken
+            };
+            (outcome, requests)
+        }
+        Cache::Warm => {
+            let repeated = prompts.iter().filter(|(record, _)| is_repeated(record));
+            let (number, of_repeated) = repeated.fold((0, 0.0), |(number, sum), (_, tokens)| {
+                (number + 1, sum + f64::from(*tokens))
+            });
+            let of_new = all - of_repeated;
+            let outcome = if cached < of_repeated * WARM_SHARE {
+                CacheOutcome::Broken
+            } else if number > 0 && cached - of_new >= of_repeated * WARM_SHARE {
+                CacheOutcome::Kept
+            } else {
+                return None;
+            };
+            (outcome, number)
+        }
+    };
+    Some(CacheCheck {
+        outcome,
+        requests: requests as u64,
+        counted: requests as u64,
+        broken: None,
+        cached_share: (all > 0.0).then(|| cached / all),
+        by_counters: true,
+    })
 }
 
 /// Largest difference of two engines' shares of cached prompt tokens (0 to 1) at which they
@@ -97,14 +188,18 @@ pub fn reason(stated: Cache, check: &CacheCheck) -> Option<String> {
         return None;
     }
     let share = check.cached_share.unwrap_or_default() * 100.0;
-    let CacheCheck {
-        broken, counted, ..
-    } = check;
-    Some(match stated {
-        Cache::Cold => format!(
+    let counted = check.counted;
+    Some(match (stated, check.broken) {
+        (Cache::Cold, None) => format!(
+            "the measure is of a cold prefix cache, and by the engine's counters {share:.0} % of all prompt tokens of {counted} requests came from it, which a chat template does not explain: switch the engine's prefix cache off, or measure with `cache: warm`"
+        ),
+        (Cache::Warm, None) => format!(
+            "the measure is of a warm prefix cache, and by the engine's counters only {share:.0} % of the prompt tokens came from it: switch the engine's prefix cache on, or measure with `cache: cold`"
+        ),
+        (Cache::Cold, Some(broken)) => format!(
             "the measure is of a cold prefix cache, and {broken} of {counted} requests were answered from it ({share:.0} % of all prompt tokens): switch the engine's prefix cache off, or measure with `cache: warm`"
         ),
-        Cache::Warm => format!(
+        (Cache::Warm, Some(broken)) => format!(
             "the measure is of a warm prefix cache, and {broken} of {counted} requests whose prompt had been answered before were not answered from it ({share:.0} % of their prompt tokens were): switch the engine's prefix cache on, or measure with `cache: cold`"
         ),
     })
@@ -114,6 +209,7 @@ pub fn reason(stated: Cache, check: &CacheCheck) -> Option<String> {
 mod tests {
     use super::*;
     use crate::fixture::answered;
+    use prony_record::{CounterTold, ErrorClass, Failed};
 
     fn asked(least: u32, all: u32, cached: Option<u32>) -> Record {
         let mut record = answered("text", 1);
@@ -153,7 +249,10 @@ mod tests {
             Cache::Cold,
             &[asked(4, 31, Some(0)), asked(4, 31, Some(30))],
         );
-        assert_eq!((check.outcome, check.broken), (CacheOutcome::Broken, 1));
+        assert_eq!(
+            (check.outcome, check.broken),
+            (CacheOutcome::Broken, Some(1))
+        );
         let reason = reason(Cache::Cold, &check).expect("not valid");
         assert!(
             reason.contains("1 of 2 requests") && reason.contains("48 %"),
@@ -177,6 +276,71 @@ mod tests {
         );
         let check = checked(Cache::Cold, &[asked(4, 31, Some(0)), asked(4, 31, None)]);
         assert_eq!(check.outcome, CacheOutcome::Unverified, "one did not");
+    }
+
+    fn counted(
+        stated: Cache,
+        records: &[Record],
+        counts: &[(CounterKind, f64)],
+    ) -> Option<CacheCheck> {
+        let records: Vec<&Record> = records.iter().collect();
+        let counters: Vec<CounterTold> = counts
+            .iter()
+            .map(|(kind, amount)| CounterTold {
+                kind: *kind,
+                spans: vec![Some((7.0, 7.0 + amount))],
+            })
+            .collect();
+        let account = Account {
+            settings: Vec::new(),
+            counts: crate::account::counts([(records[0].id.cycle, &counters[..])], &records),
+        };
+        by_counters(stated, &records, |record| record.id.index > 0, &account)
+    }
+
+    #[test]
+    fn counters_tell_what_answers_do_not() {
+        use CounterKind::{CachedTokens, Requests};
+        let silent = || asked(4, 31, None);
+        let cold = |cached| {
+            let counts = [(CachedTokens, cached), (Requests, 2.0)];
+            let check = counted(Cache::Cold, &[silent(), silent()], &counts);
+            check.expect("counted").outcome
+        };
+        assert_eq!(cold(0.0), CacheOutcome::Kept);
+        // The template's 27 tokens of both.
+        assert_eq!(cold(54.0), CacheOutcome::Kept);
+        assert_eq!(cold(55.0), CacheOutcome::Broken);
+        let mut again = silent();
+        again.id.index = 1;
+        let warm = |cached| {
+            let records = [silent(), again.clone(), again.clone()];
+            counted(Cache::Warm, &records, &[(CachedTokens, cached)])
+        };
+        let outcome = |cached| warm(cached).map(|check| (check.outcome, check.requests));
+        assert_eq!(outcome(30.0), Some((CacheOutcome::Broken, 2)));
+        assert_eq!(outcome(40.0), None, "the new prompt may have been cached");
+        assert_eq!(outcome(62.0), Some((CacheOutcome::Kept, 2)));
+        let reason = reason(Cache::Warm, &warm(30.0).expect("counted")).expect("not valid");
+        assert!(
+            reason.contains("by the engine's counters only 32 %"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn counters_that_count_others_too_verify_nothing() {
+        use CounterKind::{CachedTokens, Requests};
+        let records = [asked(4, 31, None), asked(4, 31, None)];
+        let of_others = [(CachedTokens, 0.0), (Requests, 3.0)];
+        assert_eq!(counted(Cache::Cold, &records, &of_others), None);
+        assert_eq!(counted(Cache::Cold, &records, &[(Requests, 2.0)]), None);
+        let mut failed = asked(4, 31, None);
+        failed.failed = Some(Failed::new(ErrorClass::Timeout, "late"));
+        assert_eq!(
+            counted(Cache::Cold, &[failed], &[(CachedTokens, 0.0)]),
+            None
+        );
     }
 
     #[test]

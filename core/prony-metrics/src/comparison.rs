@@ -15,6 +15,7 @@ pub use numbers::{Ratios, ratios};
 pub use overall::{ModelComparison, overall};
 use prony_result::{to_log_ratio, to_percent};
 
+use crate::account::Account;
 use crate::cache;
 use crate::credit::Credits;
 use crate::granularity::tokens_per_text;
@@ -54,6 +55,8 @@ pub struct Arm<'a> {
     pub failed: &'a BTreeSet<u32>,
     /// Cycles in which the stage's `if` left it out.
     pub skipped: &'a BTreeSet<u32>,
+    /// Its own account.
+    pub account: &'a Account,
 }
 
 impl<'a> Arm<'a> {
@@ -250,10 +253,10 @@ pub fn compare(
         (design.cycles == 1).then_some(Flag::SingleStart),
         [baseline, candidate]
             .iter()
-            .any(|arm| served::is_other(arm.records))
+            .any(|arm| served::is_other(arm.records) || served::is_loaded(&arm.account.settings))
             .then_some(Flag::OtherModel),
-        cache::share(baseline.records)
-            .zip(cache::share(candidate.records))
+        cached_share(baseline)
+            .zip(cached_share(candidate))
             .is_some_and(|(one, other)| (one - other).abs() > cache::SHARE_TOLERANCE)
             .then_some(Flag::CacheMismatch),
         other_prompts.then_some(Flag::PromptMismatch),
@@ -301,6 +304,13 @@ pub fn compare(
         end_to_end: judged(&numbers.end_to_end, &equal_work),
         latency_p50: judged(&numbers.latency_p50, &equal_work),
         latency_p90: judged(&numbers.latency_p90, &equal_work),
+        energy: match numbers.energy_withheld {
+            Some(why) => Some(Judgement {
+                withheld: Some(why.to_owned()),
+                ..Judgement::default()
+            }),
+            None => judged(&numbers.energy, &equal_work),
+        },
         time_to_first_token_p99: tail(Record::time_to_first_token_ns, &[&failures]),
         latency_p99: tail(|it| Some(it.latency_ns()), &equal_work),
         errors_p_value: errors(baseline, candidate),
@@ -311,6 +321,11 @@ pub fn compare(
         flags,
         same_work: same_work(baseline.records, candidate.records),
     }
+}
+
+/// Share of cached prompt tokens, by the answers or else by the engine's counters.
+fn cached_share(arm: Arm<'_>) -> Option<f64> {
+    cache::share(arm.records).or_else(|| arm.account.cached_share())
 }
 
 fn verdict_of(decision: Decision) -> Verdict {

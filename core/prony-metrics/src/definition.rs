@@ -5,10 +5,11 @@
 //! computed from the same requests, side by side. The definitions are data:
 //! `definitions.json` of this crate.
 
-use crate::statistics::{distribution, quantile};
+use crate::statistics::quantile::{distribution, min_samples_for_quantile, quantile};
 use prony_record::Record;
 use prony_result::{Cadence, Objectives};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// The metrics of one tool.
@@ -17,20 +18,11 @@ use std::sync::LazyLock;
 pub struct Definition {
     /// Name on the command line.
     pub name: &'static str,
-    /// URL of the tool's definitions.
+    /// The tool, and where it says or computes what it reports.
     pub source: &'static str,
-    from: From,
+    #[serde(default)]
+    percentile: Percentile,
     metrics: Vec<Defined>,
-}
-
-/// The moment that times are counted from.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum From {
-    /// The time at which the request was due.
-    Due,
-    /// The time at which it was sent.
-    Sending,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -41,25 +33,136 @@ struct Defined {
     of: Quantity,
 }
 
-/// A quantity of a request, in milliseconds.
+/// Computation of a metric by a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Quantity {
-    /// Time to the first arrival of text.
-    FirstText,
-    /// Time to the last arrival of text.
-    LastText,
-    /// Time to the end of the answer.
-    End,
-    /// Times between arrivals of text, one less than there are arrivals.
-    Gaps,
-    /// `(last text - first text) / (tokens - 1)`.
-    LastLessFirstPerToken,
-    /// `(end - first text) / (tokens - 1)`.
-    EndLessFirstPerToken,
+    /// The time between two moments of a request, in milliseconds, divided by a count and
+    /// weighted with another, if they are given.
+    Time {
+        from: Moment,
+        to: Moment,
+        per: Option<Count>,
+        weight: Option<Count>,
+    },
+    /// Times between one arrival and the next, in milliseconds: one less than there are.
+    Gaps { between: Arrivals },
+    /// Tokens of a request over the time between two of its moments, per second.
+    Speed {
+        tokens: Count,
+        from: Moment,
+        to: Moment,
+    },
+    /// All that was counted in the requests that succeeded, per second of the time from one
+    /// moment of the first request to another of the last; of several cycles both are added up.
+    Rate {
+        of: Count,
+        from: Moment,
+        to: Moment,
+        over: Over,
+    },
 }
 
-/// Every definition; prony's own is the first.
+/// A moment of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Moment {
+    /// It was due.
+    Due,
+    /// Its sending began.
+    Sending,
+    /// The first chunk of the answer arrived, be it with text or not.
+    FirstChunk,
+    /// The first text arrived, reasoning included.
+    FirstText,
+    /// The second text arrived.
+    SecondText,
+    /// The first text behind the reasoning arrived.
+    FirstAnswer,
+    /// The last text arrived.
+    LastText,
+    /// The last chunk of the answer arrived, be it with text or not.
+    LastChunk,
+    /// The answer was complete, as in [`Record::latency_ns`].
+    Answered,
+    /// The last byte of the stream arrived.
+    StreamEnd,
+}
+
+/// Arrivals of which a tool takes a time.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Arrivals {
+    /// Chunks with text.
+    Texts,
+    /// Those, and chunks of the answer without text: a role or a finish reason alone.
+    Chunks,
+}
+
+/// A count of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Count {
+    /// The request itself.
+    Requests,
+    /// Tokens of the prompt.
+    PromptTokens,
+    /// Generated tokens.
+    OutputTokens,
+    /// Generated tokens beyond the first.
+    LaterTokens,
+    /// Tokens of the prompt and generated ones.
+    AllTokens,
+}
+
+/// Requests whose time a tool counts.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Over {
+    /// All of them.
+    All,
+    /// Requests that succeeded.
+    Succeeded,
+}
+
+/// Method by which a tool finds the `p` quantile of `n` sorted values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Percentile {
+    /// Between the two values around `p (n - 1)`, counted from 0, as `numpy` does unless told
+    /// otherwise.
+    #[default]
+    Interpolated,
+    /// The first value at which the share of the weights reaches `p`.
+    InvertedCdf,
+    /// The value `floor(p n)`, counted from 0.
+    Floor,
+}
+
+impl Percentile {
+    /// The quantile of at least one value, sorted, each with its weight.
+    fn of(self, sorted: &[(f64, f64)], p: f64) -> f64 {
+        let values: Vec<f64> = sorted.iter().map(|it| it.0).collect();
+        let last = values.len() - 1;
+        match self {
+            Self::Interpolated => quantile(&values, p),
+            Self::Floor => values[((values.len() as f64 * p) as usize).min(last)],
+            Self::InvertedCdf => {
+                // A rounding less than the share does not make it the next value.
+                let share = p * sorted.iter().map(|it| it.1).sum::<f64>() * (1.0 - 1e-12);
+                let mut reached = 0.0;
+                let at = sorted.iter().position(|(_, weight)| {
+                    reached += weight;
+                    reached >= share
+                });
+                values[at.unwrap_or(last)]
+            }
+        }
+    }
+}
+
+/// Every definition; prony's own is the first. The rates of prony's own depend on the requests
+/// in flight and are in its result.
 pub fn definitions() -> &'static [Definition] {
     static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
         serde_json::from_str(include_str!("../definitions.json"))
@@ -73,107 +176,171 @@ pub fn definitions() -> &'static [Definition] {
 pub struct Scored {
     /// The tool's name for it, with its unit.
     pub metric: &'static str,
-    /// Number of values.
+    /// Number of values; 1 for a rate.
     pub n: u64,
-    /// Arithmetic mean.
+    /// Arithmetic mean, weighted if the tool weights it.
     pub mean: f64,
-    /// Median.
-    pub p50: f64,
+    /// Median; absent for a rate, which has no distribution.
+    pub p50: Option<f64>,
     /// 90th percentile; absent with fewer than 44 values.
     pub p90: Option<f64>,
     /// 99th percentile; absent with fewer than 459 values.
     pub p99: Option<f64>,
-    /// Largest.
-    pub max: f64,
+    /// Largest; absent for a rate.
+    pub max: Option<f64>,
 }
 
 impl Scored {
-    fn new(metric: &'static str, mut values: Vec<f64>) -> Option<Self> {
-        values.retain(|value| value.is_finite());
-        let all = distribution(values)?;
+    /// A rate; `None` unless it is a finite number.
+    pub fn rate(metric: &'static str, mean: f64) -> Option<Self> {
+        mean.is_finite().then_some(Self {
+            metric,
+            n: 1,
+            mean,
+            p50: None,
+            p90: None,
+            p99: None,
+            max: None,
+        })
+    }
+
+    /// From values and their weights.
+    fn new(
+        metric: &'static str,
+        percentile: Percentile,
+        mut values: Vec<(f64, f64)>,
+    ) -> Option<Self> {
+        values.retain(|(value, weight)| value.is_finite() && *weight > 0.0);
+        values.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let max = values.last()?.0;
+        let n = values.len() as u64;
+        let at = |p| percentile.of(&values, p);
+        let certain = |p| (n >= min_samples_for_quantile(p)).then(|| at(p));
+        let weights: f64 = values.iter().map(|it| it.1).sum();
         Some(Self {
             metric,
-            n: all.n,
-            mean: all.mean,
-            p50: all.p50,
-            p90: all.p90,
-            p99: all.p99,
-            max: all.max,
+            n,
+            mean: values.iter().map(|it| it.0 * it.1).sum::<f64>() / weights,
+            p50: Some(at(0.5)),
+            p90: certain(0.9),
+            p99: certain(0.99),
+            max: Some(max),
         })
     }
 }
 
-/// Times of a request in milliseconds, counted from where a definition counts.
-struct Times {
-    /// To the first token.
-    first: f64,
-    /// To the last arrival of text.
-    last: f64,
-    /// To the end of the answer, as in [`Record::latency_ns`].
-    end: f64,
-    /// Generated tokens beyond the first; absent if nobody counts, or below 1.
-    more: Option<f64>,
-    gaps: Vec<f64>,
-}
-
-impl Times {
-    fn new(record: &Record, from_ns: u64) -> Option<Self> {
-        let since = |at: u64| at.saturating_sub(from_ns) as f64 / 1e6;
-        let arrivals = &record.arrivals;
-        Some(Self {
-            first: since(arrivals.first()?.0),
-            last: since(arrivals.last()?.0),
-            end: since(record.answered_ns.unwrap_or(record.stamps.end_ns)),
-            more: record
-                .tokens()
-                .and_then(|tokens| tokens.checked_sub(1))
-                .filter(|more| *more > 0)
-                .map(f64::from),
-            gaps: arrivals
-                .windows(2)
-                .map(|pair| pair[1].0.saturating_sub(pair[0].0) as f64 / 1e6)
-                .collect(),
-        })
-    }
-
-    /// The values of a quantity: one, several for the gaps, none if it cannot be told.
-    fn of(&self, quantity: Quantity) -> Vec<f64> {
-        let per_token = |ms: f64| self.more.map(|more| ms / more);
-        let one = match quantity {
-            Quantity::Gaps => return self.gaps.clone(),
-            Quantity::FirstText => Some(self.first),
-            Quantity::LastText => Some(self.last),
-            Quantity::End => Some(self.end),
-            Quantity::LastLessFirstPerToken => per_token(self.last - self.first),
-            Quantity::EndLessFirstPerToken => per_token(self.end - self.first),
+impl Quantity {
+    /// The values of a request with their weights: one, several for gaps, none if it cannot be
+    /// told, as without a count of tokens.
+    fn of_request(self, record: &Record) -> Vec<(f64, f64)> {
+        let ms = |from: Moment, to: Moment| {
+            let passed = to.of(record)?.saturating_sub(from.of(record)?);
+            Some(passed as f64 / 1e6)
+        };
+        let count = |count: Option<Count>| count.map_or(Some(1.0), |it| it.of(record));
+        let one = match self {
+            Self::Time {
+                from,
+                to,
+                per,
+                weight,
+            } => ms(from, to).and_then(|ms| Some((ms / count(per)?, count(weight)?))),
+            Self::Speed { tokens, from, to } => {
+                ms(from, to).and_then(|ms| Some((tokens.of(record)? * 1e3 / ms, 1.0)))
+            }
+            Self::Gaps { between } => {
+                let stamps = between.of(record);
+                let gaps = stamps
+                    .windows(2)
+                    .map(|pair| pair[1].saturating_sub(pair[0]));
+                return gaps.map(|gap| (gap as f64 / 1e6, 1.0)).collect();
+            }
+            Self::Rate { .. } => None,
         };
         one.into_iter().collect()
     }
 }
 
-/// Scores requests by a definition; failed ones are passed over, as all of them do. A
-/// metric without a value is left out.
+impl Moment {
+    fn of(self, record: &Record) -> Option<u64> {
+        let arrivals = &record.arrivals;
+        Some(match self {
+            Self::Due => record.stamps.intended_ns,
+            Self::Sending => record.stamps.sent_ns,
+            Self::FirstChunk => *Arrivals::Chunks.of(record).first()?,
+            Self::FirstText => arrivals.first()?.0,
+            Self::SecondText => arrivals.get(1)?.0,
+            Self::FirstAnswer => record.first_answer_ns.or(Some(arrivals.first()?.0))?,
+            Self::LastText => arrivals.last()?.0,
+            Self::LastChunk => *Arrivals::Chunks.of(record).last()?,
+            Self::Answered => record.answered_ns.unwrap_or(record.stamps.end_ns),
+            Self::StreamEnd => record.stamps.end_ns,
+        })
+    }
+}
+
+impl Arrivals {
+    /// Their times, in order.
+    fn of(self, record: &Record) -> Vec<u64> {
+        let mut stamps: Vec<u64> = record.arrivals.iter().map(|it| it.0).collect();
+        if self == Self::Chunks {
+            stamps.extend(&record.textless_ns);
+            stamps.sort_unstable();
+        }
+        stamps
+    }
+}
+
+impl Count {
+    /// `None` if nobody counts, or if it is nothing.
+    fn of(self, record: &Record) -> Option<f64> {
+        let count = match self {
+            Self::Requests => 1,
+            Self::PromptTokens => record.prompt_tokens?,
+            Self::OutputTokens => record.tokens()?,
+            Self::LaterTokens => record.tokens()?.checked_sub(1)?,
+            Self::AllTokens => record.tokens()?.checked_add(record.prompt_tokens?)?,
+        };
+        (count > 0).then(|| f64::from(count))
+    }
+}
+
+/// Time from one moment of a cycle's first request to another of its last, in seconds, of all
+/// cycles together.
+fn duration_s(records: &[&Record], from: Moment, to: Moment) -> f64 {
+    let mut cycles = BTreeMap::<u32, (u64, u64)>::new();
+    for record in records {
+        let (Some(from), Some(to)) = (from.of(record), to.of(record)) else {
+            continue;
+        };
+        let cycle = cycles.entry(record.id.cycle).or_insert((from, to));
+        *cycle = (cycle.0.min(from), cycle.1.max(to));
+    }
+    let times = cycles.values().map(|(from, to)| to.saturating_sub(*from));
+    times.sum::<u64>() as f64 / 1e9
+}
+
+/// Scores requests by a definition. Failed ones are passed over, but for the time that they
+/// take of a rate. A metric without a value is left out.
 pub fn score(definition: &Definition, records: &[&Record]) -> Vec<Scored> {
-    let times: Vec<Times> = records
-        .iter()
-        .filter(|record| record.ok())
-        .filter_map(|record| {
-            let from_ns = match definition.from {
-                From::Due => record.stamps.intended_ns,
-                From::Sending => record.stamps.sent_ns,
-            };
-            Times::new(record, from_ns)
-        })
-        .collect();
-    let defined = definition.metrics.iter();
-    defined
-        .filter_map(|it| {
-            Scored::new(
-                it.metric,
-                times.iter().flat_map(|at| at.of(it.of)).collect(),
-            )
-        })
-        .collect()
+    let good: Vec<&Record> = records.iter().copied().filter(|it| it.ok()).collect();
+    let scored = |it: &Defined| {
+        let Quantity::Rate { of, from, to, over } = it.of else {
+            let values = good.iter().flat_map(|record| it.of.of_request(record));
+            return Scored::new(it.metric, definition.percentile, values.collect());
+        };
+        if good.is_empty() {
+            return None;
+        }
+        let counted = good.iter().map(|record| of.of(record));
+        let total: f64 = counted.sum::<Option<f64>>()?;
+        let timed = match over {
+            Over::All => records,
+            Over::Succeeded => &good,
+        };
+        Scored::rate(it.metric, total / duration_s(timed, from, to))
+    };
+    definition.metrics.iter().filter_map(scored).collect()
 }
 
 /// Numbers of tokens that [`Cadence::time_to_tokens_ms`] covers.
@@ -246,17 +413,27 @@ pub fn goodput_percent(records: &[&Record], objectives: Objectives) -> Option<f6
 /// The good requests over all, times `whole`.
 fn goodput_of(whole: f64, records: &[&Record], objectives: Objectives) -> Option<f64> {
     let reached = |record: &&&Record| {
-        let Some(times) = Times::new(record, record.stamps.intended_ns) else {
-            return false;
+        let within = |bound: Option<f64>, from, to, per| {
+            let time = Quantity::Time {
+                from,
+                to,
+                per,
+                weight: None,
+            };
+            let value = || time.of_request(record).first().map(|it| it.0);
+            bound.is_none_or(|bound| value().is_some_and(|value| value <= bound))
         };
-        let within = |bound: Option<f64>, value: Option<f64>| {
-            bound.is_none_or(|bound| value.is_some_and(|value| value <= bound))
-        };
-        let per_token = times.more.map(|more| (times.end - times.first) / more);
+        let per_token = Some(Count::LaterTokens);
         record.ok()
-            && within(objectives.ttft_ms, Some(times.first))
-            && within(objectives.tpot_ms, per_token)
-            && within(objectives.latency_ms, Some(times.end))
+            && !record.arrivals.is_empty()
+            && within(objectives.ttft_ms, Moment::Due, Moment::FirstText, None)
+            && within(
+                objectives.tpot_ms,
+                Moment::FirstText,
+                Moment::Answered,
+                per_token,
+            )
+            && within(objectives.latency_ms, Moment::Due, Moment::Answered, None)
     };
     let good = records.iter().filter(reached).count() as f64;
     (!records.is_empty()).then(|| good * whole / records.len() as f64)

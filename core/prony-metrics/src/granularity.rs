@@ -3,9 +3,11 @@
 //! An engine generates tokens one after the other, and its stream shows them as its server
 //! cuts them: four at a time, held back by a parser, or all at once. The time to the first
 //! text then holds part of the decoding, and the texts after it hold fewer tokens than the
-//! answer less one. Where a stream says how many tokens each text stands for, both are known
-//! exactly. Otherwise they are known within bounds, which follow from the number of texts:
-//! of `n` tokens in `m` texts the first has between 1 and `n - m + 1`.
+//! answer less one. Tokens may also come behind the last text: an end token, or what a server
+//! joined to a text that it had already sent. Where a stream says how many tokens each text
+//! stands for, all this is known exactly. Otherwise it is known within bounds, which follow
+//! from the number of texts: of `n` tokens in `m` texts the first has between 1 and
+//! `n - m + 1`, and those after it between `m - 1` and `n - 1`.
 //!
 //! Speeds are of an engine that decodes evenly; nothing else is assumed.
 
@@ -18,8 +20,9 @@ const SECOND: f64 = 1e9;
 struct Shown {
     /// Tokens of the first text: the fewest and the most that it can have.
     first: (u32, u32),
-    /// Tokens of the answer.
-    tokens: u32,
+    /// Tokens between the first text and the last, without the first's: the fewest and the
+    /// most. The fewest go with the most of the first text.
+    after: (u32, u32),
     /// To the first text, in seconds.
     first_s: f64,
     /// From the first text to the last, in seconds.
@@ -32,58 +35,102 @@ impl Shown {
     /// Of an answer of `tokens` tokens; `None` without text.
     fn new(record: &Record, tokens: u32) -> Option<Self> {
         let (first, last) = (record.arrivals.first()?, record.arrivals.last()?);
-        let of_first = match first.1 {
-            0 => (1, 1 + unplaced(record, tokens)),
+        let rest_ns = last.0.saturating_sub(first.0);
+        let Placed {
+            of_first,
+            unplaced,
+            is_complete,
+        } = Placed::new(record, tokens);
+        let end = u32::from(unplaced == 1 && !is_cut(record));
+        let of_first = match of_first {
+            0 => (1, 1 + unplaced - end),
             known => (known, known),
+        };
+        let most = tokens.saturating_sub(of_first.0);
+        let fewest = most.saturating_sub(unplaced);
+        let after = match (rest_ns, is_complete) {
+            // All texts came at once.
+            (0, _) => (0, 0),
+            (_, true) => (fewest, fewest),
+            (_, false) => (fewest, most),
         };
         Some(Self {
             first: of_first,
-            tokens: tokens.max(of_first.1),
+            after,
             first_s: record.time_to_first_token_ns()? as f64 / SECOND,
-            rest_s: last.0.saturating_sub(first.0) as f64 / SECOND,
+            rest_s: rest_ns as f64 / SECOND,
             has_hidden: record.hidden_tokens.is_some_and(|hidden| hidden > 0),
         })
     }
 
     /// Time that the tokens of the first text took beside the first, in seconds, if it has
-    /// `of_first` of them. `None` if nothing says how fast the engine decodes.
-    fn decoding_before_first_s(&self, of_first: u32) -> Option<f64> {
+    /// `of_first` of them and `after` follow. `None` if nothing says how fast the engine decodes.
+    fn decoding_before_first_s(&self, of_first: u32, after: u32) -> Option<f64> {
         if of_first <= 1 {
             return Some(0.0);
         }
-        let after = self.tokens.checked_sub(of_first).filter(|it| *it > 0)?;
-        Some(self.rest_s / f64::from(after) * f64::from(of_first - 1))
+        let pace = (after > 0).then(|| self.rest_s / f64::from(after))?;
+        Some(pace * f64::from(of_first - 1))
     }
 }
 
-/// Tokens more than texts, of which nothing says where they belong. An end token has no
-/// text; an answer that was cut at its limit has none.
-fn unplaced(record: &Record, tokens: u32) -> u32 {
+/// Tokens of an answer by where they belong.
+struct Placed {
+    /// Tokens of the first text; 0: not told.
+    of_first: u32,
+    /// Tokens more than those of texts, of which nothing says where they belong. They came
+    /// behind the last text if the placing is complete.
+    unplaced: u32,
+    /// Every text names its tokens.
+    is_complete: bool,
+}
+
+impl Placed {
+    fn new(record: &Record, tokens: u32) -> Self {
+        let texts = record.arrivals.iter();
+        let least = texts.map(|it| u64::from(it.1.max(1))).sum::<u64>();
+        let unplaced = u64::from(tokens).checked_sub(least);
+        match unplaced.and_then(|it| u32::try_from(it).ok()) {
+            Some(unplaced) => Self {
+                of_first: record.arrivals.first().map_or(0, |first| first.1),
+                unplaced,
+                is_complete: record.arrivals.iter().all(|it| it.1 > 0),
+            },
+            // Counts of another kind than the answer's say nothing.
+            None => Self {
+                of_first: 0,
+                unplaced: tokens.saturating_sub(record.arrivals.len() as u32),
+                is_complete: false,
+            },
+        }
+    }
+}
+
+/// Returns `true` for an answer that was cut at its limit: it has no end token.
+fn is_cut(record: &Record) -> bool {
     const LIMIT: [&str; 4] = ["length", "max_tokens", "max_length", "max_new_tokens"];
     let reason = record.finish_reason.as_deref();
-    let is_cut = reason.is_some_and(|reason| LIMIT.contains(&reason));
-    match tokens.saturating_sub(record.arrivals.len() as u32) {
-        1 if !is_cut => 0,
-        more => more,
-    }
+    reason.is_some_and(|reason| LIMIT.contains(&reason))
 }
 
 /// A speed, known within bounds: the lower and the upper one.
 pub type Bounds = (f64, f64);
 
-/// Tokens after the first text over their time, per second. `None` if an answer has no text,
-/// or no two texts that are apart in time.
+/// Tokens between the first text and the last over their time, per second. `None` if an
+/// answer has no text, or no two texts that are apart in time.
 pub fn decode_speed(answers: &[(&Record, u32)]) -> Option<Bounds> {
     let shown = shown(answers)?;
     let seconds: f64 = shown.iter().map(|it| it.rest_s).sum();
-    let after = |of_first: fn(&Shown) -> u32| -> f64 {
-        let tokens = shown
-            .iter()
-            .map(|it| it.tokens.saturating_sub(of_first(it)));
-        tokens.map(f64::from).sum()
-    };
-    let tokens = (after(|it| it.first.1), after(|it| it.first.0));
-    (seconds > 0.0 && tokens.1 > 0.0).then(|| (tokens.0 / seconds, tokens.1 / seconds))
+    let sum = |after: fn(&Shown) -> u32| -> f64 { shown.iter().map(after).map(f64::from).sum() };
+    let (fewest, most) = (sum(|it| it.after.0), sum(|it| it.after.1));
+    (seconds > 0.0 && most > 0.0).then(|| (fewest / seconds, most / seconds))
+}
+
+/// Time of a token between the first text and the last, in nanoseconds. `None` where streams
+/// leave a doubt of more than 1 %.
+pub(crate) fn time_per_token_ns(record: &Record) -> Option<f64> {
+    let (low, high) = decode_speed(&[(record, record.tokens()?)])?;
+    (high <= low * 1.01).then(|| SECOND / f64::midpoint(low, high))
 }
 
 /// Prompts over the time to their first token, per second; `weight` is what a prompt counts,
@@ -94,15 +141,16 @@ pub fn prefill_speed(
 ) -> Option<Bounds> {
     let shown = shown(answers)?;
     let work: f64 = answers.iter().map(|(it, _)| f64::from(weight(it))).sum();
-    let seconds = |of_first: fn(&Shown) -> u32, unknown: fn(&Shown) -> f64| -> f64 {
+    let seconds = |tokens: fn(&Shown) -> (u32, u32), unknown: fn(&Shown) -> f64| -> f64 {
         let times = shown.iter().map(|it| {
-            let decoding = it.decoding_before_first_s(of_first(it));
+            let (of_first, after) = tokens(it);
+            let decoding = it.decoding_before_first_s(of_first, after);
             decoding.map_or_else(|| unknown(it), |decoding| (it.first_s - decoding).max(0.0))
         });
         times.sum()
     };
-    let longest = seconds(|it| it.first.0, |it| it.first_s);
-    let shortest = seconds(|it| it.first.1, |_| 0.0);
+    let longest = seconds(|it| (it.first.0, it.after.1), |it| it.first_s);
+    let shortest = seconds(|it| (it.first.1, it.after.0), |_| 0.0);
     let shortest = if shown.iter().any(|it| it.has_hidden) {
         0.0
     } else {
@@ -203,15 +251,55 @@ mod tests {
     }
 
     #[test]
-    fn an_end_token_without_text_makes_no_doubt() {
+    fn tokens_behind_the_last_text_are_not_put_into_its_time() {
+        // 6 tokens in texts, and 2 after them; with counts, and with some of them.
+        let mut texts: Vec<(u64, u32)> = (0..6).map(|k| (40 + 10 * k, 1)).collect();
+        let (decode, prefill) = speeds(&streamed(&texts));
+        assert!(is(decode, 100.0, 100.0), "{decode:?}");
+        assert!(is(prefill, 25.0, 25.0), "{prefill:?}");
+        texts[3].1 = 0;
+        let (decode, prefill) = speeds(&streamed(&texts));
+        assert!(is(decode, 100.0, 140.0), "{decode:?}");
+        assert!(is(prefill, 25.0, 25.0), "{prefill:?}");
+        // The first text held back, and the last tokens without text of their own.
+        let (decode, prefill) = speeds(&streamed(&[(60, 3), (70, 1), (80, 1), (90, 1)]));
+        assert!(is(decode, 100.0, 100.0), "{decode:?}");
+        assert!(is(prefill, 25.0, 25.0), "{prefill:?}");
+    }
+
+    #[test]
+    fn counts_that_are_not_of_the_answer_say_nothing() {
+        let texts: Vec<(u64, u32)> = (0..8).map(|k| (40 + 10 * k, 2)).collect();
+        let (decode, _) = speeds(&streamed(&texts));
+        assert!(is(decode, 100.0, 100.0), "{decode:?}");
+    }
+
+    #[test]
+    fn an_end_token_without_text_is_not_of_the_first_text() {
         let mut record = token_by_token();
         record.finish_reason = Some("stop".to_owned());
         let answers = [(&record, 9)];
-        let decode = decode_speed(&answers).expect("texts");
-        assert!((decode.0 - decode.1).abs() < 1e-9);
-        record.finish_reason = Some("length".to_owned());
-        let decode = decode_speed(&[(&record, 9)]).expect("texts");
-        assert!(decode.0 < decode.1);
+        let decode = decode_speed(&answers);
+        // It came behind the last text, unless another text has two tokens.
+        assert!(is(decode, 100.0, 800.0 / 7.0), "{decode:?}");
+        let prefill = prefill_speed(&answers, |_| 1);
+        assert!(is(prefill, 25.0, 25.0), "{prefill:?}");
+        for arrival in &mut record.arrivals {
+            arrival.1 = 1;
+        }
+        let decode = decode_speed(&[(&record, 9)]);
+        assert!(is(decode, 100.0, 100.0), "{decode:?}");
+        let prefill = prefill_speed(&[(&token_by_token(), 9)], |_| 1).expect("texts");
+        assert!(prefill.0 < prefill.1);
+    }
+
+    #[test]
+    fn a_time_per_token_is_told_where_it_is_known() {
+        let near = |record: &Record| time_per_token_ns(record).map(|it| (it / 1e6).round() as u32);
+        assert_eq!(near(&streamed(&[(60, 3), (70, 1), (110, 4)])), Some(10));
+        assert_eq!(near(&token_by_token()), Some(10));
+        assert_eq!(near(&streamed(&[(60, 0), (70, 0), (110, 0)])), None);
+        assert_eq!(near(&streamed(&[(110, 8)])), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - [`mod@explain`]: the pages about what limits a comparison;
 //! - [`across`]: the results of two runs side by side;
 //! - [`definition`]: the metrics as other tools define them;
+//! - [`account`]: an engine's own settings and counters, beside what prony knows;
 //! - [`cache`]: whether an engine kept to the state of its prefix cache;
 //! - [`tokens`]: an engine's count of tokens against an independent one;
 //! - [`same_work`]: whether two engines gave the same answers;
@@ -17,12 +18,14 @@
 //!
 //! Nothing here does I/O or reads a clock.
 
+pub mod account;
 pub mod across;
 pub mod cache;
 pub mod comparison;
 pub mod credit;
 pub mod definition;
 pub mod delivered;
+pub(crate) mod energy;
 pub mod explain;
 #[cfg(test)]
 mod fixture;

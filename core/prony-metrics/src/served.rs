@@ -1,7 +1,7 @@
 //! The models that engines say they served.
 
 use prony_record::{Record, plain_model};
-use prony_result::EngineResult;
+use prony_result::{EngineResult, SettingInForce};
 use std::collections::BTreeMap;
 
 /// Returns `true` if the answers are of another model than was asked for, or of several.
@@ -10,8 +10,19 @@ pub fn is_other(measured: &[&Record]) -> bool {
     measured.iter().any(|it| it.asked_model.is_some()) || distinct(served).len() > 1
 }
 
-/// Warning about an engine that answered with another model, or with several; `None` if it
-/// did not.
+/// Returns `true` if the engine says that it has another model loaded than was asked for.
+pub fn is_loaded(settings: &[SettingInForce]) -> bool {
+    other_loaded(settings).is_some()
+}
+
+/// The setting by which another model is loaded.
+fn other_loaded(settings: &[SettingInForce]) -> Option<&SettingInForce> {
+    let mut models = settings.iter().filter(|it| it.is_model());
+    models.find(|it| it.differs)
+}
+
+/// Warning about an engine that answered with another model, or with several, or that has
+/// another one loaded; `None` if it did not and has not.
 pub fn problem(engine: &EngineResult) -> Option<String> {
     let models = distinct(engine.served_models.iter().map(String::as_str));
     let named: Vec<String> = models.iter().map(|it| format!("`{it}`")).collect();
@@ -29,7 +40,14 @@ pub fn problem(engine: &EngineResult) -> Option<String> {
             )
         }
         (None, 2..) => format!("`{name}` says that it answered with several models: {named}"),
-        (None, _) => return None,
+        (None, _) => {
+            let loaded = other_loaded(&engine.settings)?;
+            format!(
+                "`{name}` was to have the model `{}` loaded and says that it has `{}`",
+                loaded.asked_for(),
+                loaded.told()
+            )
+        }
     };
     Some(format!("{words} (`prony explain other_model`)"))
 }

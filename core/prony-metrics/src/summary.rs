@@ -3,6 +3,8 @@
 
 use crate::definition::cadence;
 use crate::delivered::delivered;
+use crate::energy::energy;
+use crate::granularity::time_per_token_ns;
 use crate::prompts;
 use crate::statistics::distribution;
 use crate::throughput::{Visit, throughput};
@@ -146,6 +148,12 @@ pub fn engine(
             .iter()
             .filter_map(|visit| visit.peak_memory_bytes)
             .max(),
+        peak_gpu_memory_bytes: visits
+            .iter()
+            .filter_map(|visit| visit.peak_gpu_memory_bytes)
+            .max(),
+        energy: energy(measured, visits),
+        gpus: Vec::new(),
         cpu_percent: cpu_percent(visits),
         client: None,
         delivered: delivered(measured),
@@ -157,12 +165,26 @@ pub fn engine(
         notes,
         served_models: distinct(&|record| record.served_model.clone()),
         asked_model: measured.iter().find_map(|it| it.asked_model.clone()),
+        // Known from visits.
+        settings: Vec::new(),
+        own_counts: Vec::new(),
         engine_versions: distinct(&|record| record.engine_version.clone()),
         sample_output: good
             .iter()
             .find(|record| record.id.prompt == 0)
-            .map(|record| record.text.clone()),
+            .map(|record| beginning(&record.text)),
     }
+}
+
+/// Longest sample of an answer, in bytes: it is to be looked at, and reports are to stay small.
+const MAX_SAMPLE: usize = 16 << 10;
+
+/// The beginning of a long text, and `…`; a shorter one as it is.
+fn beginning(text: &str) -> String {
+    if text.len() <= MAX_SAMPLE {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(MAX_SAMPLE)])
 }
 
 /// The engine's own times of successful requests; `None` if it reports none.
@@ -179,6 +201,7 @@ fn own_clock(good: &[&Record]) -> Option<OwnClock> {
             Some(seen as f64 - it.own_time_to_first_token_ns()? as f64)
         }),
         time_per_output_token_ms: over(&Record::own_time_per_output_token_ns),
+        seen_time_per_output_token_ms: seen_times_per_token(good),
         delivery_ms: distribution(
             good.iter()
                 .flat_map(|it| it.deliveries_ns())
@@ -187,6 +210,16 @@ fn own_clock(good: &[&Record]) -> Option<OwnClock> {
         ),
     };
     (told != OwnClock::default()).then_some(told)
+}
+
+/// prony's own times per token of the requests for which the engine tells its own; `None` if
+/// one of them is in doubt.
+fn seen_times_per_token(good: &[&Record]) -> Option<Distribution> {
+    let told = good
+        .iter()
+        .filter(|it| it.own_time_per_output_token_ns().is_some());
+    let times = told.map(|it| Some(time_per_token_ns(it)? / MS));
+    distribution(times.collect::<Option<Vec<f64>>>()?)
 }
 
 /// Values of the cycles, in their order: those with at least `whole` requests.

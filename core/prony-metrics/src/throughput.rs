@@ -3,7 +3,7 @@
 use prony_record::Record;
 
 /// Facts about one visit of a group that its requests do not hold.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Visit {
     /// Cycle, from 1.
     pub cycle: u32,
@@ -20,8 +20,29 @@ pub struct Visit {
     pub measure_ns: Option<u64>,
     /// Highest resident memory of the engine's processes, sampled.
     pub peak_memory_bytes: Option<u64>,
+    /// Highest memory of the engine's processes on all GPUs, sampled.
+    pub peak_gpu_memory_bytes: Option<u64>,
     /// CPU time of the engine's processes in the group's `measure` stage, in seconds.
     pub measure_cpu_s: Option<f64>,
+    /// Energy in the group's `measure` stage.
+    pub energy: VisitEnergy,
+}
+
+/// Energy in a `measure` stage of a visit, in joules, with the idle energy taken off.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct VisitEnergy {
+    /// Of the GPUs that the engine used, 0 if it used none; `None` if it is not known.
+    pub gpu_j: Option<f64>,
+    /// `true` if it used a GPU.
+    pub uses_gpu: bool,
+    /// Of the processor packages; `None` if it is not known.
+    pub processor_j: Option<f64>,
+    /// Mean power of the GPUs that it used, in watts, idle power included.
+    pub gpu_power_w: Option<f64>,
+    /// Their idle power, in watts.
+    pub idle_gpu_power_w: Option<f64>,
+    /// Reason why something is not known, in words.
+    pub withheld: Option<&'static str>,
 }
 
 /// Output tokens per second, as a ratio of sums.

@@ -1,6 +1,7 @@
 //! The rules of comparison, metrics and thresholds.
 
 use prony_contract::{Event, EventKind};
+use prony_metrics::account::Account;
 use prony_metrics::comparison::{Arm, Family, Ratios, StudyDesign, compare as compare_in, ratios};
 use prony_metrics::definition::{Definition, cadence, definitions, goodput_share, score};
 use prony_metrics::statistics::{
@@ -109,6 +110,9 @@ fn both_clocks_are_summed_up_and_no_rate_is_of_the_engines() {
     let clock = summary(&[&stamped]).own_clock.expect("told");
     assert_eq!(told(clock.time_to_first_token_ms), Some((1, 9.0)));
     assert_eq!(told(clock.time_per_output_token_ms), Some((1, 99.0)));
+    // The texts name their tokens, ten of them after the first.
+    let seen = clock.seen_time_per_output_token_ms.expect("known");
+    assert!((seen.p50 - 99.0).abs() < 1e-6, "{}", seen.p50);
     assert_eq!(told(clock.delivery_ms), Some((2, 1.0)));
     assert_eq!((clock.prefill_ms, clock.queue_ms), (None, None));
 }
@@ -150,6 +154,10 @@ fn a_failed_request_costs_time_and_brings_no_tokens() {
 }
 
 /// No failed cycles, none skipped.
+static NO_ACCOUNT: Account = Account {
+    settings: Vec::new(),
+    counts: Vec::new(),
+};
 static NO_CYCLES: BTreeSet<u32> = BTreeSet::new();
 
 /// Judges a single comparison, a family of one.
@@ -167,6 +175,7 @@ fn arm<'a>(name: &'a str, records: &'a [&'a Record]) -> Arm<'a> {
         visits: &[],
         failed: &NO_CYCLES,
         skipped: &NO_CYCLES,
+        account: &NO_ACCOUNT,
     }
 }
 
@@ -352,12 +361,8 @@ fn unequal_use_of_a_prefix_cache_has_a_flag() {
 fn several_in_flight_count_by_the_wall_clock_of_their_own_cycle() {
     let visit = |cycle, seconds: u64| Visit {
         cycle,
-        load_time_ns: None,
-        first_token_ns: None,
-        unload_time_ns: None,
         measure_ns: Some(seconds * 1_000_000_000),
-        peak_memory_bytes: None,
-        measure_cpu_s: None,
+        ..Visit::default()
     };
     // Two at a time, 1 s each: every cycle has 2 s of requests in 1 s.
     let records = |name: &str, cycles: u32| -> Vec<Record> {
@@ -821,11 +826,20 @@ fn tools_mean_different_things_by_the_same_words() {
         ("vllm", "ITL (ms)", 20.0),
         ("vllm", "TPOT (ms)", 10.0),
         ("vllm", "E2EL (ms)", 130.0),
-        ("aiperf", "Time To First Token (ms)", 90.0),
+        ("aiperf", "Time to First Token (ms)", 90.0),
         ("aiperf", "Inter Token Latency (ms)", 10.0),
         ("aiperf", "Request Latency (ms)", 130.0),
+        ("aiperf", "Inter Chunk Latency (ms)", 20.0),
+        ("guidellm", "time_to_first_token_ms", 90.0),
+        ("guidellm", "inter_token_latency_ms", 10.0),
+        ("guidellm", "time_per_output_token_ms", 130.0 / 5.0),
+        ("guidellm", "request_latency (ms)", 135.0),
+        ("guidellm", "output_tokens_per_second", 5.0 / 0.135),
+        ("vllm", "Output token throughput (tok/s)", 5.0 / 0.135),
+        ("aiperf", "Output Token Throughput (tokens/sec)", 5.0 / 0.13),
+        ("mlperf", "Completed tokens per second", 5.0 / 0.145),
         ("mlperf", "First Token latency (ms)", 100.0),
-        ("mlperf", "Time per Output Token (ms)", 10.0),
+        ("mlperf", "Time to Output Token (ms)", 45.0 / 4.0),
         ("mlperf", "Sample latency (ms)", 145.0),
     ] {
         let seen = mean(definition, metric);
@@ -834,18 +848,53 @@ fn tools_mean_different_things_by_the_same_words() {
 }
 
 #[test]
-fn what_follows_an_answer_is_in_no_latency_of_any_definition() {
+fn each_tool_has_its_own_median() {
+    // Times to the first text of 90, 92, 94 and 96 ms.
+    let records: Vec<Record> = (0..4)
+        .map(|at| {
+            let mut record = streamed();
+            record.arrivals[0].0 += at * 2_000_000;
+            record.stamps.intended_ns = record.stamps.sent_ns;
+            record
+        })
+        .collect();
+    let records: Vec<&Record> = records.iter().collect();
+    for (definition, median) in [("vllm", 93.0), ("guidellm", 92.0), ("mlperf", 94.0)] {
+        let scored = score(defined(definition), &records);
+        assert_eq!(scored[0].p50, Some(median), "{definition}");
+        assert_eq!((scored[0].mean, scored[0].max), (93.0, Some(96.0)));
+    }
+}
+
+#[test]
+fn what_follows_an_answer_counts_where_a_tool_counts_it() {
     let mut tailed = streamed();
     tailed.answered_ns = Some(tailed.stamps.end_ns);
     tailed.stamps.end_ns += 500_000_000;
-    for definition in definitions() {
-        assert_eq!(
-            score(definition, &[&tailed]),
-            score(definition, &[&streamed()]),
-            "{}",
-            definition.name
-        );
+    for name in ["prony", "aiperf", "mlperf"] {
+        let scored = |record| score(defined(name), &[record]);
+        assert_eq!(scored(&tailed), scored(&streamed()), "{name}");
     }
+    // GuideLLM's latency and the durations of vLLM and GuideLLM go to the end of the stream.
+    let differ = |name| {
+        let pairs = score(defined(name), &[&tailed]).into_iter();
+        let pairs = pairs.zip(score(defined(name), &[&streamed()]));
+        let differing = pairs.filter(|(tailed, streamed)| tailed != streamed);
+        differing.map(|(it, _)| it.metric).collect::<Vec<_>>()
+    };
+    let rates = [
+        "Output token throughput (tok/s)",
+        "Request throughput (req/s)",
+    ];
+    assert_eq!(differ("vllm"), rates);
+    assert_eq!(
+        differ("guidellm"),
+        [
+            "request_latency (ms)",
+            "output_tokens_per_second",
+            "requests_per_second"
+        ]
+    );
     let within = Objectives {
         latency_ms: Some(tailed.latency_ns() as f64 / 1e6),
         ..Objectives::default()
@@ -1082,12 +1131,12 @@ fn two_recorded_streams_score_as_the_tools_formulas_say() {
         ("vllm", "TPOT (ms)", 32.5),
         ("vllm", "E2EL (ms)", 270.0),
         // As TPOT above.
-        ("aiperf", "Time To First Token (ms)", 155.0),
+        ("aiperf", "Time to First Token (ms)", 155.0),
         ("aiperf", "Inter Token Latency (ms)", 32.5),
         ("aiperf", "Request Latency (ms)", 270.0),
         // The 40 ms of lateness are the client's: (200 + 150) / 2 and (350 + 230) / 2.
         ("mlperf", "First Token latency (ms)", 175.0),
-        ("mlperf", "Time per Output Token (ms)", 32.5),
+        ("mlperf", "Time to Output Token (ms)", 32.5),
         ("mlperf", "Sample latency (ms)", 290.0),
     ] {
         let seen = mean(definition, metric);

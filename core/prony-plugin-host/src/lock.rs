@@ -2,7 +2,7 @@
 //! schema of their config, so that validating a pipeline instantiates nothing.
 
 use crate::error::{Error, Result};
-use prony_contract::{Api, Kind, Recipe, Transport};
+use prony_contract::{Api, Kind, Packages, Recipe, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -50,6 +50,9 @@ pub struct Entry {
     pub sha256: String,
     /// Permissions beyond the sandbox.
     pub grants: Vec<Grant>,
+    /// Packages of the engine, which `prony doctor --install` installs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Packages>,
     /// Engines that the adapter knows how to start; their names may be used after
     /// `plugin:`, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -62,6 +65,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Forms of requests that the engine takes with a config.
+    pub fn apis_of(&self, config: &serde_json::Map<String, serde_json::Value>) -> Vec<Api> {
+        Api::of_config(&self.apis, &self.config_schema, config)
+    }
+
     /// An entry for each of its recipes.
     pub(crate) fn of_recipes(&self) -> impl Iterator<Item = Self> {
         let of = |recipe: &Recipe| Self {
@@ -69,6 +77,7 @@ impl Entry {
             description: recipe.description.clone(),
             apis: recipe.apis.clone(),
             config_schema: recipe.config_schema.clone(),
+            packages: recipe.packages.clone(),
             recipes: Vec::new(),
             recipe: Some((self.name.clone(), recipe.clone())),
             ..self.clone()

@@ -205,6 +205,7 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
         } else {
             Vec::new()
         },
+        packages: manifest.packages,
         recipes: manifest.recipes,
         config_schema: manifest.config_schema,
         recipe: None,

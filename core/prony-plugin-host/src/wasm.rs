@@ -379,7 +379,7 @@ impl Plugin for WasmPlugin {
         })?;
         let plan = self.reported(plan)?;
         plan.try_into()
-            .map_err(|error| self.answer("launch", error))
+            .map_err(|error: String| self.answer("launch", error))
     }
 
     fn encode(&self, config: &Value, model: &Model, request: &Request) -> Result<HttpRequest> {

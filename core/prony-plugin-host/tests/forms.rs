@@ -175,7 +175,8 @@ fn a_large_answer_is_read_whole_in_every_form() {
         (events.len(), ended)
     };
     let linked = heard(&forms.linked);
-    assert_eq!(linked, (pieces + 2, true));
+    // And of the last message: that it came, its finish reason, and the end.
+    assert_eq!(linked, (pieces + 3, true));
     for (form, plugin) in &forms.others {
         assert_eq!(heard(&**plugin), linked, "{form}");
     }

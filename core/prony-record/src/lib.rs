@@ -1,5 +1,9 @@
 //! Records of requests, and the rules of success.
 
+mod account;
+
+pub use account::{CounterTold, SettingTold};
+
 use prony_contract::{Error, ErrorKind, Event, EventKind};
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +116,8 @@ pub struct Observation {
     pub body_bytes: u64,
     /// `true` if a kept connection was found closed and the request was sent once more.
     pub resent: bool,
+    /// `true` if the connection could not be used for another request after the answer.
+    pub closed: bool,
     /// Explanation of an HTTP status beside the body: the request line of a 404, the header
     /// `retry-after` of a 429 or a 503.
     pub status_detail: Option<String>,
@@ -170,6 +176,10 @@ pub struct Record {
     pub status: Option<u16>,
     /// Arrivals of text, in order.
     pub arrivals: Vec<Arrival>,
+    /// Arrivals of chunks of the answer that brought no text, such as a role or a finish reason
+    /// alone; empty where the plugin does not tell them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub textless_ns: Vec<u64>,
     /// Number of reads: fewer than arrivals means that reads coalesced.
     pub reads: u32,
     /// Bytes of the body.
@@ -177,6 +187,9 @@ pub struct Record {
     /// `true` if a kept connection was found closed and the request was sent once more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resent: bool,
+    /// `true` if the connection could not be used for another request after the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
     /// Generated tokens whose text was sent, by the engine's own count or, if it gives none,
     /// by arrivals that each name their tokens; absent if the count cannot be right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,9 +306,11 @@ impl Record {
             stamps: seen.stamps,
             status: seen.status,
             arrivals: Vec::new(),
+            textless_ns: Vec::new(),
             reads: seen.reads_ns.len() as u32,
             body_bytes: seen.body_bytes,
             resent: seen.resent,
+            closed: seen.closed,
             output_tokens: None,
             hidden_tokens: None,
             implausible_tokens: None,
@@ -331,6 +346,9 @@ impl Record {
                     let read = seen.reads_ns.get(event.chunk as usize).copied();
                     let at = read.unwrap_or(seen.stamps.end_ns);
                     match event.kind {
+                        EventKind::Text if event.text.is_empty() && event.tokens == 0 => {
+                            record.textless_ns.push(at);
+                        }
                         EventKind::Text | EventKind::Reasoning | EventKind::ToolCall => {
                             record.arrivals.push(Arrival(at, event.tokens));
                             if event.ns > 0 {
@@ -391,7 +409,7 @@ impl Record {
             let detail = seen.status_detail.as_deref();
             record.failed = record.failure(detail, ended, reported, defect, max_tokens);
         }
-        record.check_count();
+        record.check_count(counts.went_back);
         record.check_clock();
         let last = record.arrivals.last().map(|last| last.0);
         record.answered_ns = record
@@ -403,7 +421,7 @@ impl Record {
 
     /// Separates the tokens that were sent from those that were not, and withholds a count
     /// that cannot be right, before any number is made of it.
-    fn check_count(&mut self) {
+    fn check_count(&mut self, went_back: bool) {
         if self.cached_tokens > self.prompt_tokens && self.prompt_tokens.is_some() {
             self.cached_tokens = None;
             self.notes.push(
@@ -424,7 +442,9 @@ impl Record {
         // a token. A character of several tokens makes one event.
         let bytes = self.text.len() as u64 + self.reasoning_bytes + self.tool_call_bytes;
         let events = self.arrivals.len();
-        let problem = if u64::from(tokens) > bytes + 1 {
+        let problem = if went_back {
+            "the engine's counts of tokens contradict each other, so they are left out"
+        } else if u64::from(tokens) > bytes + 1 {
             "the engine counts more tokens than the answer has bytes"
         } else if (tokens as usize) < events {
             "the engine counts fewer tokens than it sent pieces of text"
@@ -433,6 +453,9 @@ impl Record {
         };
         self.implausible_tokens = Some(tokens);
         self.output_tokens = None;
+        for arrival in &mut self.arrivals {
+            arrival.1 = 0;
+        }
         self.notes.push(problem.to_owned());
     }
 
@@ -500,7 +523,7 @@ impl Record {
             Some(status @ 400..600) => {
                 let class = match status {
                     400..500 => Class::Http4xx,
-                    _ if is_oom(words) => Class::Oom,
+                    _ if is_out_of_memory(words) => Class::Oom,
                     _ => Class::Http5xx,
                 };
                 return failed(class, refusal(status, detail, words));
@@ -515,7 +538,7 @@ impl Record {
         }
         if let Some(message) = reported {
             return failed(
-                if is_oom(&message) {
+                if is_out_of_memory(&message) {
                     Class::Oom
                 } else {
                     Class::EngineError
@@ -525,7 +548,7 @@ impl Record {
         }
         if let Some(error) = defect {
             let class = match error.kind {
-                ErrorKind::Engine if is_oom(&error.message) => Class::Oom,
+                ErrorKind::Engine if is_out_of_memory(&error.message) => Class::Oom,
                 ErrorKind::Engine | ErrorKind::Unsupported => Class::EngineError,
                 _ => Class::Protocol,
             };
@@ -703,6 +726,8 @@ struct Counts {
     tokens: u32,
     /// Arrivals that it covers.
     arrivals: usize,
+    /// A count was below the one before.
+    went_back: bool,
 }
 
 impl Counts {
@@ -712,6 +737,7 @@ impl Counts {
         if let [Arrival(_, of_text @ 0)] = &mut arrivals[self.arrivals..] {
             *of_text = tokens.saturating_sub(self.tokens);
         }
+        self.went_back |= tokens < self.tokens;
         (self.tokens, self.arrivals) = (tokens, arrivals.len());
     }
 }
@@ -741,7 +767,8 @@ pub fn refusal(status: u16, detail: Option<&str>, words: &str) -> String {
     message
 }
 
-fn is_oom(message: &str) -> bool {
+/// Returns `true` if these words of an engine say that memory ran out.
+pub fn is_out_of_memory(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message.contains("out of memory")
         || message.contains("memoryerror")
@@ -963,6 +990,31 @@ mod tests {
     }
 
     #[test]
+    fn counts_that_contradict_each_other_are_withheld() {
+        let text = |text: &str| event(EventKind::Text, 0, text);
+        let count = |tokens| event(EventKind::OutputTokens, tokens, "");
+        let with = |counts: [u32; 3]| {
+            let [first, second, last] = counts.map(count);
+            let ends = [
+                event(EventKind::Finish, 0, "length"),
+                event(EventKind::End, 0, ""),
+            ];
+            let said = vec![text("one"), first, text(" two"), second, last];
+            judged(said.into_iter().chain(ends).collect())
+        };
+        let good = with([1, 2, 2]);
+        assert_eq!(good.output_tokens, Some(2), "{:?}", good.failed);
+        for counts in [[u32::MAX, 2, 2], [1, 3, 2], [2, 1, 2]] {
+            let record = with(counts);
+            assert!(record.ok(), "{:?}", record.failed);
+            assert_eq!(record.output_tokens, None, "{counts:?}");
+            assert!(!record.count_is_plausible(), "{counts:?}");
+            assert!(record.arrivals.iter().all(|it| it.1 == 0), "{counts:?}");
+            assert!(record.notes[0].contains("contradict"), "{:?}", record.notes);
+        }
+    }
+
+    #[test]
     fn a_stream_that_stopped_says_what_is_known_of_it() {
         let mut events = good();
         events.retain(|event| event.kind != EventKind::End);
@@ -989,6 +1041,23 @@ mod tests {
         };
         assert!(judge(0).ok());
         assert_eq!(judge(1).failed.map(|it| it.class), Some(ErrorClass::Empty));
+    }
+
+    #[test]
+    fn a_chunk_without_text_is_no_arrival_of_text() {
+        let at = |chunk, tokens, text: &str| Event {
+            chunk,
+            ..event(EventKind::Text, tokens, text)
+        };
+        let seen = Observation {
+            reads_ns: vec![10, 20, 30],
+            ..Observation::default()
+        };
+        // A role, a text, a token without text, and a finish reason alone.
+        let events = vec![at(0, 0, ""), at(1, 1, "a"), at(1, 1, ""), at(2, 0, "")];
+        let record = Record::judge(id(), seen, Ok(events), 100);
+        assert_eq!(record.arrivals, [Arrival(20, 1), Arrival(20, 1)]);
+        assert_eq!(record.textless_ns, [10, 30]);
     }
 
     #[test]

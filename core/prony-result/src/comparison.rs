@@ -89,6 +89,11 @@ pub struct Comparison {
     /// The 90th percentile of the latency of each cycle, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_p90: Option<Judgement>,
+    /// Output tokens per joule, where the energy of both engines is known: of GPUs and
+    /// processor if the processor's is, else of GPUs if both use one. `faster` means that the
+    /// candidate gives more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Judgement>,
     /// The 99th percentile of the time to the first token over all cycles, where both
     /// engines have the 459 requests that it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,8 +1,10 @@
 //! One model on one engine.
 
 use super::{Client, Delivered};
+use prony_contract::CounterKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One model on one engine: all cycles together, warm-up excluded. The default is of one that
@@ -81,6 +83,15 @@ pub struct EngineResult {
     pub unload_time_ms: Option<Distribution>,
     /// Highest resident memory of its processes, sampled.
     pub peak_memory_bytes: Option<u64>,
+    /// Highest memory of its processes on all GPUs, sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_gpu_memory_bytes: Option<u64>,
+    /// Energy that it took; absent where nothing counts energy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    /// The GPUs that it used while measuring.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuResult>,
     /// Processor time of its processes while measuring, in percent of one core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f64>,
@@ -117,8 +128,54 @@ pub struct EngineResult {
     pub asked_model: Option<String>,
     /// Versions that the engine reported.
     pub engine_versions: Vec<String>,
+    /// Settings that the engine was asked about, beside what was asked for; empty if there is
+    /// no way to ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingInForce>,
+    /// The engine's own counters over the measure stages, beside prony's counts; in no rate
+    /// and no verdict. Empty if it tells none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_counts: Vec<OwnCount>,
     /// The answer to the first prompt, as a check that it is an answer.
     pub sample_output: Option<String>,
+}
+
+/// Energy that an engine took while measuring. The machine's idle power, measured before any
+/// engine ran, is taken off.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Energy {
+    /// Energy of the boards of the GPUs that it used, in joules per output token of a successful
+    /// request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_j_per_token: Option<f64>,
+    /// Energy of the processor packages in the same unit, prony's own work included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor_j_per_token: Option<f64>,
+    /// Mean power of the GPUs that it used, in watts, idle power included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_gpu_power_w: Option<f64>,
+    /// Idle power of these GPUs, in watts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_gpu_power_w: Option<f64>,
+    /// Reason why an energy is not given, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
+}
+
+/// A GPU while an engine that used it was measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GpuResult {
+    /// Number of the GPU, from 0, in the driver's order.
+    pub index: u32,
+    /// Mean clock of its multiprocessors, in MHz.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_sm_clock_mhz: Option<f64>,
+    /// Highest temperature in °C.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_temperature_c: Option<u32>,
+    /// Share of the samples, 0 to 1, for every reason for reduced clocks, by NVML's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub throttled: BTreeMap<String, f64>,
 }
 
 /// Evidence in an engine's counts on its prefix cache, where a pipeline states a state.
@@ -131,10 +188,46 @@ pub struct CacheCheck {
     pub requests: u64,
     /// Number of them for which the engine reports prompt tokens and cached tokens.
     pub counted: u64,
-    /// Number of them that were not in that state.
-    pub broken: u64,
+    /// Number of them that were not in that state; absent where only the engine's counters tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<u64>,
     /// Cached tokens over prompt tokens of the counted requests, 0 to 1.
     pub cached_share: Option<f64>,
+    /// `true` if it is the engine's counters that say so, of all requests together, and its
+    /// answers do not tell. `broken` is then 0: which requests it were is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_counters: bool,
+}
+
+/// A setting that an engine says is in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SettingInForce {
+    /// Its name: that of the option in the engine's config, if there is one.
+    pub name: String,
+    /// Value that was asked for; absent if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Value>,
+    /// Values in force, in the order of the visits and each once; empty if the engine does
+    /// not tell.
+    pub in_force: Vec<Value>,
+    /// `true` if a value in force is not the one that was asked for.
+    pub differs: bool,
+}
+
+/// A count of an engine's own, over all its clients, beside prony's count of the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnCount {
+    /// Subject of the count. Times are sums over requests, in seconds.
+    pub kind: CounterKind,
+    /// Increase of the engine's counter from before the `measure` stage to after it.
+    pub engine: f64,
+    /// prony's count of the same visits: of the requests that were sent, and of the tokens and
+    /// times of those that succeeded. Its time to first token stands beside the time of
+    /// prefills. Absent if the answers do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prony: Option<f64>,
+    /// Number of cycles whose visits have the counter before and after.
+    pub cycles: u32,
 }
 
 /// Conclusion on the state of the prefix cache that a measurement is of.
@@ -203,6 +296,11 @@ pub struct OwnClock {
     /// Decode over the tokens after the first; or else the same from the engine's stamps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_per_output_token_ms: Option<Distribution>,
+    /// prony's counterpart: time from the first text to the last over the tokens in between, of
+    /// the requests for which the engine tells its own. Absent if streams leave a doubt of more
+    /// than 1 % about these tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_time_per_output_token_ms: Option<Distribution>,
     /// Time from the engine's stamp of a text to its arrival, all texts together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_ms: Option<Distribution>,

@@ -3,6 +3,7 @@
 //! Published as `schemas/result.v1.json`. Names carry their unit. Everything here can be
 //! computed again from the run's journal.
 
+mod account;
 mod comparison;
 mod engine;
 mod load;
@@ -18,13 +19,15 @@ pub use comparison::{
     Verdict,
 };
 pub use engine::{
-    CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, EngineResult, OwnClock,
-    PromptCheck, TokenCheck,
+    CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, Energy, EngineResult, GpuResult,
+    OwnClock, OwnCount, PromptCheck, SettingInForce, TokenCheck,
 };
 pub use load::{Client, Delivered, ErrorRange, Selfcheck};
 pub use metric::{Better, Column, Group, METRICS, Metric, Source, Statistic, Unit};
 pub use model::{Cache, Failure, ModelResult, NoiseFloor, Rendering};
-pub use run::{CellInfo, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Run, Workload};
+pub use run::{
+    CellInfo, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Program, Run, Workload,
+};
 pub use threshold::{Objectives, ThresholdResult};
 
 use schemars::JsonSchema;

@@ -91,6 +91,10 @@ pub enum Unit {
     CpuPercent,
     /// A difference in percent, above or below 0.
     Deviation,
+    /// Joules per output token.
+    JoulesPerToken,
+    /// Watts.
+    Watts,
     /// A number of the things named by the title.
     Count,
     /// A number of the things named by the title, per second.
@@ -109,6 +113,8 @@ impl Unit {
             Self::Bytes => "B",
             Self::Share => "0 to 1",
             Self::Percent | Self::CpuPercent | Self::Deviation => "%",
+            Self::JoulesPerToken => "J/tok",
+            Self::Watts => "W",
             Self::PerSecond => "/s",
             Self::Count | Self::Ratio => "",
         }
@@ -555,7 +561,7 @@ pub static METRICS: &[Metric] = &[
         "Time to first token",
         Group::Latency,
         |it| it.time_to_first_token_ms,
-        "Time from sending to the first token.",
+        "Time from sending (in an open loop, from when the request was due) to the first token.",
     )
     .compared()
     .columns(&[Column::of(P50, "TTFT", "p50 ms", 3)]),
@@ -697,8 +703,8 @@ pub static METRICS: &[Metric] = &[
         "Requests in another cache state",
         Group::Tokens,
         (Unit::Count, Lower),
-        |it| Some(it.cache.as_ref()?.broken as f64),
-        "Requests that were not in the state of the prefix cache that the measurement states.",
+        |it| Some(it.cache.as_ref()?.broken? as f64),
+        "Requests that were not in the state of the prefix cache that the measurement states; absent where only the engine's counters tell.",
     )
     .not_reported(),
     Metric::number(
@@ -767,6 +773,47 @@ pub static METRICS: &[Metric] = &[
         "Highest resident memory of the engine's processes, sampled.",
     )
     .columns(&[Column::number("Memory", "peak GiB", 9).per(GIB)]),
+    Metric::number(
+        "peak_gpu_memory_bytes",
+        "Peak GPU memory",
+        Group::Engine,
+        (Unit::Bytes, Lower),
+        |it| Some(it.peak_gpu_memory_bytes? as f64),
+        "Highest memory of the engine's processes on all GPUs, sampled.",
+    ),
+    Metric::number(
+        "energy.gpu_j_per_token",
+        "GPU energy per token",
+        Group::Engine,
+        (Unit::JoulesPerToken, Lower),
+        |it| it.energy.as_ref()?.gpu_j_per_token,
+        "Energy of the GPUs that the engine used while measuring, idle power taken off, over the output tokens of successful requests.",
+    ),
+    Metric::number(
+        "energy.processor_j_per_token",
+        "Processor energy per token",
+        Group::Engine,
+        (Unit::JoulesPerToken, Lower),
+        |it| it.energy.as_ref()?.processor_j_per_token,
+        "Energy of the processor packages while measuring, idle power taken off, over the output tokens of successful requests.",
+    ),
+    Metric::number(
+        "energy.mean_gpu_power_w",
+        "Mean GPU power",
+        Group::Engine,
+        (Unit::Watts, Lower),
+        |it| it.energy.as_ref()?.mean_gpu_power_w,
+        "Mean power of the GPUs that the engine used while measuring, idle power included.",
+    ),
+    Metric::number(
+        "energy.idle_gpu_power_w",
+        "Idle GPU power",
+        Group::Engine,
+        (Unit::Watts, Neither),
+        |it| it.energy.as_ref()?.idle_gpu_power_w,
+        "Power of the GPUs that the engine used before any engine ran, taken off from energies.",
+    )
+    .not_reported(),
     Metric::number(
         "cpu_percent",
         "CPU time",
@@ -873,6 +920,14 @@ pub static METRICS: &[Metric] = &[
         Group::OwnClock,
         |it| it.own_clock.as_ref()?.time_per_output_token_ms,
         "Time from the first token to the last over the tokens after the first, by the engine's own account or its own stamps.",
+    )
+    .not_reported(),
+    Metric::times(
+        "own_clock.seen_time_per_output_token_ms",
+        "Time per output token, beside own clock",
+        Group::OwnClock,
+        |it| it.own_clock.as_ref()?.seen_time_per_output_token_ms,
+        "Time from the first text to the last over the tokens in between, as prony saw them; only where the stream leaves no doubt of more than 1 % about these tokens.",
     )
     .not_reported(),
     Metric::times(
@@ -1010,7 +1065,8 @@ mod tests {
 
     /// Path prefixes of numbers in an engine's entry that are not metrics, and the
     /// reason.
-    const NO_METRICS: [(&str, &str); 14] = [
+    const NO_METRICS: [(&str, &str); 16] = [
+        ("gpus.", "of GPUs, and not of the engine"),
         (
             "errors.",
             "by class: `succeeded` and `success_rate` are their metrics",
@@ -1040,6 +1096,10 @@ mod tests {
             "how many requests the check rests on, and its largest difference",
         ),
         ("token_check.", "what `token_check.mismatched` is made of"),
+        (
+            "own_counts.",
+            "the engine's own counters, which are in no rate and no verdict",
+        ),
         ("delivered.intended", "stated by the pipeline"),
         ("client.reads", "how many pieces a stream came in"),
         (
@@ -1082,6 +1142,10 @@ mod tests {
             if schema.get("const").is_some() {
                 return schema["const"].clone();
             }
+            if schema.get("type").is_none() {
+                // Any value.
+                return "".into();
+            }
             let types = schema["type"].as_array().cloned();
             let types = types.unwrap_or_else(|| vec![schema["type"].clone()]);
             match types[0].as_str().expect("a type") {
@@ -1108,6 +1172,7 @@ mod tests {
                     self.next.into()
                 }
                 "string" => "".into(),
+                "boolean" => true.into(),
                 other => panic!("{at}: {other}"),
             }
         }
@@ -1178,6 +1243,8 @@ mod tests {
             // The unit is part of the name.
             let unit = match metric.unit {
                 Unit::TokensPerSecond | Unit::PerSecond => "_per_sec",
+                Unit::JoulesPerToken => "_j_per_token",
+                Unit::Watts => "_w",
                 Unit::Milliseconds if name.starts_with("cadence.time_to_tokens_ms.") => "",
                 Unit::Milliseconds => "_ms",
                 Unit::Seconds => "_s",

@@ -151,6 +151,20 @@ pub struct EngineInfo {
     pub baseline: bool,
     /// Its config as the pipeline states it.
     pub config: serde_json::Value,
+    /// The programs that prony started for it, as a rule one; empty if it started none, and
+    /// in results that are older than this field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<Program>,
+}
+
+/// A program of an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Program {
+    /// Its path.
+    pub path: String,
+    /// The packages that prony installed for it, with versions; empty if it installed none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }
 
 /// A plugin used by the run.

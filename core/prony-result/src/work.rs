@@ -22,10 +22,14 @@ impl CacheCheck {
             ),
         };
         match self.outcome {
-            CacheOutcome::Kept => format!("verified, {counted}"),
-            CacheOutcome::Broken => {
-                format!("broken by {}, {counted}", count(self.broken, "request"))
+            CacheOutcome::Kept if self.by_counters => {
+                format!("verified by its own counters, {counted}")
             }
+            CacheOutcome::Kept => format!("verified, {counted}"),
+            CacheOutcome::Broken => match self.broken {
+                Some(broken) => format!("broken by {}, {counted}", count(broken, "request")),
+                None => format!("broken by its own counters, {counted}"),
+            },
             CacheOutcome::Unverified if self.requests == 0 => {
                 "not verified, no prompt came again".to_owned()
             }
@@ -153,7 +157,7 @@ impl EngineResult {
         let clock = self.own_clock.as_ref()?;
         let mut parts = Vec::new();
         if let Some(own) = clock.time_per_output_token_ms {
-            let seen = self.time_per_output_token_ms.map(|it| rate(&it));
+            let seen = clock.seen_time_per_output_token_ms.map(|it| rate(&it));
             let seen = seen.map_or_else(String::new, |seen| format!(" (prony {seen})"));
             parts.push(format!("decode {} tok/s{seen}", rate(&own)));
         }
@@ -249,8 +253,9 @@ mod tests {
             outcome: CacheOutcome::Kept,
             requests: 4,
             counted: 4,
-            broken: 0,
+            broken: Some(0),
             cached_share: Some(0.0),
+            by_counters: false,
         };
         assert_eq!(
             check.sentence(),
@@ -260,6 +265,7 @@ mod tests {
             outcome: CacheOutcome::Unverified,
             counted: 0,
             cached_share: None,
+            by_counters: false,
             ..check.clone()
         };
         assert_eq!(
@@ -268,8 +274,9 @@ mod tests {
         );
         let broken = CacheCheck {
             outcome: CacheOutcome::Broken,
-            broken: 1,
+            broken: Some(1),
             cached_share: Some(0.5),
+            by_counters: false,
             ..check
         };
         assert_eq!(
@@ -290,7 +297,8 @@ mod tests {
             engine: "llama".to_owned(),
             succeeded: 4,
             time_to_first_token_ms: times(4, 128.0),
-            time_per_output_token_ms: times(4, 20.0),
+            // A text may stand for several tokens: this is no time of a token.
+            time_per_output_token_ms: times(4, 11.0),
             ..EngineResult::default()
         };
         assert_eq!(engine.clock_sentence(), None);
@@ -299,6 +307,7 @@ mod tests {
             time_to_first_token_ms: times(4, 120.0),
             first_token_difference_ms: times(4, 8.0),
             time_per_output_token_ms: times(4, 16.0),
+            seen_time_per_output_token_ms: times(4, 20.0),
             ..OwnClock::default()
         });
         assert_eq!(

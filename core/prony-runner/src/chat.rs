@@ -5,7 +5,7 @@ use crate::context::text;
 use crate::request_set::{RequestSet, Texts};
 use jiff::civil::DateTime;
 use prony_chat::ChatTemplate;
-use prony_config::{Api, MatrixPoint, Model};
+use prony_config::{Api, MatrixPoint, Model, Work};
 use prony_contract::{Api as Form, Kind};
 use prony_plugin_host::{Registry, sha256_of};
 use prony_result::{Rendering, words::count};
@@ -39,22 +39,37 @@ pub(crate) struct Places<'p> {
 impl Chat {
     /// Reads and compiles the template, and renders every prompt once, so that a template
     /// that refuses one is found before any engine starts. `None` if nothing is to be
-    /// rendered. `open` opens a tokenizer; `now` is the local time that templates see. The
-    /// error is for people.
+    /// rendered, or if only a check-up would use it and it cannot be used. `open` opens a
+    /// tokenizer; `now` is the local time that templates see. The error is for people.
     pub(crate) fn new(
         point: &MatrixPoint,
         model: &Model,
         registry: &Registry,
         places: &Places<'_>,
-        mut open: impl FnMut(&Path) -> Result<Arc<Tokenizer>, String>,
+        open: impl FnMut(&Path) -> Result<Arc<Tokenizer>, String>,
         requests: &RequestSet,
         now: DateTime,
     ) -> Result<Option<Self>, String> {
         let engines = engines_without_chats(point, model, registry)?;
-        let is_chat = point.workload.api == Api::Chat;
-        if !is_chat || (engines.is_empty() && places.template.is_none()) {
+        let is_needed = !engines.is_empty() || places.template.is_some();
+        if point.workload.api != Api::Chat || !(is_needed || asks(point)) {
             return Ok(None);
         }
+        let system = point.workload.system.as_ref();
+        match Self::of(engines, places, open, requests, system, now) {
+            Err(_) if !is_needed => Ok(None),
+            chat => chat.map(Some),
+        }
+    }
+
+    fn of(
+        engines: Vec<String>,
+        places: &Places<'_>,
+        mut open: impl FnMut(&Path) -> Result<Arc<Tokenizer>, String>,
+        requests: &RequestSet,
+        system: Option<&String>,
+        now: DateTime,
+    ) -> Result<Self, String> {
         let (source, file) = source(places, &engines)?;
         let unusable = |error: prony_chat::Error| format!("`{file}`: {error}");
         let template = source.template.unwrap_or_default();
@@ -74,14 +89,13 @@ impl Chat {
             },
             tokenizer: tokenizer.ok(),
         };
-        let system = point.workload.system.as_ref();
         for (prompt, number) in requests.prompts.iter().zip(1_u64..) {
             chat.render(&Texts::of(prompt, system))
                 .map_err(|error| format!("`{file}`, prompt {number}: {error}"))?;
         }
         let dated = chat.template.is_dated();
         chat.rendering.now = dated.then(|| now.strftime("%Y-%m-%dT%H:%M:%S").to_string());
-        Ok(Some(chat))
+        Ok(chat)
     }
 
     /// The template, the engines that it is for, and its time, for the journal.
@@ -108,6 +122,12 @@ impl Chat {
     }
 }
 
+/// Returns `true` for a check-up, which compares what engines count with the rendering.
+fn asks(point: &MatrixPoint) -> bool {
+    let mut work = point.segments.iter().flat_map(|segment| &segment.work);
+    work.any(|work| matches!(work, Work::Warmup(stage) if stage.question.is_some()))
+}
+
 /// Names of the engines that run with a model and take raw prompts only.
 fn engines_without_chats(
     point: &MatrixPoint,
@@ -119,7 +139,8 @@ fn engines_without_chats(
         let (entry, _) = registry
             .find(Kind::Engine, &engine.plugin)
             .map_err(|error| error.to_string())?;
-        if point.runs(&engine.name, &model.id) && !entry.apis.contains(&Form::Chat) {
+        let takes_chats = entry.apis_of(&engine.config).contains(&Form::Chat);
+        if point.runs(&engine.name, &model.id) && !takes_chats {
             engines.push(engine.name.clone());
         }
     }

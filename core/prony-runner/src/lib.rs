@@ -12,6 +12,7 @@ mod chat;
 mod context;
 mod environment;
 mod images;
+pub mod installed;
 pub mod process;
 mod request_set;
 mod run;

@@ -10,6 +10,7 @@ use rustix::process::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,30 @@ pub fn kill_all() {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
+}
+
+/// Lets the system kill the process that `command` starts when the thread that starts it ends,
+/// also if this process is killed outright (Linux).
+pub fn end_with_this_process(command: &mut std::process::Command) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::process::CommandExt as _;
+        let parent = rustix::process::getpid();
+        // SAFETY: the closure runs between fork and exec and makes two system calls, which
+        // allocate nothing and take no locks.
+        unsafe {
+            command.pre_exec(move || {
+                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+                if rustix::process::getppid() == Some(parent) {
+                    Ok(())
+                } else {
+                    Err(std::io::ErrorKind::Interrupted.into())
+                }
+            });
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
 }
 
 /// Processes without a mark that are left alone, by id and start: those that were there
@@ -80,6 +105,8 @@ pub struct Process {
     mark: String,
     /// Processes without a mark that were there before it.
     before: BTreeSet<(u32, u64)>,
+    /// Number of processes that the kernel had ended for lack of memory when it was started.
+    kills_before: Option<u64>,
 }
 
 /// The end of a process and its group.
@@ -136,23 +163,7 @@ impl Process {
         command.env(MARK, &mark);
         let log_start = std::fs::metadata(log)?.len() as usize;
         command.process_group(0).kill_on_drop(true);
-        #[cfg(target_os = "linux")]
-        {
-            let parent = rustix::process::getpid();
-            // SAFETY: the closure runs between fork and exec and makes two
-            // system calls, which allocate nothing and take no locks.
-            unsafe {
-                command.pre_exec(move || {
-                    // Even if this process is killed outright, nothing is left running.
-                    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-                    if rustix::process::getppid() == Some(parent) {
-                        Ok(())
-                    } else {
-                        Err(std::io::ErrorKind::Interrupted.into())
-                    }
-                });
-            }
-        }
+        end_with_this_process(command.as_std_mut());
         let child = command.spawn()?;
         let group = child
             .id()
@@ -167,6 +178,7 @@ impl Process {
             group,
             log: log.to_owned(),
             log_start,
+            kills_before: prony_machine::out_of_memory_kills(),
             mark,
             before,
         })
@@ -319,6 +331,16 @@ impl Process {
         })
     }
 
+    /// Returns `true` if memory ran out, by the last 64 KiB of its log or since the kernel
+    /// killed it.
+    pub fn ran_out_of_memory(&mut self) -> bool {
+        const SEARCHED: u64 = 64 << 10;
+        let kills = prony_machine::out_of_memory_kills();
+        self.exited()
+            .is_some_and(|status| was_killed_for_memory(status, self.kills_before, kills))
+            || prony_record::is_out_of_memory(&tail(&self.log, self.log_start, SEARCHED))
+    }
+
     /// The end of its log, for messages.
     pub fn last_words(&self) -> String {
         last_words(&self.log, self.log_start)
@@ -359,18 +381,30 @@ impl Drop for Process {
     }
 }
 
-/// The last lines of a log, at most 5, from byte `start` on.
-fn last_words(log: &Path, start: usize) -> String {
-    const TAIL: u64 = 4096;
+/// Returns `true` if a process with this end was killed for lack of memory, as far as the
+/// kernel's count of such kills, `before` and `now`, tells: it is of the whole machine, and the
+/// kernel kills with SIGKILL.
+fn was_killed_for_memory(status: ExitStatus, before: Option<u64>, now: Option<u64>) -> bool {
+    status.signal() == Some(Signal::KILL.as_raw()) && before < now
+}
+
+/// The last bytes of a log, at most `limit`, from byte `start` on.
+fn tail(log: &Path, start: usize, limit: u64) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;
-        let tail = file.metadata()?.len().saturating_sub(TAIL);
+        let tail = file.metadata()?.len().saturating_sub(limit);
         file.seek(SeekFrom::Start(tail.max(start as u64)))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        // The process may go on writing.
+        file.take(limit).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let text = read().unwrap_or_default();
+    read().unwrap_or_default()
+}
+
+/// The last lines of a log, at most 5, from byte `start` on.
+fn last_words(log: &Path, start: usize) -> String {
+    let text = tail(log, start, 4096);
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim_end)
@@ -389,4 +423,35 @@ fn last_words(log: &Path, start: usize) -> String {
 /// `exit status: 1`, `signal: 9 (SIGKILL)`.
 pub(crate) fn describe(status: ExitStatus) -> String {
     status.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_elsewhere_on_the_machine_are_not_its_own() {
+        let [killed, terminated, failed] = [9, 15, 1 << 8].map(ExitStatus::from_raw);
+        assert!(was_killed_for_memory(killed, Some(1), Some(2)));
+        assert!(!was_killed_for_memory(killed, Some(2), Some(2)));
+        assert!(!was_killed_for_memory(killed, None, None));
+        assert!(!was_killed_for_memory(terminated, Some(1), Some(2)));
+        assert!(!was_killed_for_memory(failed, Some(1), Some(2)));
+    }
+
+    #[tokio::test]
+    async fn memory_that_ran_out_is_found_although_the_log_goes_on() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let log = scratch.path().join("it.log");
+        let mut ran_out = Vec::new();
+        for script in ["echo MemoryError; seq 2000; exit 1", "seq 2000; exit 1"] {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            let mut process = Process::start(command, &log).expect("it starts");
+            process.wait().await.expect("it ends");
+            ran_out.push(process.ran_out_of_memory());
+        }
+        // The second one's log begins with the output of the first.
+        assert_eq!(ran_out, [true, false]);
+    }
 }

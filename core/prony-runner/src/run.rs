@@ -11,6 +11,7 @@ use prony_plan::{Plan, Visit};
 use prony_plugin_host::Registry;
 use serde_json::Value;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use tokio::sync::watch;
 
 /// Reason why a stage ended early.
@@ -51,6 +52,8 @@ pub(crate) struct Run<'a> {
     pub(crate) origin_ns: u64,
     /// The machine.
     pub(crate) machine: Fingerprint,
+    /// Engines that took too long over questions about themselves: they are not asked again.
+    pub(crate) silent: RefCell<BTreeSet<String>>,
     history: RefCell<History<'a>>,
 }
 
@@ -81,6 +84,7 @@ impl<'a> Run<'a> {
             stop,
             origin_ns: now_ns(),
             machine,
+            silent: RefCell::default(),
             history: RefCell::new(History {
                 journal: Writer::create(&inputs.folder.journal())?,
                 observer,

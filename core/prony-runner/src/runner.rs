@@ -14,7 +14,7 @@ use prony_journal::{
     Event, InterimAnalyses, Noise, RunFolder, SCHEMA, Scope, StageOf, Started, mask, plugins,
     source_of_prompts, subject,
 };
-use prony_machine::{Fingerprint, State};
+use prony_machine::{Fingerprint, IdlePower, State};
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_plugin_host::{Registry, sha256_of};
 use prony_result::{Outcome, Rendering};
@@ -23,7 +23,11 @@ use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// Time in which GPUs may come to rest before the power of the idle machine is measured.
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Inputs of a run besides its pipeline.
 #[derive(Debug, Clone)]
@@ -146,6 +150,7 @@ impl<'a> Runner<'a> {
         let may_go_on = self.setup().await?;
         if may_go_on && !self.run.is_interrupted() {
             let paths = self.prepare_models()?;
+            self.measure_idle_power().await?;
             self.visits(&paths).await?;
         }
         let run = &self.run;
@@ -160,6 +165,18 @@ impl<'a> Runner<'a> {
         run.tell(Event::Finished { outcome, at_ns })?;
         run.sync()?;
         Ok(Finished { outcome })
+    }
+
+    /// Journals what the machine draws while nothing runs, where anything counts that.
+    async fn measure_idle_power(&self) -> Result<()> {
+        let stop = self.run.stop.clone();
+        let measure = move || IdlePower::measure(IDLE, || *stop.borrow());
+        let measured = tokio::task::spawn_blocking(measure).await;
+        match measured {
+            Ok(Some(power)) => self.run.tell(Event::IdlePower(power)),
+            // A machine that cannot tell is still measured.
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     async fn visits(&self, paths: &HashMap<ModelKey<'a>, Option<PathBuf>>) -> Result<()> {

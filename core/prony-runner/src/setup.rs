@@ -61,7 +61,8 @@ fn suits(
     concurrency: u32,
     point: &MatrixPoint,
 ) -> Result<(), String> {
-    let takes = |api| entry.apis.contains(&api);
+    let apis = entry.apis_of(&engine.config);
+    let takes = |api| apis.contains(&api);
     let (wanted, is_taken) = match point.workload.api {
         // Rendered for an engine that takes raw prompts.
         Api::Chat => ("chat", takes(Form::Chat) || takes(Form::Completions)),

@@ -3,9 +3,12 @@
 //! [`sequence`] decides what comes next and is independent of the engine; [`engine`] is
 //! the engine.
 
+mod account;
 mod engine;
 mod load;
+mod loading;
 mod models;
+mod prometheus;
 mod requests;
 mod sequence;
 mod stage;

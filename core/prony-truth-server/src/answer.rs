@@ -1,5 +1,6 @@
 //! Answers to requests.
 
+use crate::account::Spent;
 use crate::body::Framing;
 use crate::log::Entry;
 use crate::prompt::{PrefixCache, cost};
@@ -22,6 +23,8 @@ pub(crate) struct Answer {
     slow: Option<Schedule>,
     /// Pieces due at the same time go together.
     burst: bool,
+    /// Tokens that it takes, if it is an answer of the model.
+    pub(crate) spent: Option<Spent>,
     /// Entry for the log.
     pub(crate) entry: Option<Entry>,
 }
@@ -62,6 +65,7 @@ impl Answer {
             rest: Rest::Then(then),
             slow: None,
             burst: true,
+            spent: None,
             entry: None,
         }
     }
@@ -95,6 +99,7 @@ impl Answer {
             slow: None,
             // Each piece is a write of its own.
             burst: false,
+            spent: None,
             entry: entry(request, number, received, config),
         }
     }
@@ -109,7 +114,7 @@ impl Answer {
         let close = request.close;
         let plain =
             |status: &str, body: Value| Self::plain(status, &body.to_string(), close, received);
-        let prompt = match cost(&request.body, config, cache) {
+        let mut prompt = match cost(&request.body, config, cache) {
             Ok(prompt) => prompt,
             Err(message) => {
                 let error = json!({ "message": message, "type": "invalid_request_error" });
@@ -117,6 +122,14 @@ impl Answer {
             }
         };
         let fault = config.fault.filter(|_| number >= config.fault_from);
+        if let Some(context) = config.context.filter(|most| prompt.tokens > *most) {
+            if fault != Some(Fault::CutPrompt) {
+                let message = format!("the context has {context} tokens, and the prompt more");
+                let error = json!({ "message": message, "type": "exceed_context_size_error" });
+                return plain("400 Bad Request", json!({ "error": error }));
+            }
+            prompt.tokens = context;
+        }
         let then = if close { Then::Close } else { Then::Next };
         let bare = |head: &[u8], then| {
             let mut answer = Self::plain("", "", false, received);
@@ -151,10 +164,20 @@ impl Answer {
             _ => config.framing,
         };
         let close = close || framing == Framing::Close || fault == Some(Fault::WrongLength);
-        let (tokens, finish) = length(&request.body, config);
+        let first = first_token(&request.body, number, config, fault);
+        let (tokens, finish) = length(&request.body, first, config, fault);
+        let spent = Spent {
+            prompt: prompt.tokens,
+            cached: prompt.cached.unwrap_or(0),
+            output: tokens,
+        };
+        if config.hide_cached {
+            prompt.cached = None;
+        }
         let reply = Reply {
             chat: request.path.ends_with("/chat/completions"),
             fault,
+            first,
             tokens,
             finish,
             prompt,
@@ -175,6 +198,7 @@ impl Answer {
             slow: (fault == Some(Fault::SlowHeaders)).then(|| schedule.clone()),
             rest: Rest::Stream(Box::new(Stream::new(reply, schedule, config))),
             burst: Schedule::is_burst(config),
+            spent: Some(spent),
             entry: None,
         }
     }
@@ -239,19 +263,63 @@ fn entry(request: &Request, number: u32, received: u64, config: &Config) -> Opti
     })
 }
 
+/// Number of the first token's text: 0, or another for each seed.
+fn first_token(request: &Value, number: u32, config: &Config, fault: Option<Fault>) -> u32 {
+    /// No two seeds have a text in common in answers of fewer tokens.
+    const APART: u32 = 10_000;
+    const SEEDS: u64 = 100_000;
+    let is_sampled = request["temperature"].as_f64().unwrap_or(1.0) > 0.0;
+    if !(config.samples && is_sampled) {
+        return 0;
+    }
+    let seed = match fault {
+        Some(Fault::IgnoreSeed) => u64::from(number),
+        _ => request["seed"].as_u64().unwrap_or_default(),
+    };
+    (seed % SEEDS) as u32 * APART
+}
+
 /// Number of tokens reported, and the finish reason.
-fn length(request: &Value, config: &Config) -> (u32, &'static str) {
+fn length(
+    request: &Value,
+    first: u32,
+    config: &Config,
+    fault: Option<Fault>,
+) -> (u32, &'static str) {
     let asked = ["max_completion_tokens", "max_tokens"]
         .iter()
         .find_map(|name| request[name].as_u64())
         .map_or(u32::MAX, |asked| asked.min(u64::from(u32::MAX)) as u32);
     let tokens = config.tokens.min(asked);
-    let to_the_end = request["ignore_eos"].as_bool() == Some(true);
-    match config.eos_after.filter(|_| !to_the_end) {
-        Some(eos) if eos < tokens => (eos, "stop"),
+    let to_the_end =
+        request["ignore_eos"].as_bool() == Some(true) && fault != Some(Fault::IgnoreIgnoreEos);
+    let eos = config.eos_after.filter(|_| !to_the_end);
+    let stop =
+        tokens_before_stop(request, first, tokens).filter(|_| fault != Some(Fault::IgnoreStop));
+    match [eos, stop].into_iter().flatten().min() {
+        Some(end) if end < tokens => (end, "stop"),
         _ if tokens == asked => (tokens, "length"),
         _ => (tokens, "stop"),
     }
+}
+
+/// Number of tokens before the one that completes a text to stop at, if one of the first
+/// `tokens` does.
+fn tokens_before_stop(request: &Value, first: u32, tokens: u32) -> Option<u32> {
+    let stops: Vec<&str> = match &request["stop"] {
+        Value::String(stop) => vec![stop],
+        Value::Array(stops) => stops.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let longest = stops.iter().map(|stop| stop.len()).max()?;
+    let mut text = String::new();
+    (0..tokens).find(|token| {
+        let _ = write!(text, " t{}", first.wrapping_add(*token));
+        let is_complete = stops.iter().any(|stop| text.contains(stop));
+        // What may be the beginning of one. All of it is ASCII.
+        text.drain(..text.len().saturating_sub(longest));
+        is_complete
+    })
 }
 
 fn head(reply: &Reply, schedule: &Schedule, close: bool, config: &Config) -> Vec<u8> {

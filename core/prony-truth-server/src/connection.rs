@@ -1,5 +1,7 @@
 //! One client.
 
+use crate::MODEL;
+use crate::account;
 use crate::answer::Answer;
 use crate::clock::now_ns;
 use crate::event_loop::Shared;
@@ -168,12 +170,23 @@ impl Connection {
         let path = request.path.split('?').next().unwrap_or_default();
         Some(if path == "/v1/models" {
             let model =
-                json!({ "id": "truth", "object": "model", "created": 0, "owned_by": "prony" });
+                json!({ "id": MODEL, "object": "model", "created": 0, "owned_by": "prony" });
             let models = json!({ "object": "list", "data": [model] }).to_string();
             Answer::plain("200 OK", &models, request.close, received)
         } else if path.starts_with("/v1/") {
             let number = shared.answered.fetch_add(1, Ordering::Relaxed);
-            Answer::of_model(&request, number, received, &shared.config, &shared.cache)
+            let answer =
+                Answer::of_model(&request, number, received, &shared.config, &shared.cache);
+            if let Some(spent) = answer.spent {
+                shared.counters.count(spent);
+            }
+            answer
+        } else if path == "/props" {
+            let settings = account::settings(&shared.config);
+            Answer::plain("200 OK", &settings, request.close, received)
+        } else if path == "/metrics" {
+            let counters = shared.counters.text(&shared.config);
+            Answer::plain("200 OK", &counters, request.close, received)
         } else {
             Answer::plain("200 OK", "ok", request.close, received)
         })

@@ -1,6 +1,7 @@
 //! The loop of a thread: waits for sockets and times, and drives connections.
 
 use crate::Config;
+use crate::account::Counters;
 use crate::clock::now_ns;
 use crate::connection::{Connection, Room, Wait};
 use crate::prompt::PrefixCache;
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) cache: PrefixCache,
     /// Requests to the model so far.
     pub(crate) answered: AtomicU32,
+    pub(crate) counters: Counters,
     /// `true` if all threads are to end.
     pub(crate) stop: AtomicBool,
     /// By thread number.

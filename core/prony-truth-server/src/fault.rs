@@ -45,11 +45,23 @@ pub enum Fault {
     Redirect,
     /// 80 KiB of headers before a correct answer.
     HugeHead,
+    /// `stop` has no effect.
+    IgnoreStop,
+    /// `seed` has no effect, so that answers that sample differ.
+    IgnoreSeed,
+    /// `ignore_eos` has no effect.
+    IgnoreIgnoreEos,
+    /// A prompt that is longer than the context is cut to it, and answered.
+    CutPrompt,
+    /// The stream does not tell the usage.
+    NoUsage,
+    /// The stream ends without `[DONE]`.
+    NoEndMark,
 }
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::ErrorFrame,
         Self::Empty,
         Self::Cut,
@@ -68,6 +80,12 @@ impl Fault {
         Self::BadChunk,
         Self::Redirect,
         Self::HugeHead,
+        Self::IgnoreStop,
+        Self::IgnoreSeed,
+        Self::IgnoreIgnoreEos,
+        Self::CutPrompt,
+        Self::NoUsage,
+        Self::NoEndMark,
     ];
 
     /// Name on the command line.

@@ -11,11 +11,13 @@
 //!
 //! Under `/v1/`, `GET /v1/models` names the model `truth`; everything else is a request
 //! to it, a chat if the path ends with `/chat/completions`, and is always answered with
-//! a stream. Any other path is answered with `ok`.
+//! a stream. `GET /props` tells the settings (`model`, `context`, `version`) and `GET /metrics`
+//! the counters, as Prometheus has them. Any other path is answered with `ok`.
 //!
 //! With a [`Recording`] all that is otherwise: whatever the path, each request is answered
 //! with the recorded bytes, raw, piece by piece, each piece at its time after the request.
 
+mod account;
 mod answer;
 mod body;
 mod clock;
@@ -54,11 +56,15 @@ use std::time::Duration;
 /// template where words are counted ([`PromptTokens`]).
 pub const PROMPT_TOKENS: u32 = 7;
 
+/// The server's name of its model.
+pub const MODEL: &str = "truth";
+
 /// Tokens that each image adds to the prompt.
 pub const IMAGE_TOKENS: u32 = 256;
 
 /// Behaviour of the server.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Config {
     /// Tokens per answer, unless the request asks for fewer (`max_completion_tokens` or
     /// `max_tokens`).
@@ -66,6 +72,10 @@ pub struct Config {
     /// An answer ends after this many tokens by itself (finish reason `stop`), unless the
     /// request has `ignore_eos`.
     pub eos_after: Option<u32>,
+    /// The most tokens of a prompt; a longer one is refused with HTTP 400.
+    pub context: Option<u32>,
+    /// At a temperature above 0 the texts of answers depend on the seed.
+    pub samples: bool,
     /// From the last byte of the request to the first token.
     pub time_to_first_token: Duration,
     /// From token to token.
@@ -78,6 +88,8 @@ pub struct Config {
     /// Tokens per write (at least 1), due with the last of them. If all tokens are due at
     /// the same time, this is of no account.
     pub coalesce: u32,
+    /// The tokens of a write are one event.
+    pub merge: bool,
     /// Framing of bodies.
     pub framing: Framing,
     /// Bodies are compressed, each write so that it can be read at once, if the client
@@ -94,6 +106,15 @@ pub struct Config {
     /// The usage claims so many cached prompt tokens, whatever the prompt. Overrides
     /// [`Self::prefix_cache`].
     pub claim_cached: Option<u32>,
+    /// The usage says nothing of cached tokens; the counters do.
+    pub hide_cached: bool,
+    /// The model that the server claims to have, in place of [`MODEL`].
+    pub claim_model: Option<String>,
+    /// The context that the server claims to have, in tokens.
+    pub claim_context: u32,
+    /// The counters claim so many requests more for each that came, of as many tokens each as
+    /// an answer has at most.
+    pub claim_requests: u32,
     /// The answer to every request, in place of what all else here says of answers.
     pub recording: Option<Recording>,
     /// Fault to show, if any.
@@ -127,17 +148,24 @@ impl Default for Config {
         Self {
             tokens: 16,
             eos_after: None,
+            context: None,
+            samples: false,
             time_to_first_token: Duration::from_millis(20),
             inter_token_latency: Duration::from_millis(5),
             jitter: Duration::ZERO,
             seed: 0,
             coalesce: 1,
+            merge: false,
             framing: Framing::Chunked,
             gzip: false,
             tls: None,
             prompt_tokens: PromptTokens::Constant,
             prefix_cache: false,
             claim_cached: None,
+            hide_cached: false,
+            claim_model: None,
+            claim_context: 4096,
+            claim_requests: 0,
             recording: None,
             fault: None,
             fault_from: 0,
@@ -227,6 +255,7 @@ fn prepare(config: Config) -> io::Result<(Shared, Vec<Poller>)> {
         config,
         cache: prompt::PrefixCache::default(),
         answered: AtomicU32::new(0),
+        counters: account::Counters::default(),
         stop: AtomicBool::new(false),
     };
     Ok((shared, pollers))

@@ -30,6 +30,8 @@ pub(crate) enum Then {
 pub(crate) struct Reply {
     pub(crate) chat: bool,
     pub(crate) fault: Option<Fault>,
+    /// Number in the first token's text.
+    pub(crate) first: u32,
     /// Number of tokens; half of them are sent before a fault.
     pub(crate) tokens: u32,
     pub(crate) finish: &'static str,
@@ -54,6 +56,8 @@ pub(crate) struct Stream {
     schedule: Schedule,
     /// Tokens per piece.
     at_once: u32,
+    /// The tokens of a piece are one event.
+    merge: bool,
     body: Body,
     /// Index of the next token.
     next: u32,
@@ -79,6 +83,7 @@ impl Stream {
             last: schedule.begin(),
             schedule,
             at_once,
+            merge: config.merge,
             body: Body::new(reply.framing, reply.gzip),
             next: 0,
             fault_at: match reply.fault {
@@ -144,9 +149,16 @@ impl Stream {
                 }
                 let (before, after) = around(self.reply.chat);
                 let tokens = end - self.next;
+                if self.merge {
+                    let texts = (self.next..end).map(|it| self.reply.first.wrapping_add(it));
+                    let texts: Vec<String> = texts.map(|it| it.to_string()).collect();
+                    self.body
+                        .add([before, texts.join(" t").as_bytes(), after], out);
+                    self.next = end;
+                }
                 for token in self.next..end {
                     let mut digits = [0; 10];
-                    let text = decimal(token, &mut digits);
+                    let text = decimal(self.reply.first.wrapping_add(token), &mut digits);
                     self.body.add([before, text, after], out);
                 }
                 self.next = end;
@@ -196,8 +208,12 @@ impl Stream {
         if let Some(cached) = prompt.cached {
             usage["prompt_tokens_details"] = json!({ "cached_tokens": cached });
         }
-        self.frame(json!({ "choices": [], "usage": usage }), out);
-        self.event("[DONE]", out);
+        if self.reply.fault != Some(Fault::NoUsage) {
+            self.frame(json!({ "choices": [], "usage": usage }), out);
+        }
+        if self.reply.fault != Some(Fault::NoEndMark) {
+            self.event("[DONE]", out);
+        }
         self.body.end(out);
         self.reply.end
     }

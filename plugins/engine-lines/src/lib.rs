@@ -142,8 +142,9 @@ impl StdioEngine for Lines {
     }
 
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
+        let mut counted = Counted::default();
         for (chunk, bytes) in response.lines() {
-            let line: Line = serde_json::from_slice(bytes)
+            let mut line: Line = serde_json::from_slice(bytes)
                 .map_err(|error| unreadable(bytes, &error.to_string()))?;
             if let Some(error) = &line.error {
                 let words = error
@@ -156,16 +157,54 @@ impl StdioEngine for Lines {
             if line.text.is_none() && !is_last {
                 return Err(unreadable(bytes, "neither `text` nor `done` nor `error`"));
             }
-            // A token without text, such as the end token, is in `output_tokens`.
-            if let Some(text) = line.text.as_deref().filter(|text| !text.is_empty()) {
-                let (tokens, at_ns) = (line.tokens.unwrap_or(0), line.at_ns.unwrap_or(0));
-                events.stamped_text(chunk, tokens, at_ns, text);
+            match line.text.as_deref().filter(|text| !text.is_empty()) {
+                Some(text) => {
+                    let tokens = counted.text(line.tokens);
+                    events.stamped_text(chunk, tokens, line.at_ns.unwrap_or(0), text);
+                }
+                None => counted.hold(line.tokens),
             }
             if is_last {
+                line.output_tokens = line.output_tokens.or_else(|| counted.all());
                 self.done(chunk, &line, events);
             }
         }
         Ok(())
+    }
+}
+
+/// Tokens of an answer, text by text.
+#[derive(Default)]
+struct Counted {
+    /// Tokens of the texts so far.
+    told: u32,
+    /// Tokens that came without text: the next text stands for them, too.
+    held: u32,
+    /// A text did not name its tokens.
+    has_gap: bool,
+}
+
+impl Counted {
+    fn hold(&mut self, tokens: Option<u32>) {
+        self.held = self.held.saturating_add(tokens.unwrap_or(0));
+    }
+
+    /// Tokens that a text stands for; 0 if it does not name its own.
+    fn text(&mut self, tokens: Option<u32>) -> u32 {
+        let held = std::mem::take(&mut self.held);
+        let Some(tokens) = tokens.filter(|tokens| *tokens > 0) else {
+            self.has_gap = true;
+            return 0;
+        };
+        let tokens = tokens.saturating_add(held);
+        self.told = self.told.saturating_add(tokens);
+        tokens
+    }
+
+    /// All of them, if some came behind the last text and no text leaves its own out.
+    fn all(&self) -> Option<u32> {
+        let is_known = self.held > 0 && !self.has_gap;
+        is_known.then(|| self.told.checked_add(self.held)).flatten()
     }
 }
 

@@ -3,8 +3,8 @@
 
 use engine_lines::{Config, Lines, PLUGIN};
 use prony_plugin_sdk::{
-    Api, ChatMessage, Command, ErrorKind, Events, Model, Pair, Ready, Request, Response, Role,
-    StdioEngine as _,
+    Api, ChatMessage, Command, ErrorKind, Event, EventKind, Events, Model, Pair, Ready, Request,
+    Response, Role, StdioEngine as _,
 };
 use serde_json::{Value, json};
 
@@ -152,4 +152,45 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
         assert!(error.message.contains(words), "{error}");
         assert!(error.message.contains("docs/stdio.md"), "{error}");
     }
+}
+
+/// Tokens of each text, and the count of all.
+fn tokens(lines: &[&str]) -> (Vec<u32>, Option<u32>) {
+    let body = lines.join("\n") + "\n";
+    let ends = [body.len() as u32];
+    let response = Response {
+        status: 200,
+        body: body.as_bytes(),
+        ends: &ends,
+    };
+    let engine = engine(json!({ "command": ["x"] })).unwrap();
+    let mut events = Events::default();
+    engine.decode(&response, &mut events).unwrap();
+    let of = |kind| move |event: &&Event| event.kind == kind;
+    let events = events.into_vec();
+    let texts = events.iter().filter(of(EventKind::Text));
+    let count = events.iter().find(of(EventKind::OutputTokens));
+    (
+        texts.map(|it| it.tokens).collect(),
+        count.map(|it| it.tokens),
+    )
+}
+
+#[test]
+fn tokens_without_text_go_to_the_next_text_or_to_the_end() {
+    let held = r#"{"id":7,"text":"","tokens":1}"#;
+    let text = r#"{"id":7,"text":"a","tokens":1}"#;
+    let done = r#"{"id":7,"done":true,"finish_reason":"stop"}"#;
+    assert_eq!(tokens(&[held, held, text, text, done]), (vec![3, 1], None));
+    assert_eq!(tokens(&[text, held, held, done]), (vec![1], Some(3)));
+    let told = r#"{"id":7,"done":true,"output_tokens":9}"#;
+    assert_eq!(tokens(&[text, held, told]), (vec![1], Some(9)));
+    let joined = r#"{"id":7,"text":"b","tokens":1,"done":true}"#;
+    assert_eq!(tokens(&[text, held, joined]), (vec![1, 2], None));
+    // A text that does not name its tokens leaves the rest unknown.
+    let silent = r#"{"id":7,"text":"b"}"#;
+    assert_eq!(
+        tokens(&[held, silent, text, held, done]),
+        (vec![0, 1], None)
+    );
 }

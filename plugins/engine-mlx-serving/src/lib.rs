@@ -6,8 +6,8 @@
 //! and no seed is sent, so sampling at a temperature above 0 differs each time.
 
 use prony_plugin_sdk::{
-    About, Api, Command, Ending, Error, EventKind, Events, Message, Model, Pair, Ready, Request,
-    Response, Result, StdioEngine, StdioPlan, about, finish,
+    About, Api, Command, Ending, Error, EventKind, Events, Message, Model, Packages, Pair, Ready,
+    Repository, Request, Response, Result, StdioEngine, StdioPlan, about, finish,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -37,7 +37,7 @@ pub struct Config {
     pub env: BTreeMap<String, String>,
     /// Context length of the model, in tokens. Defaults to the runtime's own.
     #[schemars(extend("x-prony-role" = "context"))]
-    pub context_length: Option<u32>,
+    pub context: Option<u32>,
     /// Finish reasons that end a complete answer, beside the usual ones (`stop`, `length`,
     /// `completed`, …). An answer with any other reason is a failure.
     #[serde(default)]
@@ -64,6 +64,25 @@ impl StdioEngine for MlxServing {
     // A call has one prompt, which goes to the model as it is.
     const APIS: &'static [Api] = &[Api::Completions];
 
+    fn packages() -> Option<Packages> {
+        let pins = [
+            "mlx==0.32.4",
+            "mlx-lm==0.32.2",
+            "mlx-vlm==0.7.10",
+            "-r",
+            "{source}/python/requirements.txt",
+        ];
+        Some(Packages {
+            python: Some("3.11".to_owned()),
+            repository: Some(Repository {
+                url: "https://github.com/defai-digital/mlx-serving.git".to_owned(),
+                revision: "62d6464".to_owned(),
+            }),
+            macos: pins.map(str::to_owned).into(),
+            ..Packages::default()
+        })
+    }
+
     fn new(config: Config) -> Result<Self> {
         Ok(Self { config })
     }
@@ -77,7 +96,7 @@ impl StdioEngine for MlxServing {
         let pairs = self.config.env.iter();
         let name = model_id(model);
         let mut load = json!({ "model_id": name });
-        if let Some(length) = self.config.context_length {
+        if let Some(length) = self.config.context {
             load["context_length"] = json!(length);
         }
         Ok(StdioPlan {

@@ -210,7 +210,7 @@ fn what_the_runtime_would_ignore_is_refused() {
 
 #[test]
 fn it_is_started_loaded_and_unloaded() {
-    let more = json!({ "python": "py", "arguments": ["-v"], "cwd": "c", "env": { "A": "b" }, "context_length": 4096 });
+    let more = json!({ "python": "py", "arguments": ["-v"], "cwd": "c", "env": { "A": "b" }, "context": 4096 });
     let model = Model {
         id: "m".to_owned(),
         path: Some("/models/m".to_owned()),

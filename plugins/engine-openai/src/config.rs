@@ -1,6 +1,10 @@
 //! The options under `engines.<name>.config`.
 
+use crate::protocol::Protocol;
 use crate::recipe;
+use prony_plugin_sdk::{
+    Counter, CounterKind, Error, HttpRequest, Model, Question, Setting, is_place,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -13,11 +17,14 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Attach to this running server, for example `http://127.0.0.1:8080/v1`.
-    /// A path is put before every request's path; without one it is `/v1`.
+    /// A path is put before every request's path; without one it is `/v1`, and nothing for a
+    /// `protocol` other than `openai`.
     pub base_url: Option<String>,
     /// Path whose `GET` must answer 200 before the first request, when attaching.
     /// Without it the server is taken to be ready.
     pub attach_ready: Option<String>,
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Start this server for each visit and stop it afterwards.
     #[schemars(extend("x-prony-role" = "launch"))]
     pub launch: Option<Launch>,
@@ -45,24 +52,130 @@ pub struct Config {
     /// `eos`, `tool_calls`, …). An answer with any other reason is a failure.
     #[serde(default)]
     pub finish_reasons: Vec<String>,
-    /// Handling of streams without `data: [DONE]`.
+    /// Whether a stream without its end mark, such as `data: [DONE]`, counts as complete.
+    /// Defaults to `optional`: it does, if it has a finish reason and its body ends well.
     #[serde(default)]
     pub end_mark: EndMark,
-    /// Path before every request's path where `base_url` has none; `/v1` if absent.
+    /// What the server tells of itself, by the path to ask at below that of `base_url` (less `/v1`), for example
+    /// `{ /props: { settings: { context: { at: /n_ctx, asked: 4096 } } } }`: shown in reports,
+    /// and in no rate or verdict.
+    #[serde(default)]
+    pub tells: BTreeMap<String, Told>,
+    /// Path before every request's path where `base_url` has none; the protocol's own if absent.
     #[serde(skip)]
     pub base_path: Option<String>,
+    /// Fields that have the server go on after the model's end of an answer, where it is not
+    /// `ignore_eos: true`.
+    #[serde(skip)]
+    pub ignore_eos: Option<Map<String, Value>>,
+    /// Path of the model, instead of its own.
+    #[serde(skip)]
+    pub model_path: Option<String>,
     /// `true` if a recipe made it, so that texts have placeholders.
     #[serde(skip)]
     pub is_recipe: bool,
+    /// Questions to the server about itself.
+    #[serde(skip)]
+    pub questions: Vec<Question>,
 }
 
 impl Config {
+    /// The model with the path that this engine reads it from.
+    pub(crate) fn model_here<'m>(&self, model: &'m Model) -> Cow<'m, Model> {
+        match &self.model_path {
+            None => Cow::Borrowed(model),
+            Some(path) => Cow::Owned(Model {
+                path: Some(path.clone()),
+                ..model.clone()
+            }),
+        }
+    }
+
     /// Path and query of every request, around its own path.
     pub(crate) fn place(&self) -> (&str, &str) {
-        let base_path = self.base_path.as_deref().unwrap_or("/v1");
+        let base_path = self.base_path.as_deref();
+        let base_path = base_path.unwrap_or(self.protocol.form().base_path);
         let url = self.base_url.as_deref().unwrap_or_default();
         let (_, path, query) = split_base_url(url);
         (path.unwrap_or(base_path), query)
+    }
+
+    /// Path that a server with a base URL is below, without the protocol's own.
+    pub(crate) fn below(&self) -> &str {
+        let url = self.base_url.as_deref().unwrap_or_default();
+        let path = split_base_url(url).1.unwrap_or_default();
+        let base_path = self.base_path.as_deref();
+        let base_path = base_path.unwrap_or(self.protocol.form().base_path);
+        path.strip_suffix(base_path).unwrap_or(path)
+    }
+}
+
+/// Places in an answer of a server about itself. A place is a JSON pointer (`/data/0/id`), the
+/// name of a Prometheus metric, which is summed over its labels, or `metric{label}`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Told {
+    /// Settings in force, by name. `model` and `model_file` are held against the pipeline's
+    /// model.
+    pub settings: BTreeMap<String, Place>,
+    /// Places of counters. They are read before and after each `measure` stage.
+    pub counters: BTreeMap<CounterKind, String>,
+}
+
+/// A setting in an answer of a server about itself.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Place in the answer.
+    pub at: String,
+    /// Value that it should have.
+    pub asked: Option<Value>,
+}
+
+impl Told {
+    /// The question at `path`.
+    fn question(&self, path: &str) -> Question {
+        let settings = self.settings.iter().map(|(name, place)| Setting {
+            name: name.clone(),
+            at: place.at.clone(),
+            asked: place.asked.clone(),
+        });
+        let counters = self.counters.iter().map(|(kind, at)| Counter {
+            kind: *kind,
+            at: at.clone(),
+        });
+        Question {
+            request: HttpRequest::get(path),
+            settings: settings.collect(),
+            counters: counters.collect(),
+        }
+    }
+
+    /// The reason why it cannot be asked at `path`.
+    fn problem(&self, path: &str) -> Option<String> {
+        if !path.starts_with('/') || path.chars().any(char::is_control) {
+            return Some(format!("`{path}` is no path: write `/{path}`"));
+        }
+        let settings = self.settings.values().map(|place| &place.at);
+        let mut places = settings.chain(self.counters.values());
+        let wrong = places.find(|at| !is_place(at))?;
+        Some(format!(
+            "`{wrong}` is no place in an answer: write a JSON pointer such as `/data/0/id`, or the name of a Prometheus metric"
+        ))
+    }
+}
+
+impl Config {
+    /// The questions of `tells`.
+    pub(crate) fn told(&self) -> impl Iterator<Item = Question> {
+        self.tells.iter().map(|(path, told)| told.question(path))
+    }
+
+    /// The reason why `tells` cannot be asked.
+    pub(crate) fn told_problem(&self) -> Option<Error> {
+        let mut problems = self.tells.iter();
+        let problem = problems.find_map(|(path, told)| told.problem(path))?;
+        Some(Error::config("/tells", problem))
     }
 }
 
@@ -180,10 +293,19 @@ pub(crate) fn split_base_url(url: &str) -> (&str, Option<&str>, &str) {
 }
 
 /// The ends of paths that are no base but one request's.
-const ENDPOINTS: [&str; 3] = ["/chat/completions", "/completions", "/models"];
+const ENDPOINTS: [&str; 8] = [
+    "/chat/completions",
+    "/completions",
+    "/models",
+    "/completion",
+    "/generate_stream",
+    "/generate",
+    "/api/generate",
+    "/api/chat",
+];
 
 /// Problem of a base URL and the way out, in words; `None` if there is none.
-pub(crate) fn base_url_problem(url: &str) -> Option<String> {
+pub(crate) fn base_url_problem(url: &str, protocol: Protocol) -> Option<String> {
     let rest = ["http://", "https://"]
         .into_iter()
         .find_map(|scheme| url.strip_prefix(scheme));
@@ -199,7 +321,14 @@ pub(crate) fn base_url_problem(url: &str) -> Option<String> {
         return Some("a fragment (`#…`) is not sent to a server: remove it".to_owned());
     }
     let path = rest.split('?').next().unwrap_or(rest).trim_end_matches('/');
-    let endpoint = ENDPOINTS.into_iter().find(|end| path.ends_with(end))?;
+    if protocol != Protocol::Openai && path.ends_with("/v1") {
+        return Some(format!(
+            "`/v1` is where the OpenAI API begins, and `protocol: {}` has paths of its own: leave it out, or use `protocol: openai`",
+            protocol.name()
+        ));
+    }
+    let endpoints = ENDPOINTS.into_iter().filter(|end| path.ends_with(end));
+    let endpoint = endpoints.max_by_key(|end| end.len())?;
     Some(format!(
         "this is the address of one kind of request: leave out `{endpoint}`, which prony adds"
     ))

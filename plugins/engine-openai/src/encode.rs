@@ -1,44 +1,54 @@
 //! A request as an HTTP exchange.
 
 use crate::config::Config;
+use crate::protocol::Form;
 use crate::recipe;
-use prony_plugin_sdk::{Api, Error, HttpRequest, Image, Model, Pair, Request, Result};
+use prony_plugin_sdk::{Api, Error, HttpRequest, Model, Pair, Question, Request, Result};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The fields that prony sends, in one form of requests or another.
-const SENT: [&str; 11] = [
-    "model",
-    "messages",
-    "prompt",
-    "max_tokens",
-    "temperature",
-    "seed",
-    "top_p",
-    "stop",
-    "ignore_eos",
-    "stream",
-    "stream_options",
-];
-
-/// The reason why `omit` or `rename` cannot be followed.
+/// The reason why `body`, `omit` or `rename` cannot be followed.
 pub(crate) fn field_problem(config: &Config) -> Option<Error> {
-    let own = config.body.keys().map(String::as_str);
-    let fields: BTreeSet<&str> = SENT.into_iter().chain(own).collect();
+    let form = config.protocol.form();
+    let group = form
+        .group
+        .and_then(|group| config.body.get_key_value(group));
+    if let Some((group, value)) = group
+        && !value.is_object()
+    {
+        return Some(Error::config(
+            format!("/body/{group}"),
+            format!(
+                "`{group}` must be a mapping, which has the fields of sampling: write `{group}: {{ name: value }}`"
+            ),
+        ));
+    }
+    let own = own_fields(config);
+    if own.iter().any(|(field, _)| field == form.limit) {
+        return Some(Error::config(
+            format!("/body/{}", form.limit.replace('.', "/")),
+            "every answer is held to the workload's limit: set `workload.max_tokens` instead",
+        ));
+    }
+    let own = own.iter().map(|(field, _)| field.as_str());
+    let fields: BTreeSet<&str> = form.sent.iter().copied().chain(own).collect();
     let listed = || {
         let names: Vec<String> = fields.iter().map(|name| format!("`{name}`")).collect();
         names.join(", ")
     };
     for field in &config.omit {
         let words = match field.as_str() {
-            "max_tokens" => {
-                "an answer without a limit cannot be held to one: where the server calls it otherwise, use `rename: { max_tokens: max_completion_tokens }`".to_owned()
-            }
-            "messages" | "prompt" | "stream" => {
-                format!("no request can do without `{field}`: remove it here")
+            limit if limit == form.limit => format!(
+                "an answer without a limit cannot be held to one: where the server calls it otherwise, use `rename: {{ {limit}: its_name }}`"
+            ),
+            needed if form.needed.contains(&needed) => {
+                format!("no request can do without `{needed}`: remove it here")
             }
             other if !fields.contains(other) => {
-                format!("no request has a field `{other}`; it can be one of {}", listed())
+                format!(
+                    "no request has a field `{other}`; it can be one of {}",
+                    listed()
+                )
             }
             _ => continue,
         };
@@ -49,6 +59,11 @@ pub(crate) fn field_problem(config: &Config) -> Option<Error> {
     for (field, name) in &config.rename {
         if name.is_empty() {
             return renamed(format!("the new name of `{field}` is empty"));
+        }
+        if form.group == Some(name) {
+            return renamed(format!(
+                "`{field}` would replace the mapping `{name}`, which has the fields of sampling: name it otherwise"
+            ));
         }
         if !fields.contains(field.as_str()) {
             return renamed(format!(
@@ -76,92 +91,104 @@ pub(crate) fn field_problem(config: &Config) -> Option<Error> {
 
 pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Result<HttpRequest> {
     let (prefix, query) = config.place();
-    let name = match &config.model {
-        Some(name) if config.is_recipe => recipe::fill(name, model, None)?,
-        Some(name) => name.clone(),
-        None => model.id.clone(),
-    };
-    let mut body = Map::new();
-    let mut set = |key: &str, value: Value| {
-        body.insert(key.to_owned(), value);
-    };
-    set("model", json!(name));
-    let endpoint = match request.api {
-        Api::Chat => {
-            let system = request
-                .system
-                .iter()
-                .map(|text| json!({ "role": "system", "content": text }));
-            // What the config puts in place of the messages would leave these out.
-            let carried = match (request.images.is_empty(), request.history.is_empty()) {
-                (false, _) => Some(("the message that carries the images", "without images")),
-                (true, false) => Some(("the conversation", "in conversations of one turn")),
-                (true, true) => None,
-            };
-            if let Some((what, otherwise)) = carried
-                && config.body.contains_key("messages")
-            {
-                return Err(Error::config(
-                    "/body/messages",
-                    format!("`messages` would replace {what}: remove it, or ask {otherwise}"),
-                ));
-            }
-            let history = request
-                .history
-                .iter()
-                .map(|said| json!({ "role": said.role.name(), "content": said.content }));
-            let mut user = json!({ "role": "user", "content": null });
-            user["content"] = content(request);
-            set("messages", system.chain(history).chain([user]).collect());
-            "chat/completions"
-        }
-        Api::Completions => {
-            if !request.images.is_empty() {
-                return Err(Error::unsupported(
-                    "`api: completions` cannot carry images: use `api: chat`, or ask without images",
-                ));
-            }
-            if !request.history.is_empty() {
-                return Err(Error::unsupported(
-                    "`api: completions` cannot carry a conversation, which a chat template renders: use `api: chat`, or conversations of one turn",
-                ));
-            }
-            set("prompt", json!(request.prompt));
-            "completions"
-        }
-    };
-    set("max_tokens", json!(request.max_tokens));
-    set("temperature", json!(request.temperature));
-    set("seed", json!(request.seed));
-    if let Some(top_p) = request.top_p {
-        set("top_p", json!(top_p));
+    let name = model_name(config, model)?;
+    let form = config.protocol.form();
+    let draft = config.protocol.draft(&name, request)?;
+    if let Some((what, otherwise)) = carried(request)
+        && config.body.contains_key("messages")
+    {
+        return Err(Error::config(
+            "/body/messages",
+            format!("`messages` would replace {what}: remove it, or ask {otherwise}"),
+        ));
     }
-    if !request.stop.is_empty() {
-        set("stop", json!(request.stop));
+    let path = format!("{prefix}{}{query}", draft.endpoint);
+    let fields = draft.fields.into_iter();
+    let mut fields: Map<String, Value> = fields
+        .map(|(field, value)| (field.to_owned(), value))
+        .collect();
+    if let Some(instead) = &config.ignore_eos
+        && fields.remove("ignore_eos").is_some()
+    {
+        fields.extend(instead.clone());
     }
-    if request.ignore_eos {
-        set("ignore_eos", json!(true));
-    }
-    set("stream", json!(true));
-    // Token counts come from the engine's own usage, never from chunks.
-    set("stream_options", json!({ "include_usage": true }));
-    body.extend(config.body.clone());
-    let asked = body.get("model").and_then(Value::as_str).map(str::to_owned);
-    let body = shaped(config, body);
-
-    let path = format!("{prefix}/{endpoint}{query}");
-    let mut made =
-        HttpRequest::post_json(path, &Value::Object(body)).ends_at(crate::decode::END_MARKS);
-    made.model = asked.filter(|_| !config.omit.iter().any(|field| field == "model"));
-    made.headers.push(Pair::new("accept", "text/event-stream"));
+    fields.extend(own_fields(config));
+    let asked = fields.get("model").and_then(Value::as_str);
+    let asked = asked.filter(|_| !config.omit.iter().any(|field| field == "model"));
+    let asked = asked.map(str::to_owned);
+    let body = Value::Object(shaped(config, form, fields));
+    let mut made = HttpRequest::post_json(path, &body).ends_at(form.end_marks.iter().copied());
+    made.model = asked;
+    made.headers.push(Pair::new("accept", form.accepts));
     made.headers.extend(headers(config));
     Ok(made)
+}
+
+/// What of a chat only its messages carry, and the request that does without, in words.
+fn carried(request: &Request) -> Option<(&'static str, &'static str)> {
+    if request.api != Api::Chat {
+        return None;
+    }
+    match (request.images.is_empty(), request.history.is_empty()) {
+        (false, _) => Some(("the message that carries the images", "without images")),
+        (true, false) => Some(("the conversation", "in conversations of one turn")),
+        (true, true) => None,
+    }
+}
+
+/// The fields of the config's `body`, by their paths.
+fn own_fields(config: &Config) -> Vec<(String, Value)> {
+    let group = config.protocol.form().group;
+    let mut fields = Vec::new();
+    for (name, value) in &config.body {
+        match value {
+            Value::Object(grouped) if group == Some(name) => {
+                let grouped = grouped.iter();
+                fields.extend(grouped.map(|(field, it)| (format!("{name}.{field}"), it.clone())));
+            }
+            value => fields.push((name.clone(), value.clone())),
+        }
+    }
+    fields
+}
+
+/// Server's name of the model.
+fn model_name(config: &Config, model: &Model) -> Result<String> {
+    match &config.model {
+        Some(name) if config.is_recipe => recipe::fill(name, model, None),
+        Some(name) => Ok(name.clone()),
+        None => Ok(model.id.clone()),
+    }
+}
+
+/// Questions to the server about itself.
+pub(crate) fn questions(config: &Config, model: &Model) -> Result<Vec<Question>> {
+    let (_, query) = config.place();
+    let mut questions: Vec<Question> = config.questions.clone();
+    questions.extend(config.told());
+    for Question {
+        request, settings, ..
+    } in &mut questions
+    {
+        request.path = format!("{}{}{query}", config.below(), request.path);
+        request.headers.extend(headers(config));
+        for setting in settings {
+            match setting.name.as_str() {
+                _ if setting.asked.is_some() => {}
+                "model" => setting.asked = Some(json!(model_name(config, model)?)),
+                "model_file" => setting.asked = model.path.as_ref().map(|path| json!(path)),
+                _ => {}
+            }
+        }
+    }
+    Ok(questions)
 }
 
 /// Lists the models of the server.
 pub(crate) fn list_of_models(config: &Config) -> HttpRequest {
     let (prefix, query) = config.place();
-    let mut made = HttpRequest::get(format!("{prefix}/models{query}"));
+    let models = config.protocol.form().models;
+    let mut made = HttpRequest::get(format!("{prefix}{models}{query}"));
     made.headers.extend(headers(config));
     made
 }
@@ -174,31 +201,26 @@ fn headers(config: &Config) -> impl Iterator<Item = Pair> {
     key.chain(own.map(|(name, value)| Pair::new(name, value)))
 }
 
-/// The fields that the server takes, as it calls them.
-fn shaped(config: &Config, body: Map<String, Value>) -> Map<String, Value> {
-    let taken = body
+/// The body, with the fields that the server takes, as it calls them.
+fn shaped(config: &Config, form: &Form, fields: Map<String, Value>) -> Map<String, Value> {
+    let mut body = Map::new();
+    let taken = fields
         .into_iter()
-        .filter(|(name, _)| !config.omit.contains(name));
-    taken
-        .map(|(name, value)| match config.rename.get(&name) {
-            Some(name) => (name.clone(), value),
-            None => (name, value),
-        })
-        .collect()
-}
-
-/// A text; with images, a list of parts in which they come first.
-fn content(request: &Request) -> Value {
-    if request.images.is_empty() {
-        return json!(request.prompt);
+        .filter(|(field, _)| !config.omit.contains(field));
+    for (field, value) in taken {
+        let field = config.rename.get(&field).unwrap_or(&field);
+        let grouped = field.split_once('.');
+        match grouped.filter(|(group, _)| form.group == Some(group)) {
+            Some((group, name)) => {
+                let group = body.entry(group).or_insert_with(|| Map::new().into());
+                if let Value::Object(group) = group {
+                    group.insert(name.to_owned(), value);
+                }
+            }
+            None => {
+                body.insert(field.clone(), value);
+            }
+        }
     }
-    let text = json!({ "type": "text", "text": request.prompt });
-    request.images.iter().map(part).chain([text]).collect()
-}
-
-fn part(image: &Image) -> Value {
-    let mut part = json!({ "type": "image_url", "image_url": { "url": null } });
-    // Moved, since `json!` copies and the sandbox's memory is small.
-    part["image_url"]["url"] = Value::String(image.data_url());
-    part
+    body
 }

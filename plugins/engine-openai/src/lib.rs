@@ -1,10 +1,12 @@
-//! Any OpenAI-compatible HTTP server: chat and plain completions, streamed.
+//! Servers with `OpenAI`'s API, or with a native one of Ollama, TGI, llama.cpp or `SGLang`:
+//! chat and plain completions, streamed.
 //!
 //! Attaches to a running server (`base_url`) or has prony start one (`launch`).
 
 mod config;
 mod decode;
 mod encode;
+mod protocol;
 mod recipe;
 
 use config::{Config, Given};
@@ -24,7 +26,7 @@ impl Engine for OpenAi {
     type Config = Given;
     const ABOUT: About = about!(
         "openai",
-        "Any OpenAI-compatible HTTP server, attached or launched"
+        "Any server with OpenAI's API, or a native one of Ollama, TGI, llama.cpp or SGLang"
     );
     const IMAGES: bool = true;
     const HISTORY: bool = true;
@@ -43,7 +45,9 @@ impl Engine for OpenAi {
                 "/base_url",
                 "`base_url` and `launch` exclude each other: a launched server listens where prony says",
             )),
-            (Some(url), None) if let Some(problem) = config::base_url_problem(url) => {
+            (Some(url), None)
+                if let Some(problem) = config::base_url_problem(url, config.protocol) =>
+            {
                 Err(Error::config("/base_url", problem))
             }
             (None, Some(launch)) if launch.command.is_empty() => Err(Error::config(
@@ -54,11 +58,7 @@ impl Engine for OpenAi {
                 "/attach_ready",
                 "it is for a server that runs already (`base_url`), and this one is started: remove it",
             )),
-            _ if config.body.contains_key("max_tokens") => Err(Error::config(
-                "/body/max_tokens",
-                "every answer is held to the workload's limit: set `workload.max_tokens` instead",
-            )),
-            _ => match encode::field_problem(&config) {
+            _ => match encode::field_problem(&config).or_else(|| config.told_problem()) {
                 Some(problem) => Err(problem),
                 None => Ok(Self { config }),
             },
@@ -66,7 +66,9 @@ impl Engine for OpenAi {
     }
 
     fn launch(&self, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {
+        let model = &*self.config.model_here(model);
         let models = encode::list_of_models(&self.config);
+        let questions = encode::questions(&self.config, model)?;
         let Some(launch) = &self.config.launch else {
             let (root, ..) =
                 config::split_base_url(self.config.base_url.as_deref().unwrap_or_default());
@@ -75,7 +77,8 @@ impl Engine for OpenAi {
                 .attach_ready
                 .clone()
                 .map_or(Ready::Immediate, Ready::Http);
-            return Ok(LaunchPlan::attach(root, ready).lists_models(models));
+            let plan = LaunchPlan::attach(root, ready).lists_models(models);
+            return Ok(plan.asks(questions));
         };
         let fill = |text: &str| {
             if self.config.is_recipe {
@@ -96,11 +99,12 @@ impl Engine for OpenAi {
             config::Probe::Http(path) => Ready::Http(path.clone()),
             config::Probe::LogLine(text) => Ready::LogLine(text.clone()),
         };
-        Ok(LaunchPlan::spawn(command, at, ready).lists_models(models))
+        let plan = LaunchPlan::spawn(command, at, ready).lists_models(models);
+        Ok(plan.asks(questions))
     }
 
     fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest> {
-        encode::request(&self.config, model, request)
+        encode::request(&self.config, &self.config.model_here(model), request)
     }
 
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
@@ -108,6 +112,6 @@ impl Engine for OpenAi {
             end_mark: self.config.end_mark,
             finish_reasons: &self.config.finish_reasons,
         };
-        decode::response(rules, response, events)
+        self.config.protocol.decode(rules, response, events)
     }
 }

@@ -2,11 +2,14 @@
 //! that follows from one and its options.
 
 use crate::config::{Config, EndMark, Launch, Probe, Word};
-use prony_plugin_sdk::{Api, Endpoint, Error, Model, Recipe};
+use crate::protocol::Protocol;
+use prony_plugin_sdk::{
+    Api, Counter, CounterKind, Endpoint, Error, HttpRequest, Model, Packages, Question, Recipe,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Name and file of each recipe, by name.
 const FILES: &[(&str, &str)] = &[
@@ -35,12 +38,17 @@ struct File {
     /// Version and system that it was run with; `None` if it was written from documentation
     /// and never run.
     tried: Option<String>,
-    /// Forms of requests that the engine takes.
+    /// Forms of requests that the engine takes, by one protocol or another.
     #[serde(default = "Api::all")]
     apis: Vec<Api>,
+    /// Protocols that it speaks, the one to use first.
+    #[serde(default = "openai")]
+    protocols: Vec<Protocol>,
     /// Way to install the engine, by system: `linux`, `macos` or `any`.
     #[serde(default)]
     install: BTreeMap<String, String>,
+    /// Packages that prony installs when it is asked to.
+    packages: Option<Packages>,
     /// Peculiarities of the engine, a sentence each.
     #[serde(default)]
     notes: Vec<String>,
@@ -59,6 +67,32 @@ struct File {
     request: Requests,
     #[serde(default)]
     ready: Probe,
+    /// What the engine tells of itself, by path.
+    #[serde(default)]
+    tells: BTreeMap<String, Told>,
+}
+
+/// Places in an answer of the engine about itself: JSON pointers or Prometheus metrics.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Told {
+    settings: BTreeMap<String, Place>,
+    counters: BTreeMap<CounterKind, String>,
+}
+
+/// Place of a setting in an answer.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    at: String,
+    /// Option that asks for it, if it has another name.
+    option: Option<String>,
+    /// Option by whose value that one's is divided: what several share.
+    shared_by: Option<String>,
+}
+
+fn openai() -> Vec<Protocol> {
+    vec![Protocol::Openai]
 }
 
 /// An option of a recipe.
@@ -79,6 +113,8 @@ struct Setting {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Effect {
+    /// The program, instead of the first word of [`File::program`].
+    program: Option<String>,
     arguments: Vec<String>,
     env: BTreeMap<String, String>,
     body: Map<String, Value>,
@@ -93,6 +129,9 @@ struct Requests {
     api_key: Option<String>,
     /// Path before every request's path, for example `/v3`.
     base_path: Option<String>,
+    /// Fields that have the engine go on after the model's end of an answer, where it is not
+    /// `ignore_eos: true`.
+    ignore_eos: Option<Map<String, Value>>,
     body: Map<String, Value>,
     omit: Vec<String>,
     rename: BTreeMap<String, String>,
@@ -102,8 +141,8 @@ struct Requests {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Common {
-    /// Attach to this running server, for example `http://127.0.0.1:8080/v1`, instead of
-    /// starting one.
+    /// Attach to this running server, for example `http://127.0.0.1:8080`, instead of starting
+    /// one.
     base_url: Option<String>,
     /// Path whose `GET` must answer 200 before the first request, when attaching.
     /// Without it the server is taken to be ready.
@@ -119,6 +158,10 @@ struct Common {
     env: BTreeMap<String, String>,
     /// Working folder.
     cwd: Option<String>,
+    /// Path of the model for this engine, instead of the model's own: where one engine reads a
+    /// GGUF file and another a folder with the same weights.
+    #[schemars(extend("x-prony-role" = "quantisation"))]
+    model_path: Option<String>,
     /// Model name to send, instead of the one that the server knows.
     model: Option<String>,
     /// Sent as `authorization: Bearer …`.
@@ -140,7 +183,7 @@ struct Common {
     /// Finish reasons that end a complete answer, beside the usual ones.
     #[serde(default)]
     finish_reasons: Vec<String>,
-    /// Handling of streams without `data: [DONE]`.
+    /// Handling of streams that lack the mark of their end, `data: [DONE]`.
     #[serde(default)]
     end_mark: EndMark,
 }
@@ -148,10 +191,14 @@ struct Common {
 /// The options of [`Common`] that are for the command.
 const OF_COMMAND: [&str; 4] = ["program", "arguments", "env", "cwd"];
 
+/// The option that every recipe has whose engine speaks several protocols.
+const PROTOCOL: &str = "protocol";
+
 /// All recipes, by name.
 pub(crate) fn all() -> Vec<Recipe> {
     let recipe = |(name, text): &(&str, &str)| {
-        let file = parse(text);
+        let mut file = parse(text);
+        file.notes.extend(file.told());
         Recipe {
             name: (*name).to_owned(),
             config_schema: file.schema(),
@@ -159,6 +206,7 @@ pub(crate) fn all() -> Vec<Recipe> {
             tried: file.tried,
             apis: file.apis,
             install: file.install,
+            packages: file.packages,
             notes: file.notes,
         }
     };
@@ -188,27 +236,48 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         return useless(option);
     }
     let mut effects = Vec::new();
+    // Nobody asks a server that runs already for a setting.
+    let mut asked: BTreeMap<&str, Value> = BTreeMap::new();
     for (option, setting) in &file.options {
         let given = options.remove(option).filter(|it| !it.is_null());
         let value = given
             .clone()
             .or_else(|| setting.schema.get("default").cloned());
         let Some(value) = value else { continue };
+        if !attaches {
+            asked.insert(option, value.clone());
+        }
         let effect = match value {
             Value::Bool(false) => &setting.off,
             _ => &setting.on,
         };
-        let of_command = !effect.arguments.is_empty() || !effect.env.is_empty();
+        let of_command =
+            effect.program.is_some() || !effect.arguments.is_empty() || !effect.env.is_empty();
         if given.is_some() && attaches && of_command {
             return useless(option);
         }
+        if given.is_some() && effect.program.is_some() && is_given(options.get("program")) {
+            return Err(format!(
+                "`{option}` and `program` both name the program: remove one of them"
+            ));
+        }
         effects.push((effect, argument(&value)));
     }
+    let protocol = options.remove(PROTOCOL).filter(|it| !it.is_null());
+    let protocol = match protocol {
+        None => file.protocols.first().copied().unwrap_or_default(),
+        Some(name) => file.protocol(&name)?,
+    };
     let common: Common =
         serde_json::from_value(Value::Object(options)).map_err(|error| error.to_string())?;
     if common.program.as_ref().is_some_and(Vec::is_empty) {
         return Err("`program` is empty: name a program, or leave it out".to_owned());
     }
+    let questions = file
+        .tells
+        .iter()
+        .map(|(path, told)| told.question(path, &asked));
+    let questions = questions.collect();
     let mut body = file.request.body;
     for (effect, _) in &effects {
         body.extend(effect.body.clone());
@@ -220,7 +289,13 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
     rename.extend(common.rename);
     let base_url = common.base_url.or(file.attach);
     let launch = base_url.is_none().then(|| {
-        let own = file.program.into_iter().map(Word).collect();
+        let mut own = file.program;
+        for (effect, value) in &effects {
+            if let (Some(first), Some(program)) = (own.first_mut(), &effect.program) {
+                *first = program.replace("{value}", value);
+            }
+        }
+        let own = own.into_iter().map(Word).collect();
         let mut command: Vec<Word> = common.program.unwrap_or(own);
         command.extend(file.arguments.into_iter().map(Word));
         let mut env = file.env;
@@ -243,6 +318,8 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         base_url,
         attach_ready: common.attach_ready,
         launch,
+        protocol,
+        model_path: common.model_path,
         model: common.model.or(file.request.model),
         api_key: common.api_key.or(file.request.api_key),
         body,
@@ -252,8 +329,42 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         finish_reasons: common.finish_reasons,
         end_mark: common.end_mark,
         base_path: file.request.base_path,
+        ignore_eos: file.request.ignore_eos,
         is_recipe: true,
+        tells: BTreeMap::new(),
+        questions,
     })
+}
+
+impl Told {
+    /// The question, of an engine that is asked for these options.
+    fn question(&self, path: &str, asked: &BTreeMap<&str, Value>) -> Question {
+        let settings = self.settings.iter().map(|(name, place)| {
+            let option = place.option.as_deref().unwrap_or(name);
+            let asked_for = asked.get(option).cloned();
+            let share = |whole: Value| {
+                let Some(option) = &place.shared_by else {
+                    return Some(whole);
+                };
+                let parts = asked.get(option.as_str())?.as_u64()?;
+                whole.as_u64()?.checked_div(parts).map(Value::from)
+            };
+            prony_plugin_sdk::Setting {
+                name: name.clone(),
+                at: place.at.clone(),
+                asked: asked_for.and_then(share),
+            }
+        });
+        let counters = self.counters.iter().map(|(kind, at)| Counter {
+            kind: *kind,
+            at: at.clone(),
+        });
+        Question {
+            request: HttpRequest::get(path),
+            settings: settings.collect(),
+            counters: counters.collect(),
+        }
+    }
 }
 
 /// `text` with its placeholders replaced; `at` is where a launched server must listen.
@@ -311,6 +422,35 @@ fn argument(value: &Value) -> String {
 }
 
 impl File {
+    /// The protocol of this name, which the engine must speak.
+    fn protocol(&self, name: &Value) -> Result<Protocol, String> {
+        let known = self.protocols.iter();
+        let found = known.clone().find(|it| *name == it.name());
+        found.copied().ok_or_else(|| {
+            let known: Vec<&str> = known.map(|it| it.name()).collect();
+            format!("`protocol` is one of `{}`, not {name}", known.join("`, `"))
+        })
+    }
+
+    /// What the engine tells of itself, as a note; `None` if it tells nothing.
+    fn told(&self) -> Option<String> {
+        let list = |names: BTreeSet<String>| {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        };
+        let told = || self.tells.values();
+        let settings = told().flat_map(|it| it.settings.keys().cloned());
+        let counters = told().flat_map(|it| it.counters.keys());
+        let name = |kind: &CounterKind| json!(kind).as_str().map(str::to_owned);
+        let settings = list(settings.collect());
+        let counters = list(counters.filter_map(name).collect());
+        let parts = [("settings", settings), ("counters", counters)];
+        let parts = parts.into_iter();
+        let parts = parts.filter_map(|(what, names)| Some(format!("its {what} {}", names?)));
+        let parts: Vec<String> = parts.collect();
+        (!parts.is_empty()).then(|| format!("It is asked for {}.", parts.join(" and ")))
+    }
+
     /// JSON Schema of the recipe's options.
     fn schema(&self) -> Value {
         let mut schema = schemars::schema_for!(Common).to_value();
@@ -318,11 +458,19 @@ impl File {
         for (name, setting) in &self.options {
             properties.insert(name.clone(), setting.schema.clone());
         }
+        if self.protocols.len() > 1 {
+            let protocol = Protocol::schema(&self.protocols);
+            properties.insert(PROTOCOL.to_owned(), protocol);
+        }
         if let Value::Object(common) = schema["properties"].take() {
             let of_command = |name: &String| OF_COMMAND.contains(&name.as_str());
             let starts = !self.program.is_empty();
             let common = common.into_iter();
-            properties.extend(common.filter(|(name, _)| starts || !of_command(name)));
+            let common = common.filter(|(name, _)| starts || !of_command(name));
+            properties.extend(common.map(|(name, mut option)| {
+                option["x-prony-common"] = json!(true);
+                (name, option)
+            }));
         }
         schema["properties"] = Value::Object(properties);
         schema["description"] = json!(format!("Options of {}.", self.description));
@@ -335,10 +483,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_setting_is_asked_for_by_its_option() {
+        let asked = |options: Value| {
+            let options = options.as_object().cloned().expect("an object");
+            let config = config("llama-cpp", options).expect("a config");
+            let settings = config.questions.into_iter().flat_map(|it| it.settings);
+            let asked = settings.filter_map(|it| Some((it.name, it.asked?)));
+            asked.collect::<BTreeMap<String, Value>>()
+        };
+        let of = |context: u32, parallel: u32| {
+            BTreeMap::from([
+                ("context_per_request".to_owned(), json!(context)),
+                ("parallel".to_owned(), json!(parallel)),
+            ])
+        };
+        assert_eq!(asked(json!({})), of(4096, 1));
+        assert_eq!(
+            asked(json!({ "context": 8192, "parallel": 4 })),
+            of(2048, 4)
+        );
+        assert_eq!(asked(json!({ "base_url": "http://h:1" })), BTreeMap::new());
+    }
+
+    #[test]
     fn recipes_are_whole() {
         const PLACES: [&str; 7] = ["model", "path", "id", "folder", "name", "host", "port"];
         for (name, text) in FILES {
             let file: File = serde_json::from_str(text).unwrap_or_else(|it| panic!("{name}: {it}"));
+            assert!(!file.protocols.is_empty(), "{name}");
             assert_ne!(file.attach.is_some(), !file.program.is_empty(), "{name}");
             let effects = file.options.values().flat_map(|it| [&it.on, &it.off]);
             let of_effects = effects.flat_map(|it| it.arguments.iter().chain(it.env.values()));
@@ -362,6 +534,19 @@ mod tests {
                 if let Some(default) = setting.schema.get("default") {
                     assert!(validator.is_valid(default), "{name}: {option}");
                 }
+            }
+            for place in file.tells.values().flat_map(|told| told.settings.values()) {
+                for option in place.option.iter().chain(&place.shared_by) {
+                    assert!(file.options.contains_key(option), "{name}: {option}");
+                }
+            }
+            let packages = file.packages.unwrap_or_default();
+            for requirement in packages.linux.iter().chain(&packages.macos) {
+                let is_pinned = requirement.contains("==") || requirement.contains("{source}");
+                assert!(
+                    is_pinned || requirement.starts_with('-'),
+                    "{name}: {requirement}"
+                );
             }
             assert!(config(name, Map::new()).is_ok(), "{name}");
         }

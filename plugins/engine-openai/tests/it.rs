@@ -21,6 +21,22 @@ fn conformance() {
         .check();
 }
 
+const NATIVE: [&str; 4] = ["llama-cpp", "ollama", "sglang", "tgi"];
+
+#[test]
+fn conformance_of_native_protocols() {
+    for protocol in NATIVE {
+        prony_plugin_test::Engine::new(&PLUGIN)
+            .config(&speaks(protocol).to_string())
+            .fixtures(format!("fixtures/{protocol}"))
+            .check();
+    }
+}
+
+fn speaks(protocol: &str) -> Value {
+    json!({ "base_url": "http://127.0.0.1:8080", "protocol": protocol })
+}
+
 #[test]
 fn conformance_of_a_launched_server() {
     let config = json!({ "launch": {
@@ -76,6 +92,121 @@ fn recordings_of_real_servers() {
 }
 
 #[test]
+fn real_servers_end_answers_at_a_stop_string_an_end_of_sequence_and_the_limit() {
+    struct Ending(&'static str, &'static str, &'static str, [Option<u32>; 3]);
+    let sum = "2 + 2 = 4";
+    let sea = "The sea is a vast and mysterious realm, teeming with life and unending in its own way, a testament to the";
+    for Ending(name, text, finish, counts) in [
+        // The word `vast` ends them, and counts; only one of them sends it.
+        Ending(
+            "llamacpp-stop",
+            "The sea is a ",
+            "stop",
+            [Some(37), Some(5), Some(0)],
+        ),
+        Ending(
+            "transformers-stop",
+            "The sea is a vast",
+            "stop",
+            [Some(37), Some(5), None],
+        ),
+        Ending("mlx-stop", "", "stop", [Some(52), Some(2), Some(51)]),
+        // The end-of-sequence token counts.
+        Ending("llamacpp-eos", sum, "stop", [Some(43), Some(8), Some(24)]),
+        Ending("transformers-eos", sum, "stop", [Some(43), Some(8), None]),
+        Ending(
+            "mlx-eos",
+            "9g\u{fffd}\u{fffd}a\u{fffd}\u{1d}Yd",
+            "stop",
+            [Some(52), Some(10), Some(51)],
+        ),
+        Ending(
+            "llamacpp-ignore-eos",
+            "2 + 2 = 4\n\nThis is a classic example of a mathematical identity that is often misunderstood. In",
+            "length",
+            [Some(43), Some(24), Some(24)],
+        ),
+        Ending(
+            "vllm-stop",
+            "The sea is a ",
+            "stop",
+            [Some(37), Some(5), Some(0)],
+        ),
+        Ending("vllm-eos", sum, "stop", [Some(43), Some(8), Some(0)]),
+        // Three of its tokens are no text.
+        Ending(
+            "vllm-ignore-eos",
+            "2 + 2 = 4\nsystem",
+            "length",
+            [Some(43), Some(12), Some(0)],
+        ),
+        Ending(
+            "vllm-completions",
+            " Paris.\n\nThe answer is: 2018-01-22 12:1",
+            "length",
+            [Some(5), Some(24), Some(0)],
+        ),
+        // Three blocks of 128 tokens.
+        Ending(
+            "vllm-cached",
+            "2 two two two",
+            "length",
+            [Some(401), Some(4), Some(384)],
+        ),
+        Ending(
+            "transformers-chat",
+            sea,
+            "length",
+            [Some(37), Some(24), None],
+        ),
+        Ending(
+            "transformers-completions",
+            " Paris.\n\nThe answer is: 2018-01-22 12:1",
+            "length",
+            [Some(5), Some(24), None],
+        ),
+    ] {
+        let events = fixture(&format!("{name}.sse"));
+        assert_eq!(all(&events, EventKind::Text).concat(), text, "{name}");
+        assert_eq!(all(&events, EventKind::Finish), [finish], "{name}");
+        let kinds = [
+            EventKind::PromptTokens,
+            EventKind::OutputTokens,
+            EventKind::CachedTokens,
+        ];
+        assert_eq!(kinds.map(|kind| count(&events, kind)), counts, "{name}");
+        // `transformers serve` sends no `[DONE]`.
+        let without_mark = all(&events, EventKind::Note);
+        let is_without = name.starts_with("transformers");
+        assert_eq!(without_mark.len(), usize::from(is_without), "{name}");
+    }
+    // Bytes that are no text have come together.
+    let events = fixture("mlx-completions.sse");
+    let texts = all(&events, EventKind::Text);
+    assert_eq!(texts.iter().filter(|text| !text.is_empty()).count(), 2);
+    assert_eq!(count(&events, EventKind::OutputTokens), Some(24));
+}
+
+/// An engine that reads other files than the rest.
+#[test]
+fn a_recipe_may_have_a_model_path_of_its_own() {
+    let model = Model {
+        id: "m".to_owned(),
+        path: Some("m.gguf".to_owned()),
+    };
+    let command = |options: Value| {
+        let (plan, _) = by_recipe("mlx-lm", &options, &model);
+        plan.unwrap().command.unwrap().argv.join(" ")
+    };
+    assert!(command(json!({})).contains("--model m.gguf"));
+    let own = command(json!({ "model_path": "folder/m" }));
+    assert!(
+        own.contains("--model folder/m") && !own.contains("m.gguf"),
+        "{own}"
+    );
+}
+
+#[test]
 fn a_recorded_request_is_what_is_sent_now() {
     let request = Request {
         prompt: "Write one sentence about the sea.".to_owned(),
@@ -103,7 +234,7 @@ fn null_empty_and_missing_content_says_nothing() {
     let events = fixture("content.sse");
     assert_eq!(
         all(&events, EventKind::Text),
-        ["🦀 ü", "\n", " plain", "!", "."]
+        ["", "", "", "", "🦀 ü", "\n", " plain", "!", ".", ""]
     );
     assert_eq!(all(&events, EventKind::Finish), ["stop"]);
     assert_eq!(all(&events, EventKind::Failure), [""; 0]);
@@ -191,6 +322,30 @@ fn refusals_keep_the_servers_words() {
         ("refused-string.404.body", "Repository Not Found"),
         ("refused-flat.400.body", "too long"),
         ("refused-empty.503.body", ""),
+        (
+            "llamacpp-too-long.400.body",
+            "request (16001 tokens) exceeds the available context size (1024 tokens), try increasing it",
+        ),
+        (
+            "mlx-unknown-model.404.body",
+            "Got: ConnectError: [Errno -2] Name or service not known\nAn error happened while trying to locate the files on the Hub, and we cannot find the appropriate snapshot folder for the specified revision on the local disk. Please check your internet connection and try again.",
+        ),
+        (
+            "vllm-unknown-model.404.body",
+            "The model `no/such-model` does not exist. Valid aliases: smollm2.",
+        ),
+        (
+            "vllm-too-long.400.body",
+            "This model's maximum context length is 2048 tokens. However, your prompt contains at least 2049 input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=2049)",
+        ),
+        (
+            "transformers-unknown-model.400.body",
+            "Server is pinned to 'SmolLM2-135M-Instruct'; requested 'no/such-model'.",
+        ),
+        (
+            "transformers-unknown-field.422.body",
+            "Unexpected fields in the request: {'bogus', 'ignore_eos'}",
+        ),
     ] {
         assert_eq!(all(&fixture(name), EventKind::Failure), [words], "{name}");
     }
@@ -252,7 +407,7 @@ fn what_is_no_stream_is_malformed() {
 #[test]
 fn every_choice_is_heard() {
     let events = fixture("two-choices.sse");
-    assert_eq!(all(&events, EventKind::Text), ["a", "b"]);
+    assert_eq!(all(&events, EventKind::Text), ["a", "b", "", ""]);
     assert_eq!(all(&events, EventKind::Finish), ["stop", "length"]);
 }
 
@@ -587,6 +742,609 @@ fn launch_plans() {
     assert_eq!(started.ready, Ready::Http("/health".to_owned()));
 }
 
+// Native protocols.
+
+/// What the adapter makes of a response in a protocol of its own.
+fn native(file: &str) -> Vec<Event> {
+    let (protocol, name) = file.split_once('/').unwrap();
+    let body = std::fs::read(Path::new("fixtures").join(file)).unwrap();
+    let status = name.split('.').nth(1).unwrap().parse().unwrap_or(200);
+    PLUGIN
+        .decode(&speaks(protocol), status, &body, &[body.len() as u32])
+        .unwrap()
+}
+
+fn native_text(protocol: &str, body: &str) -> Result<Vec<Event>> {
+    let answer = PLUGIN.decode(
+        &speaks(protocol),
+        200,
+        body.as_bytes(),
+        &[body.len() as u32],
+    );
+    answer.map_err(|fault| match fault {
+        prony_plugin_test::Fault::Reported(error) => error,
+        fault @ prony_plugin_test::Fault::Broken(_) => panic!("{fault}"),
+    })
+}
+
+const COUNTS: [EventKind; 3] = [
+    EventKind::PromptTokens,
+    EventKind::OutputTokens,
+    EventKind::CachedTokens,
+];
+
+/// The last of each count, which is the one that counts.
+fn counts(events: &[Event]) -> [Option<u32>; 3] {
+    COUNTS.map(|kind| {
+        let last = events.iter().rfind(|event| event.kind == kind);
+        last.map(|event| event.tokens)
+    })
+}
+
+fn times(events: &[Event]) -> [Option<u64>; 3] {
+    [
+        EventKind::QueueTime,
+        EventKind::PrefillTime,
+        EventKind::DecodeTime,
+    ]
+    .map(|kind| events.iter().find(|it| it.kind == kind).map(|it| it.ns))
+}
+
+#[test]
+fn native_answers_are_told_in_full() {
+    struct Answer(
+        &'static str,
+        &'static str,
+        [Option<u32>; 3],
+        &'static str,
+        [Option<u64>; 3],
+    );
+    for Answer(name, said, tokens, finish, own) in [
+        Answer(
+            "llama-cpp/limit.sse",
+            " Paris.\n\nThe United States has a population of approximately 311 million people.\n\nThe United States",
+            [Some(5), Some(24), Some(0)],
+            "length",
+            [None, Some(131_663_000), Some(160_505_000)],
+        ),
+        Answer(
+            "llama-cpp/stop-word.sse",
+            " Paris.\n\nThe United States has a population of approximately 311 ",
+            [Some(5), Some(17), Some(4)],
+            "stop",
+            [None, Some(32_096_000), Some(259_631_000)],
+        ),
+        Answer(
+            "llama-cpp/eos.sse",
+            "I'm ready to assist you. What's your request?",
+            [Some(12), Some(13), Some(0)],
+            "eos",
+            [None, Some(175_125_000), Some(368_397_000)],
+        ),
+        Answer(
+            "ollama/chat.body",
+            "The sea is wide, \u{fc} and \u{1f980}",
+            [Some(31), Some(6), Some(7)],
+            "length",
+            [None, Some(412_345_678), Some(1_382_123_456)],
+        ),
+        Answer(
+            "ollama/generate.body",
+            " Paris.",
+            [Some(31), Some(3), Some(7)],
+            "stop",
+            [None, Some(412_345_678), Some(1_382_123_456)],
+        ),
+        Answer(
+            "tgi/limit.sse",
+            " Paris.\u{1f980}",
+            [Some(5), Some(4), None],
+            "length",
+            [None; 3],
+        ),
+        Answer(
+            "tgi/eos.sse",
+            " Paris",
+            [Some(5), Some(2), None],
+            "eos_token",
+            [None; 3],
+        ),
+        Answer(
+            "sglang/cumulative.sse",
+            " Paris. \u{1f980}",
+            [Some(5), Some(5), Some(4)],
+            "length",
+            [None; 3],
+        ),
+        Answer(
+            "sglang/incremental.sse",
+            "aaaab",
+            [Some(5), Some(5), Some(4)],
+            "stop",
+            [None; 3],
+        ),
+        Answer(
+            "sglang/metrics.sse",
+            " Paris.",
+            [Some(5), Some(2), Some(4)],
+            "length",
+            [Some(2_500_000), None, None],
+        ),
+    ] {
+        let events = native(name);
+        assert_eq!(all(&events, EventKind::Text).concat(), said, "{name}");
+        assert_eq!(counts(&events), tokens, "{name}");
+        assert_eq!(all(&events, EventKind::Finish), [finish], "{name}");
+        assert_eq!(times(&events), own, "{name}");
+        assert_eq!(events.last().unwrap().kind, EventKind::End, "{name}");
+        assert_eq!(all(&events, EventKind::Failure), [""; 0], "{name}");
+    }
+    let forced = counts(&native("llama-cpp/ignore-eos.sse"));
+    assert_eq!(forced, [Some(12), Some(64), Some(11)]);
+    let model = all(&native("llama-cpp/limit.sse"), EventKind::ServedModel);
+    assert_eq!(model, ["smollm2"]);
+}
+
+/// The same question in both shapes, to the same server.
+#[test]
+fn llama_cpp_tells_the_same_in_both_shapes() {
+    let (shape, own) = (
+        fixture("llamacpp-completions.sse"),
+        native("llama-cpp/limit.sse"),
+    );
+    assert_eq!(count(&shape, EventKind::PromptTokens), counts(&own)[0]);
+    assert_eq!(count(&shape, EventKind::OutputTokens), counts(&own)[1]);
+    for kind in [EventKind::Finish, EventKind::ServedModel] {
+        assert_eq!(all(&shape, kind), all(&own, kind));
+    }
+}
+
+#[test]
+fn a_count_behind_a_text_is_of_all_tokens_that_it_stands_for() {
+    let behind = |events: &[Event]| -> Vec<(String, u32)> {
+        let pairs = events.windows(2).filter(|pair| {
+            pair[0].kind == EventKind::Text && pair[1].kind == EventKind::OutputTokens
+        });
+        pairs
+            .map(|pair| (pair[0].text.clone(), pair[1].tokens))
+            .collect()
+    };
+    let said = |pieces: &[(&str, u32)]| -> Vec<(String, u32)> {
+        let pieces = pieces.iter();
+        pieces.map(|(text, to)| ((*text).to_owned(), *to)).collect()
+    };
+    let thumbs = said(&[
+        ("\n", 1),
+        ("👍", 4),
+        (" 👍", 7),
+        (" 👍", 10),
+        (" 👍", 13),
+        (" 👍", 16),
+    ]);
+    assert_eq!(behind(&native("llama-cpp/emoji.sse")), thumbs);
+    let held_back = said(&[(" Paris", 1), (".", 2), ("🦀", 4)]);
+    assert_eq!(behind(&native("tgi/limit.sse")), held_back);
+    let several = said(&[(" Paris", 1), (".", 2), (" 🦀", 5)]);
+    assert_eq!(behind(&native("sglang/cumulative.sse")), several);
+}
+
+#[test]
+fn native_errors_are_failures_in_the_servers_words() {
+    for (name, words) in [
+        ("llama-cpp/no-prompt.400.body", "key 'prompt' not found"),
+        (
+            "llama-cpp/too-long.400.body",
+            "exceeds the available context",
+        ),
+        (
+            "llama-cpp/error-in-stream.sse",
+            "Context size has been exceeded.",
+        ),
+        ("ollama/no-model.404.body", "model 'llama9' not found"),
+        ("ollama/too-long.400.body", "exceeds the context length"),
+        ("ollama/error-in-stream.body", "CUDA error: out of memory"),
+        ("tgi/overloaded.429.body", "Model is overloaded"),
+        ("tgi/invalid.sse", "must be <= 2048"),
+        ("tgi/error-in-stream.sse", "CUDA out of memory"),
+        ("sglang/too-long.sse", "longer than the model's context"),
+        ("sglang/bad-field.400.body", "unknown field"),
+        ("sglang/aborted.sse", "KV cache pool is full"),
+    ] {
+        let failures = all(&native(name), EventKind::Failure);
+        assert_eq!(failures.len(), 1, "{name}: {failures:?}");
+        assert!(failures[0].contains(words), "{name}: {failures:?}");
+    }
+}
+
+#[test]
+fn only_its_own_last_message_ends_a_native_stream() {
+    for (protocol, body, mark) in [
+        (
+            "ollama",
+            "{\"response\":\"a\",\"done\":false}\n",
+            "`\"done\": true`",
+        ),
+        ("tgi", "data:{\"token\":{\"text\":\"a\"}}\n\n", "`details`"),
+        (
+            "llama-cpp",
+            "data: {\"content\":\"a\",\"stop\":false}\n\n",
+            "`\"stop\": true`",
+        ),
+        (
+            "sglang",
+            "data: {\"text\":\"a\",\"meta_info\":{}}\n\n",
+            "`data: [DONE]`",
+        ),
+    ] {
+        let events = native_text(protocol, body).unwrap();
+        assert_eq!(all(&events, EventKind::Text), ["a"], "{protocol}");
+        assert!(all(&events, EventKind::End).is_empty(), "{protocol}");
+        let notes = all(&events, EventKind::Note);
+        assert_eq!(notes, [format!("the stream ended without {mark}")]);
+        // What follows the end is no part of the answer.
+        let more = format!("{body}{body}");
+        assert_eq!(
+            all(&native_text(protocol, &more).unwrap(), EventKind::Text)
+                .concat()
+                .len(),
+            match protocol {
+                "sglang" => 1,
+                _ => 2,
+            }
+        );
+    }
+    let whole = std::fs::read_to_string("fixtures/ollama/chat.body").unwrap();
+    let once = native_text("ollama", &whole).unwrap();
+    assert_eq!(
+        native_text("ollama", &(whole.clone() + &whole)).unwrap(),
+        once
+    );
+    // A generation with a reason and without `[DONE]` is whole if its body ended well.
+    let body = "data: {\"text\":\"a\",\"meta_info\":{\"finish_reason\":\"stop\"}}\n\n";
+    let events = native_text("sglang", body).unwrap();
+    assert_eq!(events.last().unwrap().kind, EventKind::End);
+}
+
+#[test]
+fn what_no_native_server_sends_is_malformed() {
+    for (protocol, body) in [
+        ("ollama", "<html>502</html>\n"),
+        ("ollama", "{\"choices\":[]}\n"),
+        ("ollama", "{\"done\":\"yes\"}\n"),
+        ("ollama", "data: {\"done\":true}\n"),
+        ("tgi", "data:{\"generated_text\":\"a\"}\n\n"),
+        ("tgi", "[{\"generated_text\":\"a\"}]"),
+        ("llama-cpp", "data: {\"choices\":[{\"text\":\"a\"}]}\n\n"),
+        ("llama-cpp", "{\"content\":\"a\",\"stop\":true}"),
+        ("sglang", "data: {\"text\":\"a\"}\n\n"),
+        (
+            "sglang",
+            "data: {\"text\":\"ab\",\"meta_info\":{}}\n\ndata: {\"text\":\"ac\",\"meta_info\":{}}\n\n",
+        ),
+    ] {
+        let error = native_text(protocol, body).unwrap_err();
+        assert_eq!(
+            error.kind,
+            ErrorKind::MalformedResponse,
+            "{protocol}: {body}"
+        );
+    }
+}
+
+#[test]
+fn words_without_a_line_end_are_not_lost() {
+    for (body, words) in [
+        (
+            "<html>\n<body>502 Bad gateway</body>\n</html>",
+            "502 Bad gateway",
+        ),
+        ("upstream connect error", "`upstream connect error`"),
+        (
+            "{\"response\":\"a\",\"done\":false}\nupstream reset",
+            "`upstream reset`",
+        ),
+    ] {
+        let error = native_text("ollama", body).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::MalformedResponse);
+        assert!(error.message.contains(words), "{error}");
+    }
+    let runner = "error: model runner has unexpectedly stopped";
+    for before in ["", "{\"response\":\"a\",\"done\":false}\n"] {
+        let events = native_text("ollama", &format!("{before}{runner}")).unwrap();
+        assert_eq!(all(&events, EventKind::Failure), [runner]);
+    }
+    let cut = native_text("ollama", "{\"response\":\"a\",\"do").unwrap();
+    assert!(cut.is_empty(), "{cut:?}");
+}
+
+#[test]
+fn a_server_is_asked_about_itself_below_its_base_path() {
+    for (protocol, base_url, path) in [
+        ("openai", "http://h:1", "/props"),
+        ("openai", "http://h:1/v1", "/props"),
+        ("openai", "http://h:1/llm/v1/?k=1", "/llm/props?k=1"),
+        ("openai", "http://h:1/llm", "/llm/props"),
+        ("llama-cpp", "http://h:1/llm/", "/llm/props"),
+    ] {
+        let config = json!({
+            "base_url": base_url, "protocol": protocol,
+            "tells": { "/props": { "settings": { "model": { "at": "/model_alias" } } } },
+        });
+        let plan = adapter(&config).unwrap().launch(&model(), &at()).unwrap();
+        let asked: Vec<_> = plan.questions.iter().map(|it| &it.request.path).collect();
+        assert_eq!(asked, [path], "{base_url}");
+    }
+}
+
+#[test]
+fn an_error_behind_the_last_message_is_a_failure() {
+    for (file, error) in [
+        ("ollama/chat.body", "{\"error\":\"late\"}\n"),
+        ("ollama/chat.body", "error: late"),
+        (
+            "tgi/limit.sse",
+            "data:{\"error\":\"late\",\"error_type\":\"generation\"}\n\n",
+        ),
+        (
+            "llama-cpp/limit.sse",
+            "data: {\"error\":{\"message\":\"late\"}}\n\n",
+        ),
+        ("llama-cpp/limit.sse", "error: {\"message\":\"late\"}\n\n"),
+    ] {
+        let protocol = file.split_once('/').unwrap().0;
+        let whole = std::fs::read_to_string(Path::new("fixtures").join(file)).unwrap();
+        let events = native_text(protocol, &(whole + error)).unwrap();
+        let failures = all(&events, EventKind::Failure);
+        assert_eq!(failures.len(), 1, "{file}: {failures:?}");
+        assert!(failures[0].ends_with("late"), "{file}: {failures:?}");
+        assert_eq!(events.last().unwrap().kind, EventKind::End, "{file}");
+    }
+}
+
+#[test]
+fn a_count_beside_another_number_of_events_is_told_with_theirs() {
+    let counts = |generated: u32| -> Vec<u32> {
+        let details = json!({ "generated_tokens": generated, "finish_reason": "length" });
+        let last = json!({ "token": { "text": "b" }, "details": details });
+        let body = format!("data:{{\"token\":{{\"text\":\"a\"}}}}\n\ndata:{last}\n\n");
+        let events = native_text("tgi", &body).unwrap();
+        let counts = events
+            .iter()
+            .filter(|it| it.kind == EventKind::OutputTokens);
+        counts.map(|it| it.tokens).collect()
+    };
+    assert_eq!(counts(2), [1, 2, 2]);
+    assert_eq!(counts(8), [1, 2, 8, 2]);
+}
+
+#[test]
+fn a_text_that_could_be_all_or_new_is_malformed() {
+    let stream = |messages: &[(&str, u32, u32)]| {
+        let end = messages.len() as u32;
+        let messages = messages.iter().map(|(text, ids, tokens)| {
+            let reason = (*tokens == end).then_some("length");
+            let ids: Vec<u32> = (0..*ids).collect();
+            let meta = json!({ "completion_tokens": tokens, "finish_reason": reason });
+            let message = json!({ "text": text, "output_ids": ids, "meta_info": meta });
+            format!("data: {message}\n\n")
+        });
+        native_text("sglang", &messages.collect::<Vec<_>>().concat())
+    };
+    let error = stream(&[("a", 1, 1), ("ab", 1, 2), ("abc", 1, 3)]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::MalformedResponse);
+    assert!(error.message.contains("`output_ids`"), "{error}");
+    // What follows shows that it was new.
+    let events = stream(&[("a", 1, 1), ("a", 1, 2), ("b", 1, 3)]).unwrap();
+    assert_eq!(all(&events, EventKind::Text).concat(), "aab");
+    let events = stream(&[("a", 1, 1), ("ab", 2, 2), ("abc", 3, 3)]).unwrap();
+    assert_eq!(all(&events, EventKind::Text).concat(), "abc");
+}
+
+#[test]
+fn counts_and_times_that_make_no_sense_are_left_out() {
+    for protocol in NATIVE {
+        let events = native(match protocol {
+            "ollama" => "ollama/hostile.body",
+            "tgi" => "tgi/hostile.sse",
+            "sglang" => "sglang/hostile.sse",
+            _ => "llama-cpp/hostile.sse",
+        });
+        assert_eq!(times(&events), [None; 3], "{protocol}");
+        let [prompt, output, cached] = counts(&events);
+        assert_eq!((prompt, cached), (None, None), "{protocol}");
+        // TGI has an event a token.
+        assert_eq!(output, (protocol == "tgi").then_some(4), "{protocol}");
+        assert_eq!(events.last().unwrap().kind, EventKind::End, "{protocol}");
+    }
+    let shrunk = native("sglang/stop-word.sse");
+    assert_eq!(all(&shrunk, EventKind::Text), ["ten mil"]);
+    assert_eq!(all(&shrunk, EventKind::Note).len(), 1);
+}
+
+#[test]
+fn native_requests_have_their_fields_where_the_server_looks() {
+    let config = json!({
+        "base_url": "http://h:1/gateway", "protocol": "ollama", "model": "m",
+        "body": { "keep_alive": -1, "options": { "num_ctx": 4096, "seed": 7 } },
+        "omit": ["truncate"], "rename": { "options.top_p": "options.min_p" },
+    });
+    let asked = Request {
+        top_p: Some(0.5),
+        ..request(Api::Completions)
+    };
+    let made = encode(&config, &asked);
+    assert_eq!(made.path, "/gateway/api/generate");
+    assert_eq!(
+        made.body,
+        concat!(
+            r#"{"model":"m","prompt":"p","raw":true,"stream":true,"#,
+            r#""options":{"num_predict":8,"temperature":0.0,"seed":7,"min_p":0.5,"num_ctx":4096},"keep_alive":-1}"#
+        )
+    );
+    assert_eq!(made.model.as_deref(), Some("m"));
+    assert!(made.end_marks.is_empty());
+
+    let drawn = Request {
+        temperature: 0.7,
+        top_p: Some(1.0),
+        ..request(Api::Completions)
+    };
+    let body: Value = serde_json::from_str(&encode(&speaks("tgi"), &drawn).body).unwrap();
+    assert_eq!(body["parameters"]["do_sample"], true);
+    assert_eq!(body["parameters"]["temperature"], 0.7);
+    assert!(body["parameters"].get("top_p").is_none());
+    assert_eq!(encode(&speaks("tgi"), &drawn).model, None);
+    assert_eq!(
+        encode(&speaks("sglang"), &drawn).end_marks[0],
+        "data: [DONE]"
+    );
+
+    for protocol in ["llama-cpp", "sglang", "tgi"] {
+        let adapter = adapter(&speaks(protocol)).unwrap();
+        let refused = |asked: &Request| adapter.encode(&model(), asked).unwrap_err().kind;
+        assert_eq!(refused(&request(Api::Chat)), ErrorKind::Unsupported);
+        let image = Request {
+            images: vec![image("image/png", b"a")],
+            ..request(Api::Completions)
+        };
+        assert_eq!(refused(&image), ErrorKind::Unsupported);
+    }
+}
+
+#[test]
+fn wrong_configs_of_native_protocols_name_the_place() {
+    for (protocol, path, more, words) in [
+        (
+            "ollama",
+            "/body/options/num_predict",
+            json!({ "body": { "options": { "num_predict": 5 } } }),
+            "`workload.max_tokens`",
+        ),
+        (
+            "tgi",
+            "/body/parameters/max_new_tokens",
+            json!({ "body": { "parameters": { "max_new_tokens": 5 } } }),
+            "`workload.max_tokens`",
+        ),
+        (
+            "ollama",
+            "/body/options",
+            json!({ "body": { "options": 5 } }),
+            "`options` must be a mapping",
+        ),
+        (
+            "tgi",
+            "/body/parameters",
+            json!({ "body": { "parameters": null } }),
+            "`parameters` must be a mapping",
+        ),
+        (
+            "sglang",
+            "/body/sampling_params",
+            json!({ "body": { "sampling_params": [{ "top_k": 1 }] } }),
+            "`sampling_params` must be a mapping",
+        ),
+        (
+            "ollama",
+            "/rename",
+            json!({ "rename": { "truncate": "options" } }),
+            "would replace the mapping `options`",
+        ),
+        (
+            "llama-cpp",
+            "/omit",
+            json!({ "omit": ["n_predict"] }),
+            "`rename:",
+        ),
+        (
+            "sglang",
+            "/omit",
+            json!({ "omit": ["seed"] }),
+            "`sampling_params.sampling_seed`",
+        ),
+        (
+            "tgi",
+            "/omit",
+            json!({ "omit": ["parameters.details"] }),
+            "do without `parameters.details`",
+        ),
+        (
+            "ollama",
+            "/base_url",
+            json!({ "base_url": "http://h:1/v1" }),
+            "`protocol: openai`",
+        ),
+        (
+            "ollama",
+            "/base_url",
+            json!({ "base_url": "http://h:1/api/chat" }),
+            "leave out `/api/chat`",
+        ),
+    ] {
+        let mut config = speaks(protocol);
+        for (key, value) in more.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let error = adapter(&config).err().unwrap();
+        assert_eq!(error.path.as_deref(), Some(path), "{config}");
+        assert!(error.message.contains(words), "{config}: {error}");
+    }
+    let unknown = adapter(&speaks("grpc")).err().unwrap();
+    assert!(unknown.message.contains("llama-cpp"), "{unknown}");
+}
+
+#[test]
+fn a_recipe_has_the_protocols_of_its_engine() {
+    let path = |name: &str, protocol: Option<&str>, api| {
+        let mut config = json!({ "recipe": name });
+        if let Some(protocol) = protocol {
+            config["protocol"] = json!(protocol);
+        }
+        encode(&config, &request(api)).path
+    };
+    assert_eq!(path("ollama", None, Api::Chat), "/api/chat");
+    assert_eq!(
+        path("ollama", Some("openai"), Api::Chat),
+        "/v1/chat/completions"
+    );
+    assert_eq!(path("tgi", None, Api::Completions), "/v1/completions");
+    assert_eq!(
+        path("tgi", Some("tgi"), Api::Completions),
+        "/generate_stream"
+    );
+    assert_eq!(
+        path("llama-cpp", Some("llama-cpp"), Api::Completions),
+        "/completion"
+    );
+    assert_eq!(
+        path("sglang", Some("sglang"), Api::Completions),
+        "/generate"
+    );
+    let problem = |name: &str, protocol: &str| {
+        let config = json!({ "recipe": name, "protocol": protocol });
+        adapter(&config).err().unwrap().message
+    };
+    assert!(problem("ollama", "tgi").contains("one of `ollama`, `openai`"));
+    assert!(problem("vllm", "tgi").contains("one of `openai`"));
+    // By its manifest, prony knows what to render conversations for.
+    let manifest = PLUGIN.describe().unwrap();
+    let apis = |name: &str, config: Value| {
+        let recipe = manifest.recipes.iter().find(|it| it.name == name).unwrap();
+        let config = config.as_object().unwrap();
+        Api::of_config(&recipe.apis, &recipe.config_schema, config)
+    };
+    assert_eq!(apis("tgi", json!({})), Api::all());
+    assert_eq!(
+        apis("tgi", json!({ "protocol": "tgi" })),
+        [Api::Completions]
+    );
+    assert_eq!(apis("ollama", json!({})), Api::all());
+    let schema = &manifest.config_schema;
+    let native = speaks("llama-cpp");
+    let apis = Api::of_config(&manifest.apis, schema, native.as_object().unwrap());
+    assert_eq!(apis, [Api::Completions]);
+}
+
 fn attached() -> Value {
     serde_json::from_str(ATTACHED).unwrap()
 }
@@ -701,10 +1459,15 @@ fn a_recipe_starts_its_engine() {
     let (plan, body) = by_recipe("llama-cpp", &options, &tiny);
     let plan = plan.unwrap();
     let wanted = "nice llama-server --model /models/tiny.gguf --alias org/tiny --host 127.0.0.1 \
-                  --port 40961 --ctx-size 4096 --parallel 1 --threads 2 --log-disable";
+                  --port 40961 --metrics --ctx-size 4096 --parallel 1 --threads 2 --log-disable";
     assert_eq!(plan.command.unwrap().argv.join(" "), wanted);
     assert_eq!(plan.ready, Ready::Http("/health".to_owned()));
     assert_eq!(plan.base_url, "http://127.0.0.1:40961");
+    let settings = plan.questions.iter().flat_map(|it| &it.settings);
+    let asked = |name: &str| settings.clone().find(|it| it.name == name)?.asked.clone();
+    assert_eq!(asked("model"), Some(json!("org/tiny")));
+    assert_eq!(asked("model_file"), Some(json!("/models/tiny.gguf")));
+    assert_eq!(asked("context_per_request"), Some(json!(4096)));
     assert_eq!(body["cache_prompt"], false);
     assert_eq!(body["min_p"], 0.1);
     assert_eq!(body["model"], "org/tiny");
@@ -742,6 +1505,27 @@ fn a_recipe_knows_the_names_of_its_engine() {
     );
     assert_eq!(body.get("seed"), None, "it refuses a seed");
     assert_eq!(body["top_k"], 0);
+
+    let (plan, _) = by_recipe("mlx-vlm", &json!({ "python": "/v/bin/python" }), &folder);
+    let argv = plan.unwrap().command.unwrap().argv.join(" ");
+    assert!(
+        argv.starts_with("/v/bin/python -m mlx_vlm.server --model /models/exl2/tiny "),
+        "{argv}"
+    );
+
+    let config = json!({ "recipe": "transformers" });
+    let endless = Request {
+        ignore_eos: true,
+        ..request(Api::Completions)
+    };
+    let made = adapter(&config).unwrap().encode(&folder, &endless).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(&made.body).unwrap(),
+        json!({
+            "model": "/models/exl2/tiny", "prompt": "p", "max_tokens": 8, "temperature": 0.0,
+            "seed": 1, "stream": true, "generation_config": "{\"eos_token_id\":-1}",
+        })
+    );
 
     let (plan, _) = by_recipe("ollama", &json!({ "context": 2048 }), &hub);
     let env = plan.unwrap().command.unwrap().env;
@@ -790,6 +1574,8 @@ fn a_recipe_attaches_and_says_what_does_not_go_with_that() {
     assert!(problem("llama-cpp", ready.clone()).contains("is for a server that runs already"));
     assert!(by_recipe("lm-studio", &ready, &tiny).0.is_none());
     assert!(problem("llama-cpp", json!({ "program": [] })).contains("`program` is empty"));
+    let twice = problem("mlx-vlm", json!({ "python": "python3", "program": ["a"] }));
+    assert!(twice.contains("`python` and `program`"), "{twice}");
     for (url, path) in [
         ("http://x:1", "/v3/chat/completions"),
         ("http://x:1/v9", "/v9/chat/completions"),

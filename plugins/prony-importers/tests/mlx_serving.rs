@@ -4,9 +4,9 @@ use prony_config::foreign::Imported;
 use prony_config::{Api, Duration, Pipeline, PluginKind, Plugins, load};
 use prony_diagnostic::{Diagnostic, human};
 use prony_importers::IMPORTERS;
-use prony_plugin_sdk::{Engine, schemars};
+use prony_plugin_sdk::Engine;
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const EXAMPLE: &str = r#"
 benchmark:
@@ -40,20 +40,21 @@ struct Used;
 impl Plugins for Used {
     fn config_schema(&self, kind: PluginKind, name: &str) -> Option<Value> {
         match (kind, name) {
-            (PluginKind::Engine, "openai") => {
-                type Config = <engine_openai::OpenAi as Engine>::Config;
-                Some(schemars::schema_for!(Config).to_value())
-            }
             // One plugin can be linked; the command's tests validate an import with all.
             (PluginKind::Engine, "mlx-serving") => Some(json!({ "type": "object" })),
+            (PluginKind::Engine, name) => {
+                let recipes = engine_openai::OpenAi::recipes();
+                let recipe = recipes.into_iter().find(|it| it.name == name);
+                recipe.map(|it| it.config_schema)
+            }
             (PluginKind::Reporter, "console" | "json" | "markdown") => {
                 Some(json!({ "type": "object", "additionalProperties": false }))
             }
-            _ => None,
+            (PluginKind::Reporter, _) => None,
         }
     }
 
-    fn apis(&self, engine: &str) -> Vec<Api> {
+    fn apis(&self, engine: &str, _config: &Map<String, Value>) -> Vec<Api> {
         match engine {
             "mlx-serving" => vec![Api::Completions],
             _ => vec![Api::Chat, Api::Completions],
@@ -62,7 +63,7 @@ impl Plugins for Used {
 
     fn names(&self, kind: PluginKind) -> Vec<String> {
         let names: &[&str] = match kind {
-            PluginKind::Engine => &["mlx-serving", "openai"],
+            PluginKind::Engine => &["mlx-engine", "mlx-serving", "mlx-vlm"],
             PluginKind::Reporter => &["console", "json", "markdown"],
         };
         names.iter().map(ToString::to_string).collect()

@@ -92,7 +92,9 @@ pub trait Engine: Sized + 'static {
     /// Name, version, description.
     const ABOUT: About;
     /// Forms of requests that the engine takes. To one without [`Api::Chat`] prony sends
-    /// conversations as prompts, rendered with the model's own chat template.
+    /// conversations as prompts, rendered with the model's own chat template. An option whose
+    /// value leaves only some of them says so in its schema, under `x-prony-apis`
+    /// ([`Api::of_config`]).
     const APIS: &'static [Api] = &[Api::Chat, Api::Completions];
     /// `true` if requests may carry images. If not, a request with images is an
     /// error before it comes here. If so, [`encode`](Self::encode) must send
@@ -140,6 +142,11 @@ pub trait StdioEngine: Sized + 'static {
     const IMAGES: bool = false;
     /// `true` if requests may carry a history, under the same rule.
     const HISTORY: bool = false;
+
+    /// Python packages of the engine, if prony can install it.
+    fn packages() -> Option<Packages> {
+        None
+    }
 
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;

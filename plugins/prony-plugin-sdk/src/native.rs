@@ -131,7 +131,10 @@ pub(crate) fn message<E: StdioEngine>(
 }
 
 pub(crate) fn stdio_manifest<E: StdioEngine>() -> Manifest {
-    Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Stdio), carries!(E))
+    Manifest {
+        packages: E::packages(),
+        ..Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Stdio), carries!(E))
+    }
 }
 
 pub(crate) fn engine_manifest<E: Engine>() -> Manifest {

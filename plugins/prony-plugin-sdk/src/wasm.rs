@@ -137,6 +137,38 @@ fn launch_plan(plan: data::LaunchPlan) -> types::LaunchPlan {
         base_url: plan.base_url,
         ready: ready(plan.ready),
         models: plan.models.map(http_request),
+        questions: plan.questions.into_iter().map(question).collect(),
+    }
+}
+
+fn question(question: data::Question) -> types::Question {
+    let setting = |setting: data::Setting| types::Setting {
+        name: setting.name,
+        at: setting.at,
+        asked: setting.asked.map(|asked| asked.to_string()),
+    };
+    types::Question {
+        request: http_request(question.request),
+        settings: question.settings.into_iter().map(setting).collect(),
+        counters: question.counters.into_iter().map(counter).collect(),
+    }
+}
+
+fn counter(counter: data::Counter) -> types::Counter {
+    use data::CounterKind as From;
+    use types::CounterKind as To;
+    types::Counter {
+        kind: match counter.kind {
+            From::Requests => To::Requests,
+            From::PromptTokens => To::PromptTokens,
+            From::ComputedPromptTokens => To::ComputedPromptTokens,
+            From::CachedTokens => To::CachedTokens,
+            From::OutputTokens => To::OutputTokens,
+            From::QueueTime => To::QueueTime,
+            From::PrefillTime => To::PrefillTime,
+            From::DecodeTime => To::DecodeTime,
+        },
+        at: counter.at,
     }
 }
 

@@ -10,10 +10,7 @@ const MAX_TOKENS: u32 = 1_237;
 const SEED: u64 = 7_654_321;
 
 pub(crate) fn check(engine: &mut Engine<'_>) {
-    let apis = engine
-        .subject
-        .describe()
-        .map_or_else(|_| Api::all(), |it| it.apis);
+    let apis = apis(engine);
     if apis.is_empty() {
         engine.finding("encode", "neither chat nor completions are supported");
     }
@@ -54,6 +51,17 @@ pub(crate) fn check(engine: &mut Engine<'_>) {
             engine.finding("encode", problem);
         }
     }
+}
+
+/// Forms of requests that the engine says it takes with the example's config.
+fn apis(engine: &Engine<'_>) -> Vec<Api> {
+    engine.subject.describe().map_or_else(
+        |_| Api::all(),
+        |it| match engine.config.as_object() {
+            Some(config) => Api::of_config(&it.apis, &it.config_schema, config),
+            None => it.apis,
+        },
+    )
 }
 
 fn fixtures(engine: &Engine<'_>) -> Vec<fixture::Fixture> {
@@ -118,6 +126,7 @@ pub(crate) fn problems(message: &Message) -> Vec<String> {
 /// An image is sent or causes an error; it is never dropped.
 fn with_images(engine: &mut Engine<'_>) {
     let says_so = engine.subject.describe().is_ok_and(|it| it.images);
+    let says_so = says_so && apis(engine).contains(&Api::Chat);
     let mut sent = 0;
     for api in [Api::Chat, Api::Completions] {
         for count in 1..=2 {
@@ -155,6 +164,7 @@ fn with_images(engine: &mut Engine<'_>) {
 /// unsupported.
 fn with_history(engine: &mut Engine<'_>) {
     let says_so = engine.subject.describe().is_ok_and(|it| it.history);
+    let says_so = says_so && apis(engine).contains(&Api::Chat);
     let mut sent = 0;
     for api in [Api::Chat, Api::Completions] {
         for turns in 1..=2 {

@@ -73,7 +73,8 @@
 //!   option;
 //! - **config**: the example is accepted, nonsense is answered with an error;
 //! - **launch**, **encode**: deterministic, well-formed, nothing asked is lost; each form of
-//!   requests that the manifest names is taken, and no other;
+//!   requests that the manifest names is taken, and no other, less those that an option of the
+//!   config rules out (`x-prony-apis` in its schema);
 //!   every image is in the body, in base64, or the request is an error; every
 //!   message of a conversation is in the body, in order, or the request is refused
 //!   as unsupported;
@@ -89,6 +90,7 @@ mod bytes;
 mod decode;
 mod encode;
 mod fixture;
+mod questions;
 mod schema;
 mod subject;
 
@@ -349,6 +351,9 @@ impl<'a> Engine<'a> {
                 "the path of the models, `{}`, does not start with `/`",
                 models.path
             ));
+        }
+        for problem in plan.questions.iter().flat_map(questions::problems) {
+            wrong(problem);
         }
         match &plan.ready {
             Ready::Http(path) if !path.starts_with('/') => {

@@ -280,7 +280,7 @@ fn numbers(result: &RunResult, width: usize) -> String {
 }
 
 /// State of the prefix cache, if it is stated or was not cold; what was rendered; result of an
-/// independent token count; times by the engines' own clocks.
+/// independent token count; times by the engines' own clocks; settings that are not as asked.
 fn work(result: &RunResult) -> Vec<String> {
     let mut lines = Vec::new();
     for model in &result.models {
@@ -295,6 +295,10 @@ fn work(result: &RunResult) -> Vec<String> {
             let told = it.clock_sentence()?;
             Some(format!("Own clock of {told}"))
         });
+        let settings = model.engines.iter().filter_map(|it| {
+            let differing = it.settings_sentence()?;
+            Some(format!("Settings in force in {differing}"))
+        });
         let label = one_line(&model.label());
         lines.extend(
             cache
@@ -302,6 +306,7 @@ fn work(result: &RunResult) -> Vec<String> {
                 .chain(model.rendering_sentence())
                 .chain(tokens)
                 .chain(clocks)
+                .chain(settings)
                 .map(|it| format!("{label}: {it}.")),
         );
     }

@@ -54,6 +54,8 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             .iter()
             .filter_map(EngineResult::clock_sentence);
         into["clock_sentences"] = clocks.collect();
+        into["settings"] = settings(model);
+        into["own_counts"] = own_counts(model);
         into["problems"] = json!(model.problems());
         into["numbers"] = json!(numbers(model));
         into["distributions"] = distributions(model);
@@ -233,6 +235,41 @@ fn distributions(model: &ModelResult) -> Value {
         engines.filter_map(move |engine| entry(metric, engine))
     });
     entries.collect()
+}
+
+/// The settings of each engine: name, engine, asked for, in force.
+fn settings(model: &ModelResult) -> Value {
+    let of_engine = |engine: &EngineResult| {
+        let name = engine.engine.clone();
+        let rows = engine.settings.iter();
+        let rows = rows.filter(|it| it.asked.is_some() || !it.in_force.is_empty());
+        rows.map(|it| {
+            let differs = if it.differs { " (differs)" } else { "" };
+            json!([it.name, name, it.asked_for(), it.told() + differs])
+        })
+        .collect::<Vec<_>>()
+    };
+    model.engines.iter().flat_map(of_engine).collect()
+}
+
+/// The counts of each engine's own counters: title, engine, its count, prony's, the difference
+/// and its explanation, and the cycles.
+fn own_counts(model: &ModelResult) -> Value {
+    let of_engine = |engine: &EngineResult| {
+        let rows = engine.own_counts.iter().map(|it| {
+            json!([
+                it.title(),
+                engine.engine,
+                it.of_engine(),
+                it.of_prony(),
+                it.difference(),
+                it.explanation(),
+                it.cycles
+            ])
+        });
+        rows.collect::<Vec<_>>()
+    };
+    model.engines.iter().flat_map(of_engine).collect()
 }
 
 fn throughput(model: &ModelResult, engine: &str) -> String {

@@ -123,6 +123,17 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         names.is_empty() || names.iter().any(|name| name == it.name)
     };
     let definitions: Vec<&Definition> = definitions().iter().filter(wanted).collect();
+    let result = prony_journal::result(&journal);
+    // prony's own throughput, which is computed in one place.
+    let throughput = |(point, model, measure, engine): (&Option<String>, &str, &str, &str)| {
+        let models = result.models.iter().filter(|it| {
+            let stage = it.measure.as_deref().unwrap_or(measure);
+            it.id == model && it.cell == *point && stage == measure
+        });
+        let mut engines = models.flat_map(|it| &it.engines);
+        let engine = engines.find(|it| it.engine == engine)?;
+        Scored::rate("output_tokens_per_sec", engine.output_tokens_per_sec?)
+    };
     let groups: Vec<Group> = groups
         .into_iter()
         .map(|((point, model, measure, engine), records)| Group {
@@ -134,9 +145,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             succeeded: records.iter().filter(|record| record.ok()).count() as u64,
             definitions: definitions
                 .iter()
-                .map(|definition| Defined {
-                    definition: definition.name,
-                    metrics: score(definition, &records),
+                .map(|definition| {
+                    let mut metrics = score(definition, &records);
+                    if definition.name == "prony" {
+                        metrics.extend(throughput((point, model, measure, engine)));
+                    }
+                    Defined {
+                        definition: definition.name,
+                        metrics,
+                    }
                 })
                 .collect(),
             cadence: cadence(&records),
@@ -148,6 +165,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     } else {
         for group in &groups {
             show(group);
+        }
+        let has = |model: &str| groups.iter().any(|group| group.model == model);
+        for model in models {
+            if is_shown(&model.to_owned()) && !has(model) {
+                output::line(format_args!("{model}: nothing was measured"));
+            }
         }
     }
     Ok(Exit::Ok)
@@ -171,31 +194,35 @@ fn show(group: &Group) {
     output::line(format_args!(
         "{model}{point} · {measure} · {engine}: {succeeded} of {requests} requests succeeded"
     ));
-    let number = |value: Option<f64>| {
-        value.map_or_else(|| "n too small".to_owned(), |value| format!("{value:.2}"))
+    let rows = || {
+        let all = definitions.iter();
+        all.flat_map(|it| it.metrics.iter().map(|metric| (it.definition, metric)))
     };
+    let width = rows().map(|(_, it)| it.metric.len()).max().unwrap_or(0) + 2;
     output::line(format_args!(
-        "  {:10}{:28}{:>7}{:>12}{:>12}{:>13}{:>13}{:>12}",
+        "  {:10}{:width$}{:>7}{:>12}{:>12}{:>13}{:>13}{:>12}",
         "", "", "n", "mean", "p50", "p90", "p99", "max"
     ));
-    for Defined {
-        definition,
-        metrics,
-    } in definitions
-    {
-        for metric in metrics {
+    for (definition, metric) in rows() {
+        let Scored { n, mean, .. } = metric;
+        if metric.p50.is_none() {
             output::line(format_args!(
-                "  {:10}{:28}{:>7}{:>12.2}{:>12.2}{:>13}{:>13}{:>12.2}",
-                definition,
-                metric.metric,
-                metric.n,
-                metric.mean,
-                metric.p50,
-                number(metric.p90),
-                number(metric.p99),
-                metric.max
+                "  {definition:10}{:width$}{:>7}{mean:>12.2}",
+                metric.metric, ""
             ));
+            continue;
         }
+        let number = |value: Option<f64>| {
+            value.map_or_else(|| "n too small".to_owned(), |value| format!("{value:.2}"))
+        };
+        output::line(format_args!(
+            "  {definition:10}{:width$}{n:>7}{mean:>12.2}{:>12}{:>13}{:>13}{:>12}",
+            metric.metric,
+            number(metric.p50),
+            number(metric.p90),
+            number(metric.p99),
+            number(metric.max)
+        ));
     }
     let percent = |share: Option<f64>| {
         share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0))

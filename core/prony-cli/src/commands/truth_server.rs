@@ -35,6 +35,12 @@ pub(crate) struct Arguments {
     /// `ignore_eos`.
     #[arg(long, value_name = "N")]
     pub(crate) eos_after: Option<u32>,
+    /// Refuse prompts with more tokens.
+    #[arg(long, value_name = "N")]
+    pub(crate) context: Option<u32>,
+    /// Let the texts of answers depend on the seed, at a temperature above 0.
+    #[arg(long)]
+    pub(crate) samples: bool,
     /// From the request to the first token, in milliseconds.
     #[arg(long, default_value_t = 20, value_name = "MS")]
     pub(crate) time_to_first_token_ms: u64,
@@ -51,6 +57,9 @@ pub(crate) struct Arguments {
     /// Tokens per write, which is due with the last of them.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) coalesce: u32,
+    /// Send the tokens of a write as one event.
+    #[arg(long)]
+    pub(crate) merge: bool,
     /// Framing of bodies: `chunked`, `close` or `length`.
     #[arg(long, default_value = "chunked", value_name = "HOW")]
     pub(crate) framing: Framing,
@@ -78,9 +87,23 @@ pub(crate) struct Arguments {
     /// keeps no cache apart.
     #[arg(long, value_name = "N")]
     pub(crate) claim_cached: Option<u32>,
+    /// Say nothing of cached tokens in answers. The counters at `/metrics` still do.
+    #[arg(long)]
+    pub(crate) hide_cached: bool,
+    /// Claim at `/props` to have this model.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) claim_model: Option<String>,
+    /// Claim at `/props` to have a context of so many tokens.
+    #[arg(long, default_value_t = 4096, value_name = "N")]
+    pub(crate) claim_context: u32,
+    /// Claim at `/metrics` to have had so many requests more for each that came, of as many
+    /// tokens as an answer has at most, as a server has that others use, too.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) claim_requests: u32,
     /// Fault to show: `error_frame`, `empty`, `cut`, `http500`, `http404`, `hang`, `crash`,
     /// `garbage`, `zero_tokens`, `no_finish`, `not_http`, `stall`, `slow_headers`, `reset`,
-    /// `wrong_length`, `bad_chunk`, `redirect` or `huge_head`.
+    /// `wrong_length`, `bad_chunk`, `redirect`, `huge_head`, `ignore_stop`, `ignore_seed`,
+    /// `ignore_ignore_eos`, `cut_prompt`, `no_usage` or `no_end_mark`.
     #[arg(long)]
     pub(crate) fault: Option<String>,
     /// The first request, from 0, with the fault.
@@ -157,17 +180,24 @@ pub(crate) fn run(server: &Arguments) -> Outcome {
     let config = Config {
         tokens: server.tokens,
         eos_after: server.eos_after,
+        context: server.context,
+        samples: server.samples,
         time_to_first_token: Duration::from_millis(server.time_to_first_token_ms),
         inter_token_latency: Duration::from_micros(server.inter_token_latency_us),
         jitter: Duration::from_micros(server.jitter_us),
         seed: server.seed,
         coalesce: server.coalesce,
+        merge: server.merge,
         framing: server.framing,
         gzip: server.gzip,
         tls,
         prompt_tokens: server.prompt_tokens,
         prefix_cache: server.prefix_cache,
         claim_cached: server.claim_cached,
+        hide_cached: server.hide_cached,
+        claim_model: server.claim_model.clone(),
+        claim_context: server.claim_context,
+        claim_requests: server.claim_requests,
         fault,
         fault_from: server.fault_from,
         stall: Duration::from_millis(server.stall_ms),

@@ -383,6 +383,24 @@ fn a_results_folder_that_cannot_be_made_is_told() {
 // ---- plugins
 
 #[test]
+fn options_that_recipes_share_are_told_once_on_the_page_of_all() {
+    let scratch = Scratch::new();
+    let row = "| `base_url` |";
+    let one = scratch.prony(&["plugin", "show", "llama-cpp"]).exits(0);
+    assert_eq!(one.stdout.matches(row).count(), 1);
+    assert!(!one.stdout.contains("options-of-every-recipe"));
+    let all = scratch.prony(&["plugin", "show"]).exits(0);
+    // `openai` has an option of this name, too.
+    assert_eq!(all.stdout.matches(row).count(), 2);
+    let link = "And the [options of every recipe](#options-of-every-recipe)";
+    assert_eq!(all.stdout.matches(link).count(), 13);
+    // What LM Studio, which prony does not start, has no use for.
+    all.prints(&format!(
+        "{link} except `arguments`, `cwd`, `env`, `program`.\n"
+    ));
+}
+
+#[test]
 fn plugins_are_listed_with_form_contract_and_digest() {
     let scratch = Scratch::new();
     let output = scratch.prony(&["plugin", "list"]).exits(0);

@@ -63,6 +63,34 @@ fn files_are_laid_over_each_other() {
     );
     let off = ["base.yaml", "--set", "models.0.enabled=false"];
     assert_eq!(models(&plan(&scratch, &off)), ["big"]);
+    let one = ["base.yaml", "--model", "big"];
+    assert_eq!(models(&plan(&scratch, &one)), ["big"]);
+}
+
+#[test]
+fn models_that_are_not_there_are_left_out_on_request() {
+    let scratch = layered();
+    scratch.write("here.gguf", "weights");
+    let over = "models: [{ id: big, path: here.gguf }, { id: gone, path: gone.gguf }]\n";
+    scratch.write("over.yaml", over);
+    let layers = ["base.yaml", "-f", "over.yaml", "--only-present"];
+    let plan = |more: &[&str]| scratch.prony(&[&["plan", "--json"], &layers[..], more].concat());
+    let planned = plan(&[]).exits(0);
+    let said = "gone: left out, since there is no `gone.gguf`";
+    assert_eq!(
+        planned.stderr.matches(said).count(),
+        1,
+        "{}",
+        planned.stderr
+    );
+    assert_eq!(models(&planned.json()), ["big"]);
+    plan(&["--model", "gone"])
+        .exits(3)
+        .complains("`--model` and `--only-present` leave no model");
+    plan(&["--model", "bgi"])
+        .exits(3)
+        .complains("`--model bgi` names no model")
+        .complains("models: `big`, `gone`");
 }
 
 #[test]

@@ -22,21 +22,21 @@ fn suite(name: &str) -> String {
 /// place of both.
 fn truth_servers(other: &str, options: &[&str]) -> Value {
     let command = &truth(options)["config"]["launch"]["command"];
-    let launch = |ready: Value| json!({ "command": command, "ready": ready, "cwd": null });
-    let mut over = json!({ "engines": {
-        "mlx-engine": { "config": {
-            "launch": launch(json!({ "log_line": "listening on" })),
-        } },
-    } });
-    over["engines"][other] = json!({ "plugin": "openai", "config": {
-        "python": null,
-        "runtime": null,
-        "cwd": null,
-        "env": null,
-        "context_length": null,
-        "launch": launch(json!({ "http": "/health" })),
-    } });
-    over
+    let launch = |ready: Value| {
+        json!({ "plugin": "openai", "config": {
+            "program": null,
+            "python": null,
+            "runtime": null,
+            "cwd": null,
+            "env": null,
+            "context": null,
+            "launch": { "command": command, "ready": ready, "cwd": null },
+        } })
+    };
+    json!({ "engines": {
+        "mlx-engine": launch(json!({ "log_line": "listening on" })),
+        other: launch(json!({ "http": "/health" })),
+    } })
 }
 
 /// Runs a pipeline with the truth server for its engines, where these models are.

@@ -100,7 +100,19 @@ impl Scratch {
         self.start_bare(&[&["--lock", lock], arguments].concat())
     }
 
+    /// `prony --lock … ARGUMENTS` with variables of the environment.
+    pub(crate) fn prony_in(&self, variables: &[(&str, String)], arguments: &[&str]) -> Output {
+        let lock = lock();
+        let lock = lock.to_str().expect("the path is text");
+        let arguments = [&["--lock", lock], arguments].concat();
+        self.start_in(variables, &arguments).wait()
+    }
+
     fn start_bare(&self, arguments: &[&str]) -> Started {
+        self.start_in(&[], arguments)
+    }
+
+    fn start_in(&self, variables: &[(&str, String)], arguments: &[&str]) -> Started {
         // Files, since pipes would have to be read at the same time.
         let streams = tempfile::tempdir().expect("a temporary folder");
         let stream = |name| File::create(streams.path().join(name)).expect("a file");
@@ -111,6 +123,7 @@ impl Scratch {
             .env_remove("NO_COLOR")
             // Who signs certificates, for tests with encryption.
             .env("SSL_CERT_FILE", self.path("certificate.pem"))
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(stream("stdout"))
             .stderr(stream("stderr"))

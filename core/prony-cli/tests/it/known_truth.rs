@@ -227,12 +227,25 @@ fn one_recording_is_scored_by_several_definitions() {
     let result = &run.engine("engine")["time_to_first_token_ms"];
     assert_eq!(own["mean"], result["mean"]);
     assert_eq!(own["p90"], Value::Null, "4 are too few");
-    // One chunk for each token: then all mean the same gap, but for the end.
-    let [itl, tpot] = [
-        metric("vllm", "ITL (ms)"),
-        metric("aiperf", "Inter Token Latency (ms)"),
-    ];
-    assert!((number(&itl["mean"]) - number(&tpot["mean"])).abs() < 1e-6);
+    // One chunk for each token: then the gap is the time for each token.
+    let [gap, per_token] = ["Inter Chunk Latency (ms)", "Inter Token Latency (ms)"];
+    let [gap, per_token] = [gap, per_token].map(|it| number(&metric("aiperf", it)["mean"]));
+    assert!((gap - per_token).abs() < 1e-6);
+    // The finish reason has a chunk of its own, which vLLM counts as a token.
+    assert_eq!(metric("prony", "inter_token_latency_ms")["n"], 4 * 7);
+    assert_eq!(metric("vllm", "ITL (ms)")["n"], 4 * 8);
+    let requests = run.requests("engine");
+    let textless = |it: &Value| it["textless_ns"].as_array().map(Vec::len);
+    assert!(requests.iter().all(|it| textless(it) == Some(1)));
+    // Throughput: prony's own is that of the result, the others' over the wall-clock time.
+    let throughput = metric("prony", "output_tokens_per_sec");
+    assert_eq!(
+        throughput["mean"],
+        run.engine("engine")["output_tokens_per_sec"]
+    );
+    assert_eq!(throughput["p50"], Value::Null);
+    let guidellm = metric("guidellm", "output_tokens_per_second");
+    assert!(number(&guidellm["mean"]) <= number(&throughput["mean"]));
     let output = scratch
         .prony(&["metrics", "--definition", "mlperf"])
         .exits(0);

@@ -9,6 +9,7 @@
 mod kit;
 
 mod aa;
+mod account;
 mod cli;
 mod compare;
 mod config;

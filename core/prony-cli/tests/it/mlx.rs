@@ -9,13 +9,17 @@ const ENGINES: [&str; 2] = ["mlx-engine", "mlx-serving"];
 
 /// A folder with the model and the stand-ins, since Python writes beside what it runs.
 fn scratch() -> Scratch {
+    scratch_with(MODEL)
+}
+
+fn scratch_with(model: &str) -> Scratch {
     let scratch = Scratch::new();
     let copy = |from: &str, to: &str| {
         let path = repository().join("core/prony-cli/tests/it/mlx").join(from);
         scratch.write(to, std::fs::read(path).expect("a file of the stand-ins"));
     };
     for name in ["tokenizer.json", "tokenizer_config.json"] {
-        copy(name, &in_model(name));
+        copy(name, &format!("models/{model}/{name}"));
     }
     for name in [
         "model.py",
@@ -24,6 +28,8 @@ fn scratch() -> Scratch {
         "mlx-engine/mlx_engine/server/__main__.py",
         "mlx-serving/config/runtime.yaml",
         "mlx-serving/python/runtime.py",
+        "mlx-vlm/mlx_vlm/__init__.py",
+        "mlx-vlm/mlx_vlm/server.py",
     ] {
         copy(name, name);
     }
@@ -36,21 +42,28 @@ fn in_model(name: &str) -> String {
 
 /// `prony COMMAND pipelines/mlx/base.yaml` with the stand-ins.
 fn base(scratch: &Scratch, command: &str, options: &[&str]) -> Output {
-    let suite = repository().join("pipelines/mlx/base.yaml");
-    let suite = suite.to_str().expect("the path is text");
-    with_stand_ins(scratch, command, suite, options)
+    with_stand_ins(scratch, command, &suite("base"), options)
+}
+
+/// The file of a suite.
+fn suite(name: &str) -> String {
+    let file = repository().join(format!("pipelines/mlx/{name}.yaml"));
+    file.to_str().expect("the path is text").to_owned()
 }
 
 /// `prony COMMAND PIPELINE` with the stand-ins for the pipeline's engines.
 fn with_stand_ins(scratch: &Scratch, command: &str, pipeline: &str, options: &[&str]) -> Output {
     let of = |name: &str, path: std::path::PathBuf| format!("--var={name}={}", path.display());
-    let variables = [
+    let mut variables = vec![
         of("mlx_engine", scratch.path("mlx-engine")),
-        of("mlx_serving", scratch.path("mlx-serving")),
         of("models", scratch.path("models")),
         "--var=mlx_engine_python=python3".to_owned(),
-        "--var=mlx_serving_python=python3".to_owned(),
     ];
+    // It has no use for mlx-serving.
+    if !pipeline.ends_with("vision.yaml") {
+        variables.push(of("mlx_serving", scratch.path("mlx-serving")));
+        variables.push("--var=mlx_serving_python=python3".to_owned());
+    }
     let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
     scratch.prony(&[&[command, pipeline], &variables[..], options].concat())
 }
@@ -132,6 +145,74 @@ fn both_get_the_same_prompt_and_a_verdict() {
         .map(text)
         .collect();
     assert!(!flags.contains(&"prompt_mismatch".to_owned()), "{flags:?}");
+}
+
+/// Each suite with a single model in place. The others are told, and do not stop it.
+#[test]
+fn every_suite_runs_with_one_model_in_place() {
+    let large = "mlx-community/Qwen2.5-Coder-32B-Instruct-4bit";
+    let vision = "mlx-community/Qwen2-VL-2B-Instruct-4bit";
+    for (name, models, here) in [
+        ("base", 1, MODEL),
+        ("small-first", 13, MODEL),
+        ("all", 14, MODEL),
+        ("large-only", 5, large),
+        ("error-handling", 3, MODEL),
+        ("vision", 4, vision),
+    ] {
+        let scratch = scratch_with(here);
+        let cwd = format!(
+            "--set=engines.mlx-vlm.config.cwd={}",
+            scratch.path("mlx-vlm").display()
+        );
+        let mut options = vec![
+            "--set=schedule.cycles=1",
+            "--set=stages.1.warmup.requests=1",
+            "--set=stages.2.measure.requests=2",
+        ];
+        let other = match name {
+            "vision" => {
+                options.push(&cwd);
+                "mlx-vlm"
+            }
+            _ => "mlx-serving",
+        };
+        for command in ["validate", "plan"] {
+            with_stand_ins(&scratch, command, &suite(name), &options).exits(0);
+        }
+        let run = scratch.latest(with_stand_ins(&scratch, "run", &suite(name), &options));
+        let run = run.exits(i32::from(models > 1));
+        let result = run.result();
+        let all = result["models"].as_array().expect("models");
+        assert_eq!(all.len(), models, "{name}");
+        for model in all.iter().filter(|model| model["id"] != here) {
+            let failures = model["failures"].as_array().expect("failures");
+            assert_eq!(failures.len(), 1, "{name}: {model:#}");
+            let told = text(&failures[0]["message"]);
+            assert!(told.contains("there is no"), "{name}: {told}");
+        }
+        let model = run.model(here);
+        assert_eq!(model["failures"], json!([]), "{name}");
+        let engines = model["engines"].as_array().expect("engines");
+        assert_eq!(engines.len(), 2, "{name}");
+        for (engine, expected) in engines.iter().zip(["mlx-engine", other]) {
+            assert_eq!(engine["engine"], expected, "{name}");
+            assert_eq!(engine["succeeded"], 2, "{name}: {engine:#}");
+            assert_eq!(engine["success_rate"], 1.0, "{name}: {engine:#}");
+            // 11 words and the end token.
+            assert_eq!(engine["output_tokens"], 2 * 12, "{name}: {engine:#}");
+        }
+        let prompts = |engine: &str| {
+            let log = scratch.read(&format!("models/{here}/{engine}.jsonl"));
+            log.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        // Images are the first word of a message; two more requests are without.
+        let sent = prompts("mlx-engine");
+        let images = sent.iter().filter(|it| it.contains("\\nimage")).count();
+        let expected = if name == "vision" { (5, 3) } else { (3, 0) };
+        assert_eq!((sent.len(), images), expected, "{name}");
+        assert_eq!(prompts("mlx-engine"), prompts(other), "{name}");
+    }
 }
 
 #[test]
@@ -296,4 +377,24 @@ fn what_raw_prompts_cannot_do_is_found_by_validate() {
     base(&scratch, "validate", &[image])
         .exits(3)
         .complains("error[P0321]");
+}
+
+#[test]
+fn a_check_up_holds_prompt_tokens_against_the_chat_template() {
+    let scratch = scratch();
+    let checked = || {
+        let found = base(&scratch, "doctor", &["--json"]).exits(0).json();
+        let answers = found["engines"][0]["answers"].as_array().cloned();
+        let answers = answers.unwrap_or_else(|| panic!("{found:#}"));
+        let row = answers.iter().find(|it| it[0] == "chat template");
+        let said = text(&row.unwrap_or_else(|| panic!("{answers:?}"))[1]);
+        (said, found["problems"].to_string())
+    };
+    let (said, problems) = checked();
+    assert_eq!(said, "honoured", "{problems}");
+    scratch.write(&in_model("other-system"), "You are brief.");
+    let (said, problems) = checked();
+    assert_eq!(said, "2 fewer tokens than prony renders");
+    let cure = "chat_template: FILE }]` names another template";
+    assert!(problems.contains(cure), "{problems}");
 }

@@ -190,6 +190,9 @@ const ROWS: &[(&str, Right)] = &[
     ("124-longer-template", Right::Success(REGULAR)),
 ];
 
+/// Protocols other than `OpenAI`'s, each with a response of its own that equals the control.
+const NATIVE: [&str; 4] = ["llama-cpp", "ollama", "sglang", "tgi"];
+
 /// Cases that equal the control in what the engine did, and differ in how it is cut, counted,
 /// ended or put into a template: no difference may be claimed.
 const EQUALS: [&str; 7] = [
@@ -388,6 +391,43 @@ fn tells_every_response(run: impl Fn(&Scratch, &Value) -> Run) {
         let rows = ROWS.iter();
         rows.map(|(case, right)| ((*case).to_owned(), check(&run, case, right)))
             .collect()
+    });
+}
+
+#[test]
+fn native_protocols_tell_the_same() {
+    let mut engines = pipeline([])
+        .with("workload.api", "completions")
+        .with("workload.request_timeout", "1s")
+        .stage("measure", "requests", 3);
+    let servers = NATIVE.map(|protocol| play(&format!("native-{protocol}")));
+    for (protocol, server) in NATIVE.iter().zip(&servers) {
+        engines["engines"][*protocol] = attached(&server.url);
+        engines["engines"][*protocol]["config"]["protocol"] = json!(protocol);
+    }
+    settle_once(|| {
+        let run = Scratch::new().run(&engines);
+        let rows = NATIVE.iter().map(|protocol| {
+            let mut problems = Problems(check(&run, protocol, &Right::Success(REGULAR)));
+            for request in run.requests(protocol) {
+                problems.words(
+                    &text(&request["text"]),
+                    &[" The sea is wide and deep and blue"],
+                );
+                problems.unless(request["prompt_tokens"] == 12, || {
+                    format!("{} prompt tokens", request["prompt_tokens"])
+                });
+            }
+            let clock = &run.engine(protocol)["own_clock"];
+            // The others tell no times.
+            if ["llama-cpp", "ollama"].contains(protocol) {
+                problems.unless(clock["prefill_ms"]["p50"] == 35.0, || clock.to_string());
+                let each = number(&clock["time_per_output_token_ms"]["p50"]);
+                problems.unless((each - 10.0).abs() < 1e-9, || clock.to_string());
+            }
+            ((*protocol).to_owned(), problems.0)
+        });
+        rows.collect()
     });
 }
 

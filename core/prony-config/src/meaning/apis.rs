@@ -1,6 +1,7 @@
 //! The workload's form of requests, against those that the engines take.
 
 use prony_diagnostic::Diagnostic;
+use serde_json::{Map, Value};
 
 use super::{Document, is_false, is_hole, known};
 use crate::tree::{Entry, Node, Span};
@@ -23,8 +24,8 @@ impl Document<'_> {
         if api == Api::Completions {
             self.template_without_chat(stated, out);
         }
-        for (plugin, span) in self.engine_plugins() {
-            let apis = self.plugins.apis(plugin);
+        for (plugin, span, config) in self.engine_plugins() {
+            let apis = self.plugins.apis(plugin, &config);
             if apis.contains(&api) {
                 continue;
             }
@@ -115,19 +116,24 @@ impl Document<'_> {
         }
     }
 
-    /// The engines' installed plugins, each with its place.
-    fn engine_plugins(&self) -> Vec<(&str, Span)> {
+    /// The engines' installed plugins, each with its place and its config.
+    fn engine_plugins(&self) -> Vec<(&str, Span, Map<String, Value>)> {
         let one = self.entry("engine").map(|engine| &engine.value);
         let several = self.entry("engines").map(|engines| engines.value.entries());
         let several = several.unwrap_or_default().iter().map(|entry| &entry.value);
         let plugins = one.into_iter().chain(several).filter_map(|engine| {
             let plugin = &engine.entry("plugin")?.value;
-            Some((known(plugin)?, plugin.span.clone()))
+            let config = engine.entry("config").map(|config| config.value.to_json());
+            let config = match config {
+                Some(Value::Object(config)) => config,
+                _ => Map::new(),
+            };
+            Some((known(plugin)?, plugin.span.clone(), config))
         });
         let is_installed = |name: &str| {
             let schema = self.plugins.config_schema(PluginKind::Engine, name);
             schema.is_some()
         };
-        plugins.filter(|(name, _)| is_installed(name)).collect()
+        plugins.filter(|(name, ..)| is_installed(name)).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Plugins for test pipelines.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{Api, PluginKind, Plugins};
 
@@ -51,9 +51,10 @@ impl Plugins for Installed {
         }
     }
 
-    fn apis(&self, engine: &str) -> Vec<Api> {
+    fn apis(&self, engine: &str, config: &Map<String, Value>) -> Vec<Api> {
         match engine {
             "raw" => vec![Api::Completions],
+            "tuned" if config.get("protocol") == Some(&json!("raw")) => vec![Api::Completions],
             "chatty" => vec![Api::Chat],
             _ => vec![Api::Chat, Api::Completions],
         }
@@ -84,6 +85,7 @@ fn tuned() -> Value {
         "additionalProperties": false,
         "properties": {
             "base_url": { "type": "string" },
+            "protocol": { "enum": ["all", "raw"] },
             "threads": { "type": "integer", "minimum": 1, "x-prony-role": "resources" },
             "context": { "type": "integer", "minimum": 1, "default": 2048, "x-prony-role": "context" },
             "batch": { "type": "integer", "multipleOf": 8 },
@@ -164,6 +166,34 @@ impl Plugins for Shipped {
                     "context": { "type": ["integer", "null"], "minimum": 1, "x-prony-role": "context" },
                 },
             })),
+            (PluginKind::Engine, "mlx-engine") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "context": { "type": "integer", "default": 4096, "x-prony-role": "context" },
+                    "parallel": { "type": "integer", "default": 2, "x-prony-role": "resources" },
+                    "program": { "type": ["array", "null"] },
+                    "python": { "type": "string" },
+                    "cwd": { "type": ["string", "null"] },
+                },
+            })),
+            (PluginKind::Engine, "mlx-lm") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "compile": { "type": "boolean", "default": true, "x-prony-role": "resources" },
+                    "program": { "type": ["array", "null"] },
+                },
+            })),
+            (PluginKind::Engine, "mlx-vlm") => Some(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "program": { "type": ["array", "null"] },
+                    "python": { "type": "string" },
+                    "body": { "type": "object", "x-prony-role": "request" },
+                },
+            })),
             (PluginKind::Engine, "mlx-serving") => Some(json!({
                 "type": "object",
                 "required": ["runtime"],
@@ -174,7 +204,7 @@ impl Plugins for Shipped {
                     "arguments": { "type": "array", "items": { "type": "string" } },
                     "cwd": { "type": ["string", "null"] },
                     "env": { "type": "object", "additionalProperties": { "type": "string" } },
-                    "context_length": { "type": ["integer", "null"], "minimum": 0, "x-prony-role": "context" },
+                    "context": { "type": ["integer", "null"], "minimum": 0, "x-prony-role": "context" },
                 },
             })),
             (PluginKind::Reporter, "console" | "json" | "markdown") => Some(no_options()),
@@ -182,7 +212,7 @@ impl Plugins for Shipped {
         }
     }
 
-    fn apis(&self, engine: &str) -> Vec<Api> {
+    fn apis(&self, engine: &str, _config: &Map<String, Value>) -> Vec<Api> {
         match engine {
             "mlx-serving" => vec![Api::Completions],
             _ => vec![Api::Chat, Api::Completions],

@@ -547,6 +547,7 @@ impl Shard {
             self.idle.push_back(token);
         } else {
             self.connections.remove(token);
+            flight.exchange.seen.closed = outcome.is_ok();
         }
         let stamps = &mut flight.exchange.seen.stamps;
         if let Err(failed) = outcome {

@@ -10,6 +10,10 @@ pub(crate) fn states() -> Vec<GpuState> {
     Vec::new()
 }
 
-pub(crate) fn memory_of(_: &[u32]) -> Option<u64> {
+pub(crate) fn joules() -> Vec<Option<f64>> {
+    Vec::new()
+}
+
+pub(crate) fn memory_of(_: &[u32]) -> Option<Vec<u64>> {
     None
 }

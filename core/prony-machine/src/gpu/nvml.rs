@@ -71,13 +71,21 @@ pub(crate) fn states() -> Vec<GpuState> {
                     .unwrap_or_default(),
                 thermal_violation_ns: violation(PerformancePolicy::Thermal),
                 power_violation_ns: violation(PerformancePolicy::Power),
-                energy_j: device
-                    .total_energy_consumption()
-                    .ok()
-                    .map(|millijoules| millijoules as f64 / 1e3),
+                energy_j: energy(&device),
+                busy_percent: device.utilization_rates().ok().map(|it| it.gpu),
             }
         })
         .collect()
+}
+
+/// Energy of each GPU in joules since the driver was loaded.
+pub(crate) fn joules() -> Vec<Option<f64>> {
+    devices().map(|device| energy(&device)).collect()
+}
+
+fn energy(device: &Device<'_>) -> Option<f64> {
+    let millijoules = device.total_energy_consumption().ok()?;
+    Some(millijoules as f64 / 1e3)
 }
 
 /// `sw_power_cap`, …
@@ -89,11 +97,10 @@ fn names(reasons: ThrottleReasons) -> Vec<String> {
         .collect()
 }
 
-/// Memory in bytes held by these processes on all GPUs. `None` if NVML knows none of
+/// Memory in bytes held by these processes on each GPU. `None` if NVML knows none of
 /// them: in a process namespace, as in a container, it uses other ids.
-pub(crate) fn memory_of(pids: &[u32]) -> Option<u64> {
-    let mut found = None;
-    for device in devices() {
+pub(crate) fn memory_of(pids: &[u32]) -> Option<Vec<u64>> {
+    let of_device = |device: Device<'_>| {
         // A process may be listed for computing and for graphics, with the same sum.
         let mut held = BTreeMap::new();
         let listed = [
@@ -107,11 +114,11 @@ pub(crate) fn memory_of(pids: &[u32]) -> Option<u64> {
                 held.insert(process.pid, bytes);
             }
         }
-        if !held.is_empty() {
-            *found.get_or_insert(0) += held.values().sum::<u64>();
-        }
-    }
-    found
+        (!held.is_empty()).then(|| held.values().sum())
+    };
+    let held: Vec<Option<u64>> = devices().map(of_device).collect();
+    let known = held.iter().any(Option::is_some);
+    known.then(|| held.into_iter().map(Option::unwrap_or_default).collect())
 }
 
 #[cfg(test)]
@@ -135,6 +142,7 @@ mod tests {
     fn a_machine_without_the_driver_has_no_gpus() {
         // With a driver this only checks that nothing fails.
         assert_eq!(gpus().len(), states().len());
+        assert_eq!(gpus().len(), joules().len());
         assert_eq!(memory_of(&[]), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Arm, Question, StudyDesign, question};
 use crate::credit::Credits;
+use crate::energy::comparable;
 use crate::granularity::{Bounds, decode_speed, prefill_speed};
 use crate::statistics::aggregate::{self, Block, median_log_ratio, quantile_log_ratio};
 use crate::throughput::{Visit, rate};
@@ -53,6 +54,10 @@ pub struct Ratios {
     pub latency_p50: Vec<(u32, f64)>,
     /// By cycle, the log ratio of the 90th percentiles of the latencies, likewise.
     pub latency_p90: Vec<(u32, f64)>,
+    /// By cycle, the log ratio of the output tokens per joule.
+    pub energy: Vec<(u32, f64)>,
+    /// Reason why the energy of a cycle cannot be compared, in words.
+    pub energy_withheld: Option<&'static str>,
     /// Cycles in which the candidate was measured first.
     pub candidate_first: BTreeSet<u32>,
     /// Cycles that give no number, since something in them failed.
@@ -66,7 +71,9 @@ impl Ratios {
     }
 
     /// Everything but the throughput, of a cycle without a failure.
-    fn more(&mut self, cycle: u32, baseline: &[&Record], candidate: &[&Record], credits: &Credits) {
+    fn more(&mut self, cycle: u32, baseline: &Cycle, candidate: &Cycle, credits: &Credits) {
+        let energies = comparable(&baseline.visits, &candidate.visits);
+        let (baseline, candidate) = (&baseline.records, &candidate.records);
         let first = |records: &[&Record]| records.iter().map(|it| it.stamps.sent_ns).min();
         if first(candidate) < first(baseline) {
             self.candidate_first.insert(cycle);
@@ -101,6 +108,18 @@ impl Ratios {
             };
             let d = aggregate::log_ratio(end_to_end(&a), end_to_end(&b));
             self.end_to_end.extend(numbers(Some(d)));
+            let tokens = |answers: &[(&Record, u32)]| {
+                let tokens = answers.iter().map(|(_, tokens)| u64::from(*tokens));
+                tokens.sum::<u64>() as f64
+            };
+            match energies {
+                Some(Ok((one, other))) => {
+                    let d = aggregate::log_ratio(tokens(&a) / one, tokens(&b) / other);
+                    self.energy.extend(numbers(Some(d)));
+                }
+                Some(Err(why)) => self.energy_withheld = Some(why),
+                None => {}
+            }
         }
         let latencies = |records: &[&Record]| -> Vec<f64> {
             records.iter().map(|it| it.latency_ns() as f64).collect()
@@ -182,10 +201,7 @@ pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Rat
         let b = good(&of_candidate, &|it| credits.candidate(it));
         if let (Some(a), Some(b), false) = (a, b, broken.contains(&number)) {
             ratios.cycles.push((number, aggregate::log_ratio(a, b)));
-            let (a, b) = (
-                &of_baseline[&number].records,
-                &of_candidate[&number].records,
-            );
+            let (a, b) = (&of_baseline[&number], &of_candidate[&number]);
             ratios.more(number, a, b, &credits);
         } else {
             ratios.degraded.insert(number);

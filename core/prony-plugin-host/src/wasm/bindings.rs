@@ -4,6 +4,7 @@
 
 use super::Limits;
 use prony_contract as contract;
+use std::string::FromUtf8Error;
 use wasmtime::ResourceLimiter;
 
 /// Bindings of the world `engine-plugin`.
@@ -231,15 +232,65 @@ impl From<types::Ready> for contract::Ready {
 }
 
 impl TryFrom<types::LaunchPlan> for contract::LaunchPlan {
-    type Error = std::string::FromUtf8Error;
+    type Error = String;
 
-    fn try_from(plan: types::LaunchPlan) -> Result<Self, Self::Error> {
+    fn try_from(plan: types::LaunchPlan) -> Result<Self, String> {
+        let models = plan.models.map(TryInto::try_into).transpose();
+        let questions = plan.questions.into_iter().map(TryInto::try_into);
         Ok(Self {
             command: plan.command.map(Into::into),
             base_url: plan.base_url,
             ready: plan.ready.into(),
-            models: plan.models.map(TryInto::try_into).transpose()?,
+            models: models.map_err(|error: FromUtf8Error| error.to_string())?,
+            questions: questions.collect::<Result<_, String>>()?,
         })
+    }
+}
+
+impl TryFrom<types::Question> for contract::Question {
+    type Error = String;
+
+    fn try_from(question: types::Question) -> Result<Self, String> {
+        let request = contract::HttpRequest::try_from(question.request);
+        let setting = |setting: types::Setting| {
+            let asked = setting.asked.map(|asked| serde_json::from_str(&asked));
+            let asked = asked
+                .transpose()
+                .map_err(|error| format!("what a setting was asked to be is no JSON: {error}"))?;
+            Ok(contract::Setting {
+                name: setting.name,
+                at: setting.at,
+                asked,
+            })
+        };
+        let settings = question.settings.into_iter().map(setting);
+        let counters = question.counters.into_iter().map(Into::into);
+        Ok(Self {
+            request: request.map_err(|error| error.to_string())?,
+            settings: settings.collect::<Result<_, String>>()?,
+            counters: counters.collect(),
+        })
+    }
+}
+
+impl From<types::Counter> for contract::Counter {
+    fn from(counter: types::Counter) -> Self {
+        use contract::CounterKind as To;
+        use types::CounterKind as From;
+        let kind = match counter.kind {
+            From::Requests => To::Requests,
+            From::PromptTokens => To::PromptTokens,
+            From::ComputedPromptTokens => To::ComputedPromptTokens,
+            From::CachedTokens => To::CachedTokens,
+            From::OutputTokens => To::OutputTokens,
+            From::QueueTime => To::QueueTime,
+            From::PrefillTime => To::PrefillTime,
+            From::DecodeTime => To::DecodeTime,
+        };
+        Self {
+            kind,
+            at: counter.at,
+        }
     }
 }
 
@@ -288,7 +339,7 @@ impl TryFrom<types::StdioPlan> for contract::StdioPlan {
 }
 
 impl TryFrom<types::HttpRequest> for contract::HttpRequest {
-    type Error = std::string::FromUtf8Error;
+    type Error = FromUtf8Error;
 
     fn try_from(made: types::HttpRequest) -> Result<Self, Self::Error> {
         let body = String::from_utf8(made.body)?;

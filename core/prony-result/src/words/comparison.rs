@@ -255,7 +255,48 @@ impl Comparison {
         let tails = tails
             .into_iter()
             .filter_map(|(name, tail)| Some(of_tail((name, tail.as_ref()?))));
-        self.judgements().map(sentence).chain(tails).collect()
+        let energy = self.energy.as_ref().and_then(|it| self.energy_sentence(it));
+        self.judgements()
+            .map(sentence)
+            .chain(tails)
+            .chain(energy)
+            .collect()
+    }
+
+    /// The energy's finding, for example
+    /// `Energy: B gives 3.1 % more tokens per joule than A (2.2 … 4.0 %, 96 % interval, 11 cycles)`.
+    fn energy_sentence(&self, judgement: &Judgement) -> Option<String> {
+        if let Some(why) = &judgement.withheld {
+            return Some(format!("Energy: cannot be told: {}", one_line(why)));
+        }
+        let interval = judgement.interval?;
+        let (candidate, baseline) = (one_line(&self.candidate), one_line(&self.baseline));
+        let basis = count(judgement.cycles.into(), "cycle");
+        let signed = interval.words(signed_number);
+        let winner = |sign: f64, word: &str| {
+            let by = judgement
+                .difference_percent
+                .map(|value| format!("{} ", percent(sign * value)))
+                .unwrap_or_default();
+            let interval = interval.times(sign).words(percent_number);
+            format!(
+                "{candidate} gives {by}{word} tokens per joule than {baseline} ({interval}, {basis})"
+            )
+        };
+        let said = match judgement.verdict {
+            Verdict::Faster => winner(1.0, "more"),
+            Verdict::Slower => winner(-1.0, "fewer"),
+            Verdict::Equivalent => {
+                let margin = short_percent(self.margin_percent);
+                format!(
+                    "{candidate} and {baseline} give equally many tokens per joule within ±{margin} ({signed}, {basis})"
+                )
+            }
+            Verdict::Inconclusive => format!(
+                "{candidate} against {baseline} is inconclusive in tokens per joule ({signed}, {basis})"
+            ),
+        };
+        Some(format!("Energy: {said}"))
     }
 
     /// The difference with its sign, or [`MISSING`].

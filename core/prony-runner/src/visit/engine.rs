@@ -1,5 +1,7 @@
 //! A real engine in a visit.
 
+use super::account::{self, Account, Values};
+use super::loading;
 use super::models;
 use super::requests::{Batch, Requests};
 use super::sequence::{Ended, EngineSide, Sent, Used, Window};
@@ -12,19 +14,26 @@ use crate::process::Process;
 use crate::request_set::RequestSet;
 use crate::run::Run;
 use prony_config::{Condition, MatrixPoint, Step};
-use prony_contract::{Endpoint, HttpRequest, Message, Model};
-use prony_journal::{Event, Result};
+use prony_contract::{Endpoint, HttpRequest, Message, Model, Question};
+use prony_journal::{Event, Result, StageEnergy};
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
-use prony_machine::{Change, Sampler, State, Warning};
+use prony_machine::{Change, GpuUsage, Sampler, State, Warning};
 use prony_plan::Visit;
+use prony_record::Phase;
+use prony_result::words;
 use prony_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Attempts, 100 ms apart, to see that the memory of an engine was given back.
+const MAX_CHECKS: u32 = 20;
+/// Growth of memory in use, in bytes, that is not told.
+const MIN_REPORTED_GROWTH: u64 = 64 << 20;
 
 /// Data shared by all visits of a model.
 pub(crate) struct Material<'r> {
@@ -68,6 +77,8 @@ pub(super) enum Link {
         target: Target,
         /// Request for the list of models, until it is sent.
         models: Option<HttpRequest>,
+        /// Questions to the server about itself.
+        questions: Vec<Question>,
     },
     Stdio {
         pipe: Pipe,
@@ -82,6 +93,38 @@ pub(super) enum Link {
 pub(super) fn watch(process: &Process) -> Option<Sampler> {
     let options = prony_machine::Options::default();
     Sampler::start(process.family(), options).ok()
+}
+
+/// Memory in use now that was not in use `before`, in words. A driver may take a moment to give
+/// the memory of a process back.
+async fn kept(before: &State) -> Vec<String> {
+    let mut left = Vec::new();
+    for _ in 0..MAX_CHECKS {
+        left = more_in_use(before, &State::read());
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    left
+}
+
+fn more_in_use(before: &State, after: &State) -> Vec<String> {
+    let more = |before: Option<u64>, after: Option<u64>| {
+        let more = after?.saturating_sub(before?);
+        (more > MIN_REPORTED_GROWTH).then_some(more)
+    };
+    let shared = more(before.shared_memory_bytes, after.shared_memory_bytes);
+    let shared = shared.map(|bytes| format!("{} of shared memory", words::bytes(bytes)));
+    let gpus = before.gpus.iter().zip(&after.gpus).enumerate();
+    let of_gpus = gpus.filter_map(|(index, (before, after))| {
+        let bytes = more(before.memory_used_bytes, after.memory_used_bytes)?;
+        Some(format!(
+            "{} of the memory of GPU {index}",
+            words::bytes(bytes)
+        ))
+    });
+    shared.into_iter().chain(of_gpus).collect()
 }
 
 /// An engine of a run, with everything that its visit needs of the run.
@@ -102,6 +145,10 @@ pub(crate) struct LiveEngine<'r, 'a> {
     cpu_s: Option<f64>,
     /// Warnings about the GPUs.
     gpu_warnings: Vec<Warning>,
+    /// Share of the model that was in memory before the engine was started.
+    page_cache_share: Option<f64>,
+    /// The engine's own account, as far as it was asked.
+    account: Account,
 }
 
 impl<'r, 'a> LiveEngine<'r, 'a> {
@@ -132,6 +179,8 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
             before: State::read(),
             cpu_s: None,
             gpu_warnings: Vec::new(),
+            page_cache_share: None,
+            account: Account::default(),
         })
     }
 
@@ -204,6 +253,33 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
         self.requests.run.context(&self.base(), &self.stages)
     }
 
+    /// The engine's counters around the requests of a `measure` stage; `None` if it has none,
+    /// or the run is interrupted.
+    async fn counters(
+        &self,
+        batch: &Batch<'_>,
+        ask: impl AsyncFn(&Target, &[Question]) -> Values,
+    ) -> Option<Values> {
+        let Link::Http {
+            target, questions, ..
+        } = &self.running.as_ref()?.link
+        else {
+            return None;
+        };
+        let has_counters = questions.iter().any(|it| !it.counters.is_empty());
+        if batch.phase != Phase::Measure || !has_counters || self.requests.is_silent() {
+            return None;
+        }
+        let mut stop = self.requests.run.stop.clone();
+        let begin = Instant::now();
+        let values = tokio::select! {
+            values = ask(target, questions) => values,
+            () = crate::run::interrupted(&mut stop) => return None,
+        };
+        self.requests.note_silence(begin.elapsed()).ok()?;
+        Some(values)
+    }
+
     /// Sends the closing messages before the input is closed. An engine that does not
     /// listen can still be ended.
     async fn send_closing(&self, pipe: &Pipe, closing: &[Message], grace: Duration) -> Result<()> {
@@ -245,10 +321,33 @@ impl EngineSide for LiveEngine<'_, '_> {
     }
 
     async fn start(&mut self, limit: Duration) -> Staged<Option<u64>> {
-        let mut stop = self.requests.run.stop.clone();
-        tokio::select! {
+        let path = self.requests.model.path.as_deref();
+        // Recipes have an option for another path.
+        let path = path.filter(|_| !self.requests.engine.config.contains_key("model_path"));
+        self.page_cache_share =
+            path.and_then(|path| prony_machine::page_cache_share(Path::new(path)));
+        let (run, visit) = (self.requests.run, self.requests.visit);
+        let mut stop = run.stop.clone();
+        let started = tokio::select! {
             started = self.start_within(limit) => started,
             () = crate::run::interrupted(&mut stop) => Err(StageError::Interrupted),
+            never = loading::show_progress(run, visit) => match never {},
+        };
+        match started {
+            Ok(time_ns) => {
+                if let Some(message) = time_ns.and_then(loading::took_long) {
+                    let (model, engine) = (&visit.model, &visit.engine);
+                    let message = format!("{model}: `{engine}` {message}");
+                    run.tell(Event::Warning { message })?;
+                }
+                Ok(time_ns)
+            }
+            Err(StageError::Failed(message)) => {
+                let process = self.running.as_mut().and_then(|it| it.process.as_mut());
+                let ran_out = process.is_some_and(Process::ran_out_of_memory);
+                Err(loading::with_cause(message, ran_out).into())
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -257,19 +356,48 @@ impl EngineSide for LiveEngine<'_, '_> {
     }
 
     async fn prepare(&mut self, stage: &Stage<'_>) -> Staged<()> {
-        match &mut self.running {
-            Some(running) => self.requests.ask_without_images(stage, running).await,
-            None => Ok(()),
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        self.requests.ask_without_images(stage, running).await?;
+        if let Link::Http {
+            target, questions, ..
+        } = &running.link
+            && !self.account.is_asked
+            && !self.requests.is_silent()
+        {
+            // After the warm-up: some servers load a model with the first request for it.
+            self.account.is_asked = true;
+            let mut stop = self.requests.run.stop.clone();
+            let begin = Instant::now();
+            tokio::select! {
+                settings = account::settings(target, questions) => self.account.settings = settings,
+                () = crate::run::interrupted(&mut stop) => return Err(StageError::Interrupted),
+            }
+            self.requests.note_silence(begin.elapsed())?;
         }
+        Ok(())
     }
 
     async fn send(&mut self, batch: &Batch<'_>) -> Sent {
+        let before = self.counters(batch, account::counters).await;
         match &mut self.running {
             Some(running) => {
                 let mut sent = self.requests.send(batch, running).await;
                 // A server that is ready by its log may begin to listen too late.
                 let other = running.owns_its_port().err();
                 sent.lost = sent.lost.or(other);
+                if let Some(before) = before {
+                    // Whoever is gone or hangs is not asked.
+                    let is_well = sent.lost.is_none() && sent.succeeded.is_ok();
+                    let after = if is_well {
+                        self.counters(batch, account::counters_at_rest).await
+                    } else {
+                        None
+                    };
+                    let after = after.unwrap_or_default();
+                    self.account.note(batch.stage, &before, &after);
+                }
                 sent
             }
             None => Sent {
@@ -286,14 +414,17 @@ impl EngineSide for LiveEngine<'_, '_> {
         if !self.requests.has_not_found {
             return None;
         }
-        let Link::Http { target, models } = &mut self.running.as_mut()?.link else {
+        let Link::Http { target, models, .. } = &mut self.running.as_mut()?.link else {
             return None;
         };
         models::list(target, &models.take()?).await
     }
 
     fn look_back(&mut self, measured: &[Window]) -> Used {
-        let mut used = Used::default();
+        let mut used = Used {
+            page_cache_share: self.page_cache_share,
+            ..Used::default()
+        };
         let sampler = self.running.as_mut().and_then(|it| it.sampler.take());
         let Some(mut sampler) = sampler else {
             return used;
@@ -306,13 +437,20 @@ impl EngineSide for LiveEngine<'_, '_> {
                 let of_stage = used.measure_cpu_s.entry(window.stage.clone());
                 *of_stage.or_default() += cpu_s;
             }
+            let energy = StageEnergy {
+                gpus: seen.gpus,
+                processor_joules: seen.processor_energy_joules,
+                shared: self.is_resident,
+            };
+            if !energy.gpus.is_empty() || energy.processor_joules.is_some() {
+                used.energy.insert(window.stage.clone(), energy);
+            }
         }
         let total = sampler.stop().total;
         used.peak_memory_bytes = total.peak_rss_bytes;
+        used.peak_gpu_memory_bytes = total.peak_gpu_memory_bytes;
         self.cpu_s = total.cpu_seconds;
-        for (index, gpu) in total.gpus.iter().enumerate() {
-            self.gpu_warnings.extend(gpu.warnings(index));
-        }
+        self.gpu_warnings = total.gpus.iter().flat_map(GpuUsage::warnings).collect();
         used
     }
 
@@ -341,7 +479,17 @@ impl EngineSide for LiveEngine<'_, '_> {
             stopped,
             time_ns: Some(time_ns),
             listens: left.zip(port).map(|(it, port)| (it.name.clone(), port)),
+            // The memory of an engine that is still loaded cannot be told from this one's.
+            kept: if self.is_resident {
+                Vec::new()
+            } else {
+                kept(&self.before).await
+            },
         })
+    }
+
+    fn account(&mut self) -> Account {
+        std::mem::take(&mut self.account)
     }
 
     fn warnings(&self) -> Vec<Warning> {
@@ -355,5 +503,38 @@ impl EngineSide for LiveEngine<'_, '_> {
         }
         let of_gpus = self.gpu_warnings.iter().cloned();
         of_gpus.chain(of_machine).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prony_machine::GpuState;
+
+    #[test]
+    fn memory_that_is_not_given_back_is_named() {
+        let state = |shared: u64, gpus: &[u64]| State {
+            shared_memory_bytes: Some(shared << 20),
+            gpus: gpus
+                .iter()
+                .map(|mib| GpuState {
+                    memory_used_bytes: Some(mib << 20),
+                    ..GpuState::default()
+                })
+                .collect(),
+            ..State::default()
+        };
+        let before = state(100, &[500, 0]);
+        assert_eq!(more_in_use(&before, &state(150, &[500, 60])), [""; 0]);
+        assert_eq!(more_in_use(&before, &state(50, &[100, 0])), [""; 0]);
+        assert_eq!(
+            more_in_use(&before, &state(400, &[500, 2048])),
+            [
+                "300 MiB of shared memory",
+                "2.00 GiB of the memory of GPU 1"
+            ]
+        );
+        // What is not known has not grown.
+        assert_eq!(more_in_use(&State::default(), &before), [""; 0]);
     }
 }

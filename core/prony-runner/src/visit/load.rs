@@ -2,16 +2,23 @@
 
 use super::engine::{Link, LiveEngine, Running, watch};
 use super::{CRASH_GRACE, Staged};
+use crate::context::text;
+use crate::installed::{self, Installed};
 use crate::process::{Process, describe};
 use prony_config::template;
 use prony_contract::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
+use prony_journal::{Event, mask};
 use prony_loadgen::client::probe;
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
@@ -102,12 +109,17 @@ impl LiveEngine<'_, '_> {
             .launch(&requests.config, &requests.model, at)
             .map_err(|error| error.to_string())?;
         let target = Target::new(&plan.base_url).map_err(|error| error.to_string())?;
+        let launched = plan.command.as_ref();
+        let program = launched.and_then(|it| it.argv.first());
+        let missing = program.and_then(|it| self.missing(it));
         let process = match &plan.command {
             None => None,
             Some(launch) => {
                 let (program, command) = self.command(launch)?;
                 let process = Process::start(command, &self.log());
-                Some(process.map_err(|error| format!("`{program}` did not start: {error}"))?)
+                let process = process.map_err(|error| self.not_started(program, &error))?;
+                self.tell_program(launch)?;
+                Some(process)
             }
         };
         let running = self.running.insert(Running {
@@ -116,6 +128,7 @@ impl LiveEngine<'_, '_> {
             link: Link::Http {
                 target: target.clone(),
                 models: plan.models,
+                questions: plan.questions,
             },
         });
         let begin = Instant::now();
@@ -138,7 +151,7 @@ impl LiveEngine<'_, '_> {
             // Checked even if it answered: another process may be answering on a port
             // that the server failed to bind.
             if let Some(process) = &mut running.process {
-                still_runs(process)?;
+                still_runs(process).map_err(|words| with_hint(words, missing.as_ref()))?;
             }
             if ready {
                 return Ok(running.owns_its_port()?);
@@ -162,7 +175,9 @@ impl LiveEngine<'_, '_> {
 }
 
 impl LiveEngine<'_, '_> {
-    /// Converts a plugin's command for the system, with its program's name.
+    /// Converts a plugin's command for the system, with its program's name. The environment
+    /// that prony installed for the engine comes first on its `PATH`, and prony's folder of
+    /// programs last.
     fn command<'l>(
         &self,
         launch: &'l prony_contract::Command,
@@ -170,15 +185,111 @@ impl LiveEngine<'_, '_> {
         let [program, arguments @ ..] = launch.argv.as_slice() else {
             return Err("the launch command is empty".to_owned());
         };
-        let here = &self.requests.run.options.folder;
-        let folder = launch
-            .cwd
-            .as_ref()
-            .map_or(here.clone(), |cwd| here.join(cwd));
+        let folder = self.working_folder(launch);
+        if !folder.is_dir() {
+            return Err(format!(
+                "`{program}` did not start: there is no folder `{}` to start it in (`cwd`)",
+                folder.display()
+            ));
+        }
         let mut command = Command::new(program);
         command.args(arguments).current_dir(folder);
         command.envs(launch.env.iter().map(|pair| (&pair.name, &pair.value)));
+        if let Some(path) = self.path(launch) {
+            command.env("PATH", path);
+        }
         Ok((program, command))
+    }
+
+    fn working_folder(&self, launch: &prony_contract::Command) -> PathBuf {
+        let here = &self.requests.run.options.folder;
+        let cwd = launch.cwd.as_ref();
+        cwd.map_or(here.clone(), |cwd| here.join(cwd))
+    }
+
+    /// The engine's `PATH`.
+    fn path(&self, launch: &prony_contract::Command) -> Option<OsString> {
+        let own = launch.env.iter().rfind(|pair| pair.name == "PATH");
+        let path = own.map(|pair| OsString::from(&pair.value));
+        let path = path.or_else(|| std::env::var_os("PATH"));
+        let (cache, plugin) = self.source();
+        let own = Installed::of(cache, plugin)
+            .is_some()
+            .then(|| installed::folder(cache, plugin).join("bin"));
+        let shared = Some(installed::programs(cache)).filter(|folder| folder.is_dir());
+        if own.is_none() && shared.is_none() {
+            return path;
+        }
+        let others = path.iter().flat_map(std::env::split_paths);
+        // A path with a colon in it cannot be on a `PATH`.
+        let all = own.into_iter().chain(others).chain(shared);
+        std::env::join_paths(all).ok().or(path.clone())
+    }
+
+    /// prony's cache folder, and the name of the engine's plugin.
+    fn source(&self) -> (&Path, &str) {
+        let options = self.requests.run.options;
+        (&options.cache, &self.requests.engine.plugin)
+    }
+
+    /// Journals the program that was started, and the packages that prony installed for it.
+    fn tell_program(&self, launch: &prony_contract::Command) -> Staged<()> {
+        let Some(program) = launch.argv.first() else {
+            return Ok(());
+        };
+        let found = if program.contains('/') {
+            self.working_folder(launch).join(program)
+        } else {
+            let path = self.path(launch);
+            let here = self.working_folder(launch);
+            let folders = path.iter().flat_map(std::env::split_paths);
+            let mut places = folders.map(|folder| here.join(folder).join(program));
+            // As the system looks for it.
+            places
+                .find(|place| is_program(place))
+                .unwrap_or_else(|| program.into())
+        };
+        let (cache, plugin) = self.source();
+        let environment = installed::folder(cache, plugin);
+        let own = found.starts_with(&environment);
+        let installed = Installed::of(cache, plugin).filter(|_| own);
+        self.requests.run.tell(Event::Program {
+            visit: self.requests.visit.clone(),
+            program: mask(&text(&found), self.requests.point),
+            packages: installed.map_or_else(Vec::new, |it| it.versions(&environment)),
+        })?;
+        Ok(())
+    }
+
+    /// The way to get the engine, if `program` or one of its modules may be missing.
+    fn missing(&self, program: &str) -> Option<String> {
+        let (cache, plugin) = self.source();
+        let (entry, _) = self.requests.run.registry.find(Kind::Engine, plugin).ok()?;
+        let system = std::env::consts::OS;
+        let packages = entry.packages.as_ref();
+        if packages.is_some_and(|it| !it.on(system).is_empty()) {
+            let install = "`prony doctor --install PIPELINE`";
+            if Installed::of(cache, plugin).is_none() {
+                return Some(format!("to install it: {install}"));
+            }
+            let environment = installed::folder(cache, plugin);
+            // Another place than prony's is the user's matter.
+            let own = !program.contains('/') || Path::new(program).starts_with(&environment);
+            let environment = environment.display();
+            return own
+                .then(|| format!("to install it again: `rm -r '{environment}'`, then {install}"));
+        }
+        let (_, recipe) = entry.recipe.as_ref()?;
+        let words = recipe.install.get(system).or(recipe.install.get("any"))?;
+        Some(format!("to install it: {words}"))
+    }
+
+    fn not_started(&self, program: &str, error: &std::io::Error) -> String {
+        let words = format!("`{program}` did not start: {error}");
+        match self.missing(program) {
+            Some(hint) if error.kind() == ErrorKind::NotFound => format!("{words}; {hint}"),
+            _ => words,
+        }
     }
 
     /// Starts an engine that uses its standard input and output, and sends its opening
@@ -190,9 +301,11 @@ impl LiveEngine<'_, '_> {
             .launch_stdio(&requests.config, &requests.model)
             .map_err(|error| error.to_string())?;
         let (program, command) = self.command(&plan.command)?;
-        let not_started = |error| format!("`{program}` did not start: {error}");
+        let not_started = |error| self.not_started(program, &error);
         let (process, input, output) =
             Process::start_piped(command, &self.log()).map_err(not_started)?;
+        self.tell_program(&plan.command)?;
+        let missing = self.missing(program);
         let piped = || {
             let log = File::options().append(true).open(self.log())?;
             let (input, output) = (input.into_owned_fd()?, output.into_owned_fd()?);
@@ -226,7 +339,7 @@ impl LiveEngine<'_, '_> {
                     return Err(message.to_owned().into());
                 }
             };
-            still_runs(process)?;
+            still_runs(process).map_err(|words| with_hint(words, missing.as_ref()))?;
             if ready {
                 break;
             }
@@ -255,6 +368,12 @@ impl LiveEngine<'_, '_> {
     }
 }
 
+/// Returns `true` for a file that may be executed.
+fn is_program(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+}
+
 fn still_runs(process: &mut Process) -> std::result::Result<(), String> {
     match process.exited() {
         None => Ok(()),
@@ -266,6 +385,14 @@ fn still_runs(process: &mut Process) -> std::result::Result<(), String> {
     }
 }
 
+/// `words` about a Python program that ended, with the way to get the module that it lacks.
+fn with_hint(words: String, missing: Option<&String>) -> String {
+    match missing {
+        Some(hint) if words.contains("No module named") => format!("{words}; {hint}"),
+        _ => words,
+    }
+}
+
 /// A port that is free now. If another process takes it before the engine does, the
 /// engine fails to start and reports it.
 fn free_port() -> std::result::Result<u16, String> {
@@ -273,4 +400,22 @@ fn free_port() -> std::result::Result<u16, String> {
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
         .map_err(|error| format!("no free port on 127.0.0.1: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_may_be_executed_is_a_program() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let file = scratch.path().join("program");
+        std::fs::write(&file, "").expect("a file");
+        for (mode, expected) in [(0o644, false), (0o744, true), (0o611, true)] {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&file, mode).expect("it is ours");
+            assert_eq!(is_program(&file), expected);
+        }
+        assert!(!is_program(scratch.path()));
+    }
 }

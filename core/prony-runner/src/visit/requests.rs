@@ -1,5 +1,6 @@
 //! Requests, and the records kept of them.
 
+use super::account;
 use super::engine::{Link, Material, Running};
 use super::sequence::Sent;
 use super::{CRASH_GRACE, Staged};
@@ -10,7 +11,7 @@ use crate::process::{Process, describe};
 use crate::request_set::{self, RequestSet, Texts};
 use crate::run::{Run, StageError, interrupted};
 use crate::sending;
-use prony_config::{Cache, Engine, MatrixPoint};
+use prony_config::{Cache, Engine, MatrixPoint, Question, stop_word};
 use prony_contract::{self as contract, ErrorKind, Kind, Model, Request};
 use prony_journal::{Event, api};
 use prony_loadgen::Exchange;
@@ -53,6 +54,8 @@ pub(crate) struct Batch<'s> {
     /// `true` if they carry the workload's images; those without are not part of the
     /// results.
     pub(super) has_images: bool,
+    /// Content of the requests, in place of the workload's.
+    pub(super) question: Option<&'s Question>,
 }
 
 /// The requests of a visit: makes and sends them, and journals the answers.
@@ -87,6 +90,8 @@ pub(super) struct Requests<'r, 'a> {
     /// Tokens of prompts without their images, by the engine's count, once asked; by
     /// `true` for cold requests, then by prompt.
     pub(super) without_images: BTreeMap<bool, BTreeMap<u32, u32>>,
+    /// First answer to each question, by its stage.
+    answers: HashMap<String, String>,
 }
 
 impl<'r, 'a> Requests<'r, 'a> {
@@ -119,6 +124,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             lost: None,
             has_not_found: false,
             without_images: BTreeMap::new(),
+            answers: HashMap::new(),
         }
     }
 
@@ -179,7 +185,13 @@ impl<'r, 'a> Requests<'r, 'a> {
             ignore_eos: workload.ignore_eos,
             images: Vec::new(),
         };
-        if batch.has_images {
+        if let Some(question) = batch.question {
+            request.max_tokens = question.max_tokens;
+            request.temperature = question.temperature;
+            request.seed = question.seed;
+            request.ignore_eos = question.ignore_eos;
+            request.stop = self.stop_of(question)?;
+        } else if batch.has_images {
             request.images = self.images.of_request(workload, prompts, index)?;
         } else {
             // Only the prompt matters.
@@ -188,11 +200,28 @@ impl<'r, 'a> Requests<'r, 'a> {
         Ok(request)
     }
 
+    /// The texts at which the answer to a question is to stop.
+    fn stop_of(&self, question: &Question) -> std::result::Result<Vec<String>, String> {
+        let Some(stage) = question.stops_at_word_of else {
+            return Ok(Vec::new());
+        };
+        let answer = self.answers.get(stage);
+        let word = answer.and_then(|answer| stop_word(answer));
+        let word = word.ok_or("there is no answer that has a word to stop at")?;
+        Ok(vec![word.to_owned()])
+    }
+
     /// The texts of request `index` of a stage. For a cold cache, the first message
     /// begins with a unique nonce, so that each turn of a conversation is cold too.
     fn texts(&self, batch: &Batch<'_>, index: u32) -> Texts {
-        let prompt = self.request_set.prompt(index);
-        let mut texts = Texts::of(prompt, self.point.workload.system.as_ref());
+        let system = self.point.workload.system.as_ref();
+        if let Some(question) = batch.question {
+            return Texts {
+                system: system.cloned(),
+                ..Texts::raw(question.prompt.clone())
+            };
+        }
+        let mut texts = Texts::of(self.request_set.prompt(index), system);
         if self.is_cold(batch) {
             // Without the engine: all engines get the same texts.
             let Visit {
@@ -233,7 +262,7 @@ impl<'r, 'a> Requests<'r, 'a> {
     /// Tokens of the prompt of request `index` of a stage as prony renders it.
     fn rendered_tokens(&mut self, batch: &Batch<'_>, index: u32) -> Option<u32> {
         let chat = self.chat.clone()?;
-        if self.is_cold(batch) {
+        if self.is_cold(batch) || batch.question.is_some() {
             return chat.count(&self.texts(batch, index));
         }
         let (prompt, _) = self.content(index);
@@ -454,7 +483,9 @@ impl<'r, 'a> Requests<'r, 'a> {
             }
             let class = exchange.seen.failed.as_ref().map(|failed| failed.class);
             self.lost = match class {
-                Some(ErrorClass::Crashed) => Some("the engine ended during the stage".to_owned()),
+                Some(ErrorClass::Crashed | ErrorClass::Oom) => {
+                    Some("the engine ended during the stage".to_owned())
+                }
                 Some(ErrorClass::Connect) => {
                     Some("the engine was gone at the end of the stage: no connection".to_owned())
                 }
@@ -610,7 +641,8 @@ impl<'r, 'a> Requests<'r, 'a> {
         {
             *stamp = stamp.saturating_sub(origin);
         }
-        let max_tokens = self.request_set.prompt(batch.first + index).max_tokens;
+        let of_workload = self.request_set.prompt(batch.first + index).max_tokens;
+        let max_tokens = batch.question.map_or(of_workload, |it| it.max_tokens);
         let mut record = Record::judge(self.id(batch, index), seen, events, max_tokens);
         if !batch.has_images {
             self.see_without_image(batch, &record);
@@ -626,14 +658,19 @@ impl<'r, 'a> Requests<'r, 'a> {
             record.counted_tokens = counted.map(|tokens| tokens as u32);
         }
         let workload = &self.point.workload;
-        if workload.ignore_eos && workload.stop.is_empty() {
+        let is_asked = batch.question.is_some();
+        if workload.ignore_eos && workload.stop.is_empty() && !is_asked {
             record.note_short_answer(max_tokens);
+        }
+        if is_asked && record.ok() {
+            let answer = self.answers.entry(batch.stage.to_owned());
+            answer.or_insert_with(|| record.text.clone());
         }
         if record.ok() {
             record.rendered_tokens = self.rendered_tokens(batch, batch.first + index);
         }
         let least = self.least_prompt_tokens(batch, batch.first + index);
-        let is_cut = record.prompt_tokens.is_some_and(|tokens| tokens < least);
+        let is_cut = record.prompt_tokens.is_some_and(|tokens| tokens < least) && !is_asked;
         if batch.cache == Some(Cache::Cold) || is_cut {
             record.least_prompt_tokens = Some(least);
         }
@@ -677,6 +714,29 @@ impl<'r, 'a> Requests<'r, 'a> {
     }
 }
 
+impl Requests<'_, '_> {
+    /// Returns `true` if the engine is not to be asked about itself.
+    pub(super) fn is_silent(&self) -> bool {
+        self.run.silent.borrow().contains(&self.visit.engine)
+    }
+
+    /// Remembers an engine that took the whole time over the questions: to wait for it before
+    /// each stage would change what is measured.
+    pub(super) fn note_silence(&self, time: Duration) -> Result<()> {
+        let engine = &self.visit.engine;
+        if time < account::LIMIT || !self.run.silent.borrow_mut().insert(engine.clone()) {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: `{engine}` (cycle {}) did not answer questions about its settings and counters within {:?}, so it stood idle for that time before a stage; it is not asked again",
+            self.visit.model,
+            self.visit.cycle,
+            account::LIMIT
+        );
+        self.run.tell(Event::Warning { message })
+    }
+}
+
 /// The failure of a plugin that did not come to judge an answer; an error if it did.
 fn defect(error: prony_plugin_host::Error) -> std::result::Result<Failed, contract::Error> {
     let error = error.into_reported();
@@ -696,8 +756,13 @@ async fn blame_crash(failed: &mut Failed, process: &mut Option<Process>) {
     if let (true, Some(process)) = (suspicious, process)
         && let Some(status) = process.exited_within(CRASH_GRACE).await
     {
+        let class = if process.ran_out_of_memory() {
+            ErrorClass::Oom
+        } else {
+            ErrorClass::Crashed
+        };
         *failed = Failed::new(
-            ErrorClass::Crashed,
+            class,
             format!(
                 "the engine ended ({}): {}; {}",
                 describe(status),

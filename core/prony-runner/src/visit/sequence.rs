@@ -18,12 +18,13 @@
 //!
 //! A is the one that the cycle's coin put first.
 
+use super::account::Account;
 use super::requests::Batch;
 use super::stage::Stage;
 use crate::process::Stopped;
 use crate::run::StageError;
 use prony_config::{Condition, OnFailure, Segment, Step};
-use prony_journal::{Event, Result, Scope, StageOf, Visited};
+use prony_journal::{Event, Result, Scope, StageEnergy, StageOf, Visited};
 use prony_machine::Warning;
 use prony_plan::{Ids, StageKind};
 use prony_record::Failed;
@@ -89,8 +90,14 @@ pub(crate) struct Sent {
 pub(crate) struct Used {
     /// Peak resident memory, in bytes.
     pub(super) peak_memory_bytes: Option<u64>,
+    /// Peak memory on all GPUs, in bytes.
+    pub(super) peak_gpu_memory_bytes: Option<u64>,
     /// CPU time in each `measure` stage, in seconds, by stage id.
     pub(super) measure_cpu_s: BTreeMap<String, f64>,
+    /// Energy in each `measure` stage, by stage id.
+    pub(super) energy: BTreeMap<String, StageEnergy>,
+    /// Share of the model that was in memory before the engine was started.
+    pub(super) page_cache_share: Option<f64>,
 }
 
 /// The end of an engine.
@@ -101,6 +108,9 @@ pub(crate) struct Ended {
     pub(super) time_ns: Option<u64>,
     /// A process that listens on the engine's port afterwards, and the port.
     pub(super) listens: Option<(String, u16)>,
+    /// Memory that is in use now and was not before it was loaded, in words, such as `1.2 GiB
+    /// of shared memory`.
+    pub(super) kept: Vec<String>,
 }
 
 impl Ended {
@@ -135,6 +145,9 @@ impl Ended {
                 "after {engine} was unloaded, `{name}` still listens on its port {port}"
             ));
         }
+        warnings.extend(self.kept.iter().map(|kept| {
+            format!("after {engine} was unloaded, {kept} more is in use than before it was loaded")
+        }));
         warnings
     }
 }
@@ -162,7 +175,7 @@ pub(crate) trait EngineSide {
     fn is_running(&self) -> bool;
 
     /// Does what must precede the requests of a `measure` stage: asks for the lengths of
-    /// prompts without their images.
+    /// prompts without their images, and for the settings in force.
     async fn prepare(&mut self, stage: &Stage<'_>) -> std::result::Result<(), StageError>;
 
     /// Sends requests and journals the answers.
@@ -178,6 +191,9 @@ pub(crate) trait EngineSide {
 
     /// Stops the engine; kills it if it has not ended by itself within `grace`.
     async fn stop(&mut self, grace: Duration) -> std::result::Result<Ended, StageError>;
+
+    /// The engine's own account of the visit.
+    fn account(&mut self) -> Account;
 
     /// Warnings about the machine during the visit.
     fn warnings(&self) -> Vec<Warning>;
@@ -422,6 +438,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
             cache: stage.cache,
             limit: stage.timeout.map(|limit| limit.saturating_sub(before)),
             has_images: true,
+            question: stage.question,
         };
         let begin = self.engine.now_ns();
         let sent = self.engine.send(&batch).await;
@@ -509,13 +526,19 @@ impl<'v, E: EngineSide> Visit<'v, E> {
     /// Journals the visit.
     fn finish(&mut self) -> Result<()> {
         let used = std::mem::take(&mut self.used);
+        let account = self.engine.account();
         let visited = Visited {
             visit: self.planned.clone(),
             load_time_ns: self.load_time_ns,
             unload_time_ns: self.unload_time_ns,
             measure_ns: self.measured_ns(),
             peak_memory_bytes: used.peak_memory_bytes,
+            peak_gpu_memory_bytes: used.peak_gpu_memory_bytes,
+            energy: used.energy,
+            page_cache_share: used.page_cache_share,
             measure_cpu_s: used.measure_cpu_s,
+            settings: account.settings,
+            counters: account.counters,
             machine: self.engine.warnings(),
             total_ns: self.own_ns,
         };

@@ -1,6 +1,6 @@
 //! The stages that send requests: `warmup` and `measure`.
 
-use prony_config::{Arrival, Cache, Condition, OnFailure, Step, Work};
+use prony_config::{Arrival, Cache, Condition, OnFailure, Question, Step, Work};
 use prony_record::Phase;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub(crate) struct Stage<'v> {
     pub(super) duration: Option<Duration>,
     pub(super) cache: Option<Cache>,
     pub(super) timeout: Option<Duration>,
+    /// Content of the requests, in place of the workload's.
+    pub(super) question: Option<&'v Question>,
 }
 
 impl<'v> Stage<'v> {
@@ -37,6 +39,7 @@ impl<'v> Stage<'v> {
                 duration: None,
                 cache: None,
                 timeout: stage.timeout.map(std),
+                question: stage.question.as_ref(),
             },
             Work::Measure(stage) => Self {
                 phase: Phase::Measure,
@@ -51,6 +54,7 @@ impl<'v> Stage<'v> {
                 duration: stage.duration.map(std),
                 cache: stage.cache,
                 timeout: stage.timeout.map(std),
+                question: None,
             },
         }
     }

@@ -1,5 +1,6 @@
 //! Sequences of visits, with scripted engines and a scripted clock.
 
+use super::account::Account;
 use super::requests::Batch;
 use super::sequence::{Ended, EngineSide, Sent, Stop, Used, Visit, Window, run};
 use super::stage::Stage;
@@ -222,6 +223,7 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
         Used {
             peak_memory_bytes: Some(1),
             measure_cpu_s: measured.iter().map(cpu_s).collect(),
+            ..Used::default()
         }
     }
 
@@ -240,6 +242,10 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
             },
             ..Ended::default()
         })
+    }
+
+    fn account(&mut self) -> Account {
+        Account::default()
     }
 
     fn warnings(&self) -> Vec<Warning> {

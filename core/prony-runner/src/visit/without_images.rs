@@ -45,6 +45,7 @@ impl Requests<'_, '_> {
             // All together: a hanging engine is found by the measurement.
             limit: Some(self.point.workload.request_timeout.to_std()),
             has_images: false,
+            question: None,
         };
         self.send_batch(&batch, running).await?;
         let known = self.without_images.get(&cold).into_iter().flatten();

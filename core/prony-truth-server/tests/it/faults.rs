@@ -28,7 +28,8 @@ fn text(fault: Fault) -> String {
 fn every_fault_has_its_name() {
     let names = Fault::ALL.map(Fault::name);
     let expected = "error_frame empty cut http500 http404 hang crash garbage zero_tokens no_finish \
-        not_http stall slow_headers reset wrong_length bad_chunk redirect huge_head";
+        not_http stall slow_headers reset wrong_length bad_chunk redirect huge_head ignore_stop ignore_seed \
+        ignore_ignore_eos cut_prompt no_usage no_end_mark";
     assert!(names.iter().eq(expected.split_whitespace()), "{names:?}");
 }
 
@@ -225,4 +226,96 @@ fn a_huge_head_is_a_right_one() {
     let answer = Answer::of(&bytes(Fault::HugeHead));
     assert!(answer.head.len() > 64 << 10);
     assert_eq!(said(&events(&answer.text())).0, tokens(8));
+}
+
+/// Text and finish reason of the answer to a chat with these fields.
+fn answer_to(server: &Server, fields: &serde_json::Value) -> (String, Option<String>) {
+    let bytes = crate::kit::ask(server, "/v1/chat/completions", "", fields);
+    said(&events(&Answer::of(&bytes).text()))
+}
+
+fn with(fault: Option<Fault>, config: Config) -> Server {
+    Server::spawn(Config { fault, ..config }).unwrap()
+}
+
+#[test]
+fn a_stop_text_ends_an_answer_unless_it_is_ignored() {
+    let to = |fault, stop| answer_to(&with(fault, at_once()), &json!({ "stop": stop }));
+    let reason = |reason: &str| Some(reason.to_owned());
+    let asked = json!(["none", "t3 t4"]);
+    assert_eq!(to(None, asked.clone()), (tokens(4), reason("stop")));
+    assert_eq!(to(None, json!("t7")), (tokens(7), reason("stop")));
+    assert_eq!(to(Some(Fault::IgnoreStop), asked).0, tokens(8));
+}
+
+#[test]
+fn a_seed_decides_what_is_sampled_unless_it_is_ignored() {
+    let sampling = || Config {
+        samples: true,
+        ..at_once()
+    };
+    let server = with(None, sampling());
+    let to = |seed: u32, temperature: u32| {
+        let fields = json!({ "seed": seed, "temperature": temperature });
+        answer_to(&server, &fields).0
+    };
+    assert_eq!(to(1, 1), to(1, 1));
+    assert_ne!(to(1, 1), to(2, 1));
+    assert_eq!([to(1, 0), to(2, 0)], [tokens(8), tokens(8)]);
+    let server = with(Some(Fault::IgnoreSeed), sampling());
+    let fields = json!({ "seed": 1, "temperature": 1 });
+    assert_ne!(answer_to(&server, &fields), answer_to(&server, &fields));
+}
+
+#[test]
+fn ignore_eos_is_honoured_or_not() {
+    let config = || Config {
+        eos_after: Some(3),
+        ..at_once()
+    };
+    let fields = json!({ "ignore_eos": true, "max_tokens": 8 });
+    let to = |fault| answer_to(&with(fault, config()), &fields).0;
+    assert_eq!(to(None), tokens(8));
+    assert_eq!(to(Some(Fault::IgnoreIgnoreEos)), tokens(3));
+}
+
+#[test]
+fn a_prompt_beyond_the_context_is_refused_or_cut() {
+    let config = || Config {
+        prompt_tokens: prony_truth_server::PromptTokens::Words,
+        context: Some(5),
+        ..at_once()
+    };
+    let to = |fault| {
+        let fields = json!({ "prompt": "1 2 3 4 5 6" });
+        Answer::of(&crate::kit::ask(
+            &with(fault, config()),
+            "/v1/completions",
+            "",
+            &fields,
+        ))
+    };
+    assert_eq!(to(None).status, 400);
+    assert_eq!(to(Some(Fault::CutPrompt)).usage()["prompt_tokens"], 5);
+}
+
+#[test]
+fn usage_and_end_mark_may_be_missing() {
+    let silent = Answer::of(&bytes(Fault::NoUsage)).text();
+    assert!(!silent.contains("usage") && silent.ends_with("data: [DONE]\n\n"));
+    let endless = Answer::of(&bytes(Fault::NoEndMark)).text();
+    assert!(endless.contains("usage") && !endless.contains("DONE"));
+}
+
+#[test]
+fn tokens_of_a_write_may_be_one_event() {
+    let config = Config {
+        coalesce: 4,
+        merge: true,
+        inter_token_latency: Duration::from_millis(1),
+        ..at_once()
+    };
+    let events = events(&Answer::of(&chat(&Server::spawn(config).unwrap())).text());
+    assert_eq!(events[0]["choices"][0]["delta"]["content"], tokens(4));
+    assert_eq!(said(&events).0, tokens(8));
 }

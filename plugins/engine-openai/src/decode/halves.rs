@@ -11,7 +11,7 @@ const AREA: u32 = 0x10_f800;
 const SURROGATES: u32 = 0xd800;
 
 /// The character that stands for a surrogate.
-pub(super) fn stand_in(surrogate: u16) -> char {
+pub(crate) fn stand_in(surrogate: u16) -> char {
     char::from_u32(AREA + (u32::from(surrogate) - SURROGATES))
         .unwrap_or(char::REPLACEMENT_CHARACTER)
 }
@@ -23,7 +23,7 @@ fn surrogate(c: char) -> Option<u16> {
 
 /// Puts halves together across the messages of a stream.
 #[derive(Default)]
-pub(super) struct Halves {
+pub(crate) struct Halves {
     /// The first half of a character, at the end of the text so far.
     first: Option<u16>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Halves {
 impl Halves {
     /// A text with its characters whole. A first half at its end is kept for the next text;
     /// a half without the other becomes the replacement character.
-    pub(super) fn join<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
+    pub(crate) fn join<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
         if self.first.is_none() && !text.contains(|c| surrogate(c).is_some()) {
             return Cow::Borrowed(text);
         }

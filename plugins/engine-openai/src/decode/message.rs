@@ -12,135 +12,143 @@ use std::fmt;
 /// that is itself a `Cow` has what it takes.
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 impl Text<'_> {
     /// The text, if there is one.
-    pub(super) fn of<'t>(text: Option<&'t Text<'_>>) -> Option<&'t str> {
+    pub(crate) fn of<'t>(text: Option<&'t Text<'_>>) -> Option<&'t str> {
         text.map(|text| &*text.0).filter(|text| !text.is_empty())
     }
 }
 
 #[derive(Default, serde::Deserialize)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     #[serde(borrow)]
-    pub(super) model: Option<Text<'a>>,
+    pub(crate) model: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) system_fingerprint: Option<Text<'a>>,
+    pub(crate) system_fingerprint: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) choices: Option<Vec<Choice<'a>>>,
-    pub(super) usage: Option<Usage>,
+    pub(crate) choices: Option<Vec<Choice<'a>>>,
+    pub(crate) usage: Option<Usage>,
     /// Groq's.
-    pub(super) x_groq: Option<Groq>,
+    pub(crate) x_groq: Option<Groq>,
     /// llama.cpp's.
-    pub(super) timings: Option<Timings>,
-    pub(super) error: Option<Value>,
+    pub(crate) timings: Option<Timings>,
+    pub(crate) error: Option<Value>,
 }
 
 #[derive(serde::Deserialize)]
-pub(super) struct Choice<'a> {
+pub(crate) struct Choice<'a> {
     /// Chat.
     #[serde(borrow)]
-    pub(super) delta: Option<Delta<'a>>,
+    pub(crate) delta: Option<Delta<'a>>,
     /// Plain completions.
     #[serde(borrow)]
-    pub(super) text: Option<Text<'a>>,
+    pub(crate) text: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) finish_reason: Option<Text<'a>>,
-    pub(super) error: Option<Value>,
+    pub(crate) finish_reason: Option<Text<'a>>,
+    pub(crate) error: Option<Value>,
     /// Moonshot's.
-    pub(super) usage: Option<Usage>,
+    pub(crate) usage: Option<Usage>,
 }
 
 #[derive(serde::Deserialize)]
-pub(super) struct Delta<'a> {
+pub(crate) struct Delta<'a> {
     #[serde(borrow)]
-    pub(super) content: Option<Text<'a>>,
+    pub(crate) content: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) reasoning_content: Option<Text<'a>>,
+    pub(crate) reasoning_content: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) reasoning: Option<Text<'a>>,
+    pub(crate) reasoning: Option<Text<'a>>,
     /// `OpenAI`'s, in place of an answer.
     #[serde(borrow)]
-    pub(super) refusal: Option<Text<'a>>,
+    pub(crate) refusal: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) tool_calls: Option<Vec<ToolCall<'a>>>,
+    pub(crate) tool_calls: Option<Vec<ToolCall<'a>>>,
     /// The older form.
     #[serde(borrow)]
-    pub(super) function_call: Option<Function<'a>>,
+    pub(crate) function_call: Option<Function<'a>>,
 }
 
 #[derive(serde::Deserialize)]
-pub(super) struct ToolCall<'a> {
+pub(crate) struct ToolCall<'a> {
     #[serde(borrow)]
-    pub(super) function: Option<Function<'a>>,
+    pub(crate) function: Option<Function<'a>>,
 }
 
 #[derive(serde::Deserialize)]
-pub(super) struct Function<'a> {
+pub(crate) struct Function<'a> {
     #[serde(borrow)]
-    pub(super) name: Option<Text<'a>>,
+    pub(crate) name: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) arguments: Option<Text<'a>>,
+    pub(crate) arguments: Option<Text<'a>>,
 }
 
 #[derive(Clone, Copy, Default, serde::Deserialize)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     #[serde(default)]
-    pub(super) prompt_tokens: Count,
+    pub(crate) prompt_tokens: Count,
     #[serde(default)]
-    pub(super) completion_tokens: Count,
+    pub(crate) completion_tokens: Count,
     #[serde(default)]
-    pub(super) total_tokens: Count,
+    pub(crate) total_tokens: Count,
     /// Moonshot's.
     #[serde(default)]
-    pub(super) cached_tokens: Count,
+    pub(crate) cached_tokens: Count,
     /// `DeepSeek`'s.
     #[serde(default)]
-    pub(super) prompt_cache_hit_tokens: Count,
+    pub(crate) prompt_cache_hit_tokens: Count,
     #[serde(default)]
-    pub(super) prompt_tokens_details: Option<PromptDetails>,
+    pub(crate) prompt_tokens_details: Option<PromptDetails>,
     #[serde(default)]
-    pub(super) completion_tokens_details: Option<CompletionDetails>,
+    pub(crate) completion_tokens_details: Option<CompletionDetails>,
 }
 
 #[derive(Clone, Copy, serde::Deserialize)]
-pub(super) struct PromptDetails {
+pub(crate) struct PromptDetails {
     #[serde(default)]
-    pub(super) cached_tokens: Count,
+    pub(crate) cached_tokens: Count,
 }
 
 #[derive(Clone, Copy, serde::Deserialize)]
-pub(super) struct CompletionDetails {
+pub(crate) struct CompletionDetails {
     #[serde(default)]
-    pub(super) reasoning_tokens: Count,
+    pub(crate) reasoning_tokens: Count,
 }
 
 #[derive(serde::Deserialize)]
-pub(super) struct Groq {
-    pub(super) usage: Option<Usage>,
-    pub(super) error: Option<Value>,
+pub(crate) struct Groq {
+    pub(crate) usage: Option<Usage>,
+    pub(crate) error: Option<Value>,
 }
 
 /// Tokens computed for the prompt, taken from the cache for it, and generated; milliseconds
 /// until the first of these, and from there to the last.
 #[derive(Default, serde::Deserialize)]
-pub(super) struct Timings {
+pub(crate) struct Timings {
     #[serde(default)]
-    pub(super) prompt_n: Count,
+    pub(crate) prompt_n: Count,
     #[serde(default)]
-    pub(super) cache_n: Count,
+    pub(crate) cache_n: Count,
     #[serde(default)]
-    pub(super) predicted_n: Count,
+    pub(crate) predicted_n: Count,
     #[serde(default)]
-    pub(super) prompt_ms: Value,
+    pub(crate) prompt_ms: Value,
     #[serde(default)]
-    pub(super) predicted_ms: Value,
+    pub(crate) predicted_ms: Value,
 }
 
 /// A number of tokens: an integer, or a float that is one. Anything else is none.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Count(pub(super) Option<u32>);
+pub(crate) struct Count(pub(crate) Option<u32>);
+
+impl Count {
+    /// The count at `key` of an object.
+    pub(crate) fn at(json: &Value, key: &str) -> Self {
+        let count = json.get(key).map(Self::deserialize);
+        count.and_then(Result::ok).unwrap_or_default()
+    }
+}
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -185,21 +193,25 @@ impl<'de> Deserialize<'de> for Count {
 
 /// A message that [`Message`] does not read as it is: as JSON, and as a message if it is
 /// one. Halves of a surrogate pair become characters of [`super::halves`].
-pub(super) fn tolerant(data: &str) -> serde_json::Result<(Value, Option<Message<'static>>)> {
-    // Of keys that come twice the last one counts.
-    let json: Value = match serde_json::from_str(data) {
-        Ok(json) => json,
-        Err(error) => match mended(data) {
-            Some(mended) => serde_json::from_str(&mended)?,
-            None => return Err(error),
-        },
-    };
+pub(crate) fn tolerant(data: &str) -> serde_json::Result<(Value, Option<Message<'static>>)> {
+    let json = json(data)?;
     let mut plain = json.clone();
     let is_message = simplify(&mut plain);
     let message = is_message
         .then(|| Message::deserialize(plain).ok())
         .flatten();
     Ok((json, message))
+}
+
+/// JSON, mended where servers break its rules. Of keys that come twice the last one counts.
+pub(crate) fn json(data: &str) -> serde_json::Result<Value> {
+    match serde_json::from_str(data) {
+        Ok(json) => Ok(json),
+        Err(error) => match mended(data) {
+            Some(mended) => serde_json::from_str(&mended),
+            None => Err(error),
+        },
+    }
 }
 
 /// Brings what is a message in spirit into the form that [`Message`] reads; `false` if it is

@@ -9,7 +9,7 @@ const MAX_QUOTE: usize = 500;
 ///
 /// `error` as an object or a text; `{"object": "error", "message": …}`; `error_message`,
 /// `error_msg`; `error_code` with a message; `base_resp` with a status; `detail`.
-pub(super) fn of_json(json: &Value) -> Option<String> {
+pub(crate) fn of_json(json: &Value) -> Option<String> {
     let text = |key: &str| json.get(key).and_then(Value::as_str);
     let message = || {
         ["error_message", "error_msg", "message", "msg", "status_msg"]
@@ -46,7 +46,7 @@ pub(super) fn of_json(json: &Value) -> Option<String> {
 }
 
 /// `{"message": …}`, a text, or a list of what is wrong.
-pub(super) fn of_error(error: &Value) -> String {
+pub(crate) fn of_error(error: &Value) -> String {
     match error {
         Value::String(text) => shortened(text),
         Value::Array(list) => {
@@ -78,7 +78,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// The words of a line that is neither an event nor JSON, if it speaks of an error.
-pub(super) fn of_line(line: &str) -> Option<String> {
+pub(crate) fn of_line(line: &str) -> Option<String> {
     let line = line.trim();
     if let Ok(json) = serde_json::from_str::<Value>(line) {
         return of_json(&json);
@@ -94,7 +94,7 @@ pub(super) fn of_line(line: &str) -> Option<String> {
 }
 
 /// The words of a refusal, an answer with a status that is not 200.
-pub(super) fn of_refusal(body: &[u8]) -> String {
+pub(crate) fn of_refusal(body: &[u8]) -> String {
     match serde_json::from_slice::<Value>(body) {
         Ok(json) => of_json(&json).unwrap_or_else(|| of_error(&json)),
         Err(_) => quote(&String::from_utf8_lossy(body)),
@@ -102,7 +102,7 @@ pub(super) fn of_refusal(body: &[u8]) -> String {
 }
 
 /// A text to be shown within a message: without control characters, and not too long.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let plain: String = text
         .trim()
         .chars()

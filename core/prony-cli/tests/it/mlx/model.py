@@ -24,8 +24,16 @@ def tokens(text):
 def render(messages, system="You are a helpful assistant."):
     if messages[0]["role"] != "system":
         messages = [{"role": "system", "content": system}] + messages
-    turns = [f"<|im_start|>{it['role']}\n{it['content']}<|im_end|>\n" for it in messages]
+    turns = [f"<|im_start|>{it['role']}\n{said(it['content'])}<|im_end|>\n" for it in messages]
     return "".join(turns) + "<|im_start|>assistant\n"
+
+
+def said(content):
+    """A text, or a list of parts: an image is a word of its bytes."""
+    if isinstance(content, str):
+        return content
+    parts = [it.get("text") or f"image{zlib.crc32(it['image_url']['url'].encode())}" for it in content]
+    return " ".join(parts)
 
 
 def answer(prompt, max_tokens):

@@ -19,21 +19,21 @@ KNOWN = {
 }
 
 
-def problem(body):
-    unknown = set(body) - KNOWN
-    if unknown:
-        return f"unsupported: {sorted(unknown)}"
-    for key in ("messages", "temperature", "top_k"):
-        if key not in body:
-            return f"`{key}` is required"
-    if body.get("stream") is not True:
-        return "`stream` must be true"
-    return None
-
-
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    name = "mlx-engine"
+
+    def problem(self, body):
+        unknown = set(body) - KNOWN
+        if unknown:
+            return f"unsupported: {sorted(unknown)}"
+        for key in ("messages", "temperature", "top_k"):
+            if key not in body:
+                return f"`{key}` is required"
+        if body.get("stream") is not True:
+            return "`stream` must be true"
+        return None
 
     def log_message(self, *_):
         pass
@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.is_refused():
             return
-        wrong = problem(body)
+        wrong = self.problem(body)
         if self.path != "/v1/chat/completions" or wrong:
             self.reply(400, {"error": {"message": wrong or "no such path"}})
             return
@@ -68,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
         other = self.options.model / "other-system"
         system = {"system": other.read_text()} if other.is_file() else {}
         prompt = model.render(body["messages"], **system)
-        model.see(self.options.model, "mlx-engine", prompt)
+        model.see(self.options.model, self.name, prompt)
         made, reason = model.answer(prompt, body.get("max_tokens", 10_000_000))
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")

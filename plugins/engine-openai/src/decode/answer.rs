@@ -1,0 +1,153 @@
+//! An answer that is being read: what every protocol says of it.
+
+use super::Rules;
+use super::halves::Halves;
+use super::message::Count;
+use super::words;
+use crate::config::EndMark;
+use prony_plugin_sdk::{EventKind, Events, finish};
+use serde_json::Value;
+
+/// An answer that is being read.
+pub(crate) struct Answer<'e, 'c> {
+    rules: Rules<'c>,
+    events: &'e mut Events,
+    halves: Halves,
+    has_text: bool,
+    has_finished: bool,
+    has_failed: bool,
+    /// The served model and the engine's version are told once each.
+    told: [bool; 2],
+}
+
+impl<'e, 'c> Answer<'e, 'c> {
+    pub(crate) fn new(rules: Rules<'c>, events: &'e mut Events) -> Self {
+        Self {
+            rules,
+            events,
+            halves: Halves::default(),
+            has_text: false,
+            has_finished: false,
+            has_failed: false,
+            told: [false; 2],
+        }
+    }
+
+    /// Returns `true` if the engine reported a failure, or an end that is one.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Text of the kind `text`, `reasoning` or `tool-call`; an empty one says nothing.
+    pub(crate) fn piece(&mut self, chunk: u32, kind: EventKind, text: &str) {
+        if !text.is_empty() {
+            self.has_text = true;
+            self.events.push(chunk, kind, 0, &self.halves.join(text));
+        }
+    }
+
+    pub(crate) fn text(&mut self, chunk: u32, text: &str) {
+        self.piece(chunk, EventKind::Text, text);
+    }
+
+    /// Reads a message, and tells that it came if it has no text.
+    pub(crate) fn even_without_text(&mut self, chunk: u32, read: impl FnOnce(&mut Self)) {
+        let had_text = std::mem::take(&mut self.has_text);
+        read(self);
+        if !self.has_text {
+            self.events.text(chunk, 0, "");
+        }
+        self.has_text |= had_text;
+    }
+
+    /// Text, and behind it the tokens so far. Without text there is no count: what comes next
+    /// stands for these tokens, too.
+    pub(crate) fn counted_text(&mut self, chunk: u32, text: &str, so_far: Count) {
+        if !text.is_empty() {
+            self.text(chunk, text);
+            self.output(chunk, so_far);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, chunk: u32, words: &str) {
+        self.has_failed = true;
+        self.events.failure(chunk, words);
+    }
+
+    pub(crate) fn finish(&mut self, chunk: u32, reason: &str) {
+        self.has_finished = true;
+        self.events.finish(chunk, reason);
+        if let Some(words) = finish::problem(reason, self.rules.finish_reasons) {
+            self.fail(chunk, &words);
+        }
+    }
+
+    pub(crate) fn count(&mut self, chunk: u32, kind: EventKind, tokens: Count) {
+        // There is no prompt without a token: it was not counted.
+        let is_counted = |tokens: &u32| kind != EventKind::PromptTokens || *tokens > 0;
+        if let Some(tokens) = tokens.0.filter(is_counted) {
+            self.events.count(chunk, kind, tokens);
+        }
+    }
+
+    /// Tells how many tokens were generated so far.
+    pub(crate) fn output(&mut self, chunk: u32, tokens: Count) {
+        if tokens == Count(Some(0)) && self.has_text {
+            self.note(
+                chunk,
+                "the engine counts no output tokens, although there is text",
+            );
+        } else {
+            self.count(chunk, EventKind::OutputTokens, tokens);
+        }
+    }
+
+    /// A time by the engine's own clock, of which a unit has `ns` nanoseconds. What is no
+    /// number, or less than nothing, is no time.
+    pub(crate) fn time(&mut self, chunk: u32, kind: EventKind, time: &Value, ns: f64) {
+        if let Some(time) = time.as_f64().filter(|time| *time >= 0.0) {
+            self.events.time(chunk, kind, (time * ns).round() as u64);
+        }
+    }
+
+    pub(crate) fn served_model(&mut self, chunk: u32, name: &str) {
+        self.once(0, chunk, EventKind::ServedModel, name);
+    }
+
+    pub(crate) fn engine_version(&mut self, chunk: u32, version: &str) {
+        self.once(1, chunk, EventKind::EngineVersion, version);
+    }
+
+    fn once(&mut self, index: usize, chunk: u32, kind: EventKind, text: &str) {
+        if !text.is_empty() && !std::mem::replace(&mut self.told[index], true) {
+            self.events.push(chunk, kind, 0, text);
+        }
+    }
+
+    pub(crate) fn note(&mut self, chunk: u32, words: &str) {
+        self.events.note(chunk, words);
+    }
+
+    /// Passes over data that says nothing.
+    pub(crate) fn pass_over(&mut self, chunk: u32, data: &str) {
+        let data = words::quote(data);
+        let note = format!("a `data` line that says nothing was passed over: `{data}`");
+        self.note(chunk, &note);
+    }
+
+    /// Ends the answer by the protocol's own rule.
+    pub(crate) fn end(&mut self, chunk: u32) {
+        self.events.end(chunk);
+    }
+
+    /// Tells that the body ended without the mark that ends an answer.
+    pub(crate) fn end_without(&mut self, chunk: u32, mark: &str) {
+        if self.has_failed {
+            return;
+        }
+        self.note(chunk, &format!("the stream ended without `{mark}`"));
+        if self.has_finished && self.rules.end_mark == EndMark::Optional {
+            self.end(chunk);
+        }
+    }
+}

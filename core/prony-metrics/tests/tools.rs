@@ -170,8 +170,8 @@ fn by_server(log: &Value) -> Vec<Record> {
         .collect()
 }
 
-/// What the client reported by the name that prony's definition has for it: mean, median, 90th
-/// percentile and largest value, where it reports them.
+/// Values that the client reported by the name that prony's definition has for it: mean, median,
+/// 90th percentile and largest, where it reports them.
 fn reported(client: &str, output: &Value, metric: &str) -> [Option<f64>; 4] {
     let at = |place: String, factor: f64| {
         output

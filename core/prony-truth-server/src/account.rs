@@ -1,4 +1,4 @@
-//! What the server says of itself: settings and counters.
+//! The server's own account: settings and counters.
 
 use crate::{Config, MODEL};
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! Decoding of responses: what all protocols share.
 //!
 //! Servers differ in where they put things, so every message is searched for all of them.
-//! What is passed over is told in a note; what cannot be read is quoted.
+//! A note says what was passed over; a message quotes what cannot be read.
 
 mod answer;
 mod halves;
@@ -51,7 +51,7 @@ pub(crate) enum Said {
 pub(crate) trait Reader {
     /// Boundaries between messages.
     const FRAMING: Framing;
-    /// What the last message has, in the words of a note.
+    /// Content of the last message, in the words of a note.
     const END: &'static str;
 
     /// Reads a message.

@@ -124,7 +124,7 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
     Ok(made)
 }
 
-/// What of a chat only its messages carry, and the request that does without, in words.
+/// Part of a chat that only its messages carry, and the request that does without, in words.
 fn carried(request: &Request) -> Option<(&'static str, &'static str)> {
     if request.api != Api::Chat {
         return None;

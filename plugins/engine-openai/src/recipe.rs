@@ -67,7 +67,7 @@ struct File {
     request: Requests,
     #[serde(default)]
     ready: Probe,
-    /// What the engine tells of itself, by path.
+    /// The engine's own account, by path.
     #[serde(default)]
     tells: BTreeMap<String, Told>,
 }
@@ -432,7 +432,7 @@ impl File {
         })
     }
 
-    /// What the engine tells of itself, as a note; `None` if it tells nothing.
+    /// Note on the engine's own account; `None` if it has none.
     fn told(&self) -> Option<String> {
         let list = |names: BTreeSet<String>| {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();

@@ -1,4 +1,4 @@
-//! What a server says of itself, settings and counters, beside what prony knows.
+//! A server's own account, settings and counters, beside what prony knows.
 
 use crate::kit::{Run, Scratch, With, number, pipeline, text, truth};
 use crate::real_engines::{SMOLLM2, installed, smaller};

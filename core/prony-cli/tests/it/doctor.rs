@@ -16,7 +16,7 @@ fn answer(found: &Value, engine: usize, question: &str) -> String {
     text(&found.unwrap_or_else(|| panic!("no {question}"))[1])
 }
 
-/// What a check-up finds of a truth server with these options, in a pipeline with this
+/// Findings of a check-up about a truth server with these options, in a pipeline with this
 /// workload: the answer to `question`, and the warnings.
 fn of_truth(options: &[&str], workload: &Value, question: &str) -> (String, Vec<String>) {
     let scratch = Scratch::new();

@@ -16,7 +16,7 @@ fn cache() -> PathBuf {
     user.cache_dir().join("prony")
 }
 
-/// What `pipelines/smollm2.yaml` needs of the cache.
+/// Files of the cache that `pipelines/smollm2.yaml` needs.
 pub(crate) const SMOLLM2: [&str; 2] = [
     "engines/bin/llama-server",
     "models/smollm2-135m-instruct-q4_1.gguf",

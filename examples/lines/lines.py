@@ -15,10 +15,10 @@ def serve(load):
     os.dup2(2, 1)  # What the library prints goes to the log.
     generate = None
     for line in sys.stdin:
-        ask = json.loads(line)
+        ask = {}
 
         def answer(**fields):
-            answers.write(json.dumps({"id": ask["id"], **fields}) + "\n")
+            answers.write(json.dumps({"id": ask.get("id"), **fields}) + "\n")
             answers.flush()
 
         def emit(text, tokens=None):
@@ -26,6 +26,7 @@ def serve(load):
             answer(at_ns=time.clock_gettime_ns(time.CLOCK_MONOTONIC), text=text, tokens=tokens)
 
         try:
+            ask.update(json.loads(line))
             last = {}
             if ask["op"] == "load":
                 generate = load(ask["model"], **ask["options"])

@@ -2,6 +2,7 @@
 
 use crate::commands::Command;
 use crate::exit::Exit;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -199,8 +200,19 @@ fn grouped(command: &clap::Command) -> String {
 
 /// Parses the arguments of this process; exits on a call for help, or an error.
 pub(crate) fn parse() -> Arguments {
-    let matches = command().get_matches();
+    let matches = command().try_get_matches();
+    let matches = matches.unwrap_or_else(|error| shown(error).exit());
     Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// An error without the names of hidden commands.
+fn shown(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::MissingSubcommand {
+        let names = GROUPS.iter().flat_map(|(_, names)| names.iter());
+        let names = names.map(|name| (*name).to_owned()).collect();
+        error.insert(ContextKind::ValidSubcommand, ContextValue::Strings(names));
+    }
+    error
 }
 
 #[cfg(test)]
@@ -252,6 +264,12 @@ mod tests {
         assert!(
             top.contains("--cache") && !top.contains("truth-stdio"),
             "{top}"
+        );
+        let none = command().try_get_matches_from(["prony", "--quiet"]);
+        let none = shown(none.expect_err("no command")).to_string();
+        assert!(
+            none.contains("doctor") && !none.contains("truth-stdio"),
+            "{none}"
         );
     }
 

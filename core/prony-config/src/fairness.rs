@@ -540,7 +540,7 @@ impl Lint<'_> {
                 continue;
             };
             let different = others.iter().find_map(|(other, theirs)| {
-                let names = differing(settings, theirs, role);
+                let names = differing((first, settings), (other, theirs), role);
                 (!names.is_empty()).then_some((*other, *theirs, names))
             });
             let Some((other, theirs, names)) = different else {
@@ -567,7 +567,10 @@ impl Lint<'_> {
                     .at(place(other, theirs), label(other, theirs))
                     .and(place(first, settings), label(first, settings))
                     .note(why)
-                    .help(format!("make them equal; if the difference is what you measure, say so: `allow: [{{ code: {code}, reason: … }}]`")),
+                    .help(format!(
+                        "{}; if the difference is what you measure, say so: `allow: [{{ code: {code}, reason: … }}]`",
+                        cure(role, [(first, settings), (other, theirs)], &names)
+                    )),
             );
         }
         out
@@ -579,14 +582,21 @@ type Settings = BTreeMap<String, (String, Value)>;
 type Roles = BTreeMap<String, Settings>;
 
 /// Names of the options that differ in a `role`.
-fn differing<'s>(one: &'s Settings, other: &'s Settings, role: &str) -> Vec<&'s str> {
+fn differing<'s>(
+    (first, one): (&Engine, &'s Settings),
+    (second, other): (&Engine, &'s Settings),
+    role: &str,
+) -> Vec<&'s str> {
     let all: BTreeSet<&str> = one.keys().chain(other.keys()).map(String::as_str).collect();
-    // A share of the machine that is not set is as good as one that an engine does not have.
-    let value = |settings: &'s Settings, name: &str| {
-        let value = settings.get(name).map(|(_, value)| value);
-        value.filter(|value| role != RESOURCES || !value.is_null())
+    // A share of the machine that is not set is as good as one that an engine does not have, and
+    // so is the default of an option that the other does not have.
+    let value = |engine: &Engine, settings: &'s Settings, name: &str| {
+        let (pointer, value) = settings.get(name)?;
+        let is_known = one.contains_key(name) && other.contains_key(name);
+        let is_share = !value.is_null() && (is_known || is_given(engine, pointer));
+        (role != RESOURCES || is_share).then_some(value)
     };
-    let differs = |name: &&str| value(one, name) != value(other, name);
+    let differs = |name: &&str| value(first, one, name) != value(second, other, name);
     // The same option, however each engine calls it.
     if let ([(_, (_, of_one))], [(_, (_, of_other))]) = (
         one.iter().collect::<Vec<_>>().as_slice(),
@@ -596,6 +606,30 @@ fn differing<'s>(one: &'s Settings, other: &'s Settings, role: &str) -> Vec<&'s 
         return Vec::new();
     }
     all.into_iter().filter(differs).collect()
+}
+
+/// Returns `true` if the option at `pointer` of an engine's config is given.
+fn is_given(engine: &Engine, pointer: &str) -> bool {
+    Value::Object(engine.config.clone())
+        .pointer(pointer)
+        .is_some()
+}
+
+/// The way to equal settings, in words. An engine may have no such option.
+fn cure(role: &str, engines: [(&Engine, &Settings); 2], names: &[&str]) -> String {
+    if role == CACHE {
+        return "make them equal; where an engine cannot, `cache: cold` in each `measure` gives none a prompt that its cache knows".to_owned();
+    }
+    let lacks = |(_, settings): &(&Engine, &Settings)| {
+        !names.iter().any(|name| settings.contains_key(*name))
+    };
+    match engines.into_iter().find(lacks) {
+        Some((engine, _)) if role == RESOURCES => format!(
+            "make them equal; {} has no such option, so give it the same by its own `arguments` or `env`",
+            literal(&engine.name)
+        ),
+        _ => "make them equal".to_owned(),
+    }
 }
 
 /// Describes an engine's values of some options.

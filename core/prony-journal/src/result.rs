@@ -5,6 +5,7 @@ use crate::folder::RunFolder;
 use crate::journal::{self, Event, Journal, ModelInfo, Scope, Started, Subject};
 use crate::samples::{Key, Sample, Samples};
 use prony_config::Order;
+use prony_contract::Api;
 use prony_machine::GpuUsage;
 use prony_metrics::account;
 use prony_metrics::cache::{by_counters, check as check_cache};
@@ -22,7 +23,8 @@ use prony_record::Record;
 use prony_result::{
     Cache, CacheCheck, CacheOutcome, Comparison, EngineInfo, EngineResult, Family as FamilyResult,
     GpuResult, ImageInfo, ModelResult, NoiseFloor, Outcome, Overall, Program, Rendering, Run,
-    RunResult, SCHEMA, Selfcheck, ThresholdResult, Verdict, Workload, words::count,
+    RunResult, SCHEMA, Selfcheck, ThresholdResult, Verdict, Workload,
+    words::{count, number, share},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -81,6 +83,11 @@ pub fn result(journal: &Journal) -> RunResult {
         _ => None,
     }));
     warnings.extend(observations(&models));
+    warnings.extend(
+        models
+            .iter()
+            .filter_map(|it| other_prompts(it, subject.workload.api)),
+    );
     warnings.extend(machine(events));
     warnings.extend(page_cache(events));
     warnings.extend(resent(events));
@@ -639,6 +646,38 @@ fn observations(models: &[ModelResult]) -> Vec<String> {
     warnings
 }
 
+/// Engines that count different tokens of the same prompts.
+fn other_prompts(model: &ModelResult, api: Api) -> Option<String> {
+    /// Difference of two means of which one token in every prompt makes two of it.
+    const MIN_DIFFERENCE: f64 = 0.5;
+    let counts = model.engines.iter().filter_map(|engine| {
+        let counts = engine.prompt_tokens_per_request.as_ref()?;
+        Some((engine.engine.as_str(), counts.n, counts.mean))
+    });
+    let counts: Vec<(&str, u64, f64)> = counts.collect();
+    let (_, requests, mean) = *counts.first()?;
+    // Of other requests the counts would say nothing.
+    let is_alike = counts.iter().all(|(_, n, _)| *n == requests);
+    let differs = |it: &(&str, u64, f64)| (it.2 - mean).abs() >= MIN_DIFFERENCE;
+    if !is_alike || !counts.iter().any(differs) {
+        return None;
+    }
+    let counts = counts.iter();
+    let counts = counts.map(|(name, _, mean)| format!("`{name}` {}", number(*mean)));
+    let cure = match api {
+        Api::Chat => "; `workload: { api: completions }` sends prompts as they are",
+        Api::Completions => "",
+    };
+    Some(format!(
+        "{}: the engines count different tokens of the same prompts ({} on average): their chat templates or tokenizers differ{cure}",
+        model.label(),
+        counts.collect::<Vec<_>>().join(", ")
+    ))
+}
+
+/// Tokens in a piece of text above which an engine's times are not those of tokens.
+const COARSE: f64 = 1.5;
+
 /// Warnings about an engine's streams.
 fn streams(label: &str, engine: &EngineResult) -> Vec<String> {
     /// A stream that goes on for so long after the answer is told, in milliseconds.
@@ -649,6 +688,12 @@ fn streams(label: &str, engine: &EngineResult) -> Vec<String> {
         format!("{label}: `{name}`, {requests} of {of}: {note}")
     });
     let mut warnings: Vec<String> = of_notes.collect();
+    let pieces = engine.cadence.arrivals_per_token.filter(|it| *it > 0.0);
+    if let Some(tokens) = pieces.map(|it| 1.0 / it).filter(|it| *it > COARSE) {
+        warnings.push(format!(
+            "{label}: `{name}` sends {tokens:.1} tokens at a time: its time to first token has some of the decoding in it, so prefill and decode cannot be told apart; let its server send each token, if it can"
+        ));
+    }
     if let Some(hidden) = engine.hidden_tokens {
         warnings.push(format!(
             "{label}: `{name}` generated {} of reasoning that it did not send, by its own count; they are in no rate",
@@ -679,11 +724,26 @@ fn selfchecks(events: &[Event]) -> Vec<Selfcheck> {
 fn cache_unverified(engine: &str, stated: Cache, check: &CacheCheck) -> String {
     let state = stated.name();
     let CacheCheck {
-        requests, counted, ..
+        requests,
+        counted,
+        unexplained,
+        ..
     } = check;
     if *requests == 0 {
         return format!(
             "whether `{engine}` had a {state} prefix cache is not verified: no prompt came again after it had been answered"
+        );
+    }
+    if let Some(unexplained) = unexplained {
+        let advice = if check.by_counters {
+            "its answers do not tell of which request; switch its prefix cache off"
+        } else {
+            "add the `tokenizer` of the model (of prompts with images it tells nothing), or switch its prefix cache off"
+        };
+        return format!(
+            "whether `{engine}` had a {state} prefix cache is not verified: it found {} of the prompt tokens of {} there, and of {unexplained} of them nothing tells whether all were of the chat template's beginning: {advice}",
+            share(check.cached_share.unwrap_or_default()),
+            count(*counted, "request")
         );
     }
     format!(
@@ -833,7 +893,7 @@ fn resent(events: &[Event]) -> Vec<String> {
     }
     let warning = |((model, engine), (twice, all))| {
         format!(
-            "{model}: `{engine}` had closed the connection that {twice} of its {} (warm-ups counted) went out on, so they were sent again on a new one; their time counts from the first sending",
+            "{model}: `{engine}` had closed the connection that {twice} of its {} (warm-ups counted) went out on, so they were sent again on a new one; nothing needs to be done: their time counts from the first sending",
             count(all, "request")
         )
     };

@@ -442,7 +442,10 @@ fn without_matrix_there_is_one_result_per_model() {
     assert_eq!(model.comparisons[0].verdict, Verdict::Faster);
     assert_eq!(model.engines[1].requests, 16, "warm-up does not count");
     assert_eq!(result.workload.prompts, ["hi", "ho"]);
-    assert_eq!(result.warnings, ["[F0001] a note"]);
+    // The fixture's answers are of one text, which is told, too.
+    assert_eq!(result.warnings[0], "[F0001] a note");
+    let coarse = |it: &String| it.contains("sends 25.0 tokens at a time");
+    assert!(result.warnings[1..].iter().all(coarse));
     assert!(result.cells.is_empty() && result.thresholds.is_empty());
 }
 

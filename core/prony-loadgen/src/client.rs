@@ -191,12 +191,22 @@ pub fn settling_time(connections: u32) -> Duration {
 /// Files that are open beside connections, and some for the runner.
 const BESIDE: u64 = 64;
 
-/// Sends one request over a connection of its own.
+/// Longest answer to a question, in bytes.
+pub const MAX_ANSWER: usize = 4 << 20;
+
+/// Sends one question over a connection of its own. An answer longer than [`MAX_ANSWER`] is a
+/// failure, and not read to its end.
 pub async fn once(
     target: &Target,
-    request: Arc<Prepared>,
+    question: &HttpRequest,
     timeout: Duration,
 ) -> io::Result<Exchange> {
+    let prepared = target.prepare(question);
+    let prepared = prepared.map_err(|words| io::Error::new(io::ErrorKind::InvalidInput, words))?;
+    let request = Arc::new(Prepared {
+        max_body: MAX_ANSWER,
+        ..prepared
+    });
     let mut running = Http::new(target.clone()).start(Load::of_one(request, timeout))?;
     let done = running.next().await;
     let done =
@@ -207,8 +217,7 @@ pub async fn once(
 /// Checks that `GET path` is answered with 200 within `limit`, for readiness probes. The
 /// error is the last answer in words, or `None` if there was none.
 pub async fn probe(target: &Target, path: &str, limit: Duration) -> Result<(), Option<String>> {
-    let request = target.prepare(&HttpRequest::get(path)).map_err(Some)?;
-    let exchange = once(target, Arc::new(request), limit).await;
+    let exchange = once(target, &HttpRequest::get(path), limit).await;
     let Exchange { seen, body, .. } = exchange.map_err(|error| Some(error.to_string()))?;
     match (seen.failed, seen.status) {
         (Some(failed), _) if failed.class == ErrorClass::Connect => Err(None),

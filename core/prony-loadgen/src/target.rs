@@ -1,5 +1,6 @@
 //! Destination of requests, and their bytes.
 
+use crate::exchange::MAX_BODY;
 use memchr::memmem::Finder;
 use prony_contract::HttpRequest;
 
@@ -105,6 +106,7 @@ impl Target {
         Ok(Prepared {
             bytes,
             end_marks: EndMarks::new(&request.end_marks),
+            max_body: MAX_BODY,
             model: request.model.clone(),
         })
     }
@@ -117,6 +119,8 @@ pub struct Prepared {
     pub model: Option<String>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) end_marks: EndMarks,
+    /// Longest body of an answer, in bytes.
+    pub(crate) max_body: usize,
 }
 
 impl Prepared {

@@ -1,9 +1,10 @@
 //! Checks the declared state of an engine's prefix cache against the engine's own counts.
 //!
 //! `cold`: the text that a chat template puts before the request's own is the same every
-//! time, so an engine may answer it from its cache; it cannot be prevented, and is only a
-//! few tokens. The request's own text must be computed. It has at least [`least_tokens`],
-//! so fewer computed tokens prove that some of it was not.
+//! time, so an engine may answer it from its cache; it cannot be prevented. The request's own
+//! text must be computed. If the model's tokenizer has counted it, at least so many computed
+//! tokens verify the state. If not, it has at least [`least_tokens`]: fewer computed tokens
+//! prove that some of it was cached, and more prove nothing, unless none was cached at all.
 //!
 //! `warm`: a request whose prompt was answered before, since the engine was loaded, must
 //! have at least half of its prompt from the cache. Caches omit the rest: the last token,
@@ -39,7 +40,7 @@ pub fn check(
     measured: &[&Record],
     is_repeated: impl Fn(&Record) -> bool,
 ) -> CacheCheck {
-    let (mut requests, mut counted, mut broken) = (0, 0, 0);
+    let (mut requests, mut counted, mut broken, mut unexplained) = (0, 0, 0, 0);
     let (mut of_cached, mut of_all) = (0, 0);
     for record in measured.iter().filter(|record| record.ok()) {
         if stated == Cache::Warm && !is_repeated(record) {
@@ -49,8 +50,7 @@ pub fn check(
         let (Some(all), Some(cached)) = (record.prompt_tokens, record.cached_tokens) else {
             continue;
         };
-        let is_cut = record.least_prompt_tokens.is_some_and(|least| all < least);
-        if stated == Cache::Cold && is_cut {
+        if stated == Cache::Cold && all < own_tokens(record) {
             // Of a prompt that was cut, no cached tokens prove nothing.
             continue;
         }
@@ -59,8 +59,10 @@ pub fn check(
         of_all += u64::from(all);
         let is_kept = match stated {
             Cache::Cold => {
-                let least = record.least_prompt_tokens.unwrap_or(1);
-                cached == 0 || all.saturating_sub(cached) >= least
+                let is_kept = cached == 0 || all.saturating_sub(cached) >= own_tokens(record);
+                let is_bounded = cached == 0 || record.own_prompt_tokens.is_some();
+                unexplained += u64::from(is_kept && !is_bounded);
+                is_kept
             }
             Cache::Warm => cached > 0 && f64::from(cached) >= f64::from(all) * WARM_SHARE,
         };
@@ -68,7 +70,7 @@ pub fn check(
     }
     let outcome = if broken > 0 {
         CacheOutcome::Broken
-    } else if counted == 0 || counted < requests {
+    } else if counted == 0 || counted < requests || unexplained > 0 {
         CacheOutcome::Unverified
     } else {
         CacheOutcome::Kept
@@ -78,17 +80,25 @@ pub fn check(
         requests,
         counted,
         broken: Some(broken),
+        unexplained: (unexplained > 0).then_some(unexplained),
         cached_share: (of_all > 0).then(|| of_cached as f64 / of_all as f64),
         by_counters: false,
     }
+}
+
+/// The fewest tokens of a request's own text, of a cold request at least 1.
+fn own_tokens(record: &Record) -> u32 {
+    let least = record.least_prompt_tokens.unwrap_or(1);
+    record.own_prompt_tokens.map_or(least, |own| own.max(least))
 }
 
 /// The check that [`check`] is, by the engine's counters instead of its answers. `None` where
 /// they cannot say: a request failed, the counters do not cover all cycles, or they count
 /// what prony did not send.
 ///
-/// The sums allow less than the requests one by one: with `cold`, what a chat template can
-/// explain in each request; with `warm`, half of the prompts that had been answered before,
+/// The sums tell less than the requests one by one. With `cold`, more than a chat template can
+/// explain in all requests is not cold, and only none is: which requests fewer tokens are of is
+/// not known. With `warm`, half of the prompts that had been answered before must be cached,
 /// even if all others were cached in full.
 pub fn by_counters(
     stated: Cache,
@@ -127,17 +137,16 @@ pub fn by_counters(
     let (outcome, requests) = match stated {
         Cache::Cold => {
             let of_template = |(record, all): &(&&Record, u32)| {
-                let least = record.least_prompt_tokens.unwrap_or(1);
                 // Of a prompt that was cut, no cached tokens prove nothing.
-                all.checked_sub(least)
+                all.checked_sub(own_tokens(record)).map(f64::from)
             };
-            let rest: Option<Vec<u32>> = prompts.iter().map(of_template).collect();
-            // The template is the same in all.
-            let most = f64::from(*rest?.iter().min()?) * requests as f64;
-            let outcome = if cached <= most {
-                CacheOutcome::Kept
-            } else {
+            let most: Option<f64> = prompts.iter().map(of_template).sum();
+            let outcome = if cached > most? {
                 CacheOutcome::Broken
+            } else if cached > 0.0 {
+                CacheOutcome::Unverified
+            } else {
+                CacheOutcome::Kept
             };
             (outcome, requests)
         }
@@ -162,6 +171,7 @@ pub fn by_counters(
         requests: requests as u64,
         counted: requests as u64,
         broken: None,
+        unexplained: (outcome == CacheOutcome::Unverified).then_some(requests as u64),
         cached_share: (all > 0.0).then(|| cached / all),
         by_counters: true,
     })
@@ -234,12 +244,31 @@ mod tests {
 
     #[test]
     fn a_template_from_the_cache_is_not_a_warm_cache() {
-        // 22 of 31 tokens are the template's; the prompt's own four words are computed.
+        // 22 of 31 tokens are the template's; the prompt's own seven are computed.
+        let mut first = asked(4, 31, Some(22));
+        first.own_prompt_tokens = Some(7);
+        let check = checked(Cache::Cold, &[asked(4, 31, Some(0)), first.clone()]);
+        assert_eq!(
+            (check.outcome, check.unexplained),
+            (CacheOutcome::Kept, None)
+        );
+        assert_eq!(reason(Cache::Cold, &check), None);
+        first.cached_tokens = Some(25);
+        let check = checked(Cache::Cold, &[asked(4, 31, Some(0)), first]);
+        assert_eq!(check.outcome, CacheOutcome::Broken, "one of its own");
+    }
+
+    #[test]
+    fn cached_tokens_that_nothing_explains_verify_nothing() {
+        // 200 of 640 may be the template's, or the prompt's beginning.
         let check = checked(
             Cache::Cold,
-            &[asked(4, 31, Some(0)), asked(4, 31, Some(22))],
+            &[asked(400, 640, Some(200)), asked(400, 640, Some(0))],
         );
-        assert_eq!(check.outcome, CacheOutcome::Kept);
+        assert_eq!(
+            (check.outcome, check.unexplained),
+            (CacheOutcome::Unverified, Some(1))
+        );
         assert_eq!(reason(Cache::Cold, &check), None);
     }
 
@@ -308,8 +337,8 @@ mod tests {
             check.expect("counted").outcome
         };
         assert_eq!(cold(0.0), CacheOutcome::Kept);
-        // The template's 27 tokens of both.
-        assert_eq!(cold(54.0), CacheOutcome::Kept);
+        // The template's 27 tokens of both, or all of one.
+        assert_eq!(cold(54.0), CacheOutcome::Unverified);
         assert_eq!(cold(55.0), CacheOutcome::Broken);
         let mut again = silent();
         again.id.index = 1;

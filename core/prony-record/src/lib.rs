@@ -217,6 +217,11 @@ pub struct Record {
     /// counts; only where a cold prefix cache is asked for, or where the engine counts fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_prompt_tokens: Option<u32>,
+    /// The fewest tokens that the request's own text has by the model's tokenizer, without
+    /// what a chat template adds; only where a cold prefix cache is asked for, and absent
+    /// where they cannot be counted or the engine says that none was cached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_prompt_tokens: Option<u32>,
     /// Tokens of the prompt as prony renders it with the model's chat template, by the
     /// model's tokenizer; absent where nothing is rendered or counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -319,6 +324,7 @@ impl Record {
             reasoning_tokens: None,
             counted_tokens: None,
             least_prompt_tokens: None,
+            own_prompt_tokens: None,
             rendered_tokens: None,
             first_answer_ns: None,
             answered_ns: None,

@@ -191,6 +191,11 @@ pub struct CacheCheck {
     /// Number of them that were not in that state; absent where only the engine's counters tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<u64>,
+    /// Number of them that found tokens in a cache that is to be cold, of which nothing tells
+    /// whether all were of the beginning that a chat template gives every request: prony has
+    /// no tokenizer of the model, or only the engine's counters tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unexplained: Option<u64>,
     /// Cached tokens over prompt tokens of the counted requests, 0 to 1.
     pub cached_share: Option<f64>,
     /// `true` if it is the engine's counters that say so, of all requests together, and its
@@ -238,7 +243,8 @@ pub enum CacheOutcome {
     Kept,
     /// It did not: the numbers are not of that state, and not valid.
     Broken,
-    /// Nothing says: it does not report cached tokens, or no request could show them.
+    /// Nothing says: it does not report cached tokens, no request could show them, or they may
+    /// be more than a chat template explains.
     Unverified,
 }
 

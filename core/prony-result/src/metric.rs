@@ -1065,7 +1065,7 @@ mod tests {
 
     /// Path prefixes of numbers in an engine's entry that are not metrics, and the
     /// reason.
-    const NO_METRICS: [(&str, &str); 16] = [
+    const NO_METRICS: [(&str, &str); 17] = [
         ("gpus.", "of GPUs, and not of the engine"),
         (
             "errors.",
@@ -1083,6 +1083,10 @@ mod tests {
         ),
         ("cache.requests", "how many requests the check rests on"),
         ("cache.counted", "how many requests the check rests on"),
+        (
+            "cache.unexplained",
+            "how many requests the check cannot rest on",
+        ),
         (
             "token_check.requests",
             "how many requests the check rests on",

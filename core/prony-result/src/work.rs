@@ -6,9 +6,9 @@ use crate::{
 };
 
 impl CacheCheck {
-    /// Finding about a state that a pipeline asks for, for example `verified, 98 % of the
+    /// Finding about the state that a pipeline asks for, for example `verified, 98 % of the
     /// prompt tokens of 20 requests cached`.
-    pub fn sentence(&self) -> String {
+    pub fn sentence(&self, stated: Cache) -> String {
         let counted = match self.cached_share {
             Some(cached) => format!(
                 "{} of the prompt tokens of {} cached",
@@ -25,6 +25,9 @@ impl CacheCheck {
             CacheOutcome::Kept if self.by_counters => {
                 format!("verified by its own counters, {counted}")
             }
+            CacheOutcome::Kept if stated == Cache::Cold && self.cached_share > Some(0.0) => {
+                format!("verified, {counted}, all of them of the chat template's beginning")
+            }
             CacheOutcome::Kept => format!("verified, {counted}"),
             CacheOutcome::Broken => match self.broken {
                 Some(broken) => format!("broken by {}, {counted}", count(broken, "request")),
@@ -33,7 +36,16 @@ impl CacheCheck {
             CacheOutcome::Unverified if self.requests == 0 => {
                 "not verified, no prompt came again".to_owned()
             }
-            CacheOutcome::Unverified => format!("not verified, {counted}"),
+            CacheOutcome::Unverified => match self.unexplained {
+                Some(_) if self.by_counters => format!(
+                    "not verified, {counted} by its own counters, which do not say of which requests"
+                ),
+                Some(unexplained) => format!(
+                    "not verified, {counted}, and of {} nothing tells whether those are the chat template's alone",
+                    count(unexplained, "request")
+                ),
+                None => format!("not verified, {counted}"),
+            },
         }
     }
 }
@@ -44,10 +56,10 @@ impl ModelResult {
     pub fn cache_sentence(&self) -> Option<String> {
         let measured = self.engines.iter().filter(|engine| engine.requests > 0);
         let found: Vec<String> = match self.cache {
-            Some(_) => measured
+            Some(stated) => measured
                 .filter_map(|it| {
                     let check = it.cache.as_ref()?;
-                    let found = format!("{} {}", one_line(&it.engine), check.sentence());
+                    let found = format!("{} {}", one_line(&it.engine), check.sentence(stated));
                     // A request whose prompt is new says nothing of a warm cache.
                     let new = it.succeeded.saturating_sub(check.requests);
                     Some(if check.requests > 0 && new > 0 {
@@ -254,12 +266,34 @@ mod tests {
             requests: 4,
             counted: 4,
             broken: Some(0),
+            unexplained: None,
             cached_share: Some(0.0),
             by_counters: false,
         };
         assert_eq!(
-            check.sentence(),
+            check.sentence(Cache::Cold),
             "verified, 0 % of the prompt tokens of 4 requests cached"
+        );
+        let template = CacheCheck {
+            cached_share: Some(0.556),
+            ..check.clone()
+        };
+        assert_eq!(
+            template.sentence(Cache::Cold),
+            "verified, 55.6 % of the prompt tokens of 4 requests cached, all of them of the chat template's beginning"
+        );
+        assert_eq!(
+            template.sentence(Cache::Warm),
+            "verified, 55.6 % of the prompt tokens of 4 requests cached"
+        );
+        let unexplained = CacheCheck {
+            outcome: CacheOutcome::Unverified,
+            unexplained: Some(3),
+            ..template
+        };
+        assert_eq!(
+            unexplained.sentence(Cache::Cold),
+            "not verified, 55.6 % of the prompt tokens of 4 requests cached, and of 3 requests nothing tells whether those are the chat template's alone"
         );
         let unknown = CacheCheck {
             outcome: CacheOutcome::Unverified,
@@ -269,7 +303,7 @@ mod tests {
             ..check.clone()
         };
         assert_eq!(
-            unknown.sentence(),
+            unknown.sentence(Cache::Cold),
             "not verified, cached prompt tokens reported for 0 of 4 requests"
         );
         let broken = CacheCheck {
@@ -280,7 +314,7 @@ mod tests {
             ..check
         };
         assert_eq!(
-            broken.sentence(),
+            broken.sentence(Cache::Cold),
             "broken by 1 request, 50.0 % of the prompt tokens of 4 requests cached"
         );
     }

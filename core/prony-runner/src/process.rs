@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
 
 /// Interval at which an ending process is checked.
 const POLL: Duration = Duration::from_millis(20);
@@ -46,7 +47,7 @@ pub fn kill_all() {
 
 /// Lets the system kill the process that `command` starts when the thread that starts it ends,
 /// also if this process is killed outright (Linux).
-pub fn end_with_this_process(command: &mut std::process::Command) {
+fn end_with_this_process(command: &mut std::process::Command) {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::process::CommandExt as _;
@@ -66,6 +67,25 @@ pub fn end_with_this_process(command: &mut std::process::Command) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = command;
+}
+
+/// Runs `command` to its end with its output on standard error. When `stop` becomes `true`, it
+/// is ended with its group and what has left that, and there is no exit status.
+pub async fn run_shown(
+    mut command: Command,
+    stop: &mut watch::Receiver<bool>,
+) -> std::io::Result<Option<ExitStatus>> {
+    /// Time between the request to end and the kill.
+    const GRACE: Duration = Duration::from_secs(5);
+    command.stdin(Stdio::null()).stdout(std::io::stderr());
+    // Its output is shown, and in no log.
+    let mut process = Process::spawn(command, Path::new("/dev/null"))?;
+    tokio::select! {
+        status = process.wait() => return status.map(Some),
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    process.stop(GRACE).await;
+    Ok(None)
 }
 
 /// Processes without a mark that are left alone, by id and start: those that were there
@@ -402,8 +422,10 @@ fn tail(log: &Path, start: usize, limit: u64) -> String {
     read().unwrap_or_default()
 }
 
-/// The last lines of a log, at most 5, from byte `start` on.
+/// The first error in a log from byte `start` on, and its last lines, at most 5.
 fn last_words(log: &Path, start: usize) -> String {
+    /// Bytes in which an error is looked for: what comes later is no start.
+    const SEARCHED: u64 = 1 << 20;
     let text = tail(log, start, 4096);
     let lines: Vec<&str> = text
         .lines()
@@ -413,11 +435,41 @@ fn last_words(log: &Path, start: usize) -> String {
     if lines.is_empty() {
         return format!("it printed nothing (log: {})", log.display());
     }
+    let last = &lines[lines.len().saturating_sub(5)..];
+    // Answers to probes, and hints that come later, may have pushed it out of the last lines.
+    let error = first_error(&tail(log, start, SEARCHED)).filter(|error| {
+        let mut last = last.iter();
+        !last.any(|line| error.ends_with(line))
+    });
+    let error = error.map_or_else(String::new, |error| format!("its first error: {error}; "));
     format!(
-        "its last words: {} (log: {})",
-        lines[lines.len().saturating_sub(5)..].join(" ⏎ "),
+        "{error}its last words: {} (log: {})",
+        last.join(" ⏎ "),
         log.display()
     )
+}
+
+/// The first line of a log that speaks of an error, of a Python traceback its last one.
+fn first_error(text: &str) -> Option<String> {
+    /// Maximum length of a line that is quoted, in characters.
+    const MAX_LINE: usize = 300;
+    const SIGNS: [&str; 5] = ["ERROR", "FATAL", "Error: ", "error: ", "CRITICAL"];
+    let mut lines = text.lines().map(str::trim_end);
+    let line = lines.find(|line| {
+        line.contains("Traceback (most recent call last)")
+            || SIGNS.iter().any(|it| line.contains(it))
+    })?;
+    // The frames are indented, whatever a logger puts in front of every line.
+    let mut of_traceback = |line: &str| {
+        let at = line.find("Traceback (most recent call last)")?;
+        let front = line[..at].to_owned();
+        lines.find_map(|line| {
+            let line = line.strip_prefix(&front).unwrap_or(line);
+            (!line.is_empty() && !line.starts_with(char::is_whitespace)).then(|| line.to_owned())
+        })
+    };
+    let error = of_traceback(line).unwrap_or_else(|| line.trim_start().to_owned());
+    Some(error.chars().take(MAX_LINE).collect())
 }
 
 /// `exit status: 1`, `signal: 9 (SIGKILL)`.
@@ -437,6 +489,64 @@ mod tests {
         assert!(!was_killed_for_memory(killed, None, None));
         assert!(!was_killed_for_memory(terminated, Some(1), Some(2)));
         assert!(!was_killed_for_memory(failed, Some(1), Some(2)));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_stopped_ends_with_what_it_started() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let started = scratch.path().join("started");
+        let script = format!("sleep 100 & echo $! > '{}'; wait", started.display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]);
+        let (sender, mut stop) = watch::channel(false);
+        let ask = async {
+            while std::fs::read_to_string(&started).map_or(true, |it| it.is_empty()) {
+                tokio::time::sleep(POLL).await;
+            }
+            sender.send_replace(true);
+        };
+        let (ended, ()) = tokio::join!(run_shown(command, &mut stop), ask);
+        assert_eq!(ended.expect("it runs"), None);
+        let child = std::fs::read_to_string(&started).expect("its id");
+        let child = child.trim().parse().ok().and_then(Pid::from_raw);
+        let group = rustix::process::getpgid(child);
+        assert!(group.is_err(), "it runs on, in group {group:?}");
+        let mut command = Command::new("sh");
+        command.args(["-c", "exit 3"]);
+        let (_sender, mut stop) = watch::channel(false);
+        let ended = run_shown(command, &mut stop).await.expect("it runs");
+        assert_eq!(ended.and_then(|status| status.code()), Some(3));
+    }
+
+    #[test]
+    fn the_first_error_of_a_log_is_quoted() {
+        let log = "loading\nINFO: 127.0.0.1 - \"GET /health HTTP/1.1\" 503\n\
+            Traceback (most recent call last):\n  File \"a.py\", line 1, in <module>\n    run()\n\
+            ValueError: no such model\nERROR: later\n";
+        assert_eq!(
+            first_error(log).as_deref(),
+            Some("ValueError: no such model")
+        );
+        let log =
+            "(w1) Traceback (most recent call last):\n(w1)   File \"a.py\"\n(w1) OSError: gone\n";
+        assert_eq!(first_error(log).as_deref(), Some("OSError: gone"));
+        let log = "fine\nllama: error: no such file\nmore\n";
+        assert_eq!(
+            first_error(log).as_deref(),
+            Some("llama: error: no such file")
+        );
+        assert_eq!(first_error("fine\nGET /health 503\n"), None);
+        let scratch = tempfile::tempdir().expect("a folder");
+        let log = scratch.path().join("it.log");
+        let polls = "GET /health 503\n".repeat(9);
+        std::fs::write(&log, format!("E\nOSError: gone\n{polls}")).expect("a file");
+        let words = last_words(&log, 0);
+        assert!(
+            words.starts_with("its first error: OSError: gone; its last words: GET"),
+            "{words}"
+        );
+        std::fs::write(&log, "OSError: gone\n").expect("a file");
+        assert!(last_words(&log, 0).starts_with("its last words: OSError: gone ("));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::chat::{Chat, Places};
 use crate::context::{self, evaluate, text};
 use crate::images::Images;
-use crate::request_set::RequestSet;
+use crate::request_set::{RequestSet, is_cold};
 use crate::run::{Run, StageError, interrupted};
 use crate::selfcheck;
 use crate::setup::{self, ModelFiles, Tokenizers};
@@ -71,6 +71,8 @@ pub struct Runner<'a> {
     chats: HashMap<ModelKey<'a>, Arc<Chat>>,
     /// Tokenizers for counting the tokens of answers, by matrix point and model.
     tokenizers: HashMap<ModelKey<'a>, Arc<Tokenizer>>,
+    /// Tokenizers for counting the tokens of cold prompts, by matrix point and model.
+    cold_tokenizers: HashMap<ModelKey<'a>, Arc<Tokenizer>>,
     /// `stages` of templates after `setup`.
     after_setup: Value,
 }
@@ -140,6 +142,7 @@ impl<'a> Runner<'a> {
             request_sets: HashMap::new(),
             chats: HashMap::new(),
             tokenizers: HashMap::new(),
+            cold_tokenizers: HashMap::new(),
             after_setup: Value::Null,
         })
     }
@@ -199,6 +202,7 @@ impl<'a> Runner<'a> {
                     request_set: request_set.clone(),
                     chat: self.chats.get(&of_model).cloned(),
                     tokenizer: self.tokenizers.get(&of_model).cloned(),
+                    cold_tokenizer: self.cold_tokenizers.get(&of_model).cloned(),
                     images: &self.images,
                 },
             };
@@ -397,6 +401,11 @@ impl<'a> Runner<'a> {
                     let request_set = own.as_deref().or(path.as_deref());
                     let request_set = RequestSet::new(point, request_set, folder, images, seed)?;
                     let tokenizer = own.as_deref().map(|own| tokenizers.open(own)).transpose()?;
+                    let cold_tokenizer = match own.as_deref().or(path.as_deref()) {
+                        // Without one the state of the cache may stay unverified, which is told.
+                        Some(path) if is_cold(point) => tokenizers.open(path).ok(),
+                        _ => None,
+                    };
                     let template = setup::template_path(model, &context, folder)?;
                     let places = Places {
                         template: template.as_deref(),
@@ -406,10 +415,10 @@ impl<'a> Runner<'a> {
                     let open = |path: &Path| tokenizers.open(path);
                     let registry = self.run.registry;
                     let chat = Chat::new(point, model, registry, &places, open, &request_set, now)?;
-                    Ok((path, request_set, tokenizer, chat))
+                    Ok((path, request_set, tokenizer, cold_tokenizer, chat))
                 });
                 match prepared {
-                    Ok((path, request_set, tokenizer, chat)) => {
+                    Ok((path, request_set, tokenizer, cold_tokenizer, chat)) => {
                         if let Some(path) = &path {
                             self.run.tell(Event::Model {
                                 point: point.id.clone(),
@@ -444,6 +453,9 @@ impl<'a> Runner<'a> {
                         }
                         if let Some(tokenizer) = tokenizer {
                             self.tokenizers.insert(of_model, tokenizer);
+                        }
+                        if let Some(tokenizer) = cold_tokenizer {
+                            self.cold_tokenizers.insert(of_model, tokenizer);
                         }
                         paths.insert(of_model, path);
                     }

@@ -60,6 +60,7 @@ pub struct Config {
     /// `{ /props: { settings: { context: { at: /n_ctx, asked: 4096 } } } }`: shown in reports,
     /// and in no rate or verdict.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^/[^\\x00-\\x1f]*$" }))]
     pub tells: BTreeMap<String, Told>,
     /// Path before every request's path where `base_url` has none; the protocol's own if absent.
     #[serde(skip)]
@@ -74,9 +75,6 @@ pub struct Config {
     /// `true` if a recipe made it, so that texts have placeholders.
     #[serde(skip)]
     pub is_recipe: bool,
-    /// Questions to the server about itself.
-    #[serde(skip)]
-    pub questions: Vec<Question>,
 }
 
 impl Config {
@@ -110,6 +108,11 @@ impl Config {
     }
 }
 
+/// The regular expression of a place, for [`is_place`].
+const PLACE: &str = r"^(/.*|[A-Za-z_:][A-Za-z0-9_:]*(\{[A-Za-z_][A-Za-z0-9_]*\})?)$";
+/// The description of a place.
+const OF_PLACE: &str = "Place in the answer: a JSON pointer such as `/data/0/id`, or the name of a Prometheus metric, with `{label}` behind it for the text of a label.";
+
 /// Places in an answer of a server about itself. A place is a JSON pointer (`/data/0/id`), the
 /// name of a Prometheus metric, which is summed over its labels, or `metric{label}`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -118,7 +121,13 @@ pub struct Told {
     /// Settings in force, by name. `model` and `model_file` are held against the pipeline's
     /// model.
     pub settings: BTreeMap<String, Place>,
-    /// Places of counters. They are read before and after each `measure` stage.
+    /// Places of counters, written like those of settings. They are read before and after each
+    /// `measure` stage.
+    #[schemars(extend("additionalProperties" = {
+        "type": "string",
+        "description": OF_PLACE,
+        "pattern": PLACE,
+    }))]
     pub counters: BTreeMap<CounterKind, String>,
 }
 
@@ -126,7 +135,7 @@ pub struct Told {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
-    /// Place in the answer.
+    #[schemars(description = OF_PLACE, regex(pattern = PLACE))]
     pub at: String,
     /// Value that it should have.
     pub asked: Option<Value>,
@@ -332,4 +341,36 @@ pub(crate) fn base_url_problem(url: &str, protocol: Protocol) -> Option<String> 
     Some(format!(
         "this is the address of one kind of request: leave out `{endpoint}`, which prony adds"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn validation_knows_the_places_that_a_run_knows() {
+        let schema = serde_json::json!({ "pattern": PLACE });
+        let schema = jsonschema::validator_for(&schema).expect("a schema");
+        let places = [
+            "/",
+            "/a/0",
+            "/a b",
+            "vllm:x_total",
+            "m{v}",
+            "_m",
+            "",
+            "a b",
+            "7",
+            "m{",
+            "m{}",
+            "m{v}w",
+            "m{a:b}",
+            "{v}",
+            "a/b",
+        ];
+        for at in places {
+            let is_valid = schema.is_valid(&Value::from(at));
+            assert_eq!(is_valid, is_place(at), "{at}");
+        }
+    }
 }

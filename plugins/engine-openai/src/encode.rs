@@ -164,8 +164,7 @@ fn model_name(config: &Config, model: &Model) -> Result<String> {
 /// Questions to the server about itself.
 pub(crate) fn questions(config: &Config, model: &Model) -> Result<Vec<Question>> {
     let (_, query) = config.place();
-    let mut questions: Vec<Question> = config.questions.clone();
-    questions.extend(config.told());
+    let mut questions: Vec<Question> = config.told().collect();
     for Question {
         request, settings, ..
     } in &mut questions

@@ -1,11 +1,9 @@
 //! Recipes: known engines as data, one file each in `recipes/`, and the adapter's config
 //! that follows from one and its options.
 
-use crate::config::{Config, EndMark, Launch, Probe, Word};
+use crate::config::{self, Config, EndMark, Launch, Probe, Word};
 use crate::protocol::Protocol;
-use prony_plugin_sdk::{
-    Api, Counter, CounterKind, Endpoint, Error, HttpRequest, Model, Packages, Question, Recipe,
-};
+use prony_plugin_sdk::{Api, CounterKind, Endpoint, Error, Model, Packages, Recipe};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -197,7 +195,7 @@ const PROTOCOL: &str = "protocol";
 /// All recipes, by name.
 pub(crate) fn all() -> Vec<Recipe> {
     let recipe = |(name, text): &(&str, &str)| {
-        let mut file = parse(text);
+        let mut file = parse(name, text);
         file.notes.extend(file.told());
         Recipe {
             name: (*name).to_owned(),
@@ -213,8 +211,11 @@ pub(crate) fn all() -> Vec<Recipe> {
     FILES.iter().map(recipe).collect()
 }
 
-fn parse(text: &str) -> File {
-    serde_json::from_str(text).expect("recipes are tested")
+/// The recipe in a file. One that is none is a mistake of who built the plugin, which the
+/// message names.
+fn parse(name: &str, text: &str) -> File {
+    let file = serde_json::from_str(text).map_err(|error| format!("recipes/{name}.json: {error}"));
+    file.expect("a shipped recipe is valid")
 }
 
 /// The adapter's config for the recipe `name` with these `options`. The launch command and
@@ -222,7 +223,7 @@ fn parse(text: &str) -> File {
 /// unknown recipe or option, and for an option of the command if no command is run.
 pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Config, String> {
     let file = FILES.iter().find(|(known, _)| *known == name);
-    let file = file.map(|(_, text)| parse(text));
+    let file = file.map(|(name, text)| parse(name, text));
     let file = file.ok_or_else(|| format!("there is no recipe `{name}`"))?;
     let is_given = |it: Option<&Value>| it.is_some_and(|it| !it.is_null());
     let attaches = is_given(options.get("base_url")) || file.program.is_empty();
@@ -273,11 +274,9 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
     if common.program.as_ref().is_some_and(Vec::is_empty) {
         return Err("`program` is empty: name a program, or leave it out".to_owned());
     }
-    let questions = file
-        .tells
-        .iter()
-        .map(|(path, told)| told.question(path, &asked));
-    let questions = questions.collect();
+    let tells = file.tells.iter();
+    let tells = tells.map(|(path, told)| (path.clone(), told.asked_for(&asked)));
+    let tells = tells.collect();
     let mut body = file.request.body;
     for (effect, _) in &effects {
         body.extend(effect.body.clone());
@@ -331,14 +330,13 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         base_path: file.request.base_path,
         ignore_eos: file.request.ignore_eos,
         is_recipe: true,
-        tells: BTreeMap::new(),
-        questions,
+        tells,
     })
 }
 
 impl Told {
-    /// The question, of an engine that is asked for these options.
-    fn question(&self, path: &str, asked: &BTreeMap<&str, Value>) -> Question {
+    /// The places, with the values that they should have by these options.
+    fn asked_for(&self, asked: &BTreeMap<&str, Value>) -> config::Told {
         let settings = self.settings.iter().map(|(name, place)| {
             let option = place.option.as_deref().unwrap_or(name);
             let asked_for = asked.get(option).cloned();
@@ -349,20 +347,15 @@ impl Told {
                 let parts = asked.get(option.as_str())?.as_u64()?;
                 whole.as_u64()?.checked_div(parts).map(Value::from)
             };
-            prony_plugin_sdk::Setting {
-                name: name.clone(),
+            let place = config::Place {
                 at: place.at.clone(),
                 asked: asked_for.and_then(share),
-            }
+            };
+            (name.clone(), place)
         });
-        let counters = self.counters.iter().map(|(kind, at)| Counter {
-            kind: *kind,
-            at: at.clone(),
-        });
-        Question {
-            request: HttpRequest::get(path),
+        config::Told {
             settings: settings.collect(),
-            counters: counters.collect(),
+            counters: self.counters.clone(),
         }
     }
 }
@@ -487,8 +480,8 @@ mod tests {
         let asked = |options: Value| {
             let options = options.as_object().cloned().expect("an object");
             let config = config("llama-cpp", options).expect("a config");
-            let settings = config.questions.into_iter().flat_map(|it| it.settings);
-            let asked = settings.filter_map(|it| Some((it.name, it.asked?)));
+            let settings = config.tells.into_values().flat_map(|it| it.settings);
+            let asked = settings.filter_map(|(name, place)| Some((name, place.asked?)));
             asked.collect::<BTreeMap<String, Value>>()
         };
         let of = |context: u32, parallel: u32| {
@@ -533,6 +526,13 @@ mod tests {
                 let validator = validator.unwrap_or_else(|it| panic!("{name}: {option}: {it}"));
                 if let Some(default) = setting.schema.get("default") {
                     assert!(validator.is_valid(default), "{name}: {option}");
+                }
+            }
+            for (path, told) in &file.tells {
+                assert!(path.starts_with('/'), "{name}: {path}");
+                let places = told.settings.values().map(|place| &place.at);
+                for at in places.chain(told.counters.values()) {
+                    assert!(prony_plugin_sdk::is_place(at), "{name}: {at}");
                 }
             }
             for place in file.tells.values().flat_map(|told| told.settings.values()) {

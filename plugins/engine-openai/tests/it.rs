@@ -1156,9 +1156,19 @@ fn counts_and_times_that_make_no_sense_are_left_out() {
         assert_eq!(output, (protocol == "tgi").then_some(4), "{protocol}");
         assert_eq!(events.last().unwrap().kind, EventKind::End, "{protocol}");
     }
-    let shrunk = native("sglang/stop-word.sse");
-    assert_eq!(all(&shrunk, EventKind::Text), ["ten mil"]);
-    assert_eq!(all(&shrunk, EventKind::Note).len(), 1);
+}
+
+#[test]
+fn a_text_that_is_taken_back_is_malformed() {
+    let part = |text: &str, reason: &str| {
+        format!("data: {{\"text\":\"{text}\",\"meta_info\":{{\"finish_reason\":{reason}}}}}\n\n")
+    };
+    let last = part("ten ", r#"{"type":"stop","matched":"million"}"#);
+    let body = [&part("ten mil", "null"), &last, "data: [DONE]\n\n"].map(String::from);
+    let error = native_text("sglang", &body.concat()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::MalformedResponse);
+    let words = "of `ten mil` it keeps `ten`";
+    assert!(error.message.contains(words), "{error}");
 }
 
 #[test]

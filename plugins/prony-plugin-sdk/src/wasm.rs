@@ -297,6 +297,7 @@ mod engine_glue {
 
     impl<C: EngineComponent> Guest for C {
         fn describe() -> String {
+            log_panics();
             json(&engine_manifest::<C::Engine>())
         }
 

@@ -2,7 +2,7 @@
 
 use crate::arguments::{Global, Source};
 use crate::commands::print_json;
-use crate::commands::run::{Job, load_plugins, stop_on_signal};
+use crate::commands::run::{Job, STOPPING, load_plugins, stop_on_signal};
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use clap::Args;
 use prony_config::{AgainstItself, Loaded, Pipeline};
@@ -116,10 +116,11 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         file: &arguments.source.file,
         results: &arguments.results,
     };
-    let stop = stop_on_signal(&format!(
+    let left = format!(
         "what was measured is in the newest folder below {}: `prony report` reports it",
         arguments.results.display()
-    ))?;
+    );
+    let stop = stop_on_signal(STOPPING, &left)?;
     let begin = Instant::now();
     let mut longest = Duration::ZERO;
     let mut done: Vec<(RunFolder, RunResult)> = Vec::new();

@@ -14,6 +14,7 @@ use findings::{Findings, Seen};
 use prony_config::{Pipeline, checkup};
 use prony_plan::Plan;
 use prony_plugin_host::Registry;
+use tokio::sync::watch;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony doctor --install pipelines/smollm2.yaml")]
@@ -29,16 +30,23 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 }
 
+/// The end of a check-up at a signal, in words.
+const STOPPING: &str = "what was started is ended";
+/// Its end at a second one.
+const LEFT: &str =
+    "a check-up keeps nothing, and an engine that is not wholly installed is installed again";
+
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
     let source = &arguments.source;
     let Some(loaded) = pipeline::open(global, source, &registry) else {
         return Ok(Exit::InvalidPipeline);
     };
+    let stop = stop_on_signal(STOPPING, LEFT)?;
     if arguments.install {
-        install::engines(global, &source.file, &loaded.pipeline, &registry)?;
+        install::engines(global, &source.file, &loaded.pipeline, &registry, &stop)?;
     }
-    let findings = examine(global, source, &loaded.pipeline, &registry)?;
+    let findings = examine(global, source, &loaded.pipeline, &registry, &stop)?;
     if arguments.json {
         print_json(&findings)?;
     } else {
@@ -54,7 +62,8 @@ pub(super) fn before_run(
     given: &Pipeline,
     registry: &Registry,
 ) -> Result<bool, Failure> {
-    let findings = examine(global, source, given, registry)?;
+    let stop = stop_on_signal(STOPPING, LEFT)?;
+    let findings = examine(global, source, given, registry, &stop)?;
     eprintln!("{}", findings.table());
     Ok(findings.exit() == Exit::Ok)
 }
@@ -64,6 +73,7 @@ fn examine(
     source: &Source,
     given: &Pipeline,
     registry: &Registry,
+    stop: &watch::Receiver<bool>,
 ) -> Result<Findings, Failure> {
     let failure = |message: String| Failure::new(Exit::RunFailed, message);
     let text = serde_yaml::to_string(&checkup(given)).map_err(|it| failure(it.to_string()))?;
@@ -76,7 +86,8 @@ fn examine(
     let mut pipeline = loaded.pipeline;
     prony_config::ask(&mut pipeline, &Locked(registry));
     load_plugins(&pipeline, registry)?;
-    let results = tempfile::tempdir().map_err(|error| failure(error.to_string()))?;
+    let results = tempfile::Builder::new().prefix("prony-doctor-").tempdir();
+    let results = results.map_err(|error| failure(error.to_string()))?;
     let job = Job {
         global,
         registry,
@@ -84,15 +95,20 @@ fn examine(
         results: results.path(),
     };
     let folder = job.folder(&pipeline)?;
-    let stop = stop_on_signal("a check-up keeps nothing")?;
     let plan = Plan::new(&pipeline);
-    let (_, result, _) = job.run(&pipeline, Vec::new(), &plan, &folder, &stop)?;
+    let (_, result, _) = job.run(&pipeline, Vec::new(), &plan, &folder, stop)?;
     let journal = prony_journal::read(&folder.journal())?;
-    Ok(Findings::new(&Seen {
+    let findings = Findings::new(&Seen {
         given,
         checkup: &pipeline,
         registry,
         result: &result,
         events: &journal.events,
-    }))
+    });
+    if findings.exit() != Exit::Ok {
+        // What a failed engine printed says more than prony can.
+        let _ = results.keep();
+        eprintln!("what the engines printed is in {}", folder.logs().display());
+    }
+    Ok(findings)
 }

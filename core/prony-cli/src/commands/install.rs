@@ -5,18 +5,23 @@
 //! `PIP_FIND_LINKS`, `url.….insteadOf`). An environment is not movable, so it is made where
 //! it stays; its record is written last, and one without a record is made again.
 
+use super::run::stop_on_signal;
 use crate::arguments::Global;
+use crate::commands::runtime;
 use crate::{Exit, Failure, Outcome, plugins};
 use prony_config::{Engine, Pipeline};
 use prony_contract::{Kind, Packages, Repository};
 use prony_plugin_host::{Entry, Registry};
 use prony_runner::installed::{self, Installed, RECORD, SOURCE};
+use prony_runner::process::run_shown;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// Options with a place in which a pipeline brings an engine of its own.
 const OWN: [&str; 2] = ["program", "python"];
@@ -36,6 +41,7 @@ pub(super) fn engines(
     file: &Path,
     pipeline: &Pipeline,
     registry: &Registry,
+    stop: &watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let cache = plugins::cache(global);
     let mut known = BTreeSet::new();
@@ -63,6 +69,7 @@ pub(super) fn engines(
             name,
             folder: installed::folder(&cache, name),
             command: format!("prony doctor --install {}", file.display()),
+            stop,
         };
         place.bring(packages, &cache, &say)?;
     }
@@ -72,12 +79,15 @@ pub(super) fn engines(
 /// Installs engines by their names. Fails for one that prony cannot install.
 pub(super) fn named(global: &Global, names: &[String]) -> Outcome {
     let (registry, cache) = (plugins::registry(global)?, plugins::cache(global));
+    let left = "an engine that is not wholly installed is installed again";
+    let stop = stop_on_signal("what installs is ended", left)?;
     for name in names {
         let (entry, _) = registry.find(Kind::Engine, name)?;
         let place = Place {
             name,
             folder: installed::folder(&cache, name),
             command: format!("prony plugin install {name}"),
+            stop: &stop,
         };
         let Some(packages) = &entry.packages else {
             return Err(place.failed(&by_hand(entry)));
@@ -130,6 +140,8 @@ struct Place<'a> {
     folder: PathBuf,
     /// The command that installs it, for messages.
     command: String,
+    /// Becomes `true` when the installation is to end.
+    stop: &'a watch::Receiver<bool>,
 }
 
 impl Place<'_> {
@@ -165,7 +177,12 @@ impl Place<'_> {
         let lock = open.map_err(io)?;
         if lock.try_lock().is_err() {
             say("waiting for another prony that installs it");
-            lock.lock().map_err(io)?;
+            while lock.try_lock().is_err() {
+                if *self.stop.borrow() {
+                    return Err(self.interrupted());
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
         }
         let there = Installed::of(cache, self.name);
         let is_wanted = there.as_ref().is_some_and(|it| it.packages == wanted);
@@ -208,7 +225,7 @@ impl Place<'_> {
         // into it just as well.
         let mut venv = Command::new(python);
         venv.args(["-m", "venv", "--without-pip"]).arg(&self.folder);
-        self.run(&mut venv, "Debian's package for it is python3-venv")?;
+        self.run(venv, "Debian's package for it is python3-venv")?;
         let source = self.folder.join(SOURCE);
         if let Some(repository) = &wanted.repository {
             say(&format!("cloning {}", repository.url));
@@ -224,7 +241,7 @@ impl Place<'_> {
         say(&format!("installing {}", asked_for(wanted, system)));
         let mut pip = self.pip(python);
         pip.args(["install", "--no-input"]).args(&requirements);
-        self.run(&mut pip, &self.without_a_network(&requirements))?;
+        self.run(pip, &self.without_a_network(&requirements))?;
         let there = installed::versions(&self.folder);
         let lacks = |name: &String| !there.iter().any(|it| it.split("==").next() == Some(name));
         let names = requirements.iter().filter_map(|it| name_of(it));
@@ -247,13 +264,15 @@ impl Place<'_> {
         );
         let mut clone = Command::new("git");
         clone
+            // In a group of its own it could not read an answer.
+            .env("GIT_TERMINAL_PROMPT", "0")
             .args(["clone", "--quiet", "--no-checkout", url])
             .arg(source);
-        self.run(&mut clone, &help)?;
+        self.run(clone, &help)?;
         let mut checkout = Command::new("git");
         checkout.arg("-C").arg(source);
         checkout.args(["checkout", "--quiet", "--detach", revision, "--"]);
-        self.run(&mut checkout, &format!("the clone of {url} must have it"))?;
+        self.run(checkout, &format!("the clone of {url} must have it"))?;
         let mut head = Command::new("git");
         head.arg("-C").arg(source).args(["rev-parse", "HEAD"]);
         let head = head.output();
@@ -295,19 +314,24 @@ impl Place<'_> {
         pip
     }
 
-    /// Runs a command with its output on standard error.
-    fn run(&self, command: &mut Command, help: &str) -> Result<(), Failure> {
+    /// Runs a command with its output on standard error, until it ends or is to end.
+    fn run(&self, command: Command, help: &str) -> Result<(), Failure> {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
         let words = words.join(" ");
-        // The process itself; what it has started may go on (pip starts itself once more).
-        prony_runner::process::end_with_this_process(command);
-        let status = command.stdin(Stdio::null()).stdout(io::stderr()).status();
-        match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(self.failed(&format!("`{words}` ended with {status}; {help}"))),
+        let mut stop = self.stop.clone();
+        let ended = runtime()?.block_on(run_shown(command.into(), &mut stop));
+        match ended {
+            Ok(None) => Err(self.interrupted()),
+            Ok(Some(status)) if status.success() => Ok(()),
+            Ok(Some(status)) => Err(self.failed(&format!("`{words}` ended with {status}; {help}"))),
             Err(error) => Err(self.failed(&format!("`{words}`: {error}; {help}"))),
         }
+    }
+
+    fn interrupted(&self) -> Failure {
+        let message = format!("the installation of `{}` was interrupted", self.name);
+        Failure::new(Exit::Interrupted, message)
     }
 
     fn without_a_network(&self, requirements: &[String]) -> String {
@@ -419,10 +443,12 @@ mod tests {
         let [source, cache] = ["repository", "cache"].map(|it| scratch.path().join(it));
         fs::create_dir(&source).expect("a folder");
         let commits = repository(&source);
+        let (_sender, stop) = watch::channel(false);
         let place = Place {
             name: "stand-in",
             folder: installed::folder(&cache, "stand-in"),
             command: "prony doctor --install pipeline.yaml".to_owned(),
+            stop: &stop,
         };
         let packages = |revision: &str| {
             // A list of nothing, which has not to be downloaded.
@@ -511,10 +537,12 @@ mod tests {
         let parent = folder.parent().expect("it is in a folder");
         fs::create_dir_all(parent).expect("a folder");
         std::os::unix::fs::symlink(&victim, parent.join(".it.lock")).expect("a link");
+        let (_sender, stop) = watch::channel(false);
         let place = Place {
             name: "it",
             folder,
             command: "prony plugin install it".to_owned(),
+            stop: &stop,
         };
         let packages = Packages {
             python: Some("3.99".to_owned()),
@@ -529,10 +557,12 @@ mod tests {
 
     #[test]
     fn a_python_that_is_too_old_is_told() {
+        let (_sender, stop) = watch::channel(false);
         let place = Place {
             name: "it",
             folder: PathBuf::from("/nowhere"),
             command: "prony doctor --install pipeline.yaml".to_owned(),
+            stop: &stop,
         };
         assert_eq!(
             place.python(None).map_err(|it| it.message),

@@ -54,10 +54,11 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         return Err(Failure::new(Exit::RunFailed, message));
     }
     let folder = job.folder(&pipeline)?;
-    let stop = stop_on_signal(&format!(
+    let left = format!(
         "what was measured is in {0}: `prony report {0}` reports it",
         folder.path().display()
-    ))?;
+    );
+    let stop = stop_on_signal(STOPPING, &left)?;
     let (outcome, result, mut reported) = job.run(&pipeline, notes, &plan, &folder, &stop)?;
     if arguments.json {
         print_json(&result)?;
@@ -237,11 +238,13 @@ fn resolved(pipeline: &Pipeline) -> Result<String, Failure> {
     ))
 }
 
-/// Becomes `true` at the first Ctrl-C, SIGTERM or SIGHUP: engines are stopped and the
-/// measurements so far are reported. A second one kills everything at once; `left` tells
-/// where the measurements are. On a thread of its own, so that it reacts whatever the run
-/// is doing.
-pub(super) fn stop_on_signal(left: &str) -> Result<watch::Receiver<bool>, Failure> {
+/// The end of a run at a signal, in words.
+pub(super) const STOPPING: &str = "engines are unloaded and what was measured is reported";
+
+/// Becomes `true` at the first Ctrl-C, SIGTERM or SIGHUP: what was started is stopped, which
+/// `stopping` tells. A second one kills everything at once; `left` tells what is left then. On
+/// a thread of its own, so that it reacts whatever prony is doing.
+pub(super) fn stop_on_signal(stopping: &str, left: &str) -> Result<watch::Receiver<bool>, Failure> {
     let (sender, receiver) = watch::channel(false);
     let failure = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());
     let runtime = runtime()?;
@@ -258,7 +261,7 @@ pub(super) fn stop_on_signal(left: &str) -> Result<watch::Receiver<bool>, Failur
         Some(listen(SignalKind::hangup())?)
     };
     drop(inside);
-    let left = left.to_owned();
+    let (stopping, left) = (stopping.to_owned(), left.to_owned());
     let watch = async move {
         loop {
             tokio::select! {
@@ -272,9 +275,7 @@ pub(super) fn stop_on_signal(left: &str) -> Result<watch::Receiver<bool>, Failur
                 #[expect(clippy::exit, reason = "the user asked twice")]
                 std::process::exit(Exit::Interrupted as i32);
             }
-            eprintln!(
-                "stopping: engines are unloaded and what was measured is reported; once more kills at once"
-            );
+            eprintln!("stopping: {stopping}; once more kills at once");
         }
     };
     std::thread::Builder::new()

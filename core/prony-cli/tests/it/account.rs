@@ -243,13 +243,15 @@ fn who_does_not_answer_is_not_told_and_measured_all_the_same() {
 #[test]
 fn a_place_that_is_none_is_found_before_anything_starts() {
     for (path, at, words) in [
-        ("/props", "a b", "`a b` is no place in an answer"),
-        ("props", "/a", "`props` is no path: write `/props`"),
+        ("/props", "a b", "`a b` is not allowed as `at`"),
+        ("props", "/a", "`props` is not allowed as a key of `tells`"),
     ] {
         let tells = json!({ path: { "settings": { "context": { "at": at } } } });
         let engine = truth(&[]).with("config.tells", tells);
-        let run = Scratch::new().run(&pipeline([("engine", engine)])).exits(1);
-        run.reports(words);
+        let scratch = Scratch::new();
+        scratch.write("pipeline.yaml", pipeline([("engine", engine)]).to_string());
+        let found = scratch.prony(&["validate", "pipeline.yaml"]).exits(3);
+        found.complains("P0105").complains(words);
     }
 }
 

@@ -1,6 +1,7 @@
 //! `prony doctor`.
 
-use crate::kit::{PRONY, Scratch, With, launched, pipeline, text, truth};
+use crate::kit::{PRONY, Scratch, With, launched, pipeline, runs, text, truth, wait_for};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 fn doctor(scratch: &Scratch, pipeline: &Value, options: &[&str]) -> crate::kit::Output {
@@ -373,6 +374,86 @@ fn engines_are_installed_once_and_then_started() {
             "to install it again: `rm -r '{}'`",
             folder.display()
         ));
+}
+
+#[test]
+fn a_run_and_a_check_up_tell_the_same_of_prompts_and_pieces() {
+    let scratch = Scratch::new();
+    let by_words = truth(&["--prompt-tokens", "words"]);
+    let engines = [("one", truth(&[])), ("two", by_words)];
+    let two = pipeline(engines).with("workload.prompts", vec!["one two three"]);
+    let words = "the engines count different tokens of the same prompts (`one` 7.00, `two` 10.0 on average)";
+    let found = doctor(&scratch, &two, &["--json"]).exits(0).json();
+    assert!(found["problems"].to_string().contains(words), "{found:#}");
+    let run = scratch.run(&two).exits(0);
+    let warnings = run.result()["warnings"].to_string();
+    assert!(warnings.contains(words), "{warnings}");
+    // Nothing is compared, and its times are not of tokens all the same.
+    let coarse = truth(&["--coalesce", "4", "--merge"]);
+    let run = scratch.run(&pipeline([("it", coarse)])).exits(0);
+    let warnings = run.result()["warnings"].to_string();
+    assert!(
+        warnings.contains("`it` sends 4.0 tokens at a time"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn the_logs_of_an_engine_that_failed_are_kept() {
+    let scratch = Scratch::new();
+    let script = "echo 'Traceback (most recent call last):'; echo '  File \"a.py\"'; \
+                  echo 'OSError: no weights'; seq 9; exit 1";
+    let broken = pipeline([("it", launched(&["sh", "-c", script]))]);
+    let found = doctor(&scratch, &broken, &[])
+        .exits(1)
+        .prints("its first error: OSError: no weights; its last words: 5 ");
+    let (_, folder) = found
+        .stderr
+        .split_once("what the engines printed is in ")
+        .expect("the folder is named");
+    let folder = std::path::Path::new(folder.lines().next().expect("a line"));
+    let logs: Vec<_> = std::fs::read_dir(folder).expect("a folder").collect();
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    let of_run = folder
+        .ancestors()
+        .nth(2)
+        .expect("it is in a folder of its own");
+    std::fs::remove_dir_all(of_run).expect("it can be removed");
+}
+
+#[test]
+fn an_install_that_is_interrupted_leaves_nothing_behind() {
+    let scratch = Scratch::new();
+    let (_, environment) = installable(&scratch);
+    // Python's own hook, with which pip and what it starts tell their ids, and the latter waits.
+    let hook = "import os, sys, time
+inner = '_PIP_RUNNING_IN_SUBPROCESS' in os.environ
+if inner or '--python' in sys.orig_argv:
+    with open(os.environ['IDS'], 'a') as ids:
+        print(os.getpid(), file=ids, flush=True)
+if inner:
+    time.sleep(300)
+";
+    scratch.write("hook/sitecustomize.py", hook);
+    let mut environment = environment.to_vec();
+    let path = |name: &str| scratch.path(name).display().to_string();
+    environment.extend([("PYTHONPATH", path("hook")), ("IDS", path("ids"))]);
+    for signal in [Signal::INT, Signal::TERM] {
+        scratch.write("ids", "");
+        let prony = scratch.start_locked_in(&environment, &["plugin", "install", "mlx-lm"]);
+        let ids = wait_for("pip and its child", || {
+            let ids = std::fs::read_to_string(scratch.path("ids")).ok()?;
+            let ids: Vec<i32> = ids.lines().map_while(|id| id.parse().ok()).collect();
+            (ids.len() == 2).then_some(ids)
+        });
+        prony.signal(signal);
+        prony
+            .wait()
+            .exits(130)
+            .complains("the installation of `mlx-lm` was interrupted");
+        assert!(!ids.iter().any(|id| runs(*id)), "{ids:?}");
+        assert!(!scratch.path("cache/engines/mlx-lm").exists());
+    }
 }
 
 #[test]

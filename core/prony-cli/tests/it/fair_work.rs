@@ -27,6 +27,38 @@ fn a_cold_measure_that_was_answered_from_a_cache_is_not_valid() {
 }
 
 #[test]
+fn cached_tokens_of_a_cold_measure_are_explained_by_the_tokenizer_or_verify_nothing() {
+    let scratch = Scratch::new();
+    let vocab = json!({ "<unk>": 0, "a": 1 });
+    let tokenizer = json!({
+        "version": "1.0",
+        "pre_tokenizer": { "type": "Whitespace" },
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "<unk>" },
+    });
+    scratch.write("tokenizer.json", tokenizer.to_string());
+    // 7 tokens are the template's, by the server's own rule.
+    let claims = truth(&["--claim-cached", "7", "--prompt-tokens", "words"]);
+    let cold = pipeline([("engine", claims)])
+        .with(
+            "workload.prompts",
+            vec!["one two three four five six seven"],
+        )
+        .stage("measure", "cache", "cold");
+    let run = scratch.run(&cold).exits(0);
+    assert_eq!(check(&run.result())["outcome"], "unverified");
+    assert_eq!(check(&run.result())["unexplained"], 4);
+    let warnings = run.result()["warnings"].to_string();
+    let words =
+        "it found 46.7 % of the prompt tokens of 4 requests there, and of 4 of them nothing tells";
+    assert!(warnings.contains(words), "{warnings}");
+    let model = json!([{ "id": "truth", "tokenizer": "tokenizer.json" }]);
+    let run = scratch.run(&cold.with("models", model)).exits(0);
+    assert_eq!(check(&run.result())["outcome"], "kept");
+    let words = "all of them of the chat template's beginning";
+    run.reports(words);
+}
+
+#[test]
 fn an_answer_that_was_to_be_full_and_is_not_is_told() {
     let told = |options: &[&str]| {
         let engine = pipeline([("engine", truth(options))]).with("workload.ignore_eos", true);

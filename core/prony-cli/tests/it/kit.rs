@@ -95,17 +95,23 @@ impl Scratch {
 
     /// The same, without waiting for its end.
     pub(crate) fn start(&self, arguments: &[&str]) -> Started {
-        let lock = lock();
-        let lock = lock.to_str().expect("the path is text");
-        self.start_bare(&[&["--lock", lock], arguments].concat())
+        self.start_locked_in(&[], arguments)
     }
 
     /// `prony --lock … ARGUMENTS` with variables of the environment.
     pub(crate) fn prony_in(&self, variables: &[(&str, String)], arguments: &[&str]) -> Output {
+        self.start_locked_in(variables, arguments).wait()
+    }
+
+    /// The same, without waiting for its end.
+    pub(crate) fn start_locked_in(
+        &self,
+        variables: &[(&str, String)],
+        arguments: &[&str],
+    ) -> Started {
         let lock = lock();
         let lock = lock.to_str().expect("the path is text");
-        let arguments = [&["--lock", lock], arguments].concat();
-        self.start_in(variables, &arguments).wait()
+        self.start_in(variables, &[&["--lock", lock], arguments].concat())
     }
 
     fn start_bare(&self, arguments: &[&str]) -> Started {

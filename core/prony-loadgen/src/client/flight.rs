@@ -2,7 +2,7 @@
 
 use super::socket::Arrived;
 use crate::Exchange;
-use crate::exchange::{Coding, MAX_BODY};
+use crate::exchange::Coding;
 use crate::framing::{Framing, Head, quotable};
 use crate::pace::Due;
 use crate::target::Prepared;
@@ -158,10 +158,10 @@ impl Flight {
             }
             return Ok(Received::Answer);
         }
-        if body.len() > MAX_BODY {
+        if body.len() > request.max_body {
             return Err(protocol(&format!(
                 "the body is longer than {} MiB",
-                MAX_BODY >> 20
+                request.max_body >> 20
             )));
         }
         Ok(Received::Part)

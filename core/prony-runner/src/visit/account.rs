@@ -4,18 +4,15 @@
 
 use super::prometheus;
 use prony_contract::{CounterKind, Question};
-use prony_loadgen::client::once;
+use prony_loadgen::client::{MAX_ANSWER, once};
 use prony_loadgen::target::Target;
 use prony_record::{CounterTold, SettingTold};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time for all questions together.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
-/// Longest answer that is used, in bytes.
-const MAX_ANSWER: usize = 1 << 20;
 /// Longest text that is kept of a value, in characters.
 const MAX_TEXT: usize = 200;
 /// Pause between two looks at counters that may still move.
@@ -54,18 +51,24 @@ impl Account {
     }
 }
 
-/// Settings that the server at `target` says are in force.
-pub(super) async fn settings(target: &Target, questions: &[Question]) -> Vec<SettingTold> {
-    let asked = questions.iter().filter(|it| !it.settings.is_empty());
-    let mut settings = Vec::new();
-    for (question, answer) in answers(target, asked).await {
+/// Settings that the server at `target` says are in force, and the paths of questions whose
+/// answers are too long to be read, of those about counters too.
+pub(super) async fn settings(
+    target: &Target,
+    questions: &[Question],
+) -> (Vec<SettingTold>, Vec<String>) {
+    let (mut settings, mut too_long) = (Vec::new(), Vec::new());
+    for (question, answer) in answers(target, questions.iter()).await {
+        if matches!(answer, Err(Unanswered::TooLong)) {
+            too_long.push(question.request.path.clone());
+        }
         settings.extend(question.settings.iter().map(|setting| SettingTold {
             name: setting.name.clone(),
             asked: setting.asked.clone(),
-            in_force: answer.as_ref().and_then(|it| it.value(&setting.at)),
+            in_force: answer.as_ref().ok().and_then(|it| it.value(&setting.at)),
         }));
     }
-    settings
+    (settings, too_long)
 }
 
 /// Counters of the server at `target`.
@@ -74,7 +77,8 @@ pub(super) async fn counters(target: &Target, questions: &[Question]) -> Values 
     let mut counters = Values::new();
     for (question, answer) in answers(target, asked).await {
         for counter in &question.counters {
-            let value = answer.as_ref().and_then(|it| it.number(&counter.at));
+            let value = answer.as_ref().ok();
+            let value = value.and_then(|it| it.number(&counter.at));
             let known = counters.entry(counter.kind).or_default();
             *known = known.or(value);
         }
@@ -97,17 +101,25 @@ pub(super) async fn counters_at_rest(target: &Target, questions: &[Question]) ->
     last
 }
 
-/// The answers to questions, in order; `None` for one that was not answered.
+/// The reason why there is no answer.
+enum Unanswered {
+    /// It is longer than [`MAX_ANSWER`].
+    TooLong,
+    /// Any other, which is not told.
+    Silent,
+}
+
+/// The answers to questions, in order.
 async fn answers<'q>(
     target: &Target,
     questions: impl Iterator<Item = &'q Question>,
-) -> Vec<(&'q Question, Option<Answer>)> {
+) -> Vec<(&'q Question, Result<Answer, Unanswered>)> {
     let begin = Instant::now();
     let mut answers = Vec::new();
     for question in questions {
         let rest = LIMIT.saturating_sub(begin.elapsed());
         let answer = if rest.is_zero() {
-            None
+            Err(Unanswered::Silent)
         } else {
             ask(target, question, rest).await
         };
@@ -116,15 +128,18 @@ async fn answers<'q>(
     answers
 }
 
-async fn ask(target: &Target, question: &Question, limit: Duration) -> Option<Answer> {
-    let prepared = target.prepare(&question.request).ok()?;
-    let mut answer = once(target, Arc::new(prepared), limit).await.ok()?;
+async fn ask(target: &Target, question: &Question, limit: Duration) -> Result<Answer, Unanswered> {
+    let answer = once(target, &question.request, limit).await;
+    let mut answer = answer.map_err(|_| Unanswered::Silent)?;
     answer.unpack();
-    let is_good = answer.seen.failed.is_none() && answer.seen.status == Some(200);
-    if !is_good || answer.body.len() > MAX_ANSWER {
-        return None;
+    if answer.body.len() > MAX_ANSWER {
+        return Err(Unanswered::TooLong);
     }
-    String::from_utf8(answer.body).ok().map(Answer::new)
+    if answer.seen.failed.is_some() || answer.seen.status != Some(200) {
+        return Err(Unanswered::Silent);
+    }
+    let text = String::from_utf8(answer.body).map_err(|_| Unanswered::Silent)?;
+    Ok(Answer::new(text))
 }
 
 /// An answer to a question.
@@ -219,5 +234,48 @@ mod tests {
         account.note("measure", &values(Some(4.0)), &Values::new());
         let told = &account.counters["measure"];
         assert_eq!(told[0].spans, [Some((1.0, 4.0)), None]);
+    }
+
+    /// A server that answers every request with a metric and `more` bytes; its address.
+    fn server(more: usize) -> String {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = connection.expect("a connection");
+                let _ = connection.read(&mut [0; 4096]);
+                let body = format!("n 7\n# {}\n", "x".repeat(more));
+                let length = body.len();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                // The client may go before the end.
+                let _ = connection.write_all((head + &body).as_bytes());
+            }
+        });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_is_told_and_not_read() {
+        let question = Question {
+            request: prony_contract::HttpRequest::get("/metrics"),
+            settings: Vec::new(),
+            counters: vec![prony_contract::Counter {
+                kind: CounterKind::Requests,
+                at: "n".to_owned(),
+            }],
+        };
+        for (more, value, too_long) in [
+            (MAX_ANSWER - 100, Some(7.0), &[][..]),
+            (MAX_ANSWER, None, &["/metrics"]),
+        ] {
+            let target = Target::new(&server(more)).expect("an address");
+            let questions = std::slice::from_ref(&question);
+            let (settings, told) = settings(&target, questions).await;
+            assert!(settings.is_empty());
+            assert_eq!(told, too_long);
+            let counted = counters(&target, questions).await;
+            assert_eq!(counted, Values::from([(CounterKind::Requests, value)]));
+        }
     }
 }

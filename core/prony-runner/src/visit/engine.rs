@@ -45,6 +45,8 @@ pub(crate) struct Material<'r> {
     pub(crate) chat: Option<Arc<Chat>>,
     /// Counts the tokens of answers.
     pub(crate) tokenizer: Option<Arc<Tokenizer>>,
+    /// Counts the tokens of cold prompts.
+    pub(crate) cold_tokenizer: Option<Arc<Tokenizer>>,
     /// The workloads' images.
     pub(crate) images: &'r Images,
 }
@@ -370,11 +372,13 @@ impl EngineSide for LiveEngine<'_, '_> {
             self.account.is_asked = true;
             let mut stop = self.requests.run.stop.clone();
             let begin = Instant::now();
-            tokio::select! {
-                settings = account::settings(target, questions) => self.account.settings = settings,
+            let (settings, too_long) = tokio::select! {
+                found = account::settings(target, questions) => found,
                 () = crate::run::interrupted(&mut stop) => return Err(StageError::Interrupted),
-            }
+            };
+            self.account.settings = settings;
             self.requests.note_silence(begin.elapsed())?;
+            self.requests.note_long_answers(&too_long)?;
         }
         Ok(())
     }

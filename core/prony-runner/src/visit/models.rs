@@ -4,7 +4,6 @@ use prony_contract::HttpRequest;
 use prony_loadgen::client::once;
 use prony_loadgen::target::Target;
 use serde_json::Value;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Timeout of the request for the list.
@@ -17,8 +16,7 @@ const MAX_NAME: usize = 100;
 /// The models that `target` lists when `request` is sent to it, in words; `None` if it lists
 /// none that can be read.
 pub(super) async fn list(target: &Target, request: &HttpRequest) -> Option<String> {
-    let prepared = target.prepare(request).ok()?;
-    let mut answer = once(target, Arc::new(prepared), LIMIT).await.ok()?;
+    let mut answer = once(target, request, LIMIT).await.ok()?;
     answer.unpack();
     let is_list = answer.seen.failed.is_none() && answer.seen.status == Some(200);
     is_list.then(|| in_words(&answer.body)).flatten()

@@ -15,7 +15,7 @@ use prony_config::{Cache, Engine, MatrixPoint, Question, stop_word};
 use prony_contract::{self as contract, ErrorKind, Kind, Model, Request};
 use prony_journal::{Event, api};
 use prony_loadgen::Exchange;
-use prony_loadgen::client::Http;
+use prony_loadgen::client::{Http, MAX_ANSWER};
 use prony_loadgen::load::{Done, Load};
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
@@ -58,6 +58,10 @@ pub(crate) struct Batch<'s> {
     pub(super) question: Option<&'s Question>,
 }
 
+/// Characters at the beginning of a nonce that another may have by chance, and an engine's
+/// cache with it: of 36 signs, 4 are one of 1.7 million.
+const CHANCE_OF_NONCE: usize = 4;
+
 /// The requests of a visit: makes and sends them, and journals the answers.
 pub(super) struct Requests<'r, 'a> {
     pub(super) run: &'r Run<'a>,
@@ -69,6 +73,7 @@ pub(super) struct Requests<'r, 'a> {
     pub(super) model: Model,
     pub(super) request_set: Arc<RequestSet>,
     tokenizer: Option<Arc<Tokenizer>>,
+    cold_tokenizer: Option<Arc<Tokenizer>>,
     chat: Option<Arc<Chat>>,
     /// Tokens of rendered prompts, by prompt; only of requests without a nonce.
     rendered: HashMap<u32, Option<u32>>,
@@ -113,6 +118,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             model,
             request_set: material.request_set.clone(),
             tokenizer: material.tokenizer.clone(),
+            cold_tokenizer: material.cold_tokenizer.clone(),
             chat: material.chat.clone(),
             rendered: HashMap::new(),
             images: material.images,
@@ -257,6 +263,23 @@ impl<'r, 'a> Requests<'r, 'a> {
     fn least_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> u32 {
         let texts = self.texts(batch, index);
         texts.all().map(cache::least_tokens).sum()
+    }
+
+    /// Minimum number of tokens in all texts of cold request `index` of a stage, by the model's
+    /// tokenizer. Of images there is no such count.
+    fn own_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> Option<u32> {
+        let tokenizer = self.cold_tokenizer.as_ref()?;
+        if !self.point.workload.images.is_empty() {
+            return None;
+        }
+        let mut texts = self.texts(batch, index);
+        texts.first().drain(..CHANCE_OF_NONCE);
+        let count = |text: &str| {
+            let tokens = tokenizer.count(text.trim()).ok()?;
+            // What a template puts beside a text may join it in a token.
+            u32::try_from(tokens.saturating_sub(1)).ok()
+        };
+        texts.all().map(count).sum()
     }
 
     /// Tokens of the prompt of request `index` of a stage as prony renders it.
@@ -674,6 +697,9 @@ impl<'r, 'a> Requests<'r, 'a> {
         if batch.cache == Some(Cache::Cold) || is_cut {
             record.least_prompt_tokens = Some(least);
         }
+        if batch.cache == Some(Cache::Cold) && record.ok() && record.cached_tokens != Some(0) {
+            record.own_prompt_tokens = self.own_prompt_tokens(batch, batch.first + index);
+        }
         self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
         let sent = record.stamps.sent_ns;
         self.first_sent_ns = Some(self.first_sent_ns.map_or(sent, |first| first.min(sent)));
@@ -734,6 +760,21 @@ impl Requests<'_, '_> {
             account::LIMIT
         );
         self.run.tell(Event::Warning { message })
+    }
+
+    /// Tells that answers of the engine about itself are too long to be read, of `paths`.
+    pub(super) fn note_long_answers(&self, paths: &[String]) -> Result<()> {
+        for path in paths {
+            let message = format!(
+                "{}: what `{}` answers at `{path}` (cycle {}) is longer than {} MiB and was not read, so what it tells there is not known",
+                self.visit.model,
+                self.visit.engine,
+                self.visit.cycle,
+                MAX_ANSWER >> 20
+            );
+            self.run.tell(Event::Warning { message })?;
+        }
+        Ok(())
     }
 }
 

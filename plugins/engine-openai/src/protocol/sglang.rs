@@ -107,10 +107,11 @@ impl Reader {
             self.text.push_str(new);
         } else if self.text.starts_with(text) {
             // The beginning of a stop word, sent before it was known to be one.
-            answer.note(
-                chunk,
-                "the engine took back the end of a text that it had sent",
-            );
+            return Err(Error::malformed(format!(
+                "the engine took back the end of a text that it had sent (of `{}` it keeps `{}`), so what it answered was never streamed; ask without `stop`",
+                words::quote(&self.text),
+                words::quote(text)
+            )));
         } else {
             return Err(Error::malformed(format!(
                 "a text does not begin with what was sent before: `{}`",

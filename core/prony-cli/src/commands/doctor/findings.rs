@@ -16,8 +16,8 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Tokens in a piece of text above which prefill and decode cannot be told apart.
-const COARSE: f64 = 1.5;
+/// Maximum width of a column of the table, in characters.
+const MAX_WIDTH: usize = 100;
 
 const NOT_TOLD: &str = "not told";
 const CANNOT_TELL: &str = "cannot tell";
@@ -412,11 +412,6 @@ impl<'a> Patient<'a> {
         if is_stated && self.result.told_cached_tokens().is_none() {
             tell("does not tell cached tokens, so `cache: cold` and `cache: warm` cannot be verified".to_owned());
         }
-        if let Some(tokens) = self.tokens_at_a_time().filter(|it| *it > COARSE) {
-            tell(format!(
-                "sends {tokens:.1} tokens at a time: prefill and decode cannot be told apart; let its server send each token, if it can"
-            ));
-        }
         if workload.ignore_eos && self.ignore_eos() == Regard::Ignored {
             tell("ignores `ignore_eos`, so its answers may be shorter than others: `workload: { ignore_eos: false }` lets every engine end where its model does".to_owned());
         }
@@ -553,18 +548,6 @@ fn failure(seen: &Seen<'_>, engine: &str) -> String {
 fn problems(seen: &Seen<'_>, model: &ModelResult, patients: &[Patient<'_>]) -> Vec<String> {
     let of_each = patients.iter().flat_map(|it| it.problems(seen, model));
     let mut problems: Vec<String> = of_each.collect();
-    let prompts: BTreeSet<u64> = patients
-        .iter()
-        .filter_map(|it| it.result.prompt_tokens_per_request.as_ref())
-        .map(|it| it.p50.round() as u64)
-        .collect();
-    if prompts.len() > 1 {
-        let counts: Vec<String> = prompts.iter().map(ToString::to_string).collect();
-        problems.push(format!(
-            "the engines count {} tokens of the same prompt: their chat templates or tokenizers differ; `workload: {{ api: completions }}` sends prompts as they are",
-            counts.join(" and ")
-        ));
-    }
     // Of one start there is no verdict, and the machine's state is for the run to tell. What
     // the prefix cache does is told above, with its cure.
     let is_about_engines = |it: &&String| {
@@ -594,17 +577,77 @@ fn in_force(settings: &[SettingInForce]) -> String {
     told.join(", ")
 }
 
-/// Rows with their columns aligned.
+/// Rows with their columns aligned, and long cells on several lines.
 fn aligned(rows: &[Vec<String>]) -> String {
+    let wrap =
+        |row: &Vec<String>| -> Vec<Vec<String>> { row.iter().map(|it| wrapped(it)).collect() };
+    let rows: Vec<Vec<Vec<String>>> = rows.iter().map(wrap).collect();
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|it| width(it).unwrap_or(0)).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        format!("{}\n", cells.join("  ").trim_end())
+    let width = |column: usize| {
+        let lines = rows.iter().flat_map(|row| &row[column]);
+        lines.map(|line| line.chars().count()).max()
     };
-    rows.iter().map(line).collect()
+    let widths: Vec<usize> = (0..columns).map(|it| width(it).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in &rows {
+        for at in 0..row.iter().map(Vec::len).max().unwrap_or(0) {
+            let cells = row.iter().zip(&widths).map(|(lines, width)| {
+                let line = lines.get(at).map_or("", String::as_str);
+                format!("{line:<width$}")
+            });
+            let line = cells.collect::<Vec<_>>().join("  ");
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+    }
+    text
+}
+
+/// The lines of a cell, none longer than [`MAX_WIDTH`], broken at spaces where there are any.
+fn wrapped(cell: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut width = 0;
+    for word in cell.split_inclusive(' ') {
+        let length = word.trim_end().chars().count();
+        if width > 0 && width + length > MAX_WIDTH {
+            lines.push(String::new());
+            width = 0;
+        }
+        for sign in word.chars() {
+            if width == MAX_WIDTH && sign != ' ' {
+                lines.push(String::new());
+                width = 0;
+            }
+            if let Some(line) = lines.last_mut() {
+                line.push(sign);
+            }
+            width += 1;
+        }
+    }
+    lines
+        .into_iter()
+        .map(|it| it.trim_end().to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_cell_has_several_lines() {
+        let words = vec!["setting 4096,"; 20].join(" ");
+        let lines = wrapped(&words);
+        assert!(
+            lines.iter().all(|it| it.chars().count() <= MAX_WIDTH),
+            "{lines:?}"
+        );
+        assert_eq!(lines.join(" "), words);
+        assert_eq!(wrapped(&"ä".repeat(250)).len(), 3);
+        assert_eq!(wrapped(""), [""]);
+        let rows = [["", "one"], ["a", words.as_str()], ["b", "x"]];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        let table = aligned(&rows);
+        assert_eq!(table.lines().count(), 2 + lines.len(), "{table}");
+        assert!(table.ends_with("b  x\n"), "{table}");
+    }
 }

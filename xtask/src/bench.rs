@@ -3,6 +3,7 @@
 
 mod config;
 mod generate;
+mod verdicts;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ const RUNS: usize = 30;
 /// Warm-up runs, which fill the caches of the disk and the processor.
 const UNMEASURED: usize = 3;
 
-const BENCHES: [(&str, &str); 2] = [
+const BENCHES: [(&str, &str); 3] = [
     (
         "config",
         "`prony validate` of a long pipeline and of those that ship, and `prony --help`",
@@ -27,6 +28,10 @@ const BENCHES: [(&str, &str); 2] = [
     (
         "load",
         "the load client beside a raw-socket client, against the truth server; about 3 minutes",
+    ),
+    (
+        "verdicts",
+        "verdicts on engines that are equal and that differ, under bursts of load; about an hour",
     ),
 ];
 
@@ -49,6 +54,11 @@ pub(crate) fn bench(workspace: &Workspace, name: &str, targets: Targets) -> Resu
         "load" => load(workspace),
         _ => bail!("there is no bench `{name}`; `cargo xtask bench` lists them"),
     }
+}
+
+/// Judges engines that are equal and that differ, by the options.
+pub(crate) fn verdicts(workspace: &Workspace, options: &[&str]) -> Result<()> {
+    verdicts::verdicts(workspace, options)
 }
 
 /// Measures the accuracy and CPU load of the load client.

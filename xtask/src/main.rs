@@ -66,9 +66,17 @@ usage: cargo xtask COMMAND
   bench [NAME] [--strict]
                         measure prony itself; without a name, list the benches;
                         --strict fails when a target is missed
-  sim [--experiments N] [--seed N]
+  bench verdicts [PAIR...] [--load none|bursts] [--quick] [--runs N] [--cycles N]
+                 [--seed N]
+                        how often equal engines get a winner, and a difference is
+                        found, on this machine, with and without bursts of load
+                        (pairs: embedded, llama-cpp, truth-equal, truth-server)
+  bench verdicts --table FOLDER
+                        the table of such results once more
+  sim [designs|disturbances|speed] [--quick] [--experiments N] [--seed N]
                         how often each way of comparing engines names a false
-                        winner and finds a true one, on simulated machines
+                        winner and finds a true one, on simulated machines, and
+                        what disturbs it; what a look costs
   tidy                  check the repository's own rules
   help                  print this
 
@@ -144,6 +152,7 @@ fn run() -> Result<()> {
             bench::list();
             Ok(())
         }
+        ("bench", ["verdicts", options @ ..]) => bench::verdicts(&workspace, options),
         ("bench", [name]) => bench::bench(&workspace, name, bench::Targets::Shown),
         ("bench", [name, "--strict"]) => bench::bench(&workspace, name, bench::Targets::Strict),
         ("sim", options) => sim::sim(&workspace, options),

@@ -52,6 +52,15 @@ pub(crate) struct Global {
     /// Folder for files that can be recreated: compiled plugins, downloaded models.
     #[arg(long, global = true, env = "PRONY_CACHE", value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
+    /// File of your grants for native plugins, instead of `prony/grants` in your folder of
+    /// configuration.
+    #[arg(
+        long = "grants",
+        global = true,
+        env = "PRONY_GRANTS",
+        value_name = "FILE"
+    )]
+    pub(crate) grants_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -2,6 +2,7 @@
 
 mod aa;
 mod compare;
+mod compile_component;
 mod completions;
 mod doctor;
 mod explain;
@@ -24,7 +25,7 @@ mod validate;
 mod worker;
 
 use crate::arguments::Global;
-use crate::{Exit, Failure, Outcome};
+use crate::{Exit, Failure, Outcome, output};
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +72,9 @@ pub(crate) enum Command {
     /// Serve an in-process engine on standard input and output.
     #[command(hide = true)]
     Worker(worker::Arguments),
+    /// Compile the component at standard input, within limits, to standard output.
+    #[command(hide = true)]
+    CompileComponent,
     /// Print the reference of all commands, in Markdown.
     #[command(hide = true)]
     Reference,
@@ -99,6 +103,7 @@ impl Command {
             Self::Help(it) => help::run(it),
             Self::TruthStdio(it) => truth_stdio::run(it),
             Self::Worker(it) => worker::run(global, it),
+            Self::CompileComponent => compile_component::run(),
             Self::Reference => Ok(reference::run()),
         }
     }
@@ -108,7 +113,7 @@ impl Command {
 fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
-    println!("{json}");
+    output::json(&json);
     Ok(())
 }
 

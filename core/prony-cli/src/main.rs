@@ -1,8 +1,9 @@
 //! The prony command: reads arguments, calls the libraries, prints, and picks
 //! the exit code. Nothing else in prony prints.
 
-/// Like the standard macro, except that a failed write does not end the program: a run
-/// continues and is reported in its files. See [`output`].
+/// Prints a line. Unlike the standard macro's, a failed write does not end the program, since
+/// a run continues and is reported in its files, and what is printed is one safe line. See
+/// [`output`], also for several lines.
 macro_rules! println {
     ($($text:tt)*) => {{
         $crate::output::line(format_args!($($text)*));
@@ -12,10 +13,7 @@ macro_rules! println {
 /// The same for standard error, where a loss cannot be reported.
 macro_rules! eprintln {
     ($($text:tt)*) => {{
-        let _ = std::io::Write::write_fmt(
-            &mut std::io::stderr(),
-            format_args!("{}\n", format_args!($($text)*)),
-        );
+        $crate::output::error_line(format_args!($($text)*));
     }};
 }
 
@@ -71,6 +69,8 @@ pub(crate) type Outcome = Result<Exit, Failure>;
 
 fn main() -> ExitCode {
     let arguments = arguments::parse();
+    // Raises the limit. One that is too low for a run is told where it is.
+    let _ = prony_runner::check_open_files(0);
     start_tracing(&arguments);
     let outcome = arguments.command.run(&arguments.global);
     let code = match outcome {
@@ -103,8 +103,8 @@ fn start_tracing(arguments: &Arguments) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(arguments.global.color())
+        .with_writer(|| output::LogLines)
+        .with_ansi(false)
         .with_target(false)
         .init();
 }

@@ -1,21 +1,53 @@
-//! Standard output. A failed write is reported at the end and fails the command; a reader
+//! The one place where prony prints. Whatever comes from servers, engines, plugins, files and
+//! journals passes here, so control characters and those that reorder text become visible, and
+//! nothing but prony commands the terminal. A line stays one line.
+//!
+//! A failed write to standard output is reported at the end and fails the command; a reader
 //! that has closed the pipe (`prony list | head`) has seen enough.
 
+use prony_result::words::{is_hidden, safe_json};
+use std::borrow::Cow;
 use std::fmt::Arguments;
-use std::io::{ErrorKind, Result, Write as _, stdout};
+use std::io::{ErrorKind, Result, Write, stderr, stdout};
 use std::sync::OnceLock;
 
 /// Reason for the first loss of output.
 static LOST: OnceLock<String> = OnceLock::new();
 
-/// Writes bytes.
+/// Writes a text of any number of lines to standard output.
 pub(crate) fn write(bytes: &[u8]) {
-    note(stdout().write_all(bytes));
+    let text = String::from_utf8_lossy(bytes);
+    note(stdout().write_all(visible(&text, Kept::Lines).as_bytes()));
 }
 
-/// Writes a line.
+/// The same, with one line break at the end.
+pub(crate) fn lines(text: &str) {
+    write(format!("{}\n", text.trim_end()).as_bytes());
+}
+
+/// Writes a line to standard output.
 pub(crate) fn line(text: Arguments<'_>) {
-    note(stdout().write_fmt(format_args!("{text}\n")));
+    let text = text.to_string();
+    note(stdout().write_fmt(format_args!("{}\n", one_line(&text))));
+}
+
+/// Writes a line to standard error, where a loss cannot be reported.
+pub(crate) fn error_line(text: Arguments<'_>) {
+    let text = text.to_string();
+    let _ = stderr().write_fmt(format_args!("{}\n", one_line(&text)));
+}
+
+/// Writes lines to standard error, with colours if they have some of prony's.
+pub(crate) fn error_lines(text: &str, color: bool) {
+    let kept = if color { Kept::Colors } else { Kept::Lines };
+    let text = visible(text.trim_end_matches('\n'), kept);
+    let _ = stderr().write_fmt(format_args!("{text}\n"));
+}
+
+/// Writes JSON to standard output. What is hidden is escaped as JSON does, so it means the
+/// same.
+pub(crate) fn json(text: &str) {
+    note(stdout().write_fmt(format_args!("{}\n", safe_json(text))));
 }
 
 /// The reason why output was lost, if it was.
@@ -29,5 +61,100 @@ fn note(written: Result<()>) {
         && error.kind() != ErrorKind::BrokenPipe
     {
         LOST.get_or_init(|| error.to_string());
+    }
+}
+
+/// What stays of hidden characters.
+#[derive(Clone, Copy, PartialEq)]
+enum Kept {
+    /// Tabs.
+    Tabs,
+    /// Tabs and line breaks.
+    Lines,
+    /// The same, and codes of colours (`ESC [ … m`).
+    Colors,
+}
+
+/// A text as one line, whatever it holds.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    visible(text, Kept::Tabs)
+}
+
+/// A text in which hidden characters are spelled out.
+fn visible(text: &str, kept: Kept) -> Cow<'_, str> {
+    if !text.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(char) = rest.chars().next() {
+        let color = if kept == Kept::Colors {
+            color(rest)
+        } else {
+            None
+        };
+        let length = color.unwrap_or(char.len_utf8());
+        let is_kept = match char {
+            '\t' => true,
+            '\n' => kept != Kept::Tabs,
+            _ => color.is_some() || !is_hidden(char),
+        };
+        if is_kept {
+            shown.push_str(&rest[..length]);
+        } else {
+            shown.extend(char.escape_default());
+        }
+        rest = &rest[length..];
+    }
+    Cow::Owned(shown)
+}
+
+/// Length of the code of a colour that `text` starts with, if it does.
+fn color(text: &str) -> Option<usize> {
+    let code = text.strip_prefix("\u{1b}[")?;
+    let end = code.find(|char: char| !(char.is_ascii_digit() || char == ';'))?;
+    code[end..].starts_with('m').then_some(2 + end + 1)
+}
+
+/// Standard error for log messages: each write is a line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        error_line(format_args!("{}", text.trim_end_matches('\n')));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_commands_the_terminal() {
+        let hostile = "a\u{1b}]0;title\u{7}b\u{9b}2Jc\u{202e}d\r\nerror: forged\te\u{7f}";
+        let line = one_line(hostile);
+        assert_eq!(
+            line,
+            "a\\u{1b}]0;title\\u{7}b\\u{9b}2Jc\\u{202e}d\\r\\nerror: forged\te\\u{7f}"
+        );
+        for kept in [Kept::Tabs, Kept::Lines, Kept::Colors] {
+            let shown = visible(hostile, kept);
+            let is_allowed = |char| matches!(char, '\t' | '\n') || !is_hidden(char);
+            assert!(shown.chars().all(is_allowed), "{shown:?}");
+            assert_eq!(shown.contains('\n'), kept != Kept::Tabs);
+        }
+        let colored = "\u{1b}[1;31merror\u{1b}[0m: \u{1b}[2J\u{1b}]8;;x\u{1b}\\";
+        assert_eq!(
+            visible(colored, Kept::Colors),
+            "\u{1b}[1;31merror\u{1b}[0m: \\u{1b}[2J\\u{1b}]8;;x\\u{1b}\\"
+        );
+        assert!(matches!(one_line("Grüße, 世界"), Cow::Borrowed(_)));
     }
 }

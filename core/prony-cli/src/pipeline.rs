@@ -1,12 +1,12 @@
 //! Loads a pipeline from its file and overlays.
 
 use crate::arguments::{Deny, Global, Layers, Source};
+use crate::output;
 use crate::plugins::Locked;
 use prony_config::{Inputs, Loaded, MAX_BYTES, Pipeline, codes};
 use prony_diagnostic::{Diagnostic, Source as Text};
 use prony_importers::IMPORTERS;
 use prony_plugin_host::Registry;
-use prony_runner::bounded;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -163,8 +163,7 @@ pub(crate) fn is_denied(layers: &Layers, diagnostics: &[Diagnostic]) -> bool {
 /// The text of a file, or the reason why it cannot be read. Reads bytes first, to report
 /// a file that is not UTF-8 as such; and no more than a pipeline may have.
 pub(crate) fn read(path: &Path) -> Result<String, String> {
-    let bytes = bounded::read(path, MAX_BYTES as u64).map_err(|error| error.to_string())?;
-    let bytes = bytes.ok_or_else(|| format!("it is larger than {MAX_BYTES} bytes"))?;
+    let bytes = prony_files::read(path, MAX_BYTES as u64).map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|error| {
         format!(
             "it is not UTF-8 (byte {})",
@@ -183,7 +182,11 @@ pub(crate) fn show(global: &Global, diagnostics: &[Diagnostic]) {
     if shown.is_empty() {
         return;
     }
-    eprintln!("{}", prony_diagnostic::human(&shown, global.color()));
+    output::error_lines(
+        &prony_diagnostic::human(&shown, global.color()),
+        global.color(),
+    );
+    eprintln!("");
     if let Some(code) = shown.iter().find(|d| d.is_error()).map(|d| d.code) {
         eprintln!("`prony explain {code}` says more");
     }

@@ -5,7 +5,7 @@ use crate::arguments::Global;
 use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
 use prony_config::{Api, PluginKind};
 use prony_contract::Kind;
-use prony_plugin_host::Registry;
+use prony_plugin_host::{Registry, Setup, Trust};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
@@ -20,14 +20,38 @@ pub(crate) fn locks(global: &Global) -> Vec<PathBuf> {
         return given;
     }
     let mut locks = vec![PathBuf::from(LOCK)];
-    if let Some(bin) = std::env::current_exe()
-        .ok()
-        .and_then(|exe| exe.parent().map(ToOwned::to_owned))
-    {
-        locks.push(bin.join("plugins").join(LOCK));
-        locks.push(bin.join("../lib/prony/plugins").join(LOCK));
-    }
+    locks.extend(bundled());
     locks
+}
+
+/// prony's own lock files, existing or not.
+fn bundled() -> Vec<PathBuf> {
+    let program = std::env::current_exe();
+    let bin = program
+        .ok()
+        .and_then(|it| it.parent().map(ToOwned::to_owned));
+    let folders = ["plugins", "../lib/prony/plugins"];
+    let lock = |bin: &PathBuf| folders.map(|folder| bin.join(folder).join(LOCK));
+    bin.iter().flat_map(lock).collect()
+}
+
+/// The native code that may run: prony's own, and what the user has granted.
+fn trust(global: &Global) -> Trust {
+    Trust {
+        grants: grants(global),
+        bundled: bundled(),
+    }
+}
+
+/// The file of the user's grants, absolute; `None` if the user has no home.
+pub(crate) fn grants(global: &Global) -> Option<PathBuf> {
+    let given = global.grants_file.clone();
+    let given = given.filter(|file| !file.as_os_str().is_empty());
+    let file = given.or_else(|| {
+        let user = choose_native_strategy().ok()?;
+        Some(user.config_dir().join("prony").join("grants"))
+    })?;
+    Some(std::path::absolute(&file).unwrap_or(file))
 }
 
 /// prony's cache folder, absolute.
@@ -44,14 +68,20 @@ pub(crate) fn cache(global: &Global) -> PathBuf {
     std::path::absolute(&folder).unwrap_or(folder)
 }
 
-/// Folder for compiled components.
-pub(crate) fn compiled(global: &Global) -> PathBuf {
-    cache(global).join("wasm")
+/// The host's place on this machine.
+pub(crate) fn setup(global: &Global) -> Setup {
+    let program = std::env::current_exe().map(|it| it.to_string_lossy().into_owned());
+    let compiler = program.map(|program| vec![program, "compile-component".to_owned()]);
+    Setup {
+        cache: cache(global).join("plugins"),
+        trust: trust(global),
+        compiler: compiler.unwrap_or_default(),
+    }
 }
 
 /// The installed plugins.
 pub(crate) fn registry(global: &Global) -> Result<Registry, Failure> {
-    Ok(Registry::open(&locks(global), &compiled(global))?)
+    Ok(Registry::open(&locks(global), setup(global))?)
 }
 
 /// Names and schemas from the lock, for validation.

@@ -1,14 +1,15 @@
 //! Progress of a run: a bar on a terminal, a line per visit otherwise.
 
 use crate::arguments::Global;
+use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use prony_config::Ask;
+use prony_config::{Ask, MAX_COMPARED_CYCLES};
 use prony_journal::{Event, Scope, Visited};
 use prony_metrics::statistics::Decision;
 use prony_metrics::throughput;
 use prony_plan::{Plan, Segment, SegmentKey, Stage, StageKind, Visit};
 use prony_record::{Phase, Record};
-use prony_result::words::{bytes, count, seconds};
+use prony_result::words::{better_requests, bytes, count, seconds};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -79,7 +80,7 @@ impl<'a> Progress<'a> {
                 if *skipped {
                     self.say(&format!("{line}: its `if` is false"));
                 } else if let Some(bar) = &self.bar {
-                    bar.set_message(line);
+                    bar.set_message(output::one_line(&line).into_owned());
                 }
             }
             Event::Step { name, reason, .. } => {
@@ -187,6 +188,7 @@ impl<'a> Progress<'a> {
                 expected_s,
                 detectable_percent,
                 feasible,
+                better_requests: better,
             } => {
                 let model = of_point(model, point.as_deref());
                 let expected = format!(
@@ -199,6 +201,9 @@ impl<'a> Progress<'a> {
                         "{expected}, more than there may be; those can detect about {detectable_percent:.1} %"
                     )
                 });
+                if let Some(requests) = better {
+                    self.say(&format!("{model}: {}", better_requests(*requests)));
+                }
             }
             Event::Stopped {
                 point,
@@ -213,7 +218,13 @@ impl<'a> Progress<'a> {
                 self.visits.splice(..0, begun);
                 self.adjust();
                 let model = of_point(model, point.as_deref());
-                self.say(&format!("{model}: decided after {cycles} of {of} cycles"));
+                let of = if *of > MAX_COMPARED_CYCLES {
+                    // An open run: its plan has more cycles than anyone expects.
+                    String::new()
+                } else {
+                    format!(" of {of}")
+                };
+                self.say(&format!("{model}: decided after {cycles}{of} cycles"));
             }
             Event::Loading {
                 visit,
@@ -221,7 +232,8 @@ impl<'a> Progress<'a> {
                 available_bytes,
             } => {
                 if let Some(bar) = &self.bar {
-                    bar.set_message(format!("{visit}: loading, {seconds} s"));
+                    let line = format!("{visit}: loading, {seconds} s");
+                    bar.set_message(output::one_line(&line).into_owned());
                 }
                 if let Some(line) = still_loading(*seconds, *available_bytes) {
                     self.say(&format!("{visit}: {line}"));
@@ -242,6 +254,7 @@ impl<'a> Progress<'a> {
             Event::Warning { message } => self.say(&format!("warning: {message}")),
             Event::Started(_)
             | Event::Client { .. }
+            | Event::Control { .. }
             | Event::Model { .. }
             | Event::Image { .. }
             | Event::RequestSet { .. }
@@ -337,7 +350,7 @@ impl<'a> Progress<'a> {
     fn say(&self, line: &str) {
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.println(line),
+            Some(bar) => bar.println(output::one_line(line)),
             None => eprintln!("{line}"),
         }
     }

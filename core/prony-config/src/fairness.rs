@@ -15,8 +15,10 @@ use crate::{
 /// Minimum number of cycles for an interval of the difference to exist.
 const MIN_CYCLES: u32 = 6;
 
-/// Maximum number of cycles in a usual comparison.
-const USUAL_CYCLES: u32 = 40;
+/// Maximum number of cycles in a usual comparison whose engines are loaded for each visit.
+const USUAL_CYCLES: u32 = 60;
+/// Likewise, of engines that stay loaded within a cycle.
+const USUAL_RESIDENT_CYCLES: u32 = 30;
 
 /// Cycles that detect a difference of one percent when the cycles of a quiet machine
 /// scatter by one percent: n = 12 (scatter / difference)², for a power of 90 % at a
@@ -246,13 +248,18 @@ impl Lint<'_> {
     }
 
     fn few_cycles(&self) -> Option<Diagnostic> {
-        let cycles = self.pipeline.schedule.cycles;
+        let cycles = self.pipeline.schedule.cycles.planned();
         let comparisons = self.pipeline.comparisons();
         let is_too_few = comparisons > 0 && self.pipeline.first_winner().is_none();
         is_too_few.then(|| {
             let shared = match comparisons {
                 1 => String::new(),
                 n => format!(", which {n} comparisons share"),
+            };
+            let usual = if self.pipeline.schedule.resident {
+                USUAL_RESIDENT_CYCLES
+            } else {
+                USUAL_CYCLES
             };
             Diagnostic::warning(
                 codes::FAIRNESS_FEW_CYCLES,
@@ -263,14 +270,14 @@ impl Lint<'_> {
                 "that all cycles say the same happens by chance more often than the error of 4 percent allows{shared}"
             ))
             .help(format!(
-                "set `cycles: {USUAL_CYCLES}` under `schedule`: a comparison ends when it is decided, which may be in its cycle 8"
+                "set `cycles: {usual}` under `schedule`: a comparison ends when it is decided, which may be in its cycle 9"
             ))
         })
     }
 
     /// Finds a margin that so few cycles cannot resolve even on a quiet machine.
     fn small_margin(&self) -> Option<Diagnostic> {
-        let cycles = self.pipeline.schedule.cycles;
+        let cycles = self.pipeline.schedule.cycles.planned();
         let margin = self.pipeline.compare.as_ref()?.margin_percent;
         let place = || self.place("/compare/margin_percent", "/engines");
         let problem = |message| Diagnostic::warning(codes::FAIRNESS_MARGIN, message);
@@ -320,7 +327,9 @@ impl Lint<'_> {
                 self.place("/workload/temperature", "/workload"),
                 format!("the temperature is {temperature}"),
             )
-            .note("outputs may differ in length between engines, and with them the work")
+            .note(
+                "answers differ in length and content; only the tokens that both have are compared",
+            )
             .help("set `temperature: 0`, or `ignore_eos: true` for outputs of one length")
         })
     }

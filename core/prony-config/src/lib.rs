@@ -44,11 +44,11 @@ pub use inputs::Inputs;
 pub use load::{Loaded, load, load_all, unreadable};
 pub use ordered::Ordered;
 pub use pipeline::{
-    Api, Bounds, Compare, Dataset, Engine, Length, Lognormal, MAX_COMPARED_CYCLES, MatrixPoint,
-    Model, Normal, Order, Pipeline, Prefix, Reporter, Schedule, Stop, Synthetic, Workload,
+    Api, Bounds, CarryOver, Compare, Control, Cycles, Dataset, Engine, Length, Lognormal,
+    MAX_COMPARED_CYCLES, MatrixPoint, Model, Normal, OPEN_CYCLES, Order, Pipeline, Prefix,
+    Reporter, Schedule, Stop, Synthetic, Workload,
 };
 pub use plugins::{PluginKind, Plugins};
-pub use schedule::first_look;
 pub use schema::{schema, schema_with_plugins};
 pub use stage::{
     Arrival, Bursts, Cache, Load, Measure, OnFailure, Ramp, Rate, Replay, Report, Segment, Setup,

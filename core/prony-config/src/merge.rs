@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use prony_diagnostic::Diagnostic;
 
 use crate::inputs::Inputs;
-use crate::schema::missing_message;
+use crate::schema::{keys, missing_message};
 use crate::template::is_template;
 use crate::text::{Texts, shift, shift_diagnostic};
 use crate::tree::{Entry, Found, Kind, Node, Span};
@@ -200,18 +200,52 @@ fn extended(
                     codes::UNREADABLE,
                     format!("cannot read {}: {reason}", literal(&base)),
                 )
-                .at(span, "named here")
+                .at(span.clone(), "named here")
                 .note("the path is relative to the file that names it")
                 .help("name a file that is there and can be read, with UTF-8 text in it"),
             )
         })?;
-        layers.push(parse(&base, &text, texts)?);
+        layers.push(base_of(&base, &text, texts, span)?);
         names.push(normal(&base));
         name = base;
     }
     let layers = layers.into_iter().rev();
     let base = layers.reduce(|base, top| over(base, top, &mut Vec::new(), removed));
     base.ok_or_else(|| Box::new(Diagnostic::error(codes::DOCUMENT, "there is no file")))
+}
+
+/// Parses a file that another extends. Anyone may write `extends: FILE` for another to read, so
+/// of a file that is not a pipeline no line is shown.
+fn base_of(name: &str, text: &str, texts: &mut Texts, named: Span) -> Result<Node> {
+    let unlike = |reason: &str| {
+        let quoted = literal(name);
+        let bare = quoted.trim_matches('`');
+        Box::new(
+            Diagnostic::error(
+                codes::UNREADABLE,
+                format!("{quoted} is not a pipeline: {reason}"),
+            )
+            .at(named.clone(), "named here")
+            .note("nothing of a file that is not a pipeline is shown")
+            .help(format!(
+                "name a pipeline; `prony validate {bare}` says what is wrong with it"
+            )),
+        )
+    };
+    let mut alone = texts.clone();
+    let root = parse(name, text, &mut alone).map_err(|_| unlike("it cannot be read as YAML"))?;
+    let Kind::Map(entries) = &root.kind else {
+        return Err(unlike("it is no mapping"));
+    };
+    let keys = keys();
+    let (known, others): (Vec<_>, Vec<_>) = entries
+        .iter()
+        .partition(|entry| keys.contains(&&*entry.key));
+    if others.len() > known.len() {
+        return Err(unlike("most of its keys are not those of a pipeline"));
+    }
+    *texts = alone;
+    Ok(root)
 }
 
 /// Resolves a path named by a file, relative to that file.

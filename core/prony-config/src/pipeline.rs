@@ -1,7 +1,11 @@
 //! The checked pipeline, with every default filled in.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::{Condition, Duration, Measure, Report, Segment, Setup, Threshold, Work};
@@ -409,9 +413,10 @@ pub enum Api {
 #[serde(default, deny_unknown_fields)]
 pub struct Schedule {
     /// Maximum number of cycles: fresh starts of every engine with every model. Defaults
-    /// to 1. At most 100 in a comparison, which `stop` may end earlier.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub cycles: u32,
+    /// to 1. A comparison needs about 60, or 30 with `resident`, and has at most 127; `stop`
+    /// may end it earlier. `open`: no maximum; a comparison goes on until it is decided or
+    /// you end it.
+    pub cycles: Cycles,
     /// Condition that ends the cycles of a model. Defaults to `decided`.
     pub stop: Stop,
     /// Keeps the two engines of a cycle loaded side by side, taking turns in the order
@@ -429,30 +434,153 @@ pub struct Schedule {
     pub seed: u64,
     /// Order of the engines. Defaults to `interleaved`.
     pub order: Order,
+    /// Assumption about what a visit leaves behind for the next one: heat, caches, memory.
+    /// Defaults to `removed`.
+    pub carry_over: CarryOver,
+    /// Reference work before each `load` and after each `unload`, for engines that take minutes
+    /// to load: the drift of the machine that it shows is taken out of the comparison.
+    /// Defaults to none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+}
+
+/// A fixed amount of prony's own work beside each visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// Its duration at the beginning of the run, in seconds. Defaults to 2.
+    #[schemars(range(min = 1, max = 30))]
+    pub seconds: u32,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { seconds: 2 }
+    }
 }
 
 impl Default for Schedule {
     fn default() -> Self {
         Self {
-            cycles: 1,
+            cycles: Cycles::AtMost(1),
             stop: Stop::default(),
             resident: false,
             blocks: None,
             seed: 0,
             order: Order::default(),
+            carry_over: CarryOver::default(),
+            control: None,
         }
     }
 }
 
-/// Maximum number of cycles in a comparison. Its critical values are simulated beforehand
-/// for every cycle, and twice as many cycles take four times as long.
-pub const MAX_COMPARED_CYCLES: u32 = 100;
+/// Number of cycles of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cycles {
+    /// At most so many.
+    AtMost(u32),
+    /// No maximum: until everything is decided, or the user ends the run.
+    Open,
+}
+
+/// Cycles that are planned of a run without a maximum: more than anybody waits for.
+pub const OPEN_CYCLES: u32 = 1000;
+
+impl Cycles {
+    /// The word in a pipeline for a run without a maximum.
+    const OPEN: &'static str = "open";
+
+    /// Number of cycles that are planned.
+    pub fn planned(self) -> u32 {
+        match self {
+            Self::AtMost(cycles) => cycles,
+            Self::Open => OPEN_CYCLES,
+        }
+    }
+
+    /// Returns `true` if there is no maximum.
+    pub fn is_open(self) -> bool {
+        self == Self::Open
+    }
+}
+
+impl Serialize for Cycles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::AtMost(cycles) => serializer.serialize_u32(*cycles),
+            Self::Open => serializer.serialize_str(Self::OPEN),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cycles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = Cycles;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of cycles or `open`")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Cycles, E> {
+                u32::try_from(number)
+                    .map(Cycles::AtMost)
+                    .map_err(|_| E::custom(format!("{number} cycles are more than there can be")))
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<Cycles, E> {
+                if word == Cycles::OPEN {
+                    Ok(Cycles::Open)
+                } else {
+                    Err(E::invalid_value(Unexpected::Str(word), &self))
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Cycles {
+    fn schema_name() -> Cow<'static, str> {
+        "Cycles".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "number of cycles",
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": 10_000 },
+                { "type": "string", "enum": [Self::OPEN] },
+            ],
+        })
+    }
+}
+
+/// Maximum number of cycles in a comparison: the code whose orders its tests compare has no
+/// coins for more.
+pub const MAX_COMPARED_CYCLES: u32 = 127;
 
 impl Schedule {
     /// Blocks per cycle whose engines stay loaded; `None` if each visit loads its own.
     pub fn blocks(&self) -> Option<u32> {
         self.resident.then(|| self.blocks.unwrap_or(3))
     }
+}
+
+/// Assumption about what a visit leaves behind for the next one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "carry_over")]
+pub enum CarryOver {
+    /// It may depend on the engine, and is taken out of the comparison of two engines.
+    #[default]
+    Removed,
+    /// Nothing, or the same after either engine. A verdict then takes fewer cycles, and is
+    /// wrong if that is not so.
+    None,
 }
 
 /// Condition that ends the cycles of a model.

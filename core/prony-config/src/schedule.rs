@@ -5,7 +5,7 @@ use prony_diagnostic::Diagnostic;
 use crate::pipeline::MAX_COMPARED_CYCLES;
 use crate::tree::{Node, Span};
 use crate::wording::literal;
-use crate::{Arrival, Condition, MatrixPoint, Measure, Pipeline, codes};
+use crate::{Arrival, Condition, Cycles, MatrixPoint, Measure, Order, Pipeline, codes};
 
 /// Two-sided error of naming a winner, over all interim analyses and all comparisons of a
 /// run.
@@ -19,32 +19,53 @@ impl Pipeline {
     /// The first cycle after which a winner can be named, from 1; `None` if none can.
     pub fn first_winner(&self) -> Option<u32> {
         let comparisons = self.comparisons();
-        (comparisons > 0)
-            .then(|| first_look(self.schedule.cycles, ALPHA / f64::from(comparisons)))
-            .flatten()
+        let alpha = ALPHA / f64::from(comparisons.max(1));
+        let first = match self.schedule.cycles {
+            Cycles::AtMost(cycles) => first_look(cycles, alpha),
+            Cycles::Open => Some(first_open_look(alpha)),
+        };
+        first.filter(|_| comparisons > 0)
     }
 
     /// The first cycle after which anything can be decided, from 1; `None` if nothing
     /// can.
     pub fn first_verdict(&self) -> Option<u32> {
-        let equivalent = first_look(self.schedule.cycles, ALPHA_EQUIVALENT);
+        let equivalent = match self.schedule.cycles {
+            Cycles::AtMost(cycles) => first_look(cycles, ALPHA_EQUIVALENT),
+            Cycles::Open => Some(first_open_look(ALPHA_EQUIVALENT)),
+        };
         equivalent.filter(|_| self.comparisons() > 0)
     }
 }
 
 /// The first interim analysis that can reject, of one after each of `cycles`, with the
-/// error `alpha` over all of them. By analysis `n` the error spent may be
-/// `alpha (n / cycles)^1.5`; `n` fair coins all fall alike with probability `2^(1 - n)`.
-pub fn first_look(cycles: u32, alpha: f64) -> Option<u32> {
-    let share = |n: u32| f64::from(n) / f64::from(cycles);
-    let can = |n: &u32| 2_f64.powf(1.0 - f64::from(*n)) <= alpha * share(*n).powf(1.5);
+/// two-sided error `alpha` over all of them. By analysis `n` a share `alpha (n / cycles)^1.5`
+/// of 2^14 orders of the engines may be rejected; in a share of `2^(1 - n)` all coins fall
+/// alike, up to `n = 14`, and from there on in two orders.
+fn first_look(cycles: u32, alpha: f64) -> Option<u32> {
+    const ORDERS: f64 = (1 << 14) as f64;
+    let budget = |n: u32| {
+        let share = (f64::from(n) / f64::from(cycles)).powf(1.5);
+        (alpha / 2.0 * share * ORDERS + 1e-9).floor()
+    };
+    let can = |n: &u32| budget(*n) >= (ORDERS * 0.5_f64.powf(f64::from(*n))).max(1.0);
     (FIRST_LOOK..=cycles).find(can)
+}
+
+/// The first interim analysis of an open run that can reject, with the two-sided error `alpha`
+/// over all of them: after the first ones the stakes on the right engine are at most `HEAD`,
+/// each later cycle at most doubles them, and half of all must reach `1 / alpha`.
+fn first_open_look(alpha: f64) -> u32 {
+    /// The mean of `(exp(l) / cosh(l))^6` over bets `l` of 0.2, 0.4 and 0.7.
+    const HEAD: f64 = 8.97;
+    FIRST_LOOK + (2.0 / alpha / HEAD).log2().ceil().max(0.0) as u32
 }
 
 /// Finds combinations of options that conflict.
 pub(crate) fn check(pipeline: &Pipeline, root: &Node) -> Vec<Diagnostic> {
     let check = Check { pipeline, root };
     let mut out: Vec<Diagnostic> = check.too_many().into_iter().collect();
+    out.extend(check.control());
     let schedule = &pipeline.schedule;
     if !schedule.resident {
         out.extend(schedule.blocks.map(|_| {
@@ -74,16 +95,42 @@ impl Check<'_> {
 
     fn too_many(&self) -> Option<Diagnostic> {
         let cycles = self.pipeline.schedule.cycles;
-        let too_many = self.pipeline.engines.len() > 1 && cycles > MAX_COMPARED_CYCLES;
-        too_many.then(|| {
+        let too_many = self.pipeline.engines.len() > 1 && cycles.planned() > MAX_COMPARED_CYCLES;
+        (too_many && !cycles.is_open()).then(|| {
             Diagnostic::error(codes::MANY_CYCLES, "too many cycles for a comparison")
                 .at(
                     self.place("cycles"),
                     format!("more than {MAX_COMPARED_CYCLES}"),
                 )
-                .note("what is not decided after 40 cycles is hardly decided by more")
-                .help("set `cycles: 40`; a comparison that is decided earlier ends earlier")
+                .note("what is not decided after 60 cycles is hardly decided by more")
+                .help("set `cycles: 60`, or `cycles: open` for a run that ends when it is decided or you end it")
         })
+    }
+
+    /// Finds a control that no verdict would rest on.
+    fn control(&self) -> Option<Diagnostic> {
+        let schedule = &self.pipeline.schedule;
+        schedule.control?;
+        let one_at_a_time =
+            |measure: &Measure| !measure.arrival.is_open() && measure.arrival.max_in_flight() == 1;
+        let mut measures = self.pipeline.points.iter().flat_map(MatrixPoint::measures);
+        let why = if self.pipeline.engines.len() < 2 {
+            "nothing is compared"
+        } else if schedule.resident {
+            "both engines stay loaded"
+        } else if schedule.order == Order::Sequential {
+            "the order is fixed"
+        } else if !measures.any(one_at_a_time) {
+            "several requests are in flight"
+        } else {
+            return None;
+        };
+        Some(
+            Diagnostic::error(codes::CONTROL, "a control that no verdict would rest on")
+                .at(self.place("control"), why)
+                .note("it is set against the level of the visits around it, which is for engines that are loaded for each visit, in an order drawn by a coin, and sent one request at a time")
+                .help("remove `control`"),
+        )
     }
 
     fn engines(&self) -> Option<Diagnostic> {

@@ -8,7 +8,7 @@ use prony_diagnostic::{Diagnostic, Label, Source};
 use crate::tree::{Kind, Node, Span};
 
 /// The texts, concatenated.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Texts {
     all: String,
     sources: Vec<(usize, Arc<Source>)>,

@@ -2,7 +2,9 @@
 
 use crate::journal::{self, Event};
 use crate::{Error, Result};
+use jiff::Timestamp;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// `results/<date-time>-<name>/`.
 #[derive(Debug, Clone)]
@@ -14,9 +16,7 @@ impl RunFolder {
     /// Creates the folder of a new run below `results`.
     pub fn create(results: &Path, name: &str) -> Result<Self> {
         std::fs::create_dir_all(results).map_err(Error::io(results))?;
-        let stamp = jiff::Timestamp::now()
-            .strftime("%Y-%m-%d-%H-%M-%S")
-            .to_string();
+        let stamp = now().strftime("%Y-%m-%d-%H-%M-%S").to_string();
         let mut id = format!("{stamp}-{name}");
         for attempt in 2.. {
             let path = results.join(&id);
@@ -84,6 +84,19 @@ impl RunFolder {
     }
 }
 
+/// The time, or the nearest one that can be written, if the clock is set to another age.
+pub fn now() -> Timestamp {
+    written(SystemTime::now())
+}
+
+fn written(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or(if time < SystemTime::UNIX_EPOCH {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
+}
+
 /// Replaces `latest` atomically, so that it always points to a run.
 fn point_latest(results: &Path, id: &str) -> Result<()> {
     let latest = results.join("latest");
@@ -91,7 +104,11 @@ fn point_latest(results: &Path, id: &str) -> Result<()> {
     // Left over from a killed process.
     let _ = std::fs::remove_file(&new);
     std::os::unix::fs::symlink(id, &new).map_err(Error::io(&new))?;
-    std::fs::rename(&new, &latest).map_err(Error::io(latest))
+    std::fs::rename(&new, &latest)
+        .inspect_err(|_| {
+            let _ = std::fs::remove_file(&new);
+        })
+        .map_err(Error::io(latest))
 }
 
 /// The runs below `results`, oldest first.
@@ -204,4 +221,34 @@ pub fn newest_run(results: &Path) -> Result<Newest> {
         }
     }
     Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn any_clock_gives_a_time() {
+        for seconds in [0, 1 << 31, 253_402_207_200, 1 << 40, 1 << 62] {
+            let far = Duration::from_secs(seconds);
+            for time in [
+                SystemTime::UNIX_EPOCH.checked_add(far),
+                SystemTime::UNIX_EPOCH.checked_sub(far),
+            ] {
+                let text = time.map(|time| written(time).strftime("%Y-%m-%dT%H").to_string());
+                assert!(text.is_none_or(|text| text.len() >= 13), "{seconds}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_by_a_link_stays() {
+        let results = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(results.path().join("latest")).expect("a folder");
+        std::fs::write(results.path().join("latest/mine"), "").expect("a file");
+        assert!(point_latest(results.path(), "run").is_err());
+        let left = std::fs::read_dir(results.path()).expect("a folder").count();
+        assert_eq!(left, 1);
+    }
 }

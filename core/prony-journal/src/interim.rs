@@ -3,14 +3,14 @@
 //! something failed.
 //!
 //! The numbers are those of [`ratios`] and the rule is the one in the journal's first
-//! line, so a report from the journal shows the same decisions.
+//! line, so a report from the journal shows the same decisions. Of a cycle only its numbers
+//! are kept: what an analysis needs does not grow with the requests.
 
 use crate::journal::{Event, Family, Subject};
 use crate::result::{arm, design};
 use crate::samples::{Key, Samples};
 use prony_config::Stop;
-use prony_metrics::comparison::ratios;
-use prony_metrics::statistics::holm::Holm;
+use prony_metrics::comparison::{Bound, Family as Comparisons, Ratios, ratios};
 use prony_metrics::statistics::pilot::{PILOT_CYCLES, Pilot, plan as pilot};
 use prony_metrics::statistics::{Decision, Look, mean};
 use prony_plan::{Plan, Segment, Visit};
@@ -26,13 +26,15 @@ pub struct InterimAnalyses<'a> {
     stop: Stop,
     family: Family,
     /// `None` if no analysis can decide anything.
-    holm: Option<Holm>,
-    /// Log ratios per cycle of the comparisons of earlier models.
-    earlier: Vec<Vec<f64>>,
+    comparisons: Option<Comparisons>,
+    /// Numbers of the comparisons of earlier models.
+    earlier: Vec<Ratios>,
     /// Comparisons of the current model, as of the last analysis.
     current: Vec<Compared>,
-    /// Events of the current model.
+    /// Events of the current cycle.
     events: Vec<Event>,
+    /// Engines of the current model that are out.
+    out: HashSet<String>,
     /// Duration of its cycles, in seconds.
     seconds: Vec<f64>,
     piloted: bool,
@@ -43,8 +45,9 @@ pub struct InterimAnalyses<'a> {
 struct Compared {
     candidate: String,
     measure: String,
-    numbers: Vec<f64>,
-    degraded: usize,
+    numbers: Ratios,
+    /// `true` if the stage's `if` has always skipped it.
+    is_left_out: bool,
     look: Option<Look>,
 }
 
@@ -56,24 +59,21 @@ impl Compared {
 }
 
 impl<'a> InterimAnalyses<'a> {
-    /// Looks up or simulates the critical values. Takes up to seconds, so not between
-    /// cycles.
+    /// Of a run; `None` if it compares nothing.
     pub fn new(plan: &'a Plan, subject: &Subject, stop: Stop) -> Option<Self> {
         let family = subject.judged_by?;
         let possible = family.rule.max_cycles >= PILOT_CYCLES;
-        let holm = possible.then(|| Holm::new(family.rule, family.comparisons as usize));
-        if let Some(holm) = &holm {
-            holm.prepare();
-        }
+        let comparisons = family.comparisons as usize;
         Some(Self {
             plan,
             subject: subject.clone(),
             stop,
             family,
-            holm,
+            comparisons: possible.then(|| Comparisons::by(family.rule, comparisons)),
             earlier: Vec::new(),
             current: Vec::new(),
             events: Vec::new(),
+            out: HashSet::new(),
             seconds: Vec::new(),
             piloted: false,
         })
@@ -84,27 +84,30 @@ impl<'a> InterimAnalyses<'a> {
         let over = std::mem::take(&mut self.current);
         self.earlier.extend(over.into_iter().map(|it| it.numbers));
         self.events.clear();
+        self.out.clear();
         self.seconds.clear();
         self.piloted = false;
     }
 
-    /// Keeps the events that an analysis needs.
+    /// Keeps the events that the next analysis needs.
     pub fn see(&mut self, event: &Event) {
-        if self.holm.is_none() {
+        if self.comparisons.is_none() {
             return;
         }
         match event {
             Event::Request(record) if record.id.phase == Phase::Measure => {
-                let mut record = record.clone();
-                // An analysis needs only counts and total times.
-                record.text = String::new();
-                record.arrivals = Vec::new();
-                self.events.push(Event::Request(record));
+                self.events.push(event.clone());
+            }
+            Event::Skipped { engine, .. } => {
+                self.out.extend(engine.clone());
+                self.events.push(event.clone());
             }
             Event::Stage { .. }
+            | Event::Control { .. }
             | Event::Visit(_)
-            | Event::Failed { .. }
-            | Event::Skipped { .. } => self.events.push(event.clone()),
+            | Event::Failed { .. } => {
+                self.events.push(event.clone());
+            }
             _ => {}
         }
     }
@@ -113,31 +116,41 @@ impl<'a> InterimAnalyses<'a> {
     /// journal.
     pub fn analyse(&mut self, of: &Visit, seconds: f64) -> Vec<Event> {
         self.seconds.push(seconds);
-        let Some(holm) = &self.holm else {
+        let Some(comparisons) = self.comparisons else {
             return Vec::new();
         };
         let before = std::mem::take(&mut self.current);
+        let is_same =
+            |a: &Compared, b: &Compared| (&a.candidate, &a.measure) == (&b.candidate, &b.measure);
         let mut current = self.numbers(of);
-        let of_all: Vec<&[f64]> = self
+        for compared in &mut current {
+            if let Some(before) = before.iter().find(|it| is_same(it, compared)) {
+                let later = std::mem::replace(&mut compared.numbers, before.numbers.clone());
+                compared.numbers.extend(later);
+                compared.is_left_out = false;
+            }
+        }
+        current.retain(|it| !it.is_left_out);
+        self.events.clear();
+        let of_all: Vec<Ratios> = self
             .earlier
             .iter()
-            .map(Vec::as_slice)
-            .chain(current.iter().map(|it| it.numbers.as_slice()))
+            .chain(current.iter().map(|it| &it.numbers))
+            .cloned()
             .collect();
-        let looks = holm.judge(&of_all);
+        let looks = comparisons.looks(&of_all);
         for (compared, look) in current.iter_mut().zip(&looks[self.earlier.len()..]) {
             compared.look = *look;
         }
         let is_new = |it: &&Compared| {
             !before.iter().any(|before| {
-                (&before.candidate, &before.measure) == (&it.candidate, &it.measure)
-                    && (before.is_decided() || before.look == it.look)
+                is_same(before, it) && (before.is_decided() || before.look == it.look)
             })
         };
         let mut events: Vec<Event> = current
             .iter()
             .filter(is_new)
-            .filter_map(|it| Self::told(of, it))
+            .filter_map(|it| Self::told(of, it, comparisons))
             .collect();
         self.current = current;
         events.extend(self.pilot(of));
@@ -155,7 +168,8 @@ impl<'a> InterimAnalyses<'a> {
     pub fn wants_replacement(&self, spent: usize) -> bool {
         let wants = |it: &Compared| {
             let is_open = self.stop == Stop::Never || !it.is_decided();
-            is_open && it.numbers.len() < self.family.rule.max_cycles && it.degraded > spent
+            let done = it.numbers.cycles().len();
+            is_open && done < self.family.rule.max_cycles && it.numbers.degraded.len() > spent
         };
         self.current.iter().any(wants)
     }
@@ -164,14 +178,9 @@ impl<'a> InterimAnalyses<'a> {
     /// skipped by the stage's `if`.
     fn numbers(&self, of: &Visit) -> Vec<Compared> {
         let samples = Samples::new(self.plan, &self.events);
-        let out = self.events.iter().filter_map(|event| match event {
-            Event::Skipped { engine, .. } => engine.as_deref(),
-            _ => None,
-        });
-        let out: HashSet<&str> = out.collect();
         let planned = self.plan.visits.iter().filter(|it| it.is_of_model(of));
         let planned: HashSet<&str> = planned.map(|it| it.engine.as_str()).collect();
-        let runs = |name: &str| planned.contains(name) && !out.contains(name);
+        let runs = |name: &str| planned.contains(name) && !self.out.contains(name);
         let engines = &self.subject.engines;
         let Some(baseline) = engines
             .iter()
@@ -193,16 +202,13 @@ impl<'a> InterimAnalyses<'a> {
             let candidates = engines.iter().filter(|it| !it.baseline && runs(&it.name));
             for candidate in candidates.map(|it| it.name.as_str()) {
                 let (a, b) = (sample(baseline), sample(candidate));
-                if a.is_left_out() || b.is_left_out() {
-                    continue;
-                }
+                let is_left_out = a.is_left_out() || b.is_left_out();
                 let (a, b) = (arm((baseline, a)), arm((candidate, b)));
-                let ratios = ratios(a, b, design(&self.subject, stage));
                 compared.push(Compared {
                     candidate: candidate.to_owned(),
                     measure: stage.id.clone(),
-                    numbers: ratios.throughputs(),
-                    degraded: ratios.degraded.len(),
+                    numbers: ratios(a, b, design(&self.subject, stage)),
+                    is_left_out,
                     look: None,
                 });
             }
@@ -210,8 +216,13 @@ impl<'a> InterimAnalyses<'a> {
         compared
     }
 
-    fn told(of: &Visit, compared: &Compared) -> Option<Event> {
+    fn told(of: &Visit, compared: &Compared, comparisons: Comparisons) -> Option<Event> {
         let look = compared.look?;
+        // Of a run without end it takes longer with every cycle, and only a decision shows it.
+        let is_due = !comparisons.is_open() || look.decision != Decision::Continue;
+        let interval = is_due
+            .then(|| comparisons.interval(&compared.numbers, &look))
+            .flatten();
         Some(Event::Look {
             point: of.point.clone(),
             model: of.model.clone(),
@@ -219,39 +230,44 @@ impl<'a> InterimAnalyses<'a> {
             stage: compared.measure.clone(),
             cycles: look.cycles as u32,
             decision: look.decision,
-            low_percent: look.interval.map(|it| to_percent(it.low)),
-            high_percent: look.interval.map(|it| to_percent(it.high)),
+            low_percent: interval.map(|it| to_percent(it.low)),
+            high_percent: interval.map(|it| to_percent(it.high)),
         })
     }
 
     /// Estimates once, after the first cycles, what the comparison with the largest
     /// scatter will take.
-    fn pilot(&mut self, of: &Visit) -> Option<Event> {
+    fn pilot(&mut self, visit: &Visit) -> Option<Event> {
         let rule = self.family.rule;
         let open: Vec<&Compared> = self.current.iter().filter(|it| !it.is_decided()).collect();
-        let ready = open.iter().all(|it| it.numbers.len() >= PILOT_CYCLES);
+        let is_ready = |it: &&Compared| it.numbers.cycles().len() >= PILOT_CYCLES;
+        let ready = open.iter().all(is_ready);
         if self.piloted || !ready || rule.max_cycles <= PILOT_CYCLES || rule.margin <= 0.0 {
             return None;
         }
-        let plans = open
-            .iter()
-            .filter_map(|it| pilot(&it.numbers, rule.margin, rule.max_cycles));
-        let worst = plans.max_by(|a, b| a.standard_deviation.total_cmp(&b.standard_deviation));
+        let plans = open.iter().filter_map(|it| {
+            let evidence = it.numbers.evidence(Bound::Middle);
+            let plan = pilot(evidence.as_ref(), rule.margin, rule.max_cycles)?;
+            Some((plan, &it.numbers))
+        });
+        let of = |it: &(Pilot, &Ratios)| it.0.standard_deviation;
+        let (worst, numbers) = plans.max_by(|a, b| of(a).total_cmp(&of(b)))?;
         let Pilot {
             expected_cycles,
             detectable,
             feasible,
             ..
-        } = worst?;
+        } = worst;
         self.piloted = true;
         let cycle_s = mean(&self.seconds);
         Some(Event::Pilot {
-            point: of.point.clone(),
-            model: of.model.clone(),
+            point: visit.point.clone(),
+            model: visit.model.clone(),
             expected_cycles: expected_cycles.ceil(),
             expected_s: expected_cycles.ceil() * cycle_s,
             detectable_percent: to_percent(detectable),
             feasible,
+            better_requests: numbers.better_requests(PILOT_CYCLES),
         })
     }
 }

@@ -4,7 +4,7 @@
 //! dies loses at most the request in flight.
 
 use crate::{Error, Result};
-use prony_config::{MAX_COMPARED_CYCLES, Order};
+use prony_config::{MAX_COMPARED_CYCLES, OPEN_CYCLES, Order};
 use prony_machine::{GpuUsage, IdlePower, Warning};
 use prony_metrics::statistics::{Decision, Rule};
 use prony_metrics::threshold::Threshold;
@@ -153,6 +153,17 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         packages: Vec<String>,
     },
+    /// The control, a fixed load right before or right after a visit, was done.
+    Control {
+        /// The visit.
+        visit: Visit,
+        /// Time of arithmetic on one core.
+        single_ns: u64,
+        /// Time of arithmetic on all cores at once.
+        all_cores_ns: u64,
+        /// Time of reading and writing memory.
+        memory_ns: u64,
+    },
     /// A visit ended.
     Visit(Visited),
     /// A stage failed.
@@ -198,7 +209,7 @@ pub enum Event {
         /// The decision.
         decision: Decision,
         /// Lower end of the interval of the difference; absent with too few cycles for
-        /// one.
+        /// one, and of a run without a maximum of cycles until it is decided.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         low_percent: Option<f64>,
         /// Upper end of the interval.
@@ -221,6 +232,10 @@ pub enum Event {
         detectable_percent: f64,
         /// `true` if a difference as large as the margin is expected to be found in time.
         feasible: bool,
+        /// Number of requests of a visit that would tell more in the same time; absent where
+        /// the present one is less than a factor of 2 away, or where nothing is known of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        better_requests: Option<u32>,
     },
     /// The remaining cycles of a model are skipped: all its comparisons have a verdict.
     Stopped {
@@ -581,12 +596,12 @@ pub fn is_running(path: &Path) -> bool {
             Err(std::fs::TryLockError::WouldBlock)
         )
     };
-    File::open(path).is_ok_and(locked)
+    prony_files::open(path).is_ok_and(locked)
 }
 
 /// Reads a journal. Skips an incomplete last line, as left by a killed run.
 pub fn read(path: &Path) -> Result<Journal> {
-    let mut bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let mut bytes = prony_files::read(path, u64::MAX).map_err(Error::io(path))?;
     // The end may be in the middle of a character.
     let complete = bytes.iter().rposition(|byte| *byte == b'\n');
     bytes.truncate(complete.map_or(0, |end| end + 1));
@@ -607,7 +622,7 @@ pub fn read(path: &Path) -> Result<Journal> {
 /// Reads only the first line.
 pub(crate) fn started(path: &Path) -> Result<Box<Started>> {
     let mut line = String::new();
-    let file = File::open(path).map_err(Error::io(path))?;
+    let file = prony_files::open(path).map_err(Error::io(path))?;
     BufReader::new(file)
         .read_line(&mut line)
         .map_err(Error::io(path))?;
@@ -625,12 +640,15 @@ fn first(path: &Path, line: Option<&str>) -> Result<Box<Started>> {
     };
     match event(path, 1, line)? {
         Event::Started(started) if started.schema == SCHEMA => {
-            let family = started.subject.judged_by;
-            match family.map(|it| it.rule.max_cycles) {
-                // Critical values of many cycles take hours to find.
-                Some(cycles) if cycles > MAX_COMPARED_CYCLES as usize => {
+            let rule = started.subject.judged_by.map(|it| it.rule);
+            let most = match rule {
+                Some(rule) if rule.open => OPEN_CYCLES,
+                _ => MAX_COMPARED_CYCLES,
+            };
+            match rule.map(|it| it.max_cycles) {
+                Some(cycles) if cycles > most as usize => {
                     let reason = format!(
-                        "{cycles} cycles of a comparison are more than the {MAX_COMPARED_CYCLES} that there can be"
+                        "{cycles} cycles of a comparison are more than the {most} that there can be"
                     );
                     Err(damaged(path, 1, reason))
                 }

@@ -18,7 +18,7 @@ mod result;
 mod samples;
 mod subject;
 
-pub use folder::{Newest, RunFolder, find_run, newest_run, runs};
+pub use folder::{Newest, RunFolder, find_run, newest_run, now, runs};
 pub use interim::InterimAnalyses;
 pub use journal::{
     Event, Family, Journal, KnownNoise, ModelInfo, SCHEMA, Scope, StageEnergy, StageOf, Started,

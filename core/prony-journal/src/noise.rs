@@ -182,10 +182,13 @@ fn smallest_cycles() -> usize {
     smallest_sample(prony_metrics::statistics::sequential::ALPHA)
 }
 
+/// Maximum size of the file, in bytes.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// Reads the file; `None` if there is none. The error describes the problem, to follow
 /// the file's name.
 fn read(path: &Path, machine: &str) -> std::result::Result<Option<File>, String> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match prony_files::read_text(path, MAX_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("cannot be read ({error})")),

@@ -33,12 +33,15 @@ fn is_of_run(path: &Path) -> bool {
     own && RunFolder::open(folder).journal().is_file()
 }
 
+/// Maximum size of a result, in bytes.
+const MAX_RESULT: u64 = 1 << 30;
+
 fn read(path: &Path) -> Result<RunResult> {
     let not_a_result = |reason: String| Error::NotAResult {
         path: path.to_owned(),
         reason,
     };
-    let text = std::fs::read(path).map_err(Error::io(path))?;
+    let text = prony_files::read(path, MAX_RESULT).map_err(Error::io(path))?;
     let value: Value = serde_json::from_slice(&text)
         .map_err(|error| not_a_result(format!("it is not JSON ({error})")))?;
     match value.get("schema").and_then(Value::as_str) {

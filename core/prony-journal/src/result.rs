@@ -23,7 +23,7 @@ use prony_record::Record;
 use prony_result::{
     Cache, CacheCheck, CacheOutcome, Comparison, EngineInfo, EngineResult, Family as FamilyResult,
     GpuResult, ImageInfo, ModelResult, NoiseFloor, Outcome, Overall, Program, Rendering, Run,
-    RunResult, SCHEMA, Selfcheck, ThresholdResult, Verdict, Workload,
+    RunResult, SCHEMA, Selfcheck, TestStatistic, ThresholdResult, Verdict, Workload,
     words::{count, number, share},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -513,6 +513,8 @@ pub(crate) fn design(subject: &Subject, stage: &Stage) -> StudyDesign {
         requests_per_visit: stage.requests,
         concurrency: stage.concurrency,
         margin_percent: subject.margin_percent,
+        // Verdicts of before there was a choice spoke of the throughput.
+        statistic: stage.statistic.unwrap_or(TestStatistic::Throughput),
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Sample<'a> {
     pub(crate) failures: Vec<Failure>,
     /// The engine's own account.
     pub(crate) account: Account,
+    /// The shorter of the two times of each cycle's controls, in nanoseconds.
+    controls: BTreeMap<u32, u64>,
 }
 
 impl Sample<'_> {
@@ -155,6 +157,19 @@ impl<'a> Samples<'a> {
                     stage,
                     client,
                 } => samples.of(visit, stage).clients.push(client),
+                Event::Control {
+                    visit,
+                    single_ns,
+                    all_cores_ns,
+                    memory_ns,
+                } => {
+                    let ns = single_ns + all_cores_ns + memory_ns;
+                    for stage in measures(visit) {
+                        let controls = &mut samples.of(visit, &stage.id).controls;
+                        let least = controls.entry(visit.cycle).or_insert(ns);
+                        *least = ns.min(*least);
+                    }
+                }
                 Event::Visit(visited) => {
                     let started = started.remove(visited.visit.engine.as_str());
                     let first = started.and_then(|(load, first)| first?.checked_sub(load));
@@ -200,6 +215,11 @@ impl<'a> Samples<'a> {
             }
         }
         samples.groups.values_mut().for_each(make_up_visits);
+        for sample in samples.groups.values_mut() {
+            for visit in &mut sample.visits {
+                visit.control_ns = sample.controls.get(&visit.cycle).copied();
+            }
+        }
         for (key, visited) in visited_by {
             let path = paths.get(&key.model).copied();
             let sample = samples.groups.entry(key).or_default();
@@ -323,6 +343,8 @@ fn seen_by(
             .zip(usage)
             .map(|(ns, usage)| energy(usage, ns, idle))
             .unwrap_or_default(),
+        // Known when the visit is over.
+        control_ns: None,
     }
 }
 

@@ -43,7 +43,7 @@ pub fn subject(pipeline: &Pipeline) -> Subject {
     Subject {
         name: pipeline.name.clone(),
         description: pipeline.description.clone(),
-        cycles: pipeline.schedule.cycles,
+        cycles: pipeline.schedule.cycles.planned(),
         order: pipeline.schedule.order,
         seed: pipeline.schedule.seed,
         workload: common,
@@ -64,8 +64,9 @@ pub fn subject(pipeline: &Pipeline) -> Subject {
 fn family(pipeline: &Pipeline) -> Option<Family> {
     let margin_percent = pipeline.compare.as_ref()?.margin_percent;
     let comparisons = pipeline.comparisons();
+    let cycles = pipeline.schedule.cycles;
     (comparisons > 0).then(|| Family {
-        rule: Rule::new(margin_percent, pipeline.schedule.cycles as usize),
+        rule: Rule::new(margin_percent, cycles.planned() as usize),
         comparisons,
     })
 }

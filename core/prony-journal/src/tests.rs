@@ -41,7 +41,7 @@ pub(crate) fn pipeline(text: &str) -> Pipeline {
 
 const SIMPLE: &str = "\
 workload: { prompts: [hi, ho], temperature: 0 }
-schedule: { cycles: 8 }
+schedule: { cycles: 8, order: sequential }
 stages: [{ warmup: { requests: 1 } }, { measure: {} }]
 ";
 
@@ -255,6 +255,7 @@ fn a_forecast_is_void_when_there_is_a_verdict() {
         expected_cycles: 100.0,
         expected_s: 100.0,
         detectable_percent: 9.0,
+        better_requests: None,
         feasible: false,
     });
     let told = |journal: &Journal| {
@@ -339,7 +340,7 @@ fn energy_is_told_without_that_of_the_idle_machine_and_judged() {
     let energy = model.comparisons[0].energy.as_ref().expect("a judgement");
     assert_eq!(energy.verdict, Verdict::Faster);
     let by = energy.difference_percent.expect("a difference");
-    assert!((by - 100.0).abs() < 1e-6, "{by}");
+    assert!((by - 100.0).abs() < 1e-4, "{by}");
     let sentences = model.comparisons[0].judgement_sentences();
     let said = sentences.last().expect("sentences");
     assert!(

@@ -23,7 +23,7 @@ use prony_poll::{Poller, Waker};
 use prony_record::{ErrorClass, Failed, refusal};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ struct Shared {
     /// The next session of a closed loop.
     next_session: Arc<AtomicU32>,
     stopped: AtomicBool,
+    /// Bytes that all answers in flight occupy, of all shards.
+    in_flight: AtomicUsize,
     /// All have their first connections.
     ready: Gate,
     /// From then to the start.
@@ -97,14 +99,7 @@ impl Http {
     /// certificate authority is known.
     pub fn start(&self, load: Load<Arc<Prepared>>) -> io::Result<Running> {
         let max_in_flight = load.arrival.max_in_flight();
-        if let Some(limit) = prony_poll::raise_open_files()
-            && u64::from(max_in_flight) + BESIDE > limit
-        {
-            return Err(io::Error::other(format!(
-                "{max_in_flight} requests in flight need as many open files, and the system \
-                 allows this process {limit}; `ulimit -n` raises that"
-            )));
-        }
+        check_open_files(max_in_flight).map_err(io::Error::other)?;
         let encryption = match &self.target.encrypted_for {
             Some(name) => Some(Encryption::new(name).map_err(io::Error::other)?),
             None => None,
@@ -125,6 +120,7 @@ impl Http {
             encryption,
             next_session: Arc::default(),
             stopped: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
             ready: Gate::new(shards as usize),
             start_ns: OnceLock::new(),
         });
@@ -188,8 +184,22 @@ pub fn settling_time(connections: u32) -> Duration {
         .min(MAX)
 }
 
-/// Files that are open beside connections, and some for the runner.
+/// Files that are open beside connections: of the runner, its engines and plugins.
 const BESIDE: u64 = 64;
+
+/// Checks that as many files and sockets can be open as a load with `max_in_flight` requests
+/// takes, and raises this process's limit as far as the system allows. The error names the
+/// number and the way out.
+pub fn check_open_files(max_in_flight: u32) -> Result<(), String> {
+    let needed = u64::from(max_in_flight) + BESIDE;
+    match prony_poll::raise_open_files() {
+        Some(limit) if limit < needed => Err(format!(
+            "{max_in_flight} requests in flight need {needed} open files, and the system allows \
+             this process {limit}: `ulimit -n {needed}` raises that, or the administrator does"
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// Longest answer to a question, in bytes.
 pub const MAX_ANSWER: usize = 4 << 20;

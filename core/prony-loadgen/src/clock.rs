@@ -13,10 +13,16 @@ pub(crate) fn thread_cpu_ns() -> u64 {
     read(ClockId::ThreadCPUTime)
 }
 
+/// Nanoseconds of a time. Wraps around for a wall clock that is far from today, so that
+/// differences stay right.
+pub(crate) fn nanoseconds(seconds: u64, nanos: u64) -> u64 {
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos)
+}
+
 fn read(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
     // These clocks start at 0 and never go back below it.
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    nanoseconds(now.tv_sec as u64, now.tv_nsec as u64)
 }
 
 /// Converts the kernel's receive stamps from the wall clock to the monotonic one.

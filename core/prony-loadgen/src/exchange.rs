@@ -8,6 +8,9 @@ use std::io::{self, Write};
 /// Maximum size of an unpacked body, in bytes.
 pub(crate) const MAX_BODY: usize = 256 << 20;
 
+/// Maximum memory of all answers in flight together, in bytes.
+pub(crate) const MAX_IN_FLIGHT: usize = 512 << 20;
+
 /// Number of bytes unpacked at a time.
 const PIECE: usize = 64 << 10;
 
@@ -37,6 +40,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Memory of the answer so far, in bytes. Each read takes some, too: an answer that
+    /// comes byte by byte has more stamps than text.
+    pub(crate) fn size(&self) -> usize {
+        const READ: usize = size_of::<u64>() + size_of::<u32>();
+        self.body.len() + READ * self.ends.len()
+    }
+
     /// Frees spare memory.
     pub(crate) fn shrink(&mut self) {
         self.body.shrink_to_fit();
@@ -88,6 +98,17 @@ impl Exchange {
         }
         Ok((plain(&decoder).clone(), ends))
     }
+}
+
+/// Fails an answer of `size` bytes, one of `answers` that together take `all`, if that is
+/// too much. Those with the largest shares are to blame.
+pub(crate) fn check_in_flight(size: usize, all: usize, answers: usize) -> Result<(), Failed> {
+    if all <= MAX_IN_FLIGHT || size <= MAX_IN_FLIGHT / answers.max(1) {
+        return Ok(());
+    }
+    let limit = MAX_IN_FLIGHT >> 20;
+    let message = format!("the answers in flight together take more than {limit} MiB");
+    Err(Failed::new(ErrorClass::Protocol, message))
 }
 
 #[cfg(test)]

@@ -45,6 +45,11 @@ impl Head {
             let length = match response.parse(&bytes[at..]) {
                 Ok(httparse::Status::Complete(length)) => length,
                 Ok(httparse::Status::Partial) => return Ok(None),
+                Err(httparse::Error::TooManyHeaders) => {
+                    return Err(protocol(format!(
+                        "the response's head has more than {MAX_HEADERS} headers"
+                    )));
+                }
                 Err(error) => {
                     return Err(protocol(format!("this is not an HTTP response: {error}")));
                 }
@@ -194,7 +199,10 @@ impl Framing {
                     bytes = rest;
                     *overhead += 1;
                     if *overhead > MAX_OVERHEAD {
-                        return Err("the lines between its chunks are too long");
+                        return Err(match state {
+                            Chunk::Trailer(_) => "the trailers are longer than 64 KiB",
+                            _ => "the extension of a chunk is longer than 64 KiB",
+                        });
                     }
                     if *state == Chunk::Trailer(0) && *first == b'\n' {
                         return Ok(true);

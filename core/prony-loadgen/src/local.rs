@@ -8,6 +8,7 @@
 
 use crate::Exchange;
 use crate::clock::now_ns;
+use crate::exchange::MAX_BODY;
 use crate::load::{Load, Reporter, Running, Usage};
 use crate::pace::{Due, Pace, ShardIndex};
 use prony_contract::{Error, Event, Model, Request};
@@ -17,7 +18,7 @@ use serde_json::Value;
 use std::io::{BufRead, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::Notify;
 
@@ -232,7 +233,8 @@ impl Pipes {
         line.push(b'\n');
         self.orders.write_all(&line).await.map_err(gone)?;
         let mut answer = String::new();
-        if self.answers.read_line(&mut answer).await.map_err(gone)? == 0 {
+        let mut answers = (&mut self.answers).take(MAX_BODY as u64);
+        if answers.read_line(&mut answer).await.map_err(gone)? == 0 {
             return Err("the engine's process is gone".to_owned());
         }
         serde_json::from_str(&answer)

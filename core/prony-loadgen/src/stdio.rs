@@ -26,8 +26,11 @@ use std::time::Duration;
 
 /// Buffer size of a read: the capacity of a pipe.
 const READ: usize = 64 << 10;
-/// Bytes that may wait for the router before the reader pauses.
-const MAX_WAITING: usize = 64 << 20;
+/// Memory of reads that may wait for the router before the reader pauses, in bytes: what
+/// the router still has to look at before it notices that a load is to end.
+const MAX_WAITING: usize = 8 << 20;
+/// Memory that each of these reads takes beside its bytes.
+const PER_READ: usize = 64;
 
 /// An event for the router, from the other threads or from [`Pipe`].
 enum Event {
@@ -179,7 +182,8 @@ fn read(mut output: File, events: &mpsc::Sender<Event>, shared: &Shared) {
         };
         let is_over = matches!(event, Event::Ended { .. });
         if let Event::Read { bytes, .. } = &event {
-            shared.waiting.fetch_add(bytes.len(), Ordering::Relaxed);
+            let size = bytes.len() + PER_READ;
+            shared.waiting.fetch_add(size, Ordering::Relaxed);
         }
         if events.send(event).is_err() || is_over {
             return;

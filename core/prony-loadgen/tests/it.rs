@@ -9,6 +9,8 @@ use prony_loadgen::target::{Prepared, Target};
 use prony_record::ErrorClass;
 use prony_truth_server::{Config, Entry, Fault, Framing, Log, Server};
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -351,6 +353,11 @@ fn faults_of_the_transport_have_their_class() {
         (Fault::NotHttp, Some(ErrorClass::Protocol)),
         (Fault::BadChunk, Some(ErrorClass::Protocol)),
         (Fault::HugeHead, Some(ErrorClass::Protocol)),
+        (Fault::EndlessHead, Some(ErrorClass::Protocol)),
+        (Fault::EndlessInterim, Some(ErrorClass::Protocol)),
+        (Fault::EndlessExtension, Some(ErrorClass::Protocol)),
+        (Fault::EndlessChunks, Some(ErrorClass::Timeout)),
+        (Fault::EndlessTrailers, Some(ErrorClass::Protocol)),
         (Fault::Hang, Some(ErrorClass::Timeout)),
         (Fault::Stall, None),
         (Fault::SlowHeaders, None),
@@ -597,4 +604,103 @@ fn a_turn_follows_one_that_failed() {
                 .all(|pair| pair[0].end_ns <= pair[1].sent_ns)
         );
     }
+}
+
+const FLOODS: [Fault; 5] = [
+    Fault::EndlessHead,
+    Fault::EndlessInterim,
+    Fault::EndlessExtension,
+    Fault::EndlessChunks,
+    Fault::EndlessTrailers,
+];
+
+#[test]
+fn a_flood_delays_neither_timeouts_nor_others() {
+    for fault in FLOODS {
+        let server = Server::spawn(Config {
+            fault: Some(fault),
+            fault_from: 1,
+            ..config()
+        });
+        let server = server.expect("a server");
+        let timeout = Duration::from_millis(500);
+        let flooded = Load {
+            arrival: closed(4),
+            timeout,
+            ..load(&server, 4, 100)
+        };
+        let (exchanges, _) = run(&http(&server), flooded);
+        let (mut well, mut failed) = (0, 0);
+        for exchange in exchanges.into_values() {
+            let stamps = exchange.seen.stamps;
+            let took = Duration::from_nanos(stamps.end_ns - stamps.sent_ns);
+            assert!(took < 10 * timeout, "{fault:?}: {took:?}");
+            match exchange.seen.failed {
+                None => well += 1,
+                Some(_) => failed += 1,
+            }
+        }
+        assert_eq!((well, failed), (1, 3), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_load_ends_when_it_is_told_to_also_in_a_flood() {
+    let server = Server::spawn(Config {
+        fault: Some(Fault::EndlessChunks),
+        ..config()
+    });
+    let server = server.expect("a server");
+    let flooded = Load {
+        arrival: closed(64),
+        timeout: Duration::from_mins(10),
+        ..load(&server, 64, 8)
+    };
+    let mut running = http(&server).start(flooded).expect("starts");
+    std::thread::sleep(Duration::from_millis(200));
+    running.stop();
+    while running.blocking_next().is_some() {}
+    assert!(running.usage().is_some(), "it has ended");
+}
+
+/// The URL of a server that writes `head` to each client, then `bytes` without end.
+fn flood(head: &'static [u8], bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, bytes) = (client.expect("a client"), bytes.clone());
+            std::thread::spawn(move || {
+                let mut sent = client.write_all(head);
+                while sent.is_ok() {
+                    sent = client.write_all(&bytes);
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn what_is_in_flight_together_is_limited() {
+    let url = flood(b"HTTP/1.1 200 OK\r\n\r\n", vec![b'a'; 64 << 10]);
+    let target = Target::new(&url).expect("a URL");
+    let request = Arc::new(target.prepare(&HttpRequest::get("/")).expect("a request"));
+    let all = Load {
+        requests: vec![request; 6],
+        sessions: single_request_sessions(6),
+        think: Duration::ZERO,
+        arrival: closed(6),
+        timeout: Duration::from_mins(5),
+        until: None,
+    };
+    let (exchanges, _) = run(&Http::new(target), all);
+    let messages = exchanges.values().map(|exchange| {
+        let failed = exchange.seen.failed.as_ref().expect("no answer fits");
+        assert_eq!(failed.class, ErrorClass::Protocol);
+        &*failed.message
+    });
+    let messages: Vec<&str> = messages.collect();
+    let together = "the answers in flight together take more than 512 MiB";
+    assert!(messages.contains(&together), "{messages:?}");
 }

@@ -382,3 +382,40 @@ fn two_requests_with_one_id_are_a_defect_of_the_adapter() {
     assert_eq!(failed.class, ErrorClass::Protocol);
     is_true(&exchanges[&0], 1);
 }
+
+/// An engine that reads nothing and writes `bytes` for ever.
+fn endless(bytes: &'static [u8]) -> Pipe {
+    let (pipe, mut log) = engine(move |_input, mut output| {
+        let block = bytes.repeat((64 << 10) / bytes.len());
+        while output.write_all(&block).is_ok() {}
+    });
+    std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+    pipe
+}
+
+#[test]
+fn an_engine_that_writes_without_end_delays_no_timeout() {
+    for (bytes, class) in [
+        (&b"a"[..], ErrorClass::Protocol),
+        (b"1,", ErrorClass::Protocol),
+        (b"\n", ErrorClass::Timeout),
+        (b"{\"id\":\"x\"}\n", ErrorClass::Timeout),
+        (b"{\"id\":1}\n", ErrorClass::Timeout),
+    ] {
+        let pipe = endless(bytes);
+        let timeout = Duration::from_millis(500);
+        let (exchanges, _) = all(pipe.start(Load {
+            timeout,
+            ..load(1, closed(1))
+        }));
+        let failed = exchanges[&0].seen.failed.as_ref().expect("a failure");
+        let words = String::from_utf8_lossy(bytes);
+        assert_eq!(failed.class, class, "{words}: {}", failed.message);
+        // And when it is told to.
+        let pipe = endless(bytes);
+        let running = pipe.start(load(1, closed(1)));
+        std::thread::sleep(Duration::from_millis(100));
+        running.stop();
+        all(running);
+    }
+}

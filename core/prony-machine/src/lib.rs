@@ -15,6 +15,7 @@
 mod change;
 pub mod client;
 mod clock;
+mod control;
 mod fingerprint;
 mod gpu;
 mod idle;
@@ -39,6 +40,7 @@ mod os;
 
 pub use change::{BusyGroup, Change, Warning};
 pub use clock::now_ns;
+pub use control::{Control, ControlTimes};
 pub use fingerprint::{Difference, Fingerprint};
 pub use gpu::{Gpu, GpuState, GpuUsage};
 pub use idle::IdlePower;

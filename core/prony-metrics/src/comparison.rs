@@ -1,19 +1,18 @@
 //! A candidate engine against the baseline.
 //!
-//! The unit of inference is the cycle, a fresh start of both engines: requests
-//! within one start share that start's luck. Each cycle gives one number, the
-//! log ratio of the two throughputs ([`ratios`]); all comparisons of a run are judged
-//! together by looks after every cycle ([`Family`]); what the numbers must not be used
-//! for is in the way of a verdict ([`compare`]). Method and simulations behind it:
-//! ARCHITECTURE.md, "Verdicts".
+//! The unit of inference is the cycle, a fresh start of both engines: requests within one
+//! start share its luck. Each cycle gives numbers ([`ratios`]); the pipeline fixes on which of
+//! them a verdict rests ([`TestStatistic`]). All comparisons of a run are judged together
+//! after every cycle ([`Family`]); [`compare`] withholds verdicts that the numbers do not
+//! support. Method and simulations behind it: ARCHITECTURE.md, "Verdicts".
 
 mod numbers;
 mod overall;
 mod tail;
 
-pub use numbers::{Ratios, ratios};
+pub use numbers::{Bound, Ratios, ratios};
 pub use overall::{ModelComparison, overall};
-use prony_result::{to_log_ratio, to_percent};
+use prony_result::to_percent;
 
 use crate::account::Account;
 use crate::cache;
@@ -23,16 +22,19 @@ use crate::same_work::same_work;
 use crate::served;
 use crate::statistics::aggregate::length_mismatch;
 use crate::statistics::holm::Holm;
+use crate::statistics::level::{Carried, CarryOver, Level, SlowRequests, slow_requests};
 use crate::statistics::mcnemar::mcnemar;
-use crate::statistics::pilot::outlook;
+use crate::statistics::pilot::{PILOT_CYCLES, outlook};
 use crate::statistics::quantile::median;
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use crate::statistics::warnings::{self, Warning, outliers, residuals};
-use crate::statistics::{self, Decision, Look, Rule, Sequential, SignedRank, mean};
+use crate::statistics::{
+    self, Decision, Evidence, LogRatios, Look, Rule, Sequential, mean, orders,
+};
 use crate::throughput::{Visit, rate};
 use prony_record::Record;
 use prony_result::{
-    Comparison, Interval, Judgement, Outliers, Verdict,
+    Comparison, Interval, Judgement, Outliers, TestStatistic, Verdict,
     words::{Flag, count},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,6 +113,8 @@ pub struct StudyDesign {
     pub concurrency: u32,
     /// The difference that counts as none, in percent.
     pub margin_percent: f64,
+    /// Number that the verdict is about.
+    pub statistic: TestStatistic,
 }
 
 /// The comparisons of a run, judged together: every matrix point, model, `measure` stage and
@@ -143,9 +147,21 @@ impl Family {
     /// The look of each comparison that decides it, or its last one; `None` where there
     /// is no cycle yet. There must not be more than were planned.
     pub fn looks(&self, numbers: &[Ratios]) -> Vec<Option<Look>> {
-        let series: Vec<Vec<f64>> = numbers.iter().map(Ratios::throughputs).collect();
-        let series: Vec<&[f64]> = series.iter().map(Vec::as_slice).collect();
-        Holm::new(self.rule, self.comparisons).judge(&series)
+        let evidence = numbers.iter().map(|it| it.evidence(Bound::Middle));
+        let evidence: Vec<Box<dyn Evidence>> = evidence.collect();
+        let evidence: Vec<&dyn Evidence> = evidence.iter().map(AsRef::as_ref).collect();
+        Holm::new(self.rule, self.comparisons).judge(&evidence)
+    }
+
+    /// Interval of a look.
+    pub fn interval(&self, numbers: &Ratios, look: &Look) -> Option<statistics::Interval> {
+        let evidence = numbers.evidence(Bound::Middle);
+        self.judge(look.alpha).interval(evidence.as_ref(), look)
+    }
+
+    /// Returns `true` if cycles may be added until everything is decided.
+    pub fn is_open(&self) -> bool {
+        self.rule.open
     }
 
     /// Number of planned comparisons.
@@ -171,7 +187,6 @@ pub fn compare(
     look: Option<Look>,
 ) -> Comparison {
     let margin_percent = design.margin_percent;
-    let d = numbers.throughputs();
     let failed = failures(baseline, candidate, numbers);
     let failures = uneven(baseline, candidate)
         .or_else(|| uneven(candidate, baseline))
@@ -179,19 +194,25 @@ pub fn compare(
     let credits = Credits::new(baseline.records, candidate.records);
     let tokens = tokens(baseline, candidate, &credits);
     let lengths = lengths(baseline, candidate, &credits);
+    let judge = family.judge(look.map_or(ALPHA, |look| look.alpha));
+    let evidence = numbers.evidence(Bound::Middle);
+    let found = Found::new(&judge, numbers, evidence.as_ref(), look);
     // What else shows that the engines did not do the same work belongs here.
     let obstacle = failures
         .clone()
         .or_else(|| tokens.clone())
-        .or_else(|| lengths.clone())
-        .or_else(|| single_start(design));
+        .or_else(|| nothing_in_common(numbers))
+        .or_else(|| single_start(design))
+        .or_else(|| found.unexplained.clone());
 
     let decision = look.map_or(Decision::Continue, |look| look.decision);
+    let typical = found.typical_only(decision, baseline.name, candidate.name);
     let (verdict, reason) = match (obstacle.clone(), look) {
         (Some(obstacle), _) => (Verdict::Inconclusive, obstacle),
-        (None, Some(look)) if look.decision.is_conclusive() => {
-            (verdict_of(look.decision), conclusive(&look, margin_percent))
-        }
+        (None, Some(look)) if look.decision.is_conclusive() => match typical.clone() {
+            Some(reason) => (Verdict::Inconclusive, reason),
+            None => (verdict_of(look.decision), conclusive(&look, margin_percent)),
+        },
         (None, _) => (Verdict::Inconclusive, inconclusive(look, design, family)),
     };
     let winner = match verdict {
@@ -200,15 +221,19 @@ pub fn compare(
         Verdict::Equivalent | Verdict::Inconclusive => None,
     };
 
-    let judge = family.judge(look.map_or(ALPHA, |look| look.alpha));
-    let judged = |series: &[(u32, f64)], obstacles: &[&Option<String>]| {
-        let look = judge.judge(&numbers::values(series))?;
-        let trusted = design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
-        Some(judgement(&look, trusted))
+    let judged = |series: &[f64], obstacles: &[&Option<String>]| {
+        let evidence = LogRatios(series.to_vec());
+        let look = judge.judge(&evidence)?;
+        let trusted =
+            judge.agrees(&look) && design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
+        Some(judgement(&judge, &evidence, &look, trusted))
     };
-    let shown = |part: Option<Judgement>, series: &[(u32, f64)], (down, up): (f64, f64)| {
-        let look = judge.judge(&numbers::values(series));
-        within_slack(part, look, (down, up), margin_percent, || {
+    let of_cycles = |series: &[(u32, f64)], obstacles: &[&Option<String>]| {
+        judged(&numbers::values(series), obstacles)
+    };
+    let shown = |part: Option<Judgement>, series: &[(u32, f64)], slack: (f64, f64)| {
+        let series = LogRatios(numbers::values(series));
+        within_slack(part, &judge, &series, slack, || {
             coarse(
                 [baseline, candidate],
                 [&|it| credits.baseline(it), &|it| credits.candidate(it)],
@@ -223,14 +248,14 @@ pub fn compare(
     let per_token = [&failures, &tokens];
     let equal_work = [&failures, &tokens, &lengths];
     let prefill = shown(
-        judged(&numbers.prefill, &[&failures]),
+        of_cycles(&numbers.prefill, &[&failures]),
         &numbers.prefill,
         numbers.prefill_slack,
     );
     // What decodes slower than it seems is the other way round.
     let (of_baseline, of_candidate) = numbers.decode_slack;
     let decode = shown(
-        judged(&numbers.decode, &per_token),
+        of_cycles(&numbers.decode, &per_token),
         &numbers.decode,
         (of_candidate, of_baseline),
     );
@@ -242,10 +267,41 @@ pub fn compare(
     let counts = |arm: Arm<'_>| arm.is_implausible() || arm.is_counted_otherwise();
     let miscounts = counts(baseline) || counts(candidate);
     let other_prompts = baseline.has_another_prompt() || candidate.has_another_prompt();
-    let medians = judge.judge(&numbers::values(&numbers.medians));
-    let of_medians = medians.map_or(Decision::Continue, |look| look.decision);
-    let sensitive = warnings::outlier_sensitive(decision, of_medians);
-    let warnings = drift(baseline, candidate, numbers);
+    let is_of_request = numbers.statistic.is_of_request();
+    let totals = numbers.totals(Bound::Middle);
+    let medians = numbers.medians(Bound::Middle);
+    let sensitive = if is_of_request {
+        typical.is_some().then_some(Warning::OutlierSensitive)
+    } else {
+        let of_medians = judge.judge(&LogRatios(medians.clone()));
+        let of_medians = of_medians.map_or(Decision::Continue, |look| look.decision);
+        warnings::outlier_sensitive(decision, of_medians)
+    };
+    // Lengths that may explain the verdict may explain the total, too.
+    let total = if numbers.is_bounded() {
+        let bounds = [Bound::Slowest, Bound::Fastest].map(|bound| numbers.totals(bound));
+        let [slowest, fastest] = bounds.map(|totals| judged(&totals, &per_token));
+        slowest.zip(fastest).map(|(low, high)| {
+            if low.verdict == high.verdict {
+                let interval = low.interval.zip(high.interval);
+                return Judgement {
+                    interval: interval.map(|(low, high)| Interval {
+                        high_percent: high.high_percent,
+                        ..low
+                    }),
+                    ..judged(&totals, &per_token).unwrap_or(low)
+                };
+            }
+            Judgement {
+                withheld: Some("the lengths of the answers may explain the difference".to_owned()),
+                ..Judgement::default()
+            }
+        })
+    } else {
+        judged(&totals, &per_token)
+    };
+    let carried = found.carried_over.filter(|it| it.is_told());
+    let warnings = drift(baseline, candidate);
     let withheld = [
         lengths.is_some().then_some(Flag::LengthMismatch),
         miscounts.then_some(Flag::TokenMismatch),
@@ -264,23 +320,27 @@ pub fn compare(
     ];
     let warned = sensitive.into_iter().chain(warnings).map(Warning::flag);
     let flags = withheld.into_iter().flatten().chain(warned);
+    let flags = flags.chain(carried.map(|_| Flag::CarryOver));
     let flags = flags.map(|flag| flag.name().to_owned()).collect();
 
     let pooled = |arm: Arm<'_>, tokens: &dyn Fn(&Record) -> Option<u32>| {
         rate(arm.records, arm.visits, design.concurrency, tokens)
     };
-    let outlook = outlook(&d, family.rule.margin, family.rule.max_cycles);
+    let outlook = outlook(
+        evidence.as_ref(),
+        family.rule.margin,
+        family.rule.max_cycles,
+    );
     let looked = look.map_or(0, |look| look.cycles);
     Comparison {
         baseline: baseline.name.to_owned(),
         candidate: candidate.name.to_owned(),
         verdict,
         winner,
+        statistic: Some(numbers.statistic),
         difference_percent: look.map(|look| to_percent(look.estimate)),
-        interval: look.and_then(|look| look.interval).map(in_percent),
-        interval_equivalent: look
-            .and_then(|look| look.interval_equivalent)
-            .map(in_percent),
+        interval: found.interval.map(in_percent),
+        interval_equivalent: found.interval_equivalent.map(in_percent),
         within_margin: look.is_some_and(|look| look.within_margin),
         pooled_difference_percent: pooled(baseline, &|it| credits.baseline(it))
             .zip(pooled(candidate, &|it| credits.candidate(it)))
@@ -288,40 +348,186 @@ pub fn compare(
         margin_percent,
         cycles: looked as u32,
         stopped_at: (verdict != Verdict::Inconclusive)
-            .then(|| numbers.cycles.get(looked.checked_sub(1)?))
-            .flatten()
-            .map(|(cycle, _)| *cycle),
+            .then(|| numbers.cycles().get(looked.checked_sub(1)?).copied())
+            .flatten(),
         degraded_cycles: numbers.degraded.len() as u32,
-        nominal_p_value: SignedRank::new(&d[..looked]).map(|ranks| ranks.p_value()),
+        nominal_p_value: (looked > 0).then(|| orders::p_value(&evidence.signed(looked, 0.0))),
         needs_cycles: outlook
             .filter(|it| it.expected_cycles < f64::from(u32::MAX))
             .map(|it| it.expected_cycles.ceil() as u32),
         cycle_s: cycle_s(baseline, candidate),
+        better_requests: (looked >= PILOT_CYCLES)
+            .then(|| numbers.better_requests(looked))
+            .flatten(),
+        open: family.rule.open,
         detectable_percent: outlook.map(|it| to_percent(it.detectable)),
-        median: judged(&numbers.medians, &per_token),
+        total: total.filter(|_| is_of_request),
+        slow_requests_p_value: found.slow.map(|it| it.p_value),
+        carry_over_percent: carried.map(|it| to_percent(it.log_ratio)),
+        median: (!is_of_request)
+            .then(|| judged(&medians, &per_token))
+            .flatten(),
         prefill,
         decode,
-        end_to_end: judged(&numbers.end_to_end, &equal_work),
-        latency_p50: judged(&numbers.latency_p50, &equal_work),
-        latency_p90: judged(&numbers.latency_p90, &equal_work),
+        end_to_end: of_cycles(&numbers.end_to_end, &equal_work),
+        latency_p50: of_cycles(&numbers.latency_p50, &equal_work),
+        latency_p90: of_cycles(&numbers.latency_p90, &equal_work),
         energy: match numbers.energy_withheld {
             Some(why) => Some(Judgement {
                 withheld: Some(why.to_owned()),
                 ..Judgement::default()
             }),
-            None => judged(&numbers.energy, &equal_work),
+            None => of_cycles(&numbers.energy, &equal_work),
         },
+        time_to_first_token: of_cycles(&numbers.first_token, &[&failures]),
+        load_time: of_cycles(&numbers.load_time, &[&failures]),
+        memory: of_cycles(&numbers.memory, &[&failures]),
         time_to_first_token_p99: tail(Record::time_to_first_token_ns, &[&failures]),
         latency_p99: tail(|it| Some(it.latency_ns()), &equal_work),
         errors_p_value: errors(baseline, candidate),
         outliers: outliers_of(baseline, candidate),
-        cycle_log_ratios: d,
+        common_tokens: is_of_request.then(|| numbers.common_tokens()).flatten(),
+        cycle_log_ratios: numbers.throughputs(),
         obstacle,
         reason,
         flags,
         same_work: same_work(baseline.records, candidate.records),
     }
 }
+
+/// What stands beside a look.
+struct Found {
+    interval: Option<statistics::Interval>,
+    interval_equivalent: Option<statistics::Interval>,
+    /// Reason why a difference may be something else than speed, in words.
+    unexplained: Option<String>,
+    slow: Option<SlowRequests>,
+    /// Estimate of the totals.
+    total: Option<f64>,
+    /// Decision by the totals.
+    of_total: Option<Decision>,
+    /// `true` if they speak against the look.
+    against: bool,
+    carried_over: Option<Carried>,
+}
+
+impl Found {
+    fn new(
+        judge: &Sequential,
+        numbers: &Ratios,
+        evidence: &dyn Evidence,
+        look: Option<Look>,
+    ) -> Self {
+        let mut found = Self {
+            interval: None,
+            interval_equivalent: None,
+            unexplained: None,
+            slow: None,
+            total: None,
+            of_total: None,
+            against: false,
+            carried_over: None,
+        };
+        let Some(look) = look else {
+            return found;
+        };
+        found.interval = judge.interval(evidence, &look);
+        found.interval_equivalent = look
+            .within_margin
+            .then(|| judge.interval_equivalent(evidence, &look))
+            .flatten();
+        if numbers.is_bounded() {
+            found.bound(judge, numbers, look);
+        }
+        if !judge.agrees(&look) {
+            found.unexplained = Some(CONTRADICTION.to_owned());
+            found.interval = None;
+            found.interval_equivalent = None;
+        }
+        if numbers.statistic.is_of_request() {
+            let visits = numbers.visits(Bound::Middle);
+            found.slow = Some(slow_requests(&visits[..look.cycles]));
+            let totals = LogRatios(numbers.totals(Bound::Middle));
+            found.total = totals.estimate(look.cycles);
+            found.of_total = judge.judge(&totals).map(|it| it.decision);
+            found.against = found.total.is_some_and(|it| it * look.estimate < 0.0)
+                && orders::p_value(&totals.signed(look.cycles, 0.0)) < 2.0 * OBJECTION;
+        }
+        if numbers.statistic == TestStatistic::Level {
+            let level = Level::new(numbers.visits(Bound::Middle), CarryOver::Removed);
+            found.carried_over = level.carried_over(look.cycles);
+            if look.decision.is_conclusive() && !level.withstands(look.decision, look.cycles) {
+                found.unexplained = Some(
+                    "what one engine leaves behind for the next visit may explain the difference: put a pause between visits"
+                        .to_owned(),
+                );
+            }
+        }
+        found
+    }
+
+    /// Widens the interval by what lengths may explain, and says so if the decision would be
+    /// another one.
+    fn bound(&mut self, judge: &Sequential, numbers: &Ratios, look: Look) {
+        let [slowest, fastest] = [Bound::Slowest, Bound::Fastest].map(|bound| {
+            let evidence = numbers.evidence(bound);
+            let found = judge.judge(evidence.as_ref());
+            let interval = found.and_then(|it| judge.interval(evidence.as_ref(), &it));
+            (found.map(|it| it.decision), interval)
+        });
+        let holds = |found: Option<Decision>| found == Some(look.decision);
+        if look.decision.is_conclusive() && !(holds(slowest.0) && holds(fastest.0)) {
+            self.unexplained = Some(
+                "not the same work: the lengths of the answers may explain the difference"
+                    .to_owned(),
+            );
+        }
+        self.interval = slowest
+            .1
+            .zip(fastest.1)
+            .map(|(low, high)| statistics::Interval {
+                low: low.low,
+                high: high.high,
+                ..low
+            });
+    }
+
+    /// Reason why a winner holds for the typical request only, in words: the total throughput
+    /// points the other way, or does not confirm it while the winner has more slow requests.
+    fn typical_only(&self, decision: Decision, baseline: &str, candidate: &str) -> Option<String> {
+        let total = to_percent(self.total?);
+        let slow = self.slow?;
+        let (winner, of_winner, of_other) = match decision {
+            Decision::Faster => (candidate, slow.candidate, slow.baseline),
+            Decision::Slower => (baseline, slow.baseline, slow.candidate),
+            _ => return None,
+        };
+        let is_slow = slow.p_value < OBJECTION && of_winner > of_other;
+        let but = if self.against {
+            "the total throughput points the other way".to_owned()
+        } else if is_slow && self.of_total != Some(decision) {
+            format!(
+                "{:.1} % of its requests are slow, and {:.1} % of the other's",
+                100.0 * of_winner,
+                100.0 * of_other
+            )
+        } else {
+            return None;
+        };
+        let total = prony_result::words::signed_percent(total);
+        Some(format!(
+            "`{winner}` is faster in the typical request, but {but}: total throughput {total}"
+        ))
+    }
+}
+
+/// Reason where a decision and its estimate contradict each other: what one engine leaves
+/// behind can make a score zero at two places.
+const CONTRADICTION: &str = "its numbers contradict each other, as they do if visits after one engine look like bursts of load";
+
+/// Below this p value an objection is raised to a winner in the typical request: two-sided for
+/// slow requests, one-sided for the total throughput.
+const OBJECTION: f64 = 0.1;
 
 /// Share of cached prompt tokens, by the answers or else by the engine's counters.
 fn cached_share(arm: Arm<'_>) -> Option<f64> {
@@ -364,11 +570,17 @@ fn inconclusive(look: Option<Look>, design: StudyDesign, family: Family) -> Stri
                 several => format!("among {several} comparisons"),
             }
         ),
-        Some(first) if done < first => format!(
-            "{}; of {} planned the first that can decide anything is the {first}th",
-            count(done as u64, "cycle"),
-            design.cycles
-        ),
+        Some(first) if done < first => {
+            let planned = if family.is_open() {
+                String::new()
+            } else {
+                format!("of {} planned ", design.cycles)
+            };
+            format!(
+                "{}; {planned}the first that can decide anything is the {first}th",
+                count(done as u64, "cycle")
+            )
+        }
         Some(_) if look.is_some_and(|it| it.decision == Decision::Continue) => {
             "the run ended before anything was decided".to_owned()
         }
@@ -379,7 +591,7 @@ fn inconclusive(look: Option<Look>, design: StudyDesign, family: Family) -> Stri
 }
 
 /// A look as data; one that cannot be trusted keeps its numbers and decides nothing.
-fn judgement(look: &Look, trusted: bool) -> Judgement {
+fn judgement(judge: &Sequential, evidence: &LogRatios, look: &Look, trusted: bool) -> Judgement {
     Judgement {
         verdict: if trusted {
             verdict_of(look.decision)
@@ -387,20 +599,20 @@ fn judgement(look: &Look, trusted: bool) -> Judgement {
             Verdict::Inconclusive
         },
         difference_percent: Some(to_percent(look.estimate)),
-        interval: look.interval.map(in_percent),
+        interval: judge.interval(evidence, look).map(in_percent),
         cycles: look.cycles as u32,
         withheld: None,
     }
 }
 
 /// Widens a judgement by what the streams do not show: the true log ratio may lie up to
-/// `slack.0` below and up to `slack.1` above the measured one. Withholds it if the wider
-/// interval decides less.
+/// `slack.0` below and up to `slack.1` above the measured one. Withholds it if the series
+/// moved as far decides less.
 fn within_slack(
     part: Option<Judgement>,
-    look: Option<Look>,
+    judge: &Sequential,
+    series: &LogRatios,
     slack: (f64, f64),
-    margin_percent: f64,
     why: impl Fn() -> String,
 ) -> Option<Judgement> {
     let (below, above) = slack;
@@ -411,33 +623,26 @@ fn within_slack(
         withheld: Some(why()),
         ..Judgement::default()
     };
-    let (Some(part), Some(look)) = (part, look) else {
+    let Some(part) = part.filter(|_| below.is_finite() && above.is_finite()) else {
         return Some(withheld());
     };
-    let wider = |interval: statistics::Interval| statistics::Interval {
-        low: interval.low - below,
-        high: interval.high + above,
-        ..interval
+    let moved = |by: f64| {
+        let series = LogRatios(series.0.iter().map(|d| d + by).collect());
+        let look = judge.judge(&series)?;
+        let holds =
+            part.verdict == Verdict::Inconclusive || verdict_of(look.decision) == part.verdict;
+        holds.then(|| judge.interval(&series, &look))
     };
-    let interval = look.interval.map(wider);
-    let excludes = |is: fn(statistics::Interval) -> bool| interval.is_some_and(is);
-    let margin = to_log_ratio(margin_percent);
-    let holds = match part.verdict {
-        Verdict::Faster => excludes(|it| it.low > 0.0),
-        Verdict::Slower => excludes(|it| it.high < 0.0),
-        Verdict::Equivalent => look
-            .interval_equivalent
-            .map(wider)
-            .is_some_and(|it| it.low > -margin && it.high < margin),
-        Verdict::Inconclusive => below.is_finite() && above.is_finite(),
+    let Some((low, high)) = moved(-below).zip(moved(above)) else {
+        return Some(withheld());
     };
-    Some(if holds {
-        Judgement {
-            interval: interval.map(in_percent),
-            ..part
-        }
-    } else {
-        withheld()
+    let interval = low.zip(high).map(|(low, high)| statistics::Interval {
+        high: high.high,
+        ..low
+    });
+    Some(Judgement {
+        interval: interval.map(in_percent),
+        ..part
     })
 }
 
@@ -472,6 +677,13 @@ fn coarse(arms: [Arm<'_>; 2], credits: [Credit<'_>; 2]) -> String {
     } else {
         found.join(", and ")
     }
+}
+
+/// Answers of which no common part can be timed.
+fn nothing_in_common(numbers: &Ratios) -> Option<String> {
+    let withheld = numbers.withheld()?;
+    let is_of_request = numbers.statistic.is_of_request();
+    is_of_request.then(|| format!("not the same work: {}", withheld.reason()))
 }
 
 /// One start of each engine: whatever was found holds for these two processes.
@@ -534,7 +746,7 @@ fn failures(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Option<F
         return None;
     }
     let degraded = numbers.degraded.len();
-    let all = numbers.cycles.len() + degraded;
+    let all = numbers.cycles().len() + degraded;
     (degraded as f64 > MAX_DEGRADED * all as f64).then(|| Failures {
         flag: Some(Flag::DegradedCycles),
         reason: format!("{degraded} of {all} cycles have a failure"),
@@ -548,7 +760,7 @@ fn tokens(baseline: Arm<'_>, candidate: Arm<'_>, credits: &Credits) -> Option<St
         let name = arm.name;
         Some(match missing.implausible_tokens {
             Some(_) => format!(
-                "the number of tokens that `{name}` counts cannot be right; with a `tokenizer` of the model prony counts them itself"
+                "not the same work: the number of tokens that `{name}` counts cannot be right; with a `tokenizer` of the model prony counts them itself"
             ),
             None => format!(
                 "`{name}` does not say how many tokens it generated; with a `tokenizer` of the model prony counts them itself"
@@ -561,7 +773,7 @@ fn tokens(baseline: Arm<'_>, candidate: Arm<'_>, credits: &Credits) -> Option<St
         let is_used = |it: &Record| !it.count_is_plausible() && credit(it) == it.output_tokens;
         good.any(is_used).then(|| {
             format!(
-                "`{}` counts more tokens than its answers have bytes",
+                "not the same work: `{}` counts more tokens than its answers have bytes",
                 arm.name
             )
         })
@@ -589,23 +801,15 @@ fn lengths(baseline: Arm<'_>, candidate: Arm<'_>, credits: &Credits) -> Option<S
     })
 }
 
-/// Warnings about the machine during the run and the order of the engines.
-fn drift(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Vec<Warning> {
+/// Warnings about the machine during the run.
+fn drift(baseline: Arm<'_>, candidate: Arm<'_>) -> Vec<Warning> {
     let mut points = warnings::per_cycle(&requests(baseline, candidate));
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let order: Vec<(bool, f64)> = numbers
-        .cycles
-        .iter()
-        .map(|(cycle, d)| (numbers.candidate_first.contains(cycle), *d))
-        .collect();
-    [
+    let found = [
         warnings::thermal_ramp(&points),
         warnings::throttle_step(&points),
-        warnings::carry_over(&order),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    ];
+    found.into_iter().flatten().collect()
 }
 
 /// The requests that succeeded, first those of the baseline.

@@ -11,7 +11,7 @@
 //!
 //! Speeds are of an engine that decodes evenly; nothing else is assumed.
 
-use prony_record::Record;
+use prony_record::{Arrival, Record};
 
 const SECOND: f64 = 1e9;
 
@@ -36,19 +36,16 @@ impl Shown {
     fn new(record: &Record, tokens: u32) -> Option<Self> {
         let (first, last) = (record.arrivals.first()?, record.arrivals.last()?);
         let rest_ns = last.0.saturating_sub(first.0);
-        let Placed {
-            of_first,
-            unplaced,
-            is_complete,
-        } = Placed::new(record, tokens);
+        let placed = Placed::new(record, tokens);
+        let unplaced = placed.unplaced;
         let end = u32::from(unplaced == 1 && !is_cut(record));
-        let of_first = match of_first {
+        let of_first = match placed.told(first) {
             0 => (1, 1 + unplaced - end),
             known => (known, known),
         };
         let most = tokens.saturating_sub(of_first.0);
         let fewest = most.saturating_sub(unplaced);
-        let after = match (rest_ns, is_complete) {
+        let after = match (rest_ns, placed.is_complete) {
             // All texts came at once.
             (0, _) => (0, 0),
             (_, true) => (fewest, fewest),
@@ -75,39 +72,44 @@ impl Shown {
 }
 
 /// Tokens of an answer by where they belong.
-struct Placed {
-    /// Tokens of the first text; 0: not told.
-    of_first: u32,
+pub(crate) struct Placed {
+    /// The tokens that texts name are of the kind of the answer's count.
+    is_told: bool,
     /// Tokens more than those of texts, of which nothing says where they belong. They came
     /// behind the last text if the placing is complete.
-    unplaced: u32,
+    pub unplaced: u32,
     /// Every text names its tokens.
-    is_complete: bool,
+    pub is_complete: bool,
 }
 
 impl Placed {
-    fn new(record: &Record, tokens: u32) -> Self {
+    pub(crate) fn new(record: &Record, tokens: u32) -> Self {
         let texts = record.arrivals.iter();
         let least = texts.map(|it| u64::from(it.1.max(1))).sum::<u64>();
         let unplaced = u64::from(tokens).checked_sub(least);
         match unplaced.and_then(|it| u32::try_from(it).ok()) {
             Some(unplaced) => Self {
-                of_first: record.arrivals.first().map_or(0, |first| first.1),
+                is_told: true,
                 unplaced,
                 is_complete: record.arrivals.iter().all(|it| it.1 > 0),
             },
             // Counts of another kind than the answer's say nothing.
             None => Self {
-                of_first: 0,
+                is_told: false,
                 unplaced: tokens.saturating_sub(record.arrivals.len() as u32),
                 is_complete: false,
             },
         }
     }
+
+    /// Tokens of a text; 0: not told.
+    pub(crate) fn told(&self, text: &Arrival) -> u32 {
+        if self.is_told { text.1 } else { 0 }
+    }
 }
 
 /// Returns `true` for an answer that was cut at its limit: it has no end token.
-fn is_cut(record: &Record) -> bool {
+pub(crate) fn is_cut(record: &Record) -> bool {
     const LIMIT: [&str; 4] = ["length", "max_tokens", "max_length", "max_new_tokens"];
     let reason = record.finish_reason.as_deref();
     reason.is_some_and(|reason| LIMIT.contains(&reason))
@@ -177,7 +179,6 @@ pub fn tokens_per_text(answers: &[(&Record, u32)]) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::fixture::answered;
-    use prony_record::Arrival;
 
     /// An answer of 8 tokens, one each 10 ms from 40 ms on, whose texts come at the times
     /// given, with their tokens (0: not told).

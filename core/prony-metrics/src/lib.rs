@@ -12,6 +12,7 @@
 //! - [`tokens`]: an engine's count of tokens against an independent one;
 //! - [`same_work`]: whether two engines gave the same answers;
 //! - [`credit`]: the tokens that two answers to one request are compared by;
+//! - [`mod@common`]: the part of two answers that both have;
 //! - [`granularity`]: how finely a stream shows what its engine does;
 //! - [`validity`]: whether numbers are of the engine at all;
 //! - [`threshold`]: results against what they must reach.
@@ -21,6 +22,7 @@
 pub mod account;
 pub mod across;
 pub mod cache;
+pub mod common;
 pub mod comparison;
 pub mod credit;
 pub mod definition;

@@ -1,26 +1,33 @@
 //! The statistics behind a verdict, as pure functions.
 //!
-//! The unit of inference is the cycle: one fresh start of both engines gives one number
-//! `d = ln(candidate / baseline)`, above zero where the candidate is faster.
+//! The unit of inference is the cycle: one fresh start of both engines, in an order that a
+//! coin draws. Each gives a contribution to a score ([`evidence`]), above zero where the
+//! candidate is faster.
 //!
-//! - [`sequential`]: the verdict, at every interim analysis; from [`signed_rank`] and
-//!   [`boundaries`];
+//! - [`sequential`]: the verdict, at every interim analysis; from [`evidence`], of which
+//!   [`level`] is one kind, by the tests of [`orders`], or by [`bets`] where a run has no last
+//!   cycle;
 //! - [`holm`]: several models; [`models`]: one number over all of them;
 //! - [`aggregate`]: from the requests of a cycle to `d`;
 //! - [`mod@quantile`], [`label_swap`]: latencies; [`mcnemar`]: failures;
-//! - [`pilot`]: number of cycles needed;
+//! - [`pilot`]: number of cycles needed; [`advice`]: requests of a visit;
 //! - [`warnings`]: evidence against trusting a run; from [`drift`];
 //! - [`shift`]: two runs that were not interleaved.
 //!
 //! Everything random takes a seed, so equal inputs give equal results.
 
+pub mod advice;
 pub mod aggregate;
-pub mod boundaries;
+pub mod bets;
+mod control;
 pub mod drift;
+pub mod evidence;
 pub mod holm;
 pub mod label_swap;
+pub mod level;
 pub mod mcnemar;
 pub mod models;
+pub mod orders;
 pub mod pilot;
 pub mod quantile;
 mod random;
@@ -29,9 +36,10 @@ pub mod shift;
 pub mod signed_rank;
 pub mod warnings;
 
+pub use evidence::{Evidence, LogRatios};
 pub use quantile::{distribution, quantile};
-pub use sequential::{Decision, Look, Rule, Sequential};
-pub use signed_rank::{Interval, SignedRank, critical_value, smallest_sample};
+pub use sequential::{Decision, Interval, Look, Rule, Sequential};
+pub use signed_rank::{SignedRank, critical_value, smallest_sample};
 
 use statrs::distribution::DiscreteCDF as _;
 

@@ -26,6 +26,8 @@ pub struct Visit {
     pub measure_cpu_s: Option<f64>,
     /// Energy in the group's `measure` stage.
     pub energy: VisitEnergy,
+    /// Shortest time of the control, the fixed load beside the visit, if there was one.
+    pub control_ns: Option<u64>,
 }
 
 /// Energy in a `measure` stage of a visit, in joules, with the idle energy taken off.

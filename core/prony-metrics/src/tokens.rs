@@ -51,7 +51,7 @@ fn counts(record: &Record) -> Option<(u32, u32)> {
 }
 
 /// Returns `true` if two counts differ by no more than special tokens and retokenisation.
-fn agree(engine: u32, counted: u32) -> bool {
+pub(crate) fn agree(engine: u32, counted: u32) -> bool {
     let allowed = SPECIAL_TOKENS + (f64::from(counted) * RETOKENISED) as u32;
     engine.abs_diff(counted) <= allowed
 }

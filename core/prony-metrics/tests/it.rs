@@ -5,13 +5,15 @@ use prony_metrics::account::Account;
 use prony_metrics::comparison::{Arm, Family, Ratios, StudyDesign, compare as compare_in, ratios};
 use prony_metrics::definition::{Definition, cadence, definitions, goodput_share, score};
 use prony_metrics::statistics::{
-    Decision, Rule, Sequential, critical_value, distribution, smallest_sample,
+    Decision, LogRatios, Rule, Sequential, critical_value, distribution, smallest_sample,
 };
 use prony_metrics::summary::engine;
 use prony_metrics::threshold::{self, Measured, Threshold};
 use prony_metrics::throughput::{Visit, throughput};
 use prony_record::{Arrival, ErrorClass, Failed, Observation, Phase, Record, RequestId, Stamps};
-use prony_result::{METRICS, Metric, ModelResult, Objectives, Source, ThresholdResult, Verdict};
+use prony_result::{
+    METRICS, Metric, ModelResult, Objectives, Source, TestStatistic, ThresholdResult, Verdict,
+};
 use std::collections::BTreeSet;
 
 #[test]
@@ -185,6 +187,7 @@ fn design(cycles: u32, requests_per_visit: u32) -> StudyDesign {
         requests_per_visit,
         concurrency: 1,
         margin_percent: 2.0,
+        statistic: TestStatistic::Throughput,
     }
 }
 
@@ -492,7 +495,8 @@ fn a_verdict_is_the_look_of_the_sequential_rule() {
                 arm("b", &b[..cycles]),
                 design(12, 1),
             );
-            let look = judge.judge(&found.cycle_log_ratios).expect("a look");
+            let evidence = LogRatios(found.cycle_log_ratios.clone());
+            let look = judge.judge(&evidence).expect("a look");
             let verdict = match look.decision {
                 Decision::Faster => Verdict::Faster,
                 Decision::Slower => Verdict::Slower,
@@ -503,7 +507,9 @@ fn a_verdict_is_the_look_of_the_sequential_rule() {
             assert_eq!(found.cycles as usize, look.cycles);
             assert_eq!(
                 found.interval.map(|it| (it.low_percent, it.level)),
-                look.interval.map(|it| (it.low.exp_m1() * 100.0, it.level))
+                judge
+                    .interval(&evidence, &look)
+                    .map(|it| (it.low.exp_m1() * 100.0, it.level))
             );
             let stopped = look.decision.is_conclusive().then_some(look.cycles as u32);
             assert_eq!(found.stopped_at, stopped);
@@ -1179,4 +1185,206 @@ fn the_99th_percentile_is_compared_where_there_are_enough_requests() {
     assert_eq!(judged(11, 0, 2).latency_p99, None, "440 requests");
     let first = judged(12, 0, 2).time_to_first_token_p99;
     assert_eq!(first.expect("480 requests").verdict, Verdict::Slower);
+}
+
+/// A request of one engine: a first token, then one token after the other.
+struct Asked {
+    engine: &'static str,
+    cycle: u32,
+    index: u32,
+    sent_ms: f64,
+    first_ms: f64,
+    step_ms: f64,
+    tokens: u32,
+}
+
+impl Asked {
+    fn record(&self) -> Record {
+        let ns = |ms: f64| (ms * 1e6) as u64;
+        let at = |token: u32| ns(self.sent_ms + self.first_ms + self.step_ms * f64::from(token));
+        let reads_ns: Vec<u64> = (0..self.tokens).map(at).collect();
+        let event = |chunk, kind, tokens, text: &str| Event {
+            chunk,
+            kind,
+            tokens,
+            ns: 0,
+            text: text.into(),
+        };
+        let last = self.tokens - 1;
+        let text = |token| event(token, EventKind::Text, 1, self.engine);
+        let mut events: Vec<Event> = (0..self.tokens).map(text).collect();
+        events.push(event(last, EventKind::Finish, 0, "length"));
+        events.push(event(last, EventKind::OutputTokens, self.tokens, ""));
+        events.push(event(last, EventKind::End, 0, ""));
+        let stamps = Stamps {
+            intended_ns: ns(self.sent_ms),
+            sent_ns: ns(self.sent_ms),
+            end_ns: at(last),
+            ..Stamps::default()
+        };
+        let id = record(self.engine, self.cycle, self.index, 1.0, 2).id;
+        let seen = Observation {
+            stamps,
+            reads_ns,
+            ..Observation::default()
+        };
+        Record::judge(id, seen, Ok(events), u32::MAX)
+    }
+}
+
+/// A generator of numbers from 0 to 1 that a seed decides.
+fn uniform(seed: u64) -> impl FnMut() -> f64 {
+    let mut state = seed;
+    move || {
+        // Knuth's MMIX.
+        state = state.wrapping_mul(6_364_136_223_846_793_005);
+        state = state.wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / (1_u64 << 31) as f64
+    }
+}
+
+/// Sixty cycles of reloaded engines on a machine that drifts. A visit after the candidate is
+/// `carried` times slower; `ask` changes a request of an engine.
+fn reloaded(
+    carried: f64,
+    mut ask: impl FnMut(&mut Asked, &mut dyn FnMut() -> f64),
+) -> prony_result::Comparison {
+    const CYCLES: u32 = 60;
+    let mut random = uniform(5);
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let mut clock_ms: f64 = 0.0;
+    let mut before = "a";
+    for cycle in 1..=CYCLES {
+        let order = if random() < 0.5 {
+            ["a", "b"]
+        } else {
+            ["b", "a"]
+        };
+        for engine in order {
+            clock_ms += 3000.0;
+            let drift = 1.0 + 0.1 * (clock_ms / 60_000.0).sin();
+            let after = if before == "b" { carried } else { 1.0 };
+            for index in 0..5 {
+                let slower = drift * after * (1.0 + 0.01 * random());
+                let mut asked = Asked {
+                    engine,
+                    cycle,
+                    index,
+                    sent_ms: clock_ms,
+                    first_ms: 100.0,
+                    step_ms: 10.0 + f64::from(index),
+                    tokens: 32,
+                };
+                ask(&mut asked, &mut random);
+                asked.first_ms *= slower;
+                asked.step_ms *= slower;
+                let record = asked.record();
+                clock_ms += record.latency_ns() as f64 / 1e6 + 5.0;
+                if engine == "a" {
+                    a.push(record);
+                } else {
+                    b.push(record);
+                }
+            }
+            before = engine;
+        }
+    }
+    let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
+    let design = StudyDesign {
+        statistic: TestStatistic::Level,
+        ..design(CYCLES, 5)
+    };
+    compare(arm("a", &a), arm("b", &b), design)
+}
+
+#[test]
+fn the_typical_request_decides_on_a_machine_that_drifts() {
+    let found = reloaded(1.0, |asked, _| {
+        if asked.engine == "b" {
+            asked.step_ms /= 1.03;
+            asked.first_ms /= 1.03;
+        }
+    });
+    assert_eq!(found.verdict, Verdict::Faster, "{}", found.sentence());
+    assert_eq!(found.statistic, Some(TestStatistic::Level));
+    assert_eq!(
+        (found.common_tokens, found.carry_over_percent),
+        (None, None)
+    );
+    let interval = found.interval.expect("an interval");
+    assert!(interval.low_percent > 0.0 && interval.high_percent > 3.0);
+    assert!(found.cycles <= 20, "{}", found.cycles);
+    assert!(found.sentence().contains("in the typical request"));
+    assert!(found.total.is_some() && found.median.is_none());
+    let same = reloaded(1.0, |_, _| ());
+    assert_eq!(same.verdict, Verdict::Equivalent, "{}", same.sentence());
+}
+
+#[test]
+fn a_winner_with_slow_requests_is_none_unless_its_total_is_better_too() {
+    let slow = |speed: f64| {
+        reloaded(1.0, move |asked, random| {
+            if asked.engine == "b" {
+                let pause = if random() < 0.1 { 1.5 } else { 1.0 };
+                asked.step_ms *= pause / speed;
+                asked.first_ms *= pause / speed;
+            }
+        })
+    };
+    let found = slow(1.05);
+    assert_eq!(found.verdict, Verdict::Inconclusive, "{}", found.sentence());
+    assert!(found.flags.contains(&"outlier_sensitive".to_owned()));
+    let reasons = ["of its requests are slow", "total throughput points"];
+    let is_told = |reason: &&str| found.reason.contains(*reason);
+    assert!(reasons.iter().any(is_told), "{}", found.reason);
+    assert!(found.winner.is_none() && found.obstacle.is_none());
+    let found = slow(1.5);
+    assert_eq!(found.verdict, Verdict::Faster, "{}", found.sentence());
+}
+
+#[test]
+fn what_an_engine_leaves_behind_names_no_winner_and_is_told() {
+    let found = reloaded(1.05, |_, _| ());
+    assert!(
+        !matches!(found.verdict, Verdict::Faster | Verdict::Slower),
+        "{}",
+        found.sentence()
+    );
+    // Of a run that is not over so soon, for what is told of it.
+    let slower = reloaded(1.05, |asked, _| {
+        if asked.engine == "b" {
+            asked.step_ms *= 1.015;
+            asked.first_ms *= 1.015;
+        }
+    });
+    assert_eq!(slower.verdict, Verdict::Slower, "{}", slower.sentence());
+    let told = slower.carry_over_percent.or(found.carry_over_percent);
+    assert!(told.is_some_and(|it| (2.0..8.0).contains(&it)), "{told:?}");
+}
+
+#[test]
+fn answers_of_unequal_length_are_compared_by_what_both_have() {
+    let lengths = |speed: f64| {
+        reloaded(1.0, move |asked, random| {
+            // The candidate's answers are shorter, too.
+            let least = if asked.engine == "b" { 8.0 } else { 16.0 };
+            asked.tokens = (least + 16.0 * random()) as u32;
+            if asked.engine == "b" {
+                asked.step_ms /= speed;
+                asked.first_ms /= speed;
+            }
+        })
+    };
+    let found = lengths(1.05);
+    assert_eq!(found.verdict, Verdict::Faster, "{}", found.sentence());
+    assert!(found.flags.contains(&"length_mismatch".to_owned()));
+    let tokens = found.common_tokens.expect("unequal lengths");
+    assert!((8.0..24.0).contains(&tokens), "{tokens}");
+    assert!(
+        found
+            .sentence()
+            .contains("tokens (mean) common to both answers")
+    );
+    let same = lengths(1.0);
+    assert_eq!(same.verdict, Verdict::Equivalent, "{}", same.sentence());
 }

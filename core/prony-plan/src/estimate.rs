@@ -37,21 +37,23 @@ impl Estimate {
         let tokens = |visit: &Visit| {
             requests(visit) * most.get(&visit.point.as_deref()).copied().unwrap_or(0)
         };
+        // Before and after each visit.
+        let controls_s = 2.0 * f64::from(plan.control_s.unwrap_or(0));
         let seconds = |cycles: u32| {
             let visits = plan.visits.iter().filter(|visit| visit.cycle <= cycles);
             visits
-                .map(|visit| past?.seconds(visit, requests(visit)))
+                .map(|visit| Some(past?.seconds(visit, requests(visit))? + controls_s))
                 .sum::<Option<f64>>()
         };
         let schedule = &pipeline.schedule;
         let first = pipeline
             .first_verdict()
-            .filter(|first| schedule.stop == Stop::Decided && *first < schedule.cycles);
+            .filter(|first| schedule.stop == Stop::Decided && *first < schedule.cycles.planned());
         Self {
             visits: plan.visits.len() as u64,
             requests: plan.requests(),
             most_output_tokens: plan.visits.iter().map(tokens).sum(),
-            seconds: past.and_then(|_| seconds(schedule.cycles)),
+            seconds: past.and_then(|_| seconds(schedule.cycles.planned())),
             least_seconds: first.and_then(seconds),
         }
     }

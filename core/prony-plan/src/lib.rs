@@ -30,6 +30,10 @@ pub struct Plan {
     /// loaded; A is the one visited first. Absent if each visit loads its own engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u32>,
+    /// Duration of the control right before and right after each visit, in seconds; absent
+    /// without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_s: Option<u32>,
     /// The segments of every matrix point, of which visits consist.
     #[serde(rename = "parts")]
     pub segments: Vec<Segment>,
@@ -116,10 +120,11 @@ impl Plan {
         let mut random_replacement = Pcg64Mcg::seed_from_u64(schedule.seed ^ REPLACEMENT_SEED);
         let mut plan = Self {
             blocks: schedule.blocks(),
+            control_s: schedule.control.map(|control| control.seconds),
             ..Self::default()
         };
         for point in &pipeline.points {
-            let segments = Segment::all(point);
+            let segments = Segment::all(point, schedule, pipeline.engines.len());
             if !segments.iter().any(|it| it.measures().next().is_some()) {
                 continue;
             }
@@ -145,7 +150,7 @@ impl Plan {
                     };
                     engines.into_iter().flat_map(turn).collect::<Vec<_>>()
                 };
-                let cycles = schedule.cycles;
+                let cycles = schedule.cycles.planned();
                 for cycle in 1..=cycles {
                     plan.visits.extend(visits(cycle, &mut random));
                 }

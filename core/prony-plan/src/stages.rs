@@ -1,7 +1,11 @@
 //! The stages between a load and its unload.
 
-use prony_config::{Arrival, Cache, Condition, MatrixPoint, Measure, Segment as Written, Work};
+use prony_config::{
+    Arrival, Cache, CarryOver, Condition, MatrixPoint, Measure, Order, Schedule,
+    Segment as Written, Work,
+};
 use prony_record::Phase;
+use prony_result::TestStatistic;
 use serde::{Deserialize, Serialize};
 
 /// A segment of a matrix point, as far as requests go.
@@ -42,6 +46,10 @@ pub struct Stage {
     /// State of the prefix cache, if the pipeline states one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
+    /// Number that verdicts on it are about; absent where nothing is measured, and in
+    /// journals of before there was a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistic: Option<TestStatistic>,
     /// Template that decides whether it runs; absent if it always does.
     #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
@@ -87,7 +95,7 @@ impl From<Phase> for StageKind {
 
 impl Segment {
     /// The segments of a matrix point.
-    pub(crate) fn all(point: &MatrixPoint) -> Vec<Self> {
+    pub(crate) fn all(point: &MatrixPoint, schedule: &Schedule, engines: usize) -> Vec<Self> {
         let segments = (1..).zip(&point.segments).zip(ids(&point.segments));
         segments
             .map(|((number, written), ids)| Self {
@@ -97,7 +105,7 @@ impl Segment {
                     .work
                     .iter()
                     .zip(ids.work)
-                    .filter_map(|(work, id)| Stage::new(work, id))
+                    .filter_map(|(work, id)| Stage::new(work, id, schedule, engines))
                     .collect(),
             })
             .collect()
@@ -132,7 +140,7 @@ impl Segment {
 
 impl Stage {
     /// `None` if nothing is ever sent.
-    fn new(work: &Work, id: String) -> Option<Self> {
+    fn new(work: &Work, id: String, schedule: &Schedule, engines: usize) -> Option<Self> {
         let (phase, condition, requests) = match work {
             Work::Warmup(stage) => (Phase::Warmup, &stage.condition, stage.requests),
             Work::Measure(stage) => (Phase::Measure, &stage.condition, stage.requests),
@@ -158,8 +166,27 @@ impl Stage {
                 .and_then(|stage| stage.duration)
                 .map(|duration| duration.to_std().as_secs_f64()),
             cache: measure.and_then(|stage| stage.cache),
+            statistic: measure.map(|stage| statistic(stage, schedule, engines)),
             condition,
         })
+    }
+}
+
+/// The number that verdicts are about.
+///
+/// One request at a time is compared request by request. With several in flight the requests
+/// of a visit share their time, and only its throughput is one number. The level around a
+/// visit is for engines that come in an order drawn by a coin; what one leaves behind for the
+/// next can be taken out where the next is always the other one.
+fn statistic(stage: &Measure, schedule: &Schedule, engines: usize) -> TestStatistic {
+    if stage.arrival.is_open() || stage.arrival.max_in_flight() > 1 {
+        TestStatistic::Throughput
+    } else if schedule.resident || schedule.order == Order::Sequential {
+        TestStatistic::Median
+    } else if schedule.carry_over == CarryOver::None || engines > 2 {
+        TestStatistic::LevelTrusting
+    } else {
+        TestStatistic::Level
     }
 }
 

@@ -70,9 +70,9 @@ pub enum Error {
         /// Digest in the lock.
         locked: String,
     },
-    /// A native library without a grant to run outside the sandbox.
+    /// A native library that the user has not granted to run outside the sandbox.
     #[error(
-        "`{}` is a native library and would run outside the sandbox: if you trust it, run `prony plugin add --grant native {}`",
+        "`{}` is a native library and would run outside the sandbox, and you have not granted that on this machine (no lock file can): if you trust it, run `prony plugin add --grant native {}`; if not, remove it from `prony.lock`",
         path.display(), path.display()
     )]
     NotGranted {
@@ -80,10 +80,14 @@ pub enum Error {
         path: PathBuf,
     },
     /// Others may change the file.
-    #[error("`{}` is writable by everyone, so it is not loaded: run `chmod o-w {}`", path.display(), path.display())]
-    WorldWritable {
+    #[error("`{}` is not used, since `{}` {words}", path.display(), place.display())]
+    Exposed {
         /// The file.
         path: PathBuf,
+        /// The file itself, or the folder above it that others can change.
+        place: PathBuf,
+        /// How, and the way out.
+        words: String,
     },
     /// No plugin with that name is locked.
     #[error(
@@ -152,7 +156,7 @@ impl Error {
             Self::Import { .. } => "X0005",
             Self::Digest { .. } => "X0006",
             Self::NotGranted { .. } => "X0007",
-            Self::WorldWritable { .. } => "X0008",
+            Self::Exposed { .. } => "X0008",
             Self::Unknown { .. } => "X0009",
             Self::Trap { .. } => "X0010",
             Self::Unsupported { .. } => "X0011",

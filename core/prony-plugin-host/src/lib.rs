@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! prony.lock ─ Registry ─ load ─┬─ wasm::WasmPlugin      sandboxed component
-//!                               └─ native::NativePlugin  shared library, by grant
+//!                               └─ native::NativePlugin  shared library, if Trust allows it
 //! ```
 //!
 //! Both forms implement [`Plugin`]; nothing above this crate can tell them apart.
@@ -15,14 +15,16 @@ mod lock;
 mod native;
 mod recipe;
 mod registry;
+mod trust;
 mod wasm;
 
 pub use digest::{sha256, sha256_of};
 pub use error::{Error, Result};
 pub use lock::{Entry, Form, Grant, Lock, lock_schema};
 pub use native::{LocalEngine, NativePlugin};
-pub use registry::{Registry, add};
-pub use wasm::{Limits, WasmHost, WasmPlugin};
+pub use registry::{Registry, Setup, add};
+pub use trust::Trust;
+pub use wasm::{Limits, WasmHost, WasmPlugin, compile_from_input};
 
 use prony_contract::{
     Artifact, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,

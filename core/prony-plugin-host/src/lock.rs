@@ -6,8 +6,7 @@ use prony_contract::{Api, Kind, Packages, Recipe, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The lock file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,7 +47,7 @@ pub struct Entry {
     pub path: String,
     /// SHA-256 of the file.
     pub sha256: String,
-    /// Permissions beyond the sandbox.
+    /// Permissions beyond the sandbox that it needs. Only the user can give them.
     pub grants: Vec<Grant>,
     /// Packages of the engine, which `prony doctor --install` installs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,10 +132,7 @@ const MAX_LOCK: u64 = 16 << 20;
 impl Lock {
     /// Reads a lock file.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(Error::io(path))?;
-        let mut text = String::new();
-        let mut bounded = file.take(MAX_LOCK);
-        bounded.read_to_string(&mut text).map_err(Error::io(path))?;
+        let text = prony_files::read_text(path, MAX_LOCK).map_err(Error::io(path))?;
         let damaged = |reason: String| Error::Lock {
             path: path.to_owned(),
             reason,
@@ -177,14 +173,14 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Writes the file atomically.
+    /// Replaces the file.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self).map_err(|error| Error::Lock {
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
         text.push('\n');
-        write_atomically(path, text.as_bytes())
+        prony_files::replace(path, text.as_bytes()).map_err(Error::io(path))
     }
 }
 
@@ -222,33 +218,4 @@ fn is_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
-}
-
-/// Base folder of relative paths in a lock.
-pub(crate) fn folder(lock: &Path) -> PathBuf {
-    match lock.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// Writes next to `path` and renames. The file is readable by everyone and
-/// writable by its owner only, whatever the umask.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = folder(path);
-    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-    let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(Error::io(&folder))?;
-    file.write_all(bytes).map_err(Error::io(path))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file()
-            .set_permissions(std::fs::Permissions::from_mode(0o644))
-            .map_err(Error::io(path))?;
-    }
-    file.persist(path).map_err(|error| Error::Io {
-        path: path.to_owned(),
-        source: error.error,
-    })?;
-    Ok(())
 }

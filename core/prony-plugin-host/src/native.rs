@@ -39,13 +39,18 @@ impl NativePlugin {
     /// Loads a library and checks its table. Runs the library's initialisers,
     /// so the caller must have the user's grant.
     pub fn open(path: &Path) -> Result<Self> {
-        refuse_world_writable(path)?;
+        Self::open_copy(path, path)
+    }
+
+    /// The same for a `copy` of the library `path`.
+    pub(crate) fn open_copy(path: &Path, copy: &Path) -> Result<Self> {
         let not_a_plugin = |reason: String| Error::NotAPlugin {
             path: path.to_owned(),
             reason,
         };
+        prony_files::open(copy).map_err(Error::io(path))?;
         // A bare file name would be searched for in the system's folders.
-        let absolute = std::path::absolute(path).map_err(Error::io(path))?;
+        let absolute = std::path::absolute(copy).map_err(Error::io(copy))?;
         // SAFETY: loading runs foreign code, which the grant allows.
         let library =
             unsafe { Library::new(&absolute) }.map_err(|error| not_a_plugin(error.to_string()))?;
@@ -436,25 +441,4 @@ unsafe extern "C" fn write_stamped(ctx: *mut c_void, bytes: Str) {
     let stamped = unsafe { &mut *ctx.cast::<Stamped>() };
     // SAFETY: the bytes are lent for the callback.
     unsafe { write(stamped.host.context(), bytes) }
-}
-
-#[cfg(unix)]
-fn refuse_world_writable(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path)
-        .map_err(Error::io(path))?
-        .permissions()
-        .mode();
-    if mode & 0o002 != 0 {
-        Err(Error::WorldWritable {
-            path: path.to_owned(),
-        })
-    } else {
-        Ok(())
-    }
-}
-
-#[cfg(not(unix))]
-fn refuse_world_writable(_: &Path) -> Result<()> {
-    Ok(())
 }

@@ -5,10 +5,12 @@ use crate::error::{Error, Result};
 use crate::lock::{self, Entry, Form, Grant, Lock};
 use crate::native::NativePlugin;
 use crate::recipe::WithRecipe;
+use crate::trust::{Trust, private_copy};
 use crate::wasm::{WasmHost, componentize};
 use crate::{Plugin, contract};
 use prony_contract::Kind;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -18,13 +20,32 @@ pub struct Registry {
     /// Each with its lock file. A recipe has an entry of its own.
     entries: Vec<(PathBuf, Entry)>,
     host: WasmHost,
+    setup: Setup,
     loaded: Mutex<HashMap<(Kind, String), Arc<dyn Plugin>>>,
 }
 
+/// The host's place on this machine.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Folder for compiled components and copies of libraries.
+    pub cache: PathBuf,
+    /// The libraries that may run.
+    pub trust: Trust,
+    /// Command that calls [`compile_from_input`](crate::compile_from_input), so that compiling
+    /// a component is limited. Empty: it is done in this process, without limits.
+    pub compiler: Vec<String>,
+}
+
+impl Setup {
+    fn host(&self) -> Result<WasmHost> {
+        let host = WasmHost::new(&self.cache, crate::Limits::default())?;
+        Ok(host.with_compiler(self.compiler.clone()))
+    }
+}
+
 impl Registry {
-    /// Reads the lock files that exist among `locks`. `cache` is the folder for
-    /// compiled components.
-    pub fn open(locks: &[PathBuf], cache: &Path) -> Result<Self> {
+    /// Reads the lock files that exist among `locks`.
+    pub fn open(locks: &[PathBuf], setup: Setup) -> Result<Self> {
         let (mut entries, mut recipes) = (Vec::new(), Vec::new());
         for path in locks.iter().filter(|path| path.exists()) {
             let lock = Lock::read(path)?;
@@ -37,7 +58,8 @@ impl Registry {
         entries.append(&mut recipes);
         Ok(Self {
             entries,
-            host: WasmHost::new(cache, crate::Limits::default())?,
+            host: setup.host()?,
+            setup,
             loaded: Mutex::default(),
         })
     }
@@ -47,7 +69,7 @@ impl Registry {
         let mut seen = std::collections::HashSet::new();
         self.entries
             .iter()
-            .map(|(path, entry)| (entry, lock::folder(path)))
+            .map(|(path, entry)| (entry, prony_files::folder(path)))
             .filter(move |(entry, _)| seen.insert((entry.kind, &entry.name)))
     }
 
@@ -75,7 +97,7 @@ impl Registry {
         }
         let plugin: Arc<dyn Plugin> = match entry.form {
             Form::Wasm => Arc::new(self.host.load(&path, &verified(entry, &path)?)?),
-            Form::Native => Arc::new(open_native(entry, &path)?),
+            Form::Native => Arc::new(self.open_native(entry, &path)?),
         };
         let manifest = plugin.describe()?;
         let own = entry.recipe.as_ref().map_or(name, |(plugin, _)| plugin);
@@ -108,35 +130,38 @@ impl Registry {
                 reason: "an in-process engine must be a native library".to_owned(),
             });
         }
-        open_native(entry, &path)
+        self.open_native(entry, &path)
+    }
+
+    /// Loads what was verified, from a copy of its own.
+    fn open_native(&self, entry: &Entry, path: &Path) -> Result<NativePlugin> {
+        let bytes = verified(entry, path)?;
+        let mut locks = self.entries.iter();
+        let lock = locks.find(|(_, own)| std::ptr::eq(own, entry));
+        let granted = entry.grants.contains(&Grant::Native);
+        let Some((lock, _)) = lock.filter(|_| granted) else {
+            return Err(Error::NotGranted {
+                path: path.to_owned(),
+            });
+        };
+        self.setup.trust.check(lock, path, &entry.sha256)?;
+        let copy = private_copy(&self.setup.cache, &entry.sha256, &bytes)?;
+        NativePlugin::open_copy(path, &copy)
     }
 }
 
-fn open_native(entry: &Entry, path: &Path) -> Result<NativePlugin> {
-    verified(entry, path)?;
-    if !entry.grants.contains(&Grant::Native) {
-        return Err(Error::NotGranted {
-            path: path.to_owned(),
-        });
-    }
-    NativePlugin::open(path)
-}
-
-/// The bytes of a file that can be a plugin: a regular one of sensible size.
+/// The bytes of a file that can be a plugin.
 fn read(path: &Path) -> Result<Vec<u8>> {
     const MAX_BYTES: u64 = 512 << 20;
-    let metadata = std::fs::metadata(path).map_err(Error::io(path))?;
-    if !metadata.is_file() || metadata.len() > MAX_BYTES {
-        let reason = format!(
-            "a plain file of at most {} MiB is expected",
-            MAX_BYTES >> 20
-        );
-        return Err(Error::NotAPlugin {
-            path: path.to_owned(),
-            reason,
-        });
-    }
-    std::fs::read(path).map_err(Error::io(path))
+    prony_files::read(path, MAX_BYTES).map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput | ErrorKind::IsADirectory | ErrorKind::FileTooLarge => {
+            Error::NotAPlugin {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            }
+        }
+        _ => Error::io(path)(error),
+    })
 }
 
 /// The bytes of a plugin's file; fails if they differ from the locked ones.
@@ -154,8 +179,9 @@ fn verified(entry: &Entry, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Checks the plugin in `file`, copies it beside the lock if it is not there, and locks
-/// it. A core WASM module becomes a component. Returns its entry.
-pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Result<Entry> {
+/// it. A core WASM module becomes a component. A grant becomes one of the user's, unless the
+/// lock is prony's own. Returns its entry.
+pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], setup: &Setup) -> Result<Entry> {
     let bytes = read(file)?;
     let (form, bytes) = match bytes.get(..8) {
         Some(b"\0asm\x01\0\0\0") => (Form::Wasm, componentize(file, &bytes)?),
@@ -174,10 +200,11 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
         }
     };
     let manifest = match form {
-        Form::Wasm => WasmHost::new(cache, crate::Limits::default())?
-            .load(file, &bytes)?
-            .describe()?,
-        Form::Native if grants.contains(&Grant::Native) => NativePlugin::open(file)?.describe()?,
+        Form::Wasm => setup.host()?.load(file, &bytes)?.describe()?,
+        Form::Native if grants.contains(&Grant::Native) => {
+            let copy = private_copy(&setup.cache, &sha256_of(&bytes), &bytes)?;
+            NativePlugin::open_copy(file, &copy)?.describe()?
+        }
         Form::Native => {
             return Err(Error::NotGranted {
                 path: file.to_owned(),
@@ -215,8 +242,16 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], cache: &Path) -> Res
         export: "describe",
         reason,
     })?;
+    let folder = prony_files::folder(lock_path);
+    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    let _one_at_a_time = prony_files::lock_folder(&folder).map_err(Error::io(&folder))?;
     let lock = Lock::with(lock_path, entry.clone())?;
-    lock::write_atomically(&lock::folder(lock_path).join(&entry.path), &bytes)?;
+    let path = folder.join(&entry.path);
+    prony_files::replace(&path, &bytes).map_err(Error::io(&path))?;
     lock.write(lock_path)?;
+    if form == Form::Native && !setup.trust.is_bundled(lock_path) {
+        let name = format!("{} {} {}", entry.kind.name(), entry.name, entry.version);
+        setup.trust.grant(&entry.sha256, &name)?;
+    }
     Ok(entry)
 }

@@ -8,15 +8,17 @@ mod bindings;
 mod cache;
 mod ticker;
 
-use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::{Plugin, contract};
+pub use cache::compile_from_input;
+
 use bindings::{Host, engine, reporter, stdio};
 use prony_contract as contract;
 use prony_contract::{
     Artifact, CONTRACT, Carries, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message,
     Model, Request, StdioPlan, Transport,
 };
+use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,21 +67,27 @@ pub struct WasmHost {
     ticker: Arc<Ticker>,
     limits: Limits,
     cache: PathBuf,
+    /// Command that compiles components; empty: this process does.
+    compiler: Vec<String>,
 }
 
 impl WasmHost {
     /// A host that caches compiled components in `cache`.
     pub fn new(cache: &Path, limits: Limits) -> Result<Self> {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        let engine = Engine::new(&config).map_err(|error| Error::Runtime(error.to_string()))?;
+        let engine = new_engine()?;
         let ticker = Arc::new(Ticker::start(engine.clone()));
         Ok(Self {
             engine,
             ticker,
             limits,
             cache: cache.to_owned(),
+            compiler: Vec::new(),
         })
+    }
+
+    /// Compiles with this command, which calls [`compile_from_input`].
+    pub(crate) fn with_compiler(self, compiler: Vec<String>) -> Self {
+        Self { compiler, ..self }
     }
 
     /// Compiles (or takes from the cache) and checks a component. `path` is for messages.
@@ -88,7 +96,7 @@ impl WasmHost {
             path: path.to_owned(),
             reason,
         };
-        let component = cache::compile(&self.engine, &self.cache, &sha256_of(bytes), bytes)
+        let component = cache::compile(&self.engine, &self.cache, &self.compiler, bytes)
             .map_err(not_a_plugin)?;
         let ty = component.component_type();
         let imports: Vec<String> = ty
@@ -178,6 +186,26 @@ impl WasmHost {
         plugin.name = manifest.name;
         Ok(plugin)
     }
+}
+
+/// The error of the runtime, with the way out if the address space is limited: the runtime
+/// reserves more of it than a call's memory takes.
+fn words(error: &wasmtime::Error) -> String {
+    let words = format!("{error:#}");
+    let limit = getrlimit(Resource::As).current;
+    match limit.filter(|_| words.contains("os error 12")) {
+        Some(limit) => format!(
+            "the address space of this process is limited to {} MiB, and the WASM runtime needs some 5,000 for each call (of addresses, not of memory): run prony without that limit, `ulimit -v unlimited` ({words})",
+            limit >> 20
+        ),
+        None => words,
+    }
+}
+
+fn new_engine() -> Result<Engine> {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    Engine::new(&config).map_err(|error| Error::Runtime(error.to_string()))
 }
 
 fn may_import(name: &str) -> bool {
@@ -318,7 +346,7 @@ impl WasmPlugin {
             } else {
                 match error.downcast_ref::<wasmtime::Trap>() {
                     Some(trap) => trap.to_string(),
-                    None => format!("{error:#}"),
+                    None => words(&error),
                 }
             };
             Error::Trap {

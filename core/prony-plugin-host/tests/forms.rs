@@ -5,7 +5,7 @@
 mod support;
 
 use prony_contract::{Api, ChatMessage, EventKind, Image, Request, Role};
-use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
+use prony_plugin_host::{Limits, NativePlugin, Plugin, Setup, WasmHost};
 use serde_json::{Value, json};
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,16 @@ fn forms() -> Forms {
     let cache = folder.path().join("cache");
     let module = core_module("engine-openai");
     let lock = folder.path().join("prony.lock");
-    let entry = prony_plugin_host::add(&module, &lock, &[], &cache).unwrap();
+    let entry = prony_plugin_host::add(
+        &module,
+        &lock,
+        &[],
+        &Setup {
+            cache: cache.clone(),
+            ..Setup::default()
+        },
+    )
+    .unwrap();
     let component = folder.path().join(entry.path);
     let wasm = WasmHost::new(&cache, Limits::default())
         .unwrap()

@@ -77,6 +77,16 @@ impl Events {
         self.raw.len() == self.raw.capacity()
     }
 
+    /// The number of events of the last wait.
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// Returns `true` if the last wait had no event.
+    pub fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
     /// The events of the last wait.
     pub fn iter(&self) -> impl Iterator<Item = Event> {
         self.raw.iter().filter_map(system::read)

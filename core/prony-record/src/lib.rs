@@ -346,6 +346,8 @@ impl Record {
         let mut reported: Option<String> = None;
         let mut defect = None;
         let mut counts = Counts::default();
+        // Bytes of the answer by each arrival.
+        let mut bytes_by = Vec::new();
         match decoded {
             Ok(events) => {
                 for event in events {
@@ -373,6 +375,11 @@ impl Record {
                                 EventKind::ToolCall => record.tool_call_bytes += bytes,
                                 _ => record.text.push_str(&event.text),
                             }
+                            bytes_by.push(
+                                record.text.len() as u64
+                                    + record.reasoning_bytes
+                                    + record.tool_call_bytes,
+                            );
                         }
                         EventKind::OutputTokens => {
                             record.output_tokens = Some(event.tokens);
@@ -416,6 +423,7 @@ impl Record {
             record.failed = record.failure(detail, ended, reported, defect, max_tokens);
         }
         record.check_count(counts.went_back);
+        record.check_pieces(&bytes_by);
         record.check_clock();
         let last = record.arrivals.last().map(|last| last.0);
         record.answered_ns = record
@@ -463,6 +471,29 @@ impl Record {
             arrival.1 = 0;
         }
         self.notes.push(problem.to_owned());
+    }
+
+    /// Withholds the tokens that texts name if more are said to have come by some of them than
+    /// the answer had bytes by then, and one: a token has at least a byte. Else an engine could
+    /// seem to be further than it is.
+    fn check_pieces(&mut self, bytes_by: &[u64]) {
+        if self.output_tokens.is_none() {
+            return;
+        }
+        let mut tokens = 0;
+        let is_too_many = |(arrival, bytes): (&Arrival, &u64)| {
+            tokens += u64::from(arrival.1);
+            tokens > bytes + 1
+        };
+        if self.arrivals.iter().zip(bytes_by).any(is_too_many) {
+            for arrival in &mut self.arrivals {
+                arrival.1 = 0;
+            }
+            self.notes.push(
+                "the engine names more tokens of a text than it has bytes, so these counts are left out"
+                    .to_owned(),
+            );
+        }
     }
 
     /// Withholds what the engine says of its own clock if it cannot be right, before any
@@ -1204,6 +1235,26 @@ mod tests {
             (None, Some(8))
         );
         assert!(record.notes[0].contains("more cached tokens"));
+    }
+
+    #[test]
+    fn a_text_with_more_tokens_than_bytes_shows_no_progress() {
+        let told = |first: u32| {
+            let mut events = vec![event(EventKind::Text, first, "abc")];
+            events.extend((0..8).map(|_| event(EventKind::Text, 1, " word")));
+            events.push(event(EventKind::Finish, 0, "stop"));
+            events.push(event(EventKind::OutputTokens, 12, ""));
+            events.push(event(EventKind::End, 0, ""));
+            let record = judged(events);
+            (
+                record.arrivals[0].1,
+                record.output_tokens,
+                record.notes.len(),
+            )
+        };
+        assert_eq!(told(3), (3, Some(12), 0));
+        assert_eq!(told(4), (4, Some(12), 0));
+        assert_eq!(told(8), (0, Some(12), 1));
     }
 
     #[test]

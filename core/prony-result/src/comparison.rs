@@ -18,6 +18,54 @@ pub enum Verdict {
     Inconclusive,
 }
 
+/// Number of which a verdict speaks. It follows from the pipeline, before the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TestStatistic {
+    /// The typical request at equal state of the machine: the time of each against the level
+    /// of the visits around it, without what an engine leaves behind for the next visit.
+    Level,
+    /// The same, trusting that nothing is left behind.
+    LevelTrusting,
+    /// The typical request: by cycle, the median over its questions of the ratio of times.
+    Median,
+    /// The throughput of a cycle's visits.
+    Throughput,
+}
+
+impl TestStatistic {
+    /// `true` if it speaks of the typical request rather than of throughput.
+    pub fn is_of_request(self) -> bool {
+        self != Self::Throughput
+    }
+
+    /// Meaning, in words: what is compared, and why that.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Level => {
+                "the typical request at equal state of the machine, without what an engine leaves behind (level)"
+            }
+            Self::LevelTrusting => {
+                "the typical request at equal state of the machine, trusting that engines leave nothing behind (level_trusting)"
+            }
+            Self::Median => "the typical request, cycle by cycle (median)",
+            Self::Throughput => {
+                "the throughput of each visit, as its requests share their time (throughput)"
+            }
+        }
+    }
+
+    /// As in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Level => "level",
+            Self::LevelTrusting => "level_trusting",
+            Self::Median => "median",
+            Self::Throughput => "throughput",
+        }
+    }
+}
+
 /// A candidate against the baseline, for one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
@@ -29,12 +77,16 @@ pub struct Comparison {
     pub verdict: Verdict,
     /// The faster engine, if the verdict names one.
     pub winner: Option<String>,
-    /// Candidate's throughput over the baseline's, minus 1, in percent:
-    /// Hodges-Lehmann estimate over cycles. After an early stop it is biased away from
-    /// zero, so the interval comes first.
+    /// Number that the verdict is about; absent in results of before there was a choice,
+    /// which speak of the throughput.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistic: Option<TestStatistic>,
+    /// By how much the candidate is faster, in percent of the baseline's speed: the
+    /// advantage at which the score of all cycles is zero. After an early stop it is biased
+    /// away from zero, so the interval comes first.
     pub difference_percent: Option<f64>,
-    /// Interval of the difference: the signed-rank interval with the critical value of
-    /// the look, valid at all looks together. Absent where so few cycles give none.
+    /// Interval of the difference: the advantages that no look has rejected, valid at all
+    /// looks together. Absent where so few cycles give none.
     pub interval: Option<Interval>,
     /// The interval that must lie inside the margin for `equivalent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,7 +104,7 @@ pub struct Comparison {
     /// Number of the cycle after which the verdict fell; absent if none fell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<u32>,
-    /// Cycles left out because a request of theirs failed.
+    /// Cycles left out because a start or a request failed.
     pub degraded_cycles: u32,
     /// `ln(candidate / baseline)` of each cycle's throughput, also of cycles after the
     /// verdict.
@@ -68,10 +120,32 @@ pub struct Comparison {
     /// Wall-clock time of a cycle, in seconds: the median from one start to the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cycle_s: Option<f64>,
+    /// Number of requests that a visit should have to tell more in the same time, judged from
+    /// the time of a visit and from how much requests and visits differ; absent where the
+    /// present one is less than a factor of 2 away, or where nothing is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub better_requests: Option<u32>,
+    /// `true` if the run has no last cycle: cycles may be added until it is decided.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
     /// The difference that the planned cycles can tell, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detectable_percent: Option<f64>,
-    /// The typical request: the median over questions of the ratio of times per token.
+    /// The throughput of all requests, as a ratio of sums on equal work; absent where the
+    /// verdict is about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Judgement>,
+    /// The p value of one engine having no more isolated slow requests than the other.
+    /// Absent where the verdict is about throughput.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_requests_p_value: Option<f64>,
+    /// By how much a visit after the candidate is slower than one after the baseline, in
+    /// percent: the verdict is without it. Absent unless larger than 1 % and significant, and
+    /// where `statistic` is not `level`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carry_over_percent: Option<f64>,
+    /// The typical request: the median over questions of the ratio of times. Absent where the
+    /// verdict is about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub median: Option<Judgement>,
     /// The time to the first token, per prompt token where both engines count them.
@@ -94,6 +168,16 @@ pub struct Comparison {
     /// candidate gives more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<Judgement>,
+    /// The time to the first token: by cycle, the median over questions of the ratio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token: Option<Judgement>,
+    /// The time to load, where a run starts both engines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_time: Option<Judgement>,
+    /// The highest memory of the engines' processes: the baseline's over the candidate's, so
+    /// `faster` means that the candidate needs less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Judgement>,
     /// The 99th percentile of the time to the first token over all cycles, where both
     /// engines have the 459 requests that it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +193,11 @@ pub struct Comparison {
     /// like all others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outliers: Vec<Outliers>,
+    /// Mean number of tokens that two answers have in common, over all pairs: the verdict and
+    /// `total` rest on them. Absent if all pairs are equally long, or where the verdict is about
+    /// throughput.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_tokens: Option<f64>,
     /// Obstacle that forbids a verdict whatever the numbers say, in words; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
@@ -128,8 +217,7 @@ pub struct Comparison {
 pub struct Judgement {
     /// On the candidate.
     pub verdict: Verdict,
-    /// By how much the candidate is faster, in percent of the baseline's speed:
-    /// Hodges-Lehmann estimate over cycles.
+    /// By how much the candidate is faster, in percent of the baseline's speed.
     pub difference_percent: Option<f64>,
     /// Its interval; absent where so few cycles give none.
     pub interval: Option<Interval>,
@@ -217,7 +305,7 @@ pub struct SameWork {
 
 impl SameWork {
     /// `true` if the answers to every question are equally long, within 1 %. If not, what an
-    /// answer took as a whole is not comparable, and only what is per token is.
+    /// answer took as a whole is not comparable, and only what took the part common to both is.
     pub fn is_of_equal_length(&self) -> bool {
         self.questions_of_unequal_length == 0
     }
@@ -236,7 +324,7 @@ pub struct Lengths {
     pub max: f64,
 }
 
-/// All comparisons of a run: every cell, model, `measure` stage and candidate that was
+/// All comparisons of a run: every matrix point, model, `measure` stage and candidate that was
 /// planned. They are judged together by Holm's procedure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Family {

@@ -16,7 +16,7 @@ mod work;
 
 pub use comparison::{
     Comparison, Family, Interval, Judgement, Lengths, Outliers, Overall, SameWork, TailJudgement,
-    Verdict,
+    TestStatistic, Verdict,
 };
 pub use engine::{
     CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, Energy, EngineResult, GpuResult,

@@ -9,9 +9,10 @@ mod flag;
 mod model;
 mod run;
 
-pub use comparison::Finding;
+pub use comparison::{Finding, better_requests};
 pub use flag::{Flag, flag};
 pub use model::State;
+use std::fmt::Write as _;
 
 /// Placeholder for a missing value.
 pub const MISSING: &str = "–";
@@ -172,16 +173,48 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// Returns `true` for control characters (terminal escapes included) and bidirectional
-/// overrides.
+/// Returns `true` for control characters (terminal escapes included), bidirectional
+/// overrides, separators of lines, and characters that nobody sees.
 pub fn is_hidden(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(char, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// JSON in which hidden characters are escaped, so that it means the same and is safe to
+/// print. Its line breaks stay.
+pub fn safe_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for char in json.chars() {
+        if is_hidden(char) && char != '\n' {
+            let mut units = [0; 2];
+            for unit in char.encode_utf16(&mut units) {
+                // Writing to a string cannot fail.
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(char);
+        }
+    }
+    safe
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_that_is_safe_means_the_same() {
+        let text = "a\u{1b}[2J\u{9b}m\u{202e}b\u{7f}\u{feff}\u{e0041}\u{2028}\"\\é😀";
+        let json = serde_json::to_string_pretty(&[text]).expect("JSON");
+        let safe = safe_json(&json);
+        assert!(
+            safe.chars().all(|char| char == '\n' || !is_hidden(char)),
+            "{safe}"
+        );
+        let read: Vec<String> = serde_json::from_str(&safe).expect("JSON");
+        assert_eq!(read, [text]);
+        assert_eq!(safe_json(r#"{"a": "é"}"#), r#"{"a": "é"}"#);
+    }
 
     #[test]
     fn numbers_have_sensible_digits() {

@@ -1,6 +1,5 @@
 //! Conversations rendered as prompts, for engines that take raw prompts.
 
-use crate::bounded;
 use crate::context::text;
 use crate::request_set::{RequestSet, Texts};
 use jiff::civil::DateTime;
@@ -156,12 +155,8 @@ fn source(places: &Places<'_>, engines: &[String]) -> Result<(prony_chat::Config
     }
     if let Some(path) = places.template {
         let told = |reason: String| format!("`{}` of the model: {reason}", path.display());
-        let content =
-            bounded::read_file(path, MAX_BYTES).map_err(|error| told(error.to_string()))?;
-        let content =
-            content.ok_or_else(|| told(format!("it is larger than {} MiB", MAX_BYTES >> 20)))?;
         let template =
-            String::from_utf8(content).map_err(|_| told("it is not UTF-8 text".to_owned()))?;
+            prony_files::read_text(path, MAX_BYTES).map_err(|error| told(error.to_string()))?;
         let tokens = found.into_iter().map(|it| it.config.tokens);
         let config = prony_chat::Config {
             template: Some(template),

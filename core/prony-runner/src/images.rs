@@ -1,6 +1,5 @@
 //! Images sent with the prompts.
 
-use crate::bounded;
 use prony_config::Workload;
 use prony_contract::Image;
 use prony_plugin_host::sha256_of;
@@ -69,8 +68,7 @@ pub(crate) fn number_for(index: u32, prompts: u32, images: u32) -> Option<u32> {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let data = bounded::read_file(path, MAX_BYTES).map_err(|error| error.to_string())?;
-    data.ok_or_else(|| format!("it is larger than {} MB", MAX_BYTES / 1_000_000))
+    prony_files::read(path, MAX_BYTES).map_err(|error| error.to_string())
 }
 
 /// The media type, by the first bytes.
@@ -180,7 +178,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let read = |name: &str| Images::default().read(name, folder.path());
         assert!(read("none.png").is_err_and(|it| it.starts_with("image `none.png`: No such file")));
-        assert_eq!(read("."), Err("image `.`: it is not a file".to_owned()));
+        let folder_itself = "image `.`: it is a folder, and a plain file is expected";
+        assert_eq!(read("."), Err(folder_itself.to_owned()));
         let large = std::fs::File::create(folder.path().join("large.png")).expect("a file");
         large.set_len(MAX_BYTES + 1).expect("a length");
         let problem = read("large.png").expect_err("too large");

@@ -7,12 +7,12 @@
 //! Everything in a report is computed from the journal, right after the run or at any
 //! later time.
 
-pub mod bounded;
 mod chat;
 mod context;
 mod environment;
 mod images;
 pub mod installed;
+mod log;
 pub mod process;
 mod request_set;
 mod run;
@@ -25,5 +25,6 @@ mod visit;
 pub mod worker;
 
 pub use prony_journal::{Error, Result};
+pub use prony_loadgen::client::check_open_files;
 pub use runner::{Finished, Inputs, Options, Runner};
 pub use step::name as step_name;

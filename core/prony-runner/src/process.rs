@@ -1,6 +1,7 @@
 //! Processes started by a run: each leads its own process group, writes to a log file,
 //! and ends with the run.
 
+use crate::log::Search;
 pub use prony_machine::is_hangup_ignored;
 use prony_machine::{Family, MARK, ProcessTime};
 use rustix::process::{
@@ -18,6 +19,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 /// Interval at which an ending process is checked.
 const POLL: Duration = Duration::from_millis(20);
@@ -123,6 +125,9 @@ pub struct Process {
     log_start: usize,
     /// Value of [`MARK`], different for each process.
     mark: String,
+    search: Search,
+    /// Keeps the log within its limit until this ends.
+    keeper: AbortHandle,
     /// Processes without a mark that were there before it.
     before: BTreeSet<(u32, u64)>,
     /// Number of processes that the kernel had ended for lack of memory when it was started.
@@ -143,7 +148,7 @@ pub struct Stopped {
 impl Process {
     /// Starts `command` with its output appended to `log`.
     pub fn start(mut command: Command, log: &Path) -> std::io::Result<Self> {
-        let file = File::options().create(true).append(true).open(log)?;
+        let file = crate::log::open(log)?;
         command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -157,7 +162,7 @@ impl Process {
         mut command: Command,
         log: &Path,
     ) -> std::io::Result<(Self, ChildStdin, ChildStdout)> {
-        let file = File::options().create(true).append(true).open(log)?;
+        let file = crate::log::open(log)?;
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -181,7 +186,8 @@ impl Process {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}.{number}", std::process::id());
         command.env(MARK, &mark);
-        let log_start = std::fs::metadata(log)?.len() as usize;
+        let kept = crate::log::open(log)?;
+        let log_start = kept.metadata()?.len() as usize;
         command.process_group(0).kill_on_drop(true);
         end_with_this_process(command.as_std_mut());
         let child = command.spawn()?;
@@ -200,6 +206,8 @@ impl Process {
             log_start,
             kills_before: prony_machine::out_of_memory_kills(),
             mark,
+            search: Search::new(log_start as u64),
+            keeper: tokio::spawn(crate::log::keep(kept, log.to_owned())).abort_handle(),
             before,
         })
     }
@@ -342,13 +350,10 @@ impl Process {
         tokio::time::timeout(limit, all_gone).await.is_ok()
     }
 
-    /// Returns `true` if its output contains `text`.
-    pub fn has_logged(&self, text: &str) -> bool {
-        std::fs::read(&self.log).is_ok_and(|log| {
-            // The log may begin with the output of an earlier process.
-            let own = log.get(self.log_start..).unwrap_or_default();
-            String::from_utf8_lossy(own).contains(text)
-        })
+    /// Returns `true` if its output contains `text`. Each call looks at what is new since
+    /// the one before.
+    pub fn has_logged(&mut self, text: &str) -> bool {
+        self.search.finds(&self.log, text.as_bytes())
     }
 
     /// Returns `true` if memory ran out, by the last 64 KiB of its log or since the kernel
@@ -392,6 +397,8 @@ fn has_members(group: Pid) -> bool {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        self.keeper.abort();
+        crate::log::cut(&self.log);
         // Also runs after a normal end: then the group is empty and this does nothing.
         let _ = kill_process_group(self.group, Signal::KILL);
         GROUPS

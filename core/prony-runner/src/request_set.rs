@@ -1,6 +1,5 @@
 //! The request set of a model, made before any measurement.
 
-use crate::bounded;
 use crate::images::Images;
 use prony_chat::Message;
 use prony_config::{Api, Arrival, Cache, Length, MatrixPoint, Measure, Synthetic, Workload};
@@ -275,10 +274,7 @@ fn length(length: Length) -> synthetic::Length {
 fn read(path: &str, folder: &Path) -> Result<String, String> {
     let told = |reason: String| format!("`{path}` of the workload: {reason}");
     let io = |error: std::io::Error| told(error.to_string());
-    let data = bounded::read_file(&folder.join(path), MAX_BYTES).map_err(io)?;
-    let too_large = || told(format!("it is larger than {} MiB", MAX_BYTES >> 20));
-    let data = data.ok_or_else(too_large)?;
-    let text = String::from_utf8(data).map_err(|_| told("it is not UTF-8 text".to_owned()))?;
+    let text = prony_files::read_text(&folder.join(path), MAX_BYTES).map_err(io)?;
     if text.trim().is_empty() {
         return Err(told("it is empty".to_owned()));
     }

@@ -9,12 +9,13 @@ use crate::selfcheck;
 use crate::setup::{self, ModelFiles, Tokenizers};
 use crate::visit::{self, Material, Stop};
 use crate::{Error, Result, environment};
+use jiff::tz::TimeZone;
 use prony_config::{MatrixPoint, Model, OnFailure, Pipeline, Setup, Step};
 use prony_journal::{
     Event, InterimAnalyses, Noise, RunFolder, SCHEMA, Scope, StageOf, Started, mask, plugins,
     source_of_prompts, subject,
 };
-use prony_machine::{Fingerprint, IdlePower, State};
+use prony_machine::{Control, Fingerprint, IdlePower, State};
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_plugin_host::{Registry, sha256_of};
 use prony_result::{Outcome, Rendering};
@@ -75,6 +76,8 @@ pub struct Runner<'a> {
     cold_tokenizers: HashMap<ModelKey<'a>, Arc<Tokenizer>>,
     /// `stages` of templates after `setup`.
     after_setup: Value,
+    /// The fixed load beside each visit.
+    control: Option<Control>,
 }
 
 /// A model at a matrix point that is being measured.
@@ -110,7 +113,8 @@ impl<'a> Runner<'a> {
             folder,
             ..
         } = inputs;
-        std::fs::write(folder.pipeline(), resolved).map_err(Error::io(folder.pipeline()))?;
+        prony_files::replace(&folder.pipeline(), resolved.as_bytes())
+            .map_err(Error::io(folder.pipeline()))?;
         let (machine, state) = (Fingerprint::read(), State::read());
         let mut notes = inputs.notes.clone();
         notes.extend(state.warnings(&machine).into_iter().map(|it| it.message));
@@ -122,7 +126,7 @@ impl<'a> Runner<'a> {
             schema: SCHEMA.to_owned(),
             prony_version: env!("CARGO_PKG_VERSION").to_owned(),
             run: folder.id(),
-            started_at: jiff::Timestamp::now()
+            started_at: prony_journal::now()
                 .strftime("%Y-%m-%dT%H:%M:%SZ")
                 .to_string(),
             pipeline_sha256: sha256_of(resolved.as_bytes()),
@@ -144,6 +148,7 @@ impl<'a> Runner<'a> {
             tokenizers: HashMap::new(),
             cold_tokenizers: HashMap::new(),
             after_setup: Value::Null,
+            control: None,
         })
     }
 
@@ -154,6 +159,7 @@ impl<'a> Runner<'a> {
         if may_go_on && !self.run.is_interrupted() {
             let paths = self.prepare_models()?;
             self.measure_idle_power().await?;
+            self.prepare_control().await;
             self.visits(&paths).await?;
         }
         let run = &self.run;
@@ -180,6 +186,34 @@ impl<'a> Runner<'a> {
             // A machine that cannot tell is still measured.
             Ok(None) | Err(_) => Ok(()),
         }
+    }
+
+    /// Finds the amount of work of the control.
+    async fn prepare_control(&mut self) {
+        if let Some(control) = self.run.pipeline.schedule.control {
+            let time = Duration::from_secs(control.seconds.into());
+            let found = tokio::task::spawn_blocking(move || Control::lasting(time)).await;
+            // Without memory for it, it cannot be done.
+            self.control = found.ok();
+        }
+    }
+
+    /// Does the control beside a visit, while no engine is loaded.
+    async fn do_control(&self, visit: &Visit) -> Result<()> {
+        let Some(control) = self.control.filter(|_| !self.run.is_interrupted()) else {
+            return Ok(());
+        };
+        let stop = self.run.stop.clone();
+        let done = tokio::task::spawn_blocking(move || control.run(|| *stop.borrow())).await;
+        let Ok(Some(times)) = done else {
+            return Ok(());
+        };
+        self.run.tell(Event::Control {
+            visit: visit.clone(),
+            single_ns: times.single_ns,
+            all_cores_ns: times.all_cores_ns,
+            memory_ns: times.memory_ns,
+        })
     }
 
     async fn visits(&self, paths: &HashMap<ModelKey<'a>, Option<PathBuf>>) -> Result<()> {
@@ -308,7 +342,9 @@ impl<'a> Runner<'a> {
                 continue;
             };
             let mut visit = [visit];
+            self.do_control(planned).await?;
             visit::run(&mut visit, 1, &self.run.stop).await?;
+            self.do_control(planned).await?;
             let [visit] = visit;
             let (stop, engine) = visit.into_end();
             stages = engine.into_stages();
@@ -381,7 +417,9 @@ impl<'a> Runner<'a> {
         let mut paths = HashMap::new();
         let (mut files, mut tokenizers) = (ModelFiles::default(), Tokenizers::default());
         // One for the whole run: a prompt with the date is the same in every cycle.
-        let now = jiff::ZonedDateTime::now().datetime();
+        let now = prony_journal::now()
+            .to_zoned_datetime(TimeZone::system())
+            .datetime();
         for point in &pipeline.points {
             for model in &point.models {
                 let of_model = ModelKey {

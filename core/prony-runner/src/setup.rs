@@ -189,7 +189,7 @@ fn check_model(
             path.display()
         ));
     }
-    let found = std::fs::File::open(path)
+    let found = prony_files::open(path)
         .and_then(|file| prony_plugin_host::sha256(Interruptible(file, is_interrupted)))
         .map_err(|error| format!("`{}`: {error}", path.display()))?;
     if found == *expected {

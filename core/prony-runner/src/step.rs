@@ -1,9 +1,9 @@
 //! Steps: the user's own commands before and after a stage.
 
-use crate::bounded;
 use crate::process::{Process, describe};
 use prony_config::{Step, template};
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
@@ -119,19 +119,22 @@ struct OutputFile(PathBuf);
 
 impl OutputFile {
     fn create(path: &Path) -> Result<Self, String> {
-        std::fs::write(path, "").map_err(|error| format!("`{}`: {error}", path.display()))?;
+        prony_files::replace(path, b"")
+            .map_err(|error| format!("`{}`: {error}", path.display()))?;
         Ok(Self(path.to_owned()))
     }
 
     fn read(&self) -> Result<String, String> {
         let failed = |error: std::io::Error| format!("`PRONY_OUTPUT`: {error}");
-        let bytes = match bounded::read(&self.0, MAX_OUTPUT) {
+        let bytes = match prony_files::read(&self.0, MAX_OUTPUT) {
             // Removed by the step: there are no outputs.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                let limit = MAX_OUTPUT >> 20;
+                return Err(format!("`PRONY_OUTPUT` got more than {limit} MiB"));
+            }
             bytes => bytes.map_err(failed)?,
         };
-        let too_large = || format!("`PRONY_OUTPUT` got more than {} MiB", MAX_OUTPUT >> 20);
-        let bytes = bytes.ok_or_else(too_large)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }

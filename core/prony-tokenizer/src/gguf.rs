@@ -84,7 +84,7 @@ impl Gguf {
 
 /// Reads the metadata of a file.
 pub(crate) fn read(path: &Path) -> Result<Gguf, Problem> {
-    let mut reader = Reader(BufReader::with_capacity(1 << 20, File::open(path)?));
+    let mut reader = Reader(BufReader::with_capacity(1 << 20, prony_files::open(path)?));
     if reader.bytes::<4>()? != MAGIC {
         return Err(malformed("it is no GGUF file"));
     }

@@ -162,10 +162,7 @@ fn open(path: &Path) -> Result<File, Error> {
         path: path.to_owned(),
         reason,
     };
-    if !metadata.is_file() {
-        return Err(unusable("it is not a file".to_owned()));
-    }
-    let mut file = std::fs::File::open(path).map_err(&unreadable)?;
+    let mut file = prony_files::open(path).map_err(&unreadable)?;
     let mut start = Vec::new();
     std::io::Read::by_ref(&mut file)
         .take(4)
@@ -183,25 +180,18 @@ fn open(path: &Path) -> Result<File, Error> {
 
 /// The content of a file, if there is one, up to [`MAX_BYTES`].
 fn bounded(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(path)(error)),
-    };
-    let mut content = Vec::new();
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut content)
-        .map_err(unreadable(path))?;
-    if content.len() as u64 > MAX_BYTES {
-        return Err(Error::Unusable {
+    match prony_files::read(path, MAX_BYTES) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err(Error::Unusable {
             path: path.to_owned(),
             reason: format!(
                 "it is no GGUF file, and larger than a tokenizer's may be ({} MiB)",
                 MAX_BYTES >> 20
             ),
-        });
+        }),
+        Err(error) => Err(unreadable(path)(error)),
     }
-    Ok(Some(content))
 }
 
 fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> Error {

@@ -36,6 +36,8 @@ enum Rest {
     Playing(Playing),
     /// Nothing but what is to happen then.
     Then(Then),
+    /// The same bytes again and again, without end.
+    Flood(&'static [u8]),
 }
 
 /// A write of this size is not made larger.
@@ -155,7 +157,14 @@ impl Answer {
                     then,
                 );
             }
-            _ => {}
+            Some(fault) => {
+                if let Some((head, bytes)) = flood(fault) {
+                    let mut answer = bare(head, then);
+                    answer.rest = Rest::Flood(bytes);
+                    return answer;
+                }
+            }
+            None => {}
         }
 
         let framing = match fault {
@@ -248,8 +257,39 @@ impl Answer {
             Rest::Stream(stream) => stream.piece(out),
             Rest::Playing(playing) => (0, playing.piece(out)),
             Rest::Then(then) => (0, *then),
+            Rest::Flood(bytes) => {
+                while out.len() < FULL {
+                    out.extend_from_slice(bytes);
+                }
+                (0, Then::More)
+            }
         }
     }
+}
+
+/// The head of an answer without end, and what repeats.
+fn flood(fault: Fault) -> Option<(&'static [u8], &'static [u8])> {
+    let (head, bytes): (&[u8], &[u8]) = match fault {
+        Fault::EndlessHead => (b"HTTP/1.1 200 OK\r\n", b"x: a\r\n"),
+        Fault::EndlessInterim => (
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+        ),
+        Fault::EndlessExtension => (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1",
+            b";a=b",
+        ),
+        Fault::EndlessChunks => (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            b"1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\n\r\n",
+        ),
+        Fault::EndlessTrailers => (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n",
+            b"a: b\r\n",
+        ),
+        _ => return None,
+    };
+    Some((head, bytes))
 }
 
 /// Log entry of an answer, as far as it is known before it is sent.

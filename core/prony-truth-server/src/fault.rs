@@ -45,6 +45,16 @@ pub enum Fault {
     Redirect,
     /// 80 KiB of headers before a correct answer.
     HugeHead,
+    /// Header lines without end.
+    EndlessHead,
+    /// Interim (100) responses without end.
+    EndlessInterim,
+    /// A chunk's extension without end.
+    EndlessExtension,
+    /// Chunks of one byte with long extensions, without end.
+    EndlessChunks,
+    /// Trailers without end.
+    EndlessTrailers,
     /// `stop` has no effect.
     IgnoreStop,
     /// `seed` has no effect, so that answers that sample differ.
@@ -61,7 +71,7 @@ pub enum Fault {
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::ErrorFrame,
         Self::Empty,
         Self::Cut,
@@ -80,6 +90,11 @@ impl Fault {
         Self::BadChunk,
         Self::Redirect,
         Self::HugeHead,
+        Self::EndlessHead,
+        Self::EndlessInterim,
+        Self::EndlessExtension,
+        Self::EndlessChunks,
+        Self::EndlessTrailers,
         Self::IgnoreStop,
         Self::IgnoreSeed,
         Self::IgnoreIgnoreEos,

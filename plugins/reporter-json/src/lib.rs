@@ -5,7 +5,7 @@
 //! fields keep their order, and numbers are read and written without loss.
 
 use prony_plugin_sdk::result::RunResult;
-use prony_plugin_sdk::{About, Artifact, Error, ErrorKind, Reporter, Result, about, plugin};
+use prony_plugin_sdk::{About, Artifact, Error, ErrorKind, Reporter, Result, about, plugin, words};
 
 /// Options of the reporter.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
@@ -43,6 +43,8 @@ impl Reporter for Json {
         };
         let mut text =
             write(result).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        // A file is printed, too.
+        text = words::safe_json(&text);
         text.push('\n');
         Ok(vec![Artifact::text(
             "result.json",

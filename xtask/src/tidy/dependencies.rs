@@ -9,15 +9,19 @@ use crate::workspace::Workspace;
 const CORE: &[(&str, &[&str])] = &[
     ("prony-diagnostic", &[]),
     ("prony-poll", &[]),
+    ("prony-files", &[]),
     ("prony-machine", &[]),
     ("prony-chat", &[]),
-    ("prony-tokenizer", &["prony-chat"]),
+    ("prony-tokenizer", &["prony-chat", "prony-files"]),
     ("prony-contract", &[]),
     ("prony-truth-server", &["prony-poll"]),
     ("prony-record", &["prony-contract"]),
     ("prony-result", &["prony-contract"]),
     ("prony-config", &["prony-diagnostic", "prony-result"]),
-    ("prony-plan", &["prony-config", "prony-record"]),
+    (
+        "prony-plan",
+        &["prony-config", "prony-record", "prony-result"],
+    ),
     (
         "prony-prompts",
         &["prony-contract", "prony-result", "prony-tokenizer"],
@@ -26,7 +30,10 @@ const CORE: &[(&str, &[&str])] = &[
         "prony-metrics",
         &["prony-contract", "prony-record", "prony-result"],
     ),
-    ("prony-plugin-host", &["prony-contract", "prony-result"]),
+    (
+        "prony-plugin-host",
+        &["prony-contract", "prony-files", "prony-result"],
+    ),
     (
         "prony-loadgen",
         &["prony-contract", "prony-poll", "prony-record"],
@@ -36,6 +43,7 @@ const CORE: &[(&str, &[&str])] = &[
         &[
             "prony-config",
             "prony-contract",
+            "prony-files",
             "prony-machine",
             "prony-metrics",
             "prony-plan",
@@ -50,6 +58,7 @@ const CORE: &[(&str, &[&str])] = &[
             "prony-chat",
             "prony-config",
             "prony-contract",
+            "prony-files",
             "prony-journal",
             "prony-loadgen",
             "prony-machine",
@@ -69,6 +78,7 @@ const CORE: &[(&str, &[&str])] = &[
             "prony-config",
             "prony-contract",
             "prony-diagnostic",
+            "prony-files",
             "prony-importers",
             "prony-journal",
             "prony-metrics",

@@ -2,10 +2,10 @@
 
 use crate::arguments::{Global, Source};
 use crate::commands::print_json;
-use crate::commands::run::{Job, STOPPING, load_plugins, stop_on_signal};
+use crate::commands::run::{Job, STOPPING, check_open_files, load_plugins, stop_on_signal};
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use clap::Args;
-use prony_config::{AgainstItself, Loaded, Pipeline};
+use prony_config::{AgainstItself, Cycles, Loaded, Pipeline};
 use prony_journal::{Noise, RunFolder};
 use prony_metrics::statistics::pilot::detectable;
 use prony_metrics::statistics::sequential::{MAX_CYCLES_RELOAD, Rule, Sequential};
@@ -162,6 +162,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         let started = Instant::now();
         let folder = job.folder(&pipeline)?;
         let plan = Plan::new(&pipeline);
+        check_open_files(&plan)?;
         let (_, result, reported) = job.run(&pipeline, notes, &plan, &folder, &stop)?;
         longest = longest.max(started.elapsed());
         if arguments.runs == 1 && !arguments.json {
@@ -230,20 +231,24 @@ fn cycles(global: &Global, pipeline: &Pipeline, arguments: &Arguments) -> u32 {
     let given = pipeline.schedule.cycles;
     let rule = |cycles: u32| Rule::new(0.0, cycles as usize);
     let can_decide = |cycles: u32| Sequential::new(rule(cycles)).first_look().is_some();
-    match arguments.cycles {
-        Some(cycles) => cycles,
-        None if can_decide(given) => given,
-        None => {
-            let cycles = MAX_CYCLES_RELOAD as u32;
-            if !global.quiet {
-                eprintln!(
-                    "note: the pipeline has {}, too few for a verdict; {cycles} are used (`--cycles` sets another number)",
-                    count(given.into(), "cycle")
-                );
-            }
-            cycles
-        }
+    if let Some(cycles) = arguments.cycles {
+        return cycles;
     }
+    let why = match given {
+        Cycles::AtMost(given) if can_decide(given) => return given,
+        Cycles::AtMost(given) => {
+            format!(
+                "has {}, too few for a verdict",
+                count(given.into(), "cycle")
+            )
+        }
+        Cycles::Open => "has no maximum of cycles".to_owned(),
+    };
+    let cycles = MAX_CYCLES_RELOAD as u32;
+    if !global.quiet {
+        eprintln!("note: the pipeline {why}; {cycles} are used (`--cycles` sets another number)");
+    }
+    cycles
 }
 
 /// The pipeline with the engine on both sides; its diagnostics are shown once.
@@ -278,13 +283,15 @@ fn turned(
     }
 }
 
-/// Stores the current findings for later results of this machine.
+/// Stores the current findings for later results of this machine: those of valid runs.
 fn keep(global: &Global, done: &[(RunFolder, RunResult)]) -> Result<(), Failure> {
+    let is_valid = |(_, result): &&(RunFolder, RunResult)| result.invalid.is_empty();
+    let done: Vec<(RunFolder, RunResult)> = done.iter().filter(is_valid).cloned().collect();
     let Some((_, first)) = done.first() else {
         return Ok(());
     };
     let (mut noise, _) = Noise::open(&plugins::cache(global), &first.environment.machine);
-    Ok(noise.keep(done)?)
+    Ok(noise.keep(&done)?)
 }
 
 fn found(engine: String, planned: u32, done: &[(RunFolder, RunResult)]) -> Found {
@@ -359,7 +366,8 @@ impl One {
 fn show(found: &Found, planned: u32) {
     println!("{} against itself", one_line(&found.engine));
     for group in &found.groups {
-        println!("\n{}", one_line(&group.label));
+        println!("");
+        println!("{}", one_line(&group.label));
         for one in &group.runs {
             let interval = one.interval.map_or_else(
                 || "no interval".to_owned(),

@@ -1,7 +1,7 @@
 //! `prony compare`: compares the results of two runs.
 
 use crate::commands::print_json;
-use crate::{Exit, Failure, Outcome};
+use crate::{Exit, Failure, Outcome, output};
 use clap::{Args, ValueEnum};
 use prony_metrics::across::{self, Across, Basis, MetricPair, Options, Pair};
 use prony_result::{
@@ -97,8 +97,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         .map_err(|reason| Failure::new(Exit::Usage, reason))?;
     match arguments.format {
         _ if arguments.json => print_json(&across)?,
-        CompareFormat::Text => println!("{}", text(&across).trim_end()),
-        CompareFormat::Markdown => println!("{}", markdown(&across).trim_end()),
+        CompareFormat::Text => output::lines(&text(&across)),
+        CompareFormat::Markdown => output::lines(&markdown(&across)),
     }
     Ok(gate(&across, &arguments.fail_on))
 }

@@ -50,7 +50,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     if arguments.json {
         print_json(&findings)?;
     } else {
-        output::line(format_args!("{}", findings.table()));
+        output::lines(&findings.table());
     }
     Ok(findings.exit())
 }
@@ -64,7 +64,7 @@ pub(super) fn before_run(
 ) -> Result<bool, Failure> {
     let stop = stop_on_signal(STOPPING, LEFT)?;
     let findings = examine(global, source, given, registry, &stop)?;
-    eprintln!("{}", findings.table());
+    output::error_lines(&findings.table(), false);
     Ok(findings.exit() == Exit::Ok)
 }
 

@@ -1,6 +1,6 @@
 //! `prony explain`: pages about codes of diagnostics, flags of comparisons and metrics.
 
-use crate::{Exit, Failure, Outcome};
+use crate::{Exit, Failure, Outcome, output};
 use clap::Args;
 use prony_config::CODES;
 use prony_result::{Metric, words::Flag};
@@ -27,13 +27,13 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         return Ok(Exit::Ok);
     };
     if name == METRICS || Metric::named(name).is_some() {
-        println!("{}", prony_metrics::explain::metrics().trim_end());
+        output::write(prony_metrics::explain::metrics().as_bytes());
         return Ok(Exit::Ok);
     }
     let code = prony_config::explain(&name.to_ascii_uppercase());
     let page = code.or_else(|| Flag::named(name).map(prony_metrics::explain::explain));
     let page = page.ok_or_else(|| Failure::new(Exit::Usage, unknown(name)))?;
-    println!("{}", page.trim_end());
+    output::lines(page);
     Ok(Exit::Ok)
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         return Ok(Exit::Ok);
     };
     if let (Some(page), []) = (page(first), more) {
-        println!("{}", page.trim_end());
+        output::lines(&page);
         return Ok(Exit::Ok);
     }
     let mut shown = &mut command;

@@ -2,7 +2,7 @@
 
 use crate::arguments::Global;
 use crate::commands::init;
-use crate::{Exit, Outcome, pipeline};
+use crate::{Exit, Outcome, output, pipeline};
 use clap::Args;
 use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
@@ -56,7 +56,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
                     init::write(file, &pipeline, arguments.force)?;
                     init::say_next(global, file);
                 }
-                None => println!("{}", pipeline.trim_end()),
+                None => output::lines(&pipeline),
             }
             Ok(Exit::Ok)
         }

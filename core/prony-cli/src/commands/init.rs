@@ -1,7 +1,7 @@
 //! `prony init`
 
 use crate::arguments::Global;
-use crate::{Exit, Failure, Outcome};
+use crate::{Exit, Failure, Outcome, output};
 use clap::{Args, ValueEnum};
 use std::borrow::Cow;
 use std::fs::OpenOptions;
@@ -38,7 +38,7 @@ pub(crate) enum Starter {
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let text = text(arguments.what);
     if arguments.file == Path::new("-") {
-        println!("{}", text.trim_end());
+        output::lines(text);
     } else {
         write(&arguments.file, text, arguments.force)?;
         say_next(global, &arguments.file);

@@ -4,7 +4,7 @@ use crate::arguments::{Global, Source};
 use crate::commands::print_json;
 use crate::{Exit, Outcome, pipeline, plugins};
 use clap::Args;
-use prony_config::{Order, Pipeline, Stop};
+use prony_config::{Cycles, Order, Pipeline, Stop};
 use prony_plan::{Estimate, Plan, Segment, Stage, Visit};
 use prony_result::words::{count, seconds};
 use serde::Serialize;
@@ -67,6 +67,14 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     if let Some(cycles) = cycles(&pipeline) {
         println!("{cycles}");
     }
+    if let Some(control_s) = plan.control_s {
+        println!("a control of {control_s} s right before and right after each visit");
+    }
+    if pipeline.comparisons() > 0 {
+        for line in compares(&plan) {
+            println!("{line}");
+        }
+    }
     for source in sources(&pipeline) {
         println!("sends {source}");
     }
@@ -78,9 +86,21 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     for step in &planned.setup {
         println!("     {step}");
     }
-    visits(&plan);
+    visits(&plan, pipeline.schedule.cycles);
     println!("   report: {}", planned.report.join(", "));
     Ok(Exit::Ok)
+}
+
+/// What verdicts are about, without duplicates.
+fn compares(plan: &Plan) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for stage in plan.segments.iter().flat_map(Segment::measures) {
+        let line = stage
+            .statistic
+            .map(|it| format!("compares {}", it.meaning()));
+        lines.extend(line.filter(|line| !lines.contains(line)));
+    }
+    lines
 }
 
 /// Sources of prompts that are not in the pipeline, without duplicates.
@@ -111,16 +131,21 @@ fn cycles(pipeline: &Pipeline) -> Option<String> {
             count(u64::from(blocks), "block")
         )
     });
+    let planned = schedule.cycles.planned();
+    let (most, end) = if schedule.cycles.is_open() {
+        (
+            format!("any number of cycles ({planned} are planned)"),
+            " or you end it",
+        )
+    } else {
+        (format!("at most {planned} cycles"), "")
+    };
     match (pipeline.first_verdict(), schedule.stop) {
-        (Some(first), Stop::Decided) if first < schedule.cycles => Some(format!(
-            "at most {} cycles of each model: it ends when its comparisons are decided, at the earliest after {first}{turns}",
-            schedule.cycles
+        (Some(first), Stop::Decided) if first < planned => Some(format!(
+            "{most} of each model: it ends when its comparisons are decided{end}, at the earliest after {first}{turns}"
         )),
         _ if turns.is_empty() => None,
-        _ => Some(format!(
-            "{}{turns}",
-            count(u64::from(schedule.cycles), "cycle")
-        )),
+        _ => Some(format!("{}{turns}", count(u64::from(planned), "cycle"))),
     }
 }
 
@@ -173,11 +198,19 @@ fn time(planned: &Planned<'_>, results: &str) -> String {
     }
 }
 
-fn visits(plan: &Plan) {
+/// Prints the visits; of a run without a maximum of cycles the first of each model.
+fn visits(plan: &Plan, cycles: Cycles) {
+    const SHOWN: u32 = 5;
     let segments = plan.segments();
     let width = plan.visits.len().to_string().len();
     let mut point = None;
     for (number, visit) in (1..).zip(&plan.visits) {
+        if cycles.is_open() && visit.cycle > SHOWN {
+            if visit.cycle == SHOWN + 1 && plan.visits[number - 2].cycle == SHOWN {
+                println!("{:>width$}  and so on", "");
+            }
+            continue;
+        }
         if visit.point.as_deref() != point {
             point = visit.point.as_deref();
             println!("   {}", point.unwrap_or_default());

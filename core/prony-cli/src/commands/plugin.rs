@@ -42,7 +42,7 @@ enum Command {
     Add {
         /// A WASM module or component, or a shared library.
         file: PathBuf,
-        /// Permissions beyond the sandbox.
+        /// Permissions beyond the sandbox, which hold for this file, for you, on this machine.
         #[arg(long = "grant", value_enum, value_name = "GRANT")]
         grants: Vec<GrantOf>,
     },
@@ -350,10 +350,10 @@ fn add(global: &Global, file: &Path, grants: &[GrantOf]) -> Outcome {
         _ => return Err(Failure::new(Exit::Usage, "give one `--lock` to add to")),
     };
     let grants: Vec<Grant> = grants.iter().map(|GrantOf::Native| Grant::Native).collect();
-    let entry = prony_plugin_host::add(file, &lock, &grants, &plugins::compiled(global))?;
+    let setup = plugins::setup(global);
+    let entry = prony_plugin_host::add(file, &lock, &grants, &setup)?;
     // Compiles it now, so that no run has to, and tests the lock file.
-    Registry::open(std::slice::from_ref(&lock), &plugins::compiled(global))?
-        .load(entry.kind, &entry.name)?;
+    Registry::open(std::slice::from_ref(&lock), setup)?.load(entry.kind, &entry.name)?;
     if !global.quiet {
         println!(
             "added {} `{}` {} ({}) to `{}`",

@@ -1,10 +1,10 @@
 //! `prony reference`: docs/cli.md, made from the same definitions as the help.
 
-use crate::{Exit, arguments};
+use crate::{Exit, arguments, output};
 use std::fmt::Write as _;
 
 pub(crate) fn run() -> Exit {
-    println!("{}", markdown().trim_end());
+    output::lines(&markdown());
     Exit::Ok
 }
 

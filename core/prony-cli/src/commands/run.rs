@@ -46,6 +46,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         file: &arguments.source.file,
         results: &arguments.results,
     };
+    check_open_files(&plan)?;
     load_plugins(&pipeline, &registry)?;
     if pipeline.setup.doctor
         && !super::doctor::before_run(global, &arguments.source, &pipeline, &registry)?
@@ -132,7 +133,9 @@ impl Job<'_> {
             self.registry,
             folder,
         )?;
-        folder.make_latest()?;
+        if let Err(error) = folder.make_latest() {
+            eprintln!("warning: `latest` does not point to this run: {error}");
+        }
         Ok((finished.outcome, result, reported))
     }
 }
@@ -147,6 +150,14 @@ pub(super) fn load_plugins(pipeline: &Pipeline, registry: &Registry) -> Result<(
         registry.load(Kind::Reporter, &reporter.plugin)?;
     }
     Ok(())
+}
+
+/// Checks that the system allows as many open files as the run needs, before anything starts.
+pub(super) fn check_open_files(plan: &Plan) -> Result<(), Failure> {
+    let stages = plan.segments.iter().flat_map(|segment| &segment.stages);
+    let most = stages.map(|stage| stage.concurrency).max();
+    prony_runner::check_open_files(most.unwrap_or(1))
+        .map_err(|message| Failure::new(Exit::RunFailed, message))
 }
 
 /// Prints the estimated duration, if there is an earlier run.
@@ -217,6 +228,9 @@ fn options(global: &Global, file: &Path) -> Result<Options, Failure> {
             "--lock".to_owned(),
             absolute(&lock)?.to_string_lossy().into_owned(),
         ]);
+    }
+    if let Some(grants) = plugins::grants(global) {
+        worker.extend(["--grants".to_owned(), grants.to_string_lossy().into_owned()]);
     }
     worker.push("worker".to_owned());
     Ok(Options {

@@ -83,7 +83,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     if arguments.json {
         print_json(&checks)?;
     } else {
-        output::line(format_args!("{}", table(&checks)));
+        output::lines(&table(&checks));
     }
     let valid = checks.iter().all(|check| check.invalid.is_empty());
     Ok(if valid { Exit::Ok } else { Exit::Invalid })

@@ -102,7 +102,8 @@ pub(crate) struct Arguments {
     pub(crate) claim_requests: u32,
     /// Fault to show: `error_frame`, `empty`, `cut`, `http500`, `http404`, `hang`, `crash`,
     /// `garbage`, `zero_tokens`, `no_finish`, `not_http`, `stall`, `slow_headers`, `reset`,
-    /// `wrong_length`, `bad_chunk`, `redirect`, `huge_head`, `ignore_stop`, `ignore_seed`,
+    /// `wrong_length`, `bad_chunk`, `redirect`, `huge_head`, `endless_head`, `endless_interim`,
+    /// `endless_extension`, `endless_chunks`, `endless_trailers`, `ignore_stop`, `ignore_seed`,
     /// `ignore_ignore_eos`, `cut_prompt`, `no_usage` or `no_end_mark`.
     #[arg(long)]
     pub(crate) fault: Option<String>,

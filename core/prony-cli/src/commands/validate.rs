@@ -1,7 +1,7 @@
 //! `prony validate`
 
 use crate::arguments::{Global, Layers};
-use crate::{Exit, Outcome, pipeline, plugins};
+use crate::{Exit, Outcome, output, pipeline, plugins};
 use clap::{Args, ValueEnum};
 use prony_diagnostic::Diagnostic;
 use std::path::PathBuf;
@@ -51,9 +51,9 @@ pub(crate) fn run(global: &Global, validate: &Arguments) -> Outcome {
     }
     match validate.format {
         Format::Human => {}
-        Format::Json => println!("{}", prony_diagnostic::json(&all)),
-        Format::Sarif => println!("{}", prony_diagnostic::sarif(&all, &summary)),
-        Format::Github => println!("{}", prony_diagnostic::github(&all).trim_end()),
+        Format::Json => output::json(&prony_diagnostic::json(&all)),
+        Format::Sarif => output::json(&prony_diagnostic::sarif(&all, &summary)),
+        Format::Github => output::lines(&prony_diagnostic::github(&all)),
     }
     Ok(if invalid {
         Exit::InvalidPipeline

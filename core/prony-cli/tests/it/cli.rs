@@ -101,7 +101,7 @@ fn validate_says_why_a_file_cannot_be_read() {
     fs::create_dir(scratch.path("folder.yaml")).expect("a folder");
     for (file, words) in [
         ("latin1.yaml", "it is not UTF-8 (byte 20)"),
-        ("folder.yaml", "directory"),
+        ("folder.yaml", "a folder"),
         ("absent.yaml", "No such file"),
     ] {
         for command in [&["validate"][..], &["plan"], &["run"]] {
@@ -494,6 +494,41 @@ fn a_native_plugin_needs_a_grant() {
         .prints("`candle`");
     let output = scratch.bare(&["--lock", "own/prony.lock", "plugin", "list"]);
     output.exits(0).prints("candle");
+}
+
+/// A stranger's folder, with a lock file that says that its author granted it.
+#[test]
+fn a_lock_file_in_the_folder_grants_nothing() {
+    let author = Scratch::new();
+    let library = format!("engine-candle.{}", std::env::consts::DLL_EXTENSION);
+    let library = plugin_file(&library);
+    let library = library.to_str().expect("the path is text");
+    let own = ["plugin", "add", "--grant", "native", library];
+    author.bare(&own).exits(0);
+    let stranger = Scratch::new();
+    for name in [
+        "prony.lock",
+        &format!("engine-candle.{}", std::env::consts::DLL_EXTENSION),
+    ] {
+        fs::copy(author.path(name), stranger.path(name)).expect("a file");
+    }
+    stranger.write(
+        "pipeline.yaml",
+        include_str!("../../src/starters/hello.yaml"),
+    );
+    stranger
+        .bare(&["run", "pipeline.yaml"])
+        .exits(5)
+        .complains("[X0007]")
+        .complains("you have not granted that on this machine");
+    assert!(!stranger.path("results").exists(), "nothing was run");
+    // As the message says.
+    let here = format!("engine-candle.{}", std::env::consts::DLL_EXTENSION);
+    stranger
+        .bare(&["plugin", "add", "--grant", "native", &here])
+        .exits(0);
+    let grants = stranger.read("user/grants");
+    assert!(grants.contains("engine candle"), "{grants}");
 }
 
 #[test]

@@ -80,7 +80,10 @@ fn engines_of_one_run_get_the_verdict_of_that_run() {
     assert_eq!(pair["interval"], comparison["interval"]);
     assert_eq!(pair["difference_percent"], comparison["difference_percent"]);
     let sentence = pair["sentence"].as_str().expect("a sentence");
-    assert!(sentence.contains(" slower than quick ("), "{sentence}");
+    assert!(
+        sentence.contains(" slower than quick in the typical request ("),
+        "{sentence}"
+    );
     let listed = scratch.bare(&["list"]).exits(0);
     listed.prints(sentence);
 

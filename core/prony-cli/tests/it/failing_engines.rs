@@ -81,6 +81,11 @@ faults! {
     bad_chunk is "protocol"
     redirect is "protocol"
     huge_head is "protocol"
+    endless_head is "protocol"
+    endless_interim is "protocol"
+    endless_extension is "protocol"
+    endless_chunks is "timeout"
+    endless_trailers is "protocol"
     stall is "timeout"
     slow_headers is "timeout"
 }

@@ -127,6 +127,7 @@ impl Scratch {
             .current_dir(self.0.path())
             .env_remove("PRONY_LOCK")
             .env_remove("NO_COLOR")
+            .env("PRONY_GRANTS", self.path("user/grants"))
             // Who signs certificates, for tests with encryption.
             .env("SSL_CERT_FILE", self.path("certificate.pem"))
             .envs(variables.iter().map(|(name, value)| (name, value)))

@@ -34,5 +34,6 @@ mod selfcheck;
 mod stdio;
 mod steps;
 mod streams;
+mod walls;
 mod workloads;
 mod written_pipelines;

@@ -41,7 +41,7 @@ pub(crate) fn smaller() -> String {
     let file = repository().join("pipelines/smollm2.yaml");
     let mut yaml = std::fs::read_to_string(file).expect("the pipeline is there");
     for (all, few) in [
-        ("cycles: 40", "cycles: 1"),
+        ("cycles: 60", "cycles: 1"),
         ("warmup: { requests: 2 }", "warmup: { requests: 1 }"),
         ("measure: { requests: 6,", "measure: { requests: 2,"),
         // With flash attention, rounding differs between processors, and with it

@@ -176,6 +176,15 @@ impl<'a> Check<'a> {
             }
             return;
         }
+        let mut numbers = branches.iter().filter(|it| it["type"] == "integer");
+        let is_number = |text: &str| text.trim().parse::<f64>().is_ok();
+        if let Some(number) = numbers
+            .next()
+            .filter(|_| found.node.text().is_some_and(is_number))
+        {
+            out.push(problem::wrong_type(found, number, None));
+            return;
+        }
         let here = |error: &ValidationError<'_>| std::ptr::eq(self.at(error).node, found.node);
         let ruled_out = |errors: &[ValidationError<'static>]| {
             errors.iter().any(|e| match e.kind() {

@@ -443,13 +443,17 @@ pub(super) fn several_tags(
 }
 
 pub(super) fn no_alternative(found: &Found<'_>, branches: &[Value]) -> Diagnostic {
-    let types: Option<Vec<&str>> = branches
-        .iter()
-        .map(|branch| branch.get("type").and_then(Value::as_str))
-        .collect();
-    let (message, help) = match types {
-        Some(types) => {
-            let expected = either(types.iter().map(|t| type_name(t)));
+    let form = |branch: &Value| {
+        let words = branch.get("enum").and_then(Value::as_array);
+        match words.map(|words| words.iter().map(|it| literal(&plain(it)))) {
+            Some(words) => Some(words.collect::<Vec<String>>().join(" or ")),
+            None => Some(type_name(branch.get("type")?.as_str()?).to_owned()),
+        }
+    };
+    let forms: Option<Vec<String>> = branches.iter().map(form).collect();
+    let (message, help) = match forms {
+        Some(forms) => {
+            let expected = either(forms.iter().map(String::as_str));
             let message = format!("{} must be {expected}", name(found));
             (message, format!("write {expected}"))
         }

@@ -39,7 +39,7 @@ fn an_engine_is_on_both_sides_and_all_else_stays() {
     assert_eq!(both.engines[0].config, pipeline.engines[0].config);
     let compare = both.compare.expect("two engines are compared");
     assert_eq!((&*compare.baseline, compare.margin_percent), ("left", 3.0));
-    assert_eq!(both.schedule.cycles, 40);
+    assert_eq!(both.schedule.cycles.planned(), 40);
     assert_eq!(both.schedule.seed, 7);
     assert_eq!(both.schedule.order, Order::Interleaved);
     assert!(both.thresholds.is_empty());

@@ -199,7 +199,7 @@ fn a_chain_of_files_is_laid_over_each_other() {
     ];
     let pipeline = shown(load_layers(&[("top.yaml", top)], &others, &[], &[]));
     assert_eq!(
-        (pipeline.name.as_str(), pipeline.schedule.cycles),
+        (pipeline.name.as_str(), pipeline.schedule.cycles.planned()),
         ("top", 8)
     );
 }
@@ -278,7 +278,7 @@ fn set_changes_what_a_path_leads_to() {
     let enabled: Vec<bool> = pipeline.models.iter().map(|m| m.enabled).collect();
     assert_eq!(enabled, [false, true]);
     assert_eq!(pipeline.points[0].workload.prompts, ["a", "x=y", "d"]);
-    assert_eq!(pipeline.schedule.cycles, 7);
+    assert_eq!(pipeline.schedule.cycles.planned(), 7);
     let config = json!(pipeline.points[0].engines[0].config);
     assert_eq!(
         config,

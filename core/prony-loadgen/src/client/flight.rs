@@ -8,6 +8,7 @@ use crate::pace::Due;
 use crate::target::Prepared;
 use prony_record::{ErrorClass, Failed, Stamps};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Maximum size of a response head, in bytes.
 const MAX_HEAD: usize = 64 << 10;
@@ -36,6 +37,8 @@ pub(super) struct Flight {
     /// Bytes of the body after the mark that ended the answer, which are not kept; `None`
     /// while the answer goes on.
     after_end: Option<Vec<u8>>,
+    /// Its share of the memory of all in flight.
+    counted: usize,
 }
 
 /// Progress of a response after a read.
@@ -63,7 +66,21 @@ impl Flight {
             head_bytes: Vec::new(),
             head: None,
             after_end: None,
+            counted: 0,
         }
+    }
+
+    /// Adds what it has grown by to the memory of `all` in flight; returns that.
+    pub(super) fn count(&mut self, all: &AtomicUsize) -> usize {
+        let size = self.exchange.size();
+        let grown = size.saturating_sub(self.counted);
+        self.counted = self.counted.max(size);
+        all.fetch_add(grown, Ordering::Relaxed) + grown
+    }
+
+    /// Takes its memory off that of `all` in flight.
+    pub(super) fn discount(&self, all: &AtomicUsize) {
+        all.fetch_sub(self.counted, Ordering::Relaxed);
     }
 
     /// Returns `true` if the answer has ended by its own mark.

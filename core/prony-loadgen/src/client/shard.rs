@@ -6,6 +6,7 @@ use super::polls::Polls;
 use super::socket::{Socket, Stamper};
 use super::{SPARE_CONNECTIONS, Shared, first_connections};
 use crate::clock::{now_ns, thread_cpu_ns};
+use crate::exchange::check_in_flight;
 use crate::load::{Arrival, Reporter, Usage};
 use crate::pace::{Pace, ShardIndex};
 use prony_poll::{Event, Events, Interest, Poller};
@@ -26,7 +27,8 @@ const CONNECT_LIMIT_NS: u64 = 10_000_000_000;
 const STALE_WITHIN_NS: u64 = 10_000_000;
 /// Buffer size of a read, in bytes.
 const READ: usize = 64 << 10;
-/// Maximum number of reads of one connection in a turn.
+/// Maximum number of reads in a turn, shared by the connections that have something; at
+/// least one each. So a server that sends without end delays neither timeouts nor others.
 const MAX_READS: usize = 64;
 /// Time for a response to end after its answer's own end mark, in nanoseconds. Servers that
 /// end it send the rest within a millisecond; others hold the connection open.
@@ -181,8 +183,9 @@ impl Shard {
         let since_ns = self.polls.waited(before_ns, now_ns(), events.is_full());
         self.stamper.refresh();
         let reads = self.usage.reads;
+        let share = (MAX_READS / events.len().max(1)).max(1);
         for event in events.iter() {
-            self.happened(event);
+            self.happened(event, share);
         }
         let reads = self.usage.reads - reads;
         if reads > 0 {
@@ -324,7 +327,8 @@ impl Shard {
         self.landed(flight);
     }
 
-    fn happened(&mut self, event: Event) {
+    /// Handles an event, with at most `reads` reads.
+    fn happened(&mut self, event: Event, reads: usize) {
         let token = event.token as usize;
         let Some(connection) = self.connections.get_mut(token) else {
             return;
@@ -345,7 +349,7 @@ impl Shard {
                     self.write(token);
                 }
                 if event.readable || event.closed {
-                    self.read(token);
+                    self.read(token, reads);
                 }
             }
         }
@@ -466,17 +470,18 @@ impl Shard {
         }
     }
 
-    fn read(&mut self, token: usize) {
+    fn read(&mut self, token: usize, reads: usize) {
+        let connections = self.connections.len();
         let connection = &mut self.connections[token];
         let Phase::Busy(flight) = &mut connection.phase else {
             return;
         };
         let request = self.shared.load.requests[flight.job.due.index as usize].clone();
-        let mut turns = 0..MAX_READS;
+        let mut reads = 0..reads;
         let outcome = loop {
             // Who sends without end must not keep the others waiting; the poller tells of
             // what is left.
-            if turns.next().is_none() && !connection.link.is_encrypted() {
+            if reads.next().is_none() {
                 break None;
             }
             let read = connection
@@ -513,6 +518,11 @@ impl Shard {
                 Ok(Received::Part) => {}
                 Err(failed) => break Some(Err(failed)),
             }
+            let all = flight.count(&self.shared.in_flight);
+            let size = flight.exchange.size();
+            if let Err(failed) = check_in_flight(size, all, connections) {
+                break Some(Err(failed));
+            }
             // Usually that was all; another read would only confirm it.
             if arrived.count < READ {
                 break None;
@@ -538,6 +548,7 @@ impl Shard {
         let Phase::Busy(mut flight) = std::mem::replace(&mut connection.phase, Phase::Idle) else {
             return;
         };
+        flight.discount(&self.shared.in_flight);
         let kept = connection.kept;
         // The server's close was under way when the request was sent.
         let stale_within_ns = STALE_WITHIN_NS.max(2 * connection.opening_ns);

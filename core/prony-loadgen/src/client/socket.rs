@@ -5,9 +5,9 @@
 //! round to reading. Elsewhere, and where the kernel's stamp is implausible, the stamp is
 //! taken right after the read.
 
-#[cfg(target_os = "linux")]
-use crate::clock::WallClock;
 use crate::clock::now_ns;
+#[cfg(target_os = "linux")]
+use crate::clock::{WallClock, nanoseconds};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use std::io;
@@ -131,7 +131,7 @@ impl Stamper {
         let read_ns = now_ns();
         let stamp = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::ScmTimestampns(at) => {
-                let wall_ns = at.tv_sec() as u64 * 1_000_000_000 + at.tv_nsec() as u64;
+                let wall_ns = nanoseconds(at.tv_sec() as u64, at.tv_nsec() as u64);
                 let at_ns = self.clock.monotonic_ns(wall_ns);
                 (read_ns.saturating_sub(OLDEST_NS)..=read_ns + APART_NS)
                     .contains(&at_ns)

@@ -1,9 +1,9 @@
 //! Assigns lines to requests, and decides what is sent when.
 
-use super::{Event, Shared, ends_by};
+use super::{Event, PER_READ, Shared, ends_by};
 use crate::Exchange;
 use crate::clock::{now_ns, thread_cpu_ns};
-use crate::exchange::MAX_BODY;
+use crate::exchange::{MAX_BODY, check_in_flight};
 use crate::load::{Load, Reporter, Usage};
 use crate::pace::{Due, Pace, ShardIndex};
 use prony_contract::Message;
@@ -19,6 +19,9 @@ use std::time::Duration;
 
 /// Maximum size of unassigned lines kept in the log, in bytes.
 const MAX_LOGGED: usize = 1 << 20;
+/// Maximum memory of a line, in bytes: its own and that of the stamps of its reads. Parsed
+/// it may take sixteen times as much.
+const MAX_LINE: usize = 16 << 20;
 
 /// A request in flight.
 struct Flight {
@@ -55,6 +58,8 @@ pub(super) struct Router {
     /// Numbers of flights.
     by_id: HashMap<String, u64>,
     next_flight: u64,
+    /// Memory of all answers in flight, in bytes.
+    in_flight: usize,
     /// The beginning of an incomplete line.
     partial: Vec<u8>,
     /// Reads of the incomplete line: end offset, number and stamp.
@@ -81,6 +86,7 @@ impl Router {
             flights: BTreeMap::new(),
             by_id: HashMap::new(),
             next_flight: 0,
+            in_flight: 0,
             partial: Vec::new(),
             pieces: Vec::new(),
             reads: 0,
@@ -117,7 +123,7 @@ impl Router {
             Event::Read { at_ns, bytes } => {
                 self.shared
                     .waiting
-                    .fetch_sub(bytes.len(), Ordering::Relaxed);
+                    .fetch_sub(bytes.len() + PER_READ, Ordering::Relaxed);
                 self.read(at_ns, &bytes);
             }
             Event::Ended { at_ns, error } => {
@@ -275,11 +281,11 @@ impl Router {
         if !bytes.is_empty() {
             self.take(read, at_ns, bytes);
         }
-        if self.partial.len() > MAX_BODY {
+        if self.partial.len() + self.pieces.len() * size_of::<(usize, u64, u64)>() > MAX_LINE {
             (self.partial, self.pieces) = (Vec::new(), Vec::new());
             let message = format!(
                 "the engine wrote a line of more than {} MiB",
-                MAX_BODY >> 20
+                MAX_LINE >> 20
             );
             self.lose(Failed::new(ErrorClass::Protocol, message), at_ns);
         }
@@ -307,6 +313,7 @@ impl Router {
         let Some(flight) = self.flights.get_mut(&number) else {
             return;
         };
+        let before = flight.exchange.size();
         let Exchange {
             seen, body, ends, ..
         } = &mut flight.exchange;
@@ -329,7 +336,13 @@ impl Router {
             self.lose(Failed::new(ErrorClass::Protocol, message), at_ns);
             return;
         }
+        let size = flight.exchange.size();
+        self.in_flight = self.in_flight + size - before;
         let index = flight.due.index as usize;
+        if let Err(failed) = check_in_flight(size, self.in_flight, self.flights.len()) {
+            self.lose(failed, at_ns);
+            return;
+        }
         let is_last = self.active.as_ref().is_some_and(|active| {
             let mut ends = active.load.requests[index].ends.iter();
             ends.any(|end| ends_by(end, parsed))
@@ -388,6 +401,7 @@ impl Router {
         let Some(flight) = self.flights.remove(&number) else {
             return;
         };
+        self.in_flight = self.in_flight.saturating_sub(flight.exchange.size());
         let Some(active) = &mut self.active else {
             return;
         };

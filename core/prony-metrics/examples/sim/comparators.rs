@@ -1,7 +1,7 @@
 //! Methods that are often used for such data. No verdict of a run rests on them; they are
 //! here so that it can be shown what they would have said.
 
-use prony_metrics::statistics::{mean, quantile, standard_deviation};
+use prony_metrics::statistics::{Decision, mean, quantile, standard_deviation};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng as _, SeedableRng as _};
 use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
@@ -117,4 +117,66 @@ pub(crate) fn mann_whitney(x: &[f64], y: &[f64]) -> Option<MannWhitney> {
     let away = (u - pairs as f64 / 2.0).abs() - 0.5;
     let p_value = (2.0 * Normal::standard().sf(away / variance.sqrt())).min(1.0);
     Some(MannWhitney { u, p_value })
+}
+
+/// Signed ranks after every cycle, of at most 40, by critical values from simulated signs: they
+/// hold if the sizes of the differences come in any order, and so not on a machine whose noise
+/// grows.
+pub(crate) struct Table {
+    /// The first look with a critical value, and those from there on.
+    critical: (usize, &'static [usize]),
+}
+
+/// With an error of 4 % over all looks.
+pub(crate) const WINNER: Table = Table {
+    critical: (
+        9,
+        &[
+            0, 0, 2, 3, 5, 7, 10, 14, 17, 21, 26, 31, 37, 43, 50, 56, 63, 71, 80, 88, 97, 107, 117,
+            128, 139, 150, 162, 175, 187, 201, 214, 229,
+        ],
+    ),
+};
+
+/// With one of 10 %.
+pub(crate) const EQUIVALENT: Table = Table {
+    critical: (
+        8,
+        &[
+            0, 0, 2, 4, 6, 8, 11, 15, 19, 24, 28, 34, 40, 46, 53, 60, 68, 76, 85, 94, 104, 114,
+            125, 136, 148, 160, 173, 185, 199, 214, 228, 243, 259,
+        ],
+    ),
+};
+
+impl Table {
+    /// The interval of the differences `d`, if a look at so many has one.
+    fn interval(&self, d: &[f64]) -> Option<(f64, f64)> {
+        let (first, critical) = self.critical;
+        let critical = *critical.get(d.len().checked_sub(first)?)?;
+        let mut averages: Vec<f64> = d
+            .iter()
+            .enumerate()
+            .flat_map(|(i, x)| d[i..].iter().map(|y| f64::midpoint(*x, *y)))
+            .collect();
+        averages.sort_by(f64::total_cmp);
+        Some((averages[critical], averages[averages.len() - 1 - critical]))
+    }
+
+    /// The first decision on up to 40 differences, and their number then.
+    pub(crate) fn judge(d: &[f64], margin: f64) -> (Decision, usize) {
+        let most = d.len().min(40);
+        for n in 1..=most {
+            match WINNER.interval(&d[..n]) {
+                Some((low, _)) if low > 0.0 => return (Decision::Faster, n),
+                Some((_, high)) if high < 0.0 => return (Decision::Slower, n),
+                _ => {}
+            }
+            let equal = EQUIVALENT.interval(&d[..n]);
+            if equal.is_some_and(|(low, high)| -margin < low && high < margin) {
+                return (Decision::Equivalent, n);
+            }
+        }
+        (Decision::Inconclusive, most)
+    }
 }

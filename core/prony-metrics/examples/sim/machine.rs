@@ -1,28 +1,36 @@
 //! A machine that drifts, and two engines on it.
 //!
-//! Log latency of a request, over 2 s:
+//! Log latency of a request, over 2 s for a full answer:
 //! `question + process + drift(t) + noise + 0.3 exp(-requests since start) + outlier`,
 //! less the true difference for the candidate. The sizes are assumptions about
-//! machines, not measurements of any.
+//! machines, not measurements of any. [`Disturbances`] are what comes on top, from random
+//! numbers of their own: without them, and up to the times that they shift, the machine is
+//! the same.
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng as _, SeedableRng as _};
 use std::f64::consts::TAU;
 
-/// A usual latency, in seconds.
-const REQUEST_S: f64 = 2.0;
+/// Tokens of a full answer.
+pub(crate) const TOKENS: usize = 32;
+/// Time before the first token is computed, and of each token, in seconds: 2 s for a full
+/// answer.
+const PREFILL_S: f64 = 0.2;
+const STEP_S: f64 = 1.8 / TOKENS as f64;
 /// Between two requests, in seconds.
 const GAP_S: f64 = 0.05;
 /// To start an engine, in seconds.
-const START_S: f64 = 20.0;
+pub(crate) const START_S: f64 = 20.0;
 /// Slowness of the first request after a start, as a log ratio.
 const COLD: f64 = 0.3;
 /// Requests after a start that are not measured.
-const WARMUP: usize = 3;
+pub(crate) const WARMUP: usize = 3;
 /// Standard deviation between questions.
 const QUESTIONS: f64 = 0.1;
 /// Of an outlier: `1 + scale * x` times slower, `P(x > t) = 1 / t^2` from 1 on.
 const OUTLIER: f64 = 0.2;
+/// Time of a request with a pause, over its time without.
+const PAUSE: f64 = 1.5;
 /// In which a machine heats up, in seconds.
 const HEAT_S: f64 = 600.0;
 
@@ -89,6 +97,59 @@ pub(crate) const SCENARIOS: [Scenario; 4] = [
     },
 ];
 
+/// Disturbances of a comparison beyond the scenario, by the engines or by the world. Sizes are
+/// log ratios; pairs are of the baseline and of the candidate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Disturbances {
+    /// Slowness of the visit after a visit of the engine.
+    pub(crate) carry_over: [f64; 2],
+    /// Slowness of the second visit of a cycle.
+    pub(crate) order: f64,
+    /// Share by which the noise of requests grows with every cycle.
+    pub(crate) growth: f64,
+    /// Standard deviation of requests, beside the scenario's.
+    pub(crate) noise: [f64; 2],
+    /// Standard deviation of starts, beside the scenario's.
+    pub(crate) starts: [f64; 2],
+    /// Lengths of answers; all full if `None`.
+    pub(crate) lengths: Option<Lengths>,
+    /// Time that a start takes beyond 20 s, in seconds.
+    pub(crate) load_s: f64,
+    /// Probability that a request takes 1.5 times as long.
+    pub(crate) pauses: [f64; 2],
+    /// Probability that a request fails.
+    pub(crate) failures: [f64; 2],
+    /// Probability, before each measured request, that its cycle is broken off; another
+    /// cycle takes its place.
+    pub(crate) breaks: f64,
+}
+
+impl Disturbances {
+    /// An undisturbed machine.
+    pub(crate) const NONE: Self = Self {
+        carry_over: [0.0; 2],
+        order: 0.0,
+        growth: 0.0,
+        noise: [0.0; 2],
+        starts: [0.0; 2],
+        lengths: None,
+        load_s: 0.0,
+        pauses: [0.0; 2],
+        failures: [0.0; 2],
+        breaks: 0.0,
+    };
+}
+
+/// Answers that an end token cuts at a geometric place, or that are full.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lengths {
+    /// Mean tokens before the cut at a full answer.
+    pub(crate) mean: [f64; 2],
+    /// `true`: each answer has a length of its own; `false`: an engine always gives the same
+    /// one to a question.
+    pub(crate) sampled: bool,
+}
+
 /// Random numbers.
 struct Random(Pcg64Mcg);
 
@@ -115,6 +176,35 @@ impl Random {
         let radius = (-2.0 * self.uniform().ln()).sqrt();
         deviation * radius * (TAU * self.uniform()).cos()
     }
+
+    /// Tokens of an answer of about `mean` tokens before it is cut; at least 1.
+    fn length(&mut self, mean: f64) -> usize {
+        let tokens = (self.uniform().ln() / (-1.0 / mean).ln_1p()).ceil();
+        (tokens as usize).clamp(1, TOKENS)
+    }
+}
+
+/// A question, by how long its answer takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question {
+    slowness: f64,
+    /// Tokens of each engine's answer.
+    tokens: [usize; 2],
+}
+
+/// An answered request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reply {
+    pub(crate) tokens: usize,
+    /// Its time over what is usual for its length.
+    slowness: f64,
+}
+
+impl Reply {
+    /// Time to the `k`-th token, in seconds.
+    pub(crate) fn time_s(&self, k: usize) -> f64 {
+        self.slowness * (PREFILL_S + STEP_S * k as f64)
+    }
 }
 
 /// One engine's running process.
@@ -128,6 +218,9 @@ struct Process {
 pub(crate) struct Machine {
     scenario: Scenario,
     random: Random,
+    disturbances: Disturbances,
+    /// Of the disturbances.
+    disturber: Random,
     /// True log ratio of the candidate's speed to the baseline's.
     difference: f64,
     clock: f64,
@@ -138,11 +231,23 @@ pub(crate) struct Machine {
     /// Until, size.
     bursts: Vec<(f64, f64)>,
     engines: [Process; 2],
+    /// Cycles that were begun.
+    cycles: usize,
+    /// Starts in this cycle.
+    starts: usize,
+    /// Engine that was started last.
+    last: Option<usize>,
 }
 
 impl Machine {
     /// A machine for a run of about `horizon` seconds, in which a step begins anywhere.
-    pub(crate) fn new(scenario: Scenario, difference: f64, horizon: f64, seed: u64) -> Self {
+    pub(crate) fn new(
+        scenario: Scenario,
+        disturbances: Disturbances,
+        difference: f64,
+        horizon: f64,
+        seed: u64,
+    ) -> Self {
         let mut random = Random(Pcg64Mcg::seed_from_u64(seed));
         let (probability, low, high, duration) = scenario.step;
         let size = if random.chance(probability) {
@@ -159,6 +264,8 @@ impl Machine {
         Self {
             scenario,
             random,
+            disturbances,
+            disturber: Random(Pcg64Mcg::seed_from_u64(!seed)),
             difference,
             clock: 0.0,
             wander,
@@ -166,50 +273,103 @@ impl Machine {
             next_burst,
             bursts: Vec::new(),
             engines: [Process::default(); 2],
+            cycles: 0,
+            starts: 0,
+            last: None,
         }
     }
 
-    pub(crate) fn coin(&mut self) -> bool {
-        self.random.chance(0.5)
+    /// Seconds since the machine began.
+    pub(crate) fn clock(&self) -> f64 {
+        self.clock
     }
 
-    /// Some questions, by how long their answers take.
-    pub(crate) fn questions(&mut self, count: usize) -> Vec<f64> {
-        (0..count).map(|_| self.random.normal(QUESTIONS)).collect()
+    /// Some questions.
+    pub(crate) fn questions(&mut self, count: usize) -> Vec<Question> {
+        let question = |_| Question {
+            slowness: self.random.normal(QUESTIONS),
+            tokens: [0, 1].map(|engine| self.length(engine)),
+        };
+        (0..count).map(question).collect()
+    }
+
+    fn length(&mut self, engine: usize) -> usize {
+        self.disturbances.lengths.map_or(TOKENS, |lengths| {
+            self.disturber.length(lengths.mean[engine])
+        })
+    }
+
+    /// Begins a cycle: the engines in the order that its coin gives.
+    pub(crate) fn begin_cycle(&mut self) -> [usize; 2] {
+        self.starts = 0;
+        self.cycles += 1;
+        let first = usize::from(self.random.chance(0.5));
+        [first, 1 - first]
+    }
+
+    /// Returns `true` if the cycle is broken off here.
+    pub(crate) fn breaks(&mut self) -> bool {
+        self.disturber.chance(self.disturbances.breaks)
     }
 
     /// Starts an engine anew.
     pub(crate) fn start(&mut self, engine: usize) {
-        self.advance(START_S);
+        self.advance(START_S + self.disturbances.load_s);
+        let mut effect = self.random.normal(self.scenario.process);
+        effect += self.disturber.normal(self.disturbances.starts[engine]);
+        effect += self
+            .last
+            .map_or(0.0, |last| self.disturbances.carry_over[last]);
+        if self.starts == 1 {
+            effect += self.disturbances.order;
+        }
         self.engines[engine] = Process {
-            effect: self.random.normal(self.scenario.process),
+            effect,
             requests: 0,
         };
+        self.starts += 1;
+        self.last = Some(engine);
     }
 
     /// Sends the requests that are not measured.
     pub(crate) fn warm_up(&mut self, engine: usize) {
+        let question = Question {
+            slowness: 0.0,
+            tokens: [TOKENS; 2],
+        };
         for _ in 0..WARMUP {
-            self.ask(engine, 0.0);
+            self.ask(engine, question);
         }
     }
 
-    /// The latency of one request, in seconds.
-    pub(crate) fn ask(&mut self, engine: usize, question: f64) -> f64 {
+    /// The answer to one request; `None` if it failed.
+    pub(crate) fn ask(&mut self, engine: usize, question: Question) -> Option<Reply> {
+        let disturbances = self.disturbances;
         let process = self.engines[engine];
-        let mut log = question + process.effect + self.drift();
-        log += self.random.normal(self.scenario.noise);
+        let mut log = question.slowness + process.effect + self.drift();
+        let growth = (1.0 + disturbances.growth).powf(self.cycles as f64 - 1.0);
+        log += self.random.normal(self.scenario.noise * growth);
+        log += self.disturber.normal(disturbances.noise[engine]);
         log += COLD * (-(process.requests as f64)).exp();
         if engine == 1 {
             log -= self.difference;
         }
-        let mut latency = REQUEST_S * log.exp();
+        let mut slowness = log.exp();
         if self.random.chance(self.scenario.outliers) {
-            latency *= 1.0 + OUTLIER * self.random.uniform().powf(-0.5);
+            slowness *= 1.0 + OUTLIER * self.random.uniform().powf(-0.5);
         }
+        if self.disturber.chance(disturbances.pauses[engine]) {
+            slowness *= PAUSE;
+        }
+        let tokens = match disturbances.lengths {
+            Some(Lengths { sampled: true, .. }) => self.length(engine),
+            _ => question.tokens[engine],
+        };
+        let reply = Reply { tokens, slowness };
         self.engines[engine].requests += 1;
-        self.advance(latency + GAP_S);
-        latency
+        self.advance(reply.time_s(tokens) + GAP_S);
+        let failed = self.disturber.chance(disturbances.failures[engine]);
+        (!failed).then_some(reply)
     }
 
     fn drift(&self) -> f64 {

@@ -4,6 +4,7 @@ use super::side::Side;
 use super::{Basis, Options, Pair, Unlike, metrics, same_run, to_percent};
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT, Decision, Rule, Sequential};
 use crate::statistics::shift::Shift;
+use crate::statistics::{Evidence as _, LogRatios};
 use prony_result::{
     Comparison, CycleResult, Interval, Verdict, to_log_ratio,
     words::{Finding, count},
@@ -87,6 +88,7 @@ impl<'a> Side<'a> {
             interval,
             margin_percent,
             within_margin: found.within_margin,
+            scope: None,
             basis: Some(match (basis, cycles) {
                 (Basis::Paired, [one, two]) => count(one.min(two).into(), "cycle"),
                 (_, [one, two]) => format!("{one} and {}", count(two.into(), "cycle")),
@@ -164,8 +166,8 @@ impl<'a> Side<'a> {
         let ratios = base
             .iter()
             .filter_map(|(cycle, one)| Some((candidate.get(cycle)? / one).ln()));
-        let ratios: Vec<f64> = ratios.collect();
-        let planned = self.run.run.cycles.max(ratios.len() as u32) as usize;
+        let ratios = LogRatios(ratios.collect());
+        let planned = (self.run.run.cycles as usize).max(ratios.cycles());
         let rule = Sequential::new(Rule::new(margin_percent, planned));
         let Some(look) = rule.judge(&ratios) else {
             return Found::default();
@@ -178,7 +180,7 @@ impl<'a> Side<'a> {
                 Decision::Continue | Decision::Inconclusive => Verdict::Inconclusive,
             },
             estimate: Some(look.estimate),
-            interval: look.interval,
+            interval: rule.interval(&ratios, &look),
             within_margin: look.within_margin,
         }
     }

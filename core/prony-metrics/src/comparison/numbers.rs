@@ -1,12 +1,17 @@
 //! From the requests of a comparison to the numbers of its cycles.
 
 use super::{Arm, Question, StudyDesign, question};
-use crate::credit::Credits;
+use crate::common::{Common, Part, Withheld, common, slack};
+use crate::credit::{Credits, pairs};
 use crate::energy::comparable;
 use crate::granularity::{Bounds, decode_speed, prefill_speed};
+use crate::statistics::advice::Effort;
 use crate::statistics::aggregate::{self, Block, median_log_ratio, quantile_log_ratio};
+use crate::statistics::level::{self, CarryOver, Level};
+use crate::statistics::{Evidence, LogRatios, mean};
 use crate::throughput::{Visit, rate};
 use prony_record::Record;
+use prony_result::TestStatistic;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The requests and times of one cycle.
@@ -14,6 +19,14 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Cycle<'a> {
     records: Vec<&'a Record>,
     visits: Vec<Visit>,
+}
+
+impl Cycle<'_> {
+    /// Logarithm of the time of its control, in seconds.
+    fn control(&self) -> Option<f64> {
+        let times = self.visits.iter().filter_map(|it| it.control_ns);
+        times.min().map(|ns| (ns.max(1) as f64 / 1e9).ln())
+    }
 }
 
 impl<'a> Arm<'a> {
@@ -30,14 +43,56 @@ impl<'a> Arm<'a> {
     }
 }
 
+/// A time that is known within bounds, as far as it must be one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The middle.
+    Middle,
+    /// The candidate as slow, and the baseline as fast, as it can be.
+    Slowest,
+    /// The candidate as fast, and the baseline as slow, as it can be.
+    Fastest,
+}
+
+impl Bound {
+    fn of(self, common: &Common) -> (f64, f64) {
+        let middle = |part: &Part| (part.low_s * part.high_s).sqrt();
+        let (a, b) = (&common.baseline, &common.candidate);
+        match self {
+            Self::Middle => (middle(a), middle(b)),
+            Self::Slowest => (a.low_s, b.high_s),
+            Self::Fastest => (a.high_s, b.low_s),
+        }
+    }
+}
+
+/// A cycle in which nothing failed.
+#[derive(Debug, Clone, PartialEq)]
+struct Measured {
+    cycle: u32,
+    /// `true` if the candidate was measured first.
+    candidate_first: bool,
+    /// Middles of the visits of baseline and candidate, in seconds since the run's origin.
+    at_s: (f64, f64),
+    /// Logarithms of the times of the controls of both, where either has one.
+    controls: (Option<f64>, Option<f64>),
+    /// The parts that both engines' answers have, by question.
+    pairs: Vec<(Question, Common)>,
+    /// Reason why a pair of answers has none.
+    withheld: Option<Withheld>,
+    /// `ln(candidate / baseline)` of the throughputs, by the tokens of all answers.
+    throughput: f64,
+    /// By how much that may be too high or too low, where answers differ in length.
+    slack: (f64, f64),
+}
+
 /// The numbers of the cycles, on which everything that is said of two engines rests.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ratios {
-    /// By cycle, `ln(candidate / baseline)` of the throughputs: the statistic `sum`.
-    pub cycles: Vec<(u32, f64)>,
-    /// By cycle, the median over questions of `ln(baseline / candidate)` of the time per
-    /// token: the statistic `med`, above zero where the candidate is faster.
-    pub medians: Vec<(u32, f64)>,
+    /// Number that the verdict is about.
+    pub statistic: TestStatistic,
+    /// Cycles without a failure, in order.
+    measured: Vec<Measured>,
     /// By cycle, the log ratio of the requests (of the prompt tokens, where both engines
     /// count the same) over the times to the first token.
     pub prefill: Vec<(u32, f64)>,
@@ -54,33 +109,242 @@ pub struct Ratios {
     pub latency_p50: Vec<(u32, f64)>,
     /// By cycle, the log ratio of the 90th percentiles of the latencies, likewise.
     pub latency_p90: Vec<(u32, f64)>,
+    /// By cycle, the median over questions of the log ratio of the times to the first token,
+    /// above zero where the candidate's are shorter.
+    pub first_token: Vec<(u32, f64)>,
+    /// By cycle, the log ratio of the times to load, likewise.
+    pub load_time: Vec<(u32, f64)>,
+    /// By cycle, the log ratio of the highest memory of the engine's processes, above zero
+    /// where the candidate's is lower.
+    pub memory: Vec<(u32, f64)>,
     /// By cycle, the log ratio of the output tokens per joule.
     pub energy: Vec<(u32, f64)>,
     /// Reason why the energy of a cycle cannot be compared, in words.
     pub energy_withheld: Option<&'static str>,
-    /// Cycles in which the candidate was measured first.
-    pub candidate_first: BTreeSet<u32>,
     /// Cycles that give no number, since something in them failed.
     pub degraded: BTreeSet<u32>,
 }
 
 impl Ratios {
-    /// The log ratios of the throughputs, in the order of the cycles.
+    /// Without cycles.
+    pub fn new(statistic: TestStatistic) -> Self {
+        Self {
+            statistic,
+            measured: Vec::new(),
+            prefill: Vec::new(),
+            prefill_slack: (0.0, 0.0),
+            decode: Vec::new(),
+            decode_slack: (0.0, 0.0),
+            end_to_end: Vec::new(),
+            latency_p50: Vec::new(),
+            latency_p90: Vec::new(),
+            first_token: Vec::new(),
+            load_time: Vec::new(),
+            memory: Vec::new(),
+            energy: Vec::new(),
+            energy_withheld: None,
+            degraded: BTreeSet::new(),
+        }
+    }
+
+    /// Numbers of the cycles that have one, in order.
+    pub fn cycles(&self) -> Vec<u32> {
+        self.measured.iter().map(|it| it.cycle).collect()
+    }
+
+    /// By cycle, `ln(candidate / baseline)` of the throughputs as a user sees them: all tokens
+    /// over all time.
     pub fn throughputs(&self) -> Vec<f64> {
-        values(&self.cycles)
+        self.measured.iter().map(|it| it.throughput).collect()
+    }
+
+    /// By cycle, the log ratio of the sums of the times of equal work, above zero where the
+    /// candidate is faster.
+    pub fn totals(&self, bound: Bound) -> Vec<f64> {
+        let total = |it: &Measured| {
+            let times = it.pairs.iter().map(|(_, common)| bound.of(common));
+            let (a, b) = times.fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+            // Without a common part nothing is said; see `withheld`.
+            if it.pairs.is_empty() {
+                0.0
+            } else {
+                aggregate::log_ratio(b, a)
+            }
+        };
+        self.measured.iter().map(total).collect()
+    }
+
+    /// By cycle, the median over questions of the log ratio of the times of equal work.
+    pub fn medians(&self, bound: Bound) -> Vec<f64> {
+        let median = |it: &Measured| {
+            let mut questions = BTreeMap::<Question, (Vec<f64>, Vec<f64>)>::new();
+            for (question, common) in &it.pairs {
+                let (a, b) = bound.of(common);
+                let times = questions.entry(*question).or_default();
+                times.0.push(a);
+                times.1.push(b);
+            }
+            let blocks: Vec<Block<'_>> = questions
+                .values()
+                .map(|(baseline, candidate)| Block {
+                    baseline,
+                    candidate,
+                })
+                .collect();
+            median_log_ratio(&blocks).unwrap_or(0.0)
+        };
+        self.measured.iter().map(median).collect()
+    }
+
+    /// The visits, for the statistic `level`.
+    pub fn visits(&self, bound: Bound) -> Vec<level::Cycle> {
+        let mut questions = BTreeMap::<Question, usize>::new();
+        for (question, _) in self.measured.iter().flat_map(|it| &it.pairs) {
+            let next = questions.len();
+            questions.entry(*question).or_insert(next);
+        }
+        let next = |index: usize| self.measured.get(index + 1).map(|it| it.cycle);
+        let cycle = |(index, it): (usize, &Measured)| {
+            let visit = |(at_s, control): (f64, Option<f64>),
+                         of: fn(&Common) -> &Part,
+                         time: fn((f64, f64)) -> f64| {
+                let request = |(question, common): &(Question, Common)| level::Request {
+                    question: questions[question],
+                    tokens: common.tokens,
+                    first_s: of(common).first_s,
+                    time_s: time(bound.of(common)),
+                };
+                level::Visit {
+                    at_s,
+                    control,
+                    requests: it.pairs.iter().map(request).collect(),
+                }
+            };
+            let baseline = visit(
+                (it.at_s.0, it.controls.0),
+                |it| &it.baseline,
+                |times| times.0,
+            );
+            let candidate = visit(
+                (it.at_s.1, it.controls.1),
+                |it| &it.candidate,
+                |times| times.1,
+            );
+            level::Cycle {
+                baseline_first: !it.candidate_first,
+                is_followed: next(index) == Some(it.cycle + 1),
+                visits: if it.candidate_first {
+                    [candidate, baseline]
+                } else {
+                    [baseline, candidate]
+                },
+            }
+        };
+        self.measured.iter().enumerate().map(cycle).collect()
+    }
+
+    /// The evidence by which a verdict is found.
+    pub fn evidence(&self, bound: Bound) -> Box<dyn Evidence> {
+        let level = |carry_over| Box::new(Level::new(self.visits(bound), carry_over));
+        match self.statistic {
+            TestStatistic::Level => level(CarryOver::Removed),
+            TestStatistic::LevelTrusting => level(CarryOver::None),
+            TestStatistic::Median => Box::new(LogRatios(self.medians(bound))),
+            TestStatistic::Throughput => Box::new(LogRatios(self.rates(bound))),
+        }
+    }
+
+    /// A number of requests that would tell more in the same time, judged from the first `n`
+    /// cycles ([`advice`](crate::statistics::advice)); `None` where the present one is about
+    /// right, or nothing is known of it: visits must load their engine and have one request
+    /// in flight.
+    pub fn better_requests(&self, n: usize) -> Option<u32> {
+        let carry_over = match self.statistic {
+            TestStatistic::Level => CarryOver::Removed,
+            TestStatistic::LevelTrusting => CarryOver::None,
+            TestStatistic::Median | TestStatistic::Throughput => return None,
+        };
+        let level = Level::new(self.visits(Bound::Middle), carry_over);
+        // Fewer would leave out questions.
+        let questions: BTreeSet<Question> = (self.measured.iter())
+            .flat_map(|it| it.pairs.iter().map(|(question, _)| *question))
+            .collect();
+        let number = Effort::new(&level, n)?.advice()?;
+        Some(number.max(u32::try_from(questions.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// The throughputs' log ratios, as far as answers of other lengths may have changed them.
+    fn rates(&self, bound: Bound) -> Vec<f64> {
+        let rate = |it: &Measured| match bound {
+            Bound::Middle => it.throughput,
+            Bound::Slowest => it.throughput - it.slack.0,
+            Bound::Fastest => it.throughput + it.slack.1,
+        };
+        self.measured.iter().map(rate).collect()
+    }
+
+    /// Mean number of tokens that two answers have in common, if some differ in length.
+    pub fn common_tokens(&self) -> Option<f64> {
+        let pairs = || self.measured.iter().flat_map(|it| &it.pairs);
+        let is_cut = pairs().any(|(_, common)| common.is_cut());
+        let tokens = pairs().map(|(_, common)| f64::from(common.tokens));
+        is_cut.then(|| mean(&tokens.collect::<Vec<f64>>()))
+    }
+
+    /// Reason why two answers have no part in common that could be compared.
+    pub(super) fn withheld(&self) -> Option<Withheld> {
+        self.measured.iter().find_map(|it| it.withheld)
+    }
+
+    /// Returns `true` if a number is known within bounds only.
+    pub fn is_bounded(&self) -> bool {
+        self.measured.iter().any(|it| match self.statistic {
+            TestStatistic::Throughput => it.slack.0 > 0.0 || it.slack.1 > 0.0,
+            _ => it
+                .pairs
+                .iter()
+                .any(|(_, common)| common.baseline.doubt() > 0.0 || common.candidate.doubt() > 0.0),
+        })
+    }
+
+    /// Takes in later cycles of the same comparison.
+    pub fn extend(&mut self, later: Self) {
+        self.measured.extend(later.measured);
+        for (own, more) in [
+            (&mut self.prefill, later.prefill),
+            (&mut self.decode, later.decode),
+            (&mut self.end_to_end, later.end_to_end),
+            (&mut self.latency_p50, later.latency_p50),
+            (&mut self.latency_p90, later.latency_p90),
+            (&mut self.first_token, later.first_token),
+            (&mut self.load_time, later.load_time),
+            (&mut self.memory, later.memory),
+            (&mut self.energy, later.energy),
+        ] {
+            own.extend(more);
+        }
+        self.degraded.extend(later.degraded);
     }
 
     /// Everything but the throughput, of a cycle without a failure.
     fn more(&mut self, cycle: u32, baseline: &Cycle, candidate: &Cycle, credits: &Credits) {
+        let numbers = |d: Option<f64>| d.filter(|d| d.is_finite()).map(|d| (cycle, d));
+        let less = |of: fn(&[Visit]) -> Option<f64>| {
+            let (a, b) = of(&baseline.visits).zip(of(&candidate.visits))?;
+            Some(aggregate::log_ratio(b, a))
+        };
+        self.load_time.extend(numbers(less(|visits| {
+            let loads = visits.iter().map(|it| it.load_time_ns);
+            loads.sum::<Option<u64>>().map(|ns| ns as f64)
+        })));
+        self.memory.extend(numbers(less(|visits| {
+            let peaks = visits.iter().filter_map(|it| it.peak_memory_bytes);
+            peaks.max().map(|bytes| bytes as f64)
+        })));
         let energies = comparable(&baseline.visits, &candidate.visits);
         let (baseline, candidate) = (&baseline.records, &candidate.records);
-        let first = |records: &[&Record]| records.iter().map(|it| it.stamps.sent_ns).min();
-        if first(candidate) < first(baseline) {
-            self.candidate_first.insert(cycle);
-        }
-        let numbers = |d: Option<f64>| d.filter(|d| d.is_finite()).map(|d| (cycle, d));
-        self.medians
-            .extend(numbers(median(baseline, candidate, credits)));
+        self.first_token
+            .extend(numbers(first_token(baseline, candidate)));
         if let (Some(a), Some(b)) = (
             credited(baseline, |it| credits.baseline(it)),
             credited(candidate, |it| credits.candidate(it)),
@@ -133,6 +397,28 @@ impl Ratios {
         self.latency_p90
             .extend(numbers(quantile_log_ratio(block, 0.9)));
     }
+}
+
+/// The median over questions of the log ratio of the times to the first token; `None` if one
+/// has none.
+fn first_token(baseline: &[&Record], candidate: &[&Record]) -> Option<f64> {
+    let times = |records: &[&Record]| {
+        let mut times = BTreeMap::<Question, Vec<f64>>::new();
+        for record in records {
+            let time = record.time_to_first_token_ns().filter(|ns| *ns > 0)?;
+            times.entry(question(record)).or_default().push(time as f64);
+        }
+        Some(times)
+    };
+    let (baseline, candidate) = (times(baseline)?, times(candidate)?);
+    let blocks = baseline.iter().filter_map(|(question, baseline)| {
+        let candidate = candidate.get(question)?;
+        Some(Block {
+            baseline,
+            candidate,
+        })
+    });
+    median_log_ratio(&blocks.collect::<Vec<_>>())
 }
 
 /// Records with the tokens that they are credited with; `None` if one has none.
@@ -189,7 +475,7 @@ pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Rat
     let broken: BTreeSet<u32> = baseline.failed | candidate.failed;
     let both: BTreeSet<u32> = &whole(&of_baseline) & &whole(&of_candidate);
     let credits = Credits::new(baseline.records, candidate.records);
-    let mut ratios = Ratios::default();
+    let mut ratios = Ratios::new(design.statistic);
     for number in &both | &broken {
         let good = |cycles: &BTreeMap<u32, Cycle<'_>>, tokens: &dyn Fn(&Record) -> Option<u32>| {
             let cycle = cycles.get(&number)?;
@@ -200,9 +486,13 @@ pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Rat
         let a = good(&of_baseline, &|it| credits.baseline(it));
         let b = good(&of_candidate, &|it| credits.candidate(it));
         if let (Some(a), Some(b), false) = (a, b, broken.contains(&number)) {
-            ratios.cycles.push((number, aggregate::log_ratio(a, b)));
+            let throughput = aggregate::log_ratio(a, b);
             let (a, b) = (&of_baseline[&number], &of_candidate[&number]);
-            ratios.more(number, a, b, &credits);
+            if let Some(mut measured) = measured(number, &a.records, &b.records, throughput) {
+                measured.controls = (a.control(), b.control());
+                ratios.measured.push(measured);
+                ratios.more(number, a, b, &credits);
+            }
         } else {
             ratios.degraded.insert(number);
         }
@@ -210,29 +500,36 @@ pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Rat
     ratios
 }
 
-/// The statistic `med` of a cycle. Times are per token, which changes nothing where the
-/// lengths are equal, and compares like with like where they are not.
-fn median(baseline: &[&Record], candidate: &[&Record], credits: &Credits) -> Option<f64> {
-    let times = |records: &[&Record], credit: &dyn Fn(&Record) -> Option<u32>| {
-        let mut times = BTreeMap::<Question, Vec<f64>>::new();
-        for record in records {
-            let tokens = f64::from(credit(record).filter(|tokens| *tokens > 0)?);
-            let time = record.latency_ns() as f64 / tokens;
-            times.entry(question(record)).or_default().push(time);
+/// A cycle's answers side by side; `None` if none of them was answered by both.
+fn measured(
+    cycle: u32,
+    baseline: &[&Record],
+    candidate: &[&Record],
+    throughput: f64,
+) -> Option<Measured> {
+    let answers = pairs(baseline, candidate);
+    let mut withheld = None;
+    let mut common_parts = Vec::new();
+    for pair in &answers {
+        match common(pair) {
+            Ok(part) => common_parts.push((question(pair.baseline), part)),
+            Err(reason) => withheld = withheld.or(Some(reason)),
         }
-        Some(times)
+    }
+    let first = |records: &[&Record]| records.iter().map(|it| it.stamps.sent_ns).min();
+    let middle = |records: &[&Record]| {
+        let last = records.iter().map(|it| it.stamps.end_ns).max();
+        let times = first(records).zip(last);
+        times.map_or(0.0, |(first, last)| u64::midpoint(first, last) as f64 / 1e9)
     };
-    let baseline = times(baseline, &|it| credits.baseline(it))?;
-    let candidate = times(candidate, &|it| credits.candidate(it))?;
-    let blocks: Vec<Block<'_>> = baseline
-        .iter()
-        .filter_map(|(question, baseline)| {
-            let candidate = candidate.get(question)?;
-            Some(Block {
-                baseline,
-                candidate,
-            })
-        })
-        .collect();
-    median_log_ratio(&blocks)
+    (!answers.is_empty()).then(|| Measured {
+        cycle,
+        candidate_first: first(candidate) < first(baseline),
+        at_s: (middle(baseline), middle(candidate)),
+        pairs: common_parts,
+        controls: (None, None),
+        withheld,
+        throughput,
+        slack: slack(&answers).unwrap_or((f64::INFINITY, f64::INFINITY)),
+    })
 }

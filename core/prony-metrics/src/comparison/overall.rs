@@ -1,12 +1,11 @@
 //! One number over several models.
 
-use super::{Ratios, in_percent, numbers, to_percent};
+use super::{Bound, Ratios, in_percent, to_percent};
 use crate::statistics::models::{geometric_mean, synchronous};
 use crate::statistics::sequential::ALPHA;
-use crate::statistics::{Interval, Rule, Sequential, SignedRank, standard_deviation};
-use prony_result::{Comparison, Overall};
+use crate::statistics::{Interval, LogRatios, Rule, Sequential, mean, standard_deviation};
+use prony_result::{Comparison, Overall, TestStatistic};
 use statrs::distribution::{ContinuousCDF as _, Normal};
-use std::collections::BTreeSet;
 
 /// A model's contribution to the mean.
 #[derive(Debug, Clone, Copy)]
@@ -46,18 +45,23 @@ pub fn overall(
     if missing.is_some() {
         return Some(overall);
     }
-    let numbers: Vec<&[(u32, f64)]> = models.iter().map(|it| &it.numbers.cycles[..]).collect();
-    let series: Vec<Vec<f64>> = numbers.iter().map(|it| numbers::values(it)).collect();
-    let of = |it: &&[(u32, f64)]| -> BTreeSet<u32> { it.iter().map(|(cycle, _)| *cycle).collect() };
-    let shared = numbers.windows(2).all(|it| of(&it[0]) == of(&it[1]));
+    let cycles_of: Vec<Vec<u32>> = models.iter().map(|it| it.numbers.cycles()).collect();
+    let shared = cycles_of.windows(2).all(|it| it[0] == it[1]);
     let (estimate, interval) = if shared {
+        let series: Vec<Vec<f64>> = models
+            .iter()
+            .map(|it| match it.numbers.statistic {
+                TestStatistic::Throughput => it.numbers.throughputs(),
+                _ => it.numbers.medians(Bound::Middle),
+            })
+            .collect();
         let series: Vec<&[f64]> = series.iter().map(Vec::as_slice).collect();
-        let means = synchronous(&series);
+        let means = LogRatios(synchronous(&series));
         let judge = Sequential::new(Rule::new(margin_percent, cycles as usize));
-        let look = judge.look(&means)?;
-        (look.estimate, look.interval)
+        let look = judge.judge(&means)?;
+        (look.estimate, judge.interval(&means, &look))
     } else {
-        approximate(&series)?
+        approximate(models)?
     };
     overall.difference_percent = Some(to_percent(estimate));
     overall.interval = interval.map(in_percent);
@@ -72,19 +76,19 @@ fn is_usable(comparison: &Comparison) -> bool {
 
 /// For models with different cycles: the mean of their estimates, and the normal interval
 /// from their standard errors.
-fn approximate(series: &[Vec<f64>]) -> Option<(f64, Option<Interval>)> {
-    let estimates: Option<Vec<f64>> = series
-        .iter()
-        .map(|d| Some(SignedRank::new(d)?.estimate()))
-        .collect();
-    let enough = series.iter().all(|d| d.len() >= 2);
+fn approximate(models: &[ModelComparison<'_>]) -> Option<(f64, Option<Interval>)> {
+    let evidence = models.iter().map(|it| it.numbers.evidence(Bound::Middle));
+    let influences: Option<Vec<Vec<f64>>> = evidence.map(|it| it.influences(it.cycles())).collect();
+    let influences = influences?;
+    let estimates: Vec<f64> = influences.iter().map(|it| mean(it)).collect();
+    let enough = influences.iter().all(|it| it.len() >= 2);
     let error = |d: &Vec<f64>| standard_deviation(d) / (d.len() as f64).sqrt();
     let errors: Vec<f64> = if enough {
-        series.iter().map(error).collect()
+        influences.iter().map(error).collect()
     } else {
         Vec::new()
     };
-    let mean = geometric_mean(&estimates?, &errors)?;
+    let mean = geometric_mean(&estimates, &errors)?;
     let estimate = mean.ratio.ln();
     let reach = Normal::standard().inverse_cdf(1.0 - ALPHA / 2.0) * mean.standard_error;
     let interval = Interval {

@@ -34,9 +34,9 @@ pub(super) fn tail(
     };
     let (of_baseline, of_candidate) = (times(baseline), times(candidate));
     let cycles: Vec<Cycle<'_>> = numbers
-        .cycles
+        .cycles()
         .iter()
-        .filter_map(|(cycle, _)| {
+        .filter_map(|cycle| {
             Some(Cycle {
                 baseline: of_baseline.get(cycle)?,
                 candidate: of_candidate.get(cycle)?,

@@ -1,5 +1,6 @@
 //! Several models: the chance of any false winner stays what it is for one.
 
+use super::evidence::Evidence;
 use super::sequential::{Look, Rule, Sequential};
 
 /// Verdicts on several models by Holm's step-down procedure (Holm 1979): each of `K` is
@@ -27,18 +28,10 @@ impl Holm {
         })
     }
 
-    /// Looks up or simulates the critical values of all steps, which takes up to seconds:
-    /// for a time at which nothing is measured.
-    pub fn prepare(&self) {
-        for k in 1..=self.models {
-            self.step(k);
-        }
-    }
-
-    /// The verdicts on models, given as the log ratios of their cycles so far, so that
-    /// it can be called after every cycle. `None` where a model has no cycles. There
-    /// must not be more models than were said.
-    pub fn judge(&self, models: &[&[f64]]) -> Vec<Option<Look>> {
+    /// The verdicts on models by their cycles so far, so that it can be called after every
+    /// cycle. `None` where a model has no cycles. There must not be more models than were
+    /// said.
+    pub fn judge(&self, models: &[&dyn Evidence]) -> Vec<Option<Look>> {
         let mut looks: Vec<Option<Look>> = vec![None; models.len()];
         let mut open: Vec<usize> = (0..models.len()).collect();
         let mut step = self.models;

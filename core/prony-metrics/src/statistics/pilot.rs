@@ -1,5 +1,6 @@
 //! Forecast of a run from its first cycles.
 
+use super::evidence::Evidence;
 use super::standard_deviation;
 
 /// Cycles before anything can be said.
@@ -12,7 +13,7 @@ const POWER: f64 = 10.5;
 const LOOKS: f64 = 1.15;
 /// Both together, as cycles per variance over squared difference.
 const DETECTABLE: f64 = 12.0;
-/// The earliest cycle in which a winner can be named.
+/// Least forecast: the earliest cycle in which a winner can be named with `cycles: 30` or 40.
 const EARLIEST: f64 = 9.0;
 
 /// Forecast from the first cycles.
@@ -35,22 +36,29 @@ pub fn detectable(sd: f64, cycles: usize) -> f64 {
     sd * (DETECTABLE / cycles as f64).sqrt()
 }
 
-/// Plans from the log ratios of the first cycles; `None` of fewer than
-/// [`PILOT_CYCLES`], whose deviation says too little.
+/// Plans from the first cycles; `None` of fewer than [`PILOT_CYCLES`], whose deviation says
+/// too little, or where it is beyond any difference of engines.
 ///
-/// The sizes are those of a normal approximation; heavier tails need fewer cycles with
-/// signed ranks.
-pub fn plan(d: &[f64], margin: f64, max_cycles: usize) -> Option<Pilot> {
-    outlook(d.get(..PILOT_CYCLES)?, margin, max_cycles)
+/// The sizes are those of a normal approximation.
+pub fn plan(evidence: &dyn Evidence, margin: f64, max_cycles: usize) -> Option<Pilot> {
+    let enough = evidence.cycles() >= PILOT_CYCLES;
+    enough.then(|| of(evidence, PILOT_CYCLES, margin, max_cycles))?
 }
 
 /// The same from all cycles so far, for what a run like this one takes; `None` of fewer
 /// than [`PILOT_CYCLES`].
-pub fn outlook(d: &[f64], margin: f64, max_cycles: usize) -> Option<Pilot> {
-    if d.len() < PILOT_CYCLES {
+pub fn outlook(evidence: &dyn Evidence, margin: f64, max_cycles: usize) -> Option<Pilot> {
+    let cycles = evidence.cycles();
+    (cycles >= PILOT_CYCLES).then(|| of(evidence, cycles, margin, max_cycles))?
+}
+
+fn of(evidence: &dyn Evidence, n: usize, margin: f64, max_cycles: usize) -> Option<Pilot> {
+    /// A larger scatter of log ratios says only that the score hardly falls with the advantage.
+    const FARTHEST: f64 = 5.0;
+    let sd = standard_deviation(&evidence.influences(n)?);
+    if sd.is_nan() || sd > FARTHEST {
         return None;
     }
-    let sd = standard_deviation(d);
     let expected_cycles = (LOOKS * POWER * (sd / margin).powi(2)).max(EARLIEST);
     Some(Pilot {
         standard_deviation: sd,

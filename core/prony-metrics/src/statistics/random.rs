@@ -18,6 +18,7 @@ impl Random {
 
     /// A number that is as likely as its negative, and as good as never zero or equal
     /// to another one in size.
+    #[cfg(test)]
     pub(super) fn symmetric(&mut self) -> f64 {
         f64::from(self.0.next_u32().cast_signed()) + 0.5
     }

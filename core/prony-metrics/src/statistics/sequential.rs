@@ -1,12 +1,18 @@
 //! The verdict after every cycle, and when to stop.
 //!
-//! A run is looked at after each cycle and stops with the first verdict. The interval
-//! shown is the repeated confidence interval of Jennison & Turnbull (1989): the
-//! signed-rank interval with the critical value of the look, valid at all looks
-//! together, also for a run that is broken off.
+//! A run is looked at after each cycle and stops with the first verdict. A winner is named
+//! when equal engines are rejected, `equivalent` when both ends of the margin are, each by a
+//! test of its own ([`super::orders`]). The interval holds the advantages that no look has
+//! rejected: valid at all looks together, also for a run that is broken off (the repeated
+//! confidence interval of Jennison & Turnbull 1989).
+//!
+//! An open run has no last cycle. Its tests are bets on the coins ([`super::bets`]), of which
+//! everything said here is true, too: also for a run to which cycles are added.
 
-use super::boundaries::Boundaries;
-use super::signed_rank::{Interval, SignedRank};
+use super::bets::{self, EValue, e_values};
+use super::evidence::Evidence;
+use super::orders::{self, FIRST_LOOK, MAX_CYCLES, Tail, Test};
+use super::standard_deviation;
 use prony_result::to_log_ratio;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +23,7 @@ pub const ALPHA: f64 = 0.04;
 /// two one-sided tests at 5 % (Schuirmann 1987).
 pub const ALPHA_EQUIVALENT: f64 = 0.1;
 /// Most cycles when each visit loads its engine.
-pub const MAX_CYCLES_RELOAD: usize = 40;
+pub const MAX_CYCLES_RELOAD: usize = 60;
 
 /// Settings fixed before the first cycle. Changing them after having seen data makes
 /// the error rates void, `max_cycles` above all.
@@ -31,16 +37,22 @@ pub struct Rule {
     pub alpha_equivalent: f64,
     /// The run ends after so many cycles.
     pub max_cycles: usize,
+    /// `true` if cycles may be added at any time: the tests are bets, and do not know
+    /// `max_cycles`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
 }
 
 impl Rule {
-    /// With the usual errors, for a margin in percent.
+    /// With the usual errors, for a margin in percent. More cycles than there are coins of the
+    /// code for are an open run.
     pub fn new(margin_percent: f64, max_cycles: usize) -> Self {
         Self {
             margin: to_log_ratio(margin_percent),
             alpha: ALPHA,
             alpha_equivalent: ALPHA_EQUIVALENT,
             max_cycles,
+            open: max_cycles > MAX_CYCLES,
         }
     }
 }
@@ -49,11 +61,11 @@ impl Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// The candidate is faster: the interval lies above zero.
+    /// The candidate is faster: equal engines are rejected, and its score is above zero.
     Faster,
-    /// The candidate is slower: the interval lies below zero.
+    /// The candidate is slower.
     Slower,
-    /// The interval for equivalence lies inside the margin.
+    /// Both ends of the margin are rejected.
     Equivalent,
     /// Not yet; another cycle may tell.
     Continue,
@@ -82,35 +94,35 @@ pub struct Look {
     pub decision: Decision,
     /// Two-sided error of `faster` and `slower`, over all looks.
     pub alpha: f64,
-    /// Hodges-Lehmann estimate of the log ratio. After an early stop it is biased away
-    /// from zero, so the interval is what to show first.
+    /// Estimate of the log ratio. After an early stop it is biased away from zero, so the
+    /// interval is what to show first.
     pub estimate: f64,
-    /// Interval of the log ratio at level `1 - alpha`; `None` where so few cycles give
-    /// none.
-    pub interval: Option<Interval>,
-    /// Interval at level `1 - alpha_equivalent`.
-    pub interval_equivalent: Option<Interval>,
-    /// `true` if `interval_equivalent` lies inside the margin: of a winner, that the
-    /// difference is real and too small to count.
+    /// `true` if both ends of the margin are rejected: of a winner, that the difference is
+    /// real and too small to count.
     pub within_margin: bool,
 }
 
-/// A [`Rule`] with its critical values.
-#[derive(Debug, Clone, PartialEq)]
+/// An interval of a log ratio.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// The confidence level; it attains at least that.
+    pub level: f64,
+}
+
+/// A [`Rule`] at work.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sequential {
     rule: Rule,
-    win: Boundaries,
-    equivalent: Boundaries,
 }
 
 impl Sequential {
-    /// Looks up the critical values, or simulates those that are not in the table.
+    /// By a rule.
     pub fn new(rule: Rule) -> Self {
-        Self {
-            rule,
-            win: Boundaries::new(rule.max_cycles, rule.alpha),
-            equivalent: Boundaries::new(rule.max_cycles, rule.alpha_equivalent),
-        }
+        Self { rule }
     }
 
     /// The rule.
@@ -120,58 +132,227 @@ impl Sequential {
 
     /// The first look that can decide something, if one can.
     pub fn first_look(&self) -> Option<usize> {
-        [self.win.first(), self.equivalent.first()]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// One look at the log ratios `d` of all cycles so far, whatever earlier looks said;
-    /// `None` without cycles. Those beyond `max_cycles` are not looked at.
-    pub fn look(&self, d: &[f64]) -> Option<Look> {
-        let d = &d[..d.len().min(self.rule.max_cycles)];
-        let ranks = SignedRank::new(d)?;
-        let interval = |boundaries: &Boundaries, alpha: f64| {
-            let (low, high) = ranks.order_statistics(boundaries.critical(d.len())?)?;
-            let level = 1.0 - alpha;
-            Some(Interval { low, high, level })
-        };
-        let win = interval(&self.win, self.rule.alpha);
-        let equivalent = interval(&self.equivalent, self.rule.alpha_equivalent);
-        let margin = self.rule.margin;
-        let within_margin = equivalent.is_some_and(|it| -margin < it.low && it.high < margin);
-        // Strict everywhere: an average of exactly zero supports no winner.
-        let decision = match win {
-            Some(interval) if interval.low > 0.0 => Decision::Faster,
-            Some(interval) if interval.high < 0.0 => Decision::Slower,
-            _ if within_margin => Decision::Equivalent,
-            _ if d.len() < self.rule.max_cycles => Decision::Continue,
-            _ => Decision::Inconclusive,
-        };
-        Some(Look {
-            cycles: d.len(),
-            decision,
-            alpha: self.rule.alpha,
-            estimate: ranks.estimate(),
-            interval: win,
-            interval_equivalent: equivalent,
-            within_margin,
-        })
+        let Rule {
+            max_cycles,
+            alpha,
+            alpha_equivalent,
+            open,
+            ..
+        } = self.rule;
+        if open {
+            let win = bets::first_look(alpha, Tail::Both);
+            let equivalent = bets::first_look(alpha_equivalent / 2.0, Tail::Faster);
+            return Some(win.min(equivalent));
+        }
+        let win = orders::first_look(max_cycles, alpha, Tail::Both);
+        let equivalent = orders::first_look(max_cycles, alpha_equivalent / 2.0, Tail::Faster);
+        [win, equivalent].into_iter().flatten().min()
     }
 
     /// The first look that decides something, or the last one; `None` without cycles.
+    /// Cycles beyond `max_cycles` are not looked at.
     ///
     /// A verdict holds although later cycles would say otherwise, so a run gets the
     /// same verdict whether it stopped there or went on.
-    pub fn judge(&self, d: &[f64]) -> Option<Look> {
-        let looks = (1..=d.len()).filter_map(|n| self.look(&d[..n]));
-        let mut last = None;
-        for look in looks {
-            last = Some(look);
-            if look.decision != Decision::Continue {
+    pub fn judge(&self, evidence: &dyn Evidence) -> Option<Look> {
+        let Rule { margin, alpha, .. } = self.rule;
+        if self.rule.open {
+            return self.judge_open(evidence);
+        }
+        let last = evidence.cycles().min(self.rule.max_cycles);
+        let mut equal = self.test(alpha, Tail::Both);
+        let side = self.rule.alpha_equivalent / 2.0;
+        let mut ends = [
+            (-margin, self.test(side, Tail::Faster), false),
+            (margin, self.test(side, Tail::Slower), false),
+        ];
+        let mut decision = Decision::Continue;
+        let mut cycles = last;
+        for n in FIRST_LOOK..=last {
+            let signed = evidence.signed(n, 0.0);
+            if equal.look(&signed) {
+                let is_faster = signed.iter().sum::<f64>() > 0.0;
+                decision = if is_faster {
+                    Decision::Faster
+                } else {
+                    Decision::Slower
+                };
+            }
+            for (end, test, rejected) in &mut ends {
+                *rejected = *rejected || test.look(&evidence.signed(n, *end));
+            }
+            if decision == Decision::Continue && ends.iter().all(|it| it.2) {
+                decision = Decision::Equivalent;
+            }
+            if decision != Decision::Continue {
+                cycles = n;
                 break;
             }
         }
-        last
+        if decision == Decision::Continue && last == self.rule.max_cycles {
+            decision = Decision::Inconclusive;
+        }
+        Some(Look {
+            cycles,
+            decision,
+            alpha,
+            estimate: evidence.estimate(cycles)?,
+            within_margin: ends.iter().all(|it| it.2),
+        })
+    }
+
+    /// The same by bets.
+    fn judge_open(&self, evidence: &dyn Evidence) -> Option<Look> {
+        let Rule { margin, alpha, .. } = self.rule;
+        let last = evidence.cycles().min(self.rule.max_cycles);
+        let side = self.rule.alpha_equivalent / 2.0;
+        let win = Self::crossing(evidence, last, 0.0, Tail::Both, alpha);
+        let ends = [
+            Self::crossing(evidence, last, -margin, Tail::Faster, side),
+            Self::crossing(evidence, last, margin, Tail::Slower, side),
+        ];
+        let both = |ends: [Option<(usize, EValue)>; 2]| Some(ends[0]?.0.max(ends[1]?.0));
+        let equivalent = both(ends);
+        let (decision, cycles) = match (win, equivalent) {
+            (Some((n, e)), _) if equivalent.is_none_or(|equivalent| n <= equivalent) => {
+                if e.faster > e.slower {
+                    (Decision::Faster, n)
+                } else {
+                    (Decision::Slower, n)
+                }
+            }
+            (_, Some(n)) => (Decision::Equivalent, n),
+            _ if last == self.rule.max_cycles => (Decision::Inconclusive, last),
+            _ => (Decision::Continue, last),
+        };
+        Some(Look {
+            cycles,
+            decision,
+            alpha,
+            estimate: evidence.estimate(cycles)?,
+            within_margin: equivalent.is_some_and(|it| it <= cycles),
+        })
+    }
+
+    /// The number of the first `last` cycles after which bets reject an `advantage`, and the
+    /// e-value that does.
+    fn crossing(
+        evidence: &dyn Evidence,
+        last: usize,
+        advantage: f64,
+        tail: Tail,
+        error: f64,
+    ) -> Option<(usize, EValue)> {
+        let lag = evidence.lag();
+        let values = e_values(&evidence.frozen(advantage)).into_iter();
+        (FIRST_LOOK + lag..=last)
+            .zip(values)
+            .find(|(_, value)| value.against(tail) >= 1.0 / error)
+    }
+
+    /// Returns `true` if a look's decision and its estimate say the same. A score that is zero
+    /// at several advantages can make them differ; then neither is to be believed.
+    pub fn agrees(&self, look: &Look) -> bool {
+        match look.decision {
+            Decision::Faster => look.estimate > 0.0,
+            Decision::Slower => look.estimate < 0.0,
+            Decision::Equivalent => look.estimate.abs() < self.rule.margin,
+            Decision::Continue | Decision::Inconclusive => true,
+        }
+    }
+
+    /// Interval of a look at level `1 - alpha`; `None` where so few cycles give none. It
+    /// excludes zero exactly if the look names a winner.
+    pub fn interval(&self, evidence: &dyn Evidence, look: &Look) -> Option<Interval> {
+        let known = |is: bool| is.then_some(0.0);
+        self.between(
+            evidence,
+            look,
+            self.rule.alpha,
+            [
+                (Tail::Both, known(look.decision == Decision::Faster)),
+                (Tail::Both, known(look.decision == Decision::Slower)),
+            ],
+        )
+    }
+
+    /// Interval of a look at level `1 - alpha_equivalent`, from two one-sided tests. It lies
+    /// inside the margin exactly if the look says so.
+    pub fn interval_equivalent(&self, evidence: &dyn Evidence, look: &Look) -> Option<Interval> {
+        let margin = self.rule.margin;
+        let known = |end: f64| look.within_margin.then_some(end);
+        self.between(
+            evidence,
+            look,
+            self.rule.alpha_equivalent,
+            [
+                (Tail::Faster, known(-margin)),
+                (Tail::Slower, known(margin)),
+            ],
+        )
+    }
+
+    /// The advantages between the nearest below and above the estimate that are rejected, by
+    /// the tests of either end. Where one is known to be rejected, the end lies before it.
+    fn between(
+        &self,
+        evidence: &dyn Evidence,
+        look: &Look,
+        alpha: f64,
+        ends: [(Tail, Option<f64>); 2],
+    ) -> Option<Interval> {
+        /// Beyond, an end is not looked for.
+        const FARTHEST: f64 = 2.0;
+        const ACCURACY: f64 = 1e-4;
+        let rejects = |tail: Tail, advantage: f64| {
+            let error = if tail == Tail::Both {
+                alpha
+            } else {
+                alpha / 2.0
+            };
+            if self.rule.open {
+                return Self::crossing(evidence, look.cycles, advantage, tail, error).is_some();
+            }
+            let mut test = self.test(error, tail);
+            (FIRST_LOOK..=look.cycles).any(|n| test.look(&evidence.signed(n, advantage)))
+        };
+        let middle = look.estimate;
+        let end = |way: f64, (tail, known): (Tail, Option<f64>)| {
+            let known = known
+                .map(|known| (known - middle) * way)
+                .filter(|it| *it > 0.0);
+            let (mut near, mut far) = (0.0, known.unwrap_or(0.005));
+            while known.is_none() && !rejects(tail, middle + way * far) {
+                (near, far) = (far, 2.0 * far);
+                if far > FARTHEST {
+                    return None;
+                }
+            }
+            while far - near > ACCURACY {
+                let half = f64::midpoint(near, far);
+                if rejects(tail, middle + way * half) {
+                    far = half;
+                } else {
+                    near = half;
+                }
+            }
+            Some(middle + way * far)
+        };
+        let (low, high) = (end(-1.0, ends[0])?, end(1.0, ends[1])?);
+        // An earlier look may have rejected what all cycles say: then no advantage is left,
+        // unless the cycles do not differ at all.
+        let is_empty = high - low <= 3.0 * ACCURACY
+            && evidence
+                .influences(look.cycles)
+                .is_some_and(|it| it.len() > 1 && standard_deviation(&it) > 10.0 * ACCURACY);
+        (!is_empty).then_some(Interval {
+            low,
+            high,
+            level: 1.0 - alpha,
+        })
+    }
+
+    fn test(&self, alpha: f64, tail: Tail) -> Test {
+        Test::new(self.rule.max_cycles, alpha, tail)
     }
 }

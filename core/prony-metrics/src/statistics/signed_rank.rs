@@ -1,5 +1,6 @@
 //! The Wilcoxon signed-rank test, its estimate and its interval.
 
+use super::Interval;
 use super::quantile::quantile;
 
 /// The Hodges-Lehmann estimate and the signed-rank interval of paired
@@ -13,17 +14,6 @@ use super::quantile::quantile;
 pub struct SignedRank {
     walsh: Vec<f64>,
     n: usize,
-}
-
-/// A signed-rank interval.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// The confidence level that it attains; at least what was asked for.
-    pub level: f64,
 }
 
 impl SignedRank {
@@ -70,14 +60,6 @@ impl SignedRank {
         (2.0 * tail).min(1.0)
     }
 
-    /// The Walsh averages `w + 1` and `M - w`, from 1 in ascending order: the interval
-    /// that excludes zero exactly when the test with the critical value `w` rejects.
-    /// `None` when the ranks cross.
-    pub fn order_statistics(&self, w: usize) -> Option<(f64, f64)> {
-        let high = self.walsh.len().checked_sub(w + 1)?;
-        (w <= high).then(|| (self.walsh[w], self.walsh[high]))
-    }
-
     /// The interval at level `1 - alpha`; `None` when so few differences can
     /// give none (fewer than 6 at 0.05, fewer than 5 at 0.1).
     pub fn interval(&self, alpha: f64) -> Option<Interval> {
@@ -118,7 +100,7 @@ fn null_distribution(n: usize) -> Vec<f64> {
 
 /// The distribution of the sum of `rank` ranks from that of `rank - 1`. It is exact: the
 /// new rank enters the sum with probability ½.
-pub(super) fn with_rank(probability: &[f64], rank: usize) -> Vec<f64> {
+fn with_rank(probability: &[f64], rank: usize) -> Vec<f64> {
     let at = |sum: Option<usize>| {
         let known = sum.and_then(|sum| probability.get(sum));
         known.copied().unwrap_or(0.0)

@@ -5,7 +5,6 @@ use super::drift::{kendall, split, theil_sen};
 use super::mean;
 use super::quantile::{median, quantile};
 use super::sequential::Decision;
-use super::signed_rank::SignedRank;
 use prony_result::words::Flag;
 use std::collections::BTreeMap;
 
@@ -33,12 +32,6 @@ pub enum Warning {
         /// Cycles before it.
         after: usize,
     },
-    /// The engine that came second in a cycle was better or worse off for it: add a
-    /// pause between the engines.
-    CarryOver {
-        /// p value of no such effect.
-        p_value: f64,
-    },
     /// The verdicts by sums and by medians differ: a few slow requests decide.
     OutlierSensitive,
 }
@@ -49,7 +42,6 @@ impl Warning {
         match self {
             Self::ThermalRamp { .. } => Flag::ThermalRamp,
             Self::ThrottleStep { .. } => Flag::ThrottleStep,
-            Self::CarryOver { .. } => Flag::CarryOver,
             Self::OutlierSensitive => Flag::OutlierSensitive,
         }
     }
@@ -132,22 +124,6 @@ pub fn throttle_step(points: &[(f64, f64)]) -> Option<Warning> {
         shift: split.shift,
         after: split.at,
     })
-}
-
-/// `carry_over`: the signed-rank test of `s d` with `s = 1` where the candidate came
-/// first and `-1` where it came second has a p value below 0.01. `cycles` are
-/// `(candidate came first, log ratio)`. `None` where the order was always the same: then
-/// the test would be one of the engines.
-pub fn carry_over(cycles: &[(bool, f64)]) -> Option<Warning> {
-    if cycles.windows(2).all(|two| two[0].0 == two[1].0) {
-        return None;
-    }
-    let signed: Vec<f64> = cycles
-        .iter()
-        .map(|(first, d)| if *first { *d } else { -d })
-        .collect();
-    let p_value = SignedRank::new(&signed)?.p_value();
-    (p_value < SIGNIFICANT).then_some(Warning::CarryOver { p_value })
 }
 
 /// `outlier_sensitive`: sums and medians lead to different verdicts. Whether a run that

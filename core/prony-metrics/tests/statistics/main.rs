@@ -1,7 +1,10 @@
 //! The statistics against references, and what must hold of them for any data.
 
-mod boundaries;
-mod experiments;
+mod advice;
+mod bets;
+mod control;
+mod level;
+mod orders;
 mod properties;
 mod rules;
 mod vectors;

@@ -3,9 +3,11 @@
 use crate::guest::{EVENT, Guest, manifest};
 use crate::support::{core_module, model, request};
 use prony_contract::{Api, Kind};
-use prony_plugin_host::{Error, Grant, Limits, Lock, Plugin, Registry, WasmHost, WasmPlugin};
+use prony_plugin_host::{
+    Error, Grant, Limits, Lock, Plugin, Registry, Setup, Trust, WasmHost, WasmPlugin,
+};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 fn load(bytes: &[u8]) -> Result<WasmPlugin, Error> {
@@ -17,9 +19,25 @@ fn load_text(wat: &str) -> Error {
     load(&wat::parse_str(wat).unwrap()).err().expect("refused")
 }
 
+fn setup_in(cache: PathBuf) -> Setup {
+    Setup {
+        cache,
+        ..Setup::default()
+    }
+}
+
 fn add(folder: &TempDir, file: &Path, grants: &[Grant]) -> Result<prony_plugin_host::Entry, Error> {
     let lock = folder.path().join("lock/prony.lock");
-    prony_plugin_host::add(file, &lock, grants, &folder.path().join("cache"))
+    let trust = Trust {
+        grants: Some(folder.path().join("user/grants")),
+        bundled: Vec::new(),
+    };
+    let setup = Setup {
+        cache: folder.path().join("cache"),
+        trust,
+        ..Setup::default()
+    };
+    prony_plugin_host::add(file, &lock, grants, &setup)
 }
 
 #[test]
@@ -164,7 +182,7 @@ fn guest(guest: &Guest) -> Result<std::sync::Arc<dyn Plugin>, Error> {
     let folder = tempfile::tempdir().unwrap();
     let entry = add(&folder, &guest.write(folder.path()), &[])?;
     let lock = folder.path().join("lock/prony.lock");
-    Registry::open(&[lock], &folder.path().join("cache"))?.load(Kind::Engine, &entry.name)
+    Registry::open(&[lock], setup_in(folder.path().join("cache")))?.load(Kind::Engine, &entry.name)
 }
 
 #[test]
@@ -332,14 +350,41 @@ fn damaged_locks_are_named() {
             shown.contains(words) && shown.contains("prony.lock"),
             "{text}: {shown}"
         );
-        let error = Registry::open(std::slice::from_ref(&path), folder.path())
-            .err()
-            .unwrap();
+        let error = Registry::open(
+            std::slice::from_ref(&path),
+            setup_in(folder.path().to_owned()),
+        )
+        .err()
+        .unwrap();
         assert!(matches!(error, Error::Lock { .. }), "{error}");
         // Adding to it must not throw away what it says.
         let module = core_module("engine-faulty");
-        let error = prony_plugin_host::add(&module, &path, &[], &folder.path().join("cache"));
+        let error =
+            prony_plugin_host::add(&module, &path, &[], &setup_in(folder.path().join("cache")));
         assert!(matches!(error, Err(Error::Lock { .. })), "{error:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_compiler_that_is_ended_or_fails_says_why() {
+    for (script, words) in [
+        ("kill -XCPU $$", "compiling it takes longer than 120s"),
+        (
+            "kill -ABRT $$",
+            "compiling it takes more than 1024 MiB of memory",
+        ),
+        ("echo why >&2; exit 1", "is not a prony plugin: why"),
+        ("exit 0", "is not a prony plugin"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = Setup {
+            compiler: ["sh", "-c", script].map(ToOwned::to_owned).to_vec(),
+            ..setup_in(folder.path().join("cache"))
+        };
+        let lock = folder.path().join("prony.lock");
+        let error = prony_plugin_host::add(&core_module("engine-faulty"), &lock, &[], &setup);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(words), "{script}: {error}");
     }
 }

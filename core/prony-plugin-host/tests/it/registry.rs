@@ -3,8 +3,9 @@
 use crate::native::library;
 use crate::support::{core_module, model, request};
 use prony_contract::{Api, ErrorKind, Image, Kind, Request};
-use prony_plugin_host::{Entry, Error, Form, Grant, Lock, Registry};
+use prony_plugin_host::{Entry, Error, Form, Grant, Lock, Registry, Setup, Trust};
 use serde_json::json;
+use std::env::consts::DLL_EXTENSION;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -16,9 +17,26 @@ struct Installed {
     entry: Entry,
 }
 
+/// A user whose grants lie in `folder`.
+fn trust(folder: &TempDir) -> Trust {
+    Trust {
+        grants: Some(folder.path().join("user/grants")),
+        bundled: Vec::new(),
+    }
+}
+
+/// The host of this user.
+fn setup(folder: &TempDir) -> Setup {
+    Setup {
+        cache: folder.path().join("cache"),
+        trust: trust(folder),
+        ..Setup::default()
+    }
+}
+
 fn install(file: &Path, grants: &[Grant], folder: TempDir) -> Installed {
     let lock = folder.path().join("plugins/prony.lock");
-    let entry = prony_plugin_host::add(file, &lock, grants, &folder.path().join("cache")).unwrap();
+    let entry = prony_plugin_host::add(file, &lock, grants, &setup(&folder)).unwrap();
     let file = folder.path().join("plugins").join(&entry.path);
     Installed {
         folder,
@@ -44,11 +62,7 @@ fn wasm() -> Installed {
 
 impl Installed {
     fn registry(&self) -> Registry {
-        Registry::open(
-            std::slice::from_ref(&self.lock),
-            &self.folder.path().join("cache"),
-        )
-        .unwrap()
+        Registry::open(std::slice::from_ref(&self.lock), setup(&self.folder)).unwrap()
     }
 
     fn load(&self) -> Result<(), Error> {
@@ -125,7 +139,7 @@ fn a_library_needs_a_grant() {
     let folder = tempfile::tempdir().unwrap();
     let file = library(folder.path(), None);
     let lock = folder.path().join("prony.lock");
-    let error = prony_plugin_host::add(&file, &lock, &[], folder.path()).unwrap_err();
+    let error = prony_plugin_host::add(&file, &lock, &[], &setup(&folder)).unwrap_err();
     assert!(matches!(error, Error::NotGranted { .. }), "{error}");
     assert!(
         error
@@ -156,12 +170,91 @@ fn a_component_gets_no_grant() {
 }
 
 #[test]
-fn a_library_that_all_can_write_is_refused() {
+fn a_lock_file_grants_nothing() {
+    // As a stranger's folder brings it: locked with a grant, which its author has given.
     let installed = native();
-    std::fs::set_permissions(&installed.file, std::fs::Permissions::from_mode(0o666)).unwrap();
-    let error = installed.load().unwrap_err();
-    assert!(matches!(error, Error::WorldWritable { .. }), "{error}");
-    assert!(error.to_string().contains("chmod o-w"), "{error}");
+    installed.load().unwrap();
+    let user = tempfile::tempdir().unwrap();
+    let opened = |trust| {
+        let locks = std::slice::from_ref(&installed.lock);
+        let setup = Setup {
+            trust,
+            ..setup(&user)
+        };
+        let registry = Registry::open(locks, setup).unwrap();
+        let name = &installed.entry.name;
+        let loaded = registry.load(Kind::Engine, name).map(drop);
+        loaded.and(registry.load_native(Kind::Engine, name).map(drop))
+    };
+    for trust in [trust(&user), Trust::default()] {
+        let error = opened(trust).unwrap_err();
+        assert!(matches!(error, Error::NotGranted { .. }), "{error}");
+    }
+    // Of another library of the same name.
+    std::fs::create_dir(user.path().join("user")).unwrap();
+    let grants = user.path().join("user/grants");
+    std::fs::write(&grants, format!("{}  engine lines\n", "0".repeat(64))).unwrap();
+    let error = opened(trust(&user)).unwrap_err();
+    assert!(matches!(error, Error::NotGranted { .. }), "{error}");
+    std::fs::write(&grants, format!("{}\n", installed.entry.sha256)).unwrap();
+    opened(trust(&user)).unwrap();
+    // What ships with prony needs none.
+    opened(Trust {
+        bundled: vec![installed.lock.clone()],
+        ..Trust::default()
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_library_that_others_can_replace_is_refused() {
+    let installed = native();
+    let plugins = installed.lock.parent().unwrap().to_owned();
+    for place in [&installed.file, &plugins] {
+        let before = std::fs::metadata(place).unwrap().permissions();
+        std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = installed.load().unwrap_err();
+        assert!(matches!(error, Error::Exposed { .. }), "{error}");
+        assert!(error.to_string().contains("chmod o-w"), "{error}");
+        std::fs::set_permissions(place, before).unwrap();
+        installed.load().unwrap();
+    }
+}
+
+#[test]
+fn what_was_verified_is_what_is_loaded() {
+    let installed = native();
+    installed.load().unwrap();
+    let name = format!("{}.{DLL_EXTENSION}", installed.entry.sha256);
+    let copy = installed.folder.path().join("cache").join(name);
+    let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o500);
+    // Another's copy is made anew.
+    std::fs::remove_file(&copy).unwrap();
+    std::fs::write(&copy, "no library").unwrap();
+    installed.load().unwrap();
+    assert_eq!(
+        std::fs::read(&copy).unwrap(),
+        std::fs::read(&installed.file).unwrap()
+    );
+}
+
+#[test]
+fn plugins_are_added_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = folder.path().join("prony.lock");
+    let setup = setup(&folder);
+    let names = ["engine-faulty", "engine-openai"];
+    std::thread::scope(|scope| {
+        for name in names {
+            let add = || {
+                let module = core_module(name);
+                prony_plugin_host::add(&module, &lock, &[], &setup).unwrap();
+            };
+            scope.spawn(add);
+        }
+    });
+    assert_eq!(Lock::read(&lock).unwrap().plugins.len(), names.len());
 }
 
 #[test]
@@ -194,7 +287,7 @@ fn unknown_plugins_are_named() {
             "{text}"
         );
     }
-    let none = Registry::open(&[PathBuf::from("/no/such/lock")], Path::new("/no/cache")).unwrap();
+    let none = Registry::open(&[PathBuf::from("/no/such/lock")], Setup::default()).unwrap();
     assert_eq!(none.entries().count(), 0);
 }
 
@@ -233,7 +326,7 @@ fn no_recipe_takes_the_place_of_a_plugin() {
     let (first, second) = (native(), wasm());
     write(&first, &with_recipe(&first, "faulty"));
     let locks = [first.lock.clone(), second.lock.clone()];
-    let registry = Registry::open(&locks, &first.folder.path().join("cache")).unwrap();
+    let registry = Registry::open(&locks, setup(&first.folder)).unwrap();
     let (entry, path) = registry.find(Kind::Engine, "faulty").unwrap();
     assert_eq!((&entry.recipe, path), (&None, second.file.clone()));
     assert_eq!(registry.entries().count(), 2);
@@ -274,7 +367,7 @@ fn names_in_a_lock_are_names_and_differ() {
 fn the_first_lock_that_names_a_plugin_wins() {
     let (first, second) = (wasm(), wasm());
     let locks = [first.lock.clone(), second.lock.clone()];
-    let registry = Registry::open(&locks, &first.folder.path().join("cache")).unwrap();
+    let registry = Registry::open(&locks, setup(&first.folder)).unwrap();
     assert_eq!(registry.entries().count(), 1);
     let (_, path) = registry.find(Kind::Engine, "faulty").unwrap();
     assert_eq!(path, first.file);

@@ -3,7 +3,7 @@
 
 use crate::support::{Hosted, at, core_module, model, request};
 use prony_contract::{Api, ErrorKind, EventKind};
-use prony_plugin_host::{Error, Limits, Plugin, WasmHost, WasmPlugin};
+use prony_plugin_host::{Error, Limits, Plugin, Setup, WasmHost, WasmPlugin};
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -23,8 +23,16 @@ fn component() -> &'static Component {
         let folder = tempfile::tempdir().unwrap();
         let lock = folder.path().join("prony.lock");
         let cache = folder.path().join("cache");
-        let entry =
-            prony_plugin_host::add(&core_module("engine-faulty"), &lock, &[], &cache).unwrap();
+        let entry = prony_plugin_host::add(
+            &core_module("engine-faulty"),
+            &lock,
+            &[],
+            &Setup {
+                cache,
+                ..Setup::default()
+            },
+        )
+        .unwrap();
         let path = folder.path().join(entry.path);
         let bytes = std::fs::read(&path).unwrap();
         Component {
@@ -276,12 +284,21 @@ fn a_damaged_cache_is_compiled_again() {
     works(&load_from(folder.path(), Limits::default()));
     let (path, ..) = compiled(folder.path());
     let good = std::fs::read(&path).unwrap();
-    for bad in [&b"no ELF"[..], b"", &good[..good.len() / 2], &good[..64]] {
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    let half = good[..good.len() / 2].to_vec();
+    for bad in [
+        b"no ELF".to_vec(),
+        Vec::new(),
+        half,
+        good[..64].to_vec(),
+        flipped,
+    ] {
         std::fs::write(&path, bad).unwrap();
         works(&load_from(folder.path(), Limits::default()));
         let (_, _, mode) = compiled(folder.path());
         assert_eq!(mode, 0o600);
-        assert_eq!(std::fs::read(&path).unwrap().len(), good.len());
+        assert!(std::fs::read(&path).unwrap() == good);
     }
 }
 

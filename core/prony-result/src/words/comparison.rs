@@ -1,10 +1,12 @@
 //! Sentences about a candidate and the baseline.
 
 use super::{
-    Flag, MISSING, about_seconds, count, level, one_line, optional, percent, percent_number, share,
-    short_percent, signed_number, signed_percent,
+    Flag, MISSING, about_seconds, count, level, number, one_line, optional, percent,
+    percent_number, share, short_percent, signed_number, signed_percent,
 };
-use crate::{Comparison, Interval, Judgement, NoiseFloor, Overall, TailJudgement, Verdict};
+use crate::{
+    Comparison, Interval, Judgement, NoiseFloor, Overall, TailJudgement, TestStatistic, Verdict,
+};
 
 impl Verdict {
     /// The verdict as one word.
@@ -37,6 +39,8 @@ pub struct Finding<'a> {
     pub within_margin: bool,
     /// Basis, such as `11 cycles`.
     pub basis: Option<String>,
+    /// Scope of the verdict, such as `in the typical request`.
+    pub scope: Option<&'static str>,
     /// Reservation that belongs to the verdict, such as `but not the same work`.
     pub remarks: Vec<String>,
     /// Reason for it, without a full stop.
@@ -50,6 +54,7 @@ impl Finding<'_> {
         let (candidate, baseline) = (one_line(self.candidate), one_line(self.baseline));
         let margin = short_percent(self.margin_percent);
         let mut remarks = self.remarks.clone();
+        let scope = self.scope.map_or_else(String::new, |it| format!(" {it}"));
         let signed = |it: Interval| it.words(signed_number);
         let (said, interval) = match self.verdict {
             Verdict::Faster | Verdict::Slower => {
@@ -68,12 +73,12 @@ impl Finding<'_> {
                 let verdict = self.verdict.word();
                 let of_size = |it: Interval| it.times(sign).words(percent_number);
                 (
-                    format!("{candidate} is {by}{verdict} than {baseline}"),
+                    format!("{candidate} is {by}{verdict} than {baseline}{scope}"),
                     self.interval.map(of_size),
                 )
             }
             Verdict::Equivalent => (
-                format!("{candidate} and {baseline} are equivalent within ±{margin}"),
+                format!("{candidate} and {baseline} are equivalent within ±{margin}{scope}"),
                 self.interval.map(signed),
             ),
             Verdict::Inconclusive => (
@@ -102,7 +107,7 @@ impl Finding<'_> {
 /// Beginning of a reason where the engines did not do the same work.
 const OTHER_WORK: &str = "not the same work";
 /// As many cycles as a comparison can have.
-const MAX_CYCLES: u32 = 100;
+const MAX_CYCLES: u32 = 127;
 
 impl Comparison {
     /// The finding, as a sentence without a full stop, for example
@@ -113,7 +118,12 @@ impl Comparison {
             difference_percent: self.difference_percent,
             interval: self.shown_interval(),
             within_margin: self.within_margin,
+            scope: self
+                .statistic
+                .filter(|it| it.is_of_request())
+                .map(|_| "in the typical request"),
             basis: basis(self.cycles, self.degraded_cycles),
+            remarks: self.common_part().into_iter().collect(),
             ..self.finding()
         };
         if let Some(withheld) = self.of_other_work() {
@@ -150,10 +160,18 @@ impl Comparison {
         self.flags.iter().any(|name| name == flag.name())
     }
 
+    /// Part of the answers that the numbers are about, if it is not all of them.
+    fn common_part(&self) -> Option<String> {
+        let tokens = number(self.common_tokens?);
+        Some(format!(
+            "on the first {tokens} tokens (mean) common to both answers"
+        ))
+    }
+
     /// The verdict that was withheld because the engines did not do the same work, and for
-    /// no other reason.
+    /// no other reason. Answers of different length alone withhold none.
     fn of_other_work(&self) -> Option<Verdict> {
-        let other_work = self.has(Flag::LengthMismatch) || self.has(Flag::TokenMismatch);
+        let other_work = self.reason.starts_with(OTHER_WORK);
         let failures = self.has(Flag::LowSuccessRate) || self.has(Flag::DegradedCycles);
         if self.verdict != Verdict::Inconclusive || !other_work || failures {
             return None;
@@ -173,9 +191,14 @@ impl Comparison {
         if self.verdict != Verdict::Inconclusive || self.obstacle.is_some() {
             return None;
         }
+        // More cycles do not cure slow requests.
+        let is_of_request = self.statistic.is_some_and(TestStatistic::is_of_request);
+        if is_of_request && self.has(Flag::OutlierSensitive) {
+            return None;
+        }
         let needs = self.needs_cycles?;
         let margin = short_percent(self.margin_percent);
-        if needs <= MAX_CYCLES {
+        if self.open || needs <= MAX_CYCLES {
             let more = needs.checked_sub(self.cycles).filter(|more| *more > 0)?;
             let time = self.cycle_s.map_or_else(String::new, |cycle| {
                 format!(" ({})", about_seconds(cycle * f64::from(more)))
@@ -197,12 +220,15 @@ impl Comparison {
     /// Judgements beside the throughput's, by the same rule, with their names.
     fn judgements(&self) -> impl Iterator<Item = (&'static str, &Judgement)> {
         [
+            ("Total throughput", &self.total),
+            ("Typical request", &self.median),
             ("Prefill", &self.prefill),
             ("Decode", &self.decode),
             ("End to end", &self.end_to_end),
-            ("Typical request", &self.median),
+            ("TTFT", &self.time_to_first_token),
             ("Latency p50", &self.latency_p50),
             ("Latency p90", &self.latency_p90),
+            ("Load time", &self.load_time),
         ]
         .into_iter()
         .filter_map(|(name, judgement)| Some((name, judgement.as_ref()?)))
@@ -211,7 +237,8 @@ impl Comparison {
     }
 
     /// The judgements' findings, a sentence without a full stop each, for example
-    /// `Prefill: B is 3.1 % faster than A (2.2 … 4.0 %, 96 % interval, 11 cycles)`.
+    /// `Prefill: B is 3.1 % faster than A (2.2 … 4.0 %, 96 % interval, 11 cycles)`, and advice
+    /// on another run.
     pub fn judgement_sentences(&self) -> Vec<String> {
         let sentence = |(name, judgement): (&str, &Judgement)| {
             if let Some(why) = &judgement.withheld {
@@ -255,11 +282,14 @@ impl Comparison {
         let tails = tails
             .into_iter()
             .filter_map(|(name, tail)| Some(of_tail((name, tail.as_ref()?))));
+        let memory = self.memory.as_ref().and_then(|it| self.memory_sentence(it));
         let energy = self.energy.as_ref().and_then(|it| self.energy_sentence(it));
         self.judgements()
             .map(sentence)
             .chain(tails)
+            .chain(memory)
             .chain(energy)
+            .chain(self.better_requests.map(better_requests))
             .collect()
     }
 
@@ -269,6 +299,36 @@ impl Comparison {
         if let Some(why) = &judgement.withheld {
             return Some(format!("Energy: cannot be told: {}", one_line(why)));
         }
+        let said = self.of_resource(judgement, ["gives", "more", "fewer"], "tokens per joule")?;
+        Some(format!("Energy: {said}"))
+    }
+
+    /// The memory's finding, for example
+    /// `Memory: B needs 8.0 % less memory than A (7.2 … 8.9 %, 96 % interval, 11 cycles)`.
+    fn memory_sentence(&self, judgement: &Judgement) -> Option<String> {
+        // Of the baseline's memory over the candidate's to how much less the candidate needs.
+        let less = |percent: f64| 100.0 * percent / (100.0 + percent);
+        let judgement = Judgement {
+            difference_percent: judgement.difference_percent.map(less),
+            interval: judgement.interval.map(|it| Interval {
+                low_percent: less(it.low_percent),
+                high_percent: less(it.high_percent),
+                ..it
+            }),
+            ..judgement.clone()
+        };
+        let said = self.of_resource(&judgement, ["needs", "less", "more"], "memory")?;
+        Some(format!("Memory: {said}"))
+    }
+
+    /// A finding that is not about speed, with its verb and its words for a candidate that is
+    /// better or worse.
+    fn of_resource(
+        &self,
+        judgement: &Judgement,
+        [verb, better, worse]: [&str; 3],
+        unit: &str,
+    ) -> Option<String> {
         let interval = judgement.interval?;
         let (candidate, baseline) = (one_line(&self.candidate), one_line(&self.baseline));
         let basis = count(judgement.cycles.into(), "cycle");
@@ -279,24 +339,21 @@ impl Comparison {
                 .map(|value| format!("{} ", percent(sign * value)))
                 .unwrap_or_default();
             let interval = interval.times(sign).words(percent_number);
-            format!(
-                "{candidate} gives {by}{word} tokens per joule than {baseline} ({interval}, {basis})"
-            )
+            format!("{candidate} {verb} {by}{word} {unit} than {baseline} ({interval}, {basis})")
         };
-        let said = match judgement.verdict {
-            Verdict::Faster => winner(1.0, "more"),
-            Verdict::Slower => winner(-1.0, "fewer"),
+        Some(match judgement.verdict {
+            Verdict::Faster => winner(1.0, better),
+            Verdict::Slower => winner(-1.0, worse),
             Verdict::Equivalent => {
                 let margin = short_percent(self.margin_percent);
                 format!(
-                    "{candidate} and {baseline} give equally many tokens per joule within ±{margin} ({signed}, {basis})"
+                    "{candidate} and {baseline} are equivalent in {unit} within ±{margin} ({signed}, {basis})"
                 )
             }
             Verdict::Inconclusive => format!(
-                "{candidate} against {baseline} is inconclusive in tokens per joule ({signed}, {basis})"
+                "{candidate} against {baseline} is inconclusive in {unit} ({signed}, {basis})"
             ),
-        };
-        Some(format!("Energy: {said}"))
+        })
     }
 
     /// The difference with its sign, or [`MISSING`].
@@ -319,6 +376,12 @@ impl Comparison {
             |interval| interval.range(signed_number),
         )
     }
+}
+
+/// `Visits of 9 requests would tell more in the same time`.
+pub fn better_requests(requests: u32) -> String {
+    let requests = count(requests.into(), "request");
+    format!("Visits of {requests} would tell more in the same time")
 }
 
 /// `11 cycles`, `11 cycles, 1 left out`.
@@ -532,10 +595,25 @@ pub(super) mod tests {
         assert_eq!(open(Some(11), Some(125.0)), said);
         assert_eq!(open(None, Some(125.0)), said);
         assert_eq!(
-            open(Some(101), Some(125.0)),
+            open(Some(128), Some(125.0)),
             format!(
-                "{said}; 2 % would need more than 100 cycles; the cycles of this run can show differences from about 4.6 %"
+                "{said}; 2 % would need more than 127 cycles; the cycles of this run can show differences from about 4.6 %"
             )
+        );
+        let without_end = Comparison {
+            open: true,
+            needs_cycles: Some(311),
+            better_requests: Some(9),
+            ..comparison(Verdict::Inconclusive, 1.0, -1.2, 3.1)
+        };
+        let more = without_end.sentence();
+        assert!(
+            more.ends_with("; 2 % would need about 300 more cycles"),
+            "{more}"
+        );
+        assert_eq!(
+            without_end.judgement_sentences(),
+            ["Visits of 9 requests would tell more in the same time"]
         );
         let forbidden = Comparison {
             obstacle: Some("it may not".to_owned()),
@@ -567,7 +645,10 @@ pub(super) mod tests {
         for comparison in [
             withheld(-4.0, 2.2, &[Flag::LengthMismatch]),
             withheld(-4.0, -2.2, &[Flag::LengthMismatch, Flag::LowSuccessRate]),
-            withheld(-4.0, -2.2, &[Flag::ThermalRamp]),
+            Comparison {
+                reason: "the machine was restless".to_owned(),
+                ..withheld(-4.0, -2.2, &[Flag::TokenMismatch])
+            },
         ] {
             assert!(comparison.sentence().starts_with(open), "{comparison:?}");
         }
@@ -591,6 +672,41 @@ pub(super) mod tests {
         assert_eq!(
             other_answers.sentence(),
             "B is 3.1 % faster than A, with 40.0 % of the answers differing (2.2 … 4.0 %, 95 % interval, 11 cycles)"
+        );
+    }
+
+    #[test]
+    fn the_common_part_of_answers_stands_in_the_sentence() {
+        let cut = |verdict, low, high| Comparison {
+            common_tokens: Some(21.44),
+            flags: vec![Flag::LengthMismatch.name().to_owned()],
+            ..comparison(verdict, 3.1, low, high)
+        };
+        assert_eq!(
+            cut(Verdict::Faster, 2.2, 4.0).sentence(),
+            "B is 3.1 % faster than A, on the first 21.4 tokens (mean) common to both answers (2.2 … 4.0 %, 95 % interval, 11 cycles)"
+        );
+        assert_eq!(
+            cut(Verdict::Faster, 0.2, 1.0).sentence(),
+            "B is 3.1 % faster than A, but by less than the margin of 2 %, on the first 21.4 tokens (mean) common to both answers (0.2 … 1.0 %, 95 % interval, 11 cycles)"
+        );
+        // Lengths alone withhold no verdict, so it was withheld for another reason.
+        let other = Comparison {
+            reason: "the run ended before anything was decided".to_owned(),
+            ..cut(Verdict::Inconclusive, 2.2, 4.0)
+        };
+        assert_eq!(
+            other.sentence(),
+            "B against A is inconclusive, on the first 21.4 tokens (mean) common to both answers (+2.2 … +4.0 %, 95 % interval, 11 cycles): the run ended before anything was decided"
+        );
+        let explained = Comparison {
+            reason: "not the same work: the lengths can explain up to 5 %".to_owned(),
+            common_tokens: None,
+            ..cut(Verdict::Inconclusive, 2.2, 4.0)
+        };
+        assert_eq!(
+            explained.sentence(),
+            "B is 3.1 % faster than A, but not the same work (2.2 … 4.0 %, 95 % interval, 11 cycles): the lengths can explain up to 5 %, so no winner is named"
         );
     }
 

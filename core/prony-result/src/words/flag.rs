@@ -23,18 +23,18 @@ pub enum Flag {
     PromptMismatch,
     /// A stream does not show what prefill and decoding took.
     CoarseStream,
-    /// Sums and medians give different verdicts.
+    /// The typical request and the total throughput say different things.
     OutlierSensitive,
     /// The machine became steadily faster or slower.
     ThermalRamp,
     /// The machine's speed changed at one point.
     ThrottleStep,
-    /// The second engine of a cycle was affected by the first.
+    /// One engine leaves the machine slower for the next visit than the other.
     CarryOver,
 }
 
 impl Flag {
-    /// All of them; those that withhold a verdict come first.
+    /// All of them, in the order in which reports show them.
     pub const ALL: [Self; 13] = [
         Self::LengthMismatch,
         Self::TokenMismatch,
@@ -74,8 +74,8 @@ impl Flag {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::LengthMismatch => {
-                "The engines generated answers of different length, so they did not do the same \
-                 work; compare time per output token and time to first token, not throughput."
+                "The engines generated answers of different length: a verdict rests on the tokens \
+                 common to both, and none falls where the lengths may explain the difference."
             }
             Self::TokenMismatch => {
                 "An engine counts more tokens than its answers have bytes, which cannot be right, \
@@ -103,7 +103,7 @@ impl Flag {
                  not show what prefill and decoding took."
             }
             Self::OutlierSensitive => {
-                "Throughput and the typical request disagree: a few requests decide the verdict."
+                "The typical request and the total throughput disagree: a few slow requests decide."
             }
             Self::ThermalRamp => {
                 "The machine became steadily faster or slower during the run, as it does when it \
@@ -113,8 +113,8 @@ impl Flag {
                 "The machine's speed changed abruptly during the run, as it does when it throttles."
             }
             Self::CarryOver => {
-                "Whichever engine ran second was affected by the first; longer pauses between \
-                 visits help."
+                "A visit after one of the engines is slower than after the other; longer pauses \
+                 between visits help."
             }
         }
     }

@@ -5,7 +5,8 @@ use crate::{Comparison, ModelResult, RunResult, Verdict};
 
 impl RunResult {
     /// Cycles made, of those planned: `9 of 40 cycles, decided`, `9 to 12 of 40 cycles`
-    /// where models differ, `40 cycles` where all were made.
+    /// where models differ, `40 cycles` where all were made, `9 cycles, decided` of an open
+    /// run.
     pub fn cycles_sentence(&self) -> String {
         let planned = self.run.cycles;
         let made = |model: &ModelResult| model.engines.iter().map(|it| it.cycles).max();
@@ -28,6 +29,9 @@ impl RunResult {
         let decided = comparisons.peek().is_some()
             && comparisons.all(|it| it.verdict != Verdict::Inconclusive);
         let decided = if decided { ", decided" } else { "" };
+        if self.comparisons().any(|it| it.open) {
+            return format!("{least}{}{decided}", count(most.into(), "cycle"));
+        }
         format!("{least}{most} of {cycles}{decided}")
     }
 

@@ -145,7 +145,7 @@ impl LiveEngine<'_, '_> {
                 },
                 Ready::LogLine(line) => running
                     .process
-                    .as_ref()
+                    .as_mut()
                     .is_none_or(|process| process.has_logged(line)),
             };
             // Checked even if it answered: another process may be answering on a port

@@ -28,7 +28,8 @@ fn text(fault: Fault) -> String {
 fn every_fault_has_its_name() {
     let names = Fault::ALL.map(Fault::name);
     let expected = "error_frame empty cut http500 http404 hang crash garbage zero_tokens no_finish \
-        not_http stall slow_headers reset wrong_length bad_chunk redirect huge_head ignore_stop ignore_seed \
+        not_http stall slow_headers reset wrong_length bad_chunk redirect huge_head endless_head \
+        endless_interim endless_extension endless_chunks endless_trailers ignore_stop ignore_seed \
         ignore_ignore_eos cut_prompt no_usage no_end_mark";
     assert!(names.iter().eq(expected.split_whitespace()), "{names:?}");
 }

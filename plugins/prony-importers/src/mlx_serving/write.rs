@@ -181,7 +181,7 @@ fn schedule_differs(cycles: &Count) -> Vec<&'static str> {
         lines.push("The number is as there; `prony plan` says how early a verdict can come.");
     }
     if cycles.value > MAX_CYCLES {
-        lines.push("There are more repetitions there; a comparison has at most 100 cycles.");
+        lines.push("There are more repetitions there; a comparison has at most 127 cycles.");
     }
     if cycles.differs {
         lines.push("It is the largest of the numbers that the models have there.");

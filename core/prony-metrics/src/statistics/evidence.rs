@@ -1,0 +1,118 @@
+//! Evidence of one comparison, by which every hypothesis about the advantage of the candidate
+//! can be tested.
+
+use super::quantile::median;
+
+/// The standard deviation of a normal distribution over its median absolute deviation.
+pub(super) const NORMAL: f64 = 1.482_602_218_505_602;
+
+/// Contributions of the cycles to a score.
+///
+/// They may depend on everything that was measured but not on which engine came first: so
+/// the coins alone decide the sign with which they enter the score.
+pub trait Evidence {
+    /// Number of cycles.
+    fn cycles(&self) -> usize;
+
+    /// `s_c g_c` of each of the first `n` cycles, when the candidate's times are prolonged by
+    /// an `advantage`, a log ratio. Above zero where it is faster by more than that.
+    fn signed(&self, n: usize, advantage: f64) -> Vec<f64>;
+
+    /// Number of later cycles that a cycle's contribution needs.
+    fn lag(&self) -> usize {
+        0
+    }
+
+    /// `s_c g_c` of each cycle as it was when the cycle and `lag` more were done, likewise:
+    /// later cycles change nothing. The last `lag` cycles have none yet.
+    fn frozen(&self, advantage: f64) -> Vec<f64> {
+        let lag = self.lag();
+        (lag + 1..=self.cycles())
+            .map(|n| self.signed(n, advantage)[n - 1 - lag])
+            .collect()
+    }
+
+    /// An estimate of the advantage from the first `n` cycles, for a search to begin at.
+    fn middle(&self, n: usize) -> Option<f64>;
+
+    /// The advantage at which the score of the first `n` cycles is zero; `None` where
+    /// nothing was measured.
+    fn estimate(&self, n: usize) -> Option<f64> {
+        /// Beyond, engines differ too much for a search.
+        const FARTHEST: f64 = 2.0;
+        const ACCURACY: f64 = 1e-7;
+        let score = |advantage: f64| self.signed(n, advantage).iter().sum::<f64>();
+        let middle = self.middle(n)?;
+        let mut reach = 0.01;
+        while !(score(middle - reach) > 0.0 && score(middle + reach) < 0.0) {
+            if reach >= FARTHEST {
+                return Some(middle);
+            }
+            reach *= 2.0;
+        }
+        let (mut low, mut high) = (middle - reach, middle + reach);
+        while high - low > ACCURACY {
+            let half = f64::midpoint(low, high);
+            if score(half) > 0.0 {
+                low = half;
+            } else {
+                high = half;
+            }
+        }
+        Some(f64::midpoint(low, high))
+    }
+
+    /// The advantage as each of the first `n` cycles alone would have it: the estimate, and
+    /// the cycle's part of the score over how fast the score falls with the advantage. Their
+    /// scatter is that of the statistic. `None` where nothing was measured, or where the
+    /// score does not fall.
+    fn influences(&self, n: usize) -> Option<Vec<f64>> {
+        /// Small against any difference, large against rounding.
+        const STEP: f64 = 1e-3;
+        let estimate = self.estimate(n)?;
+        let score = |advantage: f64| self.signed(n, advantage).iter().sum::<f64>();
+        let fall = (score(estimate - STEP) - score(estimate + STEP)) / (2.0 * STEP * n as f64);
+        let own = self.signed(n, estimate).into_iter();
+        (fall > 0.0).then(|| own.map(|signed| estimate + signed / fall).collect())
+    }
+}
+
+/// One number for each cycle: its log ratio, above zero where the candidate is faster.
+///
+/// A cycle's number gets the biweight of Beaton & Tukey (1974), so that a burst of load in
+/// one visit decides nothing. Its scale is the median size of all numbers, so that a large
+/// difference in every cycle is no burst.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogRatios(pub Vec<f64>);
+
+/// Scales after which a cycle's number has no weight.
+const CUT: f64 = 4.0;
+
+impl Evidence for LogRatios {
+    fn cycles(&self) -> usize {
+        self.0.len()
+    }
+
+    fn signed(&self, n: usize, advantage: f64) -> Vec<f64> {
+        let d: Vec<f64> = self.0[..n].iter().map(|d| d - advantage).collect();
+        if d.is_empty() {
+            return d;
+        }
+        let sizes: Vec<f64> = d.iter().map(|d| d.abs()).collect();
+        let cut = CUT * NORMAL * median(&sizes);
+        d.into_iter().map(|d| d * biweight(d / cut)).collect()
+    }
+
+    fn middle(&self, n: usize) -> Option<f64> {
+        (n > 0).then(|| median(&self.0[..n]))
+    }
+}
+
+/// `(1 - u²)²` within -1 and 1, and 0 beyond.
+pub(super) fn biweight(u: f64) -> f64 {
+    if u.abs() < 1.0 {
+        (1.0 - u * u).powi(2)
+    } else {
+        0.0
+    }
+}

@@ -3,6 +3,7 @@
 
 mod config;
 mod generate;
+mod scale;
 mod verdicts;
 
 use std::process::{Command, Stdio};
@@ -20,7 +21,7 @@ const RUNS: usize = 30;
 /// Warm-up runs, which fill the caches of the disk and the processor.
 const UNMEASURED: usize = 3;
 
-const BENCHES: [(&str, &str); 3] = [
+const BENCHES: [(&str, &str); 4] = [
     (
         "config",
         "`prony validate` of a long pipeline and of those that ship, and `prony --help`",
@@ -28,6 +29,10 @@ const BENCHES: [(&str, &str); 3] = [
     (
         "load",
         "the load client beside a raw-socket client, against the truth server; about 3 minutes",
+    ),
+    (
+        "scale",
+        "memory and time of prony with growing numbers of requests; a minute",
     ),
     (
         "verdicts",
@@ -59,6 +64,11 @@ pub(crate) fn bench(workspace: &Workspace, name: &str, targets: Targets) -> Resu
 /// Judges engines that are equal and that differ, by the options.
 pub(crate) fn verdicts(workspace: &Workspace, options: &[&str]) -> Result<()> {
     verdicts::verdicts(workspace, options)
+}
+
+/// Measures memory and time with growing numbers of requests.
+pub(crate) fn scale(workspace: &Workspace, is_long: bool) -> Result<()> {
+    scale::scale(workspace, is_long)
 }
 
 /// Measures the accuracy and CPU load of the load client.

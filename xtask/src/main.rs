@@ -66,6 +66,8 @@ usage: cargo xtask COMMAND
   bench [NAME] [--strict]
                         measure prony itself; without a name, list the benches;
                         --strict fails when a target is missed
+  bench scale [--long]  memory and time with growing numbers of requests, up to
+                        100,000, or a million
   bench verdicts [PAIR...] [--load none|bursts] [--quick] [--runs N] [--cycles N]
                  [--seed N]
                         how often equal engines get a winner, and a difference is
@@ -153,6 +155,8 @@ fn run() -> Result<()> {
             Ok(())
         }
         ("bench", ["verdicts", options @ ..]) => bench::verdicts(&workspace, options),
+        ("bench", ["scale"]) => bench::scale(&workspace, false),
+        ("bench", ["scale", "--long"]) => bench::scale(&workspace, true),
         ("bench", [name]) => bench::bench(&workspace, name, bench::Targets::Shown),
         ("bench", [name, "--strict"]) => bench::bench(&workspace, name, bench::Targets::Strict),
         ("sim", options) => sim::sim(&workspace, options),

@@ -4,6 +4,8 @@
 
 mod dependencies;
 mod layout;
+mod licences;
+mod security;
 mod text;
 
 use std::fs;
@@ -44,6 +46,8 @@ pub(crate) fn tidy(workspace: &Workspace) -> Result<()> {
     let files = source_files(workspace)?;
     let mut findings = layout::check(workspace, &files);
     findings.extend(dependencies::check(workspace, &files));
+    findings.extend(licences::check(&files)?);
+    findings.extend(security::check(&files));
     findings.extend(files.iter().flat_map(text::check));
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     for Finding {

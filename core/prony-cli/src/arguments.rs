@@ -1,9 +1,11 @@
 //! The command line: arguments shared by all commands, and their help.
 
 use crate::commands::Command;
-use crate::exit::Exit;
+use crate::commands::bundle::{self, Opened};
+use crate::{Exit, Failure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use prony_journal::RunFolder;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -126,6 +128,44 @@ pub(crate) struct Layers {
     pub(crate) deny: Option<Deny>,
 }
 
+/// A run that the user chooses.
+#[derive(Debug, Args)]
+pub(crate) struct ChosenRun {
+    /// The run: a folder, a name below the results folder, or, for what only reads it, a bundle;
+    /// `latest` is the last one that finished. Defaults to the newest that is over, even if cut
+    /// short.
+    run: Option<String>,
+    /// Folder with runs.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+}
+
+impl ChosenRun {
+    /// Opens the run, also one in a bundle.
+    pub(crate) fn open(&self) -> Result<Opened, Failure> {
+        match &self.run {
+            Some(name) => bundle::open(&self.results, name),
+            None => Ok(Opened::newest(prony_journal::newest_run(&self.results)?)),
+        }
+    }
+
+    /// The bundle, if it is one.
+    pub(crate) fn bundle(&self) -> Option<&str> {
+        self.run.as_deref().filter(|name| bundle::of(name))
+    }
+
+    /// The folder of the run, for what changes it; fails for a bundle.
+    pub(crate) fn folder(&self) -> Result<RunFolder, Failure> {
+        if let Some(name) = self.bundle() {
+            let message = format!(
+                "`{name}` is a bundle, which stays as it is: `tar -xzf {name}` unpacks it, and its folder can be given"
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Ok(self.open()?.folder)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Deny {
     /// Every warning not allowed by the pipeline.
@@ -133,9 +173,13 @@ pub(crate) enum Deny {
 }
 
 /// The commands by purpose, as shown in the help.
-const GROUPS: [(&str, &[&str]); 5] = [
-    ("Measure", &["run", "aa", "plan"]),
-    ("Look at results", &["report", "list", "compare", "metrics"]),
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Measure", &["run", "resume", "aa", "plan"]),
+    (
+        "Look at results",
+        &["report", "list", "compare", "metrics", "export"],
+    ),
+    ("Prove results", &["verify", "attest", "bundle", "replay"]),
     (
         "Write pipelines",
         &["init", "validate", "doctor", "explain", "import", "schema"],

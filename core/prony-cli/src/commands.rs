@@ -1,11 +1,14 @@
 //! The commands: a module each, with its arguments, and a line here.
 
 mod aa;
+mod attest;
+pub(crate) mod bundle;
 mod compare;
 mod compile_component;
 mod completions;
 mod doctor;
 mod explain;
+mod export;
 pub(crate) mod help;
 mod import;
 mod init;
@@ -15,13 +18,16 @@ mod metrics;
 mod plan;
 mod plugin;
 mod reference;
+mod replay;
 mod report;
+mod resume;
 mod run;
 mod schema;
 mod selfcheck;
 mod truth_server;
 mod truth_stdio;
 mod validate;
+mod verify;
 mod worker;
 
 use crate::arguments::Global;
@@ -38,10 +44,25 @@ pub(crate) enum Command {
     Plan(plan::Arguments),
     /// Report a run again, from its journal.
     Report(report::Arguments),
+    /// Go on with a run that was cut short.
+    Resume(resume::Arguments),
+    /// Check that nothing of a run is damaged.
+    ///
+    /// It finds what happened by accident. It cannot prove who wrote a run: whoever edits one can
+    /// compute its checksums anew. A signature over what `prony attest` writes proves more.
+    Verify(verify::Arguments),
+    /// Print the requests of a run, a row each.
+    Export(export::Arguments),
     /// List the runs in the results folder.
     List(list::Arguments),
     /// Compare the results of two runs.
     Compare(compare::Arguments),
+    /// Write down what a run was made from and what it found, as in-toto statements.
+    Attest(attest::Arguments),
+    /// Pack a run into one file, without weights.
+    Bundle(bundle::Arguments),
+    /// Run a run's pipeline again and say whether its comparisons are reproduced.
+    Replay(replay::Arguments),
     /// Score a run by other tools' definitions of their metrics.
     Metrics(metrics::Arguments),
     /// Write a commented pipeline as a starting point.
@@ -87,8 +108,14 @@ impl Command {
             Self::Aa(it) => aa::run(global, it),
             Self::Plan(it) => plan::run(global, it),
             Self::Report(it) => report::run(global, it),
-            Self::List(it) => list::run(it),
+            Self::Resume(it) => resume::run(global, it),
+            Self::Verify(it) => verify::run(global, it),
+            Self::Export(it) => export::run(it),
+            Self::List(it) => list::run(global, it),
             Self::Compare(it) => compare::run(it),
+            Self::Attest(it) => attest::run(it),
+            Self::Bundle(it) => bundle::run(global, it),
+            Self::Replay(it) => replay::run(global, it),
             Self::Metrics(it) => metrics::run(it),
             Self::Init(it) => init::run(global, it),
             Self::Validate(it) => validate::run(global, it),

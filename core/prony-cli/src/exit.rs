@@ -32,9 +32,10 @@ impl Exit {
             Self::Ok => "ok",
             Self::RunFailed => "the run failed, or standard output could not be written",
             Self::Usage => "wrong usage",
-            Self::InvalidPipeline => "the pipeline is invalid",
+            Self::InvalidPipeline => "the pipeline is invalid, or an input of a replay is missing",
             Self::ThresholdFailed => {
-                "a threshold was missed, or `prony compare` found what `--fail-on` names"
+                "a threshold was missed, `prony compare` found what `--fail-on` names, or a replay \
+                 differs"
             }
             Self::Plugin => "a plugin failed, or is not the one that was locked",
             Self::Invalid => {

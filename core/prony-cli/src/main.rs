@@ -34,6 +34,8 @@ use std::process::ExitCode;
 pub(crate) struct Failure {
     code: Exit,
     message: String,
+    /// Lines below the message.
+    rows: Vec<String>,
 }
 
 impl Failure {
@@ -42,6 +44,7 @@ impl Failure {
         Self {
             code,
             message: message.into(),
+            rows: Vec::new(),
         }
     }
 }
@@ -56,9 +59,19 @@ impl From<prony_journal::Error> for Failure {
     fn from(error: prony_journal::Error) -> Self {
         match error {
             prony_journal::Error::Plugin(error) => error.into(),
-            prony_journal::Error::NoRun { .. } | prony_journal::Error::NotAResult { .. } => {
-                Self::new(Exit::Usage, error.to_string())
+            prony_journal::Error::Differs { differences } => {
+                let rows = prony_journal::table(&differences);
+                let error = prony_journal::Error::Differs { differences };
+                Self {
+                    rows,
+                    ..Self::new(Exit::Usage, error.to_string())
+                }
             }
+            prony_journal::Error::NoRun { .. }
+            | prony_journal::Error::NotARun { .. }
+            | prony_journal::Error::NotAResult { .. }
+            | prony_journal::Error::Left(_)
+            | prony_journal::Error::Ended { .. } => Self::new(Exit::Usage, error.to_string()),
             other => Self::new(Exit::RunFailed, other.to_string()),
         }
     }
@@ -75,9 +88,16 @@ fn main() -> ExitCode {
     let outcome = arguments.command.run(&arguments.global);
     let code = match outcome {
         Ok(code) => code,
-        Err(Failure { code, message }) => {
+        Err(Failure {
+            code,
+            message,
+            rows,
+        }) => {
             if !message.is_empty() {
                 eprintln!("error: {message}");
+            }
+            for row in &rows {
+                eprintln!("{row}");
             }
             code
         }

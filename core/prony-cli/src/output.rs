@@ -1,18 +1,45 @@
 //! The one place where prony prints. Whatever comes from servers, engines, plugins, files and
 //! journals passes here, so control characters and those that reorder text become visible, and
-//! nothing but prony commands the terminal. A line stays one line.
+//! nothing but prony commands the terminal. A line stays one line. Secrets of the pipelines that
+//! are loaded become their names.
 //!
 //! A failed write to standard output is reported at the end and fails the command; a reader
 //! that has closed the pipe (`prony list | head`) has seen enough.
 
+use prony_config::Secrets;
 use prony_result::words::{is_hidden, safe_json};
 use std::borrow::Cow;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Result, Write, stderr, stdout};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 /// Reason for the first loss of output.
 static LOST: OnceLock<String> = OnceLock::new();
+
+/// Secrets of the pipelines that are loaded.
+static SECRETS: RwLock<Vec<Secrets>> = RwLock::new(Vec::new());
+
+/// Keeps the secrets of a pipeline out of all that is printed from now on.
+pub(crate) fn conceal(secrets: &Secrets) {
+    let mut known = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
+    if !known.contains(secrets) {
+        known.push(secrets.clone());
+    }
+}
+
+/// A text without secrets, by a way to mask one pipeline's.
+fn without_secrets<'t>(
+    text: &'t str,
+    mask: impl for<'s> Fn(&Secrets, &'s str) -> Cow<'s, str>,
+) -> Cow<'t, str> {
+    let known = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
+    known.iter().fold(Cow::Borrowed(text), |text, secrets| {
+        match mask(secrets, &text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(masked) => Cow::Owned(masked),
+        }
+    })
+}
 
 /// Writes a text of any number of lines to standard output.
 pub(crate) fn write(bytes: &[u8]) {
@@ -47,7 +74,8 @@ pub(crate) fn error_lines(text: &str, color: bool) {
 /// Writes JSON to standard output. What is hidden is escaped as JSON does, so it means the
 /// same.
 pub(crate) fn json(text: &str) {
-    note(stdout().write_fmt(format_args!("{}\n", safe_json(text))));
+    let text = without_secrets(text, Secrets::mask_json);
+    note(stdout().write_fmt(format_args!("{}\n", safe_json(&text))));
 }
 
 /// The reason why output was lost, if it was.
@@ -64,7 +92,7 @@ fn note(written: Result<()>) {
     }
 }
 
-/// What stays of hidden characters.
+/// Hidden characters that stay.
 #[derive(Clone, Copy, PartialEq)]
 enum Kept {
     /// Tabs.
@@ -80,13 +108,14 @@ pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     visible(text, Kept::Tabs)
 }
 
-/// A text in which hidden characters are spelled out.
+/// A text without secrets, in which hidden characters are spelled out.
 fn visible(text: &str, kept: Kept) -> Cow<'_, str> {
+    let text = without_secrets(text, Secrets::mask);
     if !text.chars().any(is_hidden) {
-        return Cow::Borrowed(text);
+        return text;
     }
     let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
+    let mut rest = &*text;
     while let Some(char) = rest.chars().next() {
         let color = if kept == Kept::Colors {
             color(rest)

@@ -29,20 +29,24 @@ pub(crate) fn open(global: &Global, source: &Source, registry: &Registry) -> Opt
 pub(crate) fn turned(
     name: &str,
     text: String,
+    given: &Pipeline,
     layers: &Layers,
     registry: &Registry,
 ) -> Result<Loaded, Vec<Diagnostic>> {
+    // Secrets in the other pipeline itself are templates in the text.
+    let secret = |name: &str| given.secrets.value(name).map(str::to_owned);
     let inputs = Inputs {
         // The other pipeline's overlays are already merged into it.
         files: vec![(name.to_owned(), text)],
         set: &[],
         var: &[],
         read: &|_| Err("there is nothing to extend".to_owned()),
-        env: &|name| std::env::var(name).ok(),
+        env: &|name| secret(name).or_else(|| std::env::var(name).ok()),
         plugins: &Locked(registry),
         importers: IMPORTERS,
     };
     let loaded = prony_config::load_all(&inputs)?;
+    output::conceal(&loaded.pipeline.secrets);
     if is_denied(layers, &loaded.warnings) {
         return Err(loaded.warnings);
     }
@@ -85,7 +89,7 @@ pub(crate) fn load(
             plugins: &Locked(registry),
             importers: IMPORTERS,
         };
-        prony_config::load_all(&inputs)
+        prony_config::load_all(&inputs).inspect(|it| output::conceal(&it.pipeline.secrets))
     };
     let loaded =
         load(&layers.set).and_then(

@@ -8,7 +8,7 @@ use prony_journal::{Event, Scope, Visited};
 use prony_metrics::statistics::Decision;
 use prony_metrics::throughput;
 use prony_plan::{Plan, Segment, SegmentKey, Stage, StageKind, Visit};
-use prony_record::{Phase, Record};
+use prony_record::{Phase, Record, RequestId};
 use prony_result::words::{better_requests, bytes, count, seconds};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
@@ -27,8 +27,48 @@ pub(crate) struct Progress<'a> {
     stage: String,
     /// Number of requests answered but not decoded yet.
     unread: u64,
-    /// Measured requests of the current visits.
-    measured: Vec<Record>,
+    /// Measured requests of the current visits, by engine and stage.
+    measured: Vec<Measured>,
+}
+
+/// The requests of a `measure` stage of a visit so far.
+struct Measured {
+    /// The first of them.
+    id: RequestId,
+    sent: u32,
+    good: u32,
+    /// Tokens of those that succeeded; `None` if one of them has no count.
+    tokens: Option<u64>,
+    /// Time of all, one after the other.
+    latency_ns: u64,
+}
+
+impl Measured {
+    fn new(id: &RequestId) -> Self {
+        Self {
+            id: id.clone(),
+            sent: 0,
+            good: 0,
+            tokens: Some(0),
+            latency_ns: 0,
+        }
+    }
+
+    fn has(&self, id: &RequestId) -> bool {
+        let of = &self.id;
+        (&of.stage, &of.engine, of.cycle) == (&id.stage, &id.engine, id.cycle)
+            && (&of.point, &of.model) == (&id.point, &id.model)
+    }
+
+    fn add(&mut self, record: &Record) {
+        self.sent += 1;
+        self.latency_ns = self.latency_ns.saturating_add(record.latency_ns());
+        if record.ok() {
+            self.good += 1;
+            let tokens = record.tokens().map(u64::from);
+            self.tokens = self.tokens.zip(tokens).map(|(all, more)| all + more);
+        }
+    }
 }
 
 impl<'a> Progress<'a> {
@@ -115,7 +155,7 @@ impl<'a> Progress<'a> {
                     bar.inc(1);
                 }
                 if record.id.phase == Phase::Measure {
-                    self.measured.push((**record).clone());
+                    self.count(record);
                 }
             }
             Event::Visit(visited) => {
@@ -252,11 +292,22 @@ impl<'a> Progress<'a> {
                 self.say(&format!("idle power: {}", all.join(", ")));
             }
             Event::Warning { message } => self.say(&format!("warning: {message}")),
+            Event::Degraded { visits, reason } => {
+                for visit in visits {
+                    self.say(&format!("{visit}: {reason}: it counts as failed"));
+                }
+            }
             Event::Started(_)
+            | Event::Resumed { .. }
+            | Event::Outputs { .. }
+            | Event::ControlWork(_)
+            | Event::Cycle { .. }
+            | Event::Damaged { .. }
             | Event::Client { .. }
             | Event::Control { .. }
             | Event::Model { .. }
             | Event::Image { .. }
+            | Event::Input(_)
             | Event::RequestSet { .. }
             | Event::Rendering { .. }
             | Event::WithoutImages { .. }
@@ -269,8 +320,8 @@ impl<'a> Progress<'a> {
     /// may come in between.
     fn begin(&mut self, visit: &Visit) {
         // Engines that stay loaded side by side are measured in between.
-        self.measured.retain(|record| {
-            let id = &record.id;
+        self.measured.retain(|measured| {
+            let id = &measured.id;
             (&id.point, &id.model, id.cycle) == (&visit.point, &visit.model, visit.cycle)
         });
         let found = self.visits[self.begun..].iter().position(|it| it == visit);
@@ -281,6 +332,17 @@ impl<'a> Progress<'a> {
             self.begun += 1;
             self.adjust();
         }
+    }
+
+    /// Counts a measured request.
+    fn count(&mut self, record: &Record) {
+        let id = &record.id;
+        let known = self.measured.iter().position(|it| it.has(id));
+        let at = known.unwrap_or_else(|| {
+            self.measured.push(Measured::new(id));
+            self.measured.len() - 1
+        });
+        self.measured[at].add(record);
     }
 
     /// Number of requests in visits; stages with an `if` count as if they ran.
@@ -309,34 +371,31 @@ impl<'a> Progress<'a> {
         let segment = self.segments.get(&visited.visit.of_segment());
         let stages: Vec<&Stage> = segment.map_or_else(Vec::new, |it| it.measures().collect());
         for stage in &stages {
-            let of_it = |record: &&Record| {
-                let id = &record.id;
-                (&id.stage, &id.engine) == (&stage.id, &visited.visit.engine)
+            let of_it = |it: &&Measured| {
+                (&it.id.stage, &it.id.engine) == (&stage.id, &visited.visit.engine)
             };
-            let records: Vec<&Record> = self.measured.iter().filter(of_it).collect();
-            if records.is_empty() {
+            let Some(measured) = self.measured.iter().find(of_it) else {
                 continue;
-            }
+            };
             let name = match stages.len() {
                 1 => String::new(),
                 _ => format!("{}: ", stage.id),
             };
-            let good = records.iter().filter(|record| record.ok()).count();
+            let Measured { sent, good, .. } = measured;
             // For a visit that was cut short; a stage with a time limit sends as many as
             // it can.
-            let planned = stage.requests as usize;
+            let planned = stage.requests;
             let left_out = match stage.seconds {
-                None if records.len() < planned => format!(" ({planned} planned)"),
+                None if *sent < planned => format!(" ({planned} planned)"),
                 _ => String::new(),
             };
-            let sent = records.len();
             parts.push(format!("{name}{good} of {sent} requests{left_out}"));
-            let seen = throughput::Visit {
-                cycle: visited.visit.cycle,
-                measure_ns: visited.measure_ns.get(&stage.id).copied(),
-                ..throughput::Visit::default()
+            let time_ns = match stage.concurrency {
+                1 => Some(measured.latency_ns),
+                _ => visited.measure_ns.get(&stage.id).copied(),
             };
-            if let Some(rate) = throughput::throughput(&records, &[seen], stage.concurrency) {
+            let rate = measured.tokens.zip(time_ns);
+            if let Some(rate) = rate.and_then(|(tokens, ns)| throughput::per_second(tokens, ns)) {
                 parts.push(format!("{rate:.1} tok/s"));
             }
         }

@@ -15,7 +15,8 @@ impl Code {
     /// Returns `true` for a warning, which a pipeline can allow. Other codes are errors,
     /// or notes on an import.
     pub fn is_warning(&self) -> bool {
-        const WARNINGS: [&str; 6] = [
+        const WARNINGS: [&str; 7] = [
+            SHORT_SECRET,
             UNUSED_REPORTER,
             UNUSED_VARIABLE,
             UNUSED_PORT,
@@ -131,6 +132,10 @@ codes! {
         "A template has no value: an environment variable is not set, or the expression fails for the values it is given."
     UNKNOWN_VARIABLE "P0206"
         "`--var` names a variable that the pipeline does not declare under `vars`."
+    SHORT_SECRET "P0207"
+        "A secret is too short to be masked: it would occur in many words, so it may be shown where something repeats it."
+    SECRET_NAME "P0208"
+        "The name of an engine, a model, a stage, a matrix point or the like holds a secret. Names tell apart what was measured, and a secret is masked wherever it stands."
     ENGINE_CHOICE "P0301"
         "A pipeline has either `engine` or `engines`."
     MODEL_CHOICE "P0302"
@@ -195,6 +200,8 @@ codes! {
         "The command that starts a server does not get the port that prony expects it at."
     CONTROL "P0332"
         "A control is for a comparison whose engines are loaded for each visit, in an order drawn by a coin, and are sent one request at a time."
+    OPEN_CYCLES "P0333"
+        "`cycles: open` is for comparisons that end the run when they are decided, by bets on the order of the engines that a coin draws."
     IMPORT_FORMAT "P0501"
         "To import: the file is not a configuration of the tool that was named."
     IMPORT_MISSING "P0502"

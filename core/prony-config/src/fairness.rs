@@ -688,6 +688,15 @@ pub(crate) fn option_of(
     Some((keys.collect(), value.clone()))
 }
 
+/// The options of a config that its plugin's schema marks with a role, as JSON pointers into
+/// the config.
+pub(crate) fn marked(schema: &Value, config: &Value, role: &str) -> Vec<String> {
+    let mut roles = Roles::new();
+    gather(schema, schema, config, &mut String::new(), &mut roles, 0);
+    let marked = roles.remove(role).unwrap_or_default();
+    marked.into_values().map(|(pointer, _)| pointer).collect()
+}
+
 /// Collects the options of a config that its schema gives a role. An unset option has its
 /// default; without one it is `null`: the engine decides.
 fn gather(

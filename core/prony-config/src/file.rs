@@ -40,6 +40,12 @@ pub(crate) struct File {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$")), extend("x-literal" = true))]
     pub env: Vec<String>,
+    /// Environment variables that hold secrets: no text of prony shows their values. `env` need
+    /// not list them, and need not be used; those of `env` with a name such as `HF_TOKEN` are
+    /// secrets anyway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$")), extend("x-literal" = true))]
+    pub secrets: Vec<String>,
     /// Warnings that do not apply to this pipeline, and the reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<Allow>,

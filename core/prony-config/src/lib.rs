@@ -24,6 +24,7 @@ mod plugins;
 mod resolve;
 mod schedule;
 mod schema;
+mod secrets;
 mod stage;
 pub mod template;
 mod text;
@@ -50,6 +51,7 @@ pub use pipeline::{
 };
 pub use plugins::{PluginKind, Plugins};
 pub use schema::{schema, schema_with_plugins};
+pub use secrets::Secrets;
 pub use stage::{
     Arrival, Bursts, Cache, Load, Measure, OnFailure, Ramp, Rate, Replay, Report, Segment, Setup,
     Step, Unload, Warmup, Work,

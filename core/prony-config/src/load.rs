@@ -1,5 +1,6 @@
 //! The way from text to pipeline.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -9,8 +10,9 @@ use serde_json::Value;
 use crate::file::{Allow, File, Stage};
 use crate::inputs::Inputs;
 use crate::meaning::{self, Combination};
-use crate::merge::Merged;
+use crate::merge::{Merged, Removed};
 use crate::schema::{Checker, check_plugins, keys, strict_schema};
+use crate::secrets::{Gathered, MAX_SECRETS, Secrets, check_names, in_texts};
 use crate::template::{self, Filled};
 use crate::text::Texts;
 use crate::tree::{Found, Node, Span};
@@ -47,11 +49,7 @@ pub fn load(
 /// As [`load`], with overlays, settings, variables, and files that others extend.
 pub fn load_all(inputs: &Inputs<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     let mut texts = Texts::default();
-    let mut secrets = Vec::new();
-    let mut checked = check(inputs, &mut texts, &mut secrets);
-    for diagnostic in &mut checked.problems {
-        mask(diagnostic, &secrets);
-    }
+    let mut checked = check(inputs, &mut texts);
     for diagnostic in &mut checked.problems {
         texts.place(diagnostic);
     }
@@ -66,9 +64,16 @@ pub fn load_all(inputs: &Inputs<'_>) -> Result<Loaded, Vec<Diagnostic>> {
             "what is laid over a pipeline is checked with it: `prony validate PIPELINE -f {name}`"
         ));
     }
+    let secrets = checked.secrets.unwrap_or_else(|| in_texts(&texts));
+    for diagnostic in &mut diagnostics {
+        mask(diagnostic, &secrets);
+    }
     match checked.pipeline {
         Some(pipeline) => Ok(Loaded {
-            pipeline,
+            pipeline: Pipeline {
+                secrets,
+                ..pipeline
+            },
             warnings: diagnostics,
             allowed: checked.allowed,
         }),
@@ -103,10 +108,11 @@ struct Checked {
     pipeline: Option<Pipeline>,
     problems: Vec<Diagnostic>,
     allowed: Vec<(String, String)>,
+    /// The secrets, unless there is no document to find them in.
+    secrets: Option<Secrets>,
 }
 
-/// `secrets` gets what the environment said, which is nobody else's business.
-fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> Checked {
+fn check(inputs: &Inputs<'_>, texts: &mut Texts) -> Checked {
     let failed = |problems| Checked {
         problems,
         ..Checked::default()
@@ -123,16 +129,41 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
         Err(reason) => return failed(vec![Diagnostic::error(codes::SCHEMA, reason)]),
     };
     let mut filled = template::fill(texts, &root, inputs.env);
-    drop(root);
-    secrets.extend(filled.secrets());
+    let mut gathered = Gathered::new(&filled, inputs.plugins);
+    let found = check_filled(inputs, texts, checker, &removed, &mut filled, &mut gathered);
+    Checked {
+        secrets: Some(gathered.secrets()),
+        ..found
+    }
+}
+
+/// Checks a document whose templates have values, as far as these are known.
+fn check_filled(
+    inputs: &Inputs<'_>,
+    texts: &Texts,
+    checker: &Checker<'_>,
+    removed: &[Removed],
+    filled: &mut Filled,
+    gathered: &mut Gathered,
+) -> Checked {
+    let failed = |problems| Checked {
+        problems,
+        ..Checked::default()
+    };
     let mut problems = std::mem::take(&mut filled.problems);
+    if gathered.is_too_much() {
+        let (most, bytes) = MAX_SECRETS;
+        let problem = Diagnostic::error(codes::BUDGET, "the pipeline has too many secrets");
+        let limit = format!("{most} are allowed, of {} KiB together", bytes >> 10);
+        problems.push(problem.note(limit).help("use fewer, or several pipelines"));
+    }
     problems.extend(checker.check(&Found::root(&filled.root)));
     problems.extend(check_plugins(&filled.root, inputs.plugins));
     let layered = inputs.is_layered() || texts.sources().count() > 1 + inputs.var.len();
-    problems.extend(meaning::check(&filled, inputs.plugins, layered));
-    let has_secrets = filled.secrets().next().is_some();
+    problems.extend(meaning::check(filled, inputs.plugins, layered));
+    let has_secrets = filled.env().next().is_some();
     for problem in &mut problems {
-        Merged::blame(&removed, &filled.root, problem);
+        Merged::blame(removed, &filled.root, problem);
         edit_no_template(problem, texts, has_secrets);
     }
     // A name that is misspelt where it is used, or stands outside of a template, is
@@ -149,7 +180,7 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
         follow_no_errors(&mut problems);
         return failed(problems);
     }
-    let points = match points(&filled, texts, checker, inputs.plugins) {
+    let points = match points(filled, texts, checker, inputs.plugins, gathered) {
         Ok(points) => points,
         Err(found) => {
             problems.extend(found);
@@ -163,11 +194,18 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
             return failed(problems);
         }
     }
+    let masked = check_names(&filled.root, &points, &gathered.secrets());
+    if !masked.is_empty() {
+        problems.extend(masked);
+        return failed(problems);
+    }
     let Some((_, written)) = points.first().cloned() else {
         return failed(problems);
     };
     let allow = written.allow.clone();
-    let pipeline = resolve::pipeline(written, points, &filled);
+    filled.literals = gathered.literals();
+    problems.append(&mut gathered.problems);
+    let pipeline = resolve::pipeline(written, points, filled);
     let impossible = schedule::check(&pipeline, &filled.root);
     if !impossible.is_empty() {
         problems.extend(impossible);
@@ -189,6 +227,7 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts, secrets: &mut Vec<String>) -> C
         pipeline: Some(pipeline),
         problems,
         allowed,
+        secrets: None,
     }
 }
 
@@ -203,14 +242,16 @@ fn points(
     texts: &Texts,
     checker: &Checker<'_>,
     plugins: &dyn Plugins,
+    gathered: &mut Gathered,
 ) -> Result<Vec<(Combination, File)>, Vec<Diagnostic>> {
     let combinations = meaning::combinations(&filled.root);
-    let has_secrets = filled.secrets().next().is_some();
+    let has_secrets = filled.env().next().is_some();
     let mut points = Vec::with_capacity(combinations.len());
     let mut problems: Vec<Diagnostic> = Vec::new();
     for combination in combinations {
         let file = if filled.has_points {
             let (root, mut found) = filled.point(texts, &combination.values);
+            gathered.point(filled, &root, &combination.values, plugins);
             found.extend(checker.check(&Found::root(&root)));
             found.extend(check_plugins(&root, plugins));
             found.extend(meaning::check_point(&root, plugins));
@@ -312,24 +353,40 @@ fn read(root: &Node) -> Result<File, Box<Diagnostic>> {
     })
 }
 
-/// Blanks out what the environment said wherever a diagnostic quotes it.
-fn mask(diagnostic: &mut Diagnostic, secrets: &[String]) {
-    /// A shorter text is no secret and occurs in many words.
-    const MIN_SECRET: usize = 4;
+/// Takes secrets out of a diagnostic and of the lines of the file that it shows.
+fn mask(diagnostic: &mut Diagnostic, secrets: &Secrets) {
+    if secrets.longest() == 0 {
+        return;
+    }
+    let blank = |source: &mut Arc<Source>| {
+        let mut text = source.text.clone().into_bytes();
+        // Of the same length, so that places stay where they are.
+        if secrets.blank(&mut text) {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            *source = Arc::new(Source::new(source.name.clone(), text));
+        }
+    };
+    diagnostic.source.iter_mut().for_each(blank);
     let labels = diagnostic
         .primary
         .iter_mut()
         .chain(&mut diagnostic.secondary);
+    let labels = labels.map(|label| {
+        label.source.iter_mut().for_each(blank);
+        &mut label.text
+    });
+    let suggestion = diagnostic.suggestion.iter_mut().flat_map(|suggestion| {
+        suggestion.source.iter_mut().for_each(blank);
+        [&mut suggestion.message, &mut suggestion.replacement]
+    });
     let texts = labels
-        .map(|label| &mut label.text)
+        .chain(suggestion)
         .chain(&mut diagnostic.notes)
         .chain(&mut diagnostic.help)
         .chain([&mut diagnostic.message]);
     for text in texts {
-        for secret in secrets.iter().filter(|secret| secret.len() >= MIN_SECRET) {
-            if text.contains(secret.as_str()) {
-                *text = text.replace(secret.as_str(), "…");
-            }
+        if let Cow::Owned(masked) = secrets.mask(text) {
+            *text = masked;
         }
     }
 }
@@ -402,10 +459,7 @@ fn keep_sound_suggestions(inputs: &Inputs<'_>, diagnostics: &mut [Diagnostic]) {
             read: &|name| (inputs.read)(name).map(|text| edited(name, &text)),
             ..*inputs
         };
-        if check(&tried, &mut Texts::default(), &mut Vec::new())
-            .pipeline
-            .is_some()
-        {
+        if check(&tried, &mut Texts::default()).pipeline.is_some() {
             return;
         }
     }

@@ -8,7 +8,7 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{Condition, Duration, Measure, Report, Segment, Setup, Threshold, Work};
+use crate::{Condition, Duration, Measure, Report, Secrets, Segment, Setup, Threshold, Work};
 
 /// A checked pipeline. Written out, it is a pipeline file with every default spelled out,
 /// which loads to the same pipeline again; values from `env` or `matrix` are written as
@@ -38,6 +38,8 @@ pub struct Pipeline {
     pub reporters: Vec<Reporter>,
     /// Bounds on the results.
     pub thresholds: Vec<Threshold>,
+    /// What no text may show: the file's own secrets and those of the environment.
+    pub secrets: Secrets,
     /// The original file with every default spelled out.
     pub(crate) resolved: Value,
 }
@@ -477,7 +479,7 @@ impl Default for Schedule {
 /// Number of cycles of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cycles {
-    /// At most so many.
+    /// At most this number.
     AtMost(u32),
     /// No maximum: until everything is decided, or the user ends the run.
     Open,
@@ -575,7 +577,8 @@ impl Schedule {
 #[serde(rename_all = "snake_case")]
 #[schemars(title = "carry_over")]
 pub enum CarryOver {
-    /// It may depend on the engine, and is taken out of the comparison of two engines.
+    /// It may depend on the engine: it is taken out of the comparison of two engines, or a
+    /// verdict that it may explain is withheld.
     #[default]
     Removed,
     /// Nothing, or the same after either engine. A verdict then takes fewer cycles, and is

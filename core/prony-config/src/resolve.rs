@@ -10,7 +10,7 @@ use crate::meaning::Combination;
 use crate::template::{Filled, default_id};
 use crate::{
     Compare, Engine, Load, MatrixPoint, Measure, Model, Ordered, Pipeline, Report, Reporter,
-    Segment, Setup, Unload, Work,
+    Secrets, Segment, Setup, Unload, Work,
 };
 
 /// Makes the pipeline from a document as written and from its matrix points, in order.
@@ -73,6 +73,7 @@ pub(crate) fn pipeline(
         reporters: reporters(&report, &written.reporters),
         report,
         thresholds: written.thresholds,
+        secrets: Secrets::default(),
         resolved,
     }
 }
@@ -170,12 +171,22 @@ fn spell_out_stages(file: &mut Value) {
         else {
             continue;
         };
-        if ["load", "unload"].contains(&kind.as_str())
-            && let Some(stage) = stage.as_object_mut()
-            && !stage.contains_key("id")
-        {
-            stage.insert("id".to_owned(), unused(kind, &mut used).into());
+        if stage.get("id").is_some() {
+            continue;
         }
+        // Made by the types, so that it has the text that it has when it is read again.
+        let default = match kind.as_str() {
+            "load" => json!(Load {
+                id: Some(unused(kind, &mut used)),
+                ..Load::default()
+            }),
+            "unload" => json!(Unload {
+                id: Some(unused(kind, &mut used)),
+                ..Unload::default()
+            }),
+            _ => continue,
+        };
+        *stage = default;
     }
     *stages = all;
 }

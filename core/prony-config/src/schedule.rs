@@ -5,7 +5,7 @@ use prony_diagnostic::Diagnostic;
 use crate::pipeline::MAX_COMPARED_CYCLES;
 use crate::tree::{Node, Span};
 use crate::wording::literal;
-use crate::{Arrival, Condition, Cycles, MatrixPoint, Measure, Order, Pipeline, codes};
+use crate::{Arrival, Condition, Cycles, MatrixPoint, Measure, Order, Pipeline, Stop, codes};
 
 /// Two-sided error of naming a winner, over all interim analyses and all comparisons of a
 /// run.
@@ -65,6 +65,7 @@ fn first_open_look(alpha: f64) -> u32 {
 pub(crate) fn check(pipeline: &Pipeline, root: &Node) -> Vec<Diagnostic> {
     let check = Check { pipeline, root };
     let mut out: Vec<Diagnostic> = check.too_many().into_iter().collect();
+    out.extend(check.open());
     out.extend(check.control());
     let schedule = &pipeline.schedule;
     if !schedule.resident {
@@ -105,6 +106,29 @@ impl Check<'_> {
                 .note("what is not decided after 60 cycles is hardly decided by more")
                 .help("set `cycles: 60`, or `cycles: open` for a run that ends when it is decided or you end it")
         })
+    }
+
+    /// Finds a run without a maximum of cycles that nothing decides.
+    fn open(&self) -> Option<Diagnostic> {
+        let schedule = &self.pipeline.schedule;
+        if !schedule.cycles.is_open() {
+            return None;
+        }
+        let (key, why) = if self.pipeline.comparisons() == 0 {
+            ("cycles", "nothing is compared")
+        } else if schedule.order == Order::Sequential {
+            ("order", "no coin draws the order")
+        } else if schedule.stop == Stop::Never {
+            ("stop", "verdicts do not end it")
+        } else {
+            return None;
+        };
+        Some(
+            Diagnostic::error(codes::OPEN_CYCLES, "open cycles that nothing decides")
+                .at(self.place(key), why)
+                .note("an open run goes on until its comparisons are decided, and they are by bets on the coin that draws the engines' order")
+                .help("give the number of `cycles`"),
+        )
     }
 
     /// Finds a control that no verdict would rest on.

@@ -102,9 +102,19 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    // The name, too. A file system that cannot has no such promise to give.
-    let _ = File::open(&folder).and_then(|folder| folder.sync_all());
+    sync_folder(&folder);
     Ok(())
+}
+
+/// Makes the names in a folder last. A file system that cannot has no such promise to give.
+pub fn sync_folder(folder: &Path) {
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+}
+
+/// Bytes that a user may still write to the file system of a path; `None` if it does not tell.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// The folder of a file; `.` for a bare name.

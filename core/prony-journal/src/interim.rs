@@ -3,20 +3,22 @@
 //! something failed.
 //!
 //! The numbers are those of [`ratios`] and the rule is the one in the journal's first
-//! line, so a report from the journal shows the same decisions. Of a cycle only its numbers
-//! are kept: what an analysis needs does not grow with the requests.
+//! line, so a report from the journal shows the same decisions. Of a cycle only its numbers are
+//! kept, and of the current one those of its requests: texts and stamps are read from the journal.
 
+use crate::Result;
 use crate::journal::{Event, Family, Subject};
 use crate::result::{arm, design};
 use crate::samples::{Key, Samples};
+use crate::source::RecordSource;
 use prony_config::Stop;
-use prony_metrics::comparison::{Bound, Family as Comparisons, Ratios, ratios};
+use prony_metrics::comparison::{Bound, Family as Comparisons, MAX_DEGRADED, Ratios, ratios};
 use prony_metrics::statistics::pilot::{PILOT_CYCLES, Pilot, plan as pilot};
 use prony_metrics::statistics::{Decision, Look, mean};
 use prony_plan::{Plan, Segment, Visit};
-use prony_record::Phase;
 use prony_result::to_percent;
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 /// Interim analyses of the comparisons, one model after the other.
 #[derive(Debug)]
@@ -31,8 +33,9 @@ pub struct InterimAnalyses<'a> {
     earlier: Vec<Ratios>,
     /// Comparisons of the current model, as of the last analysis.
     current: Vec<Compared>,
-    /// Events of the current cycle.
-    events: Vec<Event>,
+    journal: PathBuf,
+    /// The current cycle.
+    samples: Samples<'a>,
     /// Engines of the current model that are out.
     out: HashSet<String>,
     /// Duration of its cycles, in seconds.
@@ -52,6 +55,14 @@ struct Compared {
 }
 
 impl Compared {
+    /// Returns `true` if so many of its cycles have a failure that no verdict is given: more
+    /// cycles may make them few.
+    fn is_too_degraded(&self) -> bool {
+        let degraded = self.numbers.degraded.len();
+        let all = self.numbers.cycles().len() + degraded;
+        degraded as f64 > MAX_DEGRADED * all as f64
+    }
+
     fn is_decided(&self) -> bool {
         self.look
             .is_some_and(|look| look.decision != Decision::Continue)
@@ -59,8 +70,8 @@ impl Compared {
 }
 
 impl<'a> InterimAnalyses<'a> {
-    /// Of a run; `None` if it compares nothing.
-    pub fn new(plan: &'a Plan, subject: &Subject, stop: Stop) -> Option<Self> {
+    /// Of a run, whose `journal` is being written; `None` if it compares nothing.
+    pub fn new(plan: &'a Plan, subject: &Subject, stop: Stop, journal: &Path) -> Option<Self> {
         let family = subject.judged_by?;
         let possible = family.rule.max_cycles >= PILOT_CYCLES;
         let comparisons = family.comparisons as usize;
@@ -72,7 +83,8 @@ impl<'a> InterimAnalyses<'a> {
             comparisons: possible.then(|| Comparisons::by(family.rule, comparisons)),
             earlier: Vec::new(),
             current: Vec::new(),
-            events: Vec::new(),
+            journal: journal.to_owned(),
+            samples: Samples::of_cycle(plan),
             out: HashSet::new(),
             seconds: Vec::new(),
             piloted: false,
@@ -83,46 +95,38 @@ impl<'a> InterimAnalyses<'a> {
     pub fn begin(&mut self) {
         let over = std::mem::take(&mut self.current);
         self.earlier.extend(over.into_iter().map(|it| it.numbers));
-        self.events.clear();
+        self.samples = Samples::of_cycle(self.plan);
         self.out.clear();
         self.seconds.clear();
         self.piloted = false;
     }
 
-    /// Keeps the events that the next analysis needs.
-    pub fn see(&mut self, event: &Event) {
+    /// Takes in an event that was written at a place of the journal.
+    pub fn see(&mut self, event: &Event, position: u64) {
         if self.comparisons.is_none() {
             return;
         }
-        match event {
-            Event::Request(record) if record.id.phase == Phase::Measure => {
-                self.events.push(event.clone());
-            }
-            Event::Skipped { engine, .. } => {
-                self.out.extend(engine.clone());
-                self.events.push(event.clone());
-            }
-            Event::Stage { .. }
-            | Event::Control { .. }
-            | Event::Visit(_)
-            | Event::Failed { .. } => {
-                self.events.push(event.clone());
-            }
-            _ => {}
+        if let Event::Skipped { engine, .. } = event {
+            self.out.extend(engine.clone());
         }
+        self.samples.see(event, position);
     }
 
     /// Analyses the comparisons after a cycle of `seconds`. Returns the events to
     /// journal.
-    pub fn analyse(&mut self, of: &Visit, seconds: f64) -> Vec<Event> {
+    ///
+    /// # Errors
+    ///
+    /// The journal cannot be read.
+    pub fn analyse(&mut self, of: &Visit, seconds: f64) -> Result<Vec<Event>> {
         self.seconds.push(seconds);
         let Some(comparisons) = self.comparisons else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let before = std::mem::take(&mut self.current);
         let is_same =
             |a: &Compared, b: &Compared| (&a.candidate, &a.measure) == (&b.candidate, &b.measure);
-        let mut current = self.numbers(of);
+        let mut current = self.numbers(of)?;
         for compared in &mut current {
             if let Some(before) = before.iter().find(|it| is_same(it, compared)) {
                 let later = std::mem::replace(&mut compared.numbers, before.numbers.clone());
@@ -131,7 +135,7 @@ impl<'a> InterimAnalyses<'a> {
             }
         }
         current.retain(|it| !it.is_left_out);
-        self.events.clear();
+        self.samples = Samples::of_cycle(self.plan);
         let of_all: Vec<Ratios> = self
             .earlier
             .iter()
@@ -154,12 +158,13 @@ impl<'a> InterimAnalyses<'a> {
             .collect();
         self.current = current;
         events.extend(self.pilot(of));
-        events
+        Ok(events)
     }
 
     /// Returns `true` if the model needs no further cycle.
     pub fn is_settled(&self) -> bool {
-        let decided = self.stop == Stop::Decided && self.current.iter().all(Compared::is_decided);
+        let is_over = |it: &Compared| it.is_decided() && !it.is_too_degraded();
+        let decided = self.stop == Stop::Decided && self.current.iter().all(is_over);
         decided && !self.current.is_empty()
     }
 
@@ -176,8 +181,9 @@ impl<'a> InterimAnalyses<'a> {
 
     /// The feasible comparisons of a model: not those with an engine that is out, or
     /// skipped by the stage's `if`.
-    fn numbers(&self, of: &Visit) -> Vec<Compared> {
-        let samples = Samples::new(self.plan, &self.events);
+    fn numbers(&mut self, of: &Visit) -> Result<Vec<Compared>> {
+        self.samples.finish();
+        let source = RecordSource::File(&self.journal);
         let planned = self.plan.visits.iter().filter(|it| it.is_of_model(of));
         let planned: HashSet<&str> = planned.map(|it| it.engine.as_str()).collect();
         let runs = |name: &str| planned.contains(name) && !self.out.contains(name);
@@ -187,33 +193,31 @@ impl<'a> InterimAnalyses<'a> {
             .find(|it| it.baseline && runs(&it.name))
             .map(|it| it.name.as_str())
         else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let segments = self.plan.segments.iter().filter(|it| it.point == of.point);
         let mut compared = Vec::new();
         for stage in segments.flat_map(Segment::measures) {
             let sample = |engine| {
-                samples.group(Key {
-                    model: of.of_model(),
-                    engine,
-                    measure: &stage.id,
-                })
+                self.samples
+                    .group(&Key::new(of.of_model(), engine, &stage.id))
             };
             let candidates = engines.iter().filter(|it| !it.baseline && runs(&it.name));
             for candidate in candidates.map(|it| it.name.as_str()) {
                 let (a, b) = (sample(baseline), sample(candidate));
                 let is_left_out = a.is_left_out() || b.is_left_out();
+                let pairs = source.pairs(&a.requests, &b.requests)?;
                 let (a, b) = (arm((baseline, a)), arm((candidate, b)));
                 compared.push(Compared {
                     candidate: candidate.to_owned(),
                     measure: stage.id.clone(),
-                    numbers: ratios(a, b, design(&self.subject, stage)),
+                    numbers: ratios(a, b, &pairs, design(&self.subject, stage)),
                     is_left_out,
                     look: None,
                 });
             }
         }
-        compared
+        Ok(compared)
     }
 
     fn told(of: &Visit, compared: &Compared, comparisons: Comparisons) -> Option<Event> {

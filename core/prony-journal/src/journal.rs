@@ -1,15 +1,17 @@
 //! The journal: the events of a run, one a line, appended and never changed.
 //!
-//! A line is handed to the system in one write before the run continues, so a run that
-//! dies loses at most the request in flight.
+//! A line is handed to the system in one write before the run continues. With several requests
+//! in flight answers lie in a file of their own until their stage has ended. So a run that dies
+//! loses only what was in flight. docs/journal.md describes the format.
 
-use crate::{Error, Result};
-use prony_config::{MAX_COMPARED_CYCLES, OPEN_CYCLES, Order};
-use prony_machine::{GpuUsage, IdlePower, Warning};
+use crate::Input;
+use prony_config::Order;
+use prony_machine::{Control, GpuUsage, IdlePower, ProcessId, Warning};
 use prony_metrics::statistics::{Decision, Rule};
 use prony_metrics::threshold::Threshold;
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
-use prony_record::{CounterTold, Record, SettingTold};
+use prony_record::{CounterTold, Record, SettingTold, limited};
+use prony_result::words::count;
 use prony_result::{
     CellInfo, Client, EngineInfo, Environment, NoiseFloor, Outcome, PluginInfo, Rendering,
     Selfcheck, Workload,
@@ -17,11 +19,12 @@ use prony_result::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Value of [`Started::schema`].
-pub const SCHEMA: &str = "prony-journal/1";
+pub const SCHEMA: &str = "prony-journal/2";
+/// The first schema, whose lines have no number and no checksum; it is still read.
+pub(crate) const FIRST_SCHEMA: &str = "prony-journal/1";
 
 /// An event. All times are nanoseconds since the run's origin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +45,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<String>,
     },
+    /// A file or folder that the run depends on.
+    Input(Input),
     /// An image for requests was read.
     Image {
         /// The file, as the pipeline names it.
@@ -254,13 +259,99 @@ pub enum Event {
         /// Text of the caveat.
         message: String,
     },
+    /// A run that had died goes on. Times continue from the last event before it.
+    Resumed {
+        /// Start of the rest: RFC 3339, UTC.
+        resumed_at: String,
+        /// Time in which nothing ran, in seconds.
+        gap_s: f64,
+        /// The process of prony that goes on.
+        process: ProcessId,
+    },
+    /// Digest of the outputs of the steps of `setup`, which a resumed run must have again.
+    Outputs {
+        /// SHA-256 of their JSON.
+        sha256: String,
+    },
+    /// The amount of work of the control.
+    ControlWork(Control),
+    /// A cycle of a model is over, however it went.
+    Cycle {
+        /// Matrix point; absent without a matrix.
+        #[serde(rename = "cell", default, skip_serializing_if = "Option::is_none")]
+        point: Option<String>,
+        /// Model id.
+        model: String,
+        /// Its number.
+        cycle: u32,
+        /// Its duration, in seconds.
+        seconds: f64,
+    },
+    /// Visits that do not count as complete: their cycles are ones in which something failed.
+    /// Journalled of a cycle that was broken off; made by the reader of damaged lines.
+    Degraded {
+        /// The visits.
+        visits: Vec<Visit>,
+        /// Reason for it.
+        reason: String,
+    },
+    /// Lines of the journal that cannot be believed and were passed over, or are missing. Made
+    /// by the reader; not written to the journal.
+    Damaged {
+        /// The first of them, from 1; of missing lines the next.
+        line: u64,
+        /// Bytes before it.
+        offset: u64,
+        /// Number of lines passed over.
+        lines: u64,
+        /// Number of lines missing by their numbers, besides.
+        missing: u64,
+        /// What is wrong with the first.
+        reason: String,
+    },
     /// Last line.
     Finished {
         /// Outcome of the run.
         outcome: Outcome,
         /// Time of the event.
         at_ns: u64,
+        /// SHA-256 of all bytes of the journal before this line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
     },
+}
+
+impl Event {
+    /// Words for lines that cannot be believed.
+    pub(crate) fn damage(&self) -> Option<String> {
+        let Event::Damaged {
+            line,
+            offset,
+            lines,
+            missing,
+            reason,
+        } = self
+        else {
+            return None;
+        };
+        let passed_over = match lines {
+            0 => String::new(),
+            1 => format!("line {line} of the journal (byte {offset}) is passed over: {reason}"),
+            _ => format!(
+                "lines {line} to {} of the journal (from byte {offset}) are passed over: {reason}",
+                line + lines - 1
+            ),
+        };
+        let lost = match missing {
+            0 => String::new(),
+            _ if *lines > 0 => format!("; {} missing beside", count(*missing, "line")),
+            _ => format!(
+                "{} of the journal missing before line {line} (byte {offset}): {reason}",
+                count(*missing, "line")
+            ),
+        };
+        Some(passed_over + &lost)
+    }
 }
 
 /// Measurements of a visit besides its requests.
@@ -419,7 +510,7 @@ impl StageOf {
             id: self.own_id(),
             scope: self.scope.clone(),
             step,
-            message,
+            message: limited(message),
         }
     }
 
@@ -431,7 +522,7 @@ impl StageOf {
 /// Facts known when a run starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Started {
-    /// `prony-journal/1`.
+    /// `prony-journal/2`.
     pub schema: String,
     /// Version of prony.
     pub prony_version: String,
@@ -441,6 +532,9 @@ pub struct Started {
     pub started_at: String,
     /// SHA-256 of the resolved pipeline.
     pub pipeline_sha256: String,
+    /// Folder that its paths are relative to, as seen from the run's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline_folder: Option<String>,
     /// The engines, models and workload measured.
     pub subject: Subject,
     /// The visits in order.
@@ -455,6 +549,17 @@ pub struct Started {
     /// Notes about the pipeline file, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The process of prony.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessId>,
+}
+
+impl Started {
+    /// Id of the run. Of a journal from elsewhere, which may say anything, it is still no path.
+    pub fn id(&self) -> String {
+        let name = Path::new(&self.run).file_name();
+        name.map_or_else(|| "run".to_owned(), |it| it.to_string_lossy().into_owned())
+    }
 }
 
 /// The subject of the measurement, as far as a result shows it.
@@ -550,44 +655,6 @@ pub struct Journal {
     pub events: Vec<Event>,
 }
 
-/// A journal being written. It stays locked until dropped, which distinguishes a run in
-/// progress from one that died.
-#[derive(Debug)]
-pub struct Writer {
-    path: PathBuf,
-    file: File,
-}
-
-impl Writer {
-    /// Creates the journal; fails if it exists.
-    pub fn create(path: &Path) -> Result<Self> {
-        let file = File::options()
-            .append(true)
-            .create_new(true)
-            .open(path)
-            .map_err(Error::io(path))?;
-        // Where files cannot be locked, a run in progress looks interrupted.
-        let _ = file.lock();
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-        })
-    }
-
-    /// Appends an event.
-    pub fn append(&mut self, event: &Event) -> Result<()> {
-        let mut line =
-            serde_json::to_vec(event).map_err(|error| damaged(&self.path, 0, error.to_string()))?;
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(Error::io(&self.path))
-    }
-
-    /// Flushes everything to the disk. Not for use during a measurement.
-    pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(Error::io(&self.path))
-    }
-}
-
 /// Returns `true` if the run of this journal is in progress.
 pub fn is_running(path: &Path) -> bool {
     let locked = |file: File| {
@@ -597,79 +664,4 @@ pub fn is_running(path: &Path) -> bool {
         )
     };
     prony_files::open(path).is_ok_and(locked)
-}
-
-/// Reads a journal. Skips an incomplete last line, as left by a killed run.
-pub fn read(path: &Path) -> Result<Journal> {
-    let mut bytes = prony_files::read(path, u64::MAX).map_err(Error::io(path))?;
-    // The end may be in the middle of a character.
-    let complete = bytes.iter().rposition(|byte| *byte == b'\n');
-    bytes.truncate(complete.map_or(0, |end| end + 1));
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.split(|byte| *byte == b'\n').count();
-        damaged(path, line, "it is not UTF-8".to_owned())
-    })?;
-    let mut lines = text.lines();
-    let started = first(path, lines.next())?;
-    let events = (2..).zip(lines).map(|(line, json)| event(path, line, json));
-    Ok(Journal {
-        started,
-        events: events.collect::<Result<_>>()?,
-    })
-}
-
-/// Reads only the first line.
-pub(crate) fn started(path: &Path) -> Result<Box<Started>> {
-    let mut line = String::new();
-    let file = prony_files::open(path).map_err(Error::io(path))?;
-    BufReader::new(file)
-        .read_line(&mut line)
-        .map_err(Error::io(path))?;
-    first(
-        path,
-        Some(&line)
-            .filter(|line| line.ends_with('\n'))
-            .map(|line| &**line),
-    )
-}
-
-fn first(path: &Path, line: Option<&str>) -> Result<Box<Started>> {
-    let Some(line) = line else {
-        return Err(damaged(path, 1, "the journal is empty".to_owned()));
-    };
-    match event(path, 1, line)? {
-        Event::Started(started) if started.schema == SCHEMA => {
-            let rule = started.subject.judged_by.map(|it| it.rule);
-            let most = match rule {
-                Some(rule) if rule.open => OPEN_CYCLES,
-                _ => MAX_COMPARED_CYCLES,
-            };
-            match rule.map(|it| it.max_cycles) {
-                Some(cycles) if cycles > most as usize => {
-                    let reason = format!(
-                        "{cycles} cycles of a comparison are more than the {most} that there can be"
-                    );
-                    Err(damaged(path, 1, reason))
-                }
-                _ => Ok(started),
-            }
-        }
-        _ => {
-            let reason = format!("a journal starts with an event `started` of schema `{SCHEMA}`");
-            Err(damaged(path, 1, reason))
-        }
-    }
-}
-
-fn event(path: &Path, line: usize, json: &str) -> Result<Event> {
-    serde_json::from_str(json).map_err(|error| damaged(path, line, error.to_string()))
-}
-
-fn damaged(path: &Path, line: usize, reason: String) -> Error {
-    Error::Journal {
-        path: path.to_owned(),
-        line,
-        reason,
-    }
 }

@@ -6,7 +6,8 @@
 //! all of them are the same.
 
 use crate::folder::RunFolder;
-use crate::journal::{self, KnownNoise, Started, Subject};
+use crate::journal::{KnownNoise, Started, Subject};
+use crate::reader;
 use crate::{Error, Result};
 use prony_metrics::statistics::pilot::detectable;
 use prony_metrics::statistics::{smallest_sample, standard_deviation};
@@ -88,7 +89,7 @@ impl Noise {
         }
         let mut floors = BTreeMap::<String, Floor>::new();
         for (folder, result) in runs {
-            let started = journal::started(&folder.journal())?;
+            let started = reader::started(&folder.journal())?;
             for setting in settings(&started.subject, &started.plan) {
                 let group = result.models.iter().find(|model| {
                     model.id == setting.model

@@ -1,13 +1,15 @@
 //! Reporter plugins: a result in, files out.
 
-use crate::Result;
 use crate::folder::RunFolder;
+use crate::{Error, Result};
 use prony_config::{OnFailure, Reporter};
 use prony_contract::{Artifact, Kind};
 use prony_plugin_host::Registry;
+use prony_record::limited;
 use prony_result::{RunResult, words};
 use serde_json::Value;
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Output of the reporters.
@@ -49,7 +51,7 @@ pub fn report(
         let kept = made
             .map_err(|error| error.to_string())
             .and_then(|artifacts| keep(artifacts, folder.path(), &mut taken, &mut reported));
-        if let Err(reason) = kept {
+        if let Err(reason) = kept.map_err(|reason| limited(&reason)) {
             reported.failed.push((reporter.name.clone(), reason));
             if on_failure == OnFailure::Stop {
                 break;
@@ -59,6 +61,20 @@ pub fn report(
     Ok(reported)
 }
 
+/// Writes `result.json` into `folder`, whatever the reporters do.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn keep_result(result: &RunResult, folder: &RunFolder) -> Result<()> {
+    let path = folder.path().join("result.json");
+    let json = serde_json::to_string_pretty(result);
+    let json = json.map_err(|error| Error::io(&path)(error.into()))?;
+    // A file is printed, too.
+    let json = words::safe_json(&json) + "\n";
+    prony_files::replace(&path, json.as_bytes()).map_err(Error::io(&path))
+}
+
 /// Files of a reporter, at most.
 const MAX_FILES: usize = 100;
 /// Bytes of a reporter, at most.
@@ -66,7 +82,15 @@ const MAX_BYTES: usize = 256 << 20;
 /// Characters of a file's name, at most.
 const MAX_NAME: usize = 100;
 /// prony's own names in the folder of a run.
-const OWN: [&str; 3] = ["journal.jsonl", "pipeline.yaml", "logs"];
+const OWN: [&str; 7] = [
+    "answers.bin",
+    "answers.damaged",
+    "attestation.json",
+    "attestation.test-result.json",
+    "journal.jsonl",
+    "logs",
+    "pipeline.yaml",
+];
 
 /// Writes the files of one reporter, all or none unless a write fails. `taken` are the names
 /// of the others before it, in lower case: some file systems do not tell cases apart.
@@ -118,6 +142,32 @@ fn keep(
         reported.files.push(path);
     }
     Ok(())
+}
+
+/// Names of the files that a run consists of, sorted: its journal, its pipeline, and reports. Logs
+/// are beside them in a folder of their own. What prony needs meanwhile, and statements about the
+/// run, are none of them; nor are links.
+///
+/// # Errors
+///
+/// The folder cannot be read.
+pub fn files(folder: &RunFolder) -> io::Result<Vec<String>> {
+    /// What `prony list` of earlier versions left.
+    const OLD: &str = "listed.json";
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder.path())? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let is_kept = ["journal.jsonl", "pipeline.yaml"].contains(&&*name);
+        let is_report = is_file_name(&name) && !OWN.contains(&&*name) && name != OLD;
+        if entry.file_type()?.is_file() && (is_kept || is_report) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Returns `true` for a name that means the same file on every system.
@@ -175,6 +225,32 @@ mod tests {
         ] {
             assert!(!is_file_name(name), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_run_consists_of_its_journal_its_pipeline_and_reports() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in [
+            "journal.jsonl",
+            "pipeline.yaml",
+            "report.md",
+            "result.json",
+            ".spare",
+            ".journal.lock",
+            "answers.bin",
+            "listed.json",
+            "attestation.json",
+            "attestation.test-result.json",
+        ] {
+            std::fs::write(folder.path().join(name), "").expect("a file");
+        }
+        std::fs::create_dir(folder.path().join("logs")).expect("a folder");
+        std::os::unix::fs::symlink("report.md", folder.path().join("link.md")).expect("a link");
+        let found = files(&RunFolder::open(folder.path())).expect("a folder");
+        assert_eq!(
+            found,
+            ["journal.jsonl", "pipeline.yaml", "report.md", "result.json"]
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use crate::Result;
 use crate::folder::RunFolder;
 use crate::journal::{self, Event, Journal, ModelInfo, Scope, Started, Subject};
+use crate::reader::{Placed, Reader};
 use crate::samples::{Key, Sample, Samples};
+use crate::source::RecordSource;
 use prony_config::Order;
 use prony_contract::Api;
 use prony_machine::GpuUsage;
@@ -12,6 +14,8 @@ use prony_metrics::cache::{by_counters, check as check_cache};
 use prony_metrics::comparison::{
     Arm, Family, ModelComparison, Ratios, StudyDesign, compare, overall, ratios,
 };
+use prony_metrics::credit::Pairs;
+use prony_metrics::facts::Facts;
 use prony_metrics::served;
 use prony_metrics::statistics::Look;
 use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
@@ -19,22 +23,28 @@ use prony_metrics::summary;
 use prony_metrics::threshold::{self, Measured};
 use prony_metrics::validity;
 use prony_plan::{ModelKey, Segment, Stage};
-use prony_record::Record;
+use prony_record::{Record, limited};
 use prony_result::{
-    Cache, CacheCheck, CacheOutcome, Comparison, EngineInfo, EngineResult, Family as FamilyResult,
-    GpuResult, ImageInfo, ModelResult, NoiseFloor, Outcome, Overall, Program, Rendering, Run,
-    RunResult, SCHEMA, Selfcheck, TestStatistic, ThresholdResult, Verdict, Workload,
-    words::{count, number, share},
+    Cache, CacheCheck, CacheOutcome, Client, Comparison, EngineInfo, EngineResult,
+    Family as FamilyResult, GpuResult, ImageInfo, ModelResult, NoiseFloor, Outcome, Overall,
+    Program, Rendering, Run, RunResult, SCHEMA, Selfcheck, TestStatistic, ThresholdResult, Verdict,
+    Workload,
+    words::{Flag, count, number, seconds, share},
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The result of the run in a folder, also of one that is still going on.
 pub fn result_of(folder: &RunFolder) -> Result<RunResult> {
     // In this order: a run that ends in between has a last line.
     let running = journal::is_running(&folder.journal());
-    let journal = journal::read(&folder.journal())?;
-    let mut result = result(&journal);
-    let ended = matches!(journal.events.last(), Some(Event::Finished { .. }));
+    let path = folder.journal();
+    let mut reader = Reader::open(&path)?;
+    let started = reader.started().clone();
+    let mut seen = Seen::new(&started);
+    seen.all(&mut reader)?;
+    let ended = matches!(seen.others.last(), Some(Event::Finished { .. }));
+    let mut result = seen.result(RecordSource::File(&path))?;
     if running && !ended {
         result.run.outcome = Outcome::Running;
     }
@@ -44,31 +54,139 @@ pub fn result_of(folder: &RunFolder) -> Result<RunResult> {
 /// The result of a run, from its journal alone. A journal without an end is of
 /// an interrupted run.
 pub fn result(journal: &Journal) -> RunResult {
-    let Journal { started, events } = journal;
+    let mut seen = Seen::new(&journal.started);
+    for (position, event) in journal.events.iter().enumerate() {
+        seen.see(Cow::Borrowed(event), position as u64);
+    }
+    let result = seen.result(RecordSource::Events(&journal.events));
+    result.expect("what is at hand can be read again")
+}
+
+/// A journal as far as it was seen. Of its requests it keeps numbers.
+struct Seen<'j> {
+    started: &'j Started,
+    samples: Samples<'j>,
+    /// All events but requests: few, whatever the number of those.
+    others: Vec<Event>,
+    /// Requests that were sent twice, and all, by model and engine, with warm-ups.
+    resent: BTreeMap<(String, String), (u64, u64)>,
+    /// Requests whose prompt was cut, likewise: how many, and the counts of the first.
+    cut: BTreeMap<(String, String), (u64, u32, u32)>,
+    /// The latest time of an event.
+    last_ns: u64,
+}
+
+impl<'j> Seen<'j> {
+    fn new(started: &'j Started) -> Self {
+        Self {
+            started,
+            samples: Samples::new(&started.plan),
+            others: Vec::new(),
+            resent: BTreeMap::new(),
+            cut: BTreeMap::new(),
+            last_ns: 0,
+        }
+    }
+
+    fn all(&mut self, reader: &mut Reader) -> Result<()> {
+        for placed in reader {
+            let Placed { offset, event, .. } = placed?;
+            self.see(Cow::Owned(event), offset);
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, event: Cow<'_, Event>, position: u64) {
+        self.samples.see(&event, position);
+        match &*event {
+            Event::Request(record) => self.request(record),
+            other => {
+                if let Event::Stage { at_ns, .. } | Event::Finished { at_ns, .. } = other {
+                    self.last_ns = self.last_ns.max(*at_ns);
+                }
+                self.others.push(event.into_owned());
+            }
+        }
+    }
+
+    fn request(&mut self, record: &Record) {
+        self.last_ns = self.last_ns.max(record.stamps.end_ns);
+        let of = (record.id.model.clone(), record.id.engine.clone());
+        if let (Some(read), Some(least)) = (record.prompt_tokens, record.least_prompt_tokens)
+            && read < least
+            && record.ok()
+        {
+            let first = (0, read, least);
+            self.cut.entry(of.clone()).or_insert(first).0 += 1;
+        }
+        let (twice, all) = self.resent.entry(of).or_default();
+        *twice += u64::from(record.resent);
+        *all += 1;
+    }
+
+    fn result(mut self, source: RecordSource<'_>) -> Result<RunResult> {
+        self.samples.finish();
+        let Self {
+            started,
+            samples,
+            others,
+            resent,
+            cut,
+            last_ns,
+        } = self;
+        let compared = models(started, &samples, &others, source)?;
+        let mut result = assembled(started, &others, compared, last_ns);
+        let told = resent_words(&resent).into_iter().chain(cut_words(&cut));
+        result.warnings.extend(told);
+        // What happens in every visit is told once.
+        let mut told = HashSet::new();
+        result.warnings = result.warnings.iter().map(limited).collect();
+        result
+            .warnings
+            .retain(|warning| told.insert(warning.clone()));
+        name_images(&mut result, &others);
+        Ok(result)
+    }
+}
+
+/// The result, but for what is told of single requests.
+fn assembled(started: &Started, events: &[Event], compared: Compared, last_ns: u64) -> RunResult {
     let subject = &started.subject;
     let (outcome, end_ns) = events
         .iter()
+        // A resumed run may have been interrupted before.
+        .rev()
+        .take_while(|event| !matches!(event, Event::Resumed { .. }))
         .find_map(|event| match event {
-            Event::Finished { outcome, at_ns } => Some((*outcome, *at_ns)),
+            Event::Finished { outcome, at_ns, .. } => Some((*outcome, *at_ns)),
             _ => None,
         })
-        .unwrap_or_else(|| (Outcome::Interrupted, last_ns(events)));
+        .unwrap_or((Outcome::Interrupted, last_ns));
     let Compared {
-        models,
+        mut models,
         family,
         overall,
         thresholds,
-    } = models(started, events);
+        invalid,
+    } = compared;
+    flag_resumed(&mut models, events);
     let mut warnings = started.notes.clone();
     warnings.extend(events.iter().filter_map(|event| match event {
         Event::Warning { message } => Some(message.clone()),
+        Event::Damaged { .. } => event.damage(),
+        Event::Resumed {
+            resumed_at, gap_s, ..
+        } => Some(format!(
+            "the run was broken off and resumed at {resumed_at}, after {} in which nothing ran",
+            seconds(*gap_s)
+        )),
         Event::Failed {
             scope: Scope::Run,
             stage,
             message,
             ..
         } => Some(format!("{} failed: {message}", stage.name())),
-        Event::Pilot { .. } => pilot(event, &models),
+        Event::Pilot { .. } if is_last_pilot(event, events) => pilot(event, &models),
         Event::WithoutImages {
             visit,
             prompts,
@@ -90,16 +208,11 @@ pub fn result(journal: &Journal) -> RunResult {
     );
     warnings.extend(machine(events));
     warnings.extend(page_cache(events));
-    warnings.extend(resent(events));
-    warnings.extend(cut_prompts(events));
-    // What happens in every visit is told once.
-    let mut told = HashSet::new();
-    warnings.retain(|warning| told.insert(warning.clone()));
-    let mut result = RunResult {
+    RunResult {
         schema: SCHEMA.to_owned(),
         prony_version: started.prony_version.clone(),
         run: Run {
-            id: started.run.clone(),
+            id: started.id(),
             name: subject.name.clone(),
             description: subject.description.clone(),
             started_at: started.started_at.clone(),
@@ -117,14 +230,12 @@ pub fn result(journal: &Journal) -> RunResult {
         plugins: started.plugins.clone(),
         thresholds,
         selfcheck: selfchecks(events),
-        invalid: invalid(&models, events),
+        invalid,
         models,
         family,
         overall,
         warnings,
-    };
-    name_images(&mut result, events);
-    result
+    }
 }
 
 /// The engines, with the programs that were started for them.
@@ -151,8 +262,12 @@ fn engines(subject: &Subject, events: &[Event]) -> Vec<EngineInfo> {
 }
 
 /// One result per matrix point, model and `measure` stage for which visits were planned.
-fn models(started: &Started, events: &[Event]) -> Compared {
-    let samples = Samples::new(&started.plan, events);
+fn models(
+    started: &Started,
+    samples: &Samples<'_>,
+    events: &[Event],
+    source: RecordSource<'_>,
+) -> Result<Compared> {
     let mut planned: HashMap<ModelKey<'_>, HashSet<&str>> = HashMap::new();
     for visit in &started.plan.visits {
         let engines = planned.entry(visit.of_model()).or_default();
@@ -216,7 +331,8 @@ fn models(started: &Started, events: &[Event]) -> Compared {
         for (segment, stage) in stages() {
             groups.push(Group {
                 started,
-                samples: &samples,
+                samples,
+                source,
                 model,
                 file: files.get(&key).copied(),
                 request_set: request_sets.get(&key).copied(),
@@ -228,7 +344,7 @@ fn models(started: &Started, events: &[Event]) -> Compared {
             });
         }
     }
-    judged(&groups)
+    judged(&groups, invalid_run(events))
 }
 
 /// The models, and what holds for several together.
@@ -237,28 +353,35 @@ struct Compared {
     family: Option<FamilyResult>,
     overall: Vec<Overall>,
     thresholds: Vec<ThresholdResult>,
+    /// Reasons why the numbers are invalid.
+    invalid: Vec<String>,
 }
 
-/// All comparisons are judged together, so their numbers come first.
-fn judged(groups: &[Group<'_>]) -> Compared {
-    let pairs: Vec<Vec<(Arm<'_>, Arm<'_>)>> = groups.iter().map(Group::pairs).collect();
+/// All comparisons are judged together, so their numbers come first. If any number of the run
+/// is `invalid`, none of them has a verdict.
+fn judged(groups: &[Group<'_>], mut invalid: Vec<String>) -> Result<Compared> {
+    let all_pairs = groups.iter().map(Group::pairs);
+    let mut pairs: Vec<Vec<Compare<'_>>> = all_pairs.collect::<Result<_>>()?;
     let numbers: Vec<Ratios> = groups
         .iter()
         .zip(&pairs)
         .flat_map(|(group, pairs)| {
-            let of = |pair: &(Arm<'_>, Arm<'_>)| {
-                ratios(pair.0, pair.1, design(&group.started.subject, group.stage))
-            };
+            let design = design(&group.started.subject, group.stage);
+            let of = move |it: &Compare<'_>| ratios(it.baseline, it.candidate, &it.pairs, design);
             pairs.iter().map(of)
         })
         .collect();
+    for it in pairs.iter_mut().flatten() {
+        it.pairs.forget_parts();
+    }
     let Some(first) = groups.first() else {
-        return Compared {
+        return Ok(Compared {
             models: Vec::new(),
             family: None,
             overall: Vec::new(),
             thresholds: Vec::new(),
-        };
+            invalid,
+        });
     };
     let StudyDesign {
         margin_percent,
@@ -276,13 +399,24 @@ fn judged(groups: &[Group<'_>]) -> Compared {
     for (index, (group, pairs)) in groups.iter().zip(&pairs).enumerate() {
         let of_group = judged.by_ref().take(pairs.len());
         let mut comparisons = Vec::new();
-        for ((baseline, candidate), (numbers, look)) in pairs.iter().zip(of_group) {
+        for (it, (numbers, look)) in pairs.iter().zip(of_group) {
             let planned = design(&group.started.subject, group.stage);
-            let comparison = compare(*baseline, *candidate, planned, numbers, family, look);
+            let (baseline, candidate) = (it.baseline, it.candidate);
+            let comparison = compare(
+                baseline, candidate, &it.pairs, planned, numbers, family, look,
+            );
             shares.push((index, comparison.clone(), numbers));
             comparisons.push(comparison);
         }
-        models.push(group.result(comparisons));
+        let model = group.result(comparisons)?;
+        invalid.extend(group.invalid(&model));
+        models.push(model);
+    }
+    if let Some(reason) = invalid.first() {
+        let obstacle = format!("the numbers are not valid: {reason}");
+        let of_models = models.iter_mut().flat_map(|it| &mut it.comparisons);
+        let all = of_models.chain(shares.iter_mut().map(|it| &mut it.1));
+        all.for_each(|comparison| comparison.withhold(&obstacle));
     }
     let judged_together = family.comparisons() as u32;
     let family = (!shares.is_empty()).then(|| {
@@ -304,12 +438,20 @@ fn judged(groups: &[Group<'_>]) -> Compared {
         .zip(&models)
         .map(|(group, model)| group.measured(model))
         .collect();
-    Compared {
+    Ok(Compared {
         thresholds: threshold::judge(&first.started.subject.thresholds, &measured),
         models,
         family,
         overall,
-    }
+        invalid,
+    })
+}
+
+/// Two engines that are compared, with their answers side by side.
+struct Compare<'a> {
+    baseline: Arm<'a>,
+    candidate: Arm<'a>,
+    pairs: Pairs,
 }
 
 /// The geometric means: one for each matrix point, `measure` stage and candidate.
@@ -360,6 +502,7 @@ fn over_models(
 struct Group<'a> {
     started: &'a Started,
     samples: &'a Samples<'a>,
+    source: RecordSource<'a>,
     model: &'a ModelInfo,
     /// Path and digest.
     file: Option<(&'a String, &'a Option<String>)>,
@@ -377,7 +520,7 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     /// The engines that were to be visited, in the pipeline's order.
-    fn visited(&self) -> Vec<(&'a str, &'a Sample<'a>)> {
+    fn visited(&self) -> Vec<(&'a str, &'a Sample)> {
         let engines = self.started.subject.engines.iter();
         let names = engines.map(|engine| engine.name.as_str());
         names
@@ -387,22 +530,29 @@ impl<'a> Group<'a> {
     }
 
     /// The pairs that are compared: the baseline with each candidate.
-    fn pairs(&self) -> Vec<(Arm<'a>, Arm<'a>)> {
+    fn pairs(&self) -> Result<Vec<Compare<'a>>> {
         let visited = self.visited();
         let mut engines = self.started.subject.engines.iter();
         let Some(baseline) = engines.find(|engine| engine.baseline) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let (mut of_baseline, candidates): (Vec<_>, Vec<_>) =
             visited.into_iter().partition(|it| it.0 == baseline.name);
         let Some(baseline) = of_baseline.pop() else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let pair = |candidate| (arm(baseline), arm(candidate));
+        let pair = |candidate: (&'a str, &'a Sample)| {
+            let requests = (&baseline.1.requests, &candidate.1.requests);
+            Ok(Compare {
+                baseline: arm(baseline),
+                candidate: arm(candidate),
+                pairs: self.source.pairs(requests.0, requests.1)?,
+            })
+        };
         candidates.into_iter().map(pair).collect()
     }
 
-    fn result(&self, comparisons: Vec<Comparison>) -> ModelResult {
+    fn result(&self, comparisons: Vec<Comparison>) -> Result<ModelResult> {
         let visited = self.visited();
         let of_model = self.samples.of_model(self.model.key());
         let of_engines = visited.iter().flat_map(|(_, sample)| &sample.failures);
@@ -412,7 +562,9 @@ impl<'a> Group<'a> {
             .iter()
             .take_while(|it| it.id != self.stage.id);
         let warmups = before.filter(|it| it.phase == prony_record::Phase::Warmup);
-        ModelResult {
+        let measured = visited.iter().filter(|(_, sample)| !sample.is_left_out());
+        let engines = measured.map(|(name, sample)| self.engine(name, sample));
+        Ok(ModelResult {
             id: self.model.id.clone(),
             size: self.model.size.clone(),
             path: self.file.map(|(path, _)| path.clone()),
@@ -428,48 +580,64 @@ impl<'a> Group<'a> {
             arrival: self.stage.arrival.clone(),
             seconds: self.stage.seconds,
             cache: self.stage.cache.map(cache),
-            engines: visited
-                .iter()
-                .filter(|(_, sample)| !sample.is_left_out())
-                .map(|(name, sample)| {
-                    let Sample {
-                        records,
-                        visits,
-                        gpus,
-                        clients,
-                        failed,
-                        account,
-                        ..
-                    } = sample;
-                    let mut engine = summary::engine(name, records, visits, self.stage.concurrency);
-                    engine.gpus = used_gpus(gpus);
-                    let clients = clients.iter().copied().cloned();
-                    engine.client = clients.reduce(|one, other| one.and(&other));
-                    let repeated = |it: &Record| sample.repeated.contains(&it.id.cycle_and_index());
-                    engine.cache = self.stage.cache.map(|stated| {
-                        let stated = cache(stated);
-                        let check = check_cache(stated, records, repeated);
-                        let by_counters = || by_counters(stated, records, repeated, account);
-                        let is_silent = check.counted == 0;
-                        is_silent.then(by_counters).flatten().unwrap_or(check)
-                    });
-                    engine.settings.clone_from(&account.settings);
-                    engine.own_counts.clone_from(&account.counts);
-                    engine.by_cycle = summary::by_cycle(
-                        records,
-                        visits,
-                        failed,
-                        // With a limit in time, as many as there was time for.
-                        self.stage.seconds.map_or(self.stage.requests, |_| 1) as usize,
-                        self.stage.concurrency,
-                    );
-                    engine
-                })
-                .collect(),
+            engines: engines.collect::<Result<_>>()?,
             comparisons,
             noise_floor: self.noise_floor(),
             failures: of_model.iter().chain(of_engines).cloned().collect(),
-        }
+        })
+    }
+
+    fn engine(&self, name: &str, sample: &Sample) -> Result<EngineResult> {
+        let Sample {
+            requests,
+            visits,
+            gpus,
+            client,
+            failed,
+            account,
+            ..
+        } = sample;
+        let concurrency = self.stage.concurrency;
+        let streams = self.source.streams(requests)?;
+        let mut engine = summary::engine(name, requests, &streams, visits, concurrency);
+        let all = requests.all();
+        engine.gpus = used_gpus(gpus);
+        engine.client.clone_from(client);
+        let repeated = |it: &Facts| it.is_repeated;
+        engine.cache = self.stage.cache.map(|stated| {
+            let stated = cache(stated);
+            let check = check_cache(stated, &all, repeated);
+            let by_counters = || by_counters(stated, &all, repeated, account);
+            let is_silent = check.counted == 0;
+            is_silent.then(by_counters).flatten().unwrap_or(check)
+        });
+        engine.settings.clone_from(&account.settings);
+        engine.own_counts.clone_from(&account.counts);
+        engine.by_cycle = summary::by_cycle(
+            &all,
+            visits,
+            failed,
+            // With a limit in time, as many as there was time for.
+            self.stage.seconds.map_or(self.stage.requests, |_| 1) as usize,
+            concurrency,
+        );
+        Ok(engine)
+    }
+
+    /// Reasons why the numbers of its engines are invalid; empty if they are valid. One visit in
+    /// ten may be one in which the load client was late.
+    fn invalid(&self, model: &ModelResult) -> Vec<String> {
+        let of_engine = |engine: &EngineResult| {
+            let usual = EngineResult {
+                client: Client::of_most_visits(&self.sample(&engine.engine).clients),
+                ..engine.clone()
+            };
+            let label = format!("{}: `{}`", model.label(), engine.engine);
+            let reasons = validity::reasons(&usual, model.cache).into_iter();
+            let labelled = reasons.map(|reason| format!("{label}: {reason}"));
+            labelled.collect::<Vec<_>>()
+        };
+        model.engines.iter().flat_map(of_engine).collect()
     }
 
     /// The measurement that thresholds bound.
@@ -484,17 +652,14 @@ impl<'a> Group<'a> {
             measure: &self.stage.id,
             matrix: point.map(|it| &it.matrix),
             records: visited
-                .map(|(name, sample)| (name, sample.records.as_slice()))
+                .map(|(name, sample)| (name, sample.requests.facts()))
                 .collect(),
         }
     }
 
-    fn sample(&self, engine: &'a str) -> &'a Sample<'a> {
-        self.samples.group(Key {
-            model: self.model.key(),
-            engine,
-            measure: &self.stage.id,
-        })
+    fn sample(&self, engine: &str) -> &'a Sample {
+        let key = Key::new(self.model.key(), engine, &self.stage.id);
+        self.samples.group(&key)
     }
 
     fn noise_floor(&self) -> Option<NoiseFloor> {
@@ -515,6 +680,7 @@ pub(crate) fn design(subject: &Subject, stage: &Stage) -> StudyDesign {
         margin_percent: subject.margin_percent,
         // Verdicts of before there was a choice spoke of the throughput.
         statistic: stage.statistic.unwrap_or(TestStatistic::Throughput),
+        tests_carry_over: stage.tests_carry_over,
     }
 }
 
@@ -533,10 +699,10 @@ fn cache(stated: prony_config::Cache) -> Cache {
     }
 }
 
-pub(crate) fn arm<'a>((name, sample): (&'a str, &'a Sample<'a>)) -> Arm<'a> {
+pub(crate) fn arm<'a>((name, sample): (&'a str, &'a Sample)) -> Arm<'a> {
     Arm {
         name,
-        records: &sample.records,
+        requests: &sample.requests,
         visits: &sample.visits,
         failed: &sample.failed,
         skipped: &sample.skipped,
@@ -563,8 +729,18 @@ fn name_images(result: &mut RunResult, events: &[Event]) {
     }
 }
 
+/// Returns `true` for the last forecast of its model; a resumed run may have made several.
+fn is_last_pilot(event: &Event, events: &[Event]) -> bool {
+    let of = |event: &Event| match event {
+        Event::Pilot { point, model, .. } => Some((point.clone(), model.clone())),
+        _ => None,
+    };
+    let mut later = events.iter().rev().filter(|it| of(it) == of(event));
+    later.next().is_some_and(|last| std::ptr::eq(last, event))
+}
+
 /// Warning that a difference as large as the margin is not expected to be found.
-/// A verdict makes it void.
+/// A verdict makes it void, and so does a forecast from all cycles.
 fn pilot(event: &Event, models: &[ModelResult]) -> Option<String> {
     let Event::Pilot {
         point,
@@ -579,7 +755,8 @@ fn pilot(event: &Event, models: &[ModelResult]) -> Option<String> {
     };
     let same = |it: &&ModelResult| it.id == *model && it.cell == *point;
     let mut comparisons = models.iter().filter(same).flat_map(|it| &it.comparisons);
-    if comparisons.all(|it| it.verdict != Verdict::Inconclusive) {
+    // All cycles tell more than the first.
+    if comparisons.all(|it| it.verdict != Verdict::Inconclusive || it.needs_cycles.is_some()) {
         return None;
     }
     let point = point
@@ -713,6 +890,32 @@ fn streams(label: &str, engine: &EngineResult) -> Vec<String> {
     warnings
 }
 
+/// Flags the comparisons of models in whose cycles the run was broken off and resumed.
+fn flag_resumed(models: &mut [ModelResult], events: &[Event]) {
+    let mut at = None;
+    for event in events {
+        match event {
+            Event::Stage {
+                visit: Some(visit), ..
+            } => at = Some(visit),
+            Event::Resumed { .. } => {
+                let is_own = |it: &&mut ModelResult| {
+                    at.is_some_and(|at| (&it.cell, &it.id) == (&at.point, &at.model))
+                };
+                for model in models.iter_mut().filter(is_own) {
+                    for comparison in &mut model.comparisons {
+                        let name = Flag::Resumed.name().to_owned();
+                        if !comparison.flags.contains(&name) {
+                            comparison.flags.push(name);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// The checks of the load client before the run.
 fn selfchecks(events: &[Event]) -> Vec<Selfcheck> {
     let check = |event: &Event| match event {
@@ -754,19 +957,17 @@ fn cache_unverified(engine: &str, stated: Cache, check: &CacheCheck) -> String {
     )
 }
 
-/// Reasons why the numbers are invalid; empty if they are valid.
-fn invalid(models: &[ModelResult], events: &[Event]) -> Vec<String> {
+/// Reasons why damage of the journal or the checks of the load client make all numbers invalid.
+fn invalid_run(events: &[Event]) -> Vec<String> {
     let mut reasons = Vec::new();
+    for event in events {
+        if let Event::Damaged { missing: 1.., .. } = event {
+            reasons.extend(event.damage());
+        }
+    }
     for check in selfchecks(events) {
         let of_check = check.invalid.iter();
         reasons.extend(of_check.map(|reason| format!("selfcheck, {}: {reason}", check.arrival)));
-    }
-    for model in models {
-        for engine in &model.engines {
-            let of_engine = validity::reasons(engine, model.cache).into_iter();
-            let label = format!("{}: `{}`", model.label(), engine.engine);
-            reasons.extend(of_engine.map(|reason| format!("{label}: {reason}")));
-        }
     }
     reasons
 }
@@ -852,7 +1053,7 @@ fn page_cache(events: &[Event]) -> Vec<String> {
 }
 
 /// The GPUs of an engine over all its visits: means are weighted by their samples.
-fn used_gpus(usages: &[&GpuUsage]) -> Vec<GpuResult> {
+fn used_gpus(usages: &[GpuUsage]) -> Vec<GpuResult> {
     let mut by_index = BTreeMap::<u32, Vec<&GpuUsage>>::new();
     for usage in usages {
         by_index.entry(usage.index).or_default().push(usage);
@@ -883,55 +1084,74 @@ fn used_gpus(usages: &[&GpuUsage]) -> Vec<GpuResult> {
 
 /// Requests that were sent twice, per model and engine, with warm-ups, since they too meet
 /// a connection that the server has closed.
-fn resent(events: &[Event]) -> Vec<String> {
-    let mut counts = BTreeMap::<(&str, &str), (u64, u64)>::new();
-    for event in events {
-        if let Event::Request(record) = event {
-            let id = &record.id;
-            let (twice, all) = counts.entry((&id.model, &id.engine)).or_default();
-            *twice += u64::from(record.resent);
-            *all += 1;
-        }
-    }
-    let warning = |((model, engine), (twice, all))| {
+fn resent_words(counts: &BTreeMap<(String, String), (u64, u64)>) -> Vec<String> {
+    let warning = |((model, engine), (twice, all)): (&(String, String), &(u64, u64))| {
         format!(
             "{model}: `{engine}` had closed the connection that {twice} of its {} (warm-ups counted) went out on, so they were sent again on a new one; nothing needs to be done: their time counts from the first sending",
-            count(all, "request")
+            count(*all, "request")
         )
     };
-    let told = counts.into_iter().filter(|(_, (twice, _))| *twice > 0);
+    let told = counts.iter().filter(|(_, (twice, _))| *twice > 0);
     told.map(warning).collect()
 }
 
 /// Prompts of which an engine read less than there is.
-fn cut_prompts(events: &[Event]) -> Vec<String> {
-    let mut cut = BTreeMap::<(&str, &str), (u64, u32, u32)>::new();
-    for event in events {
-        if let Event::Request(record) = event
-            && let (Some(read), Some(least)) = (record.prompt_tokens, record.least_prompt_tokens)
-            && read < least
-            && record.ok()
-        {
-            let id = &record.id;
-            let first = (0, read, least);
-            cut.entry((&id.model, &id.engine)).or_insert(first).0 += 1;
-        }
-    }
-    let warning = |((model, engine), (requests, read, least))| {
+fn cut_words(cut: &BTreeMap<(String, String), (u64, u32, u32)>) -> Vec<String> {
+    let warning = |((model, engine), (requests, read, least)): (&(String, String), &_)| {
         format!(
             "{model}: `{engine}` read only part of the prompt in {} (warm-ups counted): it counts {read} prompt tokens where there are at least {least}, so the prompt was probably cut to its context; give it a longer context, or shorter prompts",
-            count(requests, "request")
+            count(*requests, "request")
         )
     };
-    cut.into_iter().map(warning).collect()
+    cut.iter().map(warning).collect()
 }
 
-/// The latest time in a journal without an end.
-fn last_ns(events: &[Event]) -> u64 {
-    let times = events.iter().map(|event| match event {
-        Event::Stage { at_ns, .. } | Event::Finished { at_ns, .. } => *at_ns,
-        Event::Request(record) => record.stamps.end_ns,
-        _ => 0,
-    });
-    times.max().unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// The result of a journal of which at most so many durations stay in memory.
+    fn of_file(path: &Path, most_kept: usize) -> RunResult {
+        let mut reader = Reader::open(path).expect("a journal");
+        let started = reader.started().clone();
+        let mut seen = Seen::new(&started);
+        seen.samples.keep_at_most(most_kept);
+        seen.all(&mut reader).expect("events");
+        seen.result(RecordSource::File(path)).expect("a result")
+    }
+
+    #[test]
+    fn what_is_read_again_gives_the_result_of_what_is_at_hand() {
+        for run in ["broken", "compared"] {
+            let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+            let path = fixtures.join(run).join("journal.jsonl");
+            let at_hand = result(&crate::read(&path).expect("a journal"));
+            for most_kept in [usize::MAX, 100, 0] {
+                assert_eq!(
+                    of_file(&path, most_kept),
+                    at_hand,
+                    "{run}, {most_kept} kept"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_that_is_cut_while_it_is_read_is_an_error() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/compared");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal.jsonl");
+        std::fs::copy(fixture.join("journal.jsonl"), &path).expect("a copy");
+        let mut reader = Reader::open(&path).expect("a journal");
+        let started = reader.started().clone();
+        let mut seen = Seen::new(&started);
+        seen.all(&mut reader).expect("events");
+        let file = std::fs::File::options().write(true).open(&path);
+        file.and_then(|file| file.set_len(10_000)).expect("cut");
+        let error = seen
+            .result(RecordSource::File(&path))
+            .expect_err("it changed");
+        assert!(matches!(error, crate::Error::Changed { .. }), "{error}");
+    }
 }

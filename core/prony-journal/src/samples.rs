@@ -5,263 +5,375 @@ use crate::journal::{Event, Scope, StageEnergy, Visited};
 use prony_config::Cache;
 use prony_machine::{ENERGY_PERIOD, GpuUsage, IdlePower};
 use prony_metrics::account::{self, Account};
+use prony_metrics::facts::Requests;
 use prony_metrics::throughput::{self, VisitEnergy};
-use prony_plan::{ModelKey, Plan, Stage, StageKind, Visit};
-use prony_record::{Phase, Record};
+use prony_plan::{ModelKey, Plan, Segment, SegmentKey, Stage, StageKind, Visit};
+use prony_record::{CounterTold, Phase, Record, SettingTold, limited};
 use prony_result::{Client, Failure};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Key of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key<'a> {
-    pub(crate) model: ModelKey<'a>,
-    pub(crate) engine: &'a str,
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) point: Option<String>,
+    pub(crate) model: String,
     /// Id of the `measure` stage.
-    pub(crate) measure: &'a str,
+    pub(crate) measure: String,
+    pub(crate) engine: String,
 }
 
-impl<'a> Key<'a> {
-    fn of_visit(visit: &'a Visit, measure: &'a str) -> Self {
+impl Key {
+    pub(crate) fn new(model: ModelKey<'_>, engine: &str, measure: &str) -> Self {
         Self {
-            model: visit.of_model(),
-            engine: &visit.engine,
-            measure,
+            point: model.point.map(str::to_owned),
+            model: model.model.to_owned(),
+            engine: engine.to_owned(),
+            measure: measure.to_owned(),
         }
     }
 
-    fn of_request(record: &'a Record) -> Self {
+    fn of_visit(visit: &Visit, measure: &str) -> Self {
+        Self::new(visit.of_model(), &visit.engine, measure)
+    }
+
+    fn of_request(record: &Record) -> Self {
         let id = &record.id;
-        Self {
-            model: ModelKey {
-                point: id.point.as_deref(),
-                model: &id.model,
-            },
-            engine: &id.engine,
-            measure: &id.stage,
-        }
+        let model = ModelKey {
+            point: id.point.as_deref(),
+            model: &id.model,
+        };
+        Self::new(model, &id.engine, &id.stage)
     }
 }
 
 /// Data of one group in a journal.
 #[derive(Debug, Default)]
-pub(crate) struct Sample<'a> {
+pub(crate) struct Sample {
     /// The measured requests.
-    pub(crate) records: Vec<&'a Record>,
+    pub(crate) requests: Requests,
     /// The visits meant to measure it.
     pub(crate) visits: Vec<throughput::Visit>,
     /// Cycles with a failure that affects the measurement.
     pub(crate) failed: BTreeSet<u32>,
     /// Cycles in which the stage's `if` skipped it.
     pub(crate) skipped: BTreeSet<u32>,
-    /// Cycle and number in the stage of requests whose prompt had been answered before,
-    /// since the engine was loaded.
-    pub(crate) repeated: HashSet<(u32, u32)>,
     /// Usage of the GPUs in each visit.
-    pub(crate) gpus: Vec<&'a GpuUsage>,
+    pub(crate) gpus: Vec<GpuUsage>,
     /// The load client's figures for each visit.
-    pub(crate) clients: Vec<&'a Client>,
+    pub(crate) clients: Vec<Client>,
+    /// Its figures for all visits.
+    pub(crate) client: Option<Client>,
     /// All failures, including those that did not affect the measurement.
     pub(crate) failures: Vec<Failure>,
     /// The engine's own account.
     pub(crate) account: Account,
+    /// Of each visit, what the account is made of.
+    told: Vec<Told>,
     /// The shorter of the two times of each cycle's controls, in nanoseconds.
     controls: BTreeMap<u32, u64>,
 }
 
-impl Sample<'_> {
+/// Words of an engine about itself in a visit.
+#[derive(Debug)]
+struct Told {
+    cycle: u32,
+    settings: Vec<SettingTold>,
+    counters: Option<Vec<CounterTold>>,
+}
+
+impl Sample {
     /// Returns `true` if the stage's `if` always skipped it.
     pub(crate) fn is_left_out(&self) -> bool {
-        !self.skipped.is_empty() && self.records.is_empty() && self.failures.is_empty()
+        !self.skipped.is_empty() && self.requests.facts().is_empty() && self.failures.is_empty()
     }
 }
 
-/// A journal sorted into groups.
-#[derive(Debug, Default)]
-pub(crate) struct Samples<'a> {
-    groups: HashMap<Key<'a>, Sample<'a>>,
-    nothing: Sample<'a>,
-    models: HashMap<ModelKey<'a>, Vec<Failure>>,
+/// Durations that are kept of a run, at most: 32 MiB. With more, they are read again when a
+/// group needs them.
+const MAX_KEPT: usize = 4 << 20;
+
+/// A journal sorted into groups, event by event. Of a request it keeps numbers.
+#[derive(Debug)]
+pub(crate) struct Samples<'p> {
+    segments: HashMap<SegmentKey<'p>, &'p Segment>,
+    cold: HashSet<(Option<&'p str>, &'p str)>,
+    groups: HashMap<Key, Sample>,
+    nothing: Sample,
+    models: HashMap<(Option<String>, String), Vec<Failure>>,
+    /// Paths of the models.
+    paths: HashMap<(Option<String>, String), String>,
+    idle: Option<IdlePower>,
+    /// The `measure` stages of the current visit that have begun.
+    begun: HashSet<String>,
+    /// Time of the current visit's first answer to each prompt with its image.
+    answered: HashMap<(u32, Option<u32>), u64>,
+    /// Time at which the loading of each engine began, and of its first token since.
+    started: HashMap<String, (u64, Option<u64>)>,
+    /// Engines by number, the one loaded before each, and the last one.
+    engines: Vec<String>,
+    before: HashMap<String, Option<u32>>,
+    loaded: Option<u32>,
+    /// Number of durations that are kept.
+    kept: usize,
+    most_kept: usize,
 }
 
-impl<'a> Samples<'a> {
-    /// Sorts the events in one pass.
-    pub(crate) fn new(plan: &'a Plan, events: &'a [Event]) -> Self {
-        let segments = plan.segments();
-        let measures = |visit: &'a Visit| -> Vec<&'a Stage> {
-            let segment = segments.get(&visit.of_segment());
-            segment.map_or_else(Vec::new, |segment| segment.measures().collect())
-        };
-        let cold = cold_stages(plan);
-        let mut samples = Self::default();
-        // The `measure` stages of the current visit that have begun.
-        let mut begun: HashSet<&str> = HashSet::new();
-        // Time of the current visit's first answer to each prompt with its image.
-        let mut answered: HashMap<(u32, Option<u32>), u64> = HashMap::new();
-        // Ends of visits, by group, and the paths of models.
-        let mut visited_by: HashMap<Key<'_>, Vec<&Visited>> = HashMap::new();
-        let mut paths: HashMap<ModelKey<'_>, &str> = HashMap::new();
-        // Time at which the loading of each engine began, and of its first token since.
-        let mut started: HashMap<&str, (u64, Option<u64>)> = HashMap::new();
-        let mut idle = None;
-        for event in events {
-            if let Event::IdlePower(power) = event {
-                idle = Some(power);
-            }
-            if let Event::Request(record) = event {
-                let id = &record.id;
-                // The text of a cold request is unlike any other.
-                if !cold.contains(&(id.point.as_deref(), id.stage.as_str())) {
-                    samples.meet(record, &mut answered);
-                }
-                if let Some((_, first)) = started.get_mut(id.engine.as_str())
-                    && record.ok()
-                {
-                    // The first to begin need not be the first to end.
-                    let earliest = record.arrivals.first().map(|arrival| arrival.0);
-                    *first = (*first).into_iter().chain(earliest).min();
-                }
-            }
-            match event {
-                Event::Stage {
-                    stage,
-                    id,
-                    visit: Some(visit),
-                    skipped,
-                    at_ns,
-                } => match (stage, skipped) {
-                    (StageKind::Load, _) => {
-                        begun.clear();
-                        answered.clear();
-                        started.insert(&visit.engine, (*at_ns, None));
+impl<'p> Samples<'p> {
+    pub(crate) fn new(plan: &'p Plan) -> Self {
+        Self {
+            segments: plan.segments(),
+            cold: cold_stages(plan),
+            groups: HashMap::new(),
+            nothing: Sample::default(),
+            models: HashMap::new(),
+            paths: HashMap::new(),
+            idle: None,
+            begun: HashSet::new(),
+            answered: HashMap::new(),
+            started: HashMap::new(),
+            engines: Vec::new(),
+            before: HashMap::new(),
+            loaded: None,
+            kept: 0,
+            most_kept: MAX_KEPT,
+        }
+    }
+
+    /// Keeps at most so many durations.
+    #[cfg(test)]
+    pub(crate) fn keep_at_most(&mut self, durations: usize) {
+        self.most_kept = durations;
+    }
+
+    /// Of a single cycle, for its comparisons, which need no durations.
+    pub(crate) fn of_cycle(plan: &'p Plan) -> Self {
+        Self {
+            most_kept: 0,
+            ..Self::new(plan)
+        }
+    }
+
+    /// Takes in the next event and its place.
+    pub(crate) fn see(&mut self, event: &Event, position: u64) {
+        match event {
+            Event::Request(record) => self.request(record, position),
+            Event::IdlePower(power) => self.idle = Some(power.clone()),
+            Event::Stage {
+                stage,
+                id,
+                visit: Some(visit),
+                skipped,
+                at_ns,
+            } => match (stage, skipped) {
+                (StageKind::Load, _) => {
+                    self.begun.clear();
+                    self.answered.clear();
+                    self.started.insert(visit.engine.clone(), (*at_ns, None));
+                    let known = self.engines.iter().position(|it| *it == visit.engine);
+                    let number = known.unwrap_or(self.engines.len());
+                    if known.is_none() {
+                        self.engines.push(visit.engine.clone());
                     }
-                    (StageKind::Measure, false) => {
-                        begun.insert(id.as_deref().unwrap_or(stage.name()));
-                    }
-                    (StageKind::Measure, true) => {
-                        let sample = samples.of(visit, id.as_deref().unwrap_or(stage.name()));
-                        sample.skipped.insert(visit.cycle);
-                    }
-                    _ => {}
-                },
-                Event::Request(record) if record.id.phase == Phase::Measure => {
-                    samples.request(record);
+                    let before = self.loaded.replace(number as u32);
+                    self.before.insert(visit.engine.clone(), before);
                 }
-                Event::Model {
-                    point, model, path, ..
-                } => {
-                    let point = point.as_deref();
-                    paths.insert(ModelKey { point, model }, path);
+                (StageKind::Measure, false) => {
+                    self.begun
+                        .insert(id.as_deref().unwrap_or(stage.name()).to_owned());
                 }
-                Event::Client {
-                    visit,
-                    stage,
-                    client,
-                } => samples.of(visit, stage).clients.push(client),
-                Event::Control {
-                    visit,
-                    single_ns,
-                    all_cores_ns,
-                    memory_ns,
-                } => {
-                    let ns = single_ns + all_cores_ns + memory_ns;
-                    for stage in measures(visit) {
-                        let controls = &mut samples.of(visit, &stage.id).controls;
-                        let least = controls.entry(visit.cycle).or_insert(ns);
-                        *least = ns.min(*least);
-                    }
-                }
-                Event::Visit(visited) => {
-                    let started = started.remove(visited.visit.engine.as_str());
-                    let first = started.and_then(|(load, first)| first?.checked_sub(load));
-                    for stage in measures(&visited.visit) {
-                        let sample = samples.of(&visited.visit, &stage.id);
-                        sample.visits.push(seen_by(stage, visited, first, idle));
-                        if let Some(usage) = visited.energy.get(&stage.id) {
-                            sample.gpus.extend(&usage.gpus);
-                        }
-                        let key = Key::of_visit(&visited.visit, &stage.id);
-                        visited_by.entry(key).or_default().push(visited);
-                    }
-                }
-                Event::Failed {
-                    stage,
-                    id,
-                    scope,
-                    step,
-                    message,
-                } => {
-                    // In results, a missing model has no engine.
-                    let of = scope.visit();
-                    let failure = Failure {
-                        engine: of.map_or_else(String::new, |visit| visit.engine.clone()),
-                        cycle: of.map_or(0, |visit| visit.cycle),
-                        stage: id.as_deref().unwrap_or(stage.name()).to_owned(),
-                        message: message.clone(),
-                    };
-                    match scope {
-                        Scope::Run => {}
-                        Scope::Model { point, model } => {
-                            let point = point.as_deref();
-                            let of_model = samples.models.entry(ModelKey { point, model });
-                            of_model.or_default().push(failure);
-                        }
-                        Scope::Visit(visit) => {
-                            let measures = measures(visit);
-                            samples.failed(visit, *stage, *step, failure, &measures, &begun);
-                        }
-                    }
+                (StageKind::Measure, true) => {
+                    let sample = self.visited(visit, id.as_deref().unwrap_or(stage.name()));
+                    sample.skipped.insert(visit.cycle);
                 }
                 _ => {}
+            },
+            Event::Model {
+                point, model, path, ..
+            } => {
+                let key = (point.clone(), model.clone());
+                self.paths.insert(key, path.clone());
             }
+            Event::Client {
+                visit,
+                stage,
+                client,
+            } => {
+                let sample = self.visited(visit, stage);
+                sample.clients.push(client.clone());
+            }
+            Event::Control {
+                visit,
+                single_ns,
+                all_cores_ns,
+                memory_ns,
+            } => {
+                // A foreign journal may hold any number.
+                let ns = single_ns.saturating_add(*all_cores_ns);
+                let ns = ns.saturating_add(*memory_ns);
+                for stage in self.measures(visit) {
+                    let controls = &mut self.visited(visit, &stage.id).controls;
+                    let least = controls.entry(visit.cycle).or_insert(ns);
+                    *least = ns.min(*least);
+                }
+            }
+            Event::Visit(visited) => self.visit(visited),
+            Event::Failed {
+                stage,
+                id,
+                scope,
+                step,
+                message,
+            } => {
+                // In results, a missing model has no engine.
+                let of = scope.visit();
+                let failure = Failure {
+                    engine: of.map_or_else(String::new, |visit| visit.engine.clone()),
+                    cycle: of.map_or(0, |visit| visit.cycle),
+                    stage: id.as_deref().unwrap_or(stage.name()).to_owned(),
+                    message: limited(message),
+                };
+                match scope {
+                    Scope::Run => {}
+                    Scope::Model { point, model } => {
+                        let of_model = self.models.entry((point.clone(), model.clone()));
+                        of_model.or_default().push(failure);
+                    }
+                    Scope::Visit(visit) => self.failed(visit, *stage, *step, &failure),
+                }
+            }
+            Event::Degraded { visits, reason } => {
+                for visit in visits {
+                    self.degraded(visit, reason);
+                }
+            }
+            _ => {}
         }
-        samples.groups.values_mut().for_each(make_up_visits);
-        for sample in samples.groups.values_mut() {
+    }
+
+    /// Completes what is known when all events have been seen.
+    pub(crate) fn finish(&mut self) {
+        for (key, sample) in &mut self.groups {
+            make_up_visits(sample);
+            sample.client = Client::of_visits(&sample.clients);
             for visit in &mut sample.visits {
                 visit.control_ns = sample.controls.get(&visit.cycle).copied();
             }
+            let path = self.paths.get(&(key.point.clone(), key.model.clone()));
+            sample.account = account(key, path, &sample.told, &sample.requests);
         }
-        for (key, visited) in visited_by {
-            let path = paths.get(&key.model).copied();
-            let sample = samples.groups.entry(key).or_default();
-            sample.account = account(key, path, &visited, &sample.records);
-        }
-        samples
     }
 
     /// Data of a group; empty if the run never reached it.
-    pub(crate) fn group(&'a self, key: Key<'a>) -> &'a Sample<'a> {
-        self.groups.get(&key).unwrap_or(&self.nothing)
+    pub(crate) fn group(&self, key: &Key) -> &Sample {
+        self.groups.get(key).unwrap_or(&self.nothing)
+    }
+
+    /// The groups that have requests, in order.
+    pub(crate) fn groups(&self) -> Vec<(&Key, &Sample)> {
+        let mut groups: Vec<_> = self.groups.iter().collect();
+        groups.retain(|(_, sample)| !sample.requests.facts().is_empty());
+        groups.sort_by_key(|(key, _)| *key);
+        groups
     }
 
     /// Failures of a model before any engine.
-    pub(crate) fn of_model(&'a self, model: ModelKey<'a>) -> &'a [Failure] {
-        self.models.get(&model).map_or(&[], Vec::as_slice)
+    pub(crate) fn of_model(&self, model: ModelKey<'_>) -> &[Failure] {
+        let key = (model.point.map(str::to_owned), model.model.to_owned());
+        self.models.get(&key).map_or(&[], Vec::as_slice)
     }
 
-    fn of(&mut self, visit: &'a Visit, measure: &'a str) -> &mut Sample<'a> {
-        let key = Key::of_visit(visit, measure);
-        self.groups.entry(key).or_default()
+    /// The `measure` stages of a visit.
+    fn measures(&self, visit: &Visit) -> Vec<&'p Stage> {
+        let segment = self.segments.get(&visit.of_segment());
+        segment.map_or_else(Vec::new, |segment| segment.measures().collect())
     }
 
-    fn request(&mut self, record: &'a Record) {
-        let sample = self.groups.entry(Key::of_request(record)).or_default();
-        sample.records.push(record);
+    fn visited(&mut self, visit: &Visit, measure: &str) -> &mut Sample {
+        self.groups
+            .entry(Key::of_visit(visit, measure))
+            .or_default()
     }
 
-    /// Records whether a request's prompt had been answered when it was sent. A request
-    /// sent while the first was still in flight could not use the cache.
-    fn meet(&mut self, record: &'a Record, answered: &mut HashMap<(u32, Option<u32>), u64>) {
-        let at = &record.id;
-        if !record.ok() {
+    fn request(&mut self, record: &Record, position: u64) {
+        let id = &record.id;
+        // The text of a cold request is unlike any other.
+        let is_cold = self.cold.contains(&(id.point.as_deref(), &*id.stage));
+        let is_repeated = !is_cold && self.meet(record);
+        if let Some((_, first)) = self.started.get_mut(id.engine.as_str())
+            && record.ok()
+        {
+            // The first to begin need not be the first to end.
+            let earliest = record.arrivals.first().map(|arrival| arrival.0);
+            *first = (*first).into_iter().chain(earliest).min();
+        }
+        if id.phase != Phase::Measure {
             return;
         }
-        let first = answered
+        let of_group = self.groups.entry(Key::of_request(record)).or_default();
+        if self.kept > self.most_kept {
+            of_group.requests.forget_durations();
+        }
+        self.kept += of_group.requests.add(record, position);
+        if is_repeated {
+            of_group.requests.last_is_repeated();
+        }
+        if self.kept > self.most_kept {
+            let all = self.groups.values_mut();
+            all.for_each(|it| it.requests.forget_durations());
+        }
+    }
+
+    /// Notes an answer to a prompt. Returns whether the prompt had been answered when the
+    /// request was sent: one sent while the first was still in flight could not use the cache.
+    fn meet(&mut self, record: &Record) -> bool {
+        let at = &record.id;
+        if !record.ok() {
+            return false;
+        }
+        let first = self
+            .answered
             .entry((at.prompt, at.image))
             .or_insert(record.stamps.end_ns);
         *first = (*first).min(record.stamps.end_ns);
-        if at.phase == Phase::Measure && *first <= record.stamps.sent_ns {
-            let sample = self.groups.entry(Key::of_request(record)).or_default();
-            sample.repeated.insert(at.cycle_and_index());
+        *first <= record.stamps.sent_ns
+    }
+
+    fn visit(&mut self, visited: &Visited) {
+        let started = self.started.remove(visited.visit.engine.as_str());
+        let first = started.and_then(|(load, first)| first?.checked_sub(load));
+        let before = self.before.remove(visited.visit.engine.as_str()).flatten();
+        let idle = self.idle.clone();
+        for stage in self.measures(&visited.visit) {
+            let sample = self.visited(&visited.visit, &stage.id);
+            sample.visits.push(throughput::Visit {
+                before,
+                ..seen_by(stage, visited, first, idle.as_ref())
+            });
+            if let Some(usage) = visited.energy.get(&stage.id) {
+                sample.gpus.extend(usage.gpus.iter().cloned());
+            }
+            sample.told.push(Told {
+                cycle: visited.visit.cycle,
+                settings: visited.settings.clone(),
+                counters: visited.counters.get(&stage.id).cloned(),
+            });
+        }
+    }
+
+    /// Marks all measurements of a visit: its cycle is one in which something failed.
+    fn degraded(&mut self, visit: &Visit, reason: &str) {
+        let measures = self.measures(visit);
+        for stage in &measures {
+            let sample = self.visited(visit, &stage.id);
+            sample.failed.insert(visit.cycle);
+        }
+        if let Some(last) = measures.last() {
+            self.visited(visit, &last.id).failures.push(Failure {
+                engine: visit.engine.clone(),
+                cycle: visit.cycle,
+                stage: last.id.clone(),
+                message: limited(reason),
+            });
         }
     }
 
@@ -269,32 +381,26 @@ impl<'a> Samples<'a> {
     /// stage; any other failure, which puts the engine in doubt, also to the stages that
     /// have not begun. Earlier measurements remain valid. A failure that affects nothing
     /// is reported with the last stage.
-    fn failed(
-        &mut self,
-        visit: &'a Visit,
-        kind: StageKind,
-        step: bool,
-        failure: Failure,
-        measures: &[&'a Stage],
-        begun: &HashSet<&str>,
-    ) {
+    fn failed(&mut self, visit: &Visit, kind: StageKind, step: bool, failure: &Failure) {
+        let measures = self.measures(visit);
         let own = |stage: &Stage| kind == StageKind::Measure && stage.id == failure.stage;
         let later = |stage: &Stage| {
             kind != StageKind::Unload
                 && (kind != StageKind::Measure || step)
-                && !begun.contains(stage.id.as_str())
+                && !self.begun.contains(stage.id.as_str())
         };
-        let mut touched: Vec<&Stage> = measures.to_vec();
+        let mut touched: Vec<&Stage> = measures.clone();
         touched.retain(|stage| own(stage) || later(stage));
         for stage in &touched {
-            let sample = self.of(visit, &stage.id);
+            let sample = self.visited(visit, &stage.id);
             sample.failed.insert(visit.cycle);
         }
         if touched.is_empty() {
             touched.extend(measures.last());
         }
         for stage in touched {
-            self.of(visit, &stage.id).failures.push(failure.clone());
+            let sample = self.visited(visit, &stage.id);
+            sample.failures.push(failure.clone());
         }
     }
 }
@@ -345,6 +451,7 @@ fn seen_by(
             .unwrap_or_default(),
         // Known when the visit is over.
         control_ns: None,
+        before: None,
     }
 }
 
@@ -397,32 +504,28 @@ fn energy(usage: &StageEnergy, ns: u64, idle: Option<&IdlePower>) -> VisitEnergy
 }
 
 /// The engine's own account of a group, from the ends of its visits.
-fn account(
-    key: Key<'_>,
-    path: Option<&str>,
-    visited: &[&Visited],
-    measured: &[&Record],
-) -> Account {
-    let names: Vec<&str> = std::iter::once(key.model.model).chain(path).collect();
-    let settings = visited.iter().flat_map(|it| &it.settings);
-    let counters = visited.iter().filter_map(|it| {
-        let counters = it.counters.get(key.measure)?;
-        Some((it.visit.cycle, counters.as_slice()))
+fn account(key: &Key, path: Option<&String>, told: &[Told], measured: &Requests) -> Account {
+    let names = std::iter::once(&key.model).chain(path);
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    let settings = told.iter().flat_map(|it| &it.settings);
+    let counters = told.iter().filter_map(|it| {
+        let counters = it.counters.as_ref()?;
+        Some((it.cycle, counters.as_slice()))
     });
     Account {
         settings: account::settings(settings, &names),
-        counts: account::counts(counters, measured),
+        counts: account::counts(counters, &measured.all()),
     }
 }
 
 /// Completes visits left without a line by a killed run: they lasted as long as their
 /// requests, so that tokens always come with time.
-fn make_up_visits(sample: &mut Sample<'_>) {
+fn make_up_visits(sample: &mut Sample) {
     let known: BTreeSet<u32> = sample.visits.iter().map(|visit| visit.cycle).collect();
     let mut times = BTreeMap::<u32, (u64, u64)>::new();
-    for record in &sample.records {
-        let (start, end) = (record.stamps.intended_ns, record.stamps.end_ns);
-        let time = times.entry(record.id.cycle).or_insert((start, end));
+    for request in sample.requests.facts() {
+        let (start, end) = (request.intended_ns, request.end_ns);
+        let time = times.entry(request.cycle).or_insert((start, end));
         *time = (time.0.min(start), time.1.max(end));
     }
     let unknown = times

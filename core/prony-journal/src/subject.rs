@@ -37,7 +37,7 @@ pub fn subject(pipeline: &Pipeline) -> Subject {
             point: point.id.clone(),
             id: model.id.clone(),
             size: model.size.clone(),
-            revision: model.revision.as_ref().map(|it| mask(it, point)),
+            revision: model.revision.clone(),
         })
     });
     Subject {
@@ -71,21 +71,6 @@ fn family(pipeline: &Pipeline) -> Option<Family> {
     })
 }
 
-/// Replaces values of the environment, which are private, by the pipeline's template for
-/// them.
-pub fn mask(text: &str, point: &MatrixPoint) -> String {
-    /// Shorter values are not secrets and occur in many words.
-    const MIN_SECRET: usize = 4;
-    let env = point.context.get("env").and_then(Value::as_object);
-    let said = env.into_iter().flatten().filter_map(|(name, value)| {
-        let value = value.as_str().filter(|value| value.len() >= MIN_SECRET)?;
-        Some((name, value))
-    });
-    said.fold(text.to_owned(), |text, (name, value)| {
-        text.replace(value, &format!("${{{{ env.{name} }}}}"))
-    })
-}
-
 /// Source of the prompts in words; `None` if they are in the pipeline.
 pub fn source_of_prompts(workload: &config::Workload) -> Option<String> {
     if let Some(dataset) = &workload.dataset {
@@ -104,7 +89,6 @@ pub fn source_of_prompts(workload: &config::Workload) -> Option<String> {
 
 fn workload(point: &MatrixPoint) -> Workload {
     let workload = &point.workload;
-    let texts = |texts: &[String]| texts.iter().map(|text| mask(text, point)).collect();
     let image = |path: &String| ImageInfo {
         path: path.clone(),
         // Read later: a step of `setup` may create it.
@@ -112,15 +96,15 @@ fn workload(point: &MatrixPoint) -> Workload {
     };
     Workload {
         api: api(workload.api),
-        prompts: texts(&workload.prompts),
-        source: source_of_prompts(workload).map(|source| mask(&source, point)),
+        prompts: workload.prompts.clone(),
+        source: source_of_prompts(workload),
         images: workload.images.iter().map(image).collect(),
-        system: workload.system.as_ref().map(|text| mask(text, point)),
+        system: workload.system.clone(),
         max_tokens: workload.max_tokens,
         temperature: workload.temperature,
         top_p: workload.top_p,
         seed: workload.seed,
-        stop: texts(&workload.stop),
+        stop: workload.stop.clone(),
         ignore_eos: workload.ignore_eos,
         request_timeout_ms: workload.request_timeout.to_std().as_millis() as u64,
         think_ms: workload
@@ -158,59 +142,8 @@ fn engine_info(engine: &Engine, baseline: Option<&str>) -> EngineInfo {
         name: engine.name.clone(),
         plugin: engine.plugin.clone(),
         baseline: baseline == Some(engine.name.as_str()),
-        config: redact(&Value::Object(engine.config.clone())),
+        config: Value::Object(engine.config.clone()),
         programs: Vec::new(),
-    }
-}
-
-/// Masks secrets in a config, so that reports can be shared.
-pub fn redact(config: &Value) -> Value {
-    const SECRETS: [&str; 5] = ["api_key", "authorization", "password", "secret", "token"];
-    // Also `HF_TOKEN` and `X-Api-Key`; a number such as `eos_token: 2` stays.
-    let is_secret = |key: &str| {
-        let key = key.to_ascii_lowercase().replace('-', "_");
-        SECRETS.iter().any(|secret| {
-            key.strip_suffix(secret)
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
-        })
-    };
-    match config {
-        Value::Object(map) => {
-            let entry = |(key, value): (&String, &Value)| {
-                let secret = value.is_string() && is_secret(key);
-                (
-                    key.clone(),
-                    if secret {
-                        Value::from("(redacted)")
-                    } else {
-                        redact(value)
-                    },
-                )
-            };
-            Value::Object(map.iter().map(entry).collect())
-        }
-        // Also `--api-key KEY` and `--api-key=KEY` of a command line.
-        Value::Array(items) => {
-            let option = |value: &Value| -> Option<String> {
-                let word = value.as_str()?.strip_prefix("--")?;
-                let name = word.split('=').next()?;
-                is_secret(name).then(|| name.to_owned())
-            };
-            let word = |(index, value): (usize, &Value)| {
-                let before = index.checked_sub(1).and_then(|index| items.get(index));
-                let named = |value: &Value| value.as_str().is_some_and(|word| word.contains('='));
-                match (
-                    before.filter(|it| !named(it)).and_then(option),
-                    option(value),
-                ) {
-                    (_, Some(name)) if named(value) => format!("--{name}=(redacted)").into(),
-                    (Some(_), None) if value.is_string() => Value::from("(redacted)"),
-                    _ => redact(value),
-                }
-            };
-            Value::Array(items.iter().enumerate().map(word).collect())
-        }
-        other => other.clone(),
     }
 }
 
@@ -260,23 +193,4 @@ pub fn plugins(pipeline: &Pipeline, registry: &Registry) -> Result<Vec<PluginInf
         });
     }
     Ok(infos)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::pipeline;
-    use serde_json::json;
-
-    #[test]
-    fn what_the_environment_says_is_not_told() {
-        let mut pipeline = pipeline("workload: { prompts: [hi] }\nstages: [{ measure: {} }]\n");
-        let point = &mut pipeline.points[0];
-        point.context["env"] = json!({ "TOKEN": "do-not-tell", "N": "8" });
-        point.workload.prompts = vec!["say do-not-tell 8 times".to_owned()];
-        point.workload.system = Some("do-not-tell".to_owned());
-        let workload = subject(&pipeline).workload;
-        assert_eq!(workload.prompts, ["say ${{ env.TOKEN }} 8 times"]);
-        assert_eq!(workload.system.as_deref(), Some("${{ env.TOKEN }}"));
-    }
 }

@@ -1,19 +1,18 @@
 //! From journals to results: journals written by hand, of pipelines read from text.
 
-use crate::journal::{
-    self, Event, Journal, SCHEMA, Scope, StageEnergy, StageOf, Started, Visited, Writer,
-};
+use crate::journal::{Event, Journal, SCHEMA, Scope, StageEnergy, StageOf, Started, Visited};
 use crate::subject::subject;
-use crate::{RunFolder, find_run, newest_run, past, result, result_of, runs};
+use crate::{RunFolder, Writer, find_run, newest_run, past, reader, result, result_of, runs};
 use prony_config::{Pipeline, PluginKind, Plugins};
 use prony_contract::{Event as Reported, EventKind};
 use prony_machine::{GpuUsage, IdlePower};
 use prony_metrics::definition::goodput_share;
+use prony_metrics::facts::Requests;
 use prony_metrics::threshold::Threshold;
 use prony_plan::{Estimate, Plan, StageKind, Visit};
 use prony_record::{ErrorClass, Failed, Observation, Phase, Record, RequestId, Stamps};
 use prony_result::{
-    Environment, ModelResult, Objectives, Outcome, RunResult, ThresholdResult, Verdict,
+    Client, Environment, ModelResult, Objectives, Outcome, RunResult, ThresholdResult, Verdict,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,10 +80,13 @@ fn journal(pipeline: &Pipeline, fate: impl Fn(&Visit) -> Fate) -> Journal {
         visit_events(&plan, visit, fate(visit), &mut events);
     }
     events.push(Event::Finished {
+        sha256: None,
         outcome: Outcome::Completed,
         at_ns: 60_000_000_000,
     });
     let started = Started {
+        pipeline_folder: None,
+        process: None,
         schema: SCHEMA.to_owned(),
         prony_version: "0".to_owned(),
         run: "run".to_owned(),
@@ -271,6 +273,90 @@ fn a_forecast_is_void_when_there_is_a_verdict() {
     let is_late = |event: &Event| matches!(event, Event::Request(it) if it.id.cycle > 3);
     journal.events.retain(|event| !is_late(event));
     assert_eq!(told(&journal), (Verdict::Inconclusive, true));
+    // A resumed run forecasts once more.
+    let mut later = journal.events.last().cloned().expect("a forecast");
+    if let Event::Pilot {
+        expected_cycles, ..
+    } = &mut later
+    {
+        *expected_cycles = 50.0;
+    }
+    journal.events.push(later);
+    let warnings = result(&journal).warnings;
+    let forecasts: Vec<_> = warnings
+        .iter()
+        .filter(|it| it.contains("by its first cycles"))
+        .collect();
+    assert_eq!(forecasts.len(), 1);
+    assert!(forecasts[0].contains("about 50 cycles"), "{forecasts:?}");
+}
+
+#[test]
+fn numbers_that_are_not_valid_name_no_winner() {
+    let mut journal = journal(&pipeline(SIMPLE), |_| Fate::Well);
+    let verdict = |journal: &Journal| {
+        let result = result(journal);
+        let comparison = result.models[0].comparisons[0].clone();
+        let winners = result.family.expect("a family").winners;
+        let total = comparison.total.map(|it| it.verdict);
+        (comparison.verdict, total, winners, comparison.obstacle)
+    };
+    let (named, total, winners, obstacle) = verdict(&journal);
+    assert_eq!((named, winners, obstacle), (Verdict::Faster, 1, None));
+    assert_eq!(total, Some(Verdict::Faster));
+    let visits = journal.started.plan.visits.clone();
+    journal
+        .events
+        .extend(visits.into_iter().map(|visit| Event::Client {
+            visit,
+            stage: "measure".to_owned(),
+            client: Client {
+                cpu_percent: 99.0,
+                ..Client::default()
+            },
+        }));
+    let (named, total, winners, obstacle) = verdict(&journal);
+    assert_eq!((named, winners), (Verdict::Inconclusive, 0));
+    assert_eq!(total, Some(Verdict::Inconclusive));
+    let obstacle = obstacle.expect("an obstacle");
+    assert!(
+        obstacle.starts_with("the numbers are not valid: m: `a`"),
+        "{obstacle}"
+    );
+}
+
+/// Verdict on engines that are equally fast with two requests in flight, one of which leaves
+/// the machine slower for the next visit, and the reason.
+fn carried_over(schedule: &str) -> (Verdict, String) {
+    let text = format!(
+        "workload: {{ prompts: [hi, ho], temperature: 0 }}\nschedule: {{ cycles: 60{schedule} }}\n\
+         stages: [{{ measure: {{ requests: 2, arrival: {{ concurrency: 2 }} }} }}]\n"
+    );
+    let mut journal = journal(&pipeline(&text), |_| Fate::Well);
+    let mut last = String::new();
+    for (index, event) in (0_u64..).zip(&mut journal.events) {
+        if let Event::Visit(visited) = event {
+            let noise = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            let slowed = if last == "a" { 30_000_000 } else { 0 };
+            let ns = 1_000_000_000 + noise / 2 + slowed;
+            visited.measure_ns = [("measure".to_owned(), ns)].into();
+            last.clone_from(&visited.visit.engine);
+        }
+    }
+    let comparison = result(&journal).models[0].comparisons[0].clone();
+    let is_told = comparison.flags.iter().any(|flag| flag == "carry_over");
+    assert_eq!(is_told, schedule.is_empty(), "{:?}", comparison.flags);
+    (comparison.verdict, comparison.reason)
+}
+
+#[test]
+fn what_an_engine_leaves_behind_names_no_winner_with_several_in_flight() {
+    let (verdict, reason) = carried_over("");
+    assert_eq!(verdict, Verdict::Inconclusive, "{reason}");
+    assert!(reason.contains("leaves behind"), "{reason}");
+    // Who says that it is nothing is taken at his word.
+    let (verdict, reason) = carried_over(", carry_over: none");
+    assert_eq!(verdict, Verdict::Slower, "{reason}");
 }
 
 #[test]
@@ -826,8 +912,8 @@ fn goodput_is_of_every_request() {
         latency_ms: Some(600.0),
         ..Objectives::default()
     };
-    let records: Vec<&Record> = of_b.iter().map(|it| &**it).collect();
-    assert_eq!(goodput_share(&records, objectives), Some(0.9375));
+    let requests: Requests = of_b.iter().map(|it| &**it).collect();
+    assert_eq!(goodput_share(requests.facts(), objectives), Some(0.9375));
 }
 
 #[test]
@@ -884,7 +970,7 @@ fn what_is_written_is_read() {
     ]);
     drop(write(&folder, &journal));
     assert_eq!(
-        journal::read(&folder.journal()).expect("it is whole"),
+        reader::read(&folder.journal()).expect("it is whole"),
         journal
     );
 }

@@ -213,10 +213,7 @@ pub async fn once(
 ) -> io::Result<Exchange> {
     let prepared = target.prepare(question);
     let prepared = prepared.map_err(|words| io::Error::new(io::ErrorKind::InvalidInput, words))?;
-    let request = Arc::new(Prepared {
-        max_body: MAX_ANSWER,
-        ..prepared
-    });
+    let request = Arc::new(prepared.with_max_body(MAX_ANSWER));
     let mut running = Http::new(target.clone()).start(Load::of_one(request, timeout))?;
     let done = running.next().await;
     let done =

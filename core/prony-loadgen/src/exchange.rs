@@ -3,19 +3,21 @@
 use flate2::write::{GzDecoder, ZlibDecoder};
 use prony_contract::{Error, Event};
 use prony_record::{ErrorClass, Failed, Observation};
+use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 
 /// Maximum size of an unpacked body, in bytes.
 pub(crate) const MAX_BODY: usize = 256 << 20;
 
 /// Maximum memory of all answers in flight together, in bytes.
-pub(crate) const MAX_IN_FLIGHT: usize = 512 << 20;
+pub(crate) const MAX_IN_FLIGHT: usize = 320 << 20;
 
 /// Number of bytes unpacked at a time.
 const PIECE: usize = 64 << 10;
 
 /// Content coding of the body.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Coding {
     #[default]
     Identity,
@@ -43,8 +45,16 @@ impl Exchange {
     /// Memory of the answer so far, in bytes. Each read takes some, too: an answer that
     /// comes byte by byte has more stamps than text.
     pub(crate) fn size(&self) -> usize {
-        const READ: usize = size_of::<u64>() + size_of::<u32>();
-        self.body.len() + READ * self.ends.len()
+        let texts = |events: &Vec<Event>| -> usize {
+            let texts = events.iter().map(|event| event.text.len());
+            texts.sum::<usize>() + events.capacity() * size_of::<Event>()
+        };
+        let events = self.events.iter().flatten().map(texts);
+        size_of::<Self>()
+            + self.body.capacity()
+            + self.ends.capacity() * size_of::<u32>()
+            + self.seen.reads_ns.capacity() * size_of::<u64>()
+            + events.sum::<usize>()
     }
 
     /// Frees spare memory.

@@ -7,6 +7,7 @@
 //! - [`clock`]: the only clock that is read during a measurement;
 //! - [`arrivals`]: times at which sessions of an open loop begin;
 //! - [`load`]: requests, their arrival times, and their results;
+//! - [`spill`]: answers in a file, until the load has ended;
 //! - `pace`: which requests are due, given what has ended and the time; pure;
 //! - [`target`]: destination and bytes of HTTP requests;
 //! - [`client`], [`stdio`], [`local`]: the drivers, which send what is due: to a server,
@@ -22,6 +23,7 @@ mod framing;
 pub mod load;
 pub mod local;
 mod pace;
+pub mod spill;
 pub mod stdio;
 pub mod target;
 

@@ -1,9 +1,12 @@
 //! A load, its usage and its results, whatever the transport.
 
 use crate::Exchange;
+use crate::clock::now_ns;
 use hdrhistogram::Histogram;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -40,6 +43,14 @@ impl<R> Load<R> {
             timeout,
             until: None,
         }
+    }
+}
+
+impl<R> Load<R> {
+    /// Returns `true` if the next request waits until the last answer was received
+    /// ([`Done::resume`]).
+    pub fn is_one_at_a_time(&self) -> bool {
+        matches!(self.arrival, Arrival::Closed { concurrency: 1, .. })
     }
 }
 
@@ -83,6 +94,44 @@ impl Arrival {
     }
 }
 
+/// Memory of answers that their receiver has not let go yet, in bytes, beyond which the
+/// client waits for it, and reads nothing meanwhile: [`Usage::held_up_ns`].
+pub const MAX_WAITING: usize = 64 << 20;
+
+/// Failure of a request that was in flight when its load was ended.
+pub(crate) const CUT_OFF: &str = "the load was ended before the answer";
+
+/// Interval between looks of a client that waits for its receiver.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// A share of the memory of the answers that wait for their receiver, until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Held {
+    fn new(bytes: usize, all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Self {
+            bytes,
+            all: all.clone(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_nothing() -> Self {
+        Self::new(0, &Arc::default())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A request that ended.
 #[derive(Debug)]
 pub struct Done {
@@ -93,6 +142,8 @@ pub struct Done {
     /// With one request in flight: the next is sent when this is dropped, so that nothing
     /// the receiver does overlaps a measurement.
     pub resume: Option<oneshot::Sender<()>>,
+    /// The answer's share of [`MAX_WAITING`]: to be kept for as long as the answer is.
+    pub held: Held,
 }
 
 /// Activity and resource use of the client.
@@ -120,9 +171,12 @@ pub struct Usage {
     /// Send lag: from when a request could have been sent, being due and with room for
     /// it, to its sending, in nanoseconds.
     pub send_lag_ns: Histogram<u64>,
-    /// Requests that were due but never sent, because the load ended. Their followers
-    /// were not due.
-    pub dropped: Vec<u32>,
+    /// Requests of an open loop that were due but never sent, because the load ended, each
+    /// with its due time by the clock. Their followers were not due.
+    pub dropped: Vec<(u32, u64)>,
+    /// Time in which the client read and sent nothing because its receiver was behind, in
+    /// nanoseconds; the longest of several shards.
+    pub held_up_ns: u64,
 }
 
 impl Default for Usage {
@@ -149,6 +203,7 @@ impl Usage {
             unseen_ns: empty(),
             send_lag_ns: empty(),
             dropped: Vec::new(),
+            held_up_ns: 0,
         }
     }
 
@@ -171,6 +226,7 @@ impl Usage {
         let _ = self.send_lag_ns.add(&other.send_lag_ns);
         self.shards += other.shards;
         self.dropped.extend(&other.dropped);
+        self.held_up_ns = self.held_up_ns.max(other.held_up_ns);
     }
 }
 
@@ -198,7 +254,11 @@ impl Running {
             stop: Stop(Box::new(stop)),
             usage: None,
         };
-        (running, Reporter(sender))
+        let reporter = Reporter {
+            messages: sender,
+            waiting: Arc::default(),
+        };
+        (running, reporter)
     }
 
     /// The next request that has ended; `None` when the load is over. Cancel-safe.
@@ -238,7 +298,8 @@ impl Running {
         self.usage.as_ref()
     }
 
-    /// Ends the load now, whatever is in flight.
+    /// Ends the load now. What is in flight fails, with its stamps and the end of the load as
+    /// its end.
     pub fn stop(&self) {
         (self.stop.0)();
     }
@@ -260,7 +321,11 @@ impl fmt::Debug for Stop {
 
 /// A driver's end of a [`Running`].
 #[derive(Clone)]
-pub(crate) struct Reporter(mpsc::UnboundedSender<Message>);
+pub(crate) struct Reporter {
+    messages: mpsc::UnboundedSender<Message>,
+    /// Bytes of answers that the owner has not let go yet.
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Reporter {
     /// Hands over a request that has ended. With one request in flight, the returned
@@ -271,25 +336,44 @@ impl Reporter {
         index: u32,
         exchange: Exchange,
     ) -> Option<oneshot::Receiver<()>> {
-        let is_waited_for = matches!(load.arrival, Arrival::Closed { concurrency: 1, .. });
+        let is_waited_for = load.is_one_at_a_time();
         let (resume, resumed) = oneshot::channel();
         let done = Done {
             index,
-            exchange,
             resume: is_waited_for.then_some(resume),
+            held: Held::new(exchange.size(), &self.waiting),
+            exchange,
         };
-        let sent = self.0.send(Message::Done(done));
+        let sent = self.messages.send(Message::Done(done));
         (is_waited_for && sent.is_ok()).then_some(resumed)
+    }
+
+    /// Returns `true` if more than [`MAX_WAITING`] waits for an owner who is still there.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > MAX_WAITING && !self.is_closed()
+    }
+
+    /// Waits until no more than [`MAX_WAITING`] waits for the owner; returns the time, in
+    /// nanoseconds.
+    pub(crate) fn wait_for_room(&self) -> u64 {
+        if !self.is_full() {
+            return 0;
+        }
+        let since_ns = now_ns();
+        while self.is_full() {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        now_ns() - since_ns
     }
 
     /// Hands over the client's usage, as the last message.
     pub(crate) fn ended(&self, usage: Usage) {
         // The owner may be gone.
-        let _ = self.0.send(Message::Ended(usage));
+        let _ = self.messages.send(Message::Ended(usage));
     }
 
     /// Returns `true` if the owner is gone.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.messages.is_closed()
     }
 }

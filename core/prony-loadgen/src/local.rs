@@ -9,7 +9,7 @@
 use crate::Exchange;
 use crate::clock::now_ns;
 use crate::exchange::MAX_BODY;
-use crate::load::{Load, Reporter, Running, Usage};
+use crate::load::{CUT_OFF, LOOK_EVERY, Load, Reporter, Running, Usage};
 use crate::pace::{Due, Pace, ShardIndex};
 use prony_contract::{Error, Event, Model, Request};
 use prony_record::{ErrorClass, Failed, Stamps};
@@ -137,7 +137,10 @@ async fn send_all(
             let rest = Duration::from_nanos(pace.next_ns(load).saturating_sub(now));
             tokio::select! {
                 () = tokio::time::sleep(rest) => continue,
-                () = stop.notified() => break,
+                () = stop.notified() => {
+                    pace.end(load, now_ns());
+                    break;
+                }
             }
         };
         let request = &load.requests[due.index as usize];
@@ -147,6 +150,15 @@ async fn send_all(
                 let message = "the load was ended, and what the engine was asked cannot be \
                                called off";
                 fail_rest(Failed::new(ErrorClass::Timeout, message));
+                let end_ns = now_ns();
+                pace.end(load, end_ns);
+                let mut exchange = Exchange::default();
+                let stamps = &mut exchange.seen.stamps;
+                stamps.intended_ns = due.intended_ns.unwrap_or(now);
+                (stamps.sent_ns, stamps.end_ns) = (now, end_ns);
+                exchange.seen.failed = Some(Failed::new(ErrorClass::Timeout, CUT_OFF));
+                // Nothing follows it.
+                drop(reporter.done(load, due.index, exchange));
                 break;
             }
         };
@@ -162,6 +174,10 @@ async fn send_all(
             // dropped, never used.
             let _ = resumed.await;
             resumed_ns = now_ns();
+        }
+        while reporter.is_full() {
+            // One answer at a time: the engine is not held up.
+            tokio::time::sleep(LOOK_EVERY).await;
         }
         pace.ended(load, due, end_ns, resumed_ns, now_ns());
     }
@@ -424,7 +440,9 @@ mod tests {
             let (slow, _child) = worker("read a; read never");
             let mut running = slow.start(load(5));
             running.stop();
-            assert!(running.next().await.is_none());
+            while let Some(done) = running.next().await {
+                assert!(done.exchange.seen.failed.is_some());
+            }
             let (slow, _child) = worker("read a; read never");
             let timeout = Duration::from_millis(20);
             let (done, _) = all(slow.start(Load { timeout, ..load(5) })).await;

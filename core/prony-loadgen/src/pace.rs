@@ -66,8 +66,8 @@ pub(crate) struct Pace {
     room_since_ns: u64,
     /// `true` if nothing more is sent.
     is_stopped: bool,
-    /// Requests of an open loop that were due but never sent.
-    dropped: Vec<u32>,
+    /// Requests of an open loop that were due but never sent, each with its due time.
+    dropped: Vec<(u32, u64)>,
 }
 
 impl Pace {
@@ -118,7 +118,8 @@ impl Pace {
     pub(crate) fn due<R>(&mut self, load: &Load<R>, now_ns: u64) -> Option<Due> {
         let is_open = load.arrival.is_open();
         if is_open && now_ns > self.until_ns {
-            self.drop_all(load);
+            // They would have been sent if there had been room.
+            self.drop_due(load, u64::MAX);
             return None;
         }
         // Conversations in progress take precedence over new ones.
@@ -186,6 +187,15 @@ impl Pace {
         self.later.push(Reverse((at, session, index)));
     }
 
+    /// Ends the load at `now_ns`. Requests of an open loop that were due and not sent are
+    /// dropped.
+    pub(crate) fn end<R>(&mut self, load: &Load<R>, now_ns: u64) {
+        if load.arrival.is_open() {
+            self.drop_due(load, now_ns);
+        }
+        self.stop();
+    }
+
     /// Stops sending. Requests that were due are not reported as dropped.
     pub(crate) fn stop(&mut self) {
         self.is_stopped = true;
@@ -206,8 +216,9 @@ impl Pace {
         self.next_arrival(load).is_some()
     }
 
-    /// Takes the requests that were due but never sent, because the load ended.
-    pub(crate) fn take_dropped(&mut self) -> Vec<u32> {
+    /// Takes the requests that were due but never sent, because the load ended, each with its
+    /// due time.
+    pub(crate) fn take_dropped(&mut self) -> Vec<(u32, u64)> {
         std::mem::take(&mut self.dropped)
     }
 
@@ -232,14 +243,17 @@ impl Pace {
         Some((number, session.start))
     }
 
-    /// Drops everything due now or later: it would have been sent if there had been room.
-    fn drop_all<R>(&mut self, load: &Load<R>) {
-        while let Some((_, _, index)) = self.next_arrival(load) {
-            self.dropped.push(index);
+    /// Drops everything due up to `until_ns`.
+    fn drop_due<R>(&mut self, load: &Load<R>, until_ns: u64) {
+        while let Some((at, _, index)) = self.next_arrival(load).filter(|it| it.0 <= until_ns) {
+            self.dropped.push((index, at));
             self.next_arrival += self.part.of;
         }
-        let later = self.later.drain().map(|Reverse((_, _, index))| index);
-        self.dropped.extend(later);
+        let later = self
+            .later
+            .drain()
+            .map(|Reverse((at, _, index))| (index, at));
+        self.dropped.extend(later.filter(|it| it.1 <= until_ns));
     }
 }
 
@@ -287,7 +301,7 @@ mod tests {
     struct Driven {
         sent: Vec<(u32, u64)>,
         due: Vec<Due>,
-        dropped: Vec<u32>,
+        dropped: Vec<(u32, u64)>,
         max_in_flight: usize,
     }
 
@@ -444,7 +458,8 @@ mod tests {
         let drive = |load: Load<()>| {
             let driven = drive(&Load { until, ..load }, 1, 10, u64::MAX);
             let sent: Vec<u32> = driven.sent.iter().map(|sent| sent.0).collect();
-            (sent, driven.dropped)
+            let dropped: Vec<u32> = driven.dropped.iter().map(|it| it.0).collect();
+            (sent, dropped)
         };
         let alone = || single_request_sessions(5);
         let times = &[0, 1, 2, 3, 4];
@@ -489,6 +504,26 @@ mod tests {
             assert!(driven.sent.iter().all(|(_, at)| *at < 12));
             assert!(driven.dropped.is_empty());
         }
+    }
+
+    #[test]
+    fn an_early_end_drops_only_what_was_due() {
+        let times = [0, 5, 15, 25];
+        let open = load(single_request_sessions(4), open(&times, 1));
+        let mut pace = Pace::new(ShardIndex::WHOLE, Arc::default());
+        pace.start(&open, START_NS);
+        assert_eq!(pace.due(&open, START_NS).map(|it| it.index), Some(0));
+        pace.end(&open, START_NS + 20);
+        // With room for one, two were due and waited; the last was not due.
+        let dropped = vec![(1, START_NS + 5), (2, START_NS + 15)];
+        assert_eq!(pace.take_dropped(), dropped);
+        assert_eq!(pace.due(&open, START_NS + 30), None);
+
+        let closed = load(single_request_sessions(4), closed(1, 0));
+        let mut pace = Pace::new(ShardIndex::WHOLE, Arc::default());
+        pace.start(&closed, START_NS);
+        pace.end(&closed, START_NS + 20);
+        assert!(pace.take_dropped().is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@
 mod router;
 
 use crate::clock::{now_ns, thread_cpu_ns};
-use crate::load::{Load, Reporter, Running};
+use crate::load::{LOOK_EVERY, Load, Reporter, Running};
 use prony_contract::{Ending, Message};
 use prony_record::Failed;
 use router::Router;
@@ -62,6 +62,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// CPU time of the reader, in nanoseconds.
     reader_cpu_ns: AtomicU64,
+    /// Time that the reader has paused, in nanoseconds: a full pipe holds up the engine.
+    paused_ns: AtomicU64,
 }
 
 impl Shared {
@@ -190,8 +192,12 @@ fn read(mut output: File, events: &mpsc::Sender<Event>, shared: &Shared) {
         }
         let cpu_ns = thread_cpu_ns();
         shared.reader_cpu_ns.store(cpu_ns, Ordering::Relaxed);
-        while shared.waiting.load(Ordering::Relaxed) > MAX_WAITING {
-            std::thread::sleep(Duration::from_millis(1));
+        let is_full = || shared.waiting.load(Ordering::Relaxed) > MAX_WAITING;
+        while is_full() {
+            let since_ns = now_ns();
+            std::thread::sleep(LOOK_EVERY);
+            let paused_ns = now_ns() - since_ns;
+            shared.paused_ns.fetch_add(paused_ns, Ordering::Relaxed);
         }
     }
 }

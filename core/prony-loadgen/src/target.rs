@@ -3,6 +3,11 @@
 use crate::exchange::MAX_BODY;
 use memchr::memmem::Finder;
 use prony_contract::HttpRequest;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Destination of requests: `http://host[:port]` or `https://host[:port]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,38 +109,179 @@ impl Target {
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(request.body.as_bytes());
         Ok(Prepared {
-            bytes,
-            end_marks: EndMarks::new(&request.end_marks),
-            max_body: MAX_BODY,
-            model: request.model.clone(),
+            bytes: Bytes::Here(bytes),
+            rules: Arc::new(AnswerRules {
+                line: line(request),
+                end_marks: EndMarks::new(&request.end_marks),
+                max_body: MAX_BODY,
+                model: request.model.clone(),
+            }),
         })
     }
 }
 
-/// A request as bytes, and the lines that end its answer.
+/// Method and path, without the query: it may hold a key.
+fn line(request: &HttpRequest) -> String {
+    let path = request.path.split('?').next().unwrap_or_default();
+    format!("{} {path}", request.method)
+}
+
+/// A request as bytes, and what its answer is met with.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// Server's name of the model that is asked for, if the adapter gives it.
-    pub model: Option<String>,
-    pub(crate) bytes: Vec<u8>,
+    bytes: Bytes,
+    pub(crate) rules: Arc<AnswerRules>,
+}
+
+/// All of a request but its bytes: mostly the same for all requests of a load.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AnswerRules {
+    /// Method and path, without the query.
+    pub(crate) line: String,
     pub(crate) end_marks: EndMarks,
     /// Longest body of an answer, in bytes.
     pub(crate) max_body: usize,
+    /// Server's name of the model that is asked for, if the adapter gives it.
+    model: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+enum Bytes {
+    Here(Vec<u8>),
+    InFile {
+        file: Arc<File>,
+        at: u64,
+        length: usize,
+    },
 }
 
 impl Prepared {
-    /// Method and path, without the query: it may hold a key.
-    pub(crate) fn line(&self) -> &str {
-        let line = self.bytes.split(|byte| b"?\r".contains(byte)).next();
-        let line = line.and_then(|line| std::str::from_utf8(line).ok());
-        let line = line.unwrap_or_default();
-        line.strip_suffix(" HTTP/1.1").unwrap_or(line)
+    /// Server's name of the model that is asked for, if the adapter gives it.
+    pub fn model(&self) -> Option<&String> {
+        self.rules.model.as_ref()
+    }
+
+    /// Size of the request, in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "no request is empty")]
+    pub fn len(&self) -> usize {
+        match &self.bytes {
+            Bytes::Here(bytes) => bytes.len(),
+            Bytes::InFile { length, .. } => *length,
+        }
+    }
+
+    /// The same with a shorter answer.
+    pub(crate) fn with_max_body(self, max_body: usize) -> Self {
+        let rules = AnswerRules {
+            max_body,
+            ..AnswerRules::clone(&self.rules)
+        };
+        Self {
+            rules: Arc::new(rules),
+            ..self
+        }
+    }
+
+    /// The request from its [`RequestFile`], if it lies there.
+    pub(crate) fn load(&self) -> io::Result<Option<Vec<u8>>> {
+        match &self.bytes {
+            Bytes::Here(_) => Ok(None),
+            Bytes::InFile { file, at, length } => {
+                let mut bytes = vec![0; *length];
+                file.read_exact_at(&mut bytes, *at)?;
+                Ok(Some(bytes))
+            }
+        }
+    }
+
+    /// The request, given what [`Self::load`] returned.
+    pub(crate) fn bytes<'b>(&'b self, loaded: Option<&'b Vec<u8>>) -> &'b [u8] {
+        match (&self.bytes, loaded) {
+            (Bytes::Here(bytes), _) | (_, Some(bytes)) => bytes,
+            (Bytes::InFile { .. }, None) => &[],
+        }
+    }
+}
+
+/// A file of requests that are too large to lie in memory together.
+#[derive(Debug)]
+pub struct RequestFile {
+    file: Arc<File>,
+    /// Size of what was handed over.
+    length: u64,
+    /// The last of it, not written yet.
+    buffer: Vec<u8>,
+    rules: Option<Arc<AnswerRules>>,
+}
+
+impl RequestFile {
+    /// Size of what is written at a time, in bytes.
+    const PIECE: usize = 1 << 20;
+
+    /// Creates a file at `path`, in the place of an older one, and takes its name away: it is
+    /// gone with its last request.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        std::fs::remove_file(path)?;
+        Ok(Self {
+            file: Arc::new(file),
+            length: 0,
+            buffer: Vec::new(),
+            rules: None,
+        })
+    }
+
+    /// Moves a request to the file, from where it is read when it is sent.
+    pub fn put(&mut self, request: Prepared) -> io::Result<Prepared> {
+        let Bytes::Here(bytes) = &request.bytes else {
+            return Ok(request);
+        };
+        let (at, length) = (self.length, bytes.len());
+        self.buffer.extend_from_slice(bytes);
+        self.length += length as u64;
+        if self.buffer.len() > Self::PIECE {
+            self.flush()?;
+        }
+        let known = self.rules.take().filter(|known| *known == request.rules);
+        let rules = known.unwrap_or(request.rules);
+        self.rules = Some(rules.clone());
+        let file = self.file.clone();
+        Ok(Prepared {
+            bytes: Bytes::InFile { file, at, length },
+            rules,
+        })
+    }
+
+    /// Writes the rest. Before that, the last requests cannot be read.
+    pub fn flush(&mut self) -> io::Result<()> {
+        (&*self.file).write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
     }
 }
 
 /// Lines that end an answer, looked for while its bytes arrive and without parsing them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EndMarks(Vec<Finder<'static>>);
+
+impl PartialEq for EndMarks {
+    fn eq(&self, other: &Self) -> bool {
+        let needles = |marks: &Self| -> Vec<Vec<u8>> {
+            let needles = marks.0.iter().map(|mark| mark.needle().to_vec());
+            needles.collect()
+        };
+        needles(self) == needles(other)
+    }
+}
 
 impl EndMarks {
     fn new(lines: &[String]) -> Self {
@@ -198,10 +344,38 @@ mod tests {
         let target = Target::new("http://h:1").expect("a target");
         let line = |path| {
             let prepared = target.prepare(&HttpRequest::get(path));
-            prepared.expect("a request").line().to_owned()
+            prepared.expect("a request").rules.line.clone()
         };
         assert_eq!(line("/v1/models?key=secret"), "GET /v1/models");
         assert_eq!(line("/v1/models"), "GET /v1/models");
+    }
+
+    #[test]
+    fn a_request_in_a_file_is_the_same() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("requests");
+        let mut file = RequestFile::create(&path).expect("a file");
+        let target = Target::new("http://h:1").expect("a target");
+        let prepared = |number: usize| {
+            let request = HttpRequest {
+                body: format!("{number}").repeat(number * 100),
+                ..HttpRequest::get("/x").ends_at(["end"])
+            };
+            target.prepare(&request).expect("a request")
+        };
+        let moved = |number| file.put(prepared(number)).expect("written");
+        let all: Vec<Prepared> = (0..200).map(moved).collect();
+        file.flush().expect("written");
+        assert!(!path.exists());
+        for (number, moved) in all.iter().enumerate() {
+            let loaded = moved.load().expect("read");
+            let here = prepared(number);
+            assert_eq!(moved.bytes(loaded.as_ref()), here.bytes(None));
+            assert_eq!(moved.len(), here.len());
+            assert_eq!(moved.rules, here.rules);
+            // One for all.
+            assert!(Arc::ptr_eq(&moved.rules, &all[0].rules));
+        }
     }
 
     #[test]

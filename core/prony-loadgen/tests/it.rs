@@ -4,7 +4,7 @@
 use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{Http, settling_time};
-use prony_loadgen::load::{Arrival, Load, Usage, single_request_sessions};
+use prony_loadgen::load::{Arrival, Load, MAX_WAITING, Usage, single_request_sessions};
 use prony_loadgen::target::{Prepared, Target};
 use prony_record::ErrorClass;
 use prony_truth_server::{Config, Entry, Fault, Framing, Log, Server};
@@ -276,7 +276,10 @@ fn what_a_load_had_no_time_for_is_told() {
             ..load(&server, 40, 16)
         },
     );
-    let mut all: Vec<u32> = exchanges.into_keys().chain(usage.dropped.clone()).collect();
+    let mut all: Vec<u32> = exchanges
+        .into_keys()
+        .chain(usage.dropped.iter().map(|it| it.0))
+        .collect();
     all.sort_unstable();
     assert_eq!(all, (0..40).collect::<Vec<_>>());
     assert!(usage.dropped.len() > 30);
@@ -420,7 +423,17 @@ fn a_load_ends_when_it_is_told_to() {
             ..load(&server, 9, 8)
         })
         .expect("starts");
+    // So that all are in flight.
+    std::thread::sleep(Duration::from_millis(300));
+    let stopped_ns = prony_loadgen::clock::now_ns();
     running.stop();
+    for _ in 0..3 {
+        let done = running.blocking_next().expect("what was in flight");
+        let seen = done.exchange.seen;
+        assert_eq!(seen.failed.map(|it| it.class), Some(ErrorClass::Timeout));
+        assert!(seen.stamps.written_ns.is_some_and(|it| it < stopped_ns));
+        assert!(seen.stamps.end_ns >= stopped_ns);
+    }
     assert!(running.blocking_next().is_none());
     assert_eq!(running.usage().map(|usage| usage.shards), Some(3));
 }
@@ -663,6 +676,46 @@ fn a_load_ends_when_it_is_told_to_also_in_a_flood() {
     assert!(running.usage().is_some(), "it has ended");
 }
 
+#[test]
+fn a_client_waits_for_who_keeps_its_answers_and_tells() {
+    let server = Server::spawn(Config {
+        tokens: 256,
+        time_to_first_token: Duration::ZERO,
+        inter_token_latency: Duration::ZERO,
+        ..config()
+    });
+    let server = server.expect("a server");
+    let requests = 4000;
+    let large = || Load {
+        arrival: closed(16),
+        ..load(&server, requests, 256)
+    };
+    let (all, usage) = run(&http(&server), large());
+    assert_eq!((all.len(), usage.held_up_ns), (requests as usize, 0));
+    let size: usize = all.values().map(|it| it.body.len()).sum();
+    assert!(size > 2 * MAX_WAITING, "{size}");
+
+    let mut running = http(&server).start(large()).expect("starts");
+    let mut kept = Vec::new();
+    let mut bytes = 0;
+    while bytes <= MAX_WAITING / 4 * 3 {
+        let done = running.blocking_next().expect("an answer");
+        bytes += done.exchange.body.len();
+        kept.push(done);
+    }
+    // It fills the last quarter, and waits.
+    std::thread::sleep(Duration::from_secs(1));
+    let early = kept.len();
+    drop(kept);
+    let mut late = 0;
+    while running.blocking_next().is_some() {
+        late += 1;
+    }
+    assert_eq!(early + late, requests as usize);
+    let usage = running.usage().expect("a shard");
+    assert!(usage.held_up_ns > 0);
+}
+
 /// The URL of a server that writes `head` to each client, then `bytes` without end.
 fn flood(head: &'static [u8], bytes: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -701,6 +754,6 @@ fn what_is_in_flight_together_is_limited() {
         &*failed.message
     });
     let messages: Vec<&str> = messages.collect();
-    let together = "the answers in flight together take more than 512 MiB";
+    let together = "the answers in flight together take more than 320 MiB";
     assert!(messages.contains(&together), "{messages:?}");
 }

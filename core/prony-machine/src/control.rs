@@ -1,5 +1,6 @@
 //! A fixed load, whose time shows how fast the machine is while no engine is loaded.
 
+use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 const MEMORY: usize = 8 << 20;
 
 /// An amount of work, the same each time that it is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// Steps of arithmetic on one core.
     single: u64,

@@ -4,7 +4,6 @@ use crate::gpu::Gpu;
 use crate::os;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 use sysinfo::System;
 
 /// The machine, as far as it can be read. `None` means unknown, or meaningless on this
@@ -114,10 +113,9 @@ impl Fingerprint {
             hash.update(format!("{name}={}\n", value.replace('\n', " ")));
         }
         let digest = hash.finalize();
-        digest[..6].iter().fold(String::new(), |mut digits, byte| {
-            let _ = write!(digits, "{byte:02x}");
-            digits
-        })
+        let mut first = [0; 8];
+        first[2..].copy_from_slice(&digest[..6]);
+        format!("{:012x}", u64::from_be_bytes(first))
     }
 
     /// The fields that differ in `other`; empty if the digests are equal.

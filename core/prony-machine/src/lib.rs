@@ -49,4 +49,6 @@ pub use sampler::{Options, PERIOD, Sampler};
 pub use series::{ENERGY_PERIOD, Usage, Window};
 pub use signal::is_hangup_ignored;
 pub use state::{Power, ProcessTime, State, out_of_memory_kills};
-pub use tree::{Family, MARK, adopt_orphans, ended_orphans, listeners, marked, unmarked};
+pub use tree::{
+    Family, MARK, ProcessId, adopt_orphans, ended_orphans, listeners, marked, unmarked,
+};

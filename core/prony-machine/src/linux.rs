@@ -332,6 +332,12 @@ pub(crate) fn variable(pid: u32, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(value).into_owned())
 }
 
+/// Id of this boot.
+pub(crate) fn boot() -> Option<String> {
+    let id = read("/proc/sys/kernel/random/boot_id")?;
+    Some(id.trim().to_owned())
+}
+
 pub(crate) fn listeners(port: u16) -> Vec<Vec<ProcessTime>> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let tables = tables.iter().filter_map(read);

@@ -97,6 +97,11 @@ pub(crate) fn variable(_pid: u32, _name: &str) -> Option<String> {
     None
 }
 
+/// Nothing that is left over could be found.
+pub(crate) fn boot() -> Option<String> {
+    None
+}
+
 /// The system does not tell without reading every process's files.
 pub(crate) fn listeners(_port: u16) -> Vec<Vec<ProcessTime>> {
     Vec::new()

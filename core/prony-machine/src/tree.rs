@@ -1,6 +1,7 @@
 //! Process trees, and what they listen on, as far as it is the same on every system.
 
 use crate::{ProcessTime, client, os};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Interval between searches for new members of a tree.
@@ -66,6 +67,49 @@ pub fn marked() -> Vec<ProcessTime> {
     let mut all = os::descendants(std::process::id());
     all.retain(|it| os::variable(it.pid, MARK).is_some_and(|mark| mark.starts_with(&own)));
     all
+}
+
+/// Identity of a process on this machine, also after it has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Process id.
+    pub pid: u32,
+    /// Start time, in units of the system's.
+    pub started: u64,
+    /// Id of the boot, where the system has one (Linux).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
+}
+
+impl ProcessId {
+    /// Of this process.
+    pub fn own() -> Self {
+        let pid = std::process::id();
+        let own = os::processes().into_iter().find(|it| it.pid == pid);
+        Self {
+            pid,
+            started: own.map_or(0, |it| it.started),
+            boot: os::boot(),
+        }
+    }
+
+    /// Running processes with the mark of families that this process, which is dead, had
+    /// started. On macOS none is found.
+    pub fn left_over(&self) -> Vec<ProcessTime> {
+        if self.boot.is_none() || self.boot != os::boot() {
+            return Vec::new();
+        }
+        let mut all = os::processes();
+        // A process that has got its id since has the same mark.
+        let later = all.iter().find(|it| it.pid == self.pid);
+        let until = later.map_or(u64::MAX, |it| it.started);
+        let mark = format!("{}.", self.pid);
+        all.retain(|it| {
+            (self.started..until).contains(&it.started)
+                && os::variable(it.pid, MARK).is_some_and(|it| it.starts_with(&mark))
+        });
+        all
+    }
 }
 
 /// Makes this process the parent of descendants whose parents end, so that none is lost.

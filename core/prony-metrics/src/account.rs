@@ -1,8 +1,9 @@
 //! An engine's own account: its settings and counters, beside what was asked for and what
 //! prony counted. It is in no rate and no verdict.
 
+use crate::facts::Facts;
 use prony_contract::CounterKind;
-use prony_record::{CounterTold, Record, SettingTold, plain_model};
+use prony_record::{CounterTold, SettingTold, plain_model};
 use prony_result::{EngineResult, OwnCount, SettingInForce};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +94,7 @@ fn is_same(name: &str, asked: &Value, in_force: &Value, names: &[&str]) -> bool 
 /// requests of the same visits.
 pub fn counts<'a>(
     told: impl IntoIterator<Item = (u32, &'a [CounterTold])>,
-    measured: &[&Record],
+    measured: &[&Facts],
 ) -> Vec<OwnCount> {
     let mut cycles_of = BTreeMap::<CounterKind, (f64, BTreeSet<u32>)>::new();
     for (cycle, counters) in told {
@@ -105,7 +106,7 @@ pub fn counts<'a>(
     }
     let count = |(kind, (engine, cycles)): (CounterKind, (f64, BTreeSet<u32>))| {
         let of_visits = measured.iter().copied();
-        let of_visits = of_visits.filter(|record| cycles.contains(&record.id.cycle));
+        let of_visits = of_visits.filter(|record| cycles.contains(&record.cycle));
         OwnCount {
             kind,
             engine,
@@ -142,21 +143,19 @@ fn amounts(counters: &[CounterTold]) -> BTreeMap<CounterKind, f64> {
 }
 
 /// prony's own count of `kind`; `None` if a successful request does not tell.
-fn by_prony(kind: CounterKind, records: &[&Record]) -> Option<f64> {
+fn by_prony(kind: CounterKind, records: &[&Facts]) -> Option<f64> {
     let good = || records.iter().filter(|record| record.ok());
-    let tokens = |of: &dyn Fn(&Record) -> Option<u32>| -> Option<f64> {
+    let tokens = |of: &dyn Fn(&Facts) -> Option<u32>| -> Option<f64> {
         let sum: Option<u64> = good().map(|record| of(record).map(u64::from)).sum();
         Some(sum? as f64)
     };
-    let seconds = |of: &dyn Fn(&Record) -> Option<u64>| -> Option<f64> {
+    let seconds = |of: &dyn Fn(&Facts) -> Option<u64>| -> Option<f64> {
         let sum: Option<u64> = good().map(|record| of(record)).sum();
         Some(sum? as f64 / 1e9)
     };
     match kind {
         CounterKind::Requests => {
-            let sent = |record: &&&Record| {
-                record.ok() || record.status.is_some() || record.stamps.written_ns.is_some()
-            };
+            let sent = |record: &&&Facts| record.ok() || record.has_status || record.is_written;
             Some(records.iter().filter(sent).count() as f64)
         }
         CounterKind::PromptTokens => tokens(&|it| it.prompt_tokens),
@@ -168,7 +167,7 @@ fn by_prony(kind: CounterKind, records: &[&Record]) -> Option<f64> {
             tokens(&|it| Some(it.output_tokens? + it.hidden_tokens.unwrap_or(0)))
         }
         CounterKind::QueueTime => None,
-        CounterKind::PrefillTime => seconds(&Record::time_to_first_token_ns),
+        CounterKind::PrefillTime => seconds(&Facts::time_to_first_token_ns),
         CounterKind::DecodeTime => {
             seconds(&|it| it.latency_ns().checked_sub(it.time_to_first_token_ns()?))
         }
@@ -251,8 +250,10 @@ pub fn problems(engine: &EngineResult) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Requests;
     use crate::fixture::answered;
     use crate::summary;
+    use prony_record::Record;
     use serde_json::json;
 
     fn told(name: &str, asked: Value, in_force: Value) -> SettingTold {
@@ -326,9 +327,10 @@ mod tests {
     }
 
     fn engine(counters: &[CounterTold], records: &[Record]) -> EngineResult {
-        let records: Vec<&Record> = records.iter().collect();
-        let cycle = records[0].id.cycle;
-        let mut engine = summary::engine("e", &records, &[], 1);
+        let requests: Requests = records.iter().collect();
+        let records = requests.all();
+        let cycle = records[0].cycle;
+        let mut engine = summary::engine("e", &requests, &requests.streams_kept(), &[], 1);
         engine.own_counts = counts([(cycle, counters)], &records);
         engine
     }
@@ -364,7 +366,8 @@ mod tests {
         later.id.cycle += 1;
         let first = request(30, 8, None);
         let cycle = first.id.cycle;
-        let records = [&first, &later];
+        let requests: Requests = [&first, &later].into_iter().collect();
+        let records = requests.all();
         let known = [counter(CounterKind::OutputTokens, 0.0, 8.0)];
         let missing = [CounterTold {
             kind: CounterKind::OutputTokens,

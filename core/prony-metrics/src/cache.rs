@@ -2,7 +2,7 @@
 //!
 //! `cold`: the text that a chat template puts before the request's own is the same every
 //! time, so an engine may answer it from its cache; it cannot be prevented. The request's own
-//! text must be computed. If the model's tokenizer has counted it, at least so many computed
+//! text must be computed. If the model's tokenizer has counted it, at least that many computed
 //! tokens verify the state. If not, it has at least [`least_tokens`]: fewer computed tokens
 //! prove that some of it was cached, and more prove nothing, unless none was cached at all.
 //!
@@ -14,8 +14,8 @@
 //! ([`by_counters`]).
 
 use crate::account::{Account, slack};
+use crate::facts::Facts;
 use prony_contract::CounterKind;
-use prony_record::Record;
 use prony_result::{Cache, CacheCheck, CacheOutcome};
 use std::collections::BTreeSet;
 
@@ -37,8 +37,8 @@ pub fn least_tokens(text: &str) -> u32 {
 /// request's prompt had been answered before.
 pub fn check(
     stated: Cache,
-    measured: &[&Record],
-    is_repeated: impl Fn(&Record) -> bool,
+    measured: &[&Facts],
+    is_repeated: impl Fn(&Facts) -> bool,
 ) -> CacheCheck {
     let (mut requests, mut counted, mut broken, mut unexplained) = (0, 0, 0, 0);
     let (mut of_cached, mut of_all) = (0, 0);
@@ -60,7 +60,7 @@ pub fn check(
         let is_kept = match stated {
             Cache::Cold => {
                 let is_kept = cached == 0 || all.saturating_sub(cached) >= own_tokens(record);
-                let is_bounded = cached == 0 || record.own_prompt_tokens.is_some();
+                let is_bounded = cached == 0 || record.own_counts().own.is_some();
                 unexplained += u64::from(is_kept && !is_bounded);
                 is_kept
             }
@@ -87,9 +87,10 @@ pub fn check(
 }
 
 /// The fewest tokens of a request's own text, of a cold request at least 1.
-fn own_tokens(record: &Record) -> u32 {
-    let least = record.least_prompt_tokens.unwrap_or(1);
-    record.own_prompt_tokens.map_or(least, |own| own.max(least))
+fn own_tokens(record: &Facts) -> u32 {
+    let counts = record.own_counts();
+    let least = counts.least.unwrap_or(1);
+    counts.own.map_or(least, |own| own.max(least))
 }
 
 /// The check that [`check`] is, by the engine's counters instead of its answers. `None` where
@@ -102,13 +103,13 @@ fn own_tokens(record: &Record) -> u32 {
 /// even if all others were cached in full.
 pub fn by_counters(
     stated: Cache,
-    measured: &[&Record],
-    is_repeated: impl Fn(&Record) -> bool,
+    measured: &[&Facts],
+    is_repeated: impl Fn(&Facts) -> bool,
     account: &Account,
 ) -> Option<CacheCheck> {
     let cached = account.count(CounterKind::CachedTokens)?;
     let requests = measured.len();
-    let cycles: BTreeSet<u32> = measured.iter().map(|record| record.id.cycle).collect();
+    let cycles: BTreeSet<u32> = measured.iter().map(|record| record.cycle).collect();
     if requests == 0
         || !measured.iter().all(|record| record.ok())
         || cached.cycles as usize != cycles.len()
@@ -136,7 +137,7 @@ pub fn by_counters(
     let cached = cached.engine;
     let (outcome, requests) = match stated {
         Cache::Cold => {
-            let of_template = |(record, all): &(&&Record, u32)| {
+            let of_template = |(record, all): &(&&Facts, u32)| {
                 // Of a prompt that was cut, no cached tokens prove nothing.
                 all.checked_sub(own_tokens(record)).map(f64::from)
             };
@@ -183,7 +184,7 @@ pub const SHARE_TOLERANCE: f64 = 0.1;
 
 /// Cached tokens over prompt tokens, 0 to 1, of the successful requests for which the engine
 /// reports both; `None` without any.
-pub fn share(measured: &[&Record]) -> Option<f64> {
+pub fn share(measured: &[&Facts]) -> Option<f64> {
     let counts = measured.iter().filter(|record| record.ok());
     let counts = counts.filter_map(|it| Some((it.cached_tokens?, it.prompt_tokens?)));
     let (cached, all) = counts.fold((0, 0), |(cached, all), (of_cached, of_all)| {
@@ -218,8 +219,9 @@ pub fn reason(stated: Cache, check: &CacheCheck) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Requests;
     use crate::fixture::answered;
-    use prony_record::{CounterTold, ErrorClass, Failed};
+    use prony_record::{CounterTold, ErrorClass, Failed, Record};
 
     fn asked(least: u32, all: u32, cached: Option<u32>) -> Record {
         let mut record = answered("text", 1);
@@ -230,8 +232,9 @@ mod tests {
     }
 
     fn checked(stated: Cache, records: &[Record]) -> CacheCheck {
-        let records: Vec<&Record> = records.iter().collect();
-        check(stated, &records, |record| record.id.index > 0)
+        let requests: Requests = records.iter().collect();
+        let records = requests.all();
+        check(stated, &records, |record| record.index > 0)
     }
 
     #[test]
@@ -312,7 +315,8 @@ mod tests {
         records: &[Record],
         counts: &[(CounterKind, f64)],
     ) -> Option<CacheCheck> {
-        let records: Vec<&Record> = records.iter().collect();
+        let requests: Requests = records.iter().collect();
+        let records = requests.all();
         let counters: Vec<CounterTold> = counts
             .iter()
             .map(|(kind, amount)| CounterTold {
@@ -322,9 +326,9 @@ mod tests {
             .collect();
         let account = Account {
             settings: Vec::new(),
-            counts: crate::account::counts([(records[0].id.cycle, &counters[..])], &records),
+            counts: crate::account::counts([(records[0].cycle, &counters[..])], &records),
         };
-        by_counters(stated, &records, |record| record.id.index > 0, &account)
+        by_counters(stated, &records, |record| record.index > 0, &account)
     }
 
     #[test]
@@ -379,7 +383,8 @@ mod tests {
             asked(4, 10, Some(0)),
             asked(4, 99, None),
         ];
-        let records: Vec<&Record> = records.iter().collect();
+        let requests: Requests = records.iter().collect();
+        let records = requests.all();
         assert_eq!(share(&records), Some(0.5));
         assert_eq!(share(&records[2..]), None);
     }

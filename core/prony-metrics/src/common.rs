@@ -27,8 +27,9 @@
 //! it. Texts with one stamp, as those of one read have, are one text. One token more than texts
 //! have is taken for the end token, unless the answer was cut at its limit.
 
-use crate::credit::{Basis, Pair};
-use crate::granularity::{Placed, is_cut};
+use crate::credit::{Basis, tokens_of};
+use crate::facts::Facts;
+use crate::granularity::Placed;
 use crate::tokens::agree;
 use prony_record::Record;
 
@@ -113,9 +114,9 @@ impl Withheld {
 /// # Errors
 ///
 /// The reason why the pair gives no number.
-pub fn common(pair: &Pair<'_>) -> Result<Common, Withheld> {
-    let (a, b, basis) = pair.tokens().ok_or(Withheld::NotCounted)?;
-    let answers = [pair.baseline, pair.candidate];
+pub fn common(baseline: &Record, candidate: &Record) -> Result<Common, Withheld> {
+    let (a, b, basis) = tokens_of(baseline, candidate).ok_or(Withheld::NotCounted)?;
+    let answers = [baseline, candidate];
     if a == b {
         if a == 0 {
             return Err(Withheld::Empty);
@@ -126,8 +127,8 @@ pub fn common(pair: &Pair<'_>) -> Result<Common, Withheld> {
         };
         return Ok(Common {
             tokens: a,
-            baseline: whole(pair.baseline)?,
-            candidate: whole(pair.candidate)?,
+            baseline: whole(baseline)?,
+            candidate: whole(candidate)?,
         });
     }
     let hidden = answers.map(|it| it.hidden_tokens.unwrap_or(0));
@@ -135,14 +136,14 @@ pub fn common(pair: &Pair<'_>) -> Result<Common, Withheld> {
         return Err(Withheld::Hidden);
     }
     let streams = (
-        Stream::new(pair.baseline, Length::new(answers, 0, basis)?)?,
-        Stream::new(pair.candidate, Length::new(answers, 1, basis)?)?,
+        Stream::new(baseline, Length::new(answers, 0, basis)?)?,
+        Stream::new(candidate, Length::new(answers, 1, basis)?)?,
     );
     let tokens = streams.0.tokens.min(streams.1.tokens);
     Ok(Common {
         tokens,
-        baseline: Part::new(pair.baseline, a, streams.0.time_s(tokens))?,
-        candidate: Part::new(pair.candidate, b, streams.1.time_s(tokens))?,
+        baseline: Part::new(baseline, a, streams.0.time_s(tokens))?,
+        candidate: Part::new(candidate, b, streams.1.time_s(tokens))?,
     })
 }
 
@@ -221,8 +222,9 @@ struct Text {
 impl Stream {
     fn new(record: &Record, length: Length) -> Result<Self, Withheld> {
         let tokens = length.tokens(record)?;
-        let placed = Placed::new(record, tokens);
-        let ends = matches!(length, Length::Engine(_)) && !is_cut(record);
+        let facts = Facts::new(record, 0);
+        let placed = Placed::new(&facts, tokens);
+        let ends = matches!(length, Length::Engine(_)) && !facts.is_cut;
         let behind = match placed.unplaced {
             unplaced if placed.is_complete => (unplaced, unplaced),
             0 => (0, 0),
@@ -235,12 +237,12 @@ impl Stream {
             texts: Vec::new(),
             end_s: 0.0,
         };
-        let named = record.arrivals.iter().map(|it| placed.told(it).max(1));
+        let named = record.arrivals.iter().map(|it| placed.told(it.1).max(1));
         // Any text that does not name its tokens can have them all.
         let unnamed = tokens - behind.0 - named.sum::<u32>();
         let (mut fewest, mut more, mut at_ns) = (0, 0, 0);
         for arrival in &record.arrivals {
-            let told = placed.told(arrival);
+            let told = placed.told(arrival.1);
             fewest += told.max(1);
             if told == 0 {
                 more = unnamed;
@@ -282,7 +284,8 @@ impl Stream {
 /// Log ratios by which the ratio of two engines' throughputs over wall time, credited tokens
 /// per second, may be too high and too low for engines that did the same work: `(below,
 /// above)`, one of them 0, both for equal lengths. For a cycle with several requests in flight,
-/// whose requests share their time. `None` without pairs, or if answers are not counted.
+/// whose requests share their time. `tokens` are those of its pairs; `None` without pairs, or
+/// if answers are not counted.
 ///
 /// Let the requests of a stage take an engine the time `C(n)` for `n` tokens in all, and let
 /// more tokens take at least the same time, but per token at most the same, as prefill is
@@ -296,10 +299,10 @@ impl Stream {
 ///
 /// It holds whatever share of its time each engine prefills. Only sums of lengths are in it:
 /// that a stage takes longer where one long answer is left at its end is not.
-pub fn slack(pairs: &[Pair<'_>]) -> Option<(f64, f64)> {
+pub fn slack(tokens: impl IntoIterator<Item = Option<(u32, u32, Basis)>>) -> Option<(f64, f64)> {
     let (mut baseline, mut candidate) = (0, 0);
-    for pair in pairs {
-        let (a, b, _) = pair.tokens()?;
+    for pair in tokens {
+        let (a, b, _) = pair?;
         baseline += u64::from(a);
         candidate += u64::from(b);
     }

@@ -16,7 +16,8 @@ use prony_result::to_percent;
 
 use crate::account::Account;
 use crate::cache;
-use crate::credit::Credits;
+use crate::credit::{Credits, Pairs};
+use crate::facts::{Facts, Requests};
 use crate::granularity::tokens_per_text;
 use crate::same_work::same_work;
 use crate::served;
@@ -25,6 +26,7 @@ use crate::statistics::holm::Holm;
 use crate::statistics::level::{Carried, CarryOver, Level, SlowRequests, slow_requests};
 use crate::statistics::mcnemar::mcnemar;
 use crate::statistics::pilot::{PILOT_CYCLES, outlook};
+use crate::statistics::predecessor::{self, Before};
 use crate::statistics::quantile::median;
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use crate::statistics::warnings::{self, Warning, outliers, residuals};
@@ -32,7 +34,6 @@ use crate::statistics::{
     self, Decision, Evidence, LogRatios, Look, Rule, Sequential, mean, orders,
 };
 use crate::throughput::{Visit, rate};
-use prony_record::Record;
 use prony_result::{
     Comparison, Interval, Judgement, Outliers, TestStatistic, Verdict,
     words::{Flag, count},
@@ -50,7 +51,7 @@ pub struct Arm<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its measured requests.
-    pub records: &'a [&'a Record],
+    pub requests: &'a Requests,
     /// Its visits.
     pub visits: &'a [Visit],
     /// Cycles in which something failed that the measurement rests on.
@@ -62,16 +63,20 @@ pub struct Arm<'a> {
 }
 
 impl<'a> Arm<'a> {
-    fn good(&self) -> impl Iterator<Item = &'a Record> {
-        self.records.iter().copied().filter(|record| record.ok())
+    fn facts(&self) -> &'a [Facts] {
+        self.requests.facts()
+    }
+
+    fn good(&self) -> impl Iterator<Item = &'a Facts> + use<'a> {
+        self.facts().iter().filter(|record| record.ok())
     }
 
     fn success_rate(&self) -> f64 {
-        self.good().count() as f64 / self.records.len().max(1) as f64
+        self.good().count() as f64 / self.facts().len().max(1) as f64
     }
 
     fn is_implausible(&self) -> bool {
-        self.good().any(|record| !record.count_is_plausible())
+        self.good().any(|record| !record.is_plausible)
     }
 
     fn has_another_prompt(&self) -> bool {
@@ -83,11 +88,11 @@ impl<'a> Arm<'a> {
     }
 
     /// Mean output length of each question.
-    fn lengths(&self, credit: impl Fn(&Record) -> Option<u32>) -> BTreeMap<Question, f64> {
+    fn lengths(&self, credit: impl Fn(&Facts) -> Option<u32>) -> BTreeMap<Question, f64> {
         let mut lengths = BTreeMap::<Question, Vec<f64>>::new();
         for record in self.good() {
             let tokens = credit(record).map(f64::from);
-            lengths.entry(question(record)).or_default().extend(tokens);
+            lengths.entry(record.question()).or_default().extend(tokens);
         }
         lengths.retain(|_, tokens| !tokens.is_empty());
         let means = lengths.into_iter();
@@ -97,10 +102,6 @@ impl<'a> Arm<'a> {
 
 /// Prompt and image.
 type Question = (u32, Option<u32>);
-
-fn question(record: &Record) -> Question {
-    (record.id.prompt, record.id.image)
-}
 
 /// Planned size of the study.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +116,9 @@ pub struct StudyDesign {
     pub margin_percent: f64,
     /// Number that the verdict is about.
     pub statistic: TestStatistic,
+    /// `true` if what engines leave behind for the next visit may explain a difference, so that
+    /// every verdict is tested for it.
+    pub tests_carry_over: bool,
 }
 
 /// The comparisons of a run, judged together: every matrix point, model, `measure` stage and
@@ -176,27 +180,34 @@ impl Family {
     }
 }
 
-/// Compares `candidate` with `baseline`: the `look` of the family at their
+/// Compares `candidate` with `baseline`, whose answers are `pairs`: the `look` of the family at their
 /// `numbers`, unless something forbids a verdict.
 pub fn compare(
     baseline: Arm<'_>,
     candidate: Arm<'_>,
+    pairs: &Pairs,
     design: StudyDesign,
     numbers: &Ratios,
     family: Family,
     look: Option<Look>,
 ) -> Comparison {
     let margin_percent = design.margin_percent;
-    let failed = failures(baseline, candidate, numbers);
+    let pairs = pairs.of(baseline.facts(), candidate.facts());
+    let credits = Credits::new(&pairs);
+    let failed = failures(baseline, candidate, &credits, numbers);
     let failures = uneven(baseline, candidate)
         .or_else(|| uneven(candidate, baseline))
         .or_else(|| failed.as_ref().map(|it| it.reason.clone()));
-    let credits = Credits::new(baseline.records, candidate.records);
     let tokens = tokens(baseline, candidate, &credits);
     let lengths = lengths(baseline, candidate, &credits);
     let judge = family.judge(look.map_or(ALPHA, |look| look.alpha));
     let evidence = numbers.evidence(Bound::Middle);
-    let found = Found::new(&judge, numbers, evidence.as_ref(), look);
+    let carry_over = PredecessorTest {
+        numbers,
+        margin: family.rule.margin,
+        is_due: design.tests_carry_over,
+    };
+    let found = Objections::new(&judge, numbers, evidence.as_ref(), look, carry_over);
     // What else shows that the engines did not do the same work belongs here.
     let obstacle = failures
         .clone()
@@ -221,15 +232,21 @@ pub fn compare(
         Verdict::Equivalent | Verdict::Inconclusive => None,
     };
 
-    let judged = |series: &[f64], obstacles: &[&Option<String>]| {
-        let evidence = LogRatios(series.to_vec());
+    let of_cycles = |series: &[(u32, f64)], obstacles: &[&Option<String>]| {
+        let evidence = LogRatios(numbers::values(series));
         let look = judge.judge(&evidence)?;
-        let trusted =
-            judge.agrees(&look) && design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
+        let cycles: Vec<u32> = series.iter().map(|(cycle, _)| *cycle).collect();
+        let trusted = judge.agrees(&look)
+            && design.cycles > 1
+            && obstacles.iter().all(|it| it.is_none())
+            && carry_over.is_withstood(&evidence, &cycles, &look);
         Some(judgement(&judge, &evidence, &look, trusted))
     };
-    let of_cycles = |series: &[(u32, f64)], obstacles: &[&Option<String>]| {
-        judged(&numbers::values(series), obstacles)
+    // Of cycles that all have a number.
+    let judged = |series: &[f64], obstacles: &[&Option<String>]| {
+        let cycles = numbers.cycles().into_iter();
+        let series: Vec<_> = cycles.zip(series.iter().copied()).collect();
+        of_cycles(&series, obstacles)
     };
     let shown = |part: Option<Judgement>, series: &[(u32, f64)], slack: (f64, f64)| {
         let series = LogRatios(numbers::values(series));
@@ -240,7 +257,7 @@ pub fn compare(
             )
         })
     };
-    let tail = |time_ns: fn(&Record) -> Option<u64>, obstacles: &[&Option<String>]| {
+    let tail = |time_ns: fn(&Facts) -> Option<u64>, obstacles: &[&Option<String>]| {
         let trusted = design.cycles > 1 && obstacles.iter().all(|it| it.is_none());
         let tail = || tail::tail(baseline, candidate, numbers, time_ns);
         trusted.then(tail).flatten()
@@ -278,27 +295,15 @@ pub fn compare(
         warnings::outlier_sensitive(decision, of_medians)
     };
     // Lengths that may explain the verdict may explain the total, too.
+    let total = judged(&totals, &per_token);
     let total = if numbers.is_bounded() {
-        let bounds = [Bound::Slowest, Bound::Fastest].map(|bound| numbers.totals(bound));
-        let [slowest, fastest] = bounds.map(|totals| judged(&totals, &per_token));
-        slowest.zip(fastest).map(|(low, high)| {
-            if low.verdict == high.verdict {
-                let interval = low.interval.zip(high.interval);
-                return Judgement {
-                    interval: interval.map(|(low, high)| Interval {
-                        high_percent: high.high_percent,
-                        ..low
-                    }),
-                    ..judged(&totals, &per_token).unwrap_or(low)
-                };
-            }
-            Judgement {
-                withheld: Some("the lengths of the answers may explain the difference".to_owned()),
-                ..Judgement::default()
-            }
-        })
+        let bounds = [Bound::Slowest, Bound::Fastest];
+        within_lengths(
+            total,
+            bounds.map(|it| judged(&numbers.totals(it), &per_token)),
+        )
     } else {
-        judged(&totals, &per_token)
+        total
     };
     let carried = found.carried_over.filter(|it| it.is_told());
     let warnings = drift(baseline, candidate);
@@ -309,7 +314,9 @@ pub fn compare(
         (design.cycles == 1).then_some(Flag::SingleStart),
         [baseline, candidate]
             .iter()
-            .any(|arm| served::is_other(arm.records) || served::is_loaded(&arm.account.settings))
+            .any(|arm| {
+                served::is_other(&arm.requests.words) || served::is_loaded(&arm.account.settings)
+            })
             .then_some(Flag::OtherModel),
         cached_share(baseline)
             .zip(cached_share(candidate))
@@ -320,11 +327,12 @@ pub fn compare(
     ];
     let warned = sensitive.into_iter().chain(warnings).map(Warning::flag);
     let flags = withheld.into_iter().flatten().chain(warned);
-    let flags = flags.chain(carried.map(|_| Flag::CarryOver));
+    let carries_over = carried.is_some() || found.leaves_behind;
+    let flags = flags.chain(carries_over.then_some(Flag::CarryOver));
     let flags = flags.map(|flag| flag.name().to_owned()).collect();
 
-    let pooled = |arm: Arm<'_>, tokens: &dyn Fn(&Record) -> Option<u32>| {
-        rate(arm.records, arm.visits, design.concurrency, tokens)
+    let pooled = |arm: Arm<'_>, tokens: &dyn Fn(&Facts) -> Option<u32>| {
+        rate(&arm.requests.all(), arm.visits, design.concurrency, tokens)
     };
     let outlook = outlook(
         evidence.as_ref(),
@@ -382,7 +390,7 @@ pub fn compare(
         time_to_first_token: of_cycles(&numbers.first_token, &[&failures]),
         load_time: of_cycles(&numbers.load_time, &[&failures]),
         memory: of_cycles(&numbers.memory, &[&failures]),
-        time_to_first_token_p99: tail(Record::time_to_first_token_ns, &[&failures]),
+        time_to_first_token_p99: tail(Facts::time_to_first_token_ns, &[&failures]),
         latency_p99: tail(|it| Some(it.latency_ns()), &equal_work),
         errors_p_value: errors(baseline, candidate),
         outliers: outliers_of(baseline, candidate),
@@ -391,12 +399,12 @@ pub fn compare(
         obstacle,
         reason,
         flags,
-        same_work: same_work(baseline.records, candidate.records),
+        same_work: same_work(&pairs),
     }
 }
 
-/// What stands beside a look.
-struct Found {
+/// Intervals of a look, and what speaks against its decision.
+struct Objections {
     interval: Option<statistics::Interval>,
     interval_equivalent: Option<statistics::Interval>,
     /// Reason why a difference may be something else than speed, in words.
@@ -409,14 +417,17 @@ struct Found {
     /// `true` if they speak against the look.
     against: bool,
     carried_over: Option<Carried>,
+    /// `true` if carry-over that is not taken out shows.
+    leaves_behind: bool,
 }
 
-impl Found {
+impl Objections {
     fn new(
         judge: &Sequential,
         numbers: &Ratios,
         evidence: &dyn Evidence,
         look: Option<Look>,
+        carry_over: PredecessorTest<'_>,
     ) -> Self {
         let mut found = Self {
             interval: None,
@@ -427,6 +438,7 @@ impl Found {
             of_total: None,
             against: false,
             carried_over: None,
+            leaves_behind: false,
         };
         let Some(look) = look else {
             return found;
@@ -457,10 +469,13 @@ impl Found {
             let level = Level::new(numbers.visits(Bound::Middle), CarryOver::Removed);
             found.carried_over = level.carried_over(look.cycles);
             if look.decision.is_conclusive() && !level.withstands(look.decision, look.cycles) {
-                found.unexplained = Some(
-                    "what one engine leaves behind for the next visit may explain the difference: put a pause between visits"
-                        .to_owned(),
-                );
+                found.unexplained = Some(LEFT_BEHIND.to_owned());
+            }
+        } else {
+            let cycles = numbers.cycles();
+            found.leaves_behind = carry_over.is_told(evidence, &cycles, &look);
+            if !carry_over.is_withstood(evidence, &cycles, &look) {
+                found.unexplained = Some(LEFT_BEHIND.to_owned());
             }
         }
         found
@@ -521,6 +536,49 @@ impl Found {
     }
 }
 
+/// Reason where carry-over may be the whole difference.
+const LEFT_BEHIND: &str = "what one engine leaves behind for the next visit may explain the difference: put a pause between visits";
+
+/// The test of a decision against what engines leave behind.
+#[derive(Clone, Copy)]
+struct PredecessorTest<'a> {
+    numbers: &'a Ratios,
+    /// A log ratio.
+    margin: f64,
+    is_due: bool,
+}
+
+impl PredecessorTest<'_> {
+    /// Returns `true` if carry-over does not explain the look at a series, of which `cycles`
+    /// are the numbers of its cycles.
+    fn is_withstood(&self, evidence: &dyn Evidence, cycles: &[u32], look: &Look) -> bool {
+        if !look.decision.is_conclusive() {
+            return true;
+        }
+        self.of(evidence, cycles, look).is_none_or(|(own, before)| {
+            predecessor::withstands(&own, &before, look.decision, self.margin)
+        })
+    }
+
+    /// Returns `true` if carry-over shows in a series.
+    fn is_told(&self, evidence: &dyn Evidence, cycles: &[u32], look: &Look) -> bool {
+        let of_look = self.of(evidence, cycles, look);
+        of_look.is_some_and(|(own, before)| predecessor::is_told(&own, &before))
+    }
+
+    /// The numbers of a look and the engines before them; `None` if no test is due.
+    fn of(
+        &self,
+        evidence: &dyn Evidence,
+        cycles: &[u32],
+        look: &Look,
+    ) -> Option<(Vec<f64>, Vec<Before>)> {
+        let own = evidence.unweighted(look.cycles).filter(|_| self.is_due)?;
+        let cycles = cycles.iter().take(look.cycles).copied();
+        Some((own, self.numbers.before(cycles)))
+    }
+}
+
 /// Reason where a decision and its estimate contradict each other: what one engine leaves
 /// behind can make a score zero at two places.
 const CONTRADICTION: &str = "its numbers contradict each other, as they do if visits after one engine look like bursts of load";
@@ -531,7 +589,7 @@ const OBJECTION: f64 = 0.1;
 
 /// Share of cached prompt tokens, by the answers or else by the engine's counters.
 fn cached_share(arm: Arm<'_>) -> Option<f64> {
-    cache::share(arm.records).or_else(|| arm.account.cached_share())
+    cache::share(&arm.requests.all()).or_else(|| arm.account.cached_share())
 }
 
 fn verdict_of(decision: Decision) -> Verdict {
@@ -592,14 +650,15 @@ fn inconclusive(look: Option<Look>, design: StudyDesign, family: Family) -> Stri
 
 /// A look as data; one that cannot be trusted keeps its numbers and decides nothing.
 fn judgement(judge: &Sequential, evidence: &LogRatios, look: &Look, trusted: bool) -> Judgement {
+    let interval = judge.interval(evidence, look);
     Judgement {
-        verdict: if trusted {
+        verdict: if trusted && interval.is_some() {
             verdict_of(look.decision)
         } else {
             Verdict::Inconclusive
         },
         difference_percent: Some(to_percent(look.estimate)),
-        interval: judge.interval(evidence, look).map(in_percent),
+        interval: interval.map(in_percent),
         cycles: look.cycles as u32,
         withheld: None,
     }
@@ -646,8 +705,31 @@ fn within_slack(
     })
 }
 
+/// Widens a judgement to what holds at both bounds of the times; withholds it if they decide
+/// differently.
+fn within_lengths(
+    middle: Option<Judgement>,
+    [slowest, fastest]: [Option<Judgement>; 2],
+) -> Option<Judgement> {
+    let (low, high) = slowest.zip(fastest)?;
+    if low.verdict != high.verdict {
+        return Some(Judgement {
+            withheld: Some("the lengths of the answers may explain the difference".to_owned()),
+            ..Judgement::default()
+        });
+    }
+    let interval = low.interval.zip(high.interval);
+    Some(Judgement {
+        interval: interval.map(|(low, high)| Interval {
+            high_percent: high.high_percent,
+            ..low
+        }),
+        ..middle.unwrap_or(low)
+    })
+}
+
 /// The tokens that an answer is credited with; `None` if they cannot be told.
-type Credit<'c> = &'c dyn Fn(&Record) -> Option<u32>;
+type Credit<'c> = &'c dyn Fn(&Facts) -> Option<u32>;
 
 /// The reason why the streams of two engines do not tell prefill from decoding.
 fn coarse(arms: [Arm<'_>; 2], credits: [Credit<'_>; 2]) -> String {
@@ -697,7 +779,7 @@ fn single_start(design: StudyDesign) -> Option<String> {
 /// A stage that one engine went through and its `if` kept from the other: the
 /// two did not do the same work.
 fn uneven(measured: Arm<'_>, skipped: Arm<'_>) -> Option<String> {
-    let cycles: BTreeSet<u32> = measured.records.iter().map(|it| it.id.cycle).collect();
+    let cycles: BTreeSet<u32> = measured.facts().iter().map(|it| it.cycle).collect();
     let uneven = skipped.skipped.intersection(&cycles).count();
     (uneven > 0).then(|| {
         format!(
@@ -714,9 +796,14 @@ struct Failures {
 }
 
 /// Failures that forbid every verdict, if there are such.
-fn failures(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Option<Failures> {
+fn failures(
+    baseline: Arm<'_>,
+    candidate: Arm<'_>,
+    credits: &Credits,
+    numbers: &Ratios,
+) -> Option<Failures> {
     for arm in [baseline, candidate] {
-        if arm.records.is_empty() {
+        if arm.facts().is_empty() {
             return Some(Failures {
                 flag: None,
                 reason: format!("`{}` was not measured", arm.name),
@@ -736,13 +823,7 @@ fn failures(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Option<F
         }
     }
     // Without token counts no cycle has a number; that is told by `tokens`.
-    if tokens(
-        baseline,
-        candidate,
-        &Credits::new(baseline.records, candidate.records),
-    )
-    .is_some()
-    {
+    if tokens(baseline, candidate, credits).is_some() {
         return None;
     }
     let degraded = numbers.degraded.len();
@@ -755,22 +836,22 @@ fn failures(baseline: Arm<'_>, candidate: Arm<'_>, numbers: &Ratios) -> Option<F
 
 /// Counts of tokens that forbid every verdict that rests on them.
 fn tokens(baseline: Arm<'_>, candidate: Arm<'_>, credits: &Credits) -> Option<String> {
-    let of = |arm: Arm<'_>, credit: &dyn Fn(&Record) -> Option<u32>| {
+    let of = |arm: Arm<'_>, credit: &dyn Fn(&Facts) -> Option<u32>| {
         let missing = arm.good().find(|record| credit(record).is_none())?;
         let name = arm.name;
-        Some(match missing.implausible_tokens {
-            Some(_) => format!(
-                "not the same work: the number of tokens that `{name}` counts cannot be right; with a `tokenizer` of the model prony counts them itself"
-            ),
-            None => format!(
-                "`{name}` does not say how many tokens it generated; with a `tokenizer` of the model prony counts them itself"
-            ),
-        })
+        let why = if missing.is_withheld {
+            format!("not the same work: the number of tokens that `{name}` counts cannot be right")
+        } else {
+            format!("`{name}` does not say how many tokens it generated")
+        };
+        Some(format!(
+            "{why}; with a `tokenizer` of the model prony counts them itself"
+        ))
     };
-    let counted = |arm: Arm<'_>, credit: &dyn Fn(&Record) -> Option<u32>| {
+    let counted = |arm: Arm<'_>, credit: &dyn Fn(&Facts) -> Option<u32>| {
         // Records of before counts were looked at when they were taken.
         let mut good = arm.good();
-        let is_used = |it: &Record| !it.count_is_plausible() && credit(it) == it.output_tokens;
+        let is_used = |it: &Facts| !it.is_plausible && credit(it) == it.output_tokens;
         good.any(is_used).then(|| {
             format!(
                 "not the same work: `{}` counts more tokens than its answers have bytes",
@@ -819,12 +900,12 @@ fn requests(baseline: Arm<'_>, candidate: Arm<'_>) -> Vec<warnings::Request> {
     for (engine, arm) in [baseline, candidate].into_iter().enumerate() {
         for record in arm.good().filter(|record| record.latency_ns() > 0) {
             let next = questions.len();
-            let question = *questions.entry(question(record)).or_insert(next);
+            let question = *questions.entry(record.question()).or_insert(next);
             requests.push(warnings::Request {
                 engine,
                 question,
-                cycle: record.id.cycle,
-                at_s: record.stamps.sent_ns as f64 / 1e9,
+                cycle: record.cycle,
+                at_s: record.sent_ns as f64 / 1e9,
                 latency_s: record.latency_ns() as f64 / 1e9,
             });
         }
@@ -858,10 +939,8 @@ fn outliers_of(baseline: Arm<'_>, candidate: Arm<'_>) -> Vec<Outliers> {
 /// The p value of one engine failing more often; `None` where none failed.
 fn errors(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
     let outcome = |arm: Arm<'_>| -> BTreeMap<(u32, u32), bool> {
-        let outcomes = arm.records.iter();
-        outcomes
-            .map(|it| ((it.id.cycle, it.id.index), it.ok()))
-            .collect()
+        let outcomes = arm.facts().iter();
+        outcomes.map(|it| (it.cycle_and_index(), it.ok())).collect()
     };
     let (a, b) = (outcome(baseline), outcome(candidate));
     let (mut only_baseline, mut only_candidate, mut any) = (0, 0, false);
@@ -879,9 +958,9 @@ fn errors(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
 /// From the start of one cycle to that of the next, the median, in seconds.
 fn cycle_s(baseline: Arm<'_>, candidate: Arm<'_>) -> Option<f64> {
     let mut starts = BTreeMap::<u32, u64>::new();
-    for record in baseline.records.iter().chain(candidate.records) {
-        let sent = record.stamps.sent_ns;
-        let start = starts.entry(record.id.cycle).or_insert(sent);
+    for record in baseline.facts().iter().chain(candidate.facts()) {
+        let sent = record.sent_ns;
+        let start = starts.entry(record.cycle).or_insert(sent);
         *start = sent.min(*start);
     }
     let starts: Vec<(u32, u64)> = starts.into_iter().collect();

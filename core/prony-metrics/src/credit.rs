@@ -5,8 +5,11 @@
 //! the engines count: one counts the end token, another does not. Other texts are counted by
 //! the model's tokenizer if both were, and by the engines themselves otherwise.
 
+use crate::common::{Common, Withheld, common};
+use crate::facts::{Facts, Requests};
 use prony_record::Record;
 use std::collections::HashMap;
+use std::convert::Infallible;
 
 /// Source of the token counts of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,59 +33,163 @@ impl Basis {
     }
 }
 
+/// What two answers to one request have to do with each other, made of both records: their
+/// texts and stamps need not be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overlap {
+    /// Both gave the same text. Of reasoning and calls of tools only the length is known.
+    pub is_identical: bool,
+    /// Number of characters that the texts have in common at their beginning; `None` if they
+    /// are equal.
+    pub divergence: Option<u32>,
+    /// The part that both have.
+    pub common: Result<Common, Withheld>,
+}
+
+impl Overlap {
+    /// Of the baseline's and the candidate's answer.
+    pub fn new(baseline: &Record, candidate: &Record) -> Self {
+        Self {
+            is_identical: is_identical(baseline, candidate),
+            divergence: divergence(&baseline.text, &candidate.text),
+            common: common(baseline, candidate),
+        }
+    }
+}
+
+fn is_identical(a: &Record, b: &Record) -> bool {
+    let said = |it: &Record| (it.reasoning_bytes, it.tool_call_bytes);
+    a.text == b.text && said(a) == said(b)
+}
+
+/// Number of characters that two texts have in common at their beginning; `None` if they are equal.
+fn divergence(a: &str, b: &str) -> Option<u32> {
+    (a != b).then(|| a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count() as u32)
+}
+
+/// The pairs of two engines' answers, in the order of the candidate's: same cycle, same number
+/// in the stage, both successful.
+#[derive(Debug, Clone, Default)]
+pub struct Pairs {
+    pairs: Vec<Paired>,
+    /// The part that both have, of each pair; empty once it is forgotten.
+    parts: Vec<Result<Common, Withheld>>,
+}
+
+/// A pair, by its places among the requests of both.
+#[derive(Debug, Clone)]
+struct Paired {
+    baseline: u32,
+    candidate: u32,
+    is_identical: bool,
+    divergence: Option<u32>,
+}
+
+impl Pairs {
+    /// Pairs the requests of two engines. `overlap` compares the records at two positions.
+    ///
+    /// # Errors
+    ///
+    /// That of `overlap`.
+    pub fn new<E>(
+        baseline: &[Facts],
+        candidate: &[Facts],
+        mut overlap: impl FnMut(u64, u64) -> Result<Overlap, E>,
+    ) -> Result<Self, E> {
+        let numbered = (0_u32..).zip(baseline).filter(|(_, it)| it.ok());
+        let of_baseline: HashMap<(u32, u32), u32> = numbered
+            .map(|(number, it)| (it.cycle_and_index(), number))
+            .collect();
+        let mut all = Self::default();
+        for (number, facts) in (0_u32..).zip(candidate).filter(|(_, it)| it.ok()) {
+            if let Some(other) = of_baseline.get(&facts.cycle_and_index()) {
+                let it = overlap(baseline[*other as usize].position, facts.position)?;
+                all.pairs.push(Paired {
+                    baseline: *other,
+                    candidate: number,
+                    is_identical: it.is_identical,
+                    divergence: it.divergence,
+                });
+                all.parts.push(it.common);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Pairs requests whose records are at hand, each at its index.
+    pub fn of_records(baseline: &[&Record], candidate: &[&Record]) -> Self {
+        let of = |records: &[&Record]| -> Requests { records.iter().copied().collect() };
+        let pairs = Self::new(of(baseline).facts(), of(candidate).facts(), |a, b| {
+            let (a, b) = (baseline[a as usize], candidate[b as usize]);
+            Ok::<_, Infallible>(Overlap::new(a, b))
+        });
+        pairs.unwrap_or_else(|never| match never {})
+    }
+
+    /// The pairs, with the requests that they were made of.
+    pub fn of<'a>(&'a self, baseline: &'a [Facts], candidate: &'a [Facts]) -> Vec<Pair<'a>> {
+        let pair = |(number, it): (usize, &Paired)| Pair {
+            baseline: &baseline[it.baseline as usize],
+            candidate: &candidate[it.candidate as usize],
+            is_identical: it.is_identical,
+            divergence: it.divergence,
+            common: self.parts.get(number),
+        };
+        self.pairs.iter().enumerate().map(pair).collect()
+    }
+
+    /// Frees the memory of the parts that both have, which only [`ratios`] needs.
+    ///
+    /// [`ratios`]: crate::comparison::ratios
+    pub fn forget_parts(&mut self) {
+        self.parts = Vec::new();
+    }
+}
+
 /// The answers of both engines to one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Pair<'a> {
     /// The baseline's.
-    pub baseline: &'a Record,
+    pub baseline: &'a Facts,
     /// The candidate's.
-    pub candidate: &'a Record,
+    pub candidate: &'a Facts,
+    /// As [`Overlap::is_identical`].
+    pub is_identical: bool,
+    /// As [`Overlap::divergence`].
+    pub divergence: Option<u32>,
+    /// As [`Overlap::common`]; `None` once it is forgotten.
+    pub common: Option<&'a Result<Common, Withheld>>,
 }
 
 impl Pair<'_> {
-    /// Returns `true` if both gave the same text. Of reasoning and calls of tools only the length is known.
-    pub fn is_identical(&self) -> bool {
-        let said = |it: &Record| (it.reasoning_bytes, it.tool_call_bytes);
-        self.baseline.text == self.candidate.text && said(self.baseline) == said(self.candidate)
-    }
-
-    /// Tokens of the baseline's and of the candidate's answer, and where they come from;
-    /// `None` if the texts differ and one of them was not counted.
-    ///
-    /// Equal texts have the smaller of the two counts, since what the larger one has beside
-    /// it has no text; without any count both are one unit of work.
+    /// Tokens of the baseline's and of the candidate's answer, and where they come from; see
+    /// [`tokens`].
     pub fn tokens(&self) -> Option<(u32, u32, Basis)> {
-        let (a, b) = (self.baseline, self.candidate);
-        if self.is_identical() {
-            let counts = [a, b].map(Record::tokens);
-            let tokens = counts.into_iter().flatten().min().unwrap_or(1);
-            return Some((tokens, tokens, Basis::Text));
-        }
-        if let (Some(a), Some(b)) = (a.counted_tokens, b.counted_tokens) {
-            return Some((a, b, Basis::Tokenizer));
-        }
-        Some((a.tokens()?, b.tokens()?, Basis::Engine))
+        tokens(self.is_identical, self.baseline, self.candidate)
     }
 }
 
-/// The pairs of two engines' answers: same cycle, same number in the stage, both successful.
-pub fn pairs<'a>(baseline: &[&'a Record], candidate: &[&'a Record]) -> Vec<Pair<'a>> {
-    let good = |record: &&&Record| record.ok();
-    let of_baseline: HashMap<(u32, u32), &Record> = baseline
-        .iter()
-        .filter(good)
-        .map(|record| (record.id.cycle_and_index(), *record))
-        .collect();
-    candidate
-        .iter()
-        .filter(good)
-        .filter_map(|record| {
-            Some(Pair {
-                baseline: of_baseline.get(&record.id.cycle_and_index())?,
-                candidate: record,
-            })
-        })
-        .collect()
+/// Tokens that two answers are credited with, and where they come from, of two records.
+pub(crate) fn tokens_of(baseline: &Record, candidate: &Record) -> Option<(u32, u32, Basis)> {
+    let (a, b) = (Facts::new(baseline, 0), Facts::new(candidate, 0));
+    tokens(is_identical(baseline, candidate), &a, &b)
+}
+
+/// Tokens that two answers are credited with, and where they come from; `None` if the texts
+/// differ and one of them was not counted.
+///
+/// Equal texts have the smaller of the two counts, since what the larger one has beside
+/// it has no text; without any count both are one unit of work.
+fn tokens(is_identical: bool, a: &Facts, b: &Facts) -> Option<(u32, u32, Basis)> {
+    if is_identical {
+        let counts = [a, b].map(Facts::tokens);
+        let tokens = counts.into_iter().flatten().min().unwrap_or(1);
+        return Some((tokens, tokens, Basis::Text));
+    }
+    if let (Some(a), Some(b)) = (a.counted_tokens, b.counted_tokens) {
+        return Some((a, b, Basis::Tokenizer));
+    }
+    Some((a.tokens()?, b.tokens()?, Basis::Engine))
 }
 
 /// The tokens of every answer of a comparison.
@@ -91,29 +198,28 @@ pub struct Credits(HashMap<(u32, u32), (u32, u32)>);
 
 impl Credits {
     /// Of all pairs of two engines.
-    pub fn new(baseline: &[&Record], candidate: &[&Record]) -> Self {
-        let pairs = pairs(baseline, candidate).into_iter();
-        let tokens = pairs.filter_map(|pair| {
+    pub fn new(pairs: &[Pair<'_>]) -> Self {
+        let tokens = pairs.iter().filter_map(|pair| {
             let (a, b, _) = pair.tokens()?;
-            Some((pair.baseline.id.cycle_and_index(), (a, b)))
+            Some((pair.baseline.cycle_and_index(), (a, b)))
         });
         Self(tokens.collect())
     }
 
-    /// Tokens of a record of the baseline. One without a counterpart, as closed loops of a
+    /// Tokens of a request to the baseline. One without a counterpart, as closed loops of a
     /// set time have them, goes by its own count.
-    pub fn baseline(&self, record: &Record) -> Option<u32> {
-        self.of(record, |tokens| tokens.0)
+    pub fn baseline(&self, request: &Facts) -> Option<u32> {
+        self.of(request, |tokens| tokens.0)
     }
 
-    /// Tokens of a record of the candidate, likewise.
-    pub fn candidate(&self, record: &Record) -> Option<u32> {
-        self.of(record, |tokens| tokens.1)
+    /// Tokens of a request to the candidate, likewise.
+    pub fn candidate(&self, request: &Facts) -> Option<u32> {
+        self.of(request, |tokens| tokens.1)
     }
 
-    fn of(&self, record: &Record, side: fn(&(u32, u32)) -> u32) -> Option<u32> {
-        let of_pair = self.0.get(&record.id.cycle_and_index()).map(side);
-        of_pair.or_else(|| record.tokens())
+    fn of(&self, request: &Facts, side: fn(&(u32, u32)) -> u32) -> Option<u32> {
+        let of_pair = self.0.get(&request.cycle_and_index()).map(side);
+        of_pair.or_else(|| request.tokens())
     }
 }
 
@@ -123,11 +229,7 @@ mod tests {
     use crate::fixture::answered;
 
     fn tokens(a: &Record, b: &Record) -> Option<(u32, u32, Basis)> {
-        let pair = Pair {
-            baseline: a,
-            candidate: b,
-        };
-        pair.tokens()
+        tokens_of(a, b)
     }
 
     #[test]
@@ -156,8 +258,14 @@ mod tests {
         let (a, b) = (answered("one two", 2), answered("one two", 3));
         let mut alone = answered("one two", 3);
         alone.id.index = 1;
-        let credits = Credits::new(&[&a], &[&b, &alone]);
-        assert_eq!(credits.candidate(&b), Some(2));
-        assert_eq!(credits.candidate(&alone), Some(3));
+        let pairs = Pairs::of_records(&[&a], &[&b, &alone]);
+        let (baseline, candidate): (Requests, Requests) = (
+            [&a].into_iter().collect(),
+            [&b, &alone].into_iter().collect(),
+        );
+        let (baseline, candidate) = (baseline.facts(), candidate.facts());
+        let credits = Credits::new(&pairs.of(baseline, candidate));
+        assert_eq!(credits.candidate(&candidate[0]), Some(2));
+        assert_eq!(credits.candidate(&candidate[1]), Some(3));
     }
 }

@@ -5,8 +5,9 @@
 //! computed from the same requests, side by side. The definitions are data:
 //! `definitions.json` of this crate.
 
+use crate::durations::Sorted;
+use crate::facts::{Facts, TOKENS};
 use crate::statistics::quantile::{distribution, min_samples_for_quantile, quantile};
-use prony_record::Record;
 use prony_result::{Cadence, Objectives};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -83,7 +84,7 @@ enum Moment {
     LastText,
     /// The last chunk of the answer arrived, be it with text or not.
     LastChunk,
-    /// The answer was complete, as in [`Record::latency_ns`].
+    /// The answer was complete, as in [`Facts::latency_ns`].
     Answered,
     /// The last byte of the stream arrived.
     StreamEnd,
@@ -139,7 +140,21 @@ enum Percentile {
     Floor,
 }
 
+/// A rounding less than a share does not make its quantile the next value.
+const ROUNDED: f64 = 1.0 - 1e-12;
+
 impl Percentile {
+    /// The quantile of at least one duration, in milliseconds.
+    fn of_durations(self, sorted: &Sorted, p: f64) -> f64 {
+        let n = sorted.len() as f64;
+        let near = |index: f64| sorted.near(index as u64) as f64 / 1e6;
+        match self {
+            Self::Interpolated => sorted.quantile_ms(p),
+            Self::Floor => near(n * p),
+            Self::InvertedCdf => near((n * p * ROUNDED).ceil() - 1.0),
+        }
+    }
+
     /// The quantile of at least one value, sorted, each with its weight.
     fn of(self, sorted: &[(f64, f64)], p: f64) -> f64 {
         let values: Vec<f64> = sorted.iter().map(|it| it.0).collect();
@@ -148,8 +163,7 @@ impl Percentile {
             Self::Interpolated => quantile(&values, p),
             Self::Floor => values[((values.len() as f64 * p) as usize).min(last)],
             Self::InvertedCdf => {
-                // A rounding less than the share does not make it the next value.
-                let share = p * sorted.iter().map(|it| it.1).sum::<f64>() * (1.0 - 1e-12);
+                let share = p * sorted.iter().map(|it| it.1).sum::<f64>() * ROUNDED;
                 let mut reached = 0.0;
                 let at = sorted.iter().position(|(_, weight)| {
                     reached += weight;
@@ -204,6 +218,22 @@ impl Scored {
         })
     }
 
+    /// From durations.
+    fn of_durations(metric: &'static str, percentile: Percentile, sorted: &Sorted) -> Option<Self> {
+        let n = sorted.len();
+        let certain =
+            |p| (n >= min_samples_for_quantile(p)).then(|| percentile.of_durations(sorted, p));
+        (n > 0).then(|| Self {
+            metric,
+            n,
+            mean: sorted.mean_ms(),
+            p50: Some(percentile.of_durations(sorted, 0.5)),
+            p90: certain(0.9),
+            p99: certain(0.99),
+            max: Some(sorted.max() as f64 / 1e6),
+        })
+    }
+
     /// From values and their weights.
     fn new(
         metric: &'static str,
@@ -230,15 +260,15 @@ impl Scored {
 }
 
 impl Quantity {
-    /// The values of a request with their weights: one, several for gaps, none if it cannot be
-    /// told, as without a count of tokens.
-    fn of_request(self, record: &Record) -> Vec<(f64, f64)> {
+    /// The value of a request with its weight; `None` if it cannot be told, as without a count
+    /// of tokens.
+    fn of_request(self, record: &Facts) -> Option<(f64, f64)> {
         let ms = |from: Moment, to: Moment| {
             let passed = to.of(record)?.saturating_sub(from.of(record)?);
             Some(passed as f64 / 1e6)
         };
         let count = |count: Option<Count>| count.map_or(Some(1.0), |it| it.of(record));
-        let one = match self {
+        match self {
             Self::Time {
                 from,
                 to,
@@ -248,52 +278,32 @@ impl Quantity {
             Self::Speed { tokens, from, to } => {
                 ms(from, to).and_then(|ms| Some((tokens.of(record)? * 1e3 / ms, 1.0)))
             }
-            Self::Gaps { between } => {
-                let stamps = between.of(record);
-                let gaps = stamps
-                    .windows(2)
-                    .map(|pair| pair[1].saturating_sub(pair[0]));
-                return gaps.map(|gap| (gap as f64 / 1e6, 1.0)).collect();
-            }
-            Self::Rate { .. } => None,
-        };
-        one.into_iter().collect()
+            Self::Gaps { .. } | Self::Rate { .. } => None,
+        }
     }
 }
 
 impl Moment {
-    fn of(self, record: &Record) -> Option<u64> {
-        let arrivals = &record.arrivals;
-        Some(match self {
-            Self::Due => record.stamps.intended_ns,
-            Self::Sending => record.stamps.sent_ns,
-            Self::FirstChunk => *Arrivals::Chunks.of(record).first()?,
-            Self::FirstText => arrivals.first()?.0,
-            Self::SecondText => arrivals.get(1)?.0,
-            Self::FirstAnswer => record.first_answer_ns.or(Some(arrivals.first()?.0))?,
-            Self::LastText => arrivals.last()?.0,
-            Self::LastChunk => *Arrivals::Chunks.of(record).last()?,
-            Self::Answered => record.answered_ns.unwrap_or(record.stamps.end_ns),
-            Self::StreamEnd => record.stamps.end_ns,
-        })
-    }
-}
-
-impl Arrivals {
-    /// Their times, in order.
-    fn of(self, record: &Record) -> Vec<u64> {
-        let mut stamps: Vec<u64> = record.arrivals.iter().map(|it| it.0).collect();
-        if self == Self::Chunks {
-            stamps.extend(&record.textless_ns);
-            stamps.sort_unstable();
+    fn of(self, record: &Facts) -> Option<u64> {
+        let text = |fewest: u32, ns: u64| (record.texts >= fewest).then_some(ns);
+        match self {
+            Self::Due => Some(record.intended_ns),
+            Self::Sending => Some(record.sent_ns),
+            Self::FirstChunk => record.chunks_ns().map(|it| it.0),
+            Self::FirstText => text(1, record.first_ns),
+            Self::SecondText => text(2, record.second_ns),
+            Self::FirstAnswer => record.first_answer_ns.or(text(1, record.first_ns)),
+            Self::LastText => text(1, record.last_ns),
+            Self::LastChunk => record.chunks_ns().map(|it| it.1),
+            Self::Answered => Some(record.answered_ns),
+            Self::StreamEnd => Some(record.end_ns),
         }
-        stamps
     }
 }
 
 impl Count {
     /// `None` if nobody counts, or if it is nothing.
-    fn of(self, record: &Record) -> Option<f64> {
+    fn of(self, record: &Facts) -> Option<f64> {
         let count = match self {
             Self::Requests => 1,
             Self::PromptTokens => record.prompt_tokens?,
@@ -307,13 +317,13 @@ impl Count {
 
 /// Time from one moment of a cycle's first request to another of its last, in seconds, of all
 /// cycles together.
-fn duration_s(records: &[&Record], from: Moment, to: Moment) -> f64 {
+fn duration_s(records: &[&Facts], from: Moment, to: Moment) -> f64 {
     let mut cycles = BTreeMap::<u32, (u64, u64)>::new();
     for record in records {
         let (Some(from), Some(to)) = (from.of(record), to.of(record)) else {
             continue;
         };
-        let cycle = cycles.entry(record.id.cycle).or_insert((from, to));
+        let cycle = cycles.entry(record.cycle).or_insert((from, to));
         *cycle = (cycle.0.min(from), cycle.1.max(to));
     }
     let times = cycles.values().map(|(from, to)| to.saturating_sub(*from));
@@ -322,12 +332,30 @@ fn duration_s(records: &[&Record], from: Moment, to: Moment) -> f64 {
 
 /// Scores requests by a definition. Failed ones are passed over, but for the time that they
 /// take of a rate. A metric without a value is left out.
-pub fn score(definition: &Definition, records: &[&Record]) -> Vec<Scored> {
-    let good: Vec<&Record> = records.iter().copied().filter(|it| it.ok()).collect();
+///
+/// `texts` and `chunks` are the gaps between the texts, and between the chunks, of those that
+/// succeeded.
+pub fn score(
+    definition: &Definition,
+    records: &[&Facts],
+    texts: &Sorted,
+    chunks: &Sorted,
+) -> Vec<Scored> {
+    let good: Vec<&Facts> = records.iter().copied().filter(|it| it.ok()).collect();
     let scored = |it: &Defined| {
-        let Quantity::Rate { of, from, to, over } = it.of else {
-            let values = good.iter().flat_map(|record| it.of.of_request(record));
-            return Scored::new(it.metric, definition.percentile, values.collect());
+        let (of, from, to, over) = match it.of {
+            Quantity::Rate { of, from, to, over } => (of, from, to, over),
+            Quantity::Gaps { between } => {
+                let gaps = match between {
+                    Arrivals::Texts => texts,
+                    Arrivals::Chunks => chunks,
+                };
+                return Scored::of_durations(it.metric, definition.percentile, gaps);
+            }
+            Quantity::Time { .. } | Quantity::Speed { .. } => {
+                let values = good.iter().filter_map(|record| it.of.of_request(record));
+                return Scored::new(it.metric, definition.percentile, values.collect());
+            }
         };
         if good.is_empty() {
             return None;
@@ -343,76 +371,53 @@ pub fn score(definition: &Definition, records: &[&Record]) -> Vec<Scored> {
     definition.metrics.iter().filter_map(scored).collect()
 }
 
-/// Numbers of tokens that [`Cadence::time_to_tokens_ms`] covers.
-const TOKENS: [u32; 4] = [1, 8, 32, 128];
-
-/// Evenness with which the text of successful requests came.
-pub fn cadence(records: &[&Record]) -> Cadence {
-    const STALL: f64 = 5.0;
+/// Evenness with which the text of successful requests came. `gaps` are those between their
+/// texts.
+pub fn cadence(records: &[&Facts], gaps: &Sorted) -> Cadence {
     let good = || records.iter().filter(|record| record.ok());
-    let mut gaps: Vec<f64> = good()
-        .flat_map(|record| record.arrivals.windows(2))
-        .map(|pair| pair[1].0.saturating_sub(pair[0].0) as f64)
-        .collect();
-    gaps.sort_by(f64::total_cmp);
-    let all: f64 = gaps.iter().sum();
-    let stall_ratio = (all > 0.0).then(|| {
-        let limit = STALL * quantile(&gaps, 0.5);
-        // From 0, since the sum of nothing is -0.
-        let stalls = gaps.iter().filter(|gap| **gap > limit);
-        stalls.fold(0.0, |sum, gap| sum + gap) / all
-    });
-    let shared = gaps.iter().take_while(|gap| **gap <= 0.0).count();
-    let shared_stamp_share = (!gaps.is_empty()).then(|| shared as f64 / gaps.len() as f64);
+    let all = gaps.sum();
+    let stall_ratio = (all > 0.0).then(|| gaps.stalls() / all);
+    let shared_stamp_share = (!gaps.is_empty()).then(|| gaps.zeros() as f64 / gaps.len() as f64);
     let (mut arrivals, mut tokens) = (0, 0);
     for record in good() {
         let Some(count) = record.tokens() else {
             tokens = 0;
             break;
         };
-        arrivals += record.arrivals.len() as u64;
+        arrivals += u64::from(record.texts);
         tokens += u64::from(count);
     }
-    let to_tokens = |count: u32| {
-        let times = good().filter_map(|record| time_to_tokens_ms(record, count));
+    let to_tokens = |(number, count): (usize, u32)| {
+        let times = good().filter_map(|record| {
+            let at = record.to_tokens_ns[number];
+            (at > 0).then(|| at.saturating_sub(record.intended_ns) as f64 / 1e6)
+        });
         Some((count, distribution(times.collect())?))
     };
+    let numbered = TOKENS.into_iter().enumerate();
     Cadence {
-        time_to_tokens_ms: TOKENS.into_iter().filter_map(to_tokens).collect(),
+        time_to_tokens_ms: numbered.filter_map(to_tokens).collect(),
         stall_ratio,
         arrivals_per_token: (tokens > 0).then(|| arrivals as f64 / tokens as f64),
         shared_stamp_share,
     }
 }
 
-/// From when a request was due to the arrival that completes its first `count` tokens.
-fn time_to_tokens_ms(record: &Record, count: u32) -> Option<f64> {
-    if record.arrivals.iter().any(|arrival| arrival.1 == 0) {
-        return None;
-    }
-    let mut tokens = 0;
-    let reached = record.arrivals.iter().find(|arrival| {
-        tokens += arrival.1;
-        tokens >= count
-    })?;
-    Some(reached.0.saturating_sub(record.stamps.intended_ns) as f64 / 1e6)
-}
-
 /// The share of all requests that succeeded and reached the objectives, 0 to 1; `None`
 /// without requests. A request that failed, or of which an objective cannot be told, has
 /// missed.
-pub fn goodput_share(records: &[&Record], objectives: Objectives) -> Option<f64> {
+pub fn goodput_share(records: &[Facts], objectives: Objectives) -> Option<f64> {
     goodput_of(1.0, records, objectives)
 }
 
 /// [`goodput_share`] in percent, 0 to 100: 57 of 100 requests are 57 and not a rounding less.
-pub fn goodput_percent(records: &[&Record], objectives: Objectives) -> Option<f64> {
+pub fn goodput_percent(records: &[Facts], objectives: Objectives) -> Option<f64> {
     goodput_of(100.0, records, objectives)
 }
 
 /// The good requests over all, times `whole`.
-fn goodput_of(whole: f64, records: &[&Record], objectives: Objectives) -> Option<f64> {
-    let reached = |record: &&&Record| {
+fn goodput_of(whole: f64, records: &[Facts], objectives: Objectives) -> Option<f64> {
+    let reached = |record: &&Facts| {
         let within = |bound: Option<f64>, from, to, per| {
             let time = Quantity::Time {
                 from,
@@ -420,12 +425,12 @@ fn goodput_of(whole: f64, records: &[&Record], objectives: Objectives) -> Option
                 per,
                 weight: None,
             };
-            let value = || time.of_request(record).first().map(|it| it.0);
+            let value = || time.of_request(record).map(|it| it.0);
             bound.is_none_or(|bound| value().is_some_and(|value| value <= bound))
         };
         let per_token = Some(Count::LaterTokens);
         record.ok()
-            && !record.arrivals.is_empty()
+            && record.texts > 0
             && within(objectives.ttft_ms, Moment::Due, Moment::FirstText, None)
             && within(
                 objectives.tpot_ms,

@@ -1,6 +1,6 @@
 //! Comparison of delivered with requested load.
 
-use prony_record::Record;
+use crate::facts::Facts;
 use prony_result::Delivered;
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ const EDGE: f64 = 0.1;
 ///
 /// A request is in flight from its sending to its last byte. Requests that were due but
 /// never sent count only as intended.
-pub fn delivered(measured: &[&Record]) -> Option<Delivered> {
-    let mut cycles = BTreeMap::<u32, Vec<&Record>>::new();
+pub fn delivered(measured: &[&Facts]) -> Option<Delivered> {
+    let mut cycles = BTreeMap::<u32, Vec<&Facts>>::new();
     for record in measured {
-        cycles.entry(record.id.cycle).or_default().push(record);
+        cycles.entry(record.cycle).or_default().push(record);
     }
-    let is_sent = |record: &Record| record.stamps.written_ns.is_some();
+    let is_sent = |record: &Facts| record.is_written;
     if !measured.iter().any(|record| is_sent(record)) {
         return None;
     }
@@ -26,9 +26,13 @@ pub fn delivered(measured: &[&Record]) -> Option<Delivered> {
     let (mut busy_ns, mut window_ns, mut max_in_flight) = (0.0, 0.0, 0);
     let mut steady = Steady::default();
     for records in cycles.values() {
-        let sent: Vec<&Record> = records.iter().copied().filter(|it| is_sent(it)).collect();
-        intended_gaps.add(records.iter().map(|it| it.stamps.intended_ns));
-        sent_gaps.add(sent.iter().map(|it| it.stamps.sent_ns));
+        let sent: Vec<&Facts> = records.iter().copied().filter(|it| is_sent(it)).collect();
+        // Of others it is not known when they were due.
+        let due = records
+            .iter()
+            .filter(|it| it.is_written || it.intended_ns < it.sent_ns);
+        intended_gaps.add(due.map(|it| it.intended_ns));
+        sent_gaps.add(sent.iter().map(|it| it.sent_ns));
         let flights: Vec<Flight> = sent.iter().map(|it| Flight::new(it)).collect();
         let (Some(begin), Some(end)) = (
             flights.iter().map(|it| it.from).min(),
@@ -58,11 +62,11 @@ struct Flight {
 }
 
 impl Flight {
-    fn new(record: &Record) -> Self {
-        let from = record.stamps.sent_ns;
+    fn new(record: &Facts) -> Self {
+        let from = record.sent_ns;
         Self {
             from,
-            to: record.stamps.end_ns.max(from),
+            to: record.end_ns.max(from),
         }
     }
 

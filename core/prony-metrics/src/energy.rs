@@ -1,7 +1,7 @@
 //! Energy per output token, and the energies of two engines that can be compared.
 
+use crate::facts::Facts;
 use crate::throughput::{Visit, VisitEnergy};
-use prony_record::Record;
 use prony_result::Energy;
 
 /// Reason why the energy of a group is not given although that of each visit is known.
@@ -10,7 +10,7 @@ const NOT_ABOVE_IDLE: &str =
 
 /// The energy of a group's visits over the output tokens of its successful requests. `None` if
 /// nothing is known of it, and no reason.
-pub(crate) fn energy(measured: &[&Record], visits: &[Visit]) -> Option<Energy> {
+pub(crate) fn energy(measured: &[&Facts], visits: &[Visit]) -> Option<Energy> {
     let visits: Vec<&Visit> = visits.iter().filter(|it| it.measure_ns.is_some()).collect();
     let of_visits = |of: fn(&VisitEnergy) -> Option<f64>| -> Option<f64> {
         let all: Option<Vec<f64>> = visits.iter().map(|it| of(&it.energy)).collect();
@@ -97,6 +97,7 @@ fn whole(visits: &[Visit]) -> VisitEnergy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Requests;
     use crate::fixture::answered;
 
     fn visit(energy: VisitEnergy) -> [Visit; 1] {
@@ -159,7 +160,8 @@ mod tests {
     #[test]
     fn energy_is_over_the_tokens_of_the_answers() {
         let answers = [answered("one", 30), answered("two", 20)];
-        let records: Vec<&Record> = answers.iter().collect();
+        let requests: Requests = answers.iter().collect();
+        let records = requests.all();
         let of = |it| energy(&records, &visit(it));
         let told = of(GPU).expect("it is known");
         assert_eq!(told.gpu_j_per_token, Some(2.0));

@@ -25,6 +25,7 @@ pub fn explain(flag: Flag) -> &'static str {
         Flag::ThermalRamp => page!("thermal_ramp"),
         Flag::ThrottleStep => page!("throttle_step"),
         Flag::CarryOver => page!("carry_over"),
+        Flag::Resumed => page!("resumed"),
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! Speeds are of an engine that decodes evenly; nothing else is assumed.
 
-use prony_record::{Arrival, Record};
+use crate::facts::Facts;
 
 const SECOND: f64 = 1e9;
 
@@ -33,13 +33,13 @@ struct Shown {
 
 impl Shown {
     /// Of an answer of `tokens` tokens; `None` without text.
-    fn new(record: &Record, tokens: u32) -> Option<Self> {
-        let (first, last) = (record.arrivals.first()?, record.arrivals.last()?);
-        let rest_ns = last.0.saturating_sub(first.0);
+    fn new(record: &Facts, tokens: u32) -> Option<Self> {
+        let to_first_ns = record.time_to_first_token_ns()?;
+        let rest_ns = record.last_ns.saturating_sub(record.first_ns);
         let placed = Placed::new(record, tokens);
         let unplaced = placed.unplaced;
-        let end = u32::from(unplaced == 1 && !is_cut(record));
-        let of_first = match placed.told(first) {
+        let end = u32::from(unplaced == 1 && !record.is_cut);
+        let of_first = match placed.told(record.first_tokens) {
             0 => (1, 1 + unplaced - end),
             known => (known, known),
         };
@@ -54,7 +54,7 @@ impl Shown {
         Some(Self {
             first: of_first,
             after,
-            first_s: record.time_to_first_token_ns()? as f64 / SECOND,
+            first_s: to_first_ns as f64 / SECOND,
             rest_s: rest_ns as f64 / SECOND,
             has_hidden: record.hidden_tokens.is_some_and(|hidden| hidden > 0),
         })
@@ -83,36 +83,27 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    pub(crate) fn new(record: &Record, tokens: u32) -> Self {
-        let texts = record.arrivals.iter();
-        let least = texts.map(|it| u64::from(it.1.max(1))).sum::<u64>();
-        let unplaced = u64::from(tokens).checked_sub(least);
+    pub(crate) fn new(record: &Facts, tokens: u32) -> Self {
+        let unplaced = u64::from(tokens).checked_sub(record.least_tokens);
         match unplaced.and_then(|it| u32::try_from(it).ok()) {
             Some(unplaced) => Self {
                 is_told: true,
                 unplaced,
-                is_complete: record.arrivals.iter().all(|it| it.1 > 0),
+                is_complete: record.is_complete,
             },
             // Counts of another kind than the answer's say nothing.
             None => Self {
                 is_told: false,
-                unplaced: tokens.saturating_sub(record.arrivals.len() as u32),
+                unplaced: tokens.saturating_sub(record.texts),
                 is_complete: false,
             },
         }
     }
 
-    /// Tokens of a text; 0: not told.
-    pub(crate) fn told(&self, text: &Arrival) -> u32 {
-        if self.is_told { text.1 } else { 0 }
+    /// Tokens of a text that names so many; 0: not told.
+    pub(crate) fn told(&self, of_text: u32) -> u32 {
+        if self.is_told { of_text } else { 0 }
     }
-}
-
-/// Returns `true` for an answer that was cut at its limit: it has no end token.
-pub(crate) fn is_cut(record: &Record) -> bool {
-    const LIMIT: [&str; 4] = ["length", "max_tokens", "max_length", "max_new_tokens"];
-    let reason = record.finish_reason.as_deref();
-    reason.is_some_and(|reason| LIMIT.contains(&reason))
 }
 
 /// A speed, known within bounds: the lower and the upper one.
@@ -120,7 +111,7 @@ pub type Bounds = (f64, f64);
 
 /// Tokens between the first text and the last over their time, per second. `None` if an
 /// answer has no text, or no two texts that are apart in time.
-pub fn decode_speed(answers: &[(&Record, u32)]) -> Option<Bounds> {
+pub fn decode_speed(answers: &[(&Facts, u32)]) -> Option<Bounds> {
     let shown = shown(answers)?;
     let seconds: f64 = shown.iter().map(|it| it.rest_s).sum();
     let sum = |after: fn(&Shown) -> u32| -> f64 { shown.iter().map(after).map(f64::from).sum() };
@@ -130,17 +121,14 @@ pub fn decode_speed(answers: &[(&Record, u32)]) -> Option<Bounds> {
 
 /// Time of a token between the first text and the last, in nanoseconds. `None` where streams
 /// leave a doubt of more than 1 %.
-pub(crate) fn time_per_token_ns(record: &Record) -> Option<f64> {
+pub(crate) fn time_per_token_ns(record: &Facts) -> Option<f64> {
     let (low, high) = decode_speed(&[(record, record.tokens()?)])?;
     (high <= low * 1.01).then(|| SECOND / f64::midpoint(low, high))
 }
 
 /// Prompts over the time to their first token, per second; `weight` is what a prompt counts,
 /// its tokens for instance. `None` if an answer has no text.
-pub fn prefill_speed(
-    answers: &[(&Record, u32)],
-    weight: impl Fn(&Record) -> u32,
-) -> Option<Bounds> {
+pub fn prefill_speed(answers: &[(&Facts, u32)], weight: impl Fn(&Facts) -> u32) -> Option<Bounds> {
     let shown = shown(answers)?;
     let work: f64 = answers.iter().map(|(it, _)| f64::from(weight(it))).sum();
     let seconds = |tokens: fn(&Shown) -> (u32, u32), unknown: fn(&Shown) -> f64| -> f64 {
@@ -161,7 +149,7 @@ pub fn prefill_speed(
     (work > 0.0 && longest > 0.0).then(|| (work / longest, work / shortest))
 }
 
-fn shown(answers: &[(&Record, u32)]) -> Option<Vec<Shown>> {
+fn shown(answers: &[(&Facts, u32)]) -> Option<Vec<Shown>> {
     let shown = answers
         .iter()
         .map(|(record, tokens)| Shown::new(record, *tokens));
@@ -169,8 +157,8 @@ fn shown(answers: &[(&Record, u32)]) -> Option<Vec<Shown>> {
 }
 
 /// Tokens of a text on average, over the answers of an engine; `None` without texts.
-pub fn tokens_per_text(answers: &[(&Record, u32)]) -> Option<f64> {
-    let texts: usize = answers.iter().map(|(it, _)| it.arrivals.len()).sum();
+pub fn tokens_per_text(answers: &[(&Facts, u32)]) -> Option<f64> {
+    let texts: u64 = answers.iter().map(|(it, _)| u64::from(it.texts)).sum();
     let tokens: f64 = answers.iter().map(|(_, tokens)| f64::from(*tokens)).sum();
     (texts > 0).then(|| tokens / texts as f64)
 }
@@ -179,6 +167,7 @@ pub fn tokens_per_text(answers: &[(&Record, u32)]) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::fixture::answered;
+    use prony_record::{Arrival, Record};
 
     /// An answer of 8 tokens, one each 10 ms from 40 ms on, whose texts come at the times
     /// given, with their tokens (0: not told).
@@ -198,7 +187,7 @@ mod tests {
     }
 
     fn speeds(record: &Record) -> (Option<Bounds>, Option<Bounds>) {
-        let answers = [(record, 8)];
+        let answers = [(&Facts::new(record, 0), 8)];
         (decode_speed(&answers), prefill_speed(&answers, |_| 1))
     }
 
@@ -279,7 +268,8 @@ mod tests {
     fn an_end_token_without_text_is_not_of_the_first_text() {
         let mut record = token_by_token();
         record.finish_reason = Some("stop".to_owned());
-        let answers = [(&record, 9)];
+        let facts = Facts::new(&record, 0);
+        let answers = [(&facts, 9)];
         let decode = decode_speed(&answers);
         // It came behind the last text, unless another text has two tokens.
         assert!(is(decode, 100.0, 800.0 / 7.0), "{decode:?}");
@@ -288,15 +278,18 @@ mod tests {
         for arrival in &mut record.arrivals {
             arrival.1 = 1;
         }
-        let decode = decode_speed(&[(&record, 9)]);
+        let decode = decode_speed(&[(&Facts::new(&record, 0), 9)]);
         assert!(is(decode, 100.0, 100.0), "{decode:?}");
-        let prefill = prefill_speed(&[(&token_by_token(), 9)], |_| 1).expect("texts");
+        let prefill =
+            prefill_speed(&[(&Facts::new(&token_by_token(), 0), 9)], |_| 1).expect("texts");
         assert!(prefill.0 < prefill.1);
     }
 
     #[test]
     fn a_time_per_token_is_told_where_it_is_known() {
-        let near = |record: &Record| time_per_token_ns(record).map(|it| (it / 1e6).round() as u32);
+        let near = |record: &Record| {
+            time_per_token_ns(&Facts::new(record, 0)).map(|it| (it / 1e6).round() as u32)
+        };
         assert_eq!(near(&streamed(&[(60, 3), (70, 1), (110, 4)])), Some(10));
         assert_eq!(near(&token_by_token()), Some(10));
         assert_eq!(near(&streamed(&[(60, 0), (70, 0), (110, 0)])), None);

@@ -1,6 +1,8 @@
 //! From records to a verdict, as pure functions.
 //!
 //! - [`statistics`]: verdicts from numbers, and what can be said of them;
+//! - [`facts`]: requests as numbers, which is what stays of a record in memory;
+//! - [`durations`]: hundreds of millions of them, and their exact quantiles;
 //! - [`summary`]: the metrics of one model on one engine;
 //! - [`comparison`]: a candidate against the baseline;
 //! - [`delivered`]: the load that was delivered, against the one that was asked for;
@@ -27,8 +29,10 @@ pub mod comparison;
 pub mod credit;
 pub mod definition;
 pub mod delivered;
+pub mod durations;
 pub(crate) mod energy;
 pub mod explain;
+pub mod facts;
 #[cfg(test)]
 mod fixture;
 pub mod granularity;

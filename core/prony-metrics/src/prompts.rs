@@ -2,13 +2,15 @@
 //! them. The two are of the same text with the same vocabulary, so they are equal, or the
 //! engine got another prompt: one with a second begin token, or of another chat template.
 
-use prony_record::Record;
+use crate::facts::Facts;
 use prony_result::PromptCheck;
 
 /// Compares the counts of the successful requests; `None` if none was rendered and counted.
-pub fn check(measured: &[&Record]) -> Option<PromptCheck> {
+pub fn check(measured: &[&Facts]) -> Option<PromptCheck> {
     let good = || measured.iter().filter(|record| record.ok());
-    let requests = good().filter(|it| it.rendered_tokens.is_some()).count();
+    let requests = good()
+        .filter(|it| it.own_counts().rendered.is_some())
+        .count();
     let differences: Vec<i64> = good().filter_map(|record| difference(record)).collect();
     (requests > 0).then(|| PromptCheck {
         requests: requests as u64,
@@ -19,19 +21,21 @@ pub fn check(measured: &[&Record]) -> Option<PromptCheck> {
 }
 
 /// Returns `true` if the two counts differ: the engine got another prompt.
-pub fn disagree(record: &Record) -> bool {
+pub fn disagree(record: &Facts) -> bool {
     record.ok() && difference(record).is_some_and(|difference| difference != 0)
 }
 
 /// Prompt tokens by the engine's count less those of the rendering; `None` without either.
-fn difference(record: &Record) -> Option<i64> {
-    Some(i64::from(record.prompt_tokens?) - i64::from(record.rendered_tokens?))
+fn difference(record: &Facts) -> Option<i64> {
+    Some(i64::from(record.prompt_tokens?) - i64::from(record.own_counts().rendered?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Requests;
     use crate::fixture::answered;
+    use prony_record::Record;
 
     fn prompt(engine: Option<u32>, rendered: Option<u32>) -> Record {
         let mut record = answered("text", 1);
@@ -40,7 +44,7 @@ mod tests {
     }
 
     fn checked(records: &[Record]) -> Option<PromptCheck> {
-        check(&records.iter().collect::<Vec<_>>())
+        check(&records.iter().collect::<Requests>().all())
     }
 
     #[test]
@@ -49,7 +53,9 @@ mod tests {
         let found = checked(&records).expect("a check");
         assert_eq!((found.requests, found.counted, found.mismatched), (2, 2, 1));
         assert_eq!(found.largest_difference, Some(1));
-        assert!(!disagree(&records[0]) && disagree(&records[1]));
+        let requests: Requests = records.iter().collect();
+        let facts = requests.facts();
+        assert!(!disagree(&facts[0]) && disagree(&facts[1]));
     }
 
     #[test]

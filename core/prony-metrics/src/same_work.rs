@@ -5,9 +5,8 @@
 //! answers are of another text, and may be of another length. That is no fault, but what an
 //! answer took as a whole is then not comparable, and what a token took is.
 
-use crate::credit::{Basis, Pair, pairs};
+use crate::credit::{Basis, Pair};
 use crate::statistics::distribution;
-use prony_record::Record;
 use prony_result::{Lengths, SameWork};
 use std::collections::BTreeMap;
 
@@ -16,20 +15,19 @@ const TOLERANCE: f64 = 0.01 + 1e-9;
 
 /// Compares the answers of two engines to the requests of one measure stage, pair by pair:
 /// same cycle, same number in the stage. `None` if no request was answered by both.
-pub fn same_work(baseline: &[&Record], candidate: &[&Record]) -> Option<SameWork> {
-    let pairs = pairs(baseline, candidate);
+pub fn same_work(pairs: &[Pair<'_>]) -> Option<SameWork> {
     if pairs.is_empty() {
         return None;
     }
     let divergences: Vec<f64> = pairs
         .iter()
-        .filter_map(|pair| divergence(&pair.baseline.text, &pair.candidate.text))
-        .map(|characters| characters as f64)
+        .filter_map(|pair| pair.divergence)
+        .map(f64::from)
         .collect();
     let tokens: Vec<Option<(u32, u32, Basis)>> = pairs.iter().map(Pair::tokens).collect();
     let known = || tokens.iter().flatten();
     let basis = known().map(|(.., basis)| *basis).max();
-    let differences = length_differences(&pairs, &tokens);
+    let differences = length_differences(pairs, &tokens);
     Some(SameWork {
         pairs: pairs.len() as u64,
         identical_share: 1.0 - divergences.len() as f64 / pairs.len() as f64,
@@ -56,6 +54,7 @@ pub fn same_work(baseline: &[&Record], candidate: &[&Record]) -> Option<SameWork
                 |Pair {
                      baseline: a,
                      candidate: b,
+                     ..
                  }| {
                     Some(i64::from(b.prompt_tokens?) - i64::from(a.prompt_tokens?))
                 },
@@ -64,19 +63,13 @@ pub fn same_work(baseline: &[&Record], candidate: &[&Record]) -> Option<SameWork
     })
 }
 
-/// Number of characters that two texts have in common at their beginning; `None` if they are equal.
-fn divergence(a: &str, b: &str) -> Option<usize> {
-    (a != b).then(|| a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count())
-}
-
 /// The candidate's length over the baseline's, less 1, for each question whose pairs all have
 /// both lengths.
 fn length_differences(pairs: &[Pair<'_>], tokens: &[Option<(u32, u32, Basis)>]) -> Vec<f64> {
     let mut questions = BTreeMap::<(u32, Option<u32>), Option<(u64, u64)>>::new();
     for (pair, tokens) in pairs.iter().zip(tokens) {
-        let id = &pair.baseline.id;
         let sums = questions
-            .entry((id.prompt, id.image))
+            .entry(pair.baseline.question())
             .or_insert(Some((0, 0)));
         *sums = sums
             .zip(*tokens)
@@ -95,7 +88,7 @@ fn is_counted_otherwise(pair: &Pair<'_>) -> bool {
         .baseline
         .output_tokens
         .zip(pair.candidate.output_tokens);
-    pair.is_identical() && counts.is_some_and(|(a, b)| a != b)
+    pair.is_identical && counts.is_some_and(|(a, b)| a != b)
 }
 
 fn lengths(tokens: impl Iterator<Item = u32>) -> Option<Lengths> {
@@ -111,7 +104,10 @@ fn lengths(tokens: impl Iterator<Item = u32>) -> Option<Lengths> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credit::Pairs;
+    use crate::facts::Requests;
     use crate::fixture::answered;
+    use prony_record::Record;
 
     fn answer(cycle: u32, index: u32, text: &str, tokens: u32) -> Record {
         let mut record = answered(text, tokens);
@@ -121,9 +117,10 @@ mod tests {
     }
 
     fn compared(a: &[Record], b: &[Record]) -> Option<SameWork> {
-        let a: Vec<&Record> = a.iter().collect();
-        let b: Vec<&Record> = b.iter().collect();
-        same_work(&a, &b)
+        let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
+        let pairs = Pairs::of_records(&a, &b);
+        let of = |records: Vec<&Record>| -> Requests { records.into_iter().collect() };
+        same_work(&pairs.of(of(a).facts(), of(b).facts()))
     }
 
     #[test]
@@ -143,7 +140,6 @@ mod tests {
         let same = compared(&a, &b).expect("pairs");
         assert!((same.identical_share - 0.5).abs() < 1e-12);
         assert_eq!(same.first_divergence_characters_p50, Some(4.0));
-        assert_eq!(divergence("a", "ab"), Some(1));
     }
 
     #[test]

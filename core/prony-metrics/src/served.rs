@@ -1,13 +1,14 @@
 //! The models that engines say they served.
 
-use prony_record::{Record, plain_model};
+use crate::facts::Words;
+use prony_record::plain_model;
 use prony_result::{EngineResult, SettingInForce};
 use std::collections::BTreeMap;
 
 /// Returns `true` if the answers are of another model than was asked for, or of several.
-pub fn is_other(measured: &[&Record]) -> bool {
-    let served = measured.iter().filter_map(|it| it.served_model.as_deref());
-    measured.iter().any(|it| it.asked_model.is_some()) || distinct(served).len() > 1
+pub fn is_other(words: &Words) -> bool {
+    let served = words.served_models.iter().map(String::as_str);
+    words.asked_model.is_some() || distinct(served).len() > 1
 }
 
 /// Returns `true` if the engine says that it has another model loaded than was asked for.
@@ -61,8 +62,10 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Requests;
     use crate::fixture::answered;
     use crate::summary;
+    use prony_record::Record;
 
     fn told(models: &[(&str, Option<&str>)]) -> (bool, Option<String>) {
         let record = |(served, asked): &(&str, Option<&str>)| {
@@ -72,10 +75,16 @@ mod tests {
             record
         };
         let records: Vec<Record> = models.iter().map(record).collect();
-        let records: Vec<&Record> = records.iter().collect();
-        let problem = problem(&summary::engine("e", &records, &[], 1));
-        assert_eq!(is_other(&records), problem.is_some());
-        (is_other(&records), problem)
+        let requests: Requests = records.iter().collect();
+        let problem = problem(&summary::engine(
+            "e",
+            &requests,
+            &requests.streams_kept(),
+            &[],
+            1,
+        ));
+        assert_eq!(is_other(&requests.words), problem.is_some());
+        (is_other(&requests.words), problem)
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod mcnemar;
 pub mod models;
 pub mod orders;
 pub mod pilot;
+pub mod predecessor;
 pub mod quantile;
 mod random;
 pub mod sequential;

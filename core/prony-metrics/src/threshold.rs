@@ -1,8 +1,8 @@
 //! Evaluation of thresholds.
 
 use crate::definition::goodput_percent;
+use crate::facts::Facts;
 use crate::statistics::quantile::min_samples_for_quantile;
-use prony_record::Record;
 use prony_result::{
     EngineResult, Metric, ModelResult, Objectives, Source, Statistic, ThresholdResult, words::count,
 };
@@ -53,7 +53,7 @@ pub struct Measured<'a> {
     /// Value of each axis; `None` without a matrix.
     pub matrix: Option<&'a Map<String, Value>>,
     /// The measured requests, by engine.
-    pub records: HashMap<&'a str, &'a [&'a Record]>,
+    pub records: HashMap<&'a str, &'a [Facts]>,
 }
 
 impl Threshold {
@@ -76,7 +76,7 @@ impl Threshold {
 
     /// The metric's value, if it has one. Unmeasured metrics have none, though some of
     /// their numbers are 0 and would pass for a good value.
-    fn value(&self, metric: &Metric, engine: &EngineResult, records: &[&Record]) -> Option<f64> {
+    fn value(&self, metric: &Metric, engine: &EngineResult, records: &[Facts]) -> Option<f64> {
         match metric.source {
             _ if engine.requests == 0 => None,
             Source::Requests => goodput_percent(records, self.objectives),

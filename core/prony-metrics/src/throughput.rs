@@ -1,6 +1,6 @@
 //! Tokens per second of a group of requests.
 
-use prony_record::Record;
+use crate::facts::Facts;
 
 /// Facts about one visit of a group that its requests do not hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -28,6 +28,9 @@ pub struct Visit {
     pub energy: VisitEnergy,
     /// Shortest time of the control, the fixed load beside the visit, if there was one.
     pub control_ns: Option<u64>,
+    /// The engine that was visited right before, by a number that tells engines apart; `None`
+    /// if none was, or several are loaded at once.
+    pub before: Option<u32>,
 }
 
 /// Energy in a `measure` stage of a visit, in joules, with the idle energy taken off.
@@ -54,25 +57,33 @@ pub struct VisitEnergy {
 /// in flight: over the wall-clock time of the measure stages.
 ///
 /// `None` when nothing succeeded or a successful request has no token count.
-pub fn throughput(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option<f64> {
-    rate(measured, visits, concurrency, Record::tokens)
+pub fn throughput(measured: &[&Facts], visits: &[Visit], concurrency: u32) -> Option<f64> {
+    rate(measured, visits, concurrency, Facts::tokens)
 }
 
 /// The same by another count of tokens.
 pub(crate) fn rate(
-    measured: &[&Record],
+    measured: &[&Facts],
     visits: &[Visit],
     concurrency: u32,
-    count: impl Fn(&Record) -> Option<u32>,
+    count: impl Fn(&Facts) -> Option<u32>,
 ) -> Option<f64> {
     let mut tokens = 0;
     for record in measured.iter().filter(|record| record.ok()) {
         tokens += u64::from(count(record)?);
     }
-    let time: u64 = if concurrency == 1 {
-        measured.iter().map(|record| record.latency_ns()).sum()
+    // A journal may claim any time.
+    let time = if concurrency == 1 {
+        let times = measured.iter().map(|record| record.latency_ns());
+        times.fold(0, u64::saturating_add)
     } else {
-        visits.iter().filter_map(|visit| visit.measure_ns).sum()
+        let times = visits.iter().filter_map(|visit| visit.measure_ns);
+        times.fold(0, u64::saturating_add)
     };
-    (tokens > 0 && time > 0).then(|| tokens as f64 * 1e9 / time as f64)
+    per_second(tokens, time)
+}
+
+/// `tokens` per second, if they took `time_ns`; `None` without any.
+pub fn per_second(tokens: u64, time_ns: u64) -> Option<f64> {
+    (tokens > 0 && time_ns > 0).then(|| tokens as f64 * 1e9 / time_ns as f64)
 }

@@ -4,8 +4,8 @@
 //! ends an answer; and a text may be tokenised differently from how it was generated. The
 //! first accounts for at most two tokens, the second for a few percent.
 
+use crate::facts::Facts;
 use crate::throughput::{Visit, rate};
-use prony_record::Record;
 use prony_result::TokenCheck;
 
 /// Allowed difference in tokens, for tokens without text.
@@ -15,7 +15,7 @@ const RETOKENISED: f64 = 0.02;
 
 /// Compares the counts of the successful requests; `None` if none was counted
 /// independently.
-pub fn check(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option<TokenCheck> {
+pub fn check(measured: &[&Facts], visits: &[Visit], concurrency: u32) -> Option<TokenCheck> {
     let counts: Vec<(u32, u32)> = measured
         .iter()
         .filter(|record| record.ok())
@@ -34,16 +34,16 @@ pub fn check(measured: &[&Record], visits: &[Visit], concurrency: u32) -> Option
 }
 
 /// Returns `true` if the engine's count of an answer and the independent one disagree.
-pub fn disagree(record: &Record) -> bool {
+pub fn disagree(record: &Facts) -> bool {
     record.ok() && counts(record).is_some_and(|(engine, counted)| !agree(engine, counted))
 }
 
 /// The engine's count of the answer and the independent one. `None` also if the engine
 /// counts reasoning as output without stating its length.
-fn counts(record: &Record) -> Option<(u32, u32)> {
+fn counts(record: &Facts) -> Option<(u32, u32)> {
     let reasoning = match record.reasoning_tokens {
         Some(tokens) => tokens,
-        None if record.reasoning_bytes == 0 => 0,
+        None if !record.has_reasoning => 0,
         None => return None,
     };
     let answer = record.output_tokens?.saturating_sub(reasoning);
@@ -59,7 +59,9 @@ pub(crate) fn agree(engine: u32, counted: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Requests;
     use crate::fixture::answered;
+    use prony_record::Record;
 
     fn counted(engine: u32, counted: u32) -> Record {
         let mut record = answered("words and words", engine);
@@ -69,7 +71,8 @@ mod tests {
     }
 
     fn checked(records: &[Record]) -> Option<TokenCheck> {
-        let records: Vec<&Record> = records.iter().collect();
+        let requests: Requests = records.iter().collect();
+        let records = requests.all();
         check(&records, &[], 1)
     }
 

@@ -62,13 +62,18 @@ fn of_client(engine: &EngineResult) -> Vec<String> {
     let mut reasons = Vec::new();
     if *cpu_percent > BUSY_PERCENT && engine.total_time_s >= MIN_S {
         reasons.push(format!(
-            "the load client used {cpu_percent:.0} % of its processor time, so it may be what was measured"
+            "the load client used {cpu_percent:.0} % of its CPU time, so it may be what was measured"
         ));
     }
     let latency = engine.request_latency_ms.map_or(0.0, |latency| latency.p50);
     if *send_delay_p90_ms > LATE_MS && *send_delay_p90_ms > latency * LATE_SHARE {
         reasons.push(format!(
-            "one request in ten was sent {send_delay_p90_ms:.1} ms late or later, against a median latency of {latency:.1} ms"
+            "in a tenth of the visits, one request in ten was sent {send_delay_p90_ms:.1} ms late or later, against a median latency of {latency:.1} ms"
+        ));
+    }
+    if let Some(held_up_ms) = client.held_up_ms {
+        reasons.push(format!(
+            "the load client read and sent nothing for {held_up_ms:.0} ms, because answers came faster than they could be kept: the engine was held up"
         ));
     }
     reasons.extend(of_shared_stamps(engine, client));
@@ -129,9 +134,15 @@ fn of_shared_stamps(engine: &EngineResult, client: &Client) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Requests;
     use crate::fixture::answered;
     use crate::summary;
     use prony_record::{Arrival, Record};
+
+    fn of_record(record: &Record) -> EngineResult {
+        let requests: Requests = std::iter::once(record).collect();
+        summary::engine("e", &requests, &requests.streams_kept(), &[], 1)
+    }
 
     /// A client by the median interval of its looks at the sockets and its median read
     /// lag.
@@ -148,6 +159,7 @@ mod tests {
             send_delay_p99_ms: 0.0,
             cpu_percent: 50.0,
             dropped: 0,
+            held_up_ms: None,
         }
     }
 
@@ -166,7 +178,7 @@ mod tests {
             arrivals: (0..64).map(|token| Arrival(stamp(token), 1)).collect(),
             ..answered("x", 64)
         };
-        summary::engine("e", &[&record], &[], 1)
+        of_record(&record)
     }
 
     /// The reasons if the client knows how often it looks.
@@ -229,12 +241,26 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_was_held_up_was_not_measured() {
+        let mut engine = engine(10.0, 1, 1.0);
+        engine.client = Some(Client {
+            held_up_ms: Some(120.0),
+            ..client(None, None)
+        });
+        let reasons = reasons(&engine, None);
+        assert!(
+            reasons[0].contains("read and sent nothing for 120 ms"),
+            "{reasons:?}"
+        );
+    }
+
+    #[test]
     fn late_reads_do_no_harm_where_every_token_has_its_stamp() {
         let record = Record {
             arrivals: (0..64).map(|token| Arrival(token * 1_000_000, 1)).collect(),
             ..answered("x", 64)
         };
-        let mut engine = summary::engine("e", &[&record], &[], 1);
+        let mut engine = of_record(&record);
         engine.client = Some(client(Some(30.0), Some(30.0)));
         assert_eq!(reasons(&engine, None), [""; 0]);
     }
@@ -245,7 +271,7 @@ mod tests {
             arrivals: (0..64).map(|token| Arrival(token / 8, 1)).collect(),
             ..answered("x", 64)
         };
-        let mut engine = summary::engine("e", &[&record], &[], 1);
+        let mut engine = of_record(&record);
         engine.client = Some(client(None, None));
         assert_eq!(reasons(&engine, None), [""; 0]);
     }

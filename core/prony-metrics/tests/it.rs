@@ -2,17 +2,22 @@
 
 use prony_contract::{Event, EventKind};
 use prony_metrics::account::Account;
-use prony_metrics::comparison::{Arm, Family, Ratios, StudyDesign, compare as compare_in, ratios};
-use prony_metrics::definition::{Definition, cadence, definitions, goodput_share, score};
-use prony_metrics::statistics::{
-    Decision, LogRatios, Rule, Sequential, critical_value, distribution, smallest_sample,
+use prony_metrics::comparison::{
+    Arm, Family, Ratios, StudyDesign, compare as compare_in, ratios as ratios_of,
 };
-use prony_metrics::summary::engine;
+use prony_metrics::credit::Pairs;
+use prony_metrics::definition::{self, Definition, Scored, definitions};
+use prony_metrics::facts::Requests;
+use prony_metrics::statistics::{
+    Decision, LogRatios, Look, Rule, Sequential, critical_value, distribution, smallest_sample,
+};
+use prony_metrics::summary;
 use prony_metrics::threshold::{self, Measured, Threshold};
-use prony_metrics::throughput::{Visit, throughput};
+use prony_metrics::throughput::{self, Visit};
 use prony_record::{Arrival, ErrorClass, Failed, Observation, Phase, Record, RequestId, Stamps};
 use prony_result::{
-    METRICS, Metric, ModelResult, Objectives, Source, TestStatistic, ThresholdResult, Verdict,
+    Cadence, EngineResult, METRICS, Metric, ModelResult, Objectives, Source, TestStatistic,
+    ThresholdResult, Verdict,
 };
 use std::collections::BTreeSet;
 
@@ -100,7 +105,7 @@ fn both_clocks_are_summed_up_and_no_rate_is_of_the_engines() {
     assert_eq!(clock.delivery_ms, None);
     let without = summary(&[&silent, &silent, &silent]);
     assert_eq!(
-        prony_result::EngineResult {
+        EngineResult {
             own_clock: None,
             ..with
         },
@@ -155,6 +160,46 @@ fn a_failed_request_costs_time_and_brings_no_tokens() {
     );
 }
 
+fn requests(records: &[&Record]) -> Requests {
+    records.iter().copied().collect()
+}
+
+fn engine(name: &str, records: &[&Record], visits: &[Visit], concurrency: u32) -> EngineResult {
+    let requests = requests(records);
+    summary::engine(
+        name,
+        &requests,
+        &requests.streams_kept(),
+        visits,
+        concurrency,
+    )
+}
+
+fn throughput(records: &[&Record], visits: &[Visit], concurrency: u32) -> Option<f64> {
+    throughput::throughput(&requests(records).all(), visits, concurrency)
+}
+
+fn cadence(records: &[&Record]) -> Cadence {
+    let requests = requests(records);
+    definition::cadence(&requests.all(), &requests.streams_kept().gaps)
+}
+
+fn score(definition: &Definition, records: &[&Record]) -> Vec<Scored> {
+    let requests = requests(records);
+    let chunks = requests.chunk_gaps(|see| {
+        for record in records {
+            see(record);
+        }
+        Ok::<(), ()>(())
+    });
+    let (texts, chunks) = (requests.streams_kept().gaps, chunks.expect("no error"));
+    definition::score(definition, &requests.all(), &texts, &chunks)
+}
+
+fn goodput_share(records: &[&Record], objectives: Objectives) -> Option<f64> {
+    definition::goodput_share(requests(records).facts(), objectives)
+}
+
 /// No failed cycles, none skipped.
 static NO_ACCOUNT: Account = Account {
     settings: Vec::new(),
@@ -163,21 +208,77 @@ static NO_ACCOUNT: Account = Account {
 static NO_CYCLES: BTreeSet<u32> = BTreeSet::new();
 
 /// Judges a single comparison, a family of one.
-fn compare(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> prony_result::Comparison {
+fn compare(
+    baseline: Side<'_>,
+    candidate: Side<'_>,
+    design: StudyDesign,
+) -> prony_result::Comparison {
     let family = Family::new(design.margin_percent, design.cycles, 1);
-    let numbers = ratios(baseline, candidate, design);
+    let sides = Sides::new(baseline, candidate);
+    let numbers = sides.ratios(design);
     let look = family.looks(std::slice::from_ref(&numbers)).swap_remove(0);
-    compare_in(baseline, candidate, design, &numbers, family, look)
+    sides.compare(design, &numbers, family, look)
 }
 
-fn arm<'a>(name: &'a str, records: &'a [&'a Record]) -> Arm<'a> {
-    Arm {
+/// One engine of a comparison, with its records at hand.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    name: &'a str,
+    records: &'a [&'a Record],
+    visits: &'a [Visit],
+    failed: &'a BTreeSet<u32>,
+    skipped: &'a BTreeSet<u32>,
+}
+
+fn arm<'a>(name: &'a str, records: &'a [&'a Record]) -> Side<'a> {
+    Side {
         name,
         records,
         visits: &[],
         failed: &NO_CYCLES,
         skipped: &NO_CYCLES,
-        account: &NO_ACCOUNT,
+    }
+}
+
+/// Two engines, as a comparison takes them.
+struct Sides<'a> {
+    sides: [(Side<'a>, Requests); 2],
+    pairs: Pairs,
+}
+
+impl<'a> Sides<'a> {
+    fn new(baseline: Side<'a>, candidate: Side<'a>) -> Self {
+        Self {
+            sides: [baseline, candidate].map(|it| (it, requests(it.records))),
+            pairs: Pairs::of_records(baseline.records, candidate.records),
+        }
+    }
+
+    fn arms(&self) -> [Arm<'_>; 2] {
+        self.sides.each_ref().map(|(side, requests)| Arm {
+            name: side.name,
+            requests,
+            visits: side.visits,
+            failed: side.failed,
+            skipped: side.skipped,
+            account: &NO_ACCOUNT,
+        })
+    }
+
+    fn ratios(&self, design: StudyDesign) -> Ratios {
+        let [a, b] = self.arms();
+        ratios_of(a, b, &self.pairs, design)
+    }
+
+    fn compare(
+        &self,
+        design: StudyDesign,
+        numbers: &Ratios,
+        family: Family,
+        look: Option<Look>,
+    ) -> prony_result::Comparison {
+        let [a, b] = self.arms();
+        compare_in(a, b, &self.pairs, design, numbers, family, look)
     }
 }
 
@@ -188,6 +289,7 @@ fn design(cycles: u32, requests_per_visit: u32) -> StudyDesign {
         concurrency: 1,
         margin_percent: 2.0,
         statistic: TestStatistic::Throughput,
+        tests_carry_over: false,
     }
 }
 
@@ -309,7 +411,7 @@ fn cycles_in_which_an_engine_failed_to_start_count_against_a_verdict() {
     let (a, b) = (records("a", 1000.0), records("b", 500.0));
     let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
     let verdict = |failed: &BTreeSet<u32>| {
-        let candidate = Arm {
+        let candidate = Side {
             failed,
             ..arm("b", &b)
         };
@@ -377,11 +479,11 @@ fn several_in_flight_count_by_the_wall_clock_of_their_own_cycle() {
     let fast: Vec<Visit> = (1..=8).map(|cycle| visit(cycle, 1)).collect();
     let slow: Vec<Visit> = (1..=8).map(|cycle| visit(cycle, 2)).collect();
     let comparison = compare(
-        Arm {
+        Side {
             visits: &slow,
             ..arm("a", &a)
         },
-        Arm {
+        Side {
             visits: &fast,
             ..arm("b", &b)
         },
@@ -409,7 +511,7 @@ fn a_stage_that_one_engine_skipped_names_no_winner() {
     let (a, b) = (records("a", 1..=10, 1000.0), records("b", 3..=10, 500.0));
     let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
     let skipped = BTreeSet::from([1, 2]);
-    let candidate = Arm {
+    let candidate = Side {
         skipped: &skipped,
         ..arm("b", &b)
     };
@@ -423,7 +525,7 @@ fn a_stage_that_one_engine_skipped_names_no_winner() {
     assert_eq!(turned.verdict, Verdict::Inconclusive);
 
     // Both skipped the same cycles: the others count.
-    let both = Arm {
+    let both = Side {
         skipped: &skipped,
         ..arm("a", &a[2..])
     };
@@ -452,24 +554,18 @@ fn together(series: [&[f64]; 2], cycles: u32) -> Vec<prony_result::Comparison> {
         .iter()
         .map(|(a, b)| (a.iter().collect(), b.iter().collect()))
         .collect();
-    let numbers: Vec<Ratios> = refs
+    let sides: Vec<Sides<'_>> = refs
         .iter()
-        .map(|(a, b)| ratios(arm("a", a), arm("b", b), design(cycles, 1)))
+        .map(|(a, b)| Sides::new(arm("a", a), arm("b", b)))
         .collect();
+    let design = design(cycles, 1);
+    let numbers: Vec<Ratios> = sides.iter().map(|it| it.ratios(design)).collect();
     let family = Family::new(2.0, cycles, 2);
     let looks = family.looks(&numbers);
-    refs.iter()
+    sides
+        .iter()
         .zip(numbers.iter().zip(looks))
-        .map(|((a, b), (numbers, look))| {
-            compare_in(
-                arm("a", a),
-                arm("b", b),
-                design(cycles, 1),
-                numbers,
-                family,
-                look,
-            )
-        })
+        .map(|(sides, (numbers, look))| sides.compare(design, numbers, family, look))
         .collect()
 }
 
@@ -952,12 +1048,12 @@ fn goodput_that_is_just_enough_passes() {
     bad.failed = Some(Failed::new(ErrorClass::Timeout, "?"));
     let model = measured_on_one();
     // 0.57 times 100 is less than 57.
-    let records = [vec![&good; 57], vec![&bad; 43]].concat();
+    let requests = requests(&[vec![&good; 57], vec![&bad; 43]].concat());
     let measured = Measured {
         model: &model,
         measure: "measure",
         matrix: None,
-        records: [("a", records.as_slice())].into(),
+        records: [("a", requests.facts())].into(),
     };
     let passes = |ttft_ms: f64, min: f64| {
         let threshold = Threshold {
@@ -1080,7 +1176,7 @@ fn what_was_delivered_is_counted_from_the_stamps() {
     unsent.stamps.written_ns = None;
     records.push(unsent);
     let records: Vec<&Record> = records.iter().collect();
-    let seen = delivered(&records).expect("sent over a connection");
+    let seen = delivered(&requests(&records).all()).expect("sent over a connection");
     assert_eq!((seen.intended, seen.sent, seen.max_in_flight), (21, 20, 2));
     assert_eq!(
         (seen.intended_per_sec, seen.sent_per_sec),
@@ -1092,7 +1188,11 @@ fn what_was_delivered_is_counted_from_the_stamps() {
     let residual = seen.littles_law_residual_percent.expect("20 are enough");
     assert!(residual.abs() < 10.0, "{residual}");
     let inside = record("a", 1, 0, 10.0, 5);
-    assert_eq!(delivered(&[&inside]), None, "nothing was sent");
+    assert_eq!(
+        delivered(&requests(&[&inside]).all()),
+        None,
+        "nothing was sent"
+    );
 }
 
 /// Figures worked out by hand from what the tools publish, for two requests of a stream:
@@ -1156,7 +1256,7 @@ fn two_recorded_streams_score_as_the_tools_formulas_say() {
 #[test]
 fn the_99th_percentile_is_compared_where_there_are_enough_requests() {
     // 40 requests a cycle, of which `slow` take three times as long.
-    let requests = |name: &str, cycles: u32, slow: u32| -> Vec<Record> {
+    let requests_of = |name: &str, cycles: u32, slow: u32| -> Vec<Record> {
         let of_cycle = |cycle| {
             (0..40).map(move |index| {
                 let ms = 1000.0 + f64::from((cycle * 7 + index * 3) % 11);
@@ -1172,7 +1272,10 @@ fn the_99th_percentile_is_compared_where_there_are_enough_requests() {
         (1..=cycles).flat_map(of_cycle).map(record).collect()
     };
     let judged = |cycles, slow_a, slow_b| {
-        let (a, b) = (requests("a", cycles, slow_a), requests("b", cycles, slow_b));
+        let (a, b) = (
+            requests_of("a", cycles, slow_a),
+            requests_of("b", cycles, slow_b),
+        );
         let (a, b): (Vec<&Record>, Vec<&Record>) = (a.iter().collect(), b.iter().collect());
         compare(arm("a", &a), arm("b", &b), design(cycles, 40))
     };

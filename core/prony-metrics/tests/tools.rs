@@ -8,6 +8,7 @@
 
 use prony_contract::{Event, EventKind};
 use prony_metrics::definition::{Scored, definitions, score};
+use prony_metrics::facts::Requests;
 use prony_record::{Arrival, Observation, Phase, Record, RequestId, Stamps};
 use serde_json::Value;
 use std::path::Path;
@@ -215,8 +216,18 @@ fn reported(client: &str, output: &Value, metric: &str) -> [Option<f64>; 4] {
 
 fn scores(client: &str, records: &[Record]) -> Vec<Scored> {
     let definition = definitions().iter().find(|it| it.name == client);
-    let records: Vec<&Record> = records.iter().collect();
-    score(definition.expect("a definition"), &records)
+    let requests: Requests = records.iter().collect();
+    let chunks = requests.chunk_gaps(|see| {
+        records.iter().for_each(see);
+        Ok::<(), ()>(())
+    });
+    let (texts, chunks) = (requests.streams_kept().gaps, chunks.expect("no error"));
+    score(
+        definition.expect("a definition"),
+        &requests.all(),
+        &texts,
+        &chunks,
+    )
 }
 
 fn is_rate(scored: &Scored) -> bool {

@@ -50,6 +50,9 @@ pub struct Stage {
     /// journals of before there was a choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistic: Option<TestStatistic>,
+    /// `true` if verdicts on it are tested for what engines leave behind for the next visit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tests_carry_over: bool,
     /// Template that decides whether it runs; absent if it always does.
     #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
@@ -167,9 +170,17 @@ impl Stage {
                 .map(|duration| duration.to_std().as_secs_f64()),
             cache: measure.and_then(|stage| stage.cache),
             statistic: measure.map(|stage| statistic(stage, schedule, engines)),
+            tests_carry_over: measure.is_some() && tests_carry_over(schedule),
             condition,
         })
     }
+}
+
+/// Returns `true` if engines take turns, so that each comes after another, and the pipeline
+/// does not say that this is nothing to them.
+fn tests_carry_over(schedule: &Schedule) -> bool {
+    let takes_turns = !schedule.resident && schedule.order == Order::Interleaved;
+    takes_turns && schedule.carry_over == CarryOver::Removed
 }
 
 /// The number that verdicts are about.

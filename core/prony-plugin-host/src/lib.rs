@@ -18,7 +18,7 @@ mod registry;
 mod trust;
 mod wasm;
 
-pub use digest::{sha256, sha256_of};
+pub use digest::{Digester, sha256, sha256_of};
 pub use error::{Error, Result};
 pub use lock::{Entry, Form, Grant, Lock, lock_schema};
 pub use native::{LocalEngine, NativePlugin};

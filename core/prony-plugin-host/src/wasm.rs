@@ -30,9 +30,9 @@ use wasmtime::{Config, Engine, Store};
 /// Limits of one call.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Linear memory, in bytes. A request's images and a response's body add to it.
+    /// Linear memory, in bytes. A request's images, a response's body and a result add to it.
     pub memory: usize,
-    /// Time. A response's body adds to it.
+    /// Time. A response's body and a result add to it.
     pub time: Duration,
 }
 
@@ -55,6 +55,12 @@ const MEMORY_PER_IMAGE_BYTE: usize = 8;
 const MEMORY_PER_BODY_BYTE: usize = 4;
 /// Bytes of a response's body for each additional second: less than a tenth of what is usual.
 const BODY_BYTES_PER_SECOND: usize = 8 << 20;
+
+/// Additional linear memory per byte of a result: enough for its JSON, what is read of it, and a
+/// report that is as long.
+const MEMORY_PER_RESULT_BYTE: usize = 16;
+/// Bytes of a result for each additional second, likewise.
+const RESULT_BYTES_PER_SECOND: usize = 1 << 20;
 
 fn memory_for_images(request: &Request) -> usize {
     let bytes: usize = request.images.iter().map(|it| it.data.len()).sum();
@@ -479,8 +485,11 @@ impl Plugin for WasmPlugin {
     }
 
     fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>> {
+        let memory = outcome.len().saturating_mul(MEMORY_PER_RESULT_BYTE);
+        let time = Duration::from_secs((outcome.len() / RESULT_BYTES_PER_SECOND) as u64);
         let (config, outcome) = (config.to_string(), outcome.to_owned());
         let artifacts = self.with_reporter("render", |guest, store| {
+            allow(store, memory, time);
             guest.call_render(store, &config, &outcome)
         })?;
         Ok(self

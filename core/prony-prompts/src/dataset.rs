@@ -40,16 +40,6 @@ pub struct Conversation {
     pub line: usize,
 }
 
-impl Conversation {
-    /// The messages sent in each turn: all up to one of the user. The assistant's are
-    /// those of the dataset, so every engine gets the same.
-    pub fn turns(&self) -> impl Iterator<Item = &[Message]> {
-        let ends = (1..).zip(&self.messages);
-        ends.filter(|(_, message)| message.role == Role::User)
-            .map(|(end, _)| &self.messages[..end])
-    }
-}
-
 /// An error in a dataset, and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
@@ -84,21 +74,36 @@ const LATEST_MS: f64 = 8.64e9;
 /// Maximum length of a prompt to be made, in tokens.
 const MAX_TOKENS: u32 = 1_000_000;
 
-/// Reads the lines of a dataset, skipping empty ones. Reports all problems, not only the
-/// first.
-pub fn read(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
+/// Maximum number of problems that are looked for.
+pub const MAX_PROBLEMS: usize = 100;
+
+/// Reads the lines of a dataset, skipping empty ones, up to the first `limit` conversations
+/// or to the end: lines behind them are not looked at. Reports all problems up to there, at
+/// most 100, not only the first. A line that cannot be read is a problem and the last one.
+pub fn read<L: AsRef<str>>(
+    lines: impl IntoIterator<Item = Result<L, String>>,
+    limit: Option<u32>,
+) -> Result<Vec<Conversation>, Vec<Problem>> {
     let mut conversations = Vec::new();
     let mut problems = Vec::new();
     let mut last_ns = 0;
-    for (line, content) in (1..).zip(text.lines()) {
-        if content.trim().is_empty() {
-            continue;
-        }
+    let most = limit.map_or(usize::MAX, |limit| limit as usize);
+    for (line, content) in (1..).zip(lines) {
         let problem = |column: usize, message: String| Problem {
             line,
             column: column.max(1),
             message,
         };
+        let content = match &content {
+            Ok(content) => content.as_ref(),
+            Err(message) => {
+                problems.push(problem(1, message.clone()));
+                break;
+            }
+        };
+        if content.trim().is_empty() {
+            continue;
+        }
         match serde_json::from_str::<Line>(content) {
             Ok(read) => match conversation(line, read) {
                 Ok(conversation) => {
@@ -119,6 +124,9 @@ pub fn read(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
                 let message = text.strip_suffix(&place).unwrap_or(&text).to_owned();
                 problems.push(problem(error.column(), message));
             }
+        }
+        if conversations.len() >= most || problems.len() >= MAX_PROBLEMS {
+            break;
         }
     }
     if problems.is_empty() && conversations.is_empty() {
@@ -226,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_turn_has_what_the_dataset_says_was_answered() {
+    fn a_line_is_a_conversation() {
         let text = concat!(
             r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},"#,
             r#"{"role":"assistant","content":"b"},{"role":"user","content":"c"},"#,
@@ -234,14 +242,36 @@ mod tests {
             "\n\n",
             r#"{"prompt":"p"}"#,
         );
-        let read = read(text).expect("a dataset");
+        let read = read_all(text).expect("a dataset");
         assert_eq!(read.len(), 2);
         assert_eq!(read[0].max_tokens, Some(7));
-        let said = |turn: &[Message]| -> String { turn.iter().map(|it| &*it.content).collect() };
-        let turns: Vec<String> = read[0].turns().map(said).collect();
-        assert_eq!(turns, ["sa", "sabc"]);
-        assert_eq!(read[1].turns().map(said).collect::<Vec<_>>(), ["p"]);
+        let said = |it: &Conversation| -> String {
+            let contents = it.messages.iter().map(|it| &*it.content);
+            contents.collect()
+        };
+        assert_eq!(said(&read[0]), "sabc");
+        assert_eq!(said(&read[1]), "p");
         assert_eq!(read[1].line, 3);
+    }
+
+    fn read_all(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
+        read(text.lines().map(Ok), None)
+    }
+
+    #[test]
+    fn nothing_behind_the_limit_is_read() {
+        let lines = ["{\"prompt\":\"a\"}", "", "{\"prompt\":\"b\"}"].map(Ok);
+        let behind = std::iter::from_fn(|| -> Option<Result<&str, String>> {
+            panic!("it is behind the limit")
+        });
+        let read = read(lines.into_iter().chain(behind), Some(2)).expect("two");
+        assert_eq!(read.len(), 2);
+        let broken = [Ok("{\"prompt\":\"a\"}"), Err("it is torn".to_owned())];
+        let problems = super::read(broken, None).expect_err("a torn line");
+        assert_eq!(problems[0].to_string(), "line 2, column 1: it is torn");
+        let endless = std::iter::repeat(Ok("{}"));
+        let problems = super::read(endless, Some(1)).expect_err("problems");
+        assert_eq!(problems.len(), MAX_PROBLEMS);
     }
 
     #[test]
@@ -257,7 +287,7 @@ mod tests {
             r#"{"prompt":"#,
         ]
         .join("\n");
-        let problems = read(&text).expect_err("problems");
+        let problems = read_all(&text).expect_err("problems");
         let lines: Vec<usize> = problems.iter().map(|it| it.line).collect();
         assert_eq!(lines, [2, 3, 4, 5, 6, 7, 8]);
         let first = problems[0].to_string();
@@ -269,6 +299,6 @@ mod tests {
             problems[3].message,
             "message 1 is of `assistant`, expected `user`: user and assistant take turns, and only the first message may be of `system`"
         );
-        assert_eq!(read("\n").expect_err("nothing").len(), 1);
+        assert_eq!(read_all("\n").expect_err("nothing").len(), 1);
     }
 }

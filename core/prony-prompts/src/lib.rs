@@ -10,4 +10,4 @@ pub mod dataset;
 mod prompt;
 pub mod synthetic;
 
-pub use prompt::{Prompt, Shape, conversations, nonce, of_dataset, of_shape, texts};
+pub use prompt::{History, Prompt, Shape, conversations, nonce, of_dataset, of_shape, texts};

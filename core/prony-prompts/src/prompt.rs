@@ -5,22 +5,26 @@ use crate::synthetic::{self, Length, Writer};
 use prony_contract::{ChatMessage, Role};
 use prony_result::words::count;
 use prony_tokenizer::Tokenizer;
-use serde::Serialize;
-use std::ops::Range;
+use serde::{Serialize, Serializer};
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
-/// Maximum total size of a dataset's turns, in bytes: each repeats the earlier ones.
-const MAX_BYTES: usize = 1 << 30;
+/// Maximum total size of a dataset's turns as they are sent, in bytes: each repeats the
+/// earlier ones.
+const MAX_BYTES: u64 = 1 << 30;
+/// What a message takes in a request beside its text, in bytes: `{"role":"assistant",…},`.
+const MESSAGE: u64 = 40;
 
 /// A prompt, the same for every engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prompt {
     /// Its own system message; defaults to that of the workload.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub system: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
+    pub system: Option<Arc<str>>,
     /// Earlier messages, in a later turn of a conversation. The answers are the
     /// dataset's, not an engine's, so that all engines get the same.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub history: Vec<ChatMessage>,
+    #[serde(skip_serializing_if = "History::is_empty")]
+    pub history: History,
     /// Text of the prompt.
     pub text: String,
     /// Maximum number of tokens in the answer.
@@ -30,12 +34,63 @@ pub struct Prompt {
     pub at_ns: Option<u64>,
 }
 
+#[expect(clippy::ref_option, reason = "serde calls it so")]
+fn as_text<S: Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().serialize(serializer)
+}
+
+/// The beginning of a conversation. Its turns share the messages, so that they take the
+/// memory of one conversation and not that of its square.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    messages: Arc<[ChatMessage]>,
+    length: usize,
+}
+
+impl History {
+    /// Returns `true` for the first or only turn.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+impl Deref for History {
+    type Target = [ChatMessage];
+
+    fn deref(&self) -> &[ChatMessage] {
+        &self.messages[..self.length]
+    }
+}
+
+impl PartialEq for History {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for History {}
+
+impl Serialize for History {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
+    }
+}
+
+impl From<Vec<ChatMessage>> for History {
+    fn from(messages: Vec<ChatMessage>) -> Self {
+        Self {
+            length: messages.len(),
+            messages: messages.into(),
+        }
+    }
+}
+
 impl Prompt {
     /// A prompt without history.
     fn new(text: String, max_tokens: u32) -> Self {
         Self {
             system: None,
-            history: Vec::new(),
+            history: History::default(),
             text,
             max_tokens,
             at_ns: None,
@@ -83,11 +138,11 @@ pub fn texts(texts: impl IntoIterator<Item = String>, max_tokens: u32) -> Vec<Pr
 }
 
 /// The prompts of the first `limit` conversations of a dataset, or of all: one per turn,
-/// those of a conversation in a row. For lines that state only a length, `tokenizer`
-/// provides the words; equal seeds give equal prompts. The errors are for people, each
-/// with its place.
-pub fn of_dataset(
-    content: &str,
+/// those of a conversation in a row. Lines behind them are not looked at. For lines that
+/// state only a length, `tokenizer` provides the words; equal seeds give equal prompts. The
+/// errors are for people, each with its place.
+pub fn of_dataset<L: AsRef<str>>(
+    lines: impl IntoIterator<Item = Result<L, String>>,
     limit: Option<u32>,
     max_tokens: u32,
     tokenizer: impl FnOnce() -> Result<Tokenizer, String>,
@@ -97,7 +152,7 @@ pub fn of_dataset(
         let told = problems.iter().map(dataset::Problem::place_and_message);
         told.collect()
     };
-    let conversations = dataset::read(content).map_err(told)?;
+    let conversations = dataset::read(lines, limit).map_err(told)?;
     if let Some(limit) = limit
         && conversations.len() < limit as usize
     {
@@ -106,8 +161,7 @@ pub fn of_dataset(
             count(conversations.len() as u64, "conversation")
         )]);
     }
-    let most = limit.map_or(usize::MAX, |limit| limit as usize);
-    let mut to_write = conversations.iter().take(most);
+    let mut to_write = conversations.iter();
     let to_write = to_write.find(|it| it.input_tokens.is_some());
     let at = |line: usize, error: String| vec![format!(":{line}:1: `input_tokens`: {error}")];
     let tokenizer = match to_write {
@@ -120,15 +174,16 @@ pub fn of_dataset(
     let mut seeds = Seeds(seed);
     let mut prompts = Vec::new();
     let mut bytes = 0;
-    for conversation in conversations.iter().take(most) {
+    for conversation in conversations {
         let first = prompts.len();
+        let (line, at_ns) = (conversation.line, conversation.at_ns);
         if let (Some(tokens), Some(writer)) = (conversation.input_tokens, &writer) {
             let text = writer.text("", tokens, seeds.next());
-            let text = text.map_err(|error| at(conversation.line, error.to_string()))?;
-            bytes += text.len();
+            let text = text.map_err(|error| at(line, error.to_string()))?;
+            bytes += text.len() as u64;
             if bytes > MAX_BYTES {
                 return Err(at(
-                    conversation.line,
+                    line,
                     format!(
                         "the prompts up to here come to more than {} MiB: lower `limit`",
                         MAX_BYTES >> 20
@@ -140,45 +195,68 @@ pub fn of_dataset(
                 conversation.max_tokens.unwrap_or(max_tokens),
             ));
         }
-        for turn in conversation.turns() {
-            bytes += turn.iter().map(|it| it.content.len()).sum::<usize>();
-            if bytes > MAX_BYTES {
-                return Err(vec![format!(
-                    ":{}:1: the turns up to here come to more than {} MiB, since each repeats what was said before it: shorten the conversations, or lower `limit`",
-                    conversation.line,
-                    MAX_BYTES >> 20
-                )]);
-            }
-            prompts.push(of_turn(turn, conversation, max_tokens));
+        bytes += sent_bytes(&conversation.messages);
+        if bytes > MAX_BYTES {
+            return Err(vec![format!(
+                ":{line}:1: the turns up to here come to more than {} MiB, since each repeats what was said before it: shorten the conversations, or lower `limit`",
+                MAX_BYTES >> 20
+            )]);
         }
-        prompts[first].at_ns = conversation.at_ns;
+        prompts.extend(turns(conversation, max_tokens));
+        prompts[first].at_ns = at_ns;
     }
     Ok(prompts)
 }
 
-/// The prompt of a turn, from its last message.
-fn of_turn(turn: &[Message], conversation: &Conversation, max_tokens: u32) -> Prompt {
+/// Bytes of all turns of a conversation as they are sent, each with what was said before.
+fn sent_bytes(messages: &[Message]) -> u64 {
+    let (mut so_far, mut all) = (0, 0_u64);
+    for message in messages {
+        so_far += message.content.len() as u64 + MESSAGE;
+        if message.role == dataset::Role::User {
+            all = all.saturating_add(so_far);
+        }
+    }
+    all
+}
+
+/// The prompts of a conversation, one for each message of the user: up to it, with the
+/// answers of the dataset, so that every engine gets the same.
+fn turns(conversation: Conversation, max_tokens: u32) -> impl Iterator<Item = Prompt> {
     let max_tokens = conversation.max_tokens.unwrap_or(max_tokens);
-    let mut prompt = Prompt::new(String::new(), max_tokens);
-    for Message { role, content } in turn {
+    let mut system: Option<Arc<str>> = None;
+    let mut messages = Vec::new();
+    for Message { role, content } in conversation.messages {
         let role = match role {
             dataset::Role::System => {
-                prompt.system = Some(content.clone());
+                system = Some(content.into());
                 continue;
             }
             dataset::Role::User => Role::User,
             dataset::Role::Assistant => Role::Assistant,
         };
-        prompt.history.push(ChatMessage {
-            role,
-            content: content.clone(),
-        });
+        messages.push(ChatMessage { role, content });
     }
-    prompt.text = prompt
-        .history
-        .pop()
-        .map_or_else(String::new, |it| it.content);
-    prompt
+    let texts: Vec<String> = match &mut messages[..] {
+        // Nothing is shared.
+        [only] => vec![std::mem::take(&mut only.content)],
+        messages => {
+            let of_user = messages.iter().step_by(2);
+            of_user.map(|it| it.content.clone()).collect()
+        }
+    };
+    let messages: Arc<[ChatMessage]> = messages.into();
+    texts
+        .into_iter()
+        .enumerate()
+        .map(move |(turn, text)| Prompt {
+            system: system.clone(),
+            history: History {
+                messages: messages.clone(),
+                length: 2 * turn,
+            },
+            ..Prompt::new(text, max_tokens)
+        })
 }
 
 /// Makes prompts of exact lengths; equal seeds give equal prompts.
@@ -260,7 +338,8 @@ mod tests {
         limit: Option<u32>,
         max_tokens: u32,
     ) -> Result<Vec<Prompt>, Vec<String>> {
-        of_dataset(content, limit, max_tokens, || Err("none".to_owned()), 1)
+        let lines = content.lines().map(Ok);
+        of_dataset(lines, limit, max_tokens, || Err("none".to_owned()), 1)
     }
 
     #[test]
@@ -340,11 +419,11 @@ mod tests {
             content: content.to_owned(),
         };
         let first = Prompt {
-            system: Some("s".to_owned()),
+            system: Some("s".into()),
             ..Prompt::new("a".to_owned(), 7)
         };
         let second = Prompt {
-            history: vec![said(Role::User, "a"), said(Role::Assistant, "b")],
+            history: vec![said(Role::User, "a"), said(Role::Assistant, "b")].into(),
             text: "c".to_owned(),
             ..first.clone()
         };
@@ -375,6 +454,24 @@ mod tests {
         assert!(problems[0].starts_with(":1:1: the turns up to here come to more than 1024 MiB"));
     }
 
+    #[test]
+    fn turns_share_what_was_said() {
+        // 0.3 MB: 6,000 turns of one letter.
+        let mut messages = vec![r#"{"role":"user","content":"a"}"#];
+        for _ in 0..5_999 {
+            messages.push(r#"{"role":"assistant","content":"b"}"#);
+            messages.push(messages[0]);
+        }
+        let line = |messages: &[&str]| format!("{{\"messages\":[{}]}}", messages.join(","));
+        let problems = dataset(&line(&messages), None, 9).expect_err("1.4 GB of requests");
+        assert!(problems[0].starts_with(":1:1: the turns up to here come to more than 1024 MiB"));
+        let prompts = dataset(&line(&messages[..9_999]), None, 9).expect("prompts");
+        assert_eq!(prompts.len(), 5_000);
+        let last = &prompts[4_999];
+        assert_eq!(last.history.len(), 9_998);
+        assert_eq!(last.history.as_ptr(), prompts[0].history.as_ptr());
+    }
+
     proptest! {
         #[test]
         fn conversations_are_cut_where_they_begin(lengths in prop::collection::vec(1..5_usize, 1..6), first in 0..50_u32, count in 0..50_u32) {
@@ -383,7 +480,7 @@ mod tests {
             for length in &lengths {
                 for turn in 0..*length {
                     let mut prompt = Prompt::new("p".to_owned(), 1);
-                    prompt.history = vec![ChatMessage { role: Role::User, content: String::new() }; turn];
+                    prompt.history = vec![ChatMessage { role: Role::User, content: String::new() }; turn].into();
                     prompts.push(prompt);
                 }
             }

@@ -1,6 +1,7 @@
 //! Records of requests, and the rules of success.
 
 mod account;
+mod times;
 
 pub use account::{CounterTold, SettingTold};
 
@@ -175,10 +176,11 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Arrivals of text, in order.
+    #[serde(with = "times::arrivals")]
     pub arrivals: Vec<Arrival>,
     /// Arrivals of chunks of the answer that brought no text, such as a role or a finish reason
     /// alone; empty where the plugin does not tell them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "times::stamps")]
     pub textless_ns: Vec<u64>,
     /// Number of reads: fewer than arrivals means that reads coalesced.
     pub reads: u32,
@@ -242,7 +244,7 @@ pub struct Record {
     /// Time at which each text was emitted, by the engine's own stamps, in nanoseconds since
     /// the run's origin and in the order of `arrivals`; empty if it gives none, or none that
     /// can be right.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "times::stamps")]
     pub emitted_ns: Vec<u64>,
     /// Time in the engine before work on the request began, by its own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -389,15 +391,21 @@ impl Record {
                         EventKind::CachedTokens => record.cached_tokens = Some(event.tokens),
                         EventKind::ReasoningTokens => record.reasoning_tokens = Some(event.tokens),
                         EventKind::Finish => {
-                            record.finish_reason = Some(event.text);
+                            record.finish_reason = Some(limited(event.text));
                             record.answered_ns = Some(at);
                         }
-                        EventKind::Failure => reported = reported.or(Some(event.text)),
-                        EventKind::ServedModel => record.served_model = Some(event.text),
-                        EventKind::EngineVersion => record.engine_version = Some(event.text),
+                        EventKind::Failure => reported = reported.or(Some(limited(event.text))),
+                        EventKind::ServedModel => record.served_model = Some(limited(event.text)),
+                        EventKind::EngineVersion => {
+                            record.engine_version = Some(limited(event.text));
+                        }
                         EventKind::End => ended = true,
-                        EventKind::Note if record.notes.contains(&event.text) => {}
-                        EventKind::Note => record.notes.push(event.text),
+                        EventKind::Note => {
+                            let note = limited(event.text);
+                            if record.notes.len() < MAX_NOTES && !record.notes.contains(&note) {
+                                record.notes.push(note);
+                            }
+                        }
                         EventKind::QueueTime => record.own_queue_ns = Some(event.ns),
                         EventKind::PrefillTime => record.own_prefill_ns = Some(event.ns),
                         EventKind::DecodeTime => record.own_decode_ns = Some(event.ns),
@@ -421,6 +429,9 @@ impl Record {
         if record.failed.is_none() {
             let detail = seen.status_detail.as_deref();
             record.failed = record.failure(detail, ended, reported, defect, max_tokens);
+        }
+        if let Some(failed) = &mut record.failed {
+            failed.message = limited(&failed.message);
         }
         record.check_count(counts.went_back);
         record.check_pieces(&bytes_by);
@@ -786,6 +797,28 @@ pub fn plain_model(name: &str) -> &str {
     name.strip_suffix(".gguf").unwrap_or(name)
 }
 
+/// Bytes of a text by an engine or a plugin that is not an answer, at most: an error, a note,
+/// a name. The rest is cut where it enters prony.
+const MAX_WORDS: usize = 4 << 10;
+
+/// Notes of a plugin on a response, at most.
+const MAX_NOTES: usize = 20;
+
+/// A text of at most [`MAX_WORDS`] bytes: the beginning of a longer one, and `…`.
+pub fn limited(text: impl Into<String>) -> String {
+    beginning(text, MAX_WORDS)
+}
+
+/// The beginning of a text that is longer than `bytes`, and `…`; a shorter one as it is.
+pub fn beginning(text: impl Into<String>, bytes: usize) -> String {
+    let mut text = text.into();
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push('…');
+    }
+    text
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
@@ -1049,6 +1082,28 @@ mod tests {
             assert!(record.arrivals.iter().all(|it| it.1 == 0), "{counts:?}");
             assert!(record.notes[0].contains("contradict"), "{:?}", record.notes);
         }
+    }
+
+    #[test]
+    fn words_are_cut_where_they_enter() {
+        let long = "é".repeat(10 << 20);
+        for kind in [
+            EventKind::Failure,
+            EventKind::Note,
+            EventKind::ServedModel,
+            EventKind::EngineVersion,
+            EventKind::Finish,
+        ] {
+            let mut events = good();
+            events.insert(1, event(kind, 0, &long));
+            let bytes = serde_json::to_vec(&judged(events)).expect("JSON").len();
+            assert!(bytes < 2 * MAX_WORDS, "{kind:?}: {bytes}");
+        }
+        let notes = (0..1000).map(|number| event(EventKind::Note, 0, &number.to_string()));
+        let record = judged(notes.chain(good()).collect());
+        assert_eq!(record.notes.len(), MAX_NOTES);
+        assert!(limited(&*long).ends_with("é…") && limited(&*long).len() <= MAX_WORDS + 3);
+        assert_eq!(limited("short"), "short");
     }
 
     #[test]

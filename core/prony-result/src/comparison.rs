@@ -54,16 +54,6 @@ impl TestStatistic {
             }
         }
     }
-
-    /// As in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Level => "level",
-            Self::LevelTrusting => "level_trusting",
-            Self::Median => "median",
-            Self::Throughput => "throughput",
-        }
-    }
 }
 
 /// A candidate against the baseline, for one model.
@@ -209,6 +199,38 @@ pub struct Comparison {
     /// Comparison of the work of both; absent if no request was answered by both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_work: Option<SameWork>,
+}
+
+impl Comparison {
+    /// Takes back every verdict, for a reason that forbids it whatever the numbers say.
+    pub fn withhold(&mut self, obstacle: &str) {
+        self.verdict = Verdict::Inconclusive;
+        self.winner = None;
+        self.stopped_at = None;
+        self.reason = self
+            .obstacle
+            .get_or_insert_with(|| obstacle.to_owned())
+            .clone();
+        let sides = [
+            &mut self.total,
+            &mut self.median,
+            &mut self.prefill,
+            &mut self.decode,
+            &mut self.end_to_end,
+            &mut self.latency_p50,
+            &mut self.latency_p90,
+            &mut self.energy,
+            &mut self.time_to_first_token,
+            &mut self.load_time,
+            &mut self.memory,
+        ];
+        for side in sides.into_iter().flatten() {
+            side.verdict = Verdict::Inconclusive;
+        }
+        for tail in [&mut self.time_to_first_token_p99, &mut self.latency_p99] {
+            *tail = None;
+        }
+    }
 }
 
 /// Judgement of one side of the work, by the same rule as the verdict. It is not

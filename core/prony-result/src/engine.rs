@@ -92,7 +92,7 @@ pub struct EngineResult {
     /// The GPUs that it used while measuring.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuResult>,
-    /// Processor time of its processes while measuring, in percent of one core.
+    /// CPU time of its processes while measuring, in percent of one core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f64>,
     /// The load client's own figures; absent for engines inside a process.

@@ -106,7 +106,7 @@ impl RunResult {
 
 /// Activity and resource use of the load client: evidence that it was not the bottleneck.
 /// Each field is the worst of all visits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Client {
     /// Source of at least 99 % of the arrival stamps: `kernel`, when a segment came from
     /// the network; else `read`, right after reading it, which is later the busier the
@@ -140,33 +140,57 @@ pub struct Client {
     pub cpu_percent: f64,
     /// Requests of an open loop that were due but never sent, because the stage ended.
     pub dropped: u64,
+    /// Time in which the client read and sent nothing, because answers came faster than they
+    /// could be kept. Absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up_ms: Option<f64>,
 }
 
 impl Client {
-    /// Combines two clients, taking the worse value of each field.
-    #[must_use]
-    pub fn and(self, other: &Self) -> Self {
-        let worse = |one: Option<f64>, other: Option<f64>| {
-            let both = one.zip(other).map(|(one, other)| one.max(other));
-            both.or(one).or(other)
+    /// The client of all `visits`: sums of what is counted, and of each other field the worst
+    /// value. `None` without visits.
+    pub fn of_visits(visits: &[Self]) -> Option<Self> {
+        Self::without_worst(visits, 0)
+    }
+
+    /// The same with the worst values of a tenth of the visits left out. A machine that falters
+    /// in a few visits of a long run does not make all of it doubtful.
+    pub fn of_most_visits(visits: &[Self]) -> Option<Self> {
+        Self::without_worst(visits, visits.len() / 10)
+    }
+
+    fn without_worst(visits: &[Self], left_out: usize) -> Option<Self> {
+        let first = visits.first()?;
+        let worst = |of: fn(&Self) -> Option<f64>| {
+            let mut values: Vec<f64> = visits.iter().filter_map(of).collect();
+            values.sort_by(|a, b| b.total_cmp(a));
+            // Visits that say nothing are none of the worst.
+            values.get(left_out.min(values.len() / 10)).copied()
         };
-        Self {
-            stamps: if self.stamps == other.stamps {
-                self.stamps
+        let sum = |of: fn(&Self) -> u64| visits.iter().map(of).fold(0, u64::saturating_add);
+        let is_alike = visits.iter().all(|it| it.stamps == first.stamps);
+        Some(Self {
+            stamps: if is_alike {
+                first.stamps.clone()
             } else {
                 "read".to_owned()
             },
-            shards: self.shards.max(other.shards),
-            reads: self.reads + other.reads,
-            read_delay_p50_ms: worse(self.read_delay_p50_ms, other.read_delay_p50_ms),
-            byte_delay_p90_ms: worse(self.byte_delay_p90_ms, other.byte_delay_p90_ms),
-            read_delay_p99_ms: self.read_delay_p99_ms.max(other.read_delay_p99_ms),
-            unseen_p50_ms: worse(self.unseen_p50_ms, other.unseen_p50_ms),
-            send_delay_p90_ms: self.send_delay_p90_ms.max(other.send_delay_p90_ms),
-            send_delay_p99_ms: self.send_delay_p99_ms.max(other.send_delay_p99_ms),
-            cpu_percent: self.cpu_percent.max(other.cpu_percent),
-            dropped: self.dropped + other.dropped,
-        }
+            shards: visits.iter().filter_map(|it| it.shards).max(),
+            reads: sum(|it| it.reads),
+            read_delay_p50_ms: worst(|it| it.read_delay_p50_ms),
+            byte_delay_p90_ms: worst(|it| it.byte_delay_p90_ms),
+            read_delay_p99_ms: worst(|it| Some(it.read_delay_p99_ms))?,
+            unseen_p50_ms: worst(|it| it.unseen_p50_ms),
+            send_delay_p90_ms: worst(|it| Some(it.send_delay_p90_ms))?,
+            send_delay_p99_ms: worst(|it| Some(it.send_delay_p99_ms))?,
+            cpu_percent: worst(|it| Some(it.cpu_percent))?,
+            dropped: sum(|it| it.dropped),
+            // What was held up counts in whichever visit.
+            held_up_ms: visits
+                .iter()
+                .filter_map(|it| it.held_up_ms)
+                .reduce(f64::max),
+        })
     }
 }
 
@@ -224,6 +248,38 @@ impl Delivered {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn late(send_delay_p90_ms: f64) -> Client {
+        Client {
+            stamps: "kernel".to_owned(),
+            reads: 2,
+            send_delay_p90_ms,
+            ..Client::default()
+        }
+    }
+
+    #[test]
+    fn a_tenth_of_the_visits_is_left_out() {
+        let of = |visits: &[Client]| Client::of_most_visits(visits).expect("visits");
+        assert_eq!(Client::of_visits(&[]), None);
+        let mut visits = vec![late(50.0)];
+        visits.resize(9, late(0.1));
+        assert!(of(&visits).send_delay_p90_ms > 49.0);
+        visits.push(late(0.1));
+        assert!(of(&visits).send_delay_p90_ms < 1.0);
+        let worst = Client::of_visits(&visits).expect("visits");
+        assert!(worst.send_delay_p90_ms > 49.0);
+        assert_eq!(
+            (of(&visits).reads, of(&visits).read_delay_p50_ms),
+            (20, None)
+        );
+        visits.push(late(40.0));
+        assert!(of(&visits).send_delay_p90_ms > 39.0);
+        visits[3].held_up_ms = Some(7.0);
+        visits[4].stamps = "read".to_owned();
+        let all = of(&visits);
+        assert_eq!((all.held_up_ms, &*all.stamps), (Some(7.0), "read"));
+    }
 
     #[test]
     fn what_was_delivered_is_a_sentence() {

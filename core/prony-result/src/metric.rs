@@ -1055,6 +1055,15 @@ pub static METRICS: &[Metric] = &[
         "Requests of an open loop that were due and never sent, because the stage ended.",
     )
     .not_reported(),
+    Metric::number(
+        "client.held_up_ms",
+        "Load client held up",
+        Group::Client,
+        (Unit::Milliseconds, Lower),
+        |it| it.client.as_ref()?.held_up_ms,
+        "Time in which the load client read and sent nothing, because answers came faster than they could be kept.",
+    )
+    .not_reported(),
 ];
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! Everything in a report is computed from the journal, right after the run or at any
 //! later time.
 
+mod answers;
 mod chat;
 mod context;
 mod environment;
@@ -15,6 +16,7 @@ pub mod installed;
 mod log;
 pub mod process;
 mod request_set;
+mod resume;
 mod run;
 mod runner;
 pub mod selfcheck;
@@ -24,7 +26,9 @@ mod step;
 mod visit;
 pub mod worker;
 
+pub use answers::{ANSWERS, LeftAnswers, Means, left_answers, recover_answers};
 pub use prony_journal::{Error, Result};
 pub use prony_loadgen::client::check_open_files;
-pub use runner::{Finished, Inputs, Options, Runner};
+pub use prony_machine::Fingerprint;
+pub use runner::{Finished, Inputs, Options, Resume, Runner};
 pub use step::name as step_name;

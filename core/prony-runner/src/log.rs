@@ -5,13 +5,16 @@
 //! on writing behind the rest.
 
 use memchr::memmem;
+use prony_config::Secrets;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Size of a log beyond which it is cut, in bytes.
-const MAX: u64 = 64 << 20;
+const MAX_LOG: u64 = 64 << 20;
 /// Its beginning, which stays, in bytes.
 const KEPT: u64 = 32 << 20;
 /// Interval between looks at its size.
@@ -20,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Opens a log for appending, within its limit.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
-    keep_within(&file, path, MAX, KEPT)?;
+    keep_within(&file, path, MAX_LOG, KEPT)?;
     Ok(file)
 }
 
@@ -29,7 +32,7 @@ pub(crate) async fn keep(file: File, path: PathBuf) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         // A log that cannot be cut does not prevent the measurement.
-        let _ = keep_within(&file, &path, MAX, KEPT);
+        let _ = keep_within(&file, &path, MAX_LOG, KEPT);
     }
 }
 
@@ -37,7 +40,7 @@ pub(crate) async fn keep(file: File, path: PathBuf) {
 pub(crate) fn cut(path: &Path) {
     let opened = File::options().append(true).open(path);
     // A log that cannot be cut is long, and no less true.
-    let _ = opened.and_then(|file| keep_within(&file, path, MAX, KEPT));
+    let _ = opened.and_then(|file| keep_within(&file, path, MAX_LOG, KEPT));
 }
 
 /// Cuts the middle out of a log that is longer than `max`: its first `kept` bytes and its end
@@ -59,6 +62,47 @@ fn keep_within(mut file: &File, path: &Path, max: u64, kept: u64) -> io::Result<
         "\n[prony: {cut} bytes of this log are cut out here]\n"
     )?;
     file.write_all(&last)
+}
+
+/// Lengths of logs in which secrets were looked for, by file.
+pub(crate) type Lengths = BTreeMap<PathBuf, u64>;
+
+/// Takes secrets out of the logs in a folder, in place and of the same length, since processes
+/// may still write to them. `masked` remembers what was looked at. A process writes to its log
+/// itself, so a secret is there until then.
+pub(crate) fn mask(folder: &Path, secrets: &Secrets, masked: &mut Lengths) {
+    if secrets.longest() == 0 {
+        return;
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let done = masked.entry(path.clone()).or_default();
+        match mask_log(&path, secrets, *done) {
+            Ok(length) => *done = length,
+            Err(error) => {
+                tracing::warn!("`{}` may hold secrets: {error}", path.display());
+            }
+        }
+    }
+}
+
+/// Masks what a log has from byte `done` on. Returns its length.
+fn mask_log(path: &Path, secrets: &Secrets, done: u64) -> io::Result<u64> {
+    let length = std::fs::symlink_metadata(path)?;
+    if !length.is_file() || length.len() == done {
+        return Ok(done);
+    }
+    let file = File::options().read(true).write(true).open(path)?;
+    let length = file.metadata()?.len();
+    // It may have been cut; and a secret may have begun before.
+    let done = if length < done { 0 } else { done };
+    let from = done.saturating_sub(secrets.longest() as u64);
+    let mut text = vec![0; usize::try_from(length - from).map_err(io::Error::other)?];
+    file.read_exact_at(&mut text, from)?;
+    if secrets.blank(&mut text) {
+        file.write_all_at(&text, from)?;
+    }
+    Ok(length)
 }
 
 /// A search for a text in what a process logs.

@@ -104,6 +104,19 @@ fn id_of(process: &ProcessTime) -> (u32, u64) {
     (process.pid, process.started)
 }
 
+/// Kills these processes, and returns their names.
+pub(crate) fn kill_each(processes: Vec<ProcessTime>) -> Vec<String> {
+    // Stopped first, so that none starts another in the meantime.
+    for signal in [Signal::STOP, Signal::KILL] {
+        for process in &processes {
+            if let Some(pid) = Pid::from_raw(process.pid.cast_signed()) {
+                let _ = kill_process(pid, signal);
+            }
+        }
+    }
+    processes.into_iter().map(|it| it.name).collect()
+}
+
 /// Clears away adopted processes that have ended.
 fn reap_orphans() {
     let is_waited_for = |pid: u32| {

@@ -4,11 +4,13 @@ use crate::images::Images;
 use prony_chat::Message;
 use prony_config::{Api, Arrival, Cache, Length, MatrixPoint, Measure, Synthetic, Workload};
 use prony_contract::ChatMessage;
-use prony_plugin_host::sha256_of;
+use prony_plugin_host::Digester;
+use prony_prompts::dataset::MAX_PROBLEMS;
 use prony_prompts::{Prompt, Shape, synthetic};
 use prony_result::words::count;
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
+use std::io::{BufRead as _, BufReader, BufWriter, Read as _};
 use std::ops::Range;
 use std::path::Path;
 
@@ -27,8 +29,12 @@ impl Texts {
     /// The texts of a prompt; `system` is that of the workload.
     pub(crate) fn of(prompt: &Prompt, system: Option<&String>) -> Self {
         Self {
-            system: prompt.system.as_ref().or(system).cloned(),
-            history: prompt.history.clone(),
+            system: prompt
+                .system
+                .as_deref()
+                .map(str::to_owned)
+                .or_else(|| system.cloned()),
+            history: prompt.history.to_vec(),
             prompt: prompt.text.clone(),
         }
     }
@@ -123,11 +129,13 @@ impl RequestSet {
             images: images.digests(workload),
             cold_seed: is_cold(point).then_some(seed),
         };
-        let content = serde_json::to_vec(&content).map_err(|error| error.to_string())?;
-        let sha256 = sha256_of(&content);
+        // Not kept: histories written out take the square of their turns.
+        let mut digester = BufWriter::new(Digester::default());
+        serde_json::to_writer(&mut digester, &content).map_err(|error| error.to_string())?;
+        let digester = digester.into_inner().map_err(|error| error.to_string())?;
         Ok(Self {
             prompts,
-            sha256,
+            sha256: digester.finish(),
             seed,
         })
     }
@@ -185,14 +193,14 @@ fn prompts(
 ) -> Result<Vec<Prompt>, String> {
     let max_tokens = workload.max_tokens;
     if let Some(dataset) = &workload.dataset {
-        let content = read(&dataset.path, folder)?;
+        let lines = lines(&dataset.path, folder)?;
         let open = || {
             let path = tokenizer.ok_or_else(|| {
                 "it needs a tokenizer: add `tokenizer` or `path` to the model".to_owned()
             })?;
             Tokenizer::open(path).map_err(|error| error.to_string())
         };
-        return prony_prompts::of_dataset(&content, dataset.limit, max_tokens, open, seed)
+        return prony_prompts::of_dataset(lines, dataset.limit, max_tokens, open, seed)
             .map_err(|problems| told(&dataset.path, &problems));
     }
     if let Some(synthetic) = &workload.synthetic {
@@ -215,7 +223,13 @@ fn told(path: &str, problems: &[String]) -> String {
         .map(|problem| format!("{path}{problem}"))
         .collect();
     if problems.len() > MAX_SHOWN {
-        lines.push(format!("and {} more problems", problems.len() - MAX_SHOWN));
+        let least = if problems.len() < MAX_PROBLEMS {
+            ""
+        } else {
+            "at least "
+        };
+        let others = problems.len() - MAX_SHOWN;
+        lines.push(format!("and {least}{others} more problems"));
     }
     lines.join("; ")
 }
@@ -268,6 +282,35 @@ fn length(length: Length) -> synthetic::Length {
             max: it.max,
         },
     }
+}
+
+/// The lines of a dataset, read one by one: no more of the file than is asked for.
+fn lines(
+    path: &str,
+    folder: &Path,
+) -> Result<impl Iterator<Item = Result<String, String>>, String> {
+    let file = prony_files::open(&folder.join(path))
+        .map_err(|error| format!("`{path}` of the workload: {error}"))?;
+    let mut file = BufReader::new(file.take(MAX_BYTES + 1));
+    let mut bytes = 0;
+    Ok(std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match file.read_until(b'\n', &mut line) {
+            Ok(0) => return None,
+            Ok(count) => bytes += count as u64,
+            Err(error) => return Some(Err(error.to_string())),
+        }
+        if bytes > MAX_BYTES {
+            let most = MAX_BYTES >> 20;
+            return Some(Err(format!(
+                "the lines up to here come to more than {most} MiB: lower `limit`"
+            )));
+        }
+        // As `str::lines` does.
+        line.pop_if(|byte| *byte == b'\n');
+        line.pop_if(|byte| *byte == b'\r');
+        Some(String::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned()))
+    }))
 }
 
 /// Reads a file as text.

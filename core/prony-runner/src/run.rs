@@ -1,17 +1,21 @@
 //! Shared parts of a run: its journal, its clock, and the user's steps.
 
 use crate::context::{self, evaluate};
+use crate::log::Lengths;
+use crate::resume::{Before, read_before};
 use crate::step::{self, StepEnvironment};
 use crate::{Error, Options, Result};
 use prony_config::{Pipeline, Step};
-use prony_journal::{Event, InterimAnalyses, RunFolder, Writer};
+use prony_journal::{Digests, Event, InputKind, InterimAnalyses, Reopened, RunFolder, Writer};
 use prony_loadgen::clock::now_ns;
 use prony_machine::Fingerprint;
 use prony_plan::{Plan, Visit};
 use prony_plugin_host::Registry;
+use prony_result::Outcome;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 /// Reason why a stage ended early.
@@ -54,6 +58,16 @@ pub(crate) struct Run<'a> {
     pub(crate) machine: Fingerprint,
     /// Engines that took too long over questions about themselves: they are not asked again.
     pub(crate) silent: RefCell<BTreeSet<String>>,
+    /// Digests of files.
+    digests: RefCell<Digests>,
+    /// The inputs that are in the journal, by kind and path.
+    inputs: RefCell<BTreeSet<(InputKind, String, PathBuf)>>,
+    /// Programs of engines that are not among them yet: engine and path.
+    programs: RefCell<Vec<(String, PathBuf)>>,
+    /// Lengths of the logs in which secrets were looked for.
+    masked_logs: RefCell<Lengths>,
+    /// What the run had done, if it is resumed.
+    pub(crate) before: Option<Before>,
     history: RefCell<History<'a>>,
 }
 
@@ -65,16 +79,29 @@ struct History<'a> {
     interim: Option<InterimAnalyses<'a>>,
     /// `true` if something failed.
     failed: bool,
+    /// A visit of the cycle under way.
+    current: Option<Visit>,
 }
 
 impl<'a> Run<'a> {
     pub(crate) fn new(
         inputs: &crate::Inputs<'a>,
         machine: Fingerprint,
-        interim: Option<InterimAnalyses<'a>>,
+        mut interim: Option<InterimAnalyses<'a>>,
+        journal: Option<Reopened>,
         stop: watch::Receiver<bool>,
         observer: &'a mut dyn FnMut(&Event),
     ) -> Result<Self> {
+        let (before, journal) = match journal {
+            None => (None, Writer::create(&inputs.folder.journal())?),
+            Some(journal) => {
+                let (before, journal) = read_before(journal, &mut interim)?;
+                (Some(before), journal)
+            }
+        };
+        let failed = before.as_ref().is_some_and(|it| it.failed);
+        // Times go on where they ended.
+        let ran_ns = before.as_ref().map_or(0, |it| it.last_ns);
         Ok(Self {
             pipeline: inputs.pipeline,
             plan: inputs.plan,
@@ -82,25 +109,51 @@ impl<'a> Run<'a> {
             options: inputs.options,
             folder: inputs.folder,
             stop,
-            origin_ns: now_ns(),
+            origin_ns: now_ns().wrapping_sub(ran_ns),
             machine,
             silent: RefCell::default(),
+            digests: RefCell::new(Digests::open(&inputs.options.cache)),
+            inputs: RefCell::default(),
+            programs: RefCell::default(),
+            masked_logs: RefCell::default(),
+            before,
             history: RefCell::new(History {
-                journal: Writer::create(&inputs.folder.journal())?,
+                journal,
                 observer,
                 interim,
-                failed: false,
+                failed,
+                current: None,
             }),
         })
     }
 
     /// Appends an event to the journal, then shows it to the observer.
     pub(crate) fn tell(&self, event: Event) -> Result<()> {
+        // Servers, engines and steps repeat what they were given.
+        let secrets = &self.pipeline.secrets;
+        let written = secrets.masked(&event).map_err(Error::Secrets)?;
+        let told = self.before.as_ref();
+        let accepts = self.options.accept_new_setup;
+        if told.map_or(Ok(false), |it| it.has_told(&written, accepts))? {
+            return Ok(());
+        }
         let mut history = self.history.borrow_mut();
         history.failed |= matches!(event, Event::Failed { .. });
-        history.journal.append(&event)?;
+        if let Event::Program { visit, program, .. } = &event {
+            let mut programs = self.programs.borrow_mut();
+            programs.push((visit.engine.clone(), program.into()));
+        }
+        let position = history.journal.length();
+        history.journal.append(&written)?;
+        match &event {
+            Event::Stage {
+                visit: Some(visit), ..
+            } => history.current = Some(visit.clone()),
+            Event::Cycle { .. } => history.current = None,
+            _ => {}
+        }
         if let Some(interim) = &mut history.interim {
-            interim.see(&event);
+            interim.see(&written, position);
         }
         (history.observer)(&event);
         Ok(())
@@ -116,6 +169,62 @@ impl<'a> Run<'a> {
         self.history.borrow().journal.sync()
     }
 
+    /// Ends a run whose journal has no more room: the cycle under way is broken off.
+    pub(crate) fn end_full(&self) -> Result<()> {
+        let current = {
+            let mut history = self.history.borrow_mut();
+            history.journal.make_room();
+            history.current.take()
+        };
+        if let Some(current) = current {
+            let all = self.plan.visits.iter().chain(&self.plan.replacements);
+            let own = all.filter(|it| it.is_of_model(&current) && it.cycle == current.cycle);
+            self.tell(Event::Degraded {
+                visits: own.cloned().collect(),
+                reason: "there was no room on the disk for the rest of this cycle".to_owned(),
+            })?;
+        }
+        self.finish(Outcome::Interrupted)
+    }
+
+    /// Journals the end of the run.
+    pub(crate) fn finish(&self, outcome: Outcome) -> Result<()> {
+        let sha256 = Some(self.history.borrow().journal.sha256());
+        let at_ns = self.now();
+        self.tell(Event::Finished {
+            outcome,
+            at_ns,
+            sha256,
+        })?;
+        self.sync()
+    }
+
+    /// Journals an input with its digest, once. Not for use during a measurement.
+    pub(crate) fn tell_input(&self, kind: InputKind, of: &str, path: &Path) -> Result<()> {
+        let key = (kind, of.to_owned(), path.to_owned());
+        if !self.inputs.borrow_mut().insert(key) {
+            return Ok(());
+        }
+        let stopped = || self.is_interrupted();
+        let input = self.digests.borrow_mut().input(kind, of, path, &stopped);
+        self.tell(Event::Input(input))
+    }
+
+    /// Journals the programs of engines with their digests, once each. They are read after a
+    /// visit rather than while the engine loads.
+    pub(crate) fn tell_programs(&self) -> Result<()> {
+        let programs = self.programs.take();
+        programs
+            .into_iter()
+            .try_for_each(|(engine, path)| self.tell_input(InputKind::Program, &engine, &path))
+    }
+
+    /// Takes secrets out of what engines and steps have printed since the last call.
+    pub(crate) fn mask_logs(&self) {
+        let mut masked = self.masked_logs.borrow_mut();
+        crate::log::mask(&self.folder.logs(), &self.pipeline.secrets, &mut masked);
+    }
+
     /// Returns `true` if something has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.history.borrow().failed
@@ -128,14 +237,22 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Analyses the comparisons of the model of `of`, after a cycle of `seconds`.
-    pub(crate) fn judge(&self, of: &Visit, seconds: f64) -> Result<()> {
+    /// Ends a cycle of `seconds`, and analyses the comparisons of the model of `of`.
+    pub(crate) fn end_cycle(&self, of: &Visit, seconds: f64) -> Result<()> {
+        self.tell(Event::Cycle {
+            point: of.point.clone(),
+            model: of.model.clone(),
+            cycle: of.cycle,
+            seconds,
+        })?;
         let events = {
             let mut history = self.history.borrow_mut();
             let interim = history.interim.as_mut();
-            interim.map_or_else(Vec::new, |interim| interim.analyse(of, seconds))
+            let events = interim.map(|interim| interim.analyse(of, seconds));
+            events.transpose()?.unwrap_or_default()
         };
-        events.into_iter().try_for_each(|event| self.tell(event))
+        events.into_iter().try_for_each(|event| self.tell(event))?;
+        self.sync()
     }
 
     /// Returns `true` if the model needs no further cycle.
@@ -157,7 +274,12 @@ impl<'a> Run<'a> {
 
     /// Nanoseconds since the run's origin.
     pub(crate) fn now(&self) -> u64 {
-        now_ns().saturating_sub(self.origin_ns)
+        self.since_origin(now_ns())
+    }
+
+    /// Nanoseconds from the run's origin to a reading of the clock; 0 for one before it.
+    pub(crate) fn since_origin(&self, ns: u64) -> u64 {
+        since(self.origin_ns, ns)
     }
 
     /// Returns `true` if the user has interrupted the run.
@@ -231,9 +353,10 @@ impl<'a> Run<'a> {
         let mut interruption = self.stop.clone();
         let mut attempt = 0;
         loop {
-            let command = step::command(step, context, environment).map_err(|message| {
-                StageError::Step(format!("step `{}`: {message}", step::name(step)))
-            })?;
+            let command = step::command(step, context, environment, &self.pipeline.secrets)
+                .map_err(|message| {
+                    StageError::Step(format!("step `{}`: {message}", step::name(step)))
+                })?;
             let done = tokio::select! {
                 done = step::run(step, command, environment, log) => done,
                 () = interrupted(&mut interruption) => return Err(StageError::Interrupted),
@@ -252,6 +375,20 @@ impl<'a> Run<'a> {
             }
         }
     }
+}
+
+/// However a run ends, unless it is killed outright.
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.mask_logs();
+    }
+}
+
+/// Nanoseconds from the reading `origin_ns` of the clock to another one; 0 for one before it.
+pub(crate) fn since(origin_ns: u64, ns: u64) -> u64 {
+    // The origin of a resumed run may lie before that of the clock.
+    let since = ns.wrapping_sub(origin_ns).cast_signed();
+    since.max(0).cast_unsigned()
 }
 
 /// The reason for skipping a step, if it is skipped.

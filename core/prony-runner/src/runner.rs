@@ -1,9 +1,11 @@
 //! The run: setup, visits, end.
 
+use crate::answers::{LeftAnswers, Means, recover_answers};
 use crate::chat::{Chat, Places};
 use crate::context::{self, evaluate, text};
 use crate::images::Images;
 use crate::request_set::{RequestSet, is_cold};
+use crate::resume::{ModelDone, check_same};
 use crate::run::{Run, StageError, interrupted};
 use crate::selfcheck;
 use crate::setup::{self, ModelFiles, Tokenizers};
@@ -12,16 +14,17 @@ use crate::{Error, Result, environment};
 use jiff::tz::TimeZone;
 use prony_config::{MatrixPoint, Model, OnFailure, Pipeline, Setup, Step};
 use prony_journal::{
-    Event, InterimAnalyses, Noise, RunFolder, SCHEMA, Scope, StageOf, Started, mask, plugins,
-    source_of_prompts, subject,
+    Event, InputKind, InterimAnalyses, Noise, Reopened, RunFolder, SCHEMA, Scope, StageOf, Started,
+    plugins, source_of_prompts, subject,
 };
-use prony_machine::{Control, Fingerprint, IdlePower, State};
+use prony_machine::{Control, Fingerprint, IdlePower, ProcessId, State};
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_plugin_host::{Registry, sha256_of};
-use prony_result::{Outcome, Rendering};
+use prony_result::Outcome;
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,10 +40,14 @@ pub struct Options {
     pub folder: PathBuf,
     /// prony's cache folder, absolute.
     pub cache: PathBuf,
+    /// The lock files of plugins that are there.
+    pub locks: Vec<PathBuf>,
     /// The command that serves an in-process engine; the plugin's name follows.
     pub worker: Vec<String>,
     /// The command that runs the truth server, for a selfcheck; its options follow.
     pub truth_server: Vec<String>,
+    /// `true` if a resumed run may go on with other outputs of the steps of `setup`.
+    pub accept_new_setup: bool,
 }
 
 /// Inputs of a run.
@@ -59,6 +66,26 @@ pub struct Inputs<'a> {
     pub options: &'a Options,
     /// Folder for the run's files.
     pub folder: &'a RunFolder,
+    /// The run that died, if this is to go on with it.
+    pub resume: Option<Resume>,
+}
+
+/// A run that died, opened to go on with it.
+pub struct Resume {
+    journal: Reopened,
+}
+
+impl Resume {
+    /// Opens and locks the journal of a run; fails if the run is in progress.
+    pub fn open(folder: &RunFolder) -> Result<Self> {
+        let journal = Reopened::open(&folder.journal())?;
+        Ok(Self { journal })
+    }
+
+    /// The first event of the run.
+    pub fn started(&self) -> &Started {
+        self.journal.started()
+    }
 }
 
 /// A run, ready to start.
@@ -100,10 +127,11 @@ impl<'a> Runner<'a> {
     /// when the user interrupts the run; `observer` sees every event after it has been
     /// journalled.
     pub fn new(
-        inputs: Inputs<'a>,
+        mut inputs: Inputs<'a>,
         stop: watch::Receiver<bool>,
         observer: &'a mut dyn FnMut(&Event),
     ) -> Result<Self> {
+        let mut resume = inputs.resume.take();
         let Inputs {
             pipeline,
             resolved,
@@ -113,15 +141,15 @@ impl<'a> Runner<'a> {
             folder,
             ..
         } = inputs;
-        prony_files::replace(&folder.pipeline(), resolved.as_bytes())
-            .map_err(Error::io(folder.pipeline()))?;
         let (machine, state) = (Fingerprint::read(), State::read());
         let mut notes = inputs.notes.clone();
         notes.extend(state.warnings(&machine).into_iter().map(|it| it.message));
         let subject = subject(pipeline);
         let (noise, problem) = Noise::open(&options.cache, &machine.digest);
         notes.extend(problem);
-        let noise = noise.of(&subject, plan);
+        // As runs against itself were written.
+        let written = pipeline.secrets.masked(&subject).map_err(Error::Secrets)?;
+        let noise = noise.of(&written, plan);
         let started = Started {
             schema: SCHEMA.to_owned(),
             prony_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -130,16 +158,74 @@ impl<'a> Runner<'a> {
                 .strftime("%Y-%m-%dT%H:%M:%SZ")
                 .to_string(),
             pipeline_sha256: sha256_of(resolved.as_bytes()),
+            pipeline_folder: seen_from(folder, &options.folder),
             subject: subject.clone(),
             plan: plan.clone(),
             environment: environment::of(&machine, &state),
             plugins: plugins(pipeline, registry)?,
             noise,
             notes,
+            process: Some(ProcessId::own()),
         };
-        let interim = InterimAnalyses::new(plan, &subject, pipeline.schedule.stop);
-        let run = Run::new(&inputs, machine, interim, stop, observer)?;
-        run.tell(Event::Started(Box::new(started)))?;
+        let gap_s = folder.seconds_since_written();
+        let mut recovered = None;
+        if let Some(died) = resume.take() {
+            // Before anything is changed.
+            check_same(died.started(), &started)?;
+            // It takes the lock itself.
+            drop(died);
+            let means = || {
+                Ok(Means {
+                    registry,
+                    secrets: pipeline.secrets.clone(),
+                })
+            };
+            match recover_answers(folder, means) {
+                Some(LeftAnswers::Recovered(told)) => recovered = Some(told),
+                Some(LeftAnswers::Unread(told)) => return Err(Error::Left(told)),
+                None => {}
+            }
+            resume = Some(Resume::open(folder)?);
+        }
+        folder.make_logs()?;
+        let interim =
+            InterimAnalyses::new(plan, &subject, pipeline.schedule.stop, &folder.journal());
+        let journal = resume.map(|it| it.journal);
+        let run = Run::new(&inputs, machine, interim, journal, stop, observer)?;
+        if let Some(before) = &run.before {
+            run.tell(Event::Resumed {
+                resumed_at: started.started_at,
+                gap_s,
+                process: ProcessId::own(),
+            })?;
+            // The journal has it already.
+            if let Some(message) = recovered {
+                run.show(&Event::Warning { message });
+            }
+            for event in before.owed.clone() {
+                run.tell(event)?;
+            }
+            let ended = before.end_left_over();
+            if !ended.is_empty() {
+                let message = format!(
+                    "what the run had left running when it died was killed: {}",
+                    ended.join(", ")
+                );
+                run.tell(Event::Warning { message })?;
+            }
+        } else {
+            // After the empty journal, by which a run that is killed here is known.
+            prony_files::replace(&folder.pipeline(), resolved.as_bytes())
+                .map_err(Error::io(folder.pipeline()))?;
+            run.tell(Event::Started(Box::new(started)))?;
+        }
+        if let Some(prony) = options.worker.first() {
+            run.tell_input(InputKind::Prony, "", Path::new(prony))?;
+        }
+        for lock in &options.locks {
+            run.tell_input(InputKind::Lock, "", lock)?;
+        }
+        run.sync()?;
         Ok(Self {
             run,
             images: Images::default(),
@@ -155,11 +241,29 @@ impl<'a> Runner<'a> {
     /// Runs to the end. Failures of engines and models are in the journal; an error means
     /// that the journal itself could not be written.
     pub async fn run(mut self) -> Result<Finished> {
+        let done = self.run_to_the_end().await;
+        if let Err(error) = &done {
+            // Nobody would end them later.
+            crate::process::kill_all();
+            if let Error::Io { source, .. } = error
+                && matches!(
+                    source.kind(),
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+                )
+            {
+                // The disk may take not even that, and a run without an end is reported, too.
+                let _ = self.run.end_full();
+            }
+        }
+        done
+    }
+
+    async fn run_to_the_end(&mut self) -> Result<Finished> {
         let may_go_on = self.setup().await?;
         if may_go_on && !self.run.is_interrupted() {
             let paths = self.prepare_models()?;
             self.measure_idle_power().await?;
-            self.prepare_control().await;
+            self.prepare_control().await?;
             self.visits(&paths).await?;
         }
         let run = &self.run;
@@ -170,9 +274,7 @@ impl<'a> Runner<'a> {
         } else {
             Outcome::Completed
         };
-        let at_ns = run.now();
-        run.tell(Event::Finished { outcome, at_ns })?;
-        run.sync()?;
+        run.finish(outcome)?;
         Ok(Finished { outcome })
     }
 
@@ -189,13 +291,22 @@ impl<'a> Runner<'a> {
     }
 
     /// Finds the amount of work of the control.
-    async fn prepare_control(&mut self) {
+    async fn prepare_control(&mut self) -> Result<()> {
+        self.control = self.run.before.as_ref().and_then(|it| it.control);
+        if self.control.is_some() {
+            // The same work as before, else its times would tell nothing.
+            return Ok(());
+        }
         if let Some(control) = self.run.pipeline.schedule.control {
             let time = Duration::from_secs(control.seconds.into());
             let found = tokio::task::spawn_blocking(move || Control::lasting(time)).await;
             // Without memory for it, it cannot be done.
             self.control = found.ok();
+            if let Some(control) = self.control {
+                self.run.tell(Event::ControlWork(control))?;
+            }
         }
+        Ok(())
     }
 
     /// Does the control beside a visit, while no engine is loaded.
@@ -218,7 +329,12 @@ impl<'a> Runner<'a> {
 
     async fn visits(&self, paths: &HashMap<ModelKey<'a>, Option<PathBuf>>) -> Result<()> {
         let (plan, points) = (self.run.plan, points(self.run.pipeline));
-        for visits in plan.models() {
+        let done = self.run.before.as_ref().and_then(|it| it.model.as_ref());
+        let models = plan.models().skip_while(|visits| {
+            let is_at = |it: &ModelDone| visits.first().is_some_and(|visit| it.is_of(visit));
+            done.is_some_and(|done| !is_at(done))
+        });
+        for visits in models {
             let Some(of) = visits.first() else { continue };
             let of_model = of.of_model();
             let (Some(point), Some(path), Some(request_set)) = (
@@ -251,21 +367,43 @@ impl<'a> Runner<'a> {
     /// the run continues.
     async fn cycles(&self, model: &OfModel<'_>, visits: &'a [Visit]) -> Result<bool> {
         let run = &self.run;
-        run.begin_comparisons();
         // A model that fails on one engine is still measured on the others, so that the
         // result does not depend on which came first.
         let mut skipped = HashSet::new();
+        let done = run.before.as_ref().and_then(|it| it.model.as_ref());
+        let done = done.filter(|it| it.is_of(model.of));
+        if let Some(done) = done {
+            self.take_up(model, visits, done, &mut skipped)?;
+            if run.is_settled() {
+                if !done.is_settled {
+                    self.settle(model, visits, done.last())?;
+                }
+                return Ok(true);
+            }
+        } else {
+            run.begin_comparisons();
+        }
+        let has_begun = |cycle: &[Visit]| {
+            let number = cycle.first().map_or(0, |it| it.cycle);
+            done.is_some_and(|it| it.has_begun(number))
+        };
         let same = |a: &Visit, b: &Visit| a.cycle == b.cycle;
         for cycle in visits.chunk_by(same) {
+            if has_begun(cycle) {
+                continue;
+            }
             if !self.cycle(model, cycle, &mut skipped).await? {
                 return Ok(false);
             }
             if run.is_settled() {
-                self.settle(model, visits, cycle)?;
+                self.settle(model, visits, cycle.last().map_or(0, |it| it.cycle))?;
                 return Ok(true);
             }
         }
         for (spent, cycle) in run.plan.replacements(model.of).chunk_by(same).enumerate() {
+            if has_begun(cycle) {
+                continue;
+            }
             if !run.wants_replacement(spent) {
                 break;
             }
@@ -276,10 +414,41 @@ impl<'a> Runner<'a> {
         Ok(true)
     }
 
+    /// Takes up a model where the run had died: a cycle that was broken off is over, as one in
+    /// which something failed.
+    fn take_up(
+        &self,
+        model: &OfModel<'_>,
+        visits: &'a [Visit],
+        done: &ModelDone,
+        skipped: &mut HashSet<&'a str>,
+    ) -> Result<()> {
+        let run = &self.run;
+        let all = || visits.iter().chain(run.plan.replacements(model.of));
+        let out = visits.iter().map(|it| it.engine.as_str());
+        skipped.extend(out.filter(|it| done.out.contains(*it)));
+        for (cycle, begin) in done.broken_off() {
+            let of = all().filter(|it| it.cycle == cycle);
+            let degraded: Vec<Visit> = of
+                .filter(|it| !skipped.contains(it.engine.as_str()))
+                .cloned()
+                .collect();
+            let Some(first) = degraded.first().cloned() else {
+                continue;
+            };
+            run.tell(Event::Degraded {
+                visits: degraded,
+                reason: "the run was broken off in this cycle".to_owned(),
+            })?;
+            let seconds = run.now().saturating_sub(begin) as f64 / 1e9;
+            run.end_cycle(&first, seconds)?;
+        }
+        Ok(())
+    }
+
     /// Journals the cycles made unnecessary by the verdicts.
-    fn settle(&self, model: &OfModel<'_>, visits: &[Visit], last: &[Visit]) -> Result<()> {
-        let number = |visits: &[Visit]| visits.last().map_or(0, |visit| visit.cycle);
-        let (cycles, of) = (number(last), number(visits));
+    fn settle(&self, model: &OfModel<'_>, visits: &[Visit], cycles: u32) -> Result<()> {
+        let of = visits.last().map_or(0, |visit| visit.cycle);
         if cycles < of {
             self.run.tell(Event::Stopped {
                 point: model.of.point.clone(),
@@ -311,7 +480,8 @@ impl<'a> Runner<'a> {
         };
         if goes_on {
             let seconds = self.run.now().saturating_sub(begin) as f64 / 1e9;
-            self.run.judge(model.of, seconds)?;
+            let of = visits.first().unwrap_or(model.of);
+            self.run.end_cycle(of, seconds)?;
         }
         Ok(goes_on)
     }
@@ -349,6 +519,8 @@ impl<'a> Runner<'a> {
             let (stop, engine) = visit.into_end();
             stages = engine.into_stages();
             self.run.sync()?;
+            self.run.mask_logs();
+            self.run.tell_programs()?;
             if !self.goes_on(planned, stop, skipped)? {
                 return Ok(false);
             }
@@ -381,6 +553,8 @@ impl<'a> Runner<'a> {
         let mut resident: Vec<_> = visits.iter().filter_map(live).collect();
         visit::run(&mut resident, blocks, &self.run.stop).await?;
         self.run.sync()?;
+        self.run.mask_logs();
+        self.run.tell_programs()?;
         let mut goes_on = true;
         for (planned, visit) in visits.iter().zip(resident) {
             let (stop, _) = visit.into_end();
@@ -457,11 +631,36 @@ impl<'a> Runner<'a> {
                 });
                 match prepared {
                     Ok((path, request_set, tokenizer, cold_tokenizer, chat)) => {
+                        let of = &model.id;
+                        let inputs = [
+                            (InputKind::Model, path.clone()),
+                            (
+                                InputKind::Tokenizer,
+                                setup::tokenizer_path(model, &context, folder)
+                                    .ok()
+                                    .flatten(),
+                            ),
+                            (
+                                InputKind::ChatTemplate,
+                                setup::template_path(model, &context, folder).ok().flatten(),
+                            ),
+                        ];
+                        for (kind, path) in inputs {
+                            if let Some(path) = path {
+                                self.run.tell_input(kind, of, &path)?;
+                            }
+                        }
+                        let workload = &point.workload;
+                        let dataset = workload.dataset.iter().map(|it| &it.path);
+                        for path in dataset.chain(&workload.prompt_files) {
+                            self.run
+                                .tell_input(InputKind::Dataset, path, &folder.join(path))?;
+                        }
                         if let Some(path) = &path {
                             self.run.tell(Event::Model {
                                 point: point.id.clone(),
                                 model: model.id.clone(),
-                                path: mask(&text(path), point),
+                                path: text(path),
                                 sha256: model.sha256.clone(),
                             })?;
                         }
@@ -470,22 +669,20 @@ impl<'a> Runner<'a> {
                             model: model.id.clone(),
                             sha256: request_set.sha256.clone(),
                             prompts: request_set.prompts.len() as u32,
-                            source: source_of_prompts(&point.workload).map(|it| mask(&it, point)),
+                            source: source_of_prompts(&point.workload),
                         })?;
-                        self.request_sets.insert(of_model, Arc::new(request_set));
+                        // One for all that have the same.
+                        let mut known = self.request_sets.values();
+                        let known = known.find(|it| it.sha256 == request_set.sha256);
+                        let known = known.cloned();
+                        let request_set = known.unwrap_or_else(|| Arc::new(request_set));
+                        self.request_sets.insert(of_model, request_set);
                         if let Some(chat) = chat {
                             let rendering = chat.rendering();
                             self.run.tell(Event::Rendering {
                                 point: point.id.clone(),
                                 model: model.id.clone(),
-                                rendering: Rendering {
-                                    template: mask(&rendering.template, point),
-                                    uncounted: rendering
-                                        .uncounted
-                                        .as_ref()
-                                        .map(|it| mask(it, point)),
-                                    ..rendering.clone()
-                                },
+                                rendering: rendering.clone(),
                             })?;
                             self.chats.insert(of_model, Arc::new(chat));
                         }
@@ -598,7 +795,13 @@ impl<'a> Runner<'a> {
         if wanted && stage.selfcheck {
             self.selfcheck().await?;
         }
-        self.setup_steps(after, &base, of_setup).await
+        self.setup_steps(after, &base, of_setup).await?;
+        let outputs = &self.after_setup[&of_setup.id]["outputs"];
+        if outputs.as_object().is_some_and(|it| !it.is_empty()) {
+            let sha256 = sha256_of(outputs.to_string().as_bytes());
+            self.run.tell(Event::Outputs { sha256 })?;
+        }
+        Ok(())
     }
 
     async fn setup_steps(
@@ -643,6 +846,13 @@ impl<'a> Runner<'a> {
         }
         Ok(())
     }
+}
+
+/// The folder of the pipeline as seen from the run's, if both are there.
+fn seen_from(run: &RunFolder, folder: &Path) -> Option<String> {
+    let run = run.path().canonicalize().ok()?;
+    let folder = folder.canonicalize().ok()?;
+    Some(text(&RunFolder::open(&run).to(&folder)))
 }
 
 fn prepare(

@@ -206,9 +206,7 @@ fn reasons(check: &Selfcheck) -> Vec<String> {
     }
     let cpu = check.client.cpu_percent;
     if cpu > BUSY_PERCENT {
-        reasons.push(format!(
-            "the load client used {cpu:.0} % of its processor time"
-        ));
+        reasons.push(format!("the load client used {cpu:.0} % of its CPU time"));
     }
     let late = check.client.send_delay_p99_ms;
     if late > WORST_DELAY_MS {

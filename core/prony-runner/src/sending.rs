@@ -116,6 +116,7 @@ pub fn client(usage: &Usage) -> Client {
         send_delay_p99_ms: ms(usage.send_lag_ns.value_at_quantile(0.99)),
         cpu_percent: usage.cpu_ns as f64 * 100.0 / cores as f64,
         dropped: usage.dropped.len() as u64,
+        held_up_ms: (usage.held_up_ns > 0).then(|| ms(usage.held_up_ns)),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Steps: the user's own commands before and after a stage.
 
 use crate::process::{Process, describe};
-use prony_config::{Step, template};
+use prony_config::{Secrets, Step, template};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
@@ -60,11 +61,18 @@ pub(crate) fn command(
     step: &Step,
     context: &Value,
     environment: &StepEnvironment,
+    secrets: &Secrets,
 ) -> Result<Command, String> {
     let mut command = Command::new("sh");
+    let text = template::render_str(&step.run, context)?;
+    if let Cow::Owned(_) = secrets.mask(&text) {
+        // Everyone on the machine may read the arguments of a process, but not its environment.
+        let run = "run=$PRONY_RUN; unset PRONY_RUN; eval \"$run\"";
+        command.args(["-c", run]).env("PRONY_RUN", text);
+    } else {
+        command.arg("-c").arg(text);
+    }
     command
-        .arg("-c")
-        .arg(template::render_str(&step.run, context)?)
         .current_dir(&environment.folder)
         .env("PRONY_CACHE", &environment.cache);
     for (key, value) in step.env.iter() {
@@ -204,7 +212,8 @@ mod tests {
             .enable_all()
             .build();
         let context = json!({ "matrix": { "x": "from a template" } });
-        let command = command(step, &context, &environment).expect("a command");
+        let command =
+            command(step, &context, &environment, &Secrets::default()).expect("a command");
         let done = runtime
             .expect("a runtime")
             .block_on(run(step, command, &environment, "step"));

@@ -31,6 +31,7 @@ pub struct Config {
     /// Model name to send; the model's `id` if absent.
     pub model: Option<String>,
     /// Sent as `authorization: Bearer …`.
+    #[schemars(extend("x-prony-role" = "secret"))]
     pub api_key: Option<String>,
     /// More fields for the request body, for example
     /// `{ cache_prompt: false }`. They win over prony's own.
@@ -52,11 +53,11 @@ pub struct Config {
     /// `eos`, `tool_calls`, …). An answer with any other reason is a failure.
     #[serde(default)]
     pub finish_reasons: Vec<String>,
-    /// Whether a stream without its end mark, such as `data: [DONE]`, counts as complete.
-    /// Defaults to `optional`: it does, if it has a finish reason and its body ends well.
+    /// Need of a stream's end mark, such as `data: [DONE]`, for it to count as complete.
+    /// Defaults to `optional`: a stream without it does, if it has a finish reason and its body ends well.
     #[serde(default)]
     pub end_mark: EndMark,
-    /// What the server tells of itself, by the path to ask at below that of `base_url` (less `/v1`), for example
+    /// Facts that the server tells of itself, by the path to ask at below that of `base_url` (less `/v1`), for example
     /// `{ /props: { settings: { context: { at: /n_ctx, asked: 4096 } } } }`: shown in reports,
     /// and in no rate or verdict.
     #[serde(default)]

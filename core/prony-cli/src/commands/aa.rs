@@ -2,7 +2,9 @@
 
 use crate::arguments::{Global, Source};
 use crate::commands::print_json;
-use crate::commands::run::{Job, STOPPING, check_open_files, load_plugins, stop_on_signal};
+use crate::commands::run::{
+    Destination, Job, STOPPING, check_open_files, code, load_plugins, stop_on_signal,
+};
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use clap::Args;
 use prony_config::{AgainstItself, Cycles, Loaded, Pipeline};
@@ -113,7 +115,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let job = Job {
         global,
         registry: &registry,
-        file: &arguments.source.file,
+        base: super::run::base_of(&arguments.source.file)?,
         results: &arguments.results,
     };
     let left = format!(
@@ -163,21 +165,22 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         let folder = job.folder(&pipeline)?;
         let plan = Plan::new(&pipeline);
         check_open_files(&plan)?;
-        let (_, result, reported) = job.run(&pipeline, notes, &plan, &folder, &stop)?;
+        let (outcome, result, reported) = job.run(
+            &pipeline,
+            notes,
+            &plan,
+            Destination::new(folder.clone()),
+            &stop,
+        )?;
         longest = longest.max(started.elapsed());
         if arguments.runs == 1 && !arguments.json {
             super::report::show(global, &reported);
         }
-        for reason in &result.invalid {
-            eprintln!("error: not valid: {reason}");
-            exit = Exit::Invalid;
-        }
-        match result.run.outcome {
-            prony_result::Outcome::Completed => {}
-            prony_result::Outcome::Failed => exit = Exit::RunFailed,
-            _ => exit = Exit::Interrupted,
-        }
-        if exit == Exit::Interrupted {
+        exit = code(outcome, &result, Exit::Ok);
+        if !matches!(
+            result.run.outcome,
+            prony_result::Outcome::Completed | prony_result::Outcome::Failed
+        ) {
             // It has fewer cycles than designed; its folder remains.
             break;
         }
@@ -267,7 +270,7 @@ fn turned(
         arguments.source.file.display(),
         aa.engine
     );
-    match pipeline::turned(&name, text, &arguments.source.layers, registry) {
+    match pipeline::turned(&name, text, given, &arguments.source.layers, registry) {
         Ok(mut loaded) => {
             // Warnings about other engines, allowed by the pipeline, do not occur here.
             loaded.warnings.retain(|it| it.code != UNUSED_ALLOW);

@@ -1,6 +1,6 @@
 //! `prony compare`: compares the results of two runs.
 
-use crate::commands::print_json;
+use crate::commands::{bundle, print_json};
 use crate::{Exit, Failure, Outcome, output};
 use clap::{Args, ValueEnum};
 use prony_metrics::across::{self, Across, Basis, MetricPair, Options, Pair};
@@ -79,7 +79,13 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let read = |name: &str| prony_journal::recorded(&arguments.results, name);
+    let read = |name: &str| -> Result<_, Failure> {
+        let opened = bundle::of(name).then(|| bundle::open(&arguments.results, name));
+        Ok(match opened.transpose()? {
+            Some(opened) => prony_journal::result_of(&opened.folder)?,
+            None => prony_journal::recorded(&arguments.results, name)?,
+        })
+    };
     let (base, candidate) = (read(&arguments.base)?, read(&arguments.candidate)?);
     let offset_s = if across::same_run(&base, &candidate) {
         Some(0.0)

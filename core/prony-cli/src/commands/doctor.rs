@@ -4,7 +4,7 @@
 mod findings;
 
 use super::install;
-use super::run::{Job, load_plugins, stop_on_signal};
+use super::run::{Destination, Job, base_of, load_plugins, stop_on_signal};
 use crate::arguments::{Global, Source};
 use crate::commands::print_json;
 use crate::plugins::Locked;
@@ -79,10 +79,13 @@ fn examine(
     let text = serde_yaml::to_string(&checkup(given)).map_err(|it| failure(it.to_string()))?;
     let name = format!("{} (check-up)", source.file.display());
     let layers = crate::arguments::Layers::default();
-    let loaded = pipeline::turned(&name, text, &layers, registry).map_err(|diagnostics| {
-        pipeline::show(global, &diagnostics);
-        failure("the check-up of this pipeline is no valid pipeline; please report it".to_owned())
-    })?;
+    let loaded =
+        pipeline::turned(&name, text, given, &layers, registry).map_err(|diagnostics| {
+            pipeline::show(global, &diagnostics);
+            failure(
+                "the check-up of this pipeline is no valid pipeline; please report it".to_owned(),
+            )
+        })?;
     let mut pipeline = loaded.pipeline;
     prony_config::ask(&mut pipeline, &Locked(registry));
     load_plugins(&pipeline, registry)?;
@@ -91,12 +94,13 @@ fn examine(
     let job = Job {
         global,
         registry,
-        file: &source.file,
+        base: base_of(&source.file)?,
         results: results.path(),
     };
     let folder = job.folder(&pipeline)?;
     let plan = Plan::new(&pipeline);
-    let (_, result, _) = job.run(&pipeline, Vec::new(), &plan, &folder, stop)?;
+    let destination = Destination::new(folder.clone());
+    let (_, result, _) = job.run(&pipeline, Vec::new(), &plan, destination, stop)?;
     let journal = prony_journal::read(&folder.journal())?;
     let findings = Findings::new(&Seen {
         given,

@@ -1,9 +1,11 @@
 //! `prony list`
 
+use crate::arguments::Global;
 use crate::commands::print_json;
-use crate::{Exit, Outcome};
+use crate::{Exit, Failure, Outcome, plugins};
 use clap::Args;
-use prony_result::{Comparison, RunResult};
+use prony_journal::{Digests, ListCache, Listed};
+use serde::Serialize;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -17,43 +19,83 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let mut runs: Vec<RunResult> = Vec::new();
+/// A run and the folder that it is found in.
+#[derive(Serialize)]
+struct Row {
+    /// Name of the folder, which people can change; that of the run is its `id`.
+    folder: String,
+    #[serde(flatten)]
+    listed: Listed,
+}
+
+impl Row {
+    /// The name to find the run by, and that of the run if it is another.
+    fn name(&self) -> String {
+        let (folder, id) = (&self.folder, &self.listed.run.id);
+        if folder == id {
+            folder.clone()
+        } else {
+            format!("{folder} (run {id})")
+        }
+    }
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
+    let cache = cache(global)?;
+    let mut runs: Vec<Row> = Vec::new();
     for folder in prony_journal::runs(&arguments.results) {
-        match prony_journal::result_of(&folder) {
-            Ok(result) => runs.push(result),
+        super::report::note_left(&folder);
+        match prony_journal::listed(&folder, &cache) {
+            Ok(listed) => runs.push(Row {
+                folder: folder.id(),
+                listed,
+            }),
             Err(error) => eprintln!("warning: {error}"),
         }
     }
     if arguments.json {
-        let rows: Vec<_> = runs.iter().map(|result| &result.run).collect();
-        print_json(&rows)?;
+        print_json(&runs)?;
     } else if runs.is_empty() {
         println!("there are no runs in `{}`", arguments.results.display());
     } else {
-        for result in &runs {
+        for row in &runs {
             println!(
                 "{}  {}  {}",
-                result.run.id,
-                result.run.outcome.word(),
-                findings(result).join("; ")
+                row.name(),
+                row.listed.run.outcome.word(),
+                findings(&row.listed).join("; ")
             );
         }
     }
     Ok(Exit::Ok)
 }
 
+/// Where the lines of runs are kept.
+fn cache(global: &Global) -> Result<ListCache, Failure> {
+    let cache = plugins::cache(global);
+    let program = std::env::current_exe();
+    let digest = program.and_then(|it| Digests::open(&cache).of(&it, &|| false));
+    let (program, _) = digest.map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
+    Ok(ListCache {
+        folder: cache.join("listed"),
+        program,
+    })
+}
+
 /// The verdicts, and the number of missed thresholds.
-fn findings(result: &RunResult) -> Vec<String> {
-    let mut findings = Vec::new();
-    for model in &result.models {
-        let sentences = model.comparisons.iter().map(Comparison::sentence);
-        findings.extend(sentences.map(|it| format!("{}: {it}", model.label())));
+fn findings(listed: &Listed) -> Vec<String> {
+    let verdicts = listed.verdicts.iter();
+    let mut findings: Vec<String> = verdicts
+        .map(|it| format!("{}: {}", it.label, it.sentence))
+        .collect();
+    if listed.missed > 0 {
+        findings.push(format!(
+            "{} of {} thresholds missed",
+            listed.missed, listed.thresholds
+        ));
     }
-    let missed = result.thresholds.iter().filter(|it| !it.passed).count();
-    if missed > 0 {
-        let all = result.thresholds.len();
-        findings.push(format!("{missed} of {all} thresholds missed"));
+    if !listed.valid {
+        findings.push("not valid".to_owned());
     }
     findings
 }

@@ -1,27 +1,22 @@
 //! `prony metrics`: scores a recorded run by several tools' definitions.
 
+use crate::arguments::ChosenRun;
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, output};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use prony_journal::Event;
+use prony_journal::{Measurement, Reader};
 use prony_metrics::definition::{Definition, Scored, cadence, definitions, goodput_share, score};
-use prony_record::{Phase, Record};
 use prony_result::{Cadence, Objectives};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 
 /// Scores the measured requests of a run by several definitions, side by side.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony metrics latest --ttft-ms 500 --tpot-ms 50")]
 pub(crate) struct Arguments {
-    /// The run: a folder, or a name below the results folder. Defaults to the newest that
-    /// is over.
-    pub(crate) run: Option<String>,
-    /// Folder with runs.
-    #[arg(long, default_value = "results", value_name = "DIR")]
-    pub(crate) results: PathBuf,
+    #[command(flatten)]
+    pub(crate) chosen: ChosenRun,
     /// Model to show, by its id. Defaults to all. May be repeated.
     #[arg(long, value_name = "ID")]
     pub(crate) model: Vec<String>,
@@ -77,14 +72,13 @@ fn definition_names() -> PossibleValuesParser {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let folder = match &arguments.run {
-        Some(name) => prony_journal::find_run(&arguments.results, name)?,
-        None => prony_journal::newest_run(&arguments.results)?.folder,
-    };
-    let journal = prony_journal::read(&folder.journal())?;
-    let mut groups = BTreeMap::<_, Vec<&Record>>::new();
+    let opened = arguments.chosen.open()?;
+    let folder = &opened.folder;
+    super::report::note_left(folder);
+    let journal = folder.journal();
+    let reader = Reader::open(&journal)?;
     let models: BTreeSet<&str> = {
-        let models = journal.started.subject.models.iter();
+        let models = reader.started().subject.models.iter();
         models.map(|model| model.id.as_str()).collect()
     };
     if let Some(unknown) = arguments
@@ -101,17 +95,34 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             ),
         ));
     }
-    let is_shown = |model: &String| arguments.model.is_empty() || arguments.model.contains(model);
-    for event in &journal.events {
-        if let Event::Request(record) = event
-            && record.id.phase == Phase::Measure
-            && is_shown(&record.id.model)
-        {
-            let id = &record.id;
-            let key = (&id.point, &id.model, &id.stage, &id.engine);
-            groups.entry(key).or_default().push(record);
+    let is_shown =
+        |model: &str| arguments.model.is_empty() || arguments.model.iter().any(|it| it == model);
+    let mut groups = Vec::new();
+    prony_journal::measurements(&journal, is_shown, |it| groups.push(group(arguments, it)))?;
+    if arguments.json {
+        print_json(&groups)?;
+    } else {
+        for group in &groups {
+            show(group);
+        }
+        let has = |model: &str| groups.iter().any(|group| group.model == model);
+        for model in models {
+            if is_shown(model) && !has(model) {
+                output::line(format_args!("{model}: nothing was measured"));
+            }
         }
     }
+    Ok(Exit::Ok)
+}
+
+/// Scores a group by the definitions that were asked for.
+fn group(arguments: &Arguments, measurement: &Measurement<'_>) -> Group {
+    let Measurement {
+        requests,
+        streams,
+        chunk_gaps,
+        ..
+    } = measurement;
     let objectives = Objectives {
         ttft_ms: arguments.ttft_ms,
         tpot_ms: arguments.tpot_ms,
@@ -122,58 +133,30 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         let names = &arguments.definition;
         names.is_empty() || names.iter().any(|name| name == it.name)
     };
-    let definitions: Vec<&Definition> = definitions().iter().filter(wanted).collect();
-    let result = prony_journal::result(&journal);
-    // prony's own throughput, which is computed in one place.
-    let throughput = |(point, model, measure, engine): (&Option<String>, &str, &str, &str)| {
-        let models = result.models.iter().filter(|it| {
-            let stage = it.measure.as_deref().unwrap_or(measure);
-            it.id == model && it.cell == *point && stage == measure
-        });
-        let mut engines = models.flat_map(|it| &it.engines);
-        let engine = engines.find(|it| it.engine == engine)?;
-        Scored::rate("output_tokens_per_sec", engine.output_tokens_per_sec?)
+    let (facts, all) = (requests.facts(), requests.all());
+    let defined = |definition: &Definition| {
+        let mut metrics = score(definition, &all, &streams.gaps, chunk_gaps);
+        if definition.name == "prony" {
+            // It is computed in one place.
+            let throughput = measurement.output_tokens_per_sec;
+            metrics.extend(throughput.and_then(|it| Scored::rate("output_tokens_per_sec", it)));
+        }
+        Defined {
+            definition: definition.name,
+            metrics,
+        }
     };
-    let groups: Vec<Group> = groups
-        .into_iter()
-        .map(|((point, model, measure, engine), records)| Group {
-            point: point.clone(),
-            model: model.clone(),
-            engine: engine.clone(),
-            measure: measure.clone(),
-            requests: records.len() as u64,
-            succeeded: records.iter().filter(|record| record.ok()).count() as u64,
-            definitions: definitions
-                .iter()
-                .map(|definition| {
-                    let mut metrics = score(definition, &records);
-                    if definition.name == "prony" {
-                        metrics.extend(throughput((point, model, measure, engine)));
-                    }
-                    Defined {
-                        definition: definition.name,
-                        metrics,
-                    }
-                })
-                .collect(),
-            cadence: cadence(&records),
-            goodput_share: goodput_share(&records, objectives).filter(|_| asked),
-        })
-        .collect();
-    if arguments.json {
-        print_json(&groups)?;
-    } else {
-        for group in &groups {
-            show(group);
-        }
-        let has = |model: &str| groups.iter().any(|group| group.model == model);
-        for model in models {
-            if is_shown(&model.to_owned()) && !has(model) {
-                output::line(format_args!("{model}: nothing was measured"));
-            }
-        }
+    Group {
+        point: measurement.point.map(str::to_owned),
+        model: measurement.model.to_owned(),
+        engine: measurement.engine.to_owned(),
+        measure: measurement.measure.to_owned(),
+        requests: facts.len() as u64,
+        succeeded: facts.iter().filter(|request| request.ok()).count() as u64,
+        definitions: definitions().iter().filter(wanted).map(defined).collect(),
+        cadence: cadence(&all, &streams.gaps),
+        goodput_share: goodput_share(facts, objectives).filter(|_| asked),
     }
-    Ok(Exit::Ok)
 }
 
 fn show(group: &Group) {

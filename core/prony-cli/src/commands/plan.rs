@@ -91,7 +91,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// What verdicts are about, without duplicates.
+/// Subjects of the verdicts, without duplicates.
 fn compares(plan: &Plan) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for stage in plan.segments.iter().flat_map(Segment::measures) {

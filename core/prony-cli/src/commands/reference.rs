@@ -58,7 +58,7 @@ fn about(command: &clap::Command) -> String {
 
 /// A text on one line, with a full stop unless it ends in punctuation.
 fn sentence(text: &str) -> String {
-    let line = text.trim().replace('\n', " ");
+    let line = text.trim().replace("\n\n", " ").replace('\n', " ");
     if line.is_empty() || line.ends_with(['.', '?']) {
         line
     } else {

@@ -1,22 +1,20 @@
 //! `prony report`
 
-use crate::arguments::Global;
+use crate::arguments::{ChosenRun, Global, Layers};
 use crate::commands::print_json;
-use crate::{Exit, Failure, Outcome, output, plugins};
+use crate::{Exit, Outcome, output, pipeline, plugins};
 use clap::Args;
-use prony_config::{OnFailure, Reporter};
-use prony_journal::RunFolder;
-use std::path::PathBuf;
+use prony_config::{OnFailure, Reporter, Secrets};
+use prony_journal::{Newest, RunFolder};
+use prony_plugin_host::Registry;
+use prony_runner::{LeftAnswers, Means};
+use std::path::Path;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony report latest --reporter markdown")]
 pub(crate) struct Arguments {
-    /// The run: a folder, or a name below the results folder; `latest` is the last one
-    /// that finished. Defaults to the newest that is over, even if cut short.
-    pub(crate) run: Option<String>,
-    /// Folder with runs.
-    #[arg(long, default_value = "results", value_name = "DIR")]
-    pub(crate) results: PathBuf,
+    #[command(flatten)]
+    pub(crate) chosen: ChosenRun,
     /// Reporter plugins to use.
     #[arg(
         long = "reporter",
@@ -31,11 +29,18 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let folder = match &arguments.run {
-        Some(name) => prony_journal::find_run(&arguments.results, name)?,
-        None => newest(global, arguments)?,
-    };
-    let result = prony_journal::result_of(&folder)?;
+    let opened = arguments.chosen.open()?;
+    let folder = &opened.folder;
+    if let Some(newest) = opened.newest.as_ref().filter(|_| !global.quiet) {
+        tell_of_others(newest, &arguments.chosen.results);
+    }
+    if let Err(told) = recover(global, folder) {
+        eprintln!("warning: {told}");
+    }
+    let result = prony_journal::result_of(folder)?;
+    if !global.quiet && folder.id() != result.run.id {
+        eprintln!("note: `{}` holds the run {}", folder.id(), result.run.id);
+    }
     if arguments.json {
         print_json(&result)?;
         return Ok(Exit::Ok);
@@ -51,17 +56,60 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         .collect();
     let registry = plugins::registry(global)?;
     let reported =
-        prony_journal::report(&result, &reporters, OnFailure::Continue, &registry, &folder)?;
+        prony_journal::report(&result, &reporters, OnFailure::Continue, &registry, folder)?;
     Ok(show(global, &reported))
 }
 
-/// The default run. Prints a note if another could be meant.
-fn newest(global: &Global, arguments: &Arguments) -> Result<RunFolder, Failure> {
-    let newest = prony_journal::newest_run(&arguments.results)?;
-    let named = |run: &RunFolder| arguments.results.join(run.id()).display().to_string();
-    if global.quiet {
-        return Ok(newest.folder);
+/// Journals what a killed run had received and not decoded yet, and prints what became of it.
+/// The error says why answers are left in their file.
+pub(crate) fn recover(global: &Global, folder: &RunFolder) -> Result<(), String> {
+    let means = || {
+        let registry = plugins::registry(global).map_err(|failure| failure.message)?;
+        let secrets = secrets_of(folder, &registry)?;
+        Ok(Means { registry, secrets })
+    };
+    match prony_runner::recover_answers(folder, means) {
+        Some(LeftAnswers::Recovered(told)) if !global.quiet => eprintln!("note: {told}"),
+        Some(LeftAnswers::Unread(told)) => return Err(told),
+        Some(LeftAnswers::Recovered(_)) | None => {}
     }
+    Ok(())
+}
+
+/// Warns of answers that are in no number of a killed run yet.
+pub(crate) fn note_left(folder: &RunFolder) {
+    if let Some(left) = prony_runner::left_answers(folder) {
+        eprintln!(
+            "warning: {left}: `prony report {}` decodes them",
+            folder.path().display()
+        );
+    }
+}
+
+/// The secrets of the pipeline of a run, as far as its text and the environment have them all.
+fn secrets_of(folder: &RunFolder, registry: &Registry) -> Result<Secrets, String> {
+    let file = folder.pipeline();
+    let unknown = |reason: String| {
+        format!("they may hold secrets of the pipeline, which are not known: {reason}")
+    };
+    let (loaded, diagnostics) = pipeline::load(&file, &Layers::default(), registry);
+    let Some(loaded) = loaded else {
+        let first = diagnostics.iter().find(|it| it.is_error());
+        let words = first.map_or_else(Vec::new, |it| {
+            [std::slice::from_ref(&it.message), &it.notes].concat()
+        });
+        return Err(unknown(format!(
+            "`{}`: {}",
+            file.display(),
+            words.join(": ")
+        )));
+    };
+    Ok(loaded.pipeline.secrets)
+}
+
+/// Prints a note if another run than the newest could be meant.
+fn tell_of_others(newest: &Newest, results: &Path) {
+    let named = |run: &RunFolder| results.join(run.id()).display().to_string();
     for run in &newest.running {
         eprintln!(
             "note: {} is still running; what it has so far: `prony report {}`",
@@ -76,7 +124,6 @@ fn newest(global: &Global, arguments: &Arguments) -> Result<RunFolder, Failure> 
             named(latest)
         );
     }
-    Ok(newest.folder)
 }
 
 /// Prints the reporters' output, and the files they wrote.

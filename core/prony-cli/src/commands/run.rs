@@ -11,8 +11,9 @@ use prony_journal::{Reported, RunFolder};
 use prony_plan::{Estimate, Plan};
 use prony_plugin_host::Registry;
 use prony_result::{self as result, words};
-use prony_runner::{Inputs, Options, Runner};
+use prony_runner::{Inputs, Options, Resume, Runner};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -24,9 +25,23 @@ pub(crate) struct Arguments {
     /// Folder in which to create the run's folder.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
+    /// Folder of the run itself, new or empty. If it holds this run, cut short, the run goes on;
+    /// if it holds the whole run, it is reported.
+    #[arg(long, value_name = "DIR", conflicts_with = "results")]
+    pub(crate) into: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) options: ResumeOptions,
     /// Print the result as JSON instead of the reporters' output.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of a run that goes on.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeOptions {
+    /// Go on with a run whose setup steps have other outputs than before.
+    #[arg(long)]
+    pub(crate) accept_new_setup: bool,
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
@@ -43,8 +58,12 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let job = Job {
         global,
         registry: &registry,
-        file: &arguments.source.file,
+        base: base_of(&arguments.source.file)?,
         results: &arguments.results,
+    };
+    let destination = match &arguments.into {
+        None => None,
+        Some(path) => Some(Destination::at(path)?),
     };
     check_open_files(&plan)?;
     load_plugins(&pipeline, &registry)?;
@@ -54,35 +73,69 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         let message = "an engine does not answer, so nothing was measured";
         return Err(Failure::new(Exit::RunFailed, message));
     }
-    let folder = job.folder(&pipeline)?;
-    let left = format!(
-        "what was measured is in {0}: `prony report {0}` reports it",
-        folder.path().display()
-    );
-    let stop = stop_on_signal(STOPPING, &left)?;
-    let (outcome, result, mut reported) = job.run(&pipeline, notes, &plan, &folder, &stop)?;
-    if arguments.json {
-        print_json(&result)?;
-        reported.stdout.clear();
+    let destination = match destination {
+        Some(destination) => destination,
+        None => Destination::new(job.folder(&pipeline)?),
+    };
+    check_room(&pipeline, &plan, destination.folder.path())?;
+    let destination = Destination {
+        accept_new_setup: arguments.options.accept_new_setup,
+        ..destination
+    };
+    job.run_and_show(&pipeline, notes, &plan, destination, arguments.json)
+}
+
+/// The folder that a run is written to, and what it holds of the run.
+pub(super) struct Destination {
+    pub(super) folder: RunFolder,
+    /// The run that died, if this is to go on with it.
+    pub(super) resume: Option<Resume>,
+    pub(super) accept_new_setup: bool,
+    /// `true` if `latest` beside the folder is to point to it.
+    pub(super) is_latest: bool,
+}
+
+impl Destination {
+    /// Of a new run.
+    pub(super) fn new(folder: RunFolder) -> Self {
+        Self {
+            folder,
+            resume: None,
+            accept_new_setup: false,
+            is_latest: true,
+        }
     }
-    if !global.quiet {
-        eprintln!("results are in {}", folder.path().display());
+
+    /// Of a run at a path, begun or not.
+    fn at(path: &Path) -> Result<Self, Failure> {
+        let (folder, begun) = RunFolder::at(path)?;
+        let resume = begun.then(|| Resume::open(&folder)).transpose()?;
+        Ok(Self {
+            folder,
+            resume,
+            accept_new_setup: false,
+            is_latest: false,
+        })
     }
-    let reports = super::report::show(global, &reported);
-    Ok(match outcome {
-        result::Outcome::Completed if reports == Exit::Ok => valid(&result),
+}
+
+/// The exit code of a run that has ended; prints why its numbers are invalid, or which
+/// thresholds were missed.
+pub(super) fn code(outcome: result::Outcome, result: &result::RunResult, reports: Exit) -> Exit {
+    match outcome {
+        result::Outcome::Completed if reports == Exit::Ok => valid(result),
         result::Outcome::Completed => reports,
         result::Outcome::Failed => Exit::RunFailed,
         result::Outcome::Interrupted | result::Outcome::Running => Exit::Interrupted,
-    })
+    }
 }
 
 /// Common settings of a command's runs.
 pub(super) struct Job<'a> {
     pub(super) global: &'a Global,
     pub(super) registry: &'a Registry,
-    /// The pipeline file.
-    pub(super) file: &'a Path,
+    /// Folder that the paths in the pipeline are relative to.
+    pub(super) base: PathBuf,
     /// Folder in which to create a folder for each run.
     pub(super) results: &'a Path,
 }
@@ -90,12 +143,40 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     /// Creates the folder of a run.
     pub(super) fn folder(&self, pipeline: &Pipeline) -> Result<RunFolder, Failure> {
-        RunFolder::create(self.results, &pipeline.name).map_err(|error| {
+        let secrets = &pipeline.secrets;
+        RunFolder::create(self.results, &secrets.file_name(&pipeline.name)).map_err(|error| {
             let message = format!(
                 "cannot make a folder for the run: {error}; `--results DIR` puts it elsewhere"
             );
             Failure::new(Exit::RunFailed, message)
         })
+    }
+
+    /// Runs a pipeline until it ends or is stopped by a signal, and shows its reports.
+    pub(super) fn run_and_show(
+        &self,
+        pipeline: &Pipeline,
+        notes: Vec<String>,
+        plan: &Plan,
+        destination: Destination,
+        json: bool,
+    ) -> Outcome {
+        let path = destination.folder.path().display().to_string();
+        let left = format!(
+            "what was measured is in {path}: `prony report {path}` reports it, and `prony resume {path}` goes on"
+        );
+        let stop = stop_on_signal(STOPPING, &left)?;
+        let (outcome, result, mut reported) =
+            self.run(pipeline, notes, plan, destination, &stop)?;
+        if json {
+            print_json(&result)?;
+            reported.stdout.clear();
+        }
+        if !self.global.quiet {
+            eprintln!("results are in {path}");
+        }
+        let reports = super::report::show(self.global, &reported);
+        Ok(code(outcome, &result, reports))
     }
 
     /// Runs a pipeline and writes its reports; `stop` becomes `true` when it is to end.
@@ -104,10 +185,14 @@ impl Job<'_> {
         pipeline: &Pipeline,
         notes: Vec<String>,
         plan: &Plan,
-        folder: &RunFolder,
+        destination: Destination,
         stop: &watch::Receiver<bool>,
     ) -> Result<(result::Outcome, result::RunResult, Reported), Failure> {
-        let options = options(self.global, self.file)?;
+        let folder = &destination.folder;
+        let options = Options {
+            accept_new_setup: destination.accept_new_setup,
+            ..options(self.global, &self.base)?
+        };
         let resolved = resolved(pipeline)?;
         let mut progress = Progress::new(self.global, plan);
         let finished = runtime()?.block_on(async {
@@ -120,23 +205,44 @@ impl Job<'_> {
                 registry: self.registry,
                 options: &options,
                 folder,
+                resume: destination.resume,
             };
-            let runner = Runner::new(inputs, stop.clone(), &mut observer)?;
-            Ok::<_, Failure>(runner.run().await?)
+            match Runner::new(inputs, stop.clone(), &mut observer) {
+                Ok(runner) => match runner.run().await {
+                    Ok(finished) => Ok(finished.outcome),
+                    Err(error @ prony_journal::Error::Io { .. }) => {
+                        eprintln!(
+                            "error: the run ends here, since a file of it cannot be written or read: {error}"
+                        );
+                        Ok(result::Outcome::Failed)
+                    }
+                    Err(error) => Err(Failure::from(error)),
+                },
+                // Only to be reported.
+                Err(prony_journal::Error::Ended { outcome }) => Ok(outcome),
+                Err(error) => Err(Failure::from(error)),
+            }
         })?;
         progress.end();
         let result = prony_journal::result_of(folder)?;
-        let reported = prony_journal::report(
+        let kept = prony_journal::keep_result(&result, folder);
+        let mut reported = prony_journal::report(
             &result,
             &pipeline.reporters,
             pipeline.report.on_failure,
             self.registry,
             folder,
         )?;
-        if let Err(error) = folder.make_latest() {
+        if let Err(error) = kept {
+            let failed = ("result.json".to_owned(), error.to_string());
+            reported.failed.push(failed);
+        }
+        if destination.is_latest
+            && let Err(error) = folder.make_latest()
+        {
             eprintln!("warning: `latest` does not point to this run: {error}");
         }
-        Ok((finished.outcome, result, reported))
+        Ok((finished, result, reported))
     }
 }
 
@@ -158,6 +264,40 @@ pub(super) fn check_open_files(plan: &Plan) -> Result<(), Failure> {
     let most = stages.map(|stage| stage.concurrency).max();
     prony_runner::check_open_files(most.unwrap_or(1))
         .map_err(|message| Failure::new(Exit::RunFailed, message))
+}
+
+/// Checks that the disk has room for the journal: for one cycle of each model at the least.
+fn check_room(pipeline: &Pipeline, plan: &Plan, folder: &Path) -> Result<(), Failure> {
+    /// Bytes of a request and of each of its tokens in the journal, measured.
+    const REQUEST: u64 = 600;
+    const TOKEN: u64 = 14;
+    let Some(free) = prony_files::free_bytes(folder) else {
+        return Ok(());
+    };
+    let points = pipeline.points.iter();
+    let tokens = points.map(|it| it.workload.max_tokens).max();
+    let tokens = u64::from(tokens.unwrap_or_default());
+    let of_requests = |count: u64| count.saturating_mul(REQUEST + TOKEN * tokens);
+    let all = of_requests(plan.requests());
+    let cycles = plan.visits.iter().map(|it| it.cycle).max().unwrap_or(1);
+    let least = all / u64::from(cycles.max(1));
+    let place = folder.display();
+    if free < least {
+        let message = format!(
+            "a cycle may take {} of journal, and `{place}` has room for {}: make room, or put the results elsewhere",
+            words::bytes(least),
+            words::bytes(free)
+        );
+        return Err(Failure::new(Exit::RunFailed, message));
+    }
+    if free < all.saturating_mul(2) {
+        eprintln!(
+            "warning: all cycles may take {} of journal, and `{place}` has room for {}; the run ends when it is full, and `prony resume` goes on when there is room",
+            words::bytes(all),
+            words::bytes(free)
+        );
+    }
+    Ok(())
 }
 
 /// Prints the estimated duration, if there is an earlier run.
@@ -212,21 +352,27 @@ fn thresholds(result: &result::RunResult) -> Exit {
     }
 }
 
-fn options(global: &Global, file: &Path) -> Result<Options, Failure> {
-    let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))
-    };
-    let folder = absolute(file)?
-        .parent()
-        .map(ToOwned::to_owned)
-        .unwrap_or_default();
+/// An absolute path.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))
+}
+
+/// The folder that the paths in a pipeline file are relative to.
+pub(super) fn base_of(file: &Path) -> Result<PathBuf, Failure> {
+    let folder = prony_files::folder(&absolute(file)?);
+    // In a run's folder the paths of its pipeline are still those of the first.
+    Ok(prony_journal::pipeline_folder(&RunFolder::open(&folder)).unwrap_or(folder))
+}
+
+fn options(global: &Global, base: &Path) -> Result<Options, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
+    let locks = plugins::locks(global);
     let mut worker = vec![program.to_string_lossy().into_owned()];
-    for lock in plugins::locks(global) {
+    for lock in &locks {
         worker.extend([
             "--lock".to_owned(),
-            absolute(&lock)?.to_string_lossy().into_owned(),
+            absolute(lock)?.to_string_lossy().into_owned(),
         ]);
     }
     if let Some(grants) = plugins::grants(global) {
@@ -234,23 +380,41 @@ fn options(global: &Global, file: &Path) -> Result<Options, Failure> {
     }
     worker.push("worker".to_owned());
     Ok(Options {
-        folder,
+        folder: absolute(base)?,
         cache: plugins::cache(global),
+        locks: locks.into_iter().filter(|lock| lock.is_file()).collect(),
         worker,
         truth_server: super::selfcheck::truth_server()?,
+        accept_new_setup: false,
     })
 }
 
 /// The pipeline with every default spelled out, as a pipeline file.
 fn resolved(pipeline: &Pipeline) -> Result<String, Failure> {
-    let failure = |error: String| Failure::new(Exit::RunFailed, error);
-    let value = serde_json::to_value(pipeline).map_err(|error| failure(error.to_string()))?;
-    let yaml = serde_yaml::to_string(&prony_journal::redact(&value))
-        .map_err(|error| failure(error.to_string()))?;
+    let yaml = written(pipeline, |_| true)?;
     Ok(format!(
         "# The pipeline of this run, with every default spelled out.\n{yaml}"
     ))
 }
+
+/// The sections of a pipeline that are `shown`, with every default spelled out, as YAML.
+pub(super) fn written(
+    pipeline: &Pipeline,
+    shown: impl Fn(&str) -> bool,
+) -> Result<String, Failure> {
+    let failure = |error: String| Failure::new(Exit::RunFailed, error);
+    let mut value = serde_json::to_value(pipeline).map_err(|error| failure(error.to_string()))?;
+    if let Some(sections) = value.as_object_mut() {
+        sections.retain(|section, _| shown(section));
+    }
+    // Its own and those of the environment are templates; what is made of them is not.
+    let value = pipeline.secrets.masked(&value);
+    let value = value.map_err(|error| failure(error.to_string()))?;
+    serde_yaml::to_string(&*value).map_err(|error| failure(error.to_string()))
+}
+
+/// The signal of a write beyond the limit of a file's size, on Linux and macOS.
+const SIGXFSZ: i32 = 25;
 
 /// The end of a run at a signal, in words.
 pub(super) const STOPPING: &str = "engines are unloaded and what was measured is reported";
@@ -268,6 +432,8 @@ pub(super) fn stop_on_signal(stopping: &str, left: &str) -> Result<watch::Receiv
         listen(SignalKind::interrupt())?,
         listen(SignalKind::terminate())?,
     );
+    // A file that may not grow is an error of its writer, not the end of the program.
+    let file_size = listen(SignalKind::from_raw(SIGXFSZ))?;
     // `nohup` ignores it so that a run survives the end of its terminal.
     let mut hangup = if prony_runner::process::is_hangup_ignored() {
         None
@@ -277,12 +443,20 @@ pub(super) fn stop_on_signal(stopping: &str, left: &str) -> Result<watch::Receiv
     drop(inside);
     let (stopping, left) = (stopping.to_owned(), left.to_owned());
     let watch = async move {
+        /// A terminal, and `timeout`, may signal the program and its group: that is one wish.
+        const ONE_WISH: Duration = Duration::from_millis(300);
+        let _listened_to = file_size;
+        let mut asked: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 () = hung_up(hangup.as_mut()) => {}
             }
+            if asked.is_some_and(|at| at.elapsed() < ONE_WISH) {
+                continue;
+            }
+            asked = Some(Instant::now());
             if sender.send_replace(true) {
                 prony_runner::process::kill_all();
                 eprintln!("killed; {left}");

@@ -1,6 +1,6 @@
 //! Everything in a report comes from the journal, now and later.
 
-use crate::kit::{Run, Scratch, With, number, pipeline, truth};
+use crate::kit::{Run, Scratch, With, number, pipeline, text, truth, unsealed};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -148,16 +148,113 @@ fn of_a_visit_that_was_cut_short_no_token_comes_without_its_time() {
 }
 
 #[test]
-fn damage_in_the_middle_is_named_by_its_line() {
+fn damage_in_the_middle_is_told_and_costs_its_own_cycle() {
     let scratch = Scratch::new();
     let run = finished(&scratch);
+    scratch.prony(&["verify"]).exits(0).prints("ok");
+    let mut place = 0;
     damage(&run, |lines| {
-        lines[2] = "{\"event\":\"request\",oops\n".to_owned();
+        let request = |line: &String| line.contains("\"event\":\"request\"");
+        place = lines.iter().position(request).expect("a request");
+        lines[place] = lines[place].replacen("\"index\":0", "\"index\":9", 1);
     });
-    let report = scratch.prony(&["report"]).exits(1);
-    let report = report.complains("journal.jsonl`, line 3: ");
-    assert_eq!(report.stdout, "");
-    scratch.prony(&["list"]).exits(0).complains("line 3");
+    let told = format!("line {} of the journal", place + 1);
+    let verified = scratch.prony(&["verify"]).exits(1);
+    verified.complains(&told).complains("result.json");
+    let found = report(&scratch, &run);
+    assert!(found["warnings"].to_string().contains(&told), "{found}");
+    let failures = found["models"][0]["failures"].to_string();
+    assert!(failures.contains("is damaged"), "{failures}");
+    // A line that is gone cannot be told from one that would have changed everything.
+    damage(&run, |lines| drop(lines.remove(place)));
+    let found = report(&scratch, &run);
+    assert!(
+        found["invalid"]
+            .to_string()
+            .contains("1 line of the journal missing")
+    );
+}
+
+#[test]
+fn what_differs_here_is_no_damage_of_a_run() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    scratch.write("prony.lock", r#"{ "version": 1, "plugins": [] }"#);
+    let verified = scratch.prony_with_lock("prony.lock", &["verify"]).exits(0);
+    verified
+        .prints("is in no lock file here")
+        .prints("who wrote it is not proved");
+    // As another prony would have told it.
+    let journal = run.read("journal.jsonl");
+    let own = format!("\"prony_version\":\"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(journal.contains(&own));
+    let plugin = text(&run.journal()[0]["plugins"][0]["sha256"]);
+    let older = unsealed(&journal).replace(&own, "\"prony_version\":\"0.0.1\"");
+    let older = older.replace(&plugin, &"0".repeat(64));
+    fs::write(run.folder.join("journal.jsonl"), older).expect("a journal");
+    fs::write(run.folder.join("result.json"), "{}").expect("a result");
+    // The digest at the end is of the journal with its checksums.
+    let verified = scratch.prony(&["verify"]).exits(1);
+    let errors = &verified.stderr;
+    assert!(
+        !errors.contains("result.json") && !errors.contains("plugin"),
+        "{errors}"
+    );
+    let verified = verified.prints("prony 0.0.1 ran, and this one gives another result");
+    verified.prints("is another here than the one that ran");
+}
+
+#[test]
+fn a_run_is_named_by_its_folder_and_no_id_is_a_path() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    let journal = unsealed(&run.read("journal.jsonl"));
+    let id = run.folder.file_name().expect("a name").to_string_lossy();
+    let foreign = journal.replace(&*id, "../../etc/passwd");
+    scratch.write("results/2030-copied/journal.jsonl", foreign);
+    let listed = scratch.prony(&["list"]).exits(0);
+    let listed = listed.prints("2030-copied (run passwd)  completed");
+    assert!(!listed.stdout.contains("etc/"), "{listed:?}");
+    let listed = scratch.prony(&["list", "--json"]).exits(0).json();
+    assert_eq!(listed[1]["folder"], "2030-copied");
+    let report = scratch.prony(&["report", "2030-copied"]).exits(0);
+    report.complains("`2030-copied` holds the run passwd");
+}
+
+#[test]
+fn requests_are_exported_a_row_each() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    let csv = scratch.prony(&["export", "--format", "csv"]).exits(0);
+    let rows: Vec<Vec<&str>> = csv
+        .stdout
+        .lines()
+        .map(|it| it.split(',').collect())
+        .collect();
+    let requests = [run.requests("steady"), run.requests("failing")].concat();
+    assert_eq!(rows.len(), 1 + requests.len());
+    let column = |name: &str| rows[0].iter().position(|it| *it == name).expect("a column");
+    let (ok, engine) = (column("ok"), column("engine"));
+    let failed = rows[1..].iter().filter(|row| row[ok] == "false");
+    assert!(failed.clone().count() > 0 && failed.clone().all(|row| row[engine] == "failing"));
+    let lines = scratch.prony(&["export", "latest"]).exits(0).stdout;
+    let lines = lines
+        .lines()
+        .map(|it| serde_json::from_str(it).expect("JSON"));
+    let lines: Vec<Value> = lines.collect();
+    assert_eq!(lines.len(), requests.len());
+    for line in &lines {
+        let own = |it: &&Value| {
+            ["engine", "cycle", "stage", "index"]
+                .iter()
+                .all(|key| it[*key] == line[*key])
+        };
+        let request = requests.iter().find(own).expect("it is in the journal");
+        let arrivals = request["arrivals"].as_array().expect("arrivals");
+        let times: Vec<Value> = arrivals.iter().map(|it| it[0].clone()).collect();
+        assert_eq!(line["arrivals_ns"], Value::from(times));
+        assert_eq!(line["text"], request["text"]);
+    }
 }
 
 #[test]
@@ -168,7 +265,7 @@ fn another_file_is_no_journal() {
     scratch
         .prony(&["report"])
         .exits(1)
-        .complains("line 1: a journal starts with");
+        .complains("line 1: it is line 2 of a journal");
     damage(&run, Vec::clear);
     scratch
         .prony(&["report"])

@@ -93,6 +93,11 @@ impl Scratch {
         self.start(arguments).wait()
     }
 
+    /// `prony --lock LOCK ARGUMENTS`
+    pub(crate) fn prony_with_lock(&self, lock: &str, arguments: &[&str]) -> Output {
+        self.bare(&[&["--lock", lock], arguments].concat())
+    }
+
     /// The same, without waiting for its end.
     pub(crate) fn start(&self, arguments: &[&str]) -> Started {
         self.start_locked_in(&[], arguments)
@@ -444,6 +449,42 @@ impl With for Value {
     }
 }
 
+/// A journal as of the first schema, whose lines have no checksums that would tell of changes.
+pub(crate) fn unsealed(journal: &str) -> String {
+    let line = |line: &str| {
+        let end = line.rfind(",\"n\":").expect("every line has a number");
+        format!("{}}}\n", &line[..end])
+    };
+    let lines: String = journal.lines().map(line).collect();
+    lines.replacen("prony-journal/2", "prony-journal/1", 1)
+}
+
+/// An event with its lists of differences as times, and arrivals as time and tokens.
+fn with_times(mut event: Value) -> Value {
+    for name in ["arrivals", "textless_ns", "emitted_ns"] {
+        let Some(list) = event.get_mut(name) else {
+            continue;
+        };
+        let mut time = 0;
+        let differences = list["ns"].as_array().into_iter().flatten();
+        let times: Vec<i64> = differences
+            .map(|it| {
+                time += it.as_i64().expect("a number");
+                time
+            })
+            .collect();
+        let tokens = list["tokens"].as_array().cloned().unwrap_or_default();
+        *list = if name == "arrivals" {
+            let of = |index: usize| tokens.get(index).or(tokens.first());
+            let pairs = times.iter().enumerate();
+            pairs.map(|(at, time)| json!([time, of(at)])).collect()
+        } else {
+            times.into()
+        };
+    }
+    event
+}
+
 // ---- runs
 
 /// A run that has ended.
@@ -472,7 +513,8 @@ impl Run {
 
     pub(crate) fn journal(&self) -> Vec<Value> {
         let event = |line| serde_json::from_str(line).expect("every line is JSON");
-        self.read("journal.jsonl").lines().map(event).collect()
+        let events = self.read("journal.jsonl");
+        events.lines().map(event).map(with_times).collect()
     }
 
     pub(crate) fn events(&self, name: &str) -> Vec<Value> {

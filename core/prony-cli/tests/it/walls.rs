@@ -1,6 +1,6 @@
 //! Walls: what servers, engines, plugins and files of strangers cannot do.
 
-use crate::kit::{Output, PRONY, Scratch, With, pipeline, truth, truth_through};
+use crate::kit::{Output, PRONY, Scratch, With, pipeline, truth, truth_through, unsealed};
 use prony_result::words::is_hidden;
 use serde_json::json;
 use std::fs;
@@ -47,7 +47,7 @@ fn refusing() -> String {
     format!("http://{address}")
 }
 
-/// What a head can hold of it.
+/// The part of it that a head can hold.
 const HOSTILE_REASON: &str = "\u{9b}2J\u{202e}";
 
 #[test]
@@ -77,6 +77,7 @@ fn a_foreign_journal_does_not_command_the_terminal() {
         .replace("\"model\":\"model\"", &format!("\"model\":{hostile}"))
         .replace("\"id\":\"model\"", &format!("\"id\":{hostile}"))
         .replace("\"name\":\"it\"", &format!("\"name\":{hostile}"));
+    let journal = unsealed(&journal);
     let foreign = scratch.write("results/2020-01-01-00-00-00-foreign/journal.jsonl", journal);
     let foreign = foreign.parent().expect("a folder").to_owned();
     let name = foreign.to_str().expect("text");

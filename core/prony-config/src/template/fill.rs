@@ -1,7 +1,7 @@
 //! Replaces templates by values, as far as a file alone determines them, and checks the
 //! others without a run.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use minijinja::Environment;
 use prony_diagnostic::Diagnostic;
@@ -13,6 +13,7 @@ use super::place::{Occurrence, misplaced, unclosed};
 use super::render::{MAX_TEXT, NO_VALUE, evaluate, render_scalar};
 use super::scan::{Part, Unclosed, is_template, parts, starts};
 use crate::codes;
+use crate::secrets::{Literal, MIN_SECRET};
 use crate::text::Texts;
 use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::literal;
@@ -36,6 +37,8 @@ pub(crate) struct Filled {
     pub(crate) used: BTreeSet<String>,
     /// `true` if a value depends on the matrix alone.
     pub(crate) has_points: bool,
+    /// Secrets in the file itself, which become templates when it is written out.
+    pub(crate) literals: Vec<Literal>,
     /// Values that remain templates when the file is written out.
     kept: Vec<Kept>,
     names: Names,
@@ -100,6 +103,7 @@ pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<Stri
         context: Value::Null,
         used,
         has_points,
+        literals: Vec::new(),
         kept,
         names,
         values,
@@ -122,10 +126,80 @@ impl Filled {
         (root, walk.problems)
     }
 
-    /// The values of the pipeline's environment variables.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = String> {
+    /// Names and values of the pipeline's environment variables that are set.
+    pub(crate) fn env(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.values["env"].as_object().into_iter().flatten();
-        all.filter_map(|(_, value)| value.as_str().map(str::to_owned))
+        all.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+    }
+
+    /// The pointers of values that remain templates.
+    pub(crate) fn kept(&self) -> HashSet<&str> {
+        self.kept.iter().map(|kept| &*kept.pointer).collect()
+    }
+
+    /// The environment variables that the values at some pointers depend on, directly or through
+    /// variables.
+    pub(crate) fn env_of(&self, pointers: &HashSet<&str>) -> BTreeSet<String> {
+        let mut env = BTreeSet::new();
+        let mut vars: HashSet<String> = HashSet::new();
+        // A variable uses only earlier ones.
+        for kept in self.kept.iter().rev() {
+            let is_var = kept.pointer.starts_with("/vars/");
+            let is_needed = is_var && vars.contains(&kept.var());
+            if !is_needed && !pointers.contains(&*kept.pointer) {
+                continue;
+            }
+            for name in &kept.used {
+                env.extend(name.strip_prefix("env.").map(|name| root(name).to_owned()));
+                vars.extend(var_of(name));
+            }
+        }
+        env
+    }
+
+    /// The texts that expressions make of some environment variables, each with the name of
+    /// one, before the run or at a matrix point.
+    pub(crate) fn derived(
+        &self,
+        names: &BTreeSet<String>,
+        matrix: Option<&Map<String, Value>>,
+    ) -> Vec<(String, String)> {
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let mut values = self.values.clone();
+        if let Some(matrix) = matrix {
+            values["matrix"] = Value::Object(matrix.clone());
+        }
+        // Variables that depend on one, and which.
+        let mut vars: HashMap<String, &str> = HashMap::new();
+        let mut derived = Vec::new();
+        for kept in &self.kept {
+            let secret = kept.used.iter().find_map(|name| {
+                let env = name.strip_prefix("env.").map(root);
+                let env = env.and_then(|name| names.get(name)).map(String::as_str);
+                env.or_else(|| vars.get(&var_of(name)?).copied())
+            });
+            let Some(name) = secret else {
+                continue;
+            };
+            if kept.pointer.starts_with("/vars/") {
+                vars.insert(kept.var(), name);
+            }
+            let values = only(&values, &kept.used);
+            for part in parts(&kept.text) {
+                let Ok(Part::Expression(expression)) = part else {
+                    continue;
+                };
+                // What is known only to the run cannot be evaluated, or has a sample.
+                if let Ok(Value::String(value)) = evaluate(expression, &values)
+                    && !expression.contains(&value)
+                {
+                    derived.push((name.to_owned(), value));
+                }
+            }
+        }
+        derived
     }
 
     /// Puts templates back where they must remain, into the same document as JSON.
@@ -133,11 +207,15 @@ impl Filled {
         for kept in &self.kept {
             put(document, &kept.pointer, Value::String(kept.text.clone()));
         }
+        let hidden = self.hide_literals(document);
         if let Some(vars) = document.get_mut("vars").and_then(Value::as_object_mut) {
             vars.retain(|name, _| self.context["vars"].get(name).is_some());
         }
         if let Some(env) = document.get_mut("env").and_then(Value::as_array_mut) {
-            env.retain(|name| self.needs_env(name.as_str().unwrap_or_default()));
+            env.retain(|name| {
+                let name = name.as_str().unwrap_or_default();
+                self.needs_env(name) || hidden.contains(name)
+            });
         }
         if let Some(document) = document.as_object_mut() {
             document.retain(|key, value| {
@@ -146,6 +224,49 @@ impl Filled {
                 !(empty && ["vars", "env"].contains(&key.as_str()))
             });
         }
+    }
+
+    /// Puts templates in the place of secrets, so that who runs the file gives them anew.
+    /// Returns the variables that these use.
+    fn hide_literals(&self, document: &mut Value) -> BTreeSet<&str> {
+        /// The keys before `secrets`.
+        const BEFORE: [&str; 5] = ["version", "name", "description", "vars", "env"];
+        let mut names = BTreeSet::new();
+        for literal in &self.literals {
+            let template = format!("${{{{ env.{} }}}}", literal.name);
+            let mut hidden = false;
+            if let Some(pointer) = &literal.pointer
+                && let Some(place) = document.pointer_mut(pointer)
+                && *place == literal.value.as_str()
+            {
+                *place = template.clone().into();
+                hidden = true;
+            }
+            if literal.value.len() >= MIN_SECRET {
+                hidden |= replace(document, &literal.value, &template);
+            }
+            if hidden {
+                names.insert(literal.name.as_str());
+            }
+        }
+        let listed = |key: &str, name: &&str| {
+            let list = document.get(key).and_then(Value::as_array);
+            list.is_some_and(|list| list.iter().any(|it| it == name))
+        };
+        let more = names.iter().copied();
+        let more = more.filter(|name| !listed("env", name) && !listed("secrets", name));
+        let more: Vec<Value> = more.map(Value::from).collect();
+        if let (Some(document), false) = (document.as_object_mut(), more.is_empty()) {
+            if let Some(Value::Array(listed)) = document.get_mut("secrets") {
+                listed.extend(more);
+            } else {
+                let is_after = |key: &String| !BEFORE.contains(&key.as_str());
+                let at = document.keys().position(is_after);
+                let at = at.unwrap_or(document.len());
+                document.shift_insert(at, "secrets".to_owned(), more.into());
+            }
+        }
+        names
     }
 
     fn needs_env(&self, name: &str) -> bool {
@@ -201,7 +322,30 @@ fn put(document: &mut Value, pointer: &str, value: Value) {
     *at = value;
 }
 
-fn escape(key: &str) -> String {
+/// Replaces a text within every string of a document. Returns `true` if there was one.
+fn replace(document: &mut Value, text: &str, by: &str) -> bool {
+    let mut any = false;
+    match document {
+        Value::String(string) if string.contains(text) => {
+            *string = string.replace(text, by);
+            any = true;
+        }
+        Value::Array(items) => {
+            for item in items {
+                any |= replace(item, text, by);
+            }
+        }
+        Value::Object(entries) => {
+            for value in entries.values_mut() {
+                any |= replace(value, text, by);
+            }
+        }
+        _ => {}
+    }
+    any
+}
+
+pub(crate) fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

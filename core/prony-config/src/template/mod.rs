@@ -11,7 +11,7 @@ mod place;
 mod render;
 mod scan;
 
-pub(crate) use fill::{Filled, fill};
+pub(crate) use fill::{Filled, escape, fill};
 pub(crate) use names::default_id;
 pub use render::{render_str, render_value};
 pub use scan::is_template;

@@ -90,7 +90,8 @@ impl Names {
             entries.iter().map(|entry| entry.key.clone()).collect()
         };
         let section = |key: &str| root.entry(key).map(|entry| &entry.value);
-        let env = section("env").map(Node::items).unwrap_or_default();
+        let items = |key| section(key).map(Node::items).unwrap_or_default();
+        let env = items("env").iter().chain(items("secrets"));
         // Axes outside `axes` are reported once.
         let matrix = section("matrix");
         let axes = matrix.and_then(|matrix| matrix.entry("axes"));
@@ -126,11 +127,7 @@ impl Names {
             unusable: unusable.collect(),
             vars,
             order,
-            env: env
-                .iter()
-                .filter_map(Node::text)
-                .map(str::to_owned)
-                .collect(),
+            env: env.filter_map(Node::text).map(str::to_owned).collect(),
             axes,
             stages,
             outputs,
@@ -157,7 +154,7 @@ impl Names {
         let common = || scope(false, None);
         let point = || scope(true, None);
         match path {
-            [Key("version" | "extends" | "env" | "allow"), ..] => None,
+            [Key("version" | "extends" | "env" | "secrets" | "allow"), ..] => None,
             [Key("vars"), Key(name), ..] => Some(Scope {
                 vars: self.order.get(*name).copied().unwrap_or(0),
                 ..Scope::default()

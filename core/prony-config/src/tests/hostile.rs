@@ -413,3 +413,25 @@ fn looking_at_large_variables_is_bounded() {
     ));
     assert!(codes(&text).iter().all(|code| *code == "P0006"));
 }
+
+#[test]
+fn many_secrets_take_little_time() {
+    let started = Instant::now();
+    let secrets = many(20_000, |i| format!("  key_{i}_token: sk-{i}-0123456789\n"));
+    let text = format!("version: 1\nname: a\nvars:\n{secrets}");
+    let problems = load(&text).expect_err("too many");
+    assert!(problems.iter().any(|it| it.code == "P0006"), "{problems:?}");
+    let long = "x-9".repeat(100_000);
+    let chained = many(2000, |i| {
+        let (one, two) = (i.max(1) - 1, i.max(2) - 2);
+        format!("  v{i}_token: \"${{{{ vars.v{one}_token ~ vars.v{two}_token }}}}\"\n")
+    });
+    for text in [
+        format!("version: 1\nname: a\nvars: {{ my_token: {long} }}\n"),
+        format!("version: 1\nname: a\nenv: [A_TOKEN]\nvars:\n{chained}"),
+        format!("{{ token: [ {secrets}"),
+    ] {
+        assert!(load(&text).is_err());
+    }
+    assert!(started.elapsed() < Duration::from_mins(1), "too slow");
+}

@@ -461,7 +461,7 @@ fn no_edit_tells_what_the_environment_says() {
         "model: { id: a }\nworkload: { prompts: \"${{ env.PRONY_TEST_HOME }}\" }",
     ] {
         let text = with(&format!(
-            "env: [PRONY_TEST_HOME]\nengine: {{ plugin: mock }}\n{place}"
+            "secrets: [PRONY_TEST_HOME]\nengine: {{ plugin: mock }}\n{place}"
         ))
         .replace("model: { id: tiny }\n", "");
         let problems = load_layers(&[("a.yaml", &text)], &[], &[], &[]).expect_err("errors");

@@ -18,6 +18,7 @@ mod merge;
 mod plugins;
 mod properties;
 mod schema;
+mod secret_names;
 mod shipped;
 mod template;
 mod valid;

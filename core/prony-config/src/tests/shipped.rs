@@ -21,11 +21,21 @@ fn clean(files: &[&str]) -> Pipeline {
         read: &read,
         ..Inputs::one("", "", &Shipped)
     };
-    match load_all(&inputs) {
+    let load = |inputs: &Inputs| match load_all(inputs) {
         Ok(loaded) if loaded.warnings.is_empty() => loaded.pipeline,
         Ok(loaded) => panic!("{}", human(&loaded.warnings, false)),
         Err(problems) => panic!("{}", human(&problems, false)),
-    }
+    };
+    let pipeline = load(&inputs);
+    // As the pipeline of a run, read to go on with it.
+    let yaml = |pipeline: &Pipeline| serde_yaml::to_string(pipeline).expect("YAML");
+    let text = yaml(&pipeline);
+    let again = load(&Inputs {
+        read: &read,
+        ..Inputs::one("again.yaml", &text, &Shipped)
+    });
+    assert_eq!(yaml(&again), text, "{files:?}");
+    pipeline
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::pace::Due;
 use crate::target::Prepared;
 use prony_record::{ErrorClass, Failed, Stamps};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Maximum size of a response head, in bytes.
@@ -27,6 +28,9 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) job: Job,
+    pub(super) request: Arc<Prepared>,
+    /// The request, from its file, until it is written.
+    pub(super) loaded: Option<Vec<u8>>,
     /// Bytes of the request written so far.
     pub(super) written: usize,
     /// `true` if there was no room for all of the request.
@@ -54,12 +58,14 @@ pub(super) enum Received {
 
 impl Flight {
     /// A request sent at `now`.
-    pub(super) fn new(job: Job, now: u64) -> Self {
+    pub(super) fn new(job: Job, request: Arc<Prepared>, now: u64) -> Self {
         let mut exchange = Exchange::default();
         let stamps = &mut exchange.seen.stamps;
         (stamps.intended_ns, stamps.sent_ns) = (job.due.intended_ns.unwrap_or(now), now);
         Self {
             job,
+            request,
+            loaded: None,
             written: 0,
             stalled: false,
             exchange,
@@ -70,9 +76,15 @@ impl Flight {
         }
     }
 
+    /// Memory of the response so far, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let after_end = self.after_end.as_ref().map_or(0, Vec::capacity);
+        self.exchange.size() + self.head_bytes.capacity() + after_end
+    }
+
     /// Adds what it has grown by to the memory of `all` in flight; returns that.
     pub(super) fn count(&mut self, all: &AtomicUsize) -> usize {
-        let size = self.exchange.size();
+        let size = self.size();
         let grown = size.saturating_sub(self.counted);
         self.counted = self.counted.max(size);
         all.fetch_add(grown, Ordering::Relaxed) + grown
@@ -93,9 +105,9 @@ impl Flight {
         &mut self,
         arrived: Arrived,
         mut bytes: &[u8],
-        request: &Prepared,
     ) -> Result<Received, Failed> {
         let protocol = |message: &str| Failed::new(ErrorClass::Protocol, message);
+        let rules = &self.request.rules;
         let Exchange {
             seen,
             body,
@@ -125,7 +137,7 @@ impl Flight {
                     *written = written.map(|written| written.min(arrived.at_ns));
                     seen.status = Some(parsed.status);
                     seen.status_detail = match (parsed.status, &parsed.retry_after) {
-                        (404, _) => Some(format!("`{}`", quotable(request.line()))),
+                        (404, _) => Some(format!("`{}`", quotable(&rules.line))),
                         (_, Some(wait)) => Some(format!("`retry-after: {wait}`")),
                         _ => None,
                     };
@@ -166,7 +178,7 @@ impl Flight {
         }
         // A compressed body has its lines elsewhere; it ends where the response does.
         if *coding == Coding::Identity
-            && let Some(end) = request.end_marks.end(body, before)
+            && let Some(end) = rules.end_marks.end(body, before)
         {
             seen.stamps.end_ns = arrived.at_ns;
             self.after_end = Some(body.split_off(end));
@@ -175,10 +187,10 @@ impl Flight {
             }
             return Ok(Received::Answer);
         }
-        if body.len() > request.max_body {
+        if body.len() > rules.max_body {
             return Err(protocol(&format!(
                 "the body is longer than {} MiB",
-                request.max_body >> 20
+                rules.max_body >> 20
             )));
         }
         Ok(Received::Part)

@@ -7,7 +7,7 @@ use super::socket::{Socket, Stamper};
 use super::{SPARE_CONNECTIONS, Shared, first_connections};
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::exchange::check_in_flight;
-use crate::load::{Arrival, Reporter, Usage};
+use crate::load::{Arrival, CUT_OFF, Reporter, Usage};
 use crate::pace::{Pace, ShardIndex};
 use prony_poll::{Event, Events, Interest, Poller};
 use prony_record::{ErrorClass, Failed};
@@ -140,6 +140,7 @@ impl Shard {
         let mut polled = 0;
         loop {
             if self.stopped() {
+                self.cut_off();
                 return;
             }
             // One reading of the clock: anything due meanwhile waits for the next turn.
@@ -166,6 +167,28 @@ impl Shard {
             }
             self.wait(&mut events);
             polled = now_ns();
+        }
+    }
+
+    /// Ends what is in flight, because the load is ended.
+    fn cut_off(&mut self) {
+        self.pace.end(&self.shared.load, now_ns());
+        if self.reporter.is_closed() {
+            return;
+        }
+        let tokens: Vec<usize> = self.connections.iter().map(|it| it.0).collect();
+        for token in tokens {
+            let failed = Failed::new(ErrorClass::Timeout, CUT_OFF);
+            match &mut self.connections[token].phase {
+                Phase::Opening(_, job) => {
+                    if let Some(job) = job.take() {
+                        self.give_up(job, failed);
+                    }
+                }
+                Phase::Idle => {}
+                Phase::Busy(flight) if flight.is_answered() => self.landing(token, Ok(false)),
+                Phase::Busy(_) => self.landing(token, Err(failed)),
+            }
         }
     }
 
@@ -321,7 +344,8 @@ impl Shard {
     /// Ends a request that could not be sent.
     fn give_up(&mut self, job: Job, why: Failed) {
         let now = now_ns();
-        let mut flight = Flight::new(job, now);
+        let request = self.shared.load.requests[job.due.index as usize].clone();
+        let mut flight = Flight::new(job, request, now);
         flight.exchange.seen.stamps.end_ns = now;
         flight.exchange.seen.failed = Some(why);
         self.landed(flight);
@@ -342,9 +366,7 @@ impl Shard {
                 }
             }
             Phase::Busy(flight) => {
-                let whole = self.shared.load.requests[flight.job.due.index as usize]
-                    .bytes
-                    .len();
+                let whole = flight.request.len();
                 if event.writable && (flight.written < whole || connection.link.is_encrypted()) {
                     self.write(token);
                 }
@@ -408,6 +430,9 @@ impl Shard {
     /// Sends over an open connection.
     fn send(&mut self, token: usize, job: Job) {
         self.generation += 1;
+        let request = self.shared.load.requests[job.due.index as usize].clone();
+        // The time that it takes is a send lag.
+        let loaded = request.load();
         let connection = &mut self.connections[token];
         connection.generation = self.generation;
         let now = now_ns();
@@ -416,10 +441,24 @@ impl Shard {
                 .send_lag_ns
                 .saturating_record(now.saturating_sub(sendable_ns));
         }
-        connection.phase = Phase::Busy(Box::new(Flight::new(job, now)));
+        let mut flight = Box::new(Flight::new(job, request, now));
+        let unread = match loaded {
+            Ok(loaded) => {
+                flight.loaded = loaded;
+                None
+            }
+            Err(error) => {
+                let message = format!("prony could not read the request from its file: {error}");
+                Some(Failed::new(ErrorClass::Plugin, message))
+            }
+        };
+        connection.phase = Phase::Busy(flight);
         let limit = now.saturating_add(self.shared.load.timeout.as_nanos() as u64);
         self.limits.push(Reverse((limit, token, self.generation)));
-        self.write(token);
+        match unread {
+            None => self.write(token),
+            Some(failed) => self.landing(token, Err(failed)),
+        }
     }
 
     fn write(&mut self, token: usize) {
@@ -428,10 +467,10 @@ impl Shard {
             return;
         };
         let link = &mut connection.link;
-        let request = self.shared.load.requests[flight.job.due.index as usize].clone();
+        let bytes = flight.request.bytes(flight.loaded.as_ref());
         let mut write = || -> io::Result<bool> {
-            while flight.written < request.bytes.len() {
-                match link.write(&request.bytes[flight.written..]) {
+            while flight.written < bytes.len() {
+                match link.write(&bytes[flight.written..]) {
                     Ok(count) => flight.written += count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                     Err(error) => return Err(error),
@@ -456,7 +495,10 @@ impl Shard {
                 return;
             }
         };
-        let first = flight.written == request.bytes.len() && wanted == Interest::READ;
+        let first = flight.written == flight.request.len() && wanted == Interest::READ;
+        if first {
+            flight.loaded = None;
+        }
         // It already waits for reading only, unless it could not write.
         if (!first || flight.stalled)
             && let Err(error) = self.poller.modify(link.as_fd(), token as u64, wanted)
@@ -476,7 +518,6 @@ impl Shard {
         let Phase::Busy(flight) = &mut connection.phase else {
             return;
         };
-        let request = self.shared.load.requests[flight.job.due.index as usize].clone();
         let mut reads = 0..reads;
         let outcome = loop {
             // Who sends without end must not keep the others waiting; the poller tells of
@@ -507,7 +548,7 @@ impl Shard {
             } else {
                 &self.scratch[..arrived.count]
             };
-            match flight.receive(arrived, bytes, &request) {
+            match flight.receive(arrived, bytes) {
                 Ok(Received::All(keep)) => break Some(Ok(keep)),
                 Ok(Received::Answer) => {
                     // The rest of the response comes at once, or is not waited for.
@@ -519,7 +560,7 @@ impl Shard {
                 Err(failed) => break Some(Err(failed)),
             }
             let all = flight.count(&self.shared.in_flight);
-            let size = flight.exchange.size();
+            let size = flight.size();
             if let Err(failed) = check_in_flight(size, all, connections) {
                 break Some(Err(failed));
             }
@@ -608,6 +649,7 @@ impl Shard {
             let _ = resumed.blocking_recv();
             resumed_ns = now_ns();
         }
+        self.usage.held_up_ns += self.reporter.wait_for_room();
         self.pace.ended(load, job.due, end_ns, resumed_ns, now_ns());
     }
 

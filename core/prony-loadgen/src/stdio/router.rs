@@ -41,6 +41,7 @@ struct Active {
     start_ns: u64,
     cpu_ns: u64,
     reader_cpu_ns: u64,
+    paused_ns: u64,
 }
 
 pub(super) struct Router {
@@ -164,12 +165,13 @@ impl Router {
             }
             Event::Start(load, reporter) => self.waiting.push_back((load, reporter)),
             Event::Stop => {
+                if let Some(active) = &mut self.active {
+                    active.pace.end(&active.load, now_ns());
+                }
                 if self.active.is_some() && !self.flights.is_empty() {
                     let message = "the load was ended, and what the engine was asked cannot be \
                                    called off";
                     self.lose(Failed::new(ErrorClass::Timeout, message), now_ns());
-                } else if let Some(active) = &mut self.active {
-                    active.pace.stop();
                 }
             }
             Event::Close => self.to_write = None,
@@ -202,6 +204,7 @@ impl Router {
                 start_ns,
                 cpu_ns: thread_cpu_ns(),
                 reader_cpu_ns: self.shared.reader_cpu_ns.load(Ordering::Relaxed),
+                paused_ns: self.shared.paused_ns.load(Ordering::Relaxed),
             });
             if self.shared.lost().is_some()
                 && let Some(active) = &mut self.active
@@ -250,6 +253,7 @@ impl Router {
             }
         }
         let mut line = message.line.clone().into_bytes();
+        self.in_flight += flight.exchange.size();
         self.flights.insert(number, flight);
         if let Some(wrong) = wrong {
             let failed = Failed::new(ErrorClass::Protocol, wrong);
@@ -426,6 +430,7 @@ impl Router {
             let _ = resumed.blocking_recv();
             resumed_ns = now_ns();
         }
+        active.usage.held_up_ns += active.reporter.wait_for_room();
         active
             .pace
             .ended(&active.load, due, end_ns, resumed_ns, now_ns());
@@ -461,6 +466,8 @@ impl Router {
         usage.cpu_ns =
             (thread_cpu_ns() - active.cpu_ns).max(reader.saturating_sub(active.reader_cpu_ns));
         usage.wall_ns = now_ns() - active.start_ns;
+        let paused_ns = self.shared.paused_ns.load(Ordering::Relaxed);
+        usage.held_up_ns += paused_ns.saturating_sub(active.paused_ns);
         usage.dropped = active.pace.take_dropped();
         active.reporter.ended(active.usage);
     }

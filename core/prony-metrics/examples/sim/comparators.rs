@@ -150,7 +150,7 @@ pub(crate) const EQUIVALENT: Table = Table {
 };
 
 impl Table {
-    /// The interval of the differences `d`, if a look at so many has one.
+    /// The interval of the differences `d`, if a look at their number has one.
     fn interval(&self, d: &[f64]) -> Option<(f64, f64)> {
         let (first, critical) = self.critical;
         let critical = *critical.get(d.len().checked_sub(first)?)?;

@@ -5,8 +5,9 @@ use crate::machine::{Disturbances, Machine, Question, Reply, START_S, Scenario, 
 use prony_metrics::statistics::aggregate::{Block, log_ratio, median_log_ratio};
 
 use prony_metrics::statistics::level::{CarryOver, Cycle, Level, Request, Visit};
+use prony_metrics::statistics::predecessor::{self, Before};
 use prony_metrics::statistics::sequential::MAX_CYCLES_RELOAD;
-use prony_metrics::statistics::{Decision, Evidence, Rule, Sequential, SignedRank};
+use prony_metrics::statistics::{Decision, Evidence, LogRatios, Rule, Sequential, SignedRank};
 use prony_result::to_log_ratio;
 
 /// Most cycles when both engines stay loaded within a cycle.
@@ -295,7 +296,26 @@ impl Cycles {
     /// The same, with a decision withheld that what one engine leaves behind may explain.
     pub(crate) fn withstanding(&self, level: &Level, most: usize) -> Answer {
         let answer = self.sequential(level, most);
-        if answer.decision.is_conclusive() && !level.withstands(answer.decision, answer.cycles) {
+        let holds = |answer: &Answer| level.withstands(answer.decision, answer.cycles);
+        Self::withheld(answer, holds)
+    }
+
+    /// The same of a number for each cycle, from which nothing is taken out.
+    pub(crate) fn withstanding_number(&self, numbers: &[f64], most: usize) -> Answer {
+        let evidence = LogRatios(numbers.to_vec());
+        let answer = self.sequential(&evidence, most);
+        let before = self.before();
+        let margin = Rule::new(MARGIN_PERCENT, most).margin;
+        Self::withheld(answer, |answer| {
+            evidence.unweighted(answer.cycles).is_none_or(|own| {
+                let before = &before[..answer.cycles];
+                predecessor::withstands(&own, before, answer.decision, margin)
+            })
+        })
+    }
+
+    fn withheld(answer: Answer, holds: impl FnOnce(&Answer) -> bool) -> Answer {
+        if answer.decision.is_conclusive() && !holds(&answer) {
             return Answer {
                 decision: Decision::Inconclusive,
                 unstopped_win: false,
@@ -303,6 +323,19 @@ impl Cycles {
             };
         }
         answer
+    }
+
+    /// The engines visited right before both of each cycle.
+    fn before(&self) -> Vec<Before> {
+        let mut last = None;
+        let of_cycle = |cycle: &Cycle| {
+            let (first, second) = if cycle.baseline_first { (0, 1) } else { (1, 0) };
+            let mut before = [None; 2];
+            before[first] = last.replace(second as u32);
+            before[second] = Some(first as u32);
+            before
+        };
+        self.visits.iter().map(of_cycle).collect()
     }
 
     /// Judges `sum` after every cycle by a [`Table`].

@@ -29,7 +29,7 @@ const USAGE: &str = "usage: sim [designs|disturbances|speed] [--quick] [--experi
 
 /// The difference that is to be found.
 const DIFFERENCE: f64 = 0.02;
-/// Experiments are shared among so many threads.
+/// Threads that share the experiments.
 const THREADS: usize = 2;
 /// Experiments of `--quick`: enough to see that everything runs.
 const QUICK: usize = 10;
@@ -359,7 +359,7 @@ fn reload(scenario: Scenario, options: Options) -> Vec<Row> {
             designs::signed_rank(&cycles.sum),
             designs::peeking(&cycles.sum),
             cycles.table(),
-            cycles.sequential(&LogRatios(cycles.sum.clone()), 60),
+            cycles.withstanding_number(&cycles.sum, 60),
             cycles.sequential(&LogRatios(cycles.med.clone()), 60),
             cycles.sequential(&none, 40),
             cycles.sequential(&none, 60),

@@ -1,4 +1,4 @@
-//! What a verdict costs, on one core.
+//! Time that a verdict takes on one core.
 
 use crate::designs::{self, Loading, Setting};
 use crate::machine::SCENARIOS;

@@ -26,10 +26,7 @@ fn token_by_token(tokens: u32) -> Record {
 }
 
 fn cut(baseline: &Record, candidate: &Record) -> Result<Common, Withheld> {
-    common(&Pair {
-        baseline,
-        candidate,
-    })
+    common(baseline, candidate)
 }
 
 fn is(part: Part, low_ms: f64, high_ms: f64) -> bool {
@@ -294,7 +291,7 @@ fn ragged() -> impl Strategy<Value = Schedule> {
     schedule(vec(1_u64..900, 0..40))
 }
 
-/// A token each so many microseconds, and a prefill that takes no less than a step.
+/// A number of microseconds for each token, and a prefill that takes no less than a step.
 fn even() -> impl Strategy<Value = Schedule> {
     let gaps = (1_u64..900, 0_usize..40).prop_map(|(gap, more)| vec![gap; more]);
     schedule(gaps).prop_map(|it| Schedule {
@@ -385,10 +382,6 @@ proptest! {
             .iter()
             .map(|(a, b)| (answered("one", *a), answered("other", *b)))
             .collect();
-        let pairs: Vec<Pair<'_>> = records
-            .iter()
-            .map(|(baseline, candidate)| Pair { baseline, candidate })
-            .collect();
         let sum = |of: fn(&(u32, u32)) -> u32| f64::from(lengths.iter().map(of).sum::<u32>());
         let (a, b) = (sum(|it| it.0), sum(|it| it.1));
         let requests = lengths.len() as f64;
@@ -397,15 +390,12 @@ proptest! {
         let measured = ((b / candidate_s(b)) / (a / baseline_s(a))).ln();
         let equal = a + (b - a) * share;
         let truth = (baseline_s(equal) / candidate_s(equal)).ln();
-        let (below, above) = slack(&pairs).expect("counted");
+        let (below, above) = slack(records.iter().map(|(a, b)| tokens_of(a, b))).expect("counted");
         prop_assert!(below >= 0.0 && above >= 0.0 && (below <= 0.0 || above <= 0.0));
         prop_assert!(truth >= measured - below - 1e-9, "{truth} {measured} {below}");
         prop_assert!(truth <= measured + above + 1e-9, "{truth} {measured} {above}");
-        let back: Vec<Pair<'_>> = pairs
-            .iter()
-            .map(|it| Pair { baseline: it.candidate, candidate: it.baseline })
-            .collect();
-        let (other_above, other_below) = slack(&back).expect("counted");
+        let back = slack(records.iter().map(|(a, b)| tokens_of(b, a)));
+        let (other_above, other_below) = back.expect("counted");
         prop_assert!((below - other_below).abs() < 1e-12 && (above - other_above).abs() < 1e-12);
     }
 }
@@ -413,17 +403,12 @@ proptest! {
 #[test]
 fn slack_needs_counted_answers() {
     let (a, mut b) = (answered("one", 3), answered("two", 6));
-    let of = |a: &Record, b: &Record| {
-        slack(&[Pair {
-            baseline: a,
-            candidate: b,
-        }])
-    };
+    let of = |a: &Record, b: &Record| slack([tokens_of(a, b)]);
     assert_eq!(of(&a, &b), Some((2.0_f64.ln(), 0.0)));
     assert_eq!(of(&a, &a), Some((0.0, 0.0)));
     b.output_tokens = None;
     assert_eq!(of(&a, &b), None);
-    assert_eq!(slack(&[]), None);
+    assert_eq!(slack([]), None);
 }
 
 #[test]
@@ -473,14 +458,8 @@ fn enumeration_gives_the_same_bounds() {
             .map(|it| (number(&it[0]) as u32, number(&it[1]) as u32))
             .map(|(a, b)| (answered("one", a), answered("other", b)))
             .collect();
-        let pairs: Vec<Pair<'_>> = answers
-            .iter()
-            .map(|(baseline, candidate)| Pair {
-                baseline,
-                candidate,
-            })
-            .collect();
-        let (below, above) = slack(&pairs).expect("counted");
+        let tokens = answers.iter().map(|(a, b)| tokens_of(a, b));
+        let (below, above) = slack(tokens).expect("counted");
         assert!(
             near(below, &case["below"]) && near(above, &case["above"]),
             "{case}"

@@ -1,23 +1,24 @@
 //! From the requests of a comparison to the numbers of its cycles.
 
-use super::{Arm, Question, StudyDesign, question};
-use crate::common::{Common, Part, Withheld, common, slack};
-use crate::credit::{Credits, pairs};
+use super::{Arm, Question, StudyDesign};
+use crate::common::{Common, Part, Withheld, slack};
+use crate::credit::{Credits, Pair, Pairs};
 use crate::energy::comparable;
+use crate::facts::Facts;
 use crate::granularity::{Bounds, decode_speed, prefill_speed};
 use crate::statistics::advice::Effort;
 use crate::statistics::aggregate::{self, Block, median_log_ratio, quantile_log_ratio};
 use crate::statistics::level::{self, CarryOver, Level};
+use crate::statistics::predecessor::Before;
 use crate::statistics::{Evidence, LogRatios, mean};
 use crate::throughput::{Visit, rate};
-use prony_record::Record;
 use prony_result::TestStatistic;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The requests and times of one cycle.
 #[derive(Default)]
 struct Cycle<'a> {
-    records: Vec<&'a Record>,
+    records: Vec<&'a Facts>,
     visits: Vec<Visit>,
 }
 
@@ -32,8 +33,8 @@ impl Cycle<'_> {
 impl<'a> Arm<'a> {
     fn cycles(&self) -> BTreeMap<u32, Cycle<'a>> {
         let mut cycles = BTreeMap::<u32, Cycle<'a>>::new();
-        for record in self.records {
-            let cycle = cycles.entry(record.id.cycle).or_default();
+        for record in self.facts() {
+            let cycle = cycles.entry(record.cycle).or_default();
             cycle.records.push(record);
         }
         for visit in self.visits {
@@ -76,6 +77,8 @@ struct Measured {
     at_s: (f64, f64),
     /// Logarithms of the times of the controls of both, where either has one.
     controls: (Option<f64>, Option<f64>),
+    /// The engines that were visited right before both.
+    before: Before,
     /// The parts that both engines' answers have, by question.
     pairs: Vec<(Question, Common)>,
     /// Reason why a pair of answers has none.
@@ -273,6 +276,18 @@ impl Ratios {
         Some(number.max(u32::try_from(questions.len()).unwrap_or(u32::MAX)))
     }
 
+    /// The engines before both visits of each cycle of a series.
+    pub(super) fn before(&self, cycles: impl Iterator<Item = u32>) -> Vec<Before> {
+        let of_cycle: BTreeMap<u32, Before> = self
+            .measured
+            .iter()
+            .map(|it| (it.cycle, it.before))
+            .collect();
+        cycles
+            .map(|cycle| of_cycle.get(&cycle).copied().unwrap_or_default())
+            .collect()
+    }
+
     /// The throughputs' log ratios, as far as answers of other lengths may have changed them.
     fn rates(&self, bound: Bound) -> Vec<f64> {
         let rate = |it: &Measured| match bound {
@@ -365,14 +380,14 @@ impl Ratios {
                 .map(|(a, b)| aggregate::log_ratio(a.1, b.1));
             self.decode.extend(numbers(d));
             widen(&mut self.decode_slack, decode);
-            let end_to_end = |answers: &[(&Record, u32)]| {
+            let end_to_end = |answers: &[(&Facts, u32)]| {
                 let tokens: u64 = answers.iter().map(|(_, tokens)| u64::from(*tokens)).sum();
                 let time: u64 = answers.iter().map(|(it, _)| it.latency_ns()).sum();
                 tokens as f64 / time as f64
             };
             let d = aggregate::log_ratio(end_to_end(&a), end_to_end(&b));
             self.end_to_end.extend(numbers(Some(d)));
-            let tokens = |answers: &[(&Record, u32)]| {
+            let tokens = |answers: &[(&Facts, u32)]| {
                 let tokens = answers.iter().map(|(_, tokens)| u64::from(*tokens));
                 tokens.sum::<u64>() as f64
             };
@@ -385,7 +400,7 @@ impl Ratios {
                 None => {}
             }
         }
-        let latencies = |records: &[&Record]| -> Vec<f64> {
+        let latencies = |records: &[&Facts]| -> Vec<f64> {
             records.iter().map(|it| it.latency_ns() as f64).collect()
         };
         let block = Block {
@@ -401,12 +416,15 @@ impl Ratios {
 
 /// The median over questions of the log ratio of the times to the first token; `None` if one
 /// has none.
-fn first_token(baseline: &[&Record], candidate: &[&Record]) -> Option<f64> {
-    let times = |records: &[&Record]| {
+fn first_token(baseline: &[&Facts], candidate: &[&Facts]) -> Option<f64> {
+    let times = |records: &[&Facts]| {
         let mut times = BTreeMap::<Question, Vec<f64>>::new();
         for record in records {
             let time = record.time_to_first_token_ns().filter(|ns| *ns > 0)?;
-            times.entry(question(record)).or_default().push(time as f64);
+            times
+                .entry(record.question())
+                .or_default()
+                .push(time as f64);
         }
         Some(times)
     };
@@ -423,9 +441,9 @@ fn first_token(baseline: &[&Record], candidate: &[&Record]) -> Option<f64> {
 
 /// Records with the tokens that they are credited with; `None` if one has none.
 pub(super) fn credited<'a>(
-    records: &[&'a Record],
-    credit: impl Fn(&Record) -> Option<u32>,
-) -> Option<Vec<(&'a Record, u32)>> {
+    records: &[&'a Facts],
+    credit: impl Fn(&Facts) -> Option<u32>,
+) -> Option<Vec<(&'a Facts, u32)>> {
     let answers = records
         .iter()
         .map(|record| Some((*record, credit(record)?)));
@@ -434,11 +452,11 @@ pub(super) fn credited<'a>(
 
 /// Weight of a prompt in the speed of prefill: its tokens if both engines count the same for
 /// each request, and 1 otherwise. A longer chat template is not faster work.
-fn prompt_weight(baseline: &[&Record], candidate: &[&Record]) -> fn(&Record) -> u32 {
-    let of = |records: &[&Record]| -> BTreeMap<(u32, u32), Option<u32>> {
+fn prompt_weight(baseline: &[&Facts], candidate: &[&Facts]) -> fn(&Facts) -> u32 {
+    let of = |records: &[&Facts]| -> BTreeMap<(u32, u32), Option<u32>> {
         let prompts = records
             .iter()
-            .map(|it| (it.id.cycle_and_index(), it.prompt_tokens));
+            .map(|it| (it.cycle_and_index(), it.prompt_tokens));
         prompts.collect()
     };
     let (a, b) = (of(baseline), of(candidate));
@@ -465,7 +483,7 @@ pub(super) fn values(by_cycle: &[(u32, f64)]) -> Vec<f64> {
 /// left without some of its requests, is passed over.
 ///
 /// The interim analyses and the verdict both start here, so that they cannot disagree.
-pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Ratios {
+pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, pairs: &Pairs, design: StudyDesign) -> Ratios {
     let (of_baseline, of_candidate) = (baseline.cycles(), candidate.cycles());
     let whole = |cycles: &BTreeMap<u32, Cycle<'_>>| -> BTreeSet<u32> {
         let whole = |cycle: &Cycle<'_>| cycle.records.len() >= design.requests_per_visit as usize;
@@ -474,10 +492,15 @@ pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Rat
     };
     let broken: BTreeSet<u32> = baseline.failed | candidate.failed;
     let both: BTreeSet<u32> = &whole(&of_baseline) & &whole(&of_candidate);
-    let credits = Credits::new(baseline.records, candidate.records);
+    let pairs = pairs.of(baseline.facts(), candidate.facts());
+    let credits = Credits::new(&pairs);
+    let mut pairs_of = BTreeMap::<u32, Vec<Pair<'_>>>::new();
+    for pair in pairs {
+        pairs_of.entry(pair.candidate.cycle).or_default().push(pair);
+    }
     let mut ratios = Ratios::new(design.statistic);
     for number in &both | &broken {
-        let good = |cycles: &BTreeMap<u32, Cycle<'_>>, tokens: &dyn Fn(&Record) -> Option<u32>| {
+        let good = |cycles: &BTreeMap<u32, Cycle<'_>>, tokens: &dyn Fn(&Facts) -> Option<u32>| {
             let cycle = cycles.get(&number)?;
             let well = cycle.records.iter().all(|record| record.ok());
             well.then(|| rate(&cycle.records, &cycle.visits, design.concurrency, tokens))
@@ -488,8 +511,12 @@ pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Rat
         if let (Some(a), Some(b), false) = (a, b, broken.contains(&number)) {
             let throughput = aggregate::log_ratio(a, b);
             let (a, b) = (&of_baseline[&number], &of_candidate[&number]);
-            if let Some(mut measured) = measured(number, &a.records, &b.records, throughput) {
+            let answers = pairs_of.get(&number).map_or(&[][..], Vec::as_slice);
+            if let Some(mut measured) =
+                measured(number, &a.records, &b.records, answers, throughput)
+            {
                 measured.controls = (a.control(), b.control());
+                measured.before = [a, b].map(|it| it.visits.first()?.before);
                 ratios.measured.push(measured);
                 ratios.more(number, a, b, &credits);
             }
@@ -503,22 +530,23 @@ pub fn ratios(baseline: Arm<'_>, candidate: Arm<'_>, design: StudyDesign) -> Rat
 /// A cycle's answers side by side; `None` if none of them was answered by both.
 fn measured(
     cycle: u32,
-    baseline: &[&Record],
-    candidate: &[&Record],
+    baseline: &[&Facts],
+    candidate: &[&Facts],
+    answers: &[Pair<'_>],
     throughput: f64,
 ) -> Option<Measured> {
-    let answers = pairs(baseline, candidate);
     let mut withheld = None;
     let mut common_parts = Vec::new();
-    for pair in &answers {
-        match common(pair) {
-            Ok(part) => common_parts.push((question(pair.baseline), part)),
-            Err(reason) => withheld = withheld.or(Some(reason)),
+    for pair in answers {
+        match pair.common {
+            Some(Ok(part)) => common_parts.push((pair.baseline.question(), *part)),
+            Some(Err(reason)) => withheld = withheld.or(Some(*reason)),
+            None => {}
         }
     }
-    let first = |records: &[&Record]| records.iter().map(|it| it.stamps.sent_ns).min();
-    let middle = |records: &[&Record]| {
-        let last = records.iter().map(|it| it.stamps.end_ns).max();
+    let first = |records: &[&Facts]| records.iter().map(|it| it.sent_ns).min();
+    let middle = |records: &[&Facts]| {
+        let last = records.iter().map(|it| it.end_ns).max();
         let times = first(records).zip(last);
         times.map_or(0.0, |(first, last)| u64::midpoint(first, last) as f64 / 1e9)
     };
@@ -528,8 +556,9 @@ fn measured(
         at_s: (middle(baseline), middle(candidate)),
         pairs: common_parts,
         controls: (None, None),
+        before: [None; 2],
         withheld,
         throughput,
-        slack: slack(&answers).unwrap_or((f64::INFINITY, f64::INFINITY)),
+        slack: slack(answers.iter().map(Pair::tokens)).unwrap_or((f64::INFINITY, f64::INFINITY)),
     })
 }

@@ -1,10 +1,10 @@
 //! The 99th percentile over all cycles together.
 
 use super::{Arm, Ratios, to_percent};
+use crate::facts::Facts;
 use crate::statistics::label_swap::{Cycle, RESAMPLES, label_swap};
 use crate::statistics::quantile::min_samples_for_quantile;
 use crate::statistics::sequential::ALPHA;
-use prony_record::Record;
 use prony_result::{TailJudgement, Verdict};
 use std::collections::BTreeMap;
 
@@ -21,13 +21,13 @@ pub(super) fn tail(
     baseline: Arm<'_>,
     candidate: Arm<'_>,
     numbers: &Ratios,
-    time_ns: impl Fn(&Record) -> Option<u64>,
+    time_ns: impl Fn(&Facts) -> Option<u64>,
 ) -> Option<TailJudgement> {
     let times = |arm: Arm<'_>| -> BTreeMap<u32, Vec<f64>> {
         let mut times = BTreeMap::<u32, Vec<f64>>::new();
         for record in arm.good() {
             let time = time_ns(record).filter(|time| *time > 0);
-            let of_cycle = times.entry(record.id.cycle).or_default();
+            let of_cycle = times.entry(record.cycle).or_default();
             of_cycle.extend(time.map(|time| time as f64));
         }
         times

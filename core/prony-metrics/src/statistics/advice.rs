@@ -33,8 +33,7 @@ pub struct Effort {
     /// Variance of visits around the level: `τ²`. Below zero where requests explain more
     /// than all scatter.
     pub visit_variance: f64,
-    /// What it is at least and at most, within two standard errors of the logarithm of the
-    /// scatter.
+    /// Its bounds, within two standard errors of the logarithm of the scatter.
     pub visit_variance_bounds: (f64, f64),
 }
 

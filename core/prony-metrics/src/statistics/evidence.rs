@@ -35,7 +35,8 @@ pub trait Evidence {
     /// An estimate of the advantage from the first `n` cycles, for a search to begin at.
     fn middle(&self, n: usize) -> Option<f64>;
 
-    /// The advantage at which the score of the first `n` cycles is zero; `None` where
+    /// The advantage at which the score of the first `n` cycles is zero: of several, one
+    /// near the middle, so that a common factor of all times changes nothing. `None` where
     /// nothing was measured.
     fn estimate(&self, n: usize) -> Option<f64> {
         /// Beyond, engines differ too much for a search.
@@ -43,7 +44,7 @@ pub trait Evidence {
         const ACCURACY: f64 = 1e-7;
         let score = |advantage: f64| self.signed(n, advantage).iter().sum::<f64>();
         let middle = self.middle(n)?;
-        let mut reach = 0.01;
+        let mut reach = ACCURACY;
         while !(score(middle - reach) > 0.0 && score(middle + reach) < 0.0) {
             if reach >= FARTHEST {
                 return Some(middle);
@@ -61,6 +62,10 @@ pub trait Evidence {
         }
         Some(f64::midpoint(low, high))
     }
+
+    /// The numbers of the first `n` cycles with equal weights, above zero where the candidate is
+    /// faster. `None` where nothing was measured.
+    fn unweighted(&self, n: usize) -> Option<Vec<f64>>;
 
     /// The advantage as each of the first `n` cycles alone would have it: the estimate, and
     /// the cycle's part of the score over how fast the score falls with the advantage. Their
@@ -86,7 +91,7 @@ pub trait Evidence {
 pub struct LogRatios(pub Vec<f64>);
 
 /// Scales after which a cycle's number has no weight.
-const CUT: f64 = 4.0;
+pub(super) const CUT: f64 = 4.0;
 
 impl Evidence for LogRatios {
     fn cycles(&self) -> usize {
@@ -105,6 +110,10 @@ impl Evidence for LogRatios {
 
     fn middle(&self, n: usize) -> Option<f64> {
         (n > 0).then(|| median(&self.0[..n]))
+    }
+
+    fn unweighted(&self, n: usize) -> Option<Vec<f64>> {
+        (n > 0).then(|| self.0[..n].to_vec())
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Holm {
 }
 
 impl Holm {
-    /// For so many models.
+    /// For a number of models.
     pub fn new(rule: Rule, models: usize) -> Self {
         Self { rule, models }
     }

@@ -1,7 +1,7 @@
 //! The statistic `level`: engines against the level of the machine at the time.
 //!
-//! What costs power on a restless machine are bursts of load that touch single visits, and
-//! drift between two visits. Both can be seen without knowing the engines: a visit is compared
+//! On a restless machine, bursts of load that touch single visits and drift between two
+//! visits cost power. Both can be seen without knowing the engines: a visit is compared
 //! with the visits around it, whoever they were of, and what lies far away counts little. Each
 //! visit so gives a residual, and the difference of a cycle's two residuals is its
 //! contribution. Nothing here knows which engine came first.
@@ -212,8 +212,8 @@ impl Level {
         if cycle.baseline_first { g } else { -g }
     }
 
-    /// What the engines leave behind, by the first `n` cycles; `None` where nothing was
-    /// measured. Without weights, where these may take it for bursts.
+    /// Carry-over by the first `n` cycles; `None` where nothing was measured. Without weights,
+    /// where these may take it for bursts.
     pub fn carried_over(&self, n: usize) -> Option<Carried> {
         match self.like_bursts(n) {
             Some(carried) => Some(carried),
@@ -276,8 +276,7 @@ impl Level {
         }
     }
 
-    /// What one engine leaves behind, if it is so much that the visits after it may look like
-    /// bursts.
+    /// Carry-over, if it is so large that the visits after one engine may look like bursts.
     fn like_bursts(&self, n: usize) -> Option<Carried> {
         /// Scales up to which visits keep most of their weight.
         const HARMLESS: f64 = 2.0;
@@ -325,6 +324,10 @@ impl Evidence for Level {
                 Self::with_coin(&self.cycles[c], fit.contributions[c - start])
             })
             .collect()
+    }
+
+    fn unweighted(&self, n: usize) -> Option<Vec<f64>> {
+        self.plain().influences(n)
     }
 
     fn middle(&self, n: usize) -> Option<f64> {
@@ -378,7 +381,7 @@ fn centred(cycles: &[Cycle]) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// What an answer of another length than the usual one of its question costs.
+/// Cost of an answer of another length than the usual one of its question.
 ///
 /// An answer of `k` tokens takes the time to its first token and `k - 1` times that between
 /// two tokens. Their ratio is a question's, not an engine's: it is the median over all its

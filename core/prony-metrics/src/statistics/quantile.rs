@@ -13,6 +13,9 @@ pub fn quantile(sorted: &[f64], p: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * (at - below as f64)
 }
 
+/// Error of the interval of the median in a [`distribution`].
+const MEDIAN_ALPHA: f64 = 0.05;
+
 /// Mean, extremes, median, and the percentiles for which there are samples enough; `None`
 /// without samples.
 pub fn distribution(mut samples: Vec<f64>) -> Option<Distribution> {
@@ -20,7 +23,7 @@ pub fn distribution(mut samples: Vec<f64>) -> Option<Distribution> {
     let (min, max) = (*samples.first()?, *samples.last()?);
     let n = samples.len() as u64;
     let percentile = |p| (n >= min_samples_for_quantile(p)).then(|| quantile(&samples, p));
-    let median = quantile_interval(&samples, 0.5, 0.05);
+    let median = quantile_interval(&samples, 0.5, MEDIAN_ALPHA);
     let (p50_low, p50_high) = median.low.zip(median.high).unzip();
     Some(Distribution {
         n,
@@ -70,8 +73,7 @@ pub struct QuantileInterval {
 pub fn quantile_interval(sorted: &[f64], p: f64, alpha: f64) -> QuantileInterval {
     let n = sorted.len() as u64;
     let below = Binomial::new(n, p);
-    let rank_low = below.quantile(alpha / 2.0);
-    let rank_high = below.quantile(1.0 - alpha / 2.0) + 1;
+    let (rank_low, rank_high) = ranks(&below, alpha);
     let at = |rank: u64| {
         let index = rank.checked_sub(1)?;
         sorted.get(index as usize).copied()
@@ -84,6 +86,18 @@ pub fn quantile_interval(sorted: &[f64], p: f64, alpha: f64) -> QuantileInterval
         high: at(rank_high),
         level: below.cdf(rank_high - 1) - missed,
     }
+}
+
+/// Ranks from 1 of the ends of an interval; see [`quantile_interval`].
+fn ranks(below: &Binomial, alpha: f64) -> (u64, u64) {
+    let low = below.quantile(alpha / 2.0);
+    (low, below.quantile(1.0 - alpha / 2.0) + 1)
+}
+
+/// Ranks from 1 of the ends of the interval of the median of `n` values that a
+/// [`distribution`] has, as in [`QuantileInterval`].
+pub(crate) fn median_ranks(n: u64) -> (u64, u64) {
+    ranks(&Binomial::new(n, 0.5), MEDIAN_ALPHA)
 }
 
 /// The fewest requests of which at most `over` may lie above a bound, so that with

@@ -35,7 +35,7 @@ pub struct Rule {
     pub alpha: f64,
     /// Two-sided error of the interval for `equivalent`, over all looks.
     pub alpha_equivalent: f64,
-    /// The run ends after so many cycles.
+    /// Cycles after which the run ends.
     pub max_cycles: usize,
     /// `true` if cycles may be added at any time: the tests are bets, and do not know
     /// `max_cycles`.

@@ -5,6 +5,7 @@ mod bets;
 mod control;
 mod level;
 mod orders;
+mod predecessor;
 mod properties;
 mod rules;
 mod vectors;

@@ -6,6 +6,7 @@ mod broken;
 mod guest;
 mod native;
 mod registry;
+mod reporters;
 #[path = "../support/mod.rs"]
 mod support;
 mod wasm;

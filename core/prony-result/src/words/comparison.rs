@@ -106,6 +106,8 @@ impl Finding<'_> {
 
 /// Beginning of a reason where the engines did not do the same work.
 const OTHER_WORK: &str = "not the same work";
+/// Name of the judgement of tokens over latencies.
+const END_TO_END: &str = "End to end";
 /// As many cycles as a comparison can have.
 const MAX_CYCLES: u32 = 127;
 
@@ -224,7 +226,7 @@ impl Comparison {
             ("Typical request", &self.median),
             ("Prefill", &self.prefill),
             ("Decode", &self.decode),
-            ("End to end", &self.end_to_end),
+            (END_TO_END, &self.end_to_end),
             ("TTFT", &self.time_to_first_token),
             ("Latency p50", &self.latency_p50),
             ("Latency p90", &self.latency_p90),
@@ -256,6 +258,10 @@ impl Comparison {
             };
             format!("{name}: {}", finding.sentence())
         };
+        // Of answers that are credited in full it is the total throughput once more.
+        let said = |it: &Judgement| sentence(("", it));
+        let is_total = |it: &Judgement| self.total.as_ref().is_some_and(|at| said(at) == said(it));
+        let is_new = |(name, it): &(&'static str, &Judgement)| *name != END_TO_END || !is_total(it);
         let of_tail = |(name, tail): (&str, &TailJudgement)| {
             let cycles = count(tail.cycles.into(), "cycle");
             let p_value = match tail.p_value {
@@ -285,6 +291,7 @@ impl Comparison {
         let memory = self.memory.as_ref().and_then(|it| self.memory_sentence(it));
         let energy = self.energy.as_ref().and_then(|it| self.energy_sentence(it));
         self.judgements()
+            .filter(is_new)
             .map(sentence)
             .chain(tails)
             .chain(memory)
@@ -770,6 +777,34 @@ pub(super) mod tests {
                 "Latency p99: B against A is inconclusive (+4.2 %, p = 0.210 by label swap, 12 cycles)",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_the_total_once_more_is_told_once() {
+        let part = |low| {
+            Some(Judgement {
+                verdict: Verdict::Faster,
+                difference_percent: Some(3.1),
+                interval: Some(Interval {
+                    low_percent: low,
+                    high_percent: 4.0,
+                    level: 0.96,
+                }),
+                cycles: 11,
+                ..Judgement::default()
+            })
+        };
+        let told = |total, end_to_end| {
+            let judged = Comparison {
+                total,
+                end_to_end,
+                ..comparison(Verdict::Faster, 3.1, 2.2, 4.0)
+            };
+            judged.judgement_sentences().len()
+        };
+        assert_eq!(told(part(2.2), part(2.2)), 1);
+        assert_eq!(told(part(2.2), part(2.0)), 2);
+        assert_eq!(told(None, part(2.2)), 1);
     }
 
     #[test]

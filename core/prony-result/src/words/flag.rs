@@ -31,11 +31,13 @@ pub enum Flag {
     ThrottleStep,
     /// One engine leaves the machine slower for the next visit than the other.
     CarryOver,
+    /// The run was broken off in its cycles, and resumed.
+    Resumed,
 }
 
 impl Flag {
     /// All of them, in the order in which reports show them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::LengthMismatch,
         Self::TokenMismatch,
         Self::LowSuccessRate,
@@ -49,6 +51,7 @@ impl Flag {
         Self::ThermalRamp,
         Self::ThrottleStep,
         Self::CarryOver,
+        Self::Resumed,
     ];
 
     /// As in results; `prony explain` has a page by that name.
@@ -67,6 +70,7 @@ impl Flag {
             Self::ThermalRamp => "thermal_ramp",
             Self::ThrottleStep => "throttle_step",
             Self::CarryOver => "carry_over",
+            Self::Resumed => "resumed",
         }
     }
 
@@ -115,6 +119,10 @@ impl Flag {
             Self::CarryOver => {
                 "A visit after one of the engines is slower than after the other; longer pauses \
                  between visits help."
+            }
+            Self::Resumed => {
+                "The run was broken off in a cycle of this model and resumed: that cycle counts as \
+                 one in which something failed."
             }
         }
     }

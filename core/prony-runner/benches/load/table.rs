@@ -13,10 +13,10 @@ pub(crate) struct Table {
 #[derive(Default)]
 pub(crate) struct Firehose {
     pub(crate) reference: Vec<Measured>,
-    /// Events, wall time and processor time.
+    /// Events, wall time and CPU time.
     pub(crate) recording: Vec<(u64, u64, u64)>,
     pub(crate) memory: Vec<f64>,
-    /// Events and processor time.
+    /// Events and CPU time.
     pub(crate) wasm: Vec<(u64, u64)>,
     pub(crate) native: Vec<(u64, u64)>,
 }

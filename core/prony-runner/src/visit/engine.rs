@@ -204,7 +204,10 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
         let point = point
             .as_ref()
             .map_or_else(String::new, |point| format!("-{point}"));
-        let name: String = format!("{model}-{engine}{point}")
+        let name = format!("{model}-{engine}{point}");
+        let secrets = &self.requests.run.pipeline.secrets;
+        let name: String = secrets
+            .mask(&name)
             .chars()
             .take(MAX)
             .map(|c| {
@@ -436,7 +439,8 @@ impl EngineSide for LiveEngine<'_, '_> {
         sampler.finish();
         let origin = self.requests.run.origin_ns;
         for window in measured {
-            let seen = sampler.window(origin + window.from_ns, origin + window.to_ns);
+            let [from, to] = [window.from_ns, window.to_ns].map(|it| origin.wrapping_add(it));
+            let seen = sampler.window(from, to);
             if let Some(cpu_s) = seen.cpu_seconds {
                 let of_stage = used.measure_cpu_s.entry(window.stage.clone());
                 *of_stage.or_default() += cpu_s;

@@ -7,7 +7,7 @@ use crate::installed::{self, Installed};
 use crate::process::{Process, describe};
 use prony_config::template;
 use prony_contract::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
-use prony_journal::{Event, mask};
+use prony_journal::Event;
 use prony_loadgen::client::probe;
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
@@ -255,7 +255,7 @@ impl LiveEngine<'_, '_> {
         let installed = Installed::of(cache, plugin).filter(|_| own);
         self.requests.run.tell(Event::Program {
             visit: self.requests.visit.clone(),
-            program: mask(&text(&found), self.requests.point),
+            program: text(&found),
             packages: installed.map_or_else(Vec::new, |it| it.versions(&environment)),
         })?;
         Ok(())

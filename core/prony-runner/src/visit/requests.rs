@@ -5,6 +5,7 @@ use super::engine::{Link, Material, Running};
 use super::sequence::Sent;
 use super::{CRASH_GRACE, Staged};
 use crate::Result;
+use crate::answers::{self, Reading, each_stamp};
 use crate::chat::Chat;
 use crate::images::{self, Images};
 use crate::process::{Process, describe};
@@ -12,26 +13,31 @@ use crate::request_set::{self, RequestSet, Texts};
 use crate::run::{Run, StageError, interrupted};
 use crate::sending;
 use prony_config::{Cache, Engine, MatrixPoint, Question, stop_word};
-use prony_contract::{self as contract, ErrorKind, Kind, Model, Request};
-use prony_journal::{Event, api};
+use prony_contract::{self as contract, Kind, Model, Request};
+use prony_journal::{Error, Event, api};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{Http, MAX_ANSWER};
+use prony_loadgen::clock::now_ns;
 use prony_loadgen::load::{Done, Load};
 use prony_loadgen::local::Worker;
+use prony_loadgen::spill::Spill;
 use prony_loadgen::stdio::Pipe;
-use prony_loadgen::target::{Prepared, Target};
+use prony_loadgen::target::{Prepared, RequestFile, Target};
 use prony_metrics::cache;
 use prony_plan::Visit;
 use prony_plugin_host::Plugin;
-use prony_record::{ErrorClass, Failed, Observation, Phase, Record, RequestId};
+use prony_record::{ErrorClass, Failed, Phase, Record, Stamps};
+use prony_result::words::count;
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Maximum size of undecoded answers kept while a stage runs, in bytes.
-const MAX_UNREAD: usize = 512 << 20;
+/// Memory of a stage's HTTP requests, in bytes; further ones lie in a file.
+const MAX_REQUESTS: usize = 64 << 20;
+/// Maximum size of a stage's requests to engines without HTTP, in bytes.
+const MAX_KEPT: usize = 256 << 20;
 
 /// The requests of a stage.
 pub(crate) struct Batch<'s> {
@@ -56,6 +62,41 @@ pub(crate) struct Batch<'s> {
     pub(super) has_images: bool,
     /// Content of the requests, in place of the workload's.
     pub(super) question: Option<&'s Question>,
+}
+
+/// The answers to a load, on their way into the journal.
+struct AnswerSink {
+    reading: Reading,
+    /// Decodes them; `None` if they need none.
+    plugin: Option<Arc<dyn Plugin>>,
+    /// Their file, with several requests in flight.
+    spill: Option<Spill>,
+    /// `true` for each request that was answered.
+    answered: Vec<bool>,
+    /// Number of answers handed to the file.
+    kept: u64,
+    /// Number of requests that succeeded, of the answers read so far.
+    succeeded: u32,
+}
+
+impl AnswerSink {
+    /// Returns `true` once the file could not be written.
+    fn cannot_be_kept(&self) -> bool {
+        self.spill.as_ref().is_some_and(Spill::has_failed)
+    }
+}
+
+/// Requests that were due and never answered.
+struct Unanswered<'b> {
+    reading: &'b Reading,
+    /// Time of the last answer, since the run's origin.
+    since: u64,
+    /// As of the batch.
+    has_images: bool,
+    /// Those that were in flight when the load was ended, with their stamps.
+    cut_off: BTreeMap<u32, Stamps>,
+    /// Due times of those of an open loop that were due and not sent, since the run's origin.
+    due: HashMap<u32, u64>,
 }
 
 /// Characters at the beginning of a nonce that another may have by chance, and an engine's
@@ -297,24 +338,6 @@ impl<'r, 'a> Requests<'r, 'a> {
         tokens
     }
 
-    /// The id of request `index` of a batch.
-    fn id(&self, batch: &Batch<'_>, index: u32) -> RequestId {
-        let index = batch.first + index;
-        let (prompt, image) = self.content(index);
-        let image = image.filter(|_| batch.has_images);
-        RequestId {
-            point: self.visit.point.clone(),
-            model: self.visit.model.clone(),
-            engine: self.visit.engine.clone(),
-            cycle: self.visit.cycle,
-            phase: batch.phase,
-            stage: batch.stage.to_owned(),
-            index,
-            prompt,
-            image,
-        }
-    }
-
     /// The numbers of prompt and image of request `index`, which distinguish the requests
     /// of a stage.
     fn content(&self, index: u32) -> (u32, Option<u32>) {
@@ -331,26 +354,41 @@ impl<'r, 'a> Requests<'r, 'a> {
         process: &mut Option<Process>,
     ) -> Staged<u32> {
         let plugin = self.adapter()?;
-        let encode = |index| -> std::result::Result<Arc<Prepared>, String> {
+        let path = self.run.folder.path().join("requests.bin");
+        let (mut file, mut bytes) = (None, 0);
+        let encode = |index| -> Staged<Arc<Prepared>> {
             let made = plugin
                 .encode(&self.config, &self.model, &self.request(batch, index)?)
                 .map_err(|error| error.to_string())?;
-            target.prepare(&made).map(Arc::new)
+            let request = target.prepare(&made)?;
+            bytes += request.len();
+            if bytes <= MAX_REQUESTS {
+                return Ok(Arc::new(request));
+            }
+            let io = Error::io(&path);
+            let moved = match &mut file {
+                Some(file) => RequestFile::put(file, request),
+                None => RequestFile::create(&path).and_then(|new| file.insert(new).put(request)),
+            };
+            Ok(Arc::new(moved.map_err(io)?))
         };
         let requests = self.each_content(batch, encode)?;
+        if let Some(file) = &mut file {
+            file.flush().map_err(Error::io(&path))?;
+        }
         let first = requests.first();
-        self.asked_model = first.and_then(|request| request.model.clone());
+        self.asked_model = first.and_then(|request| request.model().cloned());
         let load = self.load_of(batch, requests)?;
         let http = Http {
             target: target.clone(),
             shards: sending::shards(batch.shards, batch.arrival, sending::cores()),
             poll_every: sending::poll_every(batch.arrival),
         };
-        let due = load.requests.len();
+        let answers = self.answers(batch, Some(plugin), &load)?;
         let running = http.start(load);
         let running =
             running.map_err(|error| format!("the load generator did not start: {error}"))?;
-        self.receive(batch, Some(&plugin), running, due, process, || None)
+        self.receive(batch, answers, running, process, || None)
             .await
     }
 
@@ -363,17 +401,21 @@ impl<'r, 'a> Requests<'r, 'a> {
     ) -> Staged<u32> {
         let plugin = self.adapter()?;
         let mut requests = Vec::new();
+        let mut bytes = 0;
         for index in (batch.first..).take(batch.count as usize) {
             // A new number for each request of the visit.
             self.numbered += 1;
             let request = self.request(batch, index)?;
             let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered);
-            requests.push(made.map_err(|error| error.to_string())?);
+            let made = made.map_err(|error| error.to_string())?;
+            bytes += made.line.len();
+            check_kept(bytes)?;
+            requests.push(made);
         }
         let load = self.load_of(batch, requests)?;
-        let due = load.requests.len();
+        let answers = self.answers(batch, Some(plugin), &load)?;
         let running = pipe.start(load);
-        self.receive(batch, Some(&plugin), running, due, process, || pipe.lost())
+        self.receive(batch, answers, running, process, || pipe.lost())
             .await
     }
 
@@ -384,12 +426,21 @@ impl<'r, 'a> Requests<'r, 'a> {
         worker: &Worker,
         process: &mut Option<Process>,
     ) -> Staged<u32> {
-        let request = |index| self.request(batch, index).map(Arc::new);
+        let mut bytes = 0;
+        let request = |index| -> Staged<Arc<Request>> {
+            let request = self.request(batch, index)?;
+            let history = request.history.iter().map(|it| it.content.len());
+            let images = request.images.iter().map(|it| it.data.len());
+            let system = request.system.as_ref().map_or(0, String::len);
+            bytes += request.prompt.len() + system + history.chain(images).sum::<usize>();
+            check_kept(bytes)?;
+            Ok(Arc::new(request))
+        };
         let requests = self.each_content(batch, request)?;
         let load = self.load_of(batch, requests)?;
-        let due = load.requests.len();
+        let answers = self.answers(batch, None, &load)?;
         let running = worker.start(load);
-        self.receive(batch, None, running, due, process, || worker.lost())
+        self.receive(batch, answers, running, process, || worker.lost())
             .await
     }
 
@@ -397,8 +448,8 @@ impl<'r, 'a> Requests<'r, 'a> {
     fn each_content<T>(
         &self,
         batch: &Batch<'_>,
-        make: impl Fn(u32) -> std::result::Result<Arc<T>, String>,
-    ) -> std::result::Result<Vec<Arc<T>>, String> {
+        mut make: impl FnMut(u32) -> Staged<Arc<T>>,
+    ) -> Staged<Vec<Arc<T>>> {
         let mut known: HashMap<(u32, Option<u32>), Arc<T>> = HashMap::new();
         let mut requests = Vec::new();
         for index in (batch.first..).take(batch.count as usize) {
@@ -454,27 +505,92 @@ impl<'r, 'a> Requests<'r, 'a> {
         dataset.map_or(Duration::ZERO, |dataset| dataset.think.to_std())
     }
 
-    /// Keeps the results of a load of `due` requests; returns the number that succeeded.
-    /// `lost` returns the reason why nothing more could be sent, if any; without a
-    /// `plugin` nothing needs decoding.
+    /// The way of the answers to a load into the journal. With several requests in flight a
+    /// file is made for them.
+    fn answers<T>(
+        &self,
+        batch: &Batch<'_>,
+        plugin: Option<Arc<dyn Plugin>>,
+        load: &Load<T>,
+    ) -> Result<AnswerSink> {
+        let mut reading = self.reading(batch, plugin.is_some());
+        reading.count = load.requests.len() as u32;
+        let spill = if load.is_one_at_a_time() {
+            None
+        } else {
+            let path = answers::path(self.run.folder);
+            let io = Error::io(&path);
+            reading.run_sha256 = answers::run_sha256(self.run.folder)
+                .map_err(Error::io(&self.run.folder.journal()))?;
+            let line =
+                serde_json::to_vec(&reading).unwrap_or_else(|_| unreachable!("it is plain data"));
+            Some(Spill::create(&path, &line).map_err(io)?)
+        };
+        Ok(AnswerSink {
+            reading,
+            plugin,
+            spill,
+            answered: vec![false; load.requests.len()],
+            kept: 0,
+            succeeded: 0,
+        })
+    }
+
+    /// Everything that makes records of the answers to a batch.
+    fn reading(&self, batch: &Batch<'_>, is_decoded: bool) -> Reading {
+        let workload = &self.point.workload;
+        let prompts = &self.request_set.prompts;
+        let is_asked = batch.question.is_some();
+        let mut max_tokens: Vec<u32> = match batch.question {
+            Some(question) => vec![question.max_tokens],
+            None => prompts.iter().map(|it| it.max_tokens).collect(),
+        };
+        if max_tokens.iter().all(|it| *it == max_tokens[0]) {
+            max_tokens.truncate(1);
+        }
+        let images = if batch.has_images {
+            workload.images.len() as u32
+        } else {
+            0
+        };
+        let cold = batch.cache == Some(Cache::Cold);
+        let without_images = self.without_images.get(&cold);
+        let masked = self.run.pipeline.secrets.masked(&self.config);
+        let config = masked.map(std::borrow::Cow::into_owned);
+        Reading {
+            schema: answers::SCHEMA.to_owned(),
+            run_sha256: String::new(),
+            visit: self.visit.clone(),
+            phase: batch.phase,
+            stage: batch.stage.to_owned(),
+            first: batch.first,
+            count: batch.count,
+            prompts: prompts.len() as u32,
+            images,
+            max_tokens,
+            origin_ns: self.run.origin_ns,
+            plugin: is_decoded.then(|| self.engine.plugin.clone()),
+            config: config.unwrap_or_default(),
+            asked_model: self.asked_model.clone().filter(|_| batch.has_images),
+            model_path: self.model.path.clone(),
+            is_exact: workload.ignore_eos && workload.stop.is_empty() && !is_asked,
+            without_images: without_images.cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Keeps the results of a load; returns the number that succeeded. `lost` returns the
+    /// reason why nothing more could be sent, if any.
     async fn receive(
         &mut self,
         batch: &Batch<'_>,
-        plugin: Option<&Arc<dyn Plugin>>,
+        mut answers: AnswerSink,
         mut running: prony_loadgen::load::Running,
-        due: usize,
         process: &mut Option<Process>,
         lost: impl Fn() -> Option<Failed>,
     ) -> Staged<u32> {
-        let mut answered = vec![false; due];
-        let mut succeeded = 0;
         let mut stop = self.run.stop.clone();
         let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
         let mut since = self.run.now();
-        // Answers that came while others were in flight are decoded when none are, so
-        // that decoding takes no CPU time from the engine.
-        let mut later: Vec<(u32, Exchange)> = Vec::new();
-        let mut bytes = 0;
         let (mut is_interrupted, mut is_over) = (false, false);
         let workload = &self.point.workload;
         // All that are in flight may meet one pause.
@@ -490,21 +606,15 @@ impl<'r, 'a> Requests<'r, 'a> {
                 }
                 () = passed(deadline) => break,
             };
-            let Some(done) = next else {
+            let Some(mut done) = next else {
                 is_over = true;
                 break;
             };
-            let Done {
-                index,
-                mut exchange,
-                resume,
-            } = done;
-            answered[index as usize] = true;
             since = self.run.now();
-            if let Some(failed) = &mut exchange.seen.failed {
-                blame_crash(failed, process).await;
+            if let Some(failed) = &mut done.exchange.seen.failed {
+                blame_crash(failed, done.exchange.seen.stamps.end_ns, process).await;
             }
-            let class = exchange.seen.failed.as_ref().map(|failed| failed.class);
+            let class = done.exchange.seen.failed.as_ref().map(|it| it.class);
             self.lost = match class {
                 Some(ErrorClass::Crashed | ErrorClass::Oom) => {
                     Some("the engine ended during the stage".to_owned())
@@ -518,18 +628,10 @@ impl<'r, 'a> Requests<'r, 'a> {
                 Some(ErrorClass::Timeout) => timeouts + 1,
                 _ => 0,
             };
-            bytes += exchange.body.len();
-            later.push((index, exchange));
-            if resume.is_none() && batch.has_images {
-                self.run.show(&Event::Answered);
+            self.take(batch, &mut answers, done)?;
+            if answers.cannot_be_kept() {
+                break;
             }
-            if resume.is_some() || bytes > MAX_UNREAD {
-                bytes = 0;
-                for (index, exchange) in later.drain(..) {
-                    succeeded += u32::from(self.read(batch, plugin, index, exchange)?);
-                }
-            }
-            drop(resume);
             if timeouts >= max_timeouts {
                 hangs = Some(format!(
                     "{timeouts} requests in a row had no answer within {:?}, so the engine is taken to hang (`max_timeouts`)",
@@ -540,13 +642,32 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
         // Ending the load may itself lose the engine, and is then no explanation.
         let lost = lost();
-        // Activity until now is recorded, whatever ended it.
+        let stopped_ns = now_ns();
         running.stop();
-        while running.next().await.is_some() {}
-        let usage = running.usage();
-        for (index, exchange) in later {
-            succeeded += u32::from(self.read(batch, plugin, index, exchange)?);
+        // What was answered until now is kept, whatever ended the stage. What was in flight
+        // then has failed by our doing.
+        let mut cut_off = BTreeMap::new();
+        while let Some(mut done) = running.next().await {
+            let seen = &mut done.exchange.seen;
+            match &mut seen.failed {
+                Some(_) if seen.stamps.end_ns >= stopped_ns => {
+                    cut_off.insert(done.index, seen.stamps);
+                    continue;
+                }
+                Some(failed) => blame_crash(failed, seen.stamps.end_ns, process).await,
+                None => {}
+            }
+            since = self.run.now();
+            self.take(batch, &mut answers, done)?;
         }
+        let usage = running.usage();
+        self.read_kept(batch, &mut answers)?;
+        let AnswerSink {
+            reading,
+            mut answered,
+            succeeded,
+            ..
+        } = answers;
         // A worker runs without a client.
         let client = usage.filter(|usage| batch.phase == Phase::Measure && usage.shards > 0);
         if let Some(usage) = client {
@@ -557,134 +678,163 @@ impl<'r, 'a> Requests<'r, 'a> {
             })?;
         }
         if is_interrupted {
+            self.note_cut_off(batch, cut_off.len())?;
             return Err(StageError::Interrupted);
         }
+        for stamps in cut_off.values_mut() {
+            for stamp in each_stamp(stamps) {
+                *stamp = self.run.since_origin(*stamp);
+            }
+        }
+        let dropped = usage.into_iter().flat_map(|usage| &usage.dropped);
+        let unanswered = Unanswered {
+            reading: &reading,
+            since,
+            has_images: batch.has_images,
+            cut_off,
+            due: dropped
+                .map(|(index, due_ns)| (*index, self.run.since_origin(*due_ns)))
+                .collect(),
+        };
         if let Some(lost) = lost {
             let message = format!("not sent: {}", lost.message);
-            let over = Failed::new(ErrorClass::Crashed, message);
-            self.unsent(batch, &answered, since, &over)?;
+            let unsent = Failed::new(ErrorClass::Crashed, message);
+            let cut = Failed::new(ErrorClass::Crashed, lost.message.clone());
+            self.unanswered(&unanswered, &answered, &cut, &unsent)?;
             self.lost.get_or_insert(lost.message);
             return Ok(succeeded);
         }
         if let Some(hangs) = hangs {
             let over = Failed::new(ErrorClass::Timeout, format!("given up: {hangs}"));
-            self.unsent(batch, &answered, since, &over)?;
+            self.unanswered(&unanswered, &answered, &over, &over)?;
             self.lost = Some(hangs);
             return Ok(succeeded);
         }
-        if let (true, Some(usage), Some(duration)) = (is_over, usage, batch.duration) {
+        let mut not_due = 0;
+        if batch.arrival.is_open() || (is_over && batch.duration.is_some()) {
             // Sessions not begun by a closed loop were never due; those dropped by an
             // open loop were.
-            let dropped: HashSet<u32> = usage.dropped.iter().copied().collect();
             for (index, answered) in (0..).zip(&mut answered) {
-                *answered |= !dropped.contains(&index);
+                let is_owed =
+                    unanswered.due.contains_key(&index) || unanswered.cut_off.contains_key(&index);
+                not_due += u32::from(!*answered && !is_owed);
+                *answered |= !is_owed;
             }
-            let message = format!(
+        }
+        let unsent = match batch.duration.filter(|_| is_over) {
+            Some(duration) => format!(
                 "not sent within {duration:?}: {} requests in flight are the most",
                 batch.arrival.max_in_flight()
+            ),
+            None => "not sent within the stage's limit".to_owned(),
+        };
+        let unsent = Failed::new(ErrorClass::Timeout, unsent);
+        let cut = Failed::new(ErrorClass::Timeout, "not finished within the stage's limit");
+        self.unanswered(&unanswered, &answered, &cut, &unsent)?;
+        if !is_over && not_due > 0 && batch.has_images {
+            let message = format!(
+                "{}: the limit of `{}` (`timeout`) ended it before {} of `{}` (cycle {}) were due: they are in no number",
+                self.visit.model,
+                batch.stage,
+                count(u64::from(not_due), "request"),
+                self.visit.engine,
+                self.visit.cycle
             );
-            self.unsent(
-                batch,
-                &answered,
-                since,
-                &Failed::new(ErrorClass::Timeout, message),
-            )?;
-            return Ok(succeeded);
+            self.run.tell(Event::Warning { message })?;
         }
-        self.unsent(
-            batch,
-            &answered,
-            since,
-            &Failed::new(ErrorClass::Timeout, "not finished within the stage's limit"),
-        )?;
         Ok(succeeded)
     }
 
-    /// Has the plugin decode an answer, and journals it. Returns `true` if the request
-    /// succeeded.
+    /// Tells of requests that were in flight when the user interrupted the run.
+    fn note_cut_off(&self, batch: &Batch<'_>, requests: usize) -> Result<()> {
+        if requests == 0 || !batch.has_images {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: {} of `{}` (cycle {}) in flight when the run was interrupted: in no number",
+            self.visit.model,
+            count(requests as u64, "request"),
+            self.visit.engine,
+            self.visit.cycle
+        );
+        self.run.tell(Event::Warning { message })
+    }
+
+    /// Takes an answer: journals it at once if the next request waits for that, or else
+    /// keeps it.
+    fn take(&mut self, batch: &Batch<'_>, answers: &mut AnswerSink, done: Done) -> Result<()> {
+        let Done {
+            index,
+            exchange,
+            resume,
+            held,
+        } = done;
+        answers.answered[index as usize] = true;
+        match &answers.spill {
+            Some(spill) => {
+                spill.keep(index, exchange, held);
+                answers.kept += 1;
+                if batch.has_images {
+                    self.run.show(&Event::Answered);
+                }
+            }
+            None => self.read(batch, answers, index, exchange)?,
+        }
+        drop(resume);
+        Ok(())
+    }
+
+    /// Journals the answers that were kept, and removes their file. None is in flight any
+    /// more, so decoding takes no CPU time from the engine.
+    fn read_kept(&mut self, batch: &Batch<'_>, answers: &mut AnswerSink) -> Result<()> {
+        let Some(spill) = answers.spill.take() else {
+            return Ok(());
+        };
+        let path = answers::path(self.run.folder);
+        let io = |error| Error::io(&path)(error);
+        let kept = spill.finish().map_err(io)?;
+        let mut read = 0;
+        for answer in kept.answers {
+            let (index, exchange) = answer.map_err(io)?;
+            self.read(batch, answers, index, exchange)?;
+            read += 1;
+        }
+        for (index, exchange) in kept.left {
+            self.read(batch, answers, index, exchange)?;
+            read += 1;
+        }
+        if read != answers.kept {
+            let message = format!("{read} of {} answers are in it", answers.kept);
+            return Err(io(std::io::Error::other(message)));
+        }
+        // Whatever is left of it is in the journal.
+        let _ = std::fs::remove_file(&path);
+        kept.failed.map_or(Ok(()), |error| Err(io(error)))
+    }
+
+    /// Has the plugin decode an answer, and journals it.
     fn read(
         &mut self,
         batch: &Batch<'_>,
-        plugin: Option<&Arc<dyn Plugin>>,
+        answers: &mut AnswerSink,
         index: u32,
-        mut exchange: Exchange,
-    ) -> Result<bool> {
-        exchange.unpack();
-        let events = match (exchange.events.take(), plugin) {
-            (Some(events), _) => events,
-            (None, Some(plugin)) => self.decode(plugin, &exchange).or_else(|error| {
-                let reported = defect(error)?;
-                exchange.seen.failed.get_or_insert(reported);
-                Ok(Vec::new())
-            }),
-            (None, None) => Ok(Vec::new()),
-        };
-        self.keep(batch, index, exchange.seen, events)
-    }
-
-    fn decode(
-        &self,
-        plugin: &Arc<dyn Plugin>,
-        Exchange {
-            seen, body, ends, ..
-        }: &Exchange,
-    ) -> prony_plugin_host::Result<Vec<contract::Event>> {
-        // Without HTTP there is no status; a body counts as success.
-        match seen.status.or((!body.is_empty()).then_some(200)) {
-            None => Ok(Vec::new()),
-            Some(status) => plugin.decode(&self.config, status, body, ends),
-        }
-    }
-
-    /// Journals a request. Returns `true` if it succeeded.
-    fn keep(
-        &mut self,
-        batch: &Batch<'_>,
-        index: u32,
-        mut seen: Observation,
-        mut events: std::result::Result<Vec<contract::Event>, contract::Error>,
-    ) -> Result<bool> {
-        let origin = self.run.origin_ns;
-        for event in events.iter_mut().flatten() {
-            if event.ns > 0 && event.kind.is_text() {
-                // Of another clock it may lie before the origin, and 0 says that there is none.
-                event.ns = event.ns.saturating_sub(origin).max(1);
-            }
-        }
-        let stamps = &mut seen.stamps;
-        for stamp in [
-            &mut stamps.intended_ns,
-            &mut stamps.sent_ns,
-            &mut stamps.end_ns,
-        ]
-        .into_iter()
-        .chain(stamps.written_ns.as_mut())
-        .chain(stamps.head_ns.as_mut())
-        .chain(&mut seen.reads_ns)
-        {
-            *stamp = stamp.saturating_sub(origin);
-        }
-        let of_workload = self.request_set.prompt(batch.first + index).max_tokens;
-        let max_tokens = batch.question.map_or(of_workload, |it| it.max_tokens);
-        let mut record = Record::judge(self.id(batch, index), seen, events, max_tokens);
+        exchange: Exchange,
+    ) -> Result<()> {
+        let reading = &answers.reading;
+        let plugin = answers.plugin.as_ref();
+        let mut record = reading.record(plugin, &self.config, index, exchange);
         if !batch.has_images {
             self.see_without_image(batch, &record);
-            return Ok(record.ok());
+            answers.succeeded += u32::from(record.ok());
+            return Ok(());
         }
-        if let Some(asked) = &self.asked_model {
-            record.note_served_model(asked, self.model.path.as_deref());
-        }
-        self.require_image(batch, &mut record);
         if let (true, Some(tokenizer)) = (record.ok(), &self.tokenizer) {
             // An uncountable answer is not checked.
             let counted = tokenizer.count(&record.text).ok();
             record.counted_tokens = counted.map(|tokens| tokens as u32);
         }
-        let workload = &self.point.workload;
+        reading.note_length(index, &mut record);
         let is_asked = batch.question.is_some();
-        if workload.ignore_eos && workload.stop.is_empty() && !is_asked {
-            record.note_short_answer(max_tokens);
-        }
         if is_asked && record.ok() {
             let answer = self.answers.entry(batch.stage.to_owned());
             answer.or_insert_with(|| record.text.clone());
@@ -703,38 +853,52 @@ impl<'r, 'a> Requests<'r, 'a> {
         self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
         let sent = record.stamps.sent_ns;
         self.first_sent_ns = Some(self.first_sent_ns.map_or(sent, |first| first.min(sent)));
-        let ok = record.ok();
         self.has_not_found |= record.status == Some(404);
         if self.first_failure.is_none() {
             self.first_failure.clone_from(&record.failed);
         }
-        self.run.tell(Event::Request(Box::new(record)))?;
-        Ok(ok)
+        answers.succeeded += u32::from(record.ok());
+        self.run.tell(Event::Request(Box::new(record)))
     }
 
-    /// Requests that were due and never answered are failures too. The first of them
-    /// takes the time since the last answer: it was being waited for.
-    fn unsent(
+    /// Requests that were due and never answered are failures too: `cut` those in flight, and
+    /// `unsent` the others. If none was in flight, the first takes the time since the last
+    /// answer: it was being waited for.
+    fn unanswered(
         &mut self,
-        batch: &Batch<'_>,
+        of: &Unanswered<'_>,
         answered: &[bool],
-        since: u64,
-        why: &Failed,
+        cut: &Failed,
+        unsent: &Failed,
     ) -> Result<()> {
-        if !batch.has_images {
+        if !of.has_images {
             return Ok(());
         }
-        let mut waited_since = Some(since);
-        for (index, answered) in (0..).zip(answered) {
-            if !answered {
-                let id = self.id(batch, index);
-                let mut record = Record::unsent(id, self.run.now(), why.clone());
-                self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
-                if let Some(since) = waited_since.take() {
+        let mut waited_since = of.cut_off.is_empty().then_some(of.since);
+        for (index, _) in (0..).zip(answered).filter(|it| !it.1) {
+            let id = of.reading.id(index);
+            let now = self.run.now();
+            let mut record;
+            if let Some(stamps) = of.cut_off.get(&index) {
+                // What had no connection yet has no time of its own.
+                let is_sent = stamps.end_ns > stamps.sent_ns;
+                let why = if is_sent { cut } else { unsent };
+                record = Record::unsent(id, now, why.clone());
+                record.stamps = *stamps;
+                if is_sent {
+                    let first = self.first_sent_ns.unwrap_or(u64::MAX);
+                    self.first_sent_ns = Some(first.min(stamps.sent_ns));
+                }
+            } else {
+                record = Record::unsent(id, now, unsent.clone());
+                if let Some(due) = of.due.get(&index) {
+                    record.stamps.intended_ns = *due;
+                } else if let Some(since) = waited_since.take() {
                     (record.stamps.intended_ns, record.stamps.sent_ns) = (since, since);
                 }
-                self.run.tell(Event::Request(Box::new(record)))?;
             }
+            self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
+            self.run.tell(Event::Request(Box::new(record)))?;
         }
         Ok(())
     }
@@ -778,24 +942,18 @@ impl Requests<'_, '_> {
     }
 }
 
-/// The failure of a plugin that did not come to judge an answer; an error if it did.
-fn defect(error: prony_plugin_host::Error) -> std::result::Result<Failed, contract::Error> {
-    let error = error.into_reported();
-    if error.kind != ErrorKind::Internal {
-        return Err(error);
-    }
-    let message = format!("prony could not read the answer: {}", error.message);
-    Ok(Failed::new(ErrorClass::Plugin, message))
-}
-
-/// Attributes a broken connection to a crash, if the process behind it has ended.
-async fn blame_crash(failed: &mut Failed, process: &mut Option<Process>) {
+/// Attributes a connection that broke at `end_ns` to a crash, if the process behind it has
+/// ended by then or shortly after.
+async fn blame_crash(failed: &mut Failed, end_ns: u64, process: &mut Option<Process>) {
+    // Many that break together wait once.
+    let passed = Duration::from_nanos(now_ns().saturating_sub(end_ns));
+    let grace = CRASH_GRACE.saturating_sub(passed);
     let suspicious = matches!(
         failed.class,
         ErrorClass::Connect | ErrorClass::Truncated | ErrorClass::Protocol | ErrorClass::Crashed
     );
     if let (true, Some(process)) = (suspicious, process)
-        && let Some(status) = process.exited_within(CRASH_GRACE).await
+        && let Some(status) = process.exited_within(grace).await
     {
         let class = if process.ran_out_of_memory() {
             ErrorClass::Oom
@@ -812,6 +970,17 @@ async fn blame_crash(failed: &mut Failed, process: &mut Option<Process>) {
             ),
         );
     }
+}
+
+/// Checks that the requests of a stage, which lie in memory, are not too large for that.
+fn check_kept(bytes: usize) -> std::result::Result<(), String> {
+    if bytes <= MAX_KEPT {
+        return Ok(());
+    }
+    Err(format!(
+        "the requests of the stage come to more than {} MiB, which is the most for an engine without HTTP: lower `requests`, or shorten what is sent",
+        MAX_KEPT >> 20
+    ))
 }
 
 /// Pending until the deadline, or for ever without one.

@@ -13,7 +13,7 @@ use super::stage::Stage;
 use prony_config::{Arrival, Cache};
 use prony_journal::Event;
 use prony_record::Phase;
-use prony_record::{ErrorClass, Failed, Record};
+use prony_record::Record;
 use std::collections::BTreeMap;
 
 /// Maximum number of prompts sent without images; further ones are not checked.
@@ -64,26 +64,6 @@ impl Requests<'_, '_> {
             let cold = batch.cache == Some(Cache::Cold);
             let known = self.without_images.entry(cold).or_default();
             known.insert(record.id.prompt, tokens);
-        }
-    }
-
-    /// Fails a request whose image is missing from its prompt.
-    pub(super) fn require_image(&self, batch: &Batch<'_>, record: &mut Record) {
-        if batch.phase != Phase::Measure || record.id.image.is_none() || !record.ok() {
-            return;
-        }
-        let cold = batch.cache == Some(Cache::Cold);
-        let known = self.without_images.get(&cold);
-        let without = known.and_then(|known| known.get(&record.id.prompt));
-        if let (Some(with), Some(without)) = (record.prompt_tokens, without)
-            && with <= *without
-        {
-            record.failed = Some(Failed::new(
-                ErrorClass::Protocol,
-                format!(
-                    "the image did not reach the model: the prompt has {with} tokens with it, and {without} without"
-                ),
-            ));
         }
     }
 }

@@ -1,0 +1,130 @@
+//! `prony export`
+
+use crate::arguments::ChosenRun;
+use crate::{Exit, Failure, Outcome, output};
+use clap::{Args, ValueEnum};
+use prony_journal::{Event, Reader};
+use prony_record::Record;
+use serde_json::{Map, Value, json};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony export latest --format csv > requests.csv")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) chosen: ChosenRun,
+    /// Form of a row.
+    #[arg(long, value_enum, default_value_t = Format::Jsonl, value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// An object a line, with the answer and the time of each of its texts.
+    Jsonl,
+    /// Comma-separated values with a line of names, without answers.
+    Csv,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let opened = arguments.chosen.open()?;
+    let folder = &opened.folder;
+    super::report::note_left(folder);
+    let mut is_first = true;
+    for placed in Reader::open(&folder.journal())? {
+        let event = placed?.event;
+        if let Event::Damaged { line, reason, .. } = &event {
+            eprintln!("warning: line {line} of the journal is left out: {reason}");
+        }
+        let Event::Request(record) = event else {
+            continue;
+        };
+        let row = row(&record);
+        match arguments.format {
+            Format::Csv => {
+                if std::mem::take(&mut is_first) {
+                    let names: Vec<&str> = row.keys().map(String::as_str).collect();
+                    println!("{}", names.join(","));
+                }
+                let cells: Vec<String> = row.values().map(cell).collect();
+                println!("{}", cells.join(","));
+            }
+            Format::Jsonl => {
+                let json = serde_json::to_string(&with_answer(row, &record));
+                output::json(
+                    &json.map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?,
+                );
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The columns of a request: who it was, its times, its tokens, and its failure.
+fn row(record: &Record) -> Map<String, Value> {
+    let (id, stamps) = (&record.id, &record.stamps);
+    let ms = |ns: u64| ns as f64 / 1e6;
+    let row = json!({
+        "cell": id.point,
+        "model": id.model,
+        "engine": id.engine,
+        "cycle": id.cycle,
+        "phase": id.phase,
+        "stage": id.stage,
+        "index": id.index,
+        "prompt": id.prompt,
+        "image": id.image,
+        "intended_ns": stamps.intended_ns,
+        "sent_ns": stamps.sent_ns,
+        "written_ns": stamps.written_ns,
+        "head_ns": stamps.head_ns,
+        "first_ns": record.arrivals.first().map(|it| it.0),
+        "last_ns": record.arrivals.last().map(|it| it.0),
+        "answered_ns": record.answered_ns,
+        "end_ns": stamps.end_ns,
+        "request_latency_ms": ms(record.latency_ns()),
+        "time_to_first_token_ms": record.time_to_first_token_ns().map(ms),
+        "texts": record.arrivals.len(),
+        "reads": record.reads,
+        "body_bytes": record.body_bytes,
+        "output_tokens": record.tokens(),
+        "hidden_tokens": record.hidden_tokens,
+        "prompt_tokens": record.prompt_tokens,
+        "cached_tokens": record.cached_tokens,
+        "finish_reason": record.finish_reason,
+        "served_model": record.served_model,
+        "engine_version": record.engine_version,
+        "status": record.status,
+        "ok": record.ok(),
+        "error": record.failed.as_ref().map(|it| it.class.name()),
+        "message": record.failed.as_ref().map(|it| &it.message),
+    });
+    match row {
+        Value::Object(row) => row,
+        _ => Map::new(),
+    }
+}
+
+/// The same with the time, the number of tokens and the whole of its texts.
+fn with_answer(mut row: Map<String, Value>, record: &Record) -> Map<String, Value> {
+    let times: Vec<u64> = record.arrivals.iter().map(|it| it.0).collect();
+    let tokens: Vec<u32> = record.arrivals.iter().map(|it| it.1).collect();
+    row.insert("arrivals_ns".to_owned(), times.into());
+    row.insert("arrival_tokens".to_owned(), tokens.into());
+    row.insert("text".to_owned(), record.text.as_str().into());
+    row
+}
+
+/// A value as RFC 4180 has it; nothing for what is not known.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) if text.contains([',', '"', '\n', '\r']) => {
+            format!(
+                "\"{}\"",
+                text.replace('"', "\"\"").replace(['\n', '\r'], " ")
+            )
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

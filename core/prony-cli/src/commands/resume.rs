@@ -1,0 +1,54 @@
+//! `prony resume`
+
+use super::run::{Destination, Job, ResumeOptions, base_of, check_open_files, load_plugins};
+use crate::arguments::{ChosenRun, Global, Layers, Source};
+use crate::{Exit, Outcome, pipeline, plugins};
+use clap::Args;
+use prony_plan::Plan;
+use prony_runner::Resume;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: prony resume results/2026-11-24-05-26-42-smollm2")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) chosen: ChosenRun,
+    #[command(flatten)]
+    pub(crate) options: ResumeOptions,
+    /// Print the result as JSON instead of the reporters' output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
+    let folder = arguments.chosen.folder()?;
+    let ended = prony_journal::verify(&folder.journal())?.outcome;
+    if let Some(outcome) = ended.filter(|it| *it != prony_result::Outcome::Interrupted) {
+        return Err(prony_journal::Error::Ended { outcome }.into());
+    }
+    let resume = Resume::open(&folder)?;
+    let registry = plugins::registry(global)?;
+    let source = Source {
+        file: folder.pipeline(),
+        layers: Layers::default(),
+    };
+    let Some(loaded) = pipeline::open(global, &source, &registry) else {
+        return Ok(Exit::InvalidPipeline);
+    };
+    let notes = pipeline::notes(&loaded);
+    let pipeline = loaded.pipeline;
+    let plan = Plan::new(&pipeline);
+    check_open_files(&plan)?;
+    load_plugins(&pipeline, &registry)?;
+    let job = Job {
+        global,
+        registry: &registry,
+        base: base_of(&source.file)?,
+        results: &arguments.chosen.results,
+    };
+    let destination = Destination {
+        resume: Some(resume),
+        accept_new_setup: arguments.options.accept_new_setup,
+        ..Destination::new(folder)
+    };
+    job.run_and_show(&pipeline, notes, &plan, destination, arguments.json)
+}

@@ -38,7 +38,7 @@ pub struct Pipeline {
     pub reporters: Vec<Reporter>,
     /// Bounds on the results.
     pub thresholds: Vec<Threshold>,
-    /// What no text may show: the file's own secrets and those of the environment.
+    /// The secrets of the file and of the environment, which no text may show.
     pub secrets: Secrets,
     /// The original file with every default spelled out.
     pub(crate) resolved: Value,

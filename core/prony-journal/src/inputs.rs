@@ -1,4 +1,4 @@
-//! What a run depends on besides its pipeline: files, each with its digest.
+//! Files that a run depends on besides its pipeline, each with its digest.
 
 use prony_plugin_host::{sha256, sha256_of};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// A file or folder that a run used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
-    /// What it is.
+    /// Its kind.
     pub kind: InputKind,
     /// Engine, model or file that it is of; empty for prony itself.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -306,7 +306,7 @@ pub enum Event {
         lines: u64,
         /// Number of lines missing by their numbers, besides.
         missing: u64,
-        /// What is wrong with the first.
+        /// Description of the first damage.
         reason: String,
     },
     /// Last line.

@@ -73,7 +73,7 @@ pub enum Error {
         /// The journal.
         path: std::path::PathBuf,
     },
-    /// What is to be written cannot be rid of secrets.
+    /// An event from which the secrets cannot be removed.
     #[error("secrets cannot be taken out of the journal: {0}")]
     Secrets(serde_json::Error),
     /// There is no such run.
@@ -108,7 +108,7 @@ pub enum Error {
         named(differences)
     )]
     Differs {
-        /// What differs.
+        /// The differences.
         differences: Vec<Difference>,
     },
     /// Answers of a run are left in a file that the next stage would write over.
@@ -128,11 +128,11 @@ pub enum Error {
 /// Something that must be the same in a run that is resumed, and is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// What it is.
+    /// Its name.
     pub what: String,
-    /// What it was when the run began.
+    /// Value when the run began.
     pub then: String,
-    /// What it is now.
+    /// Value now.
     pub now: String,
 }
 

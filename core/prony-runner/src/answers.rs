@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub(crate) const SCHEMA: &str = "prony-answers/2";
 
 /// Name of the file of a run in which answers are kept while a stage runs.
-pub const ANSWERS: &str = "answers.bin";
+const ANSWERS: &str = "answers.bin";
 
 /// Path of that file.
 pub(crate) fn path(folder: &RunFolder) -> PathBuf {

@@ -26,7 +26,7 @@ mod step;
 mod visit;
 pub mod worker;
 
-pub use answers::{ANSWERS, LeftAnswers, Means, left_answers, recover_answers};
+pub use answers::{LeftAnswers, Means, left_answers, recover_answers};
 pub use prony_journal::{Error, Result};
 pub use prony_loadgen::client::check_open_files;
 pub use prony_machine::Fingerprint;

@@ -176,7 +176,7 @@ fn list(folder: &RunFolder) -> io::Result<Vec<PathBuf>> {
     Ok(names)
 }
 
-/// What in a file looks like a secret: the kind of it.
+/// Kind of the first text of a file that looks like a secret.
 fn telling(path: &Path) -> io::Result<Option<&'static str>> {
     /// Beginnings of keys, what they are of, and how many letters and digits follow at least.
     const KEYS: [(&[u8], &str, usize); 9] = [

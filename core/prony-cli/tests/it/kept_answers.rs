@@ -78,7 +78,7 @@ fn requests(scratch: &Scratch) -> Vec<Value> {
     requests_of(scratch, |_| true)
 }
 
-/// Those that `wanted` takes, of one engine and cycle or several.
+/// The requests that `wanted` takes, of one engine and cycle or several.
 fn requests_of(scratch: &Scratch, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     let text = fs::read_to_string(folder(scratch).join("journal.jsonl")).expect("a journal");
     let events = text

@@ -72,7 +72,7 @@ fn texts_below(folder: &Path, texts: &mut Vec<(String, String)>) {
     }
 }
 
-/// What prony did with a pipeline: all that it printed and wrote.
+/// Everything that prony printed and wrote for a pipeline.
 struct Told {
     case: String,
     texts: Vec<(String, String)>,

@@ -117,7 +117,7 @@ pub enum Error {
     /// A run has ended, so nothing is left to resume.
     #[error("the run has ended ({}), so nothing is left to resume", outcome.word())]
     Ended {
-        /// How it ended.
+        /// Its outcome.
         outcome: prony_result::Outcome,
     },
     /// A plugin is missing or damaged.

@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Bytes at the beginning and the end of a journal by which it is known.
 const MARGIN: u64 = 64 << 10;
 
-/// Where the lines of runs are kept, and by whom.
+/// Cache of the lines of runs, and the prony that made them.
 #[derive(Debug, Clone)]
 pub struct ListCache {
     /// The folder.

@@ -152,7 +152,7 @@ fn keep(
 ///
 /// The folder cannot be read.
 pub fn files(folder: &RunFolder) -> io::Result<Vec<String>> {
-    /// What `prony list` of earlier versions left.
+    /// A file that `prony list` of earlier versions left.
     const OLD: &str = "listed.json";
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder.path())? {

@@ -6,16 +6,16 @@ use crate::reader::{Placed, Reader};
 use prony_result::Outcome;
 use std::path::Path;
 
-/// What a check of a journal found.
+/// Findings of a check of a journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
     /// Number of lines that hold.
     pub lines: u64,
-    /// How the run ended; `None` if the journal lacks its last line.
+    /// Outcome of the run; `None` if the journal lacks its last line.
     pub outcome: Option<Outcome>,
     /// `true` if every line has a checksum; the first schema has none.
     pub has_checksums: bool,
-    /// What is damaged, each with its place.
+    /// Damage, each with its place.
     pub damage: Vec<String>,
 }
 

@@ -87,12 +87,12 @@ struct Written {
     left: Vec<Answer>,
 }
 
-/// What became of the answers.
+/// Fate of the answers.
 #[derive(Debug)]
 pub struct Kept {
-    /// Those in the file, in order.
+    /// The answers in the file, in order.
     pub answers: SpillReader,
-    /// Those that could not be written, in order.
+    /// The answers that could not be written, in order.
     pub left: Vec<(u32, Exchange)>,
     /// Reason why they could not.
     pub failed: Option<io::Error>,
@@ -277,7 +277,7 @@ impl SpillReader {
         Ok((line, Self { file, left, lost }))
     }
 
-    /// What could not be read, of the answers so far.
+    /// The answers so far that could not be read.
     pub fn lost(&self) -> Lost {
         self.lost
     }

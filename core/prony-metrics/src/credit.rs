@@ -90,7 +90,7 @@ impl Pairs {
     ///
     /// # Errors
     ///
-    /// That of `overlap`.
+    /// The error of `overlap`.
     pub fn new<E>(
         baseline: &[Facts],
         candidate: &[Facts],

@@ -52,7 +52,7 @@ impl Durations {
     ///
     /// # Errors
     ///
-    /// That of `reread`.
+    /// The error of `reread`.
     pub fn sorted<E>(
         &self,
         mut reread: impl FnMut(&mut dyn FnMut(u64)) -> Result<(), E>,

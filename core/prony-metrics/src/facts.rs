@@ -289,7 +289,7 @@ pub struct Streams {
     pub deliveries: Sorted,
 }
 
-/// What requests say in words, and how often.
+/// Words of requests, and how often each occurs.
 #[derive(Debug, Clone, Default)]
 pub struct Words {
     /// Failed requests by class.
@@ -409,7 +409,7 @@ impl Requests {
     ///
     /// # Errors
     ///
-    /// That of `reread`.
+    /// The error of `reread`.
     pub fn streams<E>(
         &self,
         mut reread: impl FnMut(&mut dyn FnMut(&Record)) -> Result<(), E>,
@@ -435,7 +435,7 @@ impl Requests {
     ///
     /// # Errors
     ///
-    /// That of `reread`.
+    /// The error of `reread`.
     pub fn chunk_gaps<E>(
         &self,
         mut reread: impl FnMut(&mut dyn FnMut(&Record)) -> Result<(), E>,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Maximum total size of a dataset's turns as they are sent, in bytes: each repeats the
 /// earlier ones.
 const MAX_BYTES: u64 = 1 << 30;
-/// What a message takes in a request beside its text, in bytes: `{"role":"assistant",…},`.
+/// Size of a message in a request beside its text, in bytes: `{"role":"assistant",…},`.
 const MESSAGE: u64 = 40;
 
 /// A prompt, the same for every engine.

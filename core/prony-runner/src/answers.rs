@@ -258,7 +258,7 @@ pub enum LeftAnswers {
     Unread(String),
 }
 
-/// What it takes to read the answers of a run.
+/// Means to read the answers of a run.
 pub struct Means<R> {
     /// The plugins of the run.
     pub registry: R,
@@ -384,7 +384,7 @@ fn recover<R: Borrow<Registry>>(
 /// Name of a file of answers of which some could not be read.
 const DAMAGED: &str = "answers.damaged";
 
-/// What could not be read, in words.
+/// The answers that could not be read, in words.
 fn lost(lost: Lost) -> Option<String> {
     let answers = (lost.answers > 0).then(|| {
         format!(

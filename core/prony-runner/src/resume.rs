@@ -13,7 +13,7 @@ use prony_plan::{ModelKey, Plan, Visit};
 use prony_result::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a run had done.
+/// The part of a run that was done before.
 #[derive(Debug, Default)]
 pub(crate) struct Before {
     /// The model that it was at; `None` if no visit had begun.
@@ -30,11 +30,11 @@ pub(crate) struct Before {
     pub(crate) failed: bool,
     /// The processes of prony that died.
     processes: Vec<ProcessId>,
-    /// How the run ended, if it did.
+    /// Outcome of the run, if it ended.
     outcome: Option<Outcome>,
 }
 
-/// What was done of a model.
+/// The part of a model that was done.
 #[derive(Debug)]
 pub(crate) struct ModelDone {
     of: Visit,
@@ -218,7 +218,7 @@ fn is_of_setup(event: &Event) -> bool {
     }
 }
 
-/// What an event of `setup` is about, and its content, for events that must be the same again.
+/// Subject and content of an event of `setup` that must be the same again.
 fn key(event: &Event) -> Option<(String, String)> {
     let of = |what: &str, point: &Option<String>, model: &str| match point {
         Some(point) => format!("{what} of {model} · {point}"),

@@ -66,7 +66,7 @@ pub(crate) struct Run<'a> {
     programs: RefCell<Vec<(String, PathBuf)>>,
     /// Lengths of the logs in which secrets were looked for.
     masked_logs: RefCell<Lengths>,
-    /// What the run had done, if it is resumed.
+    /// The part of the run that was done before, if it is resumed.
     pub(crate) before: Option<Before>,
     history: RefCell<History<'a>>,
 }

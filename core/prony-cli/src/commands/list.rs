@@ -70,7 +70,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// Where the lines of runs are kept.
+/// The cache of the lines of runs.
 fn cache(global: &Global) -> Result<ListCache, Failure> {
     let cache = plugins::cache(global);
     let program = std::env::current_exe();

@@ -1,4 +1,4 @@
-//! Where results come from: attestations, bundles and replays.
+//! Provenance of results: attestations, bundles and replays.
 
 use crate::kit::{Scratch, With, pipeline, truth};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What an engine leaves behind for the next visit, in numbers from which it is not taken out.
+//! Carry-over, which an engine leaves behind for the next visit, in numbers that still have it.
 //!
 //! If a visit after engine `j` is slower by `k_j` (a log ratio), a cycle's number is
 //! `d_c = advantage + Σ_j k_j x_cj + noise`, where `x_cj` is 1 if the baseline came right after

@@ -52,7 +52,7 @@ fn antisymmetric(a: &Look, b: &Look) -> bool {
         && a.within_margin == b.within_margin
 }
 
-/// Whether twice the differences, and twice the margin, give the same look at twice the numbers.
+/// Returns `true` if twice the differences and twice the margin give the same look at twice the numbers.
 fn scales(d: &[f64]) -> bool {
     let sequential = Sequential::new(rule(30));
     let wider = Sequential::new(Rule {

@@ -93,7 +93,7 @@ struct Unanswered<'b> {
     since: u64,
     /// As of the batch.
     has_images: bool,
-    /// Those that were in flight when the load was ended, with their stamps.
+    /// Requests that were in flight when the load was ended, with their stamps.
     cut_off: BTreeMap<u32, Stamps>,
     /// Due times of those of an open loop that were due and not sent, since the run's origin.
     due: HashMap<u32, u64>,

@@ -103,4 +103,4 @@ say "running base.yaml"
 exec prony run "$here/base.yaml" \
     --var "mlx_engine=$engine" --var "mlx_engine_python=$work/python-engine" \
     --var "mlx_serving=$serving" --var "mlx_serving_python=$work/python-serving" \
-    --var "models=$work/models" "$@"
+    --models "$work/models" "$@"

@@ -78,6 +78,10 @@ typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
  *   LAUNCH    {config, model}                  -> stdio plan
  *   ENCODE    {config, model, request, number} -> message
  *
+ * A plugin of any kind may have one more; one without it answers PRONY_UNSUPPORTED:
+ *   CHECK     {config}                         -> [{kind, message, path}, ...]: everything wrong
+ *                                                 with a config that its schema takes
+ *
  * A request is the record of plugin.wit with `_` for `-`. Its `api` is one of the
  * manifest's "apis": ["chat", "completions"] unless it says so. Its `images` are
  * [{"media_type": "image/png", "data": "..."}, ...]: `data` is the file in base64
@@ -86,7 +90,7 @@ typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
  * plugin that says so sends every image or answers with an error. Its `history`,
  * [{"role": "user", "content": "..."}, {"role": "assistant", ...}, ...], is empty
  * unless the manifest says "history": true, in the same way. */
-enum { PRONY_DESCRIBE, PRONY_LAUNCH, PRONY_ENCODE };
+enum { PRONY_DESCRIBE, PRONY_LAUNCH, PRONY_ENCODE, PRONY_CHECK };
 
 /* On PRONY_ERR the function has written {kind, message, path} as JSON. */
 enum { PRONY_OK, PRONY_ERR, PRONY_PANIC, PRONY_UNSUPPORTED };

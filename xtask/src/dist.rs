@@ -3,6 +3,7 @@
 
 mod licences;
 mod sbom;
+mod twice;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use self::sbom::Dependencies;
+pub(crate) use self::twice::twice;
 use crate::plugins::Form;
 use crate::shell::{self, Phases};
 use crate::workspace::{Workspace, create_folder};

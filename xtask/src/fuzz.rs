@@ -1,9 +1,11 @@
-//! Fuzzes the loading of pipelines, with libFuzzer on stable Rust.
+//! Fuzzes everything that reads bytes of others, with libFuzzer on stable Rust.
 //!
 //! libFuzzer needs code that counts the branches taken. The flags for that are stable,
 //! and the C++ of libFuzzer comes inside a crate, so neither cargo-fuzz nor a nightly
 //! toolchain is needed. Only the address sanitizer needs nightly, and would find nothing:
-//! prony-config has no unsafe code.
+//! what is fuzzed has no unsafe code.
+
+mod targets;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,16 +14,15 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use self::targets::{TARGETS, Target};
 use crate::shell;
-use crate::workspace::{Workspace, create_folder, is_yaml};
+use crate::workspace::{Workspace, create_folder};
 
-/// The crate with the fuzz target; not a member of the workspace.
-pub(crate) const FOLDER: &str = "core/prony-config/fuzz";
+/// The crate with the fuzz targets; not a member of the workspace.
+pub(crate) const FOLDER: &str = "fuzz";
 
-/// Default duration, in seconds.
-pub(crate) const SECONDS: u32 = 60;
-
-const TARGET: &str = "load";
+/// Default duration for each target, in seconds.
+const SECONDS: u32 = 60;
 
 /// The rustc flags of cargo-fuzz for `--sanitizer none --debug-assertions`.
 const FLAGS: [&str; 10] = [
@@ -37,10 +38,7 @@ const FLAGS: [&str; 10] = [
     "-Ccodegen-units=1",
 ];
 
-/// Maximum length of a text, in bytes: several times the longest example.
-const MAX_LEN: usize = 16 * 1024;
-
-/// Time limit for one text, in seconds, in instrumented code.
+/// Time limit for one input, in seconds, in instrumented code.
 const TIMEOUT: usize = 5;
 
 const MEMORY_MB: usize = 2048;
@@ -49,49 +47,69 @@ const MEMORY_MB: usize = 2048;
 const LINES: usize = 30;
 const WIDTH: usize = 400;
 
-/// Tries texts for some time.
-pub(crate) fn fuzz(workspace: &Workspace, seconds: u32) -> Result<()> {
-    let fuzzer = Fuzzer::build(workspace)?;
-    fuzzer.collect_seeds(workspace)?;
-    let before = fuzzer.artifacts()?;
-    let log = fuzzer.folder.join("log");
-    shell::step(&format!("fuzzing for {seconds} s (log: {})", log.display()));
-    let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-    // New texts go into the first folder, where the next run finds them.
-    let status = fuzzer
-        .command(workspace)
-        .args([fuzzer.folder.join("corpus"), fuzzer.folder.join("seeds")])
-        .arg(format!("-max_total_time={seconds}"))
-        .arg("-print_final_stats=1")
-        .env("RUST_BACKTRACE", "0")
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output)
-        .status()
-        .context("cannot start the fuzzer")?;
-    let text = fs::read(&log)?;
-    let text = String::from_utf8_lossy(&text);
-    let found: Vec<PathBuf> = fuzzer.artifacts()?.difference(&before).cloned().collect();
-    judge(status, &text, &found)?;
-    shell::step(&format!("fuzzing: ok, {}", summary(&text)));
-    Ok(())
+/// `[TARGET] [--seconds N]`, or `TARGET FILE...`.
+pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
+    let (chosen, rest) = match arguments.split_first() {
+        Some((name, rest)) if !name.starts_with('-') => (vec![target(name)?], rest),
+        _ => (TARGETS.iter().collect(), arguments),
+    };
+    match (&chosen[..], rest) {
+        (_, []) => fuzz(workspace, &chosen, SECONDS),
+        (_, ["--seconds", seconds]) => {
+            let seconds = seconds
+                .parse()
+                .with_context(|| format!("`{seconds}` is not a number of seconds"))?;
+            fuzz(workspace, &chosen, seconds)
+        }
+        ([target], files) if !files.iter().any(|file| file.starts_with('-')) => {
+            let fuzzer = Fuzzer::build(workspace, &[target])?;
+            shell::run(fuzzer.command(workspace, target).args(files))
+        }
+        _ => bail!("`cargo xtask help` says how `fuzz` is used"),
+    }
 }
 
-/// Tries each of these files once, to check earlier findings.
-pub(crate) fn reproduce(workspace: &Workspace, files: &[&str]) -> Result<()> {
-    let fuzzer = Fuzzer::build(workspace)?;
-    shell::run(fuzzer.command(workspace).args(files))
+/// Fuzzes all targets, each for so many seconds.
+pub(crate) fn all(workspace: &Workspace, seconds: u32) -> Result<()> {
+    fuzz(workspace, &TARGETS.iter().collect::<Vec<_>>(), seconds)
 }
 
-/// The built fuzz target.
+fn target(name: &str) -> Result<&'static Target> {
+    let found = TARGETS.iter().find(|target| target.name == name);
+    found.with_context(|| {
+        let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        format!(
+            "there is no fuzz target `{name}`; there are {}",
+            names.join(", ")
+        )
+    })
+}
+
+/// Tries inputs for some time; goes on with the next target after a finding.
+fn fuzz(workspace: &Workspace, targets: &[&Target], seconds: u32) -> Result<()> {
+    let fuzzer = Fuzzer::build(workspace, targets)?;
+    let mut findings = Vec::new();
+    for target in targets {
+        if let Err(error) = fuzzer.fuzz(workspace, target, seconds) {
+            findings.push(error.to_string());
+        }
+    }
+    match &findings[..] {
+        [] => Ok(()),
+        findings => bail!("{}", findings.join("\n")),
+    }
+}
+
+/// The built fuzz targets.
 struct Fuzzer {
-    program: PathBuf,
+    /// Folder of the programs.
+    programs: PathBuf,
     /// Folder for all fuzzing data.
     folder: PathBuf,
 }
 
 impl Fuzzer {
-    fn build(workspace: &Workspace) -> Result<Self> {
+    fn build(workspace: &Workspace, targets: &[&Target]) -> Result<Self> {
         if !["c++", "g++", "clang++"]
             .iter()
             .any(|name| shell::on_path(name).is_some())
@@ -104,70 +122,89 @@ impl Fuzzer {
             );
         }
         let folder = workspace.target.join("fuzz");
-        for name in ["corpus", "artifacts"] {
-            create_folder(&folder.join(name))?;
-        }
+        create_folder(&folder)?;
         take_lock(workspace, &folder)?;
         let host = host()?;
-        shell::step("building the fuzz target");
+        shell::step("building the fuzz targets (minutes the first time)");
+        let mut cargo = workspace.cargo("build");
         // Without `--target` the flags would go to build scripts and macros too.
-        shell::run(
-            workspace
-                .cargo("build")
-                .args(["--release", "--manifest-path"])
-                .arg(workspace.root.join(FOLDER).join("Cargo.toml"))
-                .args(["--target", &host, "--bin", TARGET])
-                .env("CARGO_ENCODED_RUSTFLAGS", flags(&host).join("\u{1f}"))
-                .env("CARGO_TARGET_DIR", &folder),
-        )?;
+        cargo
+            .args(["--release", "--manifest-path"])
+            .arg(workspace.root.join(FOLDER).join("Cargo.toml"))
+            .args(["--target", &host])
+            .env("CARGO_ENCODED_RUSTFLAGS", flags(&host).join("\u{1f}"))
+            .env("CARGO_TARGET_DIR", &folder);
+        for target in targets {
+            cargo.args(["--bin", target.name]);
+        }
+        shell::run(&mut cargo)?;
         Ok(Self {
-            program: folder.join(host).join("release").join(TARGET),
+            programs: folder.join(host).join("release"),
             folder,
         })
     }
 
-    /// The fuzzer with the limits for every text.
-    fn command(&self, workspace: &Workspace) -> Command {
-        let dictionary = workspace.root.join(FOLDER).join("yaml.dict");
-        let artifacts = self.folder.join("artifacts");
-        let mut command = Command::new(&self.program);
-        command
-            .current_dir(&workspace.root)
-            .arg(format!("-dict={}", dictionary.display()))
-            .arg(format!("-artifact_prefix={}/", artifacts.display()))
-            .arg(format!("-max_len={MAX_LEN}"))
-            .arg(format!("-timeout={TIMEOUT}"))
-            .arg(format!("-rss_limit_mb={MEMORY_MB}"));
-        command
+    /// A folder of a target.
+    fn of(&self, target: &Target, name: &str) -> PathBuf {
+        self.folder.join("data").join(target.name).join(name)
     }
 
-    /// Copies every YAML file that is related to pipelines to one folder.
-    fn collect_seeds(&self, workspace: &Workspace) -> Result<()> {
-        let folder = self.folder.join("seeds");
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot empty {}", folder.display()))?;
-        }
-        create_folder(&folder)?;
-        let own = format!("{FOLDER}/seeds/");
-        for path in workspace.files()? {
-            let wanted = ["core/prony-config/tests/", "pipelines/", "examples/", &own]
-                .iter()
-                .any(|start| path.starts_with(start));
-            if wanted && is_yaml(&path) {
-                fs::copy(
-                    workspace.root.join(&path),
-                    folder.join(path.replace('/', "-")),
-                )
-                .with_context(|| format!("cannot copy {path}"))?;
-            }
-        }
+    fn fuzz(&self, workspace: &Workspace, target: &Target, seconds: u32) -> Result<()> {
+        let name = target.name;
+        let (corpus, seeds) = (self.of(target, "corpus"), self.of(target, "seeds"));
+        create_folder(&corpus)?;
+        create_folder(&self.of(target, "artifacts"))?;
+        collect_seeds(workspace, target, &seeds)?;
+        let before = self.artifacts(target)?;
+        let log = self.of(target, "log");
+        shell::step(&format!(
+            "fuzzing {name} for {seconds} s (log: {})",
+            log.display()
+        ));
+        let output =
+            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        // New inputs go into the first folder, where the next run finds them.
+        let status = self
+            .command(workspace, target)
+            .args([corpus, seeds])
+            .arg(format!("-max_total_time={seconds}"))
+            .arg("-print_final_stats=1")
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .status()
+            .context("cannot start the fuzzer")?;
+        let text = fs::read(&log)?;
+        let text = String::from_utf8_lossy(&text);
+        let after = self.artifacts(target)?;
+        let found: Vec<PathBuf> = after.difference(&before).cloned().collect();
+        judge(target, status, &text, &found)?;
+        shell::step(&format!("fuzzing {name}: ok, {}", summary(&text)));
         Ok(())
     }
 
-    /// The texts that caused findings, in this run or an earlier one.
-    fn artifacts(&self) -> Result<BTreeSet<PathBuf>> {
-        let folder = self.folder.join("artifacts");
+    /// The fuzzer with the limits for every input.
+    fn command(&self, workspace: &Workspace, target: &Target) -> Command {
+        let artifacts = self.of(target, "artifacts");
+        let mut command = Command::new(self.programs.join(target.name));
+        command
+            .current_dir(&workspace.root)
+            .arg(format!("-artifact_prefix={}/", artifacts.display()))
+            .arg(format!("-max_len={}", target.max_len))
+            .arg(format!("-timeout={TIMEOUT}"))
+            .arg(format!("-rss_limit_mb={MEMORY_MB}"));
+        if target.has_dictionary {
+            let file = format!("{}.dict", target.name);
+            let dictionary = workspace.root.join(FOLDER).join(file);
+            command.arg(format!("-dict={}", dictionary.display()));
+        }
+        command
+    }
+
+    /// The inputs that caused findings, in this run or an earlier one.
+    fn artifacts(&self, target: &Target) -> Result<BTreeSet<PathBuf>> {
+        let folder = self.of(target, "artifacts");
         let entries = folder
             .read_dir()
             .with_context(|| format!("cannot read {}", folder.display()))?;
@@ -175,8 +212,26 @@ impl Fuzzer {
     }
 }
 
+/// Copies the files that a target begins with to one folder.
+fn collect_seeds(workspace: &Workspace, target: &Target, folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    create_folder(folder)?;
+    for path in workspace.files()? {
+        if target.is_seed(&path) {
+            fs::copy(
+                workspace.root.join(&path),
+                folder.join(path.replace('/', "-")),
+            )
+            .with_context(|| format!("cannot copy {path}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// Shows why a fuzzer stopped early, and names its findings.
-fn judge(status: ExitStatus, log: &str, found: &[PathBuf]) -> Result<()> {
+fn judge(target: &Target, status: ExitStatus, log: &str, found: &[PathBuf]) -> Result<()> {
     if status.success() {
         return Ok(());
     }
@@ -201,16 +256,17 @@ fn judge(status: ExitStatus, log: &str, found: &[PathBuf]) -> Result<()> {
         .chain(named)
         .collect();
     if found.is_empty() {
-        bail!("the fuzzer failed: {status}");
+        bail!("the fuzzer of {} failed: {status}", target.name);
     }
     let found: Vec<String> = found.into_iter().collect();
     bail!(
-        "fuzzing found {0}; to see it again: cargo xtask fuzz {0}",
-        found.join(" ")
+        "fuzzing found {0}; to see it again: cargo xtask fuzz {1} {0}",
+        found.join(" "),
+        target.name
     );
 }
 
-/// Gives the fuzz target the same dependency versions as prony: its lock file starts as a
+/// Gives the fuzz targets the same dependency versions as prony: its lock file starts as a
 /// copy of the workspace's, and cargo adds what is missing.
 ///
 /// If it were under version control, the two would drift apart, and each new dependency
@@ -248,7 +304,7 @@ fn host() -> Result<String> {
         .context("rustc does not say which system it runs on")
 }
 
-/// Number of texts tried, from the fuzzer's final output.
+/// Number of inputs tried, from the fuzzer's final output.
 fn summary(log: &str) -> String {
     let statistic = |name: &str| {
         log.lines()
@@ -261,7 +317,7 @@ fn summary(log: &str) -> String {
             .map_or("?", str::trim)
     };
     format!(
-        "{} texts, {} of them new to it, at most {} MB",
+        "{} inputs, {} of them new to it, at most {} MB",
         statistic("number_of_executed_units"),
         statistic("new_units_added"),
         statistic("peak_rss_mb")
@@ -275,7 +331,10 @@ mod tests {
     #[test]
     fn the_summary_takes_the_last_word() {
         let log = "#1 INITED\nstat::number_of_executed_units: 12\nstat::new_units_added:          3\nstat::peak_rss_mb: 40\n";
-        assert_eq!(summary(log), "12 texts, 3 of them new to it, at most 40 MB");
-        assert_eq!(summary(""), "? texts, ? of them new to it, at most ? MB");
+        assert_eq!(
+            summary(log),
+            "12 inputs, 3 of them new to it, at most 40 MB"
+        );
+        assert_eq!(summary(""), "? inputs, ? of them new to it, at most ? MB");
     }
 }

@@ -16,6 +16,7 @@ mod clients;
 mod codegen;
 mod dist;
 mod engines;
+mod faults;
 mod fuzz;
 mod macos;
 mod model;
@@ -41,11 +42,12 @@ usage: cargo xtask COMMAND
   setup                 make the target wasm32-unknown-unknown usable
   build                 build prony and the plugins that ship, ready to run
   quickstart [ARGS]     build, then run pipelines/quickstart.yaml (ARGS go to prony)
-  dist                  build the archive that users download, with SBOM, checksums
-                        and install.sh, in target/archives
+  dist [--twice]        build the archive that users download, with SBOM, checksums
+                        and install.sh, in target/archives; --twice builds the last
+                        commit in another folder, too, and compares every byte
   test [--fast]         build everything and run every check that CI runs;
-                        --fast leaves out the real engines, the model, and what
-                        downloads tools: schemas and fuzz
+                        --fast leaves out the real engines, the model, faults, and
+                        what downloads tools: schemas and fuzz
   check-macos [-p NAME] type-check for macOS on Apple silicon, from any system
   engines [NAME...]     install real engines into prony's cache
                         (llama.cpp, mlx-lm, transformers; default: the first two)
@@ -60,9 +62,16 @@ usage: cargo xtask COMMAND
                         docs/metrics.md, docs/cli.md and docs/engines.md
   schemas               try the published schemas and all pipelines with two
                         validators that are not prony's (needs node and npm)
-  fuzz [--seconds N]    load texts that nobody would write (60 s unless given);
-                        needs a C++ compiler
-  fuzz FILE...          load what was found once more
+  fuzz [TARGET] [--seconds N]
+                        give what reads bytes of others (pipelines, journals, answers,
+                        http, stdio, decoders, events, datasets, models) bytes that
+                        nobody would write, each 60 s unless given; needs a C++
+                        compiler
+  fuzz TARGET FILE...   give it once more what was found
+  faults [--short|--long] [calls|errors|kills|signals|limits|images]...
+                        kill runs, let their disk fail and damage their files, and
+                        check that each goes on: ten minutes, some of it, or all
+                        (Linux; strace for calls and errors, root for a full disk)
   bench [NAME] [--strict]
                         measure prony itself; without a name, list the benches;
                         --strict fails when a target is missed
@@ -122,6 +131,7 @@ fn run() -> Result<()> {
         ("build", []) => build::build(&workspace),
         ("quickstart", extra) => build::quickstart(&workspace, extra),
         ("dist", []) => dist::dist(&workspace),
+        ("dist", ["--twice"]) => dist::twice(&workspace),
         ("test", []) => test::test(&workspace, test::Extent::Full),
         ("test", ["--fast"]) => test::test(&workspace, test::Extent::Fast),
         ("check-macos", []) => macos::check(&workspace, &["--workspace"]),
@@ -140,16 +150,8 @@ fn run() -> Result<()> {
             codegen::codegen(&workspace, codegen::Mode::Check)
         }
         ("schemas", []) => schemas::check(&workspace),
-        ("fuzz", []) => fuzz::fuzz(&workspace, fuzz::SECONDS),
-        ("fuzz", ["--seconds", seconds]) => {
-            let seconds = seconds
-                .parse()
-                .with_context(|| format!("`{seconds}` is not a number of seconds"))?;
-            fuzz::fuzz(&workspace, seconds)
-        }
-        ("fuzz", files) if !files.iter().any(|file| file.starts_with('-')) => {
-            fuzz::reproduce(&workspace, files)
-        }
+        ("fuzz", arguments) => fuzz::run(&workspace, arguments),
+        ("faults", options) => faults::faults(&workspace, options),
         ("bench", []) => {
             bench::list();
             Ok(())

@@ -5,10 +5,10 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{build, codegen, engines, fuzz, model, schemas, shell, tidy};
+use crate::{build, codegen, engines, faults, fuzz, model, schemas, shell, tidy};
 
-/// Duration of fuzzing, in seconds: enough to catch regressions.
-const FUZZ_SECONDS: u32 = 30;
+/// Duration of fuzzing for each target, in seconds: enough to catch regressions.
+const FUZZ_SECONDS: u32 = 10;
 
 /// Extent of the checks.
 #[derive(Clone, Copy, PartialEq)]
@@ -71,7 +71,8 @@ pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
     tests.env("PRONY_CACHE", &workspace.cache);
     if extent == Extent::Full {
         check("schemas", schemas::check(workspace));
-        check("fuzz", fuzz::fuzz(workspace, FUZZ_SECONDS));
+        check("faults", faults::slice(workspace));
+        check("fuzz", fuzz::all(workspace, FUZZ_SECONDS));
         check("engines", engines::install(workspace, &engines::TESTED));
         check("model", model::smollm2(workspace));
         // A test that finds no engine must now fail instead of passing without doing

@@ -51,9 +51,20 @@ pub(crate) struct Global {
         value_delimiter = ':'
     )]
     locks: Vec<PathBuf>,
-    /// Folder for files that can be recreated: compiled plugins, downloaded models.
+    /// Folder for files that can be recreated: compiled plugins, installed engines, and what
+    /// steps download. Models of the hub have the hub's own.
     #[arg(long, global = true, env = "PRONY_CACHE", value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
+    /// Folders with models at ORGANISATION/NAME, as LM Studio keeps them: a model found there is
+    /// not fetched. May be repeated.
+    #[arg(
+        long = "models",
+        global = true,
+        env = "PRONY_MODELS",
+        value_name = "DIR",
+        value_delimiter = ':'
+    )]
+    model_dirs: Vec<PathBuf>,
     /// File of your grants for native plugins, instead of `prony/grants` in your folder of
     /// configuration.
     #[arg(
@@ -82,17 +93,39 @@ impl Global {
         locks
     }
 
+    /// The folders of models, absolute.
+    pub(crate) fn model_folders(&self) -> Vec<PathBuf> {
+        let given = self
+            .model_dirs
+            .iter()
+            .filter(|path| !path.as_os_str().is_empty());
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        given.map(absolute).collect()
+    }
+
     /// Returns `true` if standard error gets colour.
     pub(crate) fn color(&self) -> bool {
         match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => {
-                std::io::stderr().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
+            Color::Auto => wants_color(is_capable(), |name| {
+                std::env::var(name).ok().filter(|value| !value.is_empty())
+            }),
         }
     }
+}
+
+/// Returns `true` if standard error is a terminal that can move its cursor.
+pub(crate) fn is_capable() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Returns `true` if colour is wanted, by the variables of <https://no-color.org> and
+/// <https://bixense.com/clicolors>.
+fn wants_color(is_capable: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
+    let is_on = |name: &str| variable(name).is_some_and(|value| value != "0");
+    let is_off = variable("CLICOLOR").is_some_and(|value| value == "0");
+    variable("NO_COLOR").is_none() && (is_on("CLICOLOR_FORCE") || (is_capable && !is_off))
 }
 
 /// A pipeline and its overlays.
@@ -120,7 +153,8 @@ pub(crate) struct Layers {
     /// Model to keep, by its id; the others are switched off. May be repeated.
     #[arg(long = "model", value_name = "ID")]
     pub(crate) models: Vec<String>,
-    /// Switch off models whose `path` is not there yet. They are named once.
+    /// Switch off models that are not here yet: neither at their `path` nor, with `files`, in the
+    /// hub's cache folder or a folder of `--models`. Each is named once.
     #[arg(long)]
     pub(crate) only_present: bool,
     /// Treat warnings as errors.
@@ -174,7 +208,7 @@ pub(crate) enum Deny {
 
 /// The commands by purpose, as shown in the help.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Measure", &["run", "resume", "aa", "plan"]),
+    ("Measure", &["try", "run", "resume", "aa", "plan"]),
     (
         "Look at results",
         &["report", "list", "compare", "metrics", "export"],
@@ -182,9 +216,11 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Prove results", &["verify", "attest", "bundle", "replay"]),
     (
         "Write pipelines",
-        &["init", "validate", "doctor", "explain", "import", "schema"],
+        &[
+            "init", "validate", "dataset", "doctor", "explain", "import", "schema",
+        ],
     ),
-    ("Plugins", &["plugin"]),
+    ("Plugins and models", &["plugin", "model"]),
     (
         "prony itself",
         &["selfcheck", "truth-server", "completions", "help"],
@@ -271,6 +307,32 @@ fn shown(mut error: clap::Error) -> clap::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colour_is_a_matter_of_the_terminal_and_the_usual_variables() {
+        for (is_capable, variables, expected) in [
+            (true, &[][..], true),
+            (false, &[], false),
+            (true, &[("NO_COLOR", "1")], false),
+            (true, &[("CLICOLOR", "0")], false),
+            (true, &[("CLICOLOR", "1")], true),
+            (false, &[("CLICOLOR", "1")], false),
+            (false, &[("CLICOLOR_FORCE", "1")], true),
+            (false, &[("CLICOLOR_FORCE", "0")], false),
+            (true, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
+        ] {
+            let found = |name: &str| {
+                let mut all = variables.iter();
+                all.find(|(it, _)| *it == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(
+                wants_color(is_capable, found),
+                expected,
+                "{is_capable} {variables:?}"
+            );
+        }
+    }
 
     #[test]
     fn every_command_stands_in_one_group() {

@@ -6,6 +6,7 @@ pub(crate) mod bundle;
 mod compare;
 mod compile_component;
 mod completions;
+mod dataset;
 mod doctor;
 mod explain;
 mod export;
@@ -15,6 +16,7 @@ mod init;
 mod install;
 mod list;
 mod metrics;
+mod model;
 mod plan;
 mod plugin;
 mod reference;
@@ -24,6 +26,7 @@ mod resume;
 mod run;
 mod schema;
 mod selfcheck;
+mod trial;
 mod truth_server;
 mod truth_stdio;
 mod validate;
@@ -38,6 +41,7 @@ use clap::Subcommand;
 pub(crate) enum Command {
     /// Run a pipeline and report.
     Run(run::Arguments),
+    Try(trial::Arguments),
     /// Compare an engine with itself: how much of a difference is noise?
     Aa(aa::Arguments),
     /// Show what a pipeline would run, in order.
@@ -69,6 +73,8 @@ pub(crate) enum Command {
     Init(init::Arguments),
     /// Check pipelines without running anything.
     Validate(validate::Arguments),
+    /// Show what is in a dataset, and what would be sent of it.
+    Dataset(dataset::Arguments),
     /// Start every engine once and show what it reports.
     Doctor(doctor::Arguments),
     /// Explain a code such as `P0101`, a flag such as `carry_over`, or the metrics.
@@ -79,6 +85,8 @@ pub(crate) enum Command {
     Schema(schema::Arguments),
     /// List and add plugins.
     Plugin(plugin::Arguments),
+    /// Fetch models from the Hugging Face hub, and list those that are here.
+    Model(model::Arguments),
     /// Test prony's own load client against a server with a known schedule.
     Selfcheck(selfcheck::Arguments),
     /// Serve an OpenAI-compatible API with a known schedule and known faults.
@@ -105,6 +113,7 @@ impl Command {
     pub(crate) fn run(&self, global: &Global) -> Outcome {
         match self {
             Self::Run(it) => run::run(global, it),
+            Self::Try(it) => trial::run(global, it),
             Self::Aa(it) => aa::run(global, it),
             Self::Plan(it) => plan::run(global, it),
             Self::Report(it) => report::run(global, it),
@@ -119,11 +128,13 @@ impl Command {
             Self::Metrics(it) => metrics::run(it),
             Self::Init(it) => init::run(global, it),
             Self::Validate(it) => validate::run(global, it),
+            Self::Dataset(it) => dataset::run(it),
             Self::Doctor(it) => doctor::run(global, it),
             Self::Explain(it) => explain::run(it),
             Self::Import(it) => import::run(global, it),
             Self::Schema(it) => schema::run(global, it),
             Self::Plugin(it) => plugin::run(global, it),
+            Self::Model(it) => model::run(global, it),
             Self::Selfcheck(it) => selfcheck::run(global, it),
             Self::TruthServer(it) => truth_server::run(it),
             Self::Completions(it) => Ok(completions::run(it)),

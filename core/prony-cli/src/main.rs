@@ -19,7 +19,9 @@ macro_rules! eprintln {
 
 mod arguments;
 mod commands;
+mod datasets;
 mod exit;
+mod neighbours;
 mod output;
 mod pipeline;
 mod plugins;

@@ -3,9 +3,11 @@
 use crate::arguments::{Deny, Global, Layers, Source};
 use crate::output;
 use crate::plugins::Locked;
-use prony_config::{Inputs, Loaded, MAX_BYTES, Pipeline, codes};
+use prony_config::{Inputs, Loaded, MAX_BYTES, Model, Pipeline, Unreadable, codes};
 use prony_diagnostic::{Diagnostic, Source as Text};
-use prony_importers::IMPORTERS;
+use prony_files::kind::NotText;
+use prony_hub::{Hub, Wanted};
+use prony_importers::TOOLS;
 use prony_plugin_host::Registry;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 /// Loads the pipeline of a command and shows its diagnostics. `None` if it is invalid, or
 /// has warnings that are denied.
 pub(crate) fn open(global: &Global, source: &Source, registry: &Registry) -> Option<Loaded> {
-    let (loaded, diagnostics) = load(&source.file, &source.layers, registry);
+    let (loaded, diagnostics) = load(global, &source.file, &source.layers, registry);
     show(global, &diagnostics);
     let denied = is_denied(&source.layers, &diagnostics);
     if denied {
@@ -40,10 +42,11 @@ pub(crate) fn turned(
         files: vec![(name.to_owned(), text)],
         set: &[],
         var: &[],
-        read: &|_| Err("there is nothing to extend".to_owned()),
+        read: &|_| Err("there is nothing to extend".into()),
         env: &|name| secret(name).or_else(|| std::env::var(name).ok()),
+        assume_env: false,
         plugins: &Locked(registry),
-        importers: IMPORTERS,
+        tools: TOOLS,
     };
     let loaded = prony_config::load_all(&inputs)?;
     output::conceal(&loaded.pipeline.secrets);
@@ -63,42 +66,27 @@ pub(crate) fn notes(loaded: &Loaded) -> Vec<String> {
 
 /// Loads a pipeline: the pipeline, if it is valid, and every diagnostic.
 pub(crate) fn load(
+    global: &Global,
     file: &Path,
     layers: &Layers,
     registry: &Registry,
 ) -> (Option<Loaded>, Vec<Diagnostic>) {
-    let mut files = Vec::new();
-    let mut unreadable = Vec::new();
-    for path in std::iter::once(file).chain(layers.overlays.iter().map(AsRef::as_ref)) {
-        let name = path.display().to_string();
-        match read(path) {
-            Ok(text) => files.push((name, text)),
-            Err(reason) => unreadable.push(prony_config::unreadable(&name, reason)),
-        }
-    }
-    if !unreadable.is_empty() {
-        return (None, unreadable);
-    }
+    let files = match files(file, layers) {
+        Ok(files) => files,
+        Err(unreadable) => return (None, unreadable),
+    };
+    let plugins = Locked(registry);
     let load = |set: &[String]| {
-        let inputs = Inputs {
-            files: files.clone(),
-            set,
-            var: &layers.var,
-            read: &|name| read(Path::new(name)),
-            env: &|name| std::env::var(name).ok(),
-            plugins: &Locked(registry),
-            importers: IMPORTERS,
-        };
+        let inputs = inputs(files.clone(), set, layers, &plugins, false);
         prony_config::load_all(&inputs).inspect(|it| output::conceal(&it.pipeline.secrets))
     };
-    let loaded =
-        load(&layers.set).and_then(
-            |loaded| match switched_off(&loaded.pipeline, file, layers) {
-                Ok(off) if off.is_empty() => Ok(loaded),
-                Ok(off) => load(&[layers.set.as_slice(), &off].concat()),
-                Err(problems) => Err(problems),
-            },
-        );
+    let loaded = load(&layers.set).and_then(|loaded| {
+        match switched_off(global, &loaded.pipeline, file, layers) {
+            Ok(off) if off.is_empty() => Ok(loaded),
+            Ok(off) => load(&[layers.set.as_slice(), &off].concat()),
+            Err(problems) => Err(problems),
+        }
+    });
     match loaded {
         Ok(mut loaded) => {
             let warnings = std::mem::take(&mut loaded.warnings);
@@ -108,9 +96,65 @@ pub(crate) fn load(
     }
 }
 
+/// Checks a pipeline as if every environment variable that it lists were set: `true` if it is
+/// valid as far as that is known, and every diagnostic.
+pub(crate) fn check_without_environment(
+    file: &Path,
+    layers: &Layers,
+    registry: &Registry,
+) -> (bool, Vec<Diagnostic>) {
+    let files = match files(file, layers) {
+        Ok(files) => files,
+        Err(unreadable) => return (false, unreadable),
+    };
+    let plugins = Locked(registry);
+    match prony_config::check_all(&inputs(files, &layers.set, layers, &plugins, true)) {
+        Ok(warnings) => (true, warnings),
+        Err(diagnostics) => (false, diagnostics),
+    }
+}
+
+/// Names and texts of a pipeline file and of its overlays, or those that cannot be read.
+fn files(file: &Path, layers: &Layers) -> Result<Vec<(String, String)>, Vec<Diagnostic>> {
+    let mut files = Vec::new();
+    let mut unreadable = Vec::new();
+    for path in std::iter::once(file).chain(layers.overlays.iter().map(AsRef::as_ref)) {
+        let name = path.display().to_string();
+        match read(path) {
+            Ok(text) => files.push((name, text)),
+            Err(problem) => unreadable.push(prony_config::unreadable(&name, &problem)),
+        }
+    }
+    if unreadable.is_empty() {
+        Ok(files)
+    } else {
+        Err(unreadable)
+    }
+}
+
+fn inputs<'a>(
+    files: Vec<(String, String)>,
+    set: &'a [String],
+    layers: &'a Layers,
+    plugins: &'a Locked<'a>,
+    assume_env: bool,
+) -> Inputs<'a> {
+    Inputs {
+        files,
+        set,
+        var: &layers.var,
+        read: &|name| read(Path::new(name)),
+        env: &|name| std::env::var(name).ok(),
+        assume_env,
+        plugins,
+        tools: TOOLS,
+    }
+}
+
 /// Settings that switch off the models that `--model` and `--only-present` leave out; fails if
 /// a model is unknown or none is left.
 fn switched_off(
+    global: &Global,
     pipeline: &Pipeline,
     file: &Path,
     layers: &Layers,
@@ -134,17 +178,37 @@ fn switched_off(
     let is_wanted = |id: &str| layers.models.is_empty() || layers.models.iter().any(|it| it == id);
     // What only the run knows stays in its template, and the model in the run.
     let is_absent = |path: &String| !path.contains("${{") && !folder.join(path).exists();
+    let hub = Hub::from_env().with_folders(global.model_folders());
+    let is_fetched = |model: &Model| {
+        let wanted = Wanted {
+            id: &model.id,
+            revision: model.revision.as_deref(),
+            files: &model.files,
+        };
+        // What is wrong with it, the run tells.
+        hub.has(&prony_files::folder(file), &wanted).unwrap_or(true)
+    };
     let absent_path = |id: &str| {
         let mut of_id = pipeline.points.iter().flat_map(|point| &point.models);
-        let path = of_id.find(|model| model.id == id)?.path.as_ref();
-        path.filter(|path| layers.only_present && is_absent(path))
+        let model = of_id
+            .find(|model| model.id == id)
+            .filter(|_| layers.only_present)?;
+        match &model.path {
+            _ if !model.files.is_empty() => {
+                (!is_fetched(model)).then(|| "its `files` are not here".to_owned())
+            }
+            path => {
+                let path = path.clone().filter(is_absent)?;
+                Some(format!("there is no `{path}`"))
+            }
+        }
     };
     let mut off = Vec::new();
     let mut left = 0;
     for (index, model) in pipeline.models.iter().enumerate() {
         let absent = absent_path(&model.id).filter(|_| is_wanted(&model.id));
-        if let Some(path) = absent {
-            eprintln!("{}: left out, since there is no `{path}`", model.id);
+        if let Some(why) = &absent {
+            eprintln!("{}: left out, since {why}", model.id);
         }
         if absent.is_some() || !is_wanted(&model.id) {
             off.push(format!("models.{index}.enabled=false"));
@@ -164,15 +228,15 @@ pub(crate) fn is_denied(layers: &Layers, diagnostics: &[Diagnostic]) -> bool {
     layers.deny == Some(Deny::Warnings) && !diagnostics.is_empty()
 }
 
-/// The text of a file, or the reason why it cannot be read. Reads bytes first, to report
-/// a file that is not UTF-8 as such; and no more than a pipeline may have.
-pub(crate) fn read(path: &Path) -> Result<String, String> {
-    let bytes = prony_files::read(path, MAX_BYTES as u64).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|error| {
-        format!(
-            "it is not UTF-8 (byte {})",
-            error.utf8_error().valid_up_to()
-        )
+/// The text of a file, or the reason why it cannot be read. Reads no more than a pipeline may
+/// have.
+pub(crate) fn read(path: &Path) -> Result<String, Unreadable> {
+    prony_files::read_text(path, MAX_BYTES as u64).map_err(|error| {
+        let not_text = error.get_ref().and_then(|it| it.downcast_ref::<NotText>());
+        Unreadable {
+            reason: error.to_string(),
+            help: not_text.map(|it| it.help(path)),
+        }
     })
 }
 

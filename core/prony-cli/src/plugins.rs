@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::arguments::Global;
 use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
-use prony_config::{Api, PluginKind};
+use prony_config::{Api, OptionProblem, PluginKind};
 use prony_contract::Kind;
 use prony_plugin_host::{Registry, Setup, Trust};
 use serde_json::{Map, Value};
@@ -106,6 +106,21 @@ impl prony_config::Plugins for Locked<'_> {
             prony_contract::Api::Completions => Api::Completions,
         };
         apis.into_iter().map(api).collect()
+    }
+
+    fn check(&self, kind: PluginKind, name: &str, config: &Value) -> Vec<OptionProblem> {
+        // One that cannot be loaded or breaks down says so when it runs.
+        let plugin = self.0.load(sdk(kind), name);
+        let errors = plugin.and_then(|plugin| plugin.check(config));
+        let problem = |error: prony_contract::Error| OptionProblem {
+            pointer: error.path.unwrap_or_default(),
+            message: error.message,
+        };
+        errors
+            .unwrap_or_default()
+            .into_iter()
+            .map(problem)
+            .collect()
     }
 
     fn names(&self, kind: PluginKind) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Progress of a run: a bar on a terminal, a line per visit otherwise.
 
-use crate::arguments::Global;
+use crate::arguments::{Global, is_capable};
 use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prony_config::{Ask, MAX_COMPARED_CYCLES};
@@ -9,9 +9,8 @@ use prony_metrics::statistics::Decision;
 use prony_metrics::throughput;
 use prony_plan::{Plan, Segment, SegmentKey, Stage, StageKind, Visit};
 use prony_record::{Phase, Record, RequestId};
-use prony_result::words::{better_requests, bytes, count, seconds};
+use prony_result::words::{better_requests, bytes, count};
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 /// Follows the events of a run.
@@ -22,9 +21,13 @@ pub(crate) struct Progress<'a> {
     /// The expected visits: those planned, without the ones made unnecessary by a
     /// verdict, and with those of replacement cycles.
     visits: Vec<Visit>,
+    /// Planned cycles.
+    cycles: u32,
     /// Number of visits that have begun.
     begun: usize,
     stage: String,
+    /// The file of a model that is being fetched.
+    fetched: String,
     /// Number of requests answered but not decoded yet.
     unread: u64,
     /// Measured requests of the current visits, by engine and stage.
@@ -73,7 +76,7 @@ impl Measured {
 
 impl<'a> Progress<'a> {
     pub(crate) fn new(global: &Global, plan: &'a Plan) -> Self {
-        let bar = (!global.quiet && std::io::stderr().is_terminal()).then(|| {
+        let bar = (!global.quiet && is_capable()).then(|| {
             let style = ProgressStyle::with_template(
                 "{bar:24} {pos}/{len} requests, {elapsed} so far, {eta} to go  {msg}",
             );
@@ -88,9 +91,11 @@ impl<'a> Progress<'a> {
             bar,
             segments: plan.segments(),
             visits: plan.visits.clone(),
+            cycles: plan.visits.iter().map(|it| it.cycle).max().unwrap_or(0),
             begun: 0,
             unread: 0,
             stage: String::new(),
+            fetched: String::new(),
             measured: Vec::new(),
         }
     }
@@ -106,166 +111,27 @@ impl<'a> Progress<'a> {
                 visit,
                 skipped,
                 ..
-            } => {
-                if let (StageKind::Load, Some(visit)) = (stage, visit) {
-                    self.begin(visit);
-                }
-                id.as_deref()
-                    .unwrap_or(stage.name())
-                    .clone_into(&mut self.stage);
-                let at = visit
-                    .as_ref()
-                    .map_or_else(String::new, |visit| format!("{visit}: "));
-                let line = format!("{at}{}", self.stage);
-                if *skipped {
-                    self.say(&format!("{line}: its `if` is false"));
-                } else if let Some(bar) = &self.bar {
-                    bar.set_message(output::one_line(&line).into_owned());
-                }
-            }
-            Event::Step { name, reason, .. } => {
-                let reason = reason
-                    .as_ref()
-                    .map_or_else(String::new, |reason| format!(" ({reason})"));
-                self.say(&format!("{}: {name}{reason}", self.stage));
-            }
-            Event::Rendering {
-                point,
-                model,
-                rendering,
-            } if !rendering.engines.is_empty() => {
-                let model = of_point(model, point.as_deref());
-                let engines = rendering.engines.join(", ");
-                self.say(&format!(
-                    "{model}: rendering its chat template for {engines}"
-                ));
-            }
-            Event::Selfcheck(check) => self.say(&format!("selfcheck, {}", check.sentence())),
+            } => self.stage(*stage, id.as_deref(), visit.as_ref(), *skipped),
             Event::Answered => {
                 self.unread += 1;
                 if let Some(bar) = &self.bar {
                     bar.inc(1);
                 }
             }
-            Event::Request(record) => {
-                // Requests answered earlier have been counted.
-                if self.unread > 0 {
-                    self.unread -= 1;
-                } else if let Some(bar) = &self.bar {
-                    bar.inc(1);
-                }
-                if record.id.phase == Phase::Measure {
-                    self.count(record);
-                }
-            }
-            Event::Visit(visited) => {
-                // Also if requests were dropped.
-                if let Some(bar) = &self.bar {
-                    bar.set_position(self.requests(&self.visits[..self.begun]));
-                }
-                let before = self.visits.iter().take_while(|it| **it != visited.visit);
-                self.say(&format!(
-                    "[{}/{}] {}: {}",
-                    before.count() + 1,
-                    self.visits.len(),
-                    visited.visit,
-                    self.outcome(visited)
-                ));
-            }
-            Event::Failed {
-                stage,
-                id,
-                scope,
-                message,
-                ..
-            } => {
-                let subject = subject(scope);
-                let stage = id.as_deref().unwrap_or(stage.name());
-                self.say(&format!("failed: {subject}{stage}: {message}"));
-            }
-            Event::Skipped {
-                point,
-                model,
-                engine,
-            } => {
-                let model = of_point(model, point.as_deref());
-                let on = engine
-                    .as_ref()
-                    .map_or_else(String::new, |engine| format!(" on {engine}"));
-                self.say(&format!("skipping the rest of {model}{on}"));
-            }
-            Event::Look {
-                point,
-                model,
-                candidate,
-                stage,
-                cycles,
-                decision,
-                low_percent,
-                high_percent,
-            } => {
-                let verdict = match decision {
-                    Decision::Continue => return,
-                    Decision::Faster => "faster",
-                    Decision::Slower => "slower",
-                    Decision::Equivalent => "equivalent",
-                    Decision::Inconclusive => "inconclusive",
-                };
-                let interval = match (low_percent, high_percent) {
-                    (Some(low), Some(high)) => format!(" ({low:+.1} … {high:+.1} %)"),
-                    _ => String::new(),
-                };
-                let model = of_point(model, point.as_deref());
-                self.say(&format!(
-                    "{model}, {stage}: {candidate} is {verdict} after {}{interval}",
-                    count(u64::from(*cycles), "cycle")
-                ));
-            }
-            Event::Pilot {
-                point,
-                model,
-                expected_cycles,
-                expected_s,
-                detectable_percent,
-                feasible,
-                better_requests: better,
-            } => {
-                let model = of_point(model, point.as_deref());
-                let expected = format!(
-                    "{model}: to detect a difference as large as the margin would take about {expected_cycles} cycles"
-                );
-                self.say(&if *feasible {
-                    format!("{expected} ({})", seconds(*expected_s))
-                } else {
-                    format!(
-                        "{expected}, more than there may be; those can detect about {detectable_percent:.1} %"
-                    )
-                });
-                if let Some(requests) = better {
-                    self.say(&format!("{model}: {}", better_requests(*requests)));
-                }
-            }
+            Event::Request(record) => self.request(record),
+            Event::Visit(visited) => self.visit(visited),
             Event::Stopped {
                 point,
                 model,
                 cycles,
                 of,
-            } => {
-                let begun: Vec<Visit> = self.visits.drain(..self.begun).collect();
-                let needless =
-                    |it: &Visit| (&it.point, &it.model) == (point, model) && it.cycle > *cycles;
-                self.visits.retain(|visit| !needless(visit));
-                self.visits.splice(..0, begun);
-                self.adjust();
-                let model = of_point(model, point.as_deref());
-                let of = if *of > MAX_COMPARED_CYCLES {
-                    // An open run: its plan has more cycles than anyone expects.
-                    String::new()
-                } else {
-                    format!(" of {of}")
-                };
-                self.say(&format!("{model}: decided after {cycles}{of} cycles"));
-            }
+            } => self.stopped(point.as_deref(), model, *cycles, *of),
+            Event::Fetching {
+                model,
+                file,
+                bytes: of,
+                have,
+            } => self.fetching(model, file, *of, *have),
             Event::Loading {
                 visit,
                 seconds,
@@ -279,6 +145,115 @@ impl<'a> Progress<'a> {
                     self.say(&format!("{visit}: {line}"));
                 }
             }
+            other => {
+                for line in self.lines(other) {
+                    self.say(&line);
+                }
+            }
+        }
+    }
+
+    fn stage(&mut self, stage: StageKind, id: Option<&str>, visit: Option<&Visit>, skipped: bool) {
+        if let (StageKind::Load, Some(visit)) = (stage, visit) {
+            self.begin(visit);
+        }
+        id.unwrap_or(stage.name()).clone_into(&mut self.stage);
+        let at = visit.map_or_else(String::new, |visit| format!("{visit}: "));
+        let line = format!("{at}{}", self.stage);
+        if skipped {
+            self.say(&format!("{line}: its `if` is false"));
+        } else if let Some(bar) = &self.bar {
+            bar.set_message(output::one_line(&line).into_owned());
+        }
+    }
+
+    fn request(&mut self, record: &Record) {
+        // Requests answered earlier have been counted.
+        if self.unread > 0 {
+            self.unread -= 1;
+        } else if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
+        if record.id.phase == Phase::Measure {
+            self.count(record);
+        }
+    }
+
+    fn visit(&self, visited: &Visited) {
+        // Also if requests were dropped.
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.requests(&self.visits[..self.begun]));
+        }
+        let before = self.visits.iter().take_while(|it| **it != visited.visit);
+        self.say(&format!(
+            "[{}/{}] {}: {}",
+            before.count() + 1,
+            self.visits.len(),
+            visited.visit,
+            self.outcome(visited)
+        ));
+    }
+
+    fn stopped(&mut self, point: Option<&str>, model: &str, cycles: u32, of: u32) {
+        let begun: Vec<Visit> = self.visits.drain(..self.begun).collect();
+        let needless = |it: &Visit| {
+            (it.point.as_deref(), it.model.as_str()) == (point, model) && it.cycle > cycles
+        };
+        self.visits.retain(|visit| !needless(visit));
+        self.visits.splice(..0, begun);
+        self.adjust();
+        let model = of_point(model, point);
+        let of = if of > MAX_COMPARED_CYCLES {
+            // An open run: its plan has more cycles than anyone expects.
+            String::new()
+        } else {
+            format!(" of {of}")
+        };
+        self.say(&format!("{model}: decided after {cycles}{of} cycles"));
+    }
+
+    /// The lines for an event that only tells something.
+    fn lines(&self, event: &Event) -> Vec<String> {
+        let line = match event {
+            Event::Step { name, reason, .. } => {
+                let reason = reason
+                    .as_ref()
+                    .map_or_else(String::new, |reason| format!(" ({reason})"));
+                format!("{}: {name}{reason}", self.stage)
+            }
+            Event::Rendering {
+                point,
+                model,
+                rendering,
+            } if !rendering.engines.is_empty() => {
+                let model = of_point(model, point.as_deref());
+                let engines = rendering.engines.join(", ");
+                format!("{model}: rendering its chat template for {engines}")
+            }
+            Event::Selfcheck(check) => format!("selfcheck, {}", check.sentence()),
+            Event::Failed {
+                stage,
+                id,
+                scope,
+                message,
+                ..
+            } => {
+                let subject = subject(scope);
+                let stage = id.as_deref().unwrap_or(stage.name());
+                format!("failed: {subject}{stage}: {message}")
+            }
+            Event::Skipped {
+                point,
+                model,
+                engine,
+            } => {
+                let model = of_point(model, point.as_deref());
+                let on = engine
+                    .as_ref()
+                    .map_or_else(String::new, |engine| format!(" on {engine}"));
+                format!("skipping the rest of {model}{on}")
+            }
+            Event::Look { .. } | Event::Pilot { .. } => return self.of_analysis(event),
             Event::IdlePower(power) => {
                 let of_gpu = |(index, watts): (usize, &Option<f64>)| match watts {
                     Some(watts) => format!("GPU {index} {watts:.1} W"),
@@ -289,15 +264,28 @@ impl<'a> Progress<'a> {
                     .processor_w
                     .map(|watts| format!("processor {watts:.1} W"));
                 let all: Vec<String> = gpus.chain(processor).collect();
-                self.say(&format!("idle power: {}", all.join(", ")));
+                format!("idle power: {}", all.join(", "))
             }
-            Event::Warning { message } => self.say(&format!("warning: {message}")),
+            Event::Warning { message } => format!("warning: {message}"),
             Event::Degraded { visits, reason } => {
-                for visit in visits {
-                    self.say(&format!("{visit}: {reason}: it counts as failed"));
-                }
+                // All of one cycle.
+                let Some(visit) = visits.first() else {
+                    return Vec::new();
+                };
+                let model = of_point(&visit.model, visit.point.as_deref());
+                format!(
+                    "{model}, cycle {}: {reason}: it does not count, and a replacement cycle may take its place",
+                    visit.cycle
+                )
             }
             Event::Started(_)
+            | Event::Stage { .. }
+            | Event::Answered
+            | Event::Request(_)
+            | Event::Visit(_)
+            | Event::Stopped { .. }
+            | Event::Loading { .. }
+            | Event::Fetching { .. }
             | Event::Resumed { .. }
             | Event::Outputs { .. }
             | Event::ControlWork(_)
@@ -312,7 +300,77 @@ impl<'a> Progress<'a> {
             | Event::Rendering { .. }
             | Event::WithoutImages { .. }
             | Event::Program { .. }
-            | Event::Finished { .. } => {}
+            | Event::Finished { .. } => return Vec::new(),
+        };
+        vec![line]
+    }
+
+    /// A file is being fetched: the bar tells how much has come, lines only when it begins.
+    fn fetching(&mut self, model: &str, file: &str, of: u64, have: u64) {
+        let of_file = format!("{model}: fetching {file}, {}", bytes(of));
+        match &self.bar {
+            Some(bar) => {
+                let percent = have.saturating_mul(100) / of.max(1);
+                bar.set_message(output::one_line(&format!("{of_file}, {percent} %")).into_owned());
+            }
+            None if self.fetched != file => self.say(&of_file),
+            None => {}
+        }
+        file.clone_into(&mut self.fetched);
+    }
+
+    /// Tells of other pronys, by their process ids.
+    pub(crate) fn tell_neighbours(&self, pids: &[String]) {
+        for pid in pids {
+            self.say(&format!(
+                "warning: another prony (process {pid}) is measuring on this machine: the two disturb each other"
+            ));
+        }
+    }
+
+    /// The lines for what an interim analysis found.
+    fn of_analysis(&self, event: &Event) -> Vec<String> {
+        match event {
+            Event::Look {
+                point,
+                model,
+                candidate,
+                stage,
+                cycles,
+                decision,
+                low_percent,
+                high_percent,
+            } => {
+                let verdict = match decision {
+                    Decision::Continue => return Vec::new(),
+                    Decision::Faster => "faster",
+                    Decision::Slower => "slower",
+                    Decision::Equivalent => "equivalent",
+                    Decision::Inconclusive => "inconclusive",
+                };
+                let interval = match (low_percent, high_percent) {
+                    (Some(low), Some(high)) => format!(" ({low:+.1} … {high:+.1} %)"),
+                    _ => String::new(),
+                };
+                let model = of_point(model, point.as_deref());
+                vec![format!(
+                    "{model}, {stage}: {candidate} is {verdict} after {}{interval}",
+                    count(u64::from(*cycles), "cycle")
+                )]
+            }
+            Event::Pilot {
+                point,
+                model,
+                better_requests: better,
+                ..
+            } => {
+                let model = of_point(model, point.as_deref());
+                let forecast = event.forecast(self.cycles);
+                let forecast = forecast.map(|it| format!("{model}: {}", it.sentence()));
+                let better = better.map(|it| format!("{model}: {}", better_requests(it)));
+                forecast.into_iter().chain(better).collect()
+            }
+            _ => Vec::new(),
         }
     }
 

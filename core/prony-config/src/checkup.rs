@@ -74,6 +74,7 @@ fn one_request(workload: &mut Map<String, Value>) {
     for (source, count) in [("dataset", "limit"), ("synthetic", "count")] {
         if let Some(Value::Object(source)) = workload.get_mut(source) {
             source.insert(count.to_owned(), json!(1));
+            source.shift_remove("sample");
         }
     }
     if workload["max_tokens"]

@@ -116,7 +116,7 @@ pub(crate) struct Allow {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Matrix {
     /// The axes, for `${{ matrix.AXIS }}`: each a list of texts, numbers, `true` or
-    /// `false`.
+    /// `false`, or of lists of these, which are spliced into a list of words.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 16,
         "propertyNames" = {"pattern": "^[a-z][a-z0-9_]*$"}))]
     pub axes: Ordered<Axis>,
@@ -135,10 +135,17 @@ pub(crate) struct Matrix {
 #[serde(transparent)]
 pub(crate) struct Axis(#[schemars(length(min = 1, max = 1000))] pub Vec<Scalar>);
 
-/// A text, a number, `true` or `false`.
+/// A text, a number, `true` or `false`, or a list of these, such as the words of a command line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Scalar(#[schemars(extend("type" = ["string", "number", "boolean"]))] pub Value);
+#[schemars(rename = "AxisValue")]
+pub struct Scalar(
+    #[schemars(extend(
+        "type" = ["string", "number", "boolean", "array"],
+        "items" = {"type": ["string", "number", "boolean"]}
+    ))]
+    pub Value,
+);
 
 /// Baseline and margin of the comparison.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -206,8 +213,8 @@ pub(crate) struct MeasureEntry {
     /// Steps that run after the last request, in order.
     pub after: Vec<Step>,
     /// Number of requests, counting each turn of a conversation. Defaults to the number
-    /// of prompts (the `limit` of a `dataset`) or, with a rate and a `duration`, to the
-    /// requests due in that time. Required for a `dataset` without a `limit`.
+    /// of prompts (the `sample` or `limit` of a `dataset`) or, with a rate and a `duration`, to the
+    /// requests due in that time. Required for a `dataset` without either.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: Option<u32>,

@@ -1,7 +1,31 @@
 //! Inputs of loading a pipeline.
 
 use crate::Plugins;
-use crate::foreign::Importer;
+use crate::foreign::Tool;
+
+/// A file that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The reason in words.
+    pub reason: String,
+    /// The way out, if there is more to say than to name another file.
+    pub help: Option<String>,
+}
+
+impl Unreadable {
+    /// The way out for any of them.
+    pub(crate) const HELP: &'static str =
+        "name a file that is there and can be read, with UTF-8 text in it";
+}
+
+impl From<&str> for Unreadable {
+    fn from(reason: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            help: None,
+        }
+    }
+}
 
 /// All inputs of loading a pipeline. Nothing else is read.
 pub struct Inputs<'a> {
@@ -11,14 +35,16 @@ pub struct Inputs<'a> {
     pub set: &'a [String],
     /// `NAME=VALUE` of variables that the pipeline declares.
     pub var: &'a [String],
-    /// Reads a file that a pipeline extends; the error is a reason in words.
-    pub read: &'a dyn Fn(&str) -> Result<String, String>,
+    /// Reads a file that a pipeline extends.
+    pub read: &'a dyn Fn(&str) -> Result<String, Unreadable>,
     /// Looks up an environment variable listed by the pipeline.
     pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Takes variables that are not set for set, to any value; only for [`check_all`](crate::check_all).
+    pub assume_env: bool,
     /// The installed plugins.
     pub plugins: &'a dyn Plugins,
     /// The tools whose files are told from pipelines.
-    pub importers: &'a [Importer],
+    pub tools: &'a [Tool],
 }
 
 impl<'a> Inputs<'a> {
@@ -33,10 +59,11 @@ impl<'a> Inputs<'a> {
             files: vec![(name.to_owned(), text.to_owned())],
             set: &[],
             var: &[],
-            read: &|_| Err("there is nothing to read it with".to_owned()),
+            read: &|_| Err("there is nothing to read it with".into()),
             env: &|_| None,
+            assume_env: false,
             plugins,
-            importers: &[],
+            tools: &[],
         }
     }
 }

@@ -7,10 +7,13 @@
 //! Nothing here does I/O or reads a clock or the environment.
 
 mod against_itself;
+mod blanks;
 mod checkup;
 pub mod codes;
 mod condition;
+mod dataset;
 mod duration;
+mod edits;
 mod fairness;
 mod file;
 pub mod foreign;
@@ -22,6 +25,7 @@ mod ordered;
 mod pipeline;
 mod plugins;
 mod resolve;
+mod resumable;
 mod schedule;
 mod schema;
 mod secrets;
@@ -39,17 +43,19 @@ pub use checkup::{
 };
 pub use codes::{CODES, Code, explain};
 pub use condition::Condition;
+pub use dataset::{Dataset, DatasetFormat, Interval};
 pub use duration::Duration;
 pub use file::Scalar;
-pub use inputs::Inputs;
-pub use load::{Loaded, load, load_all, unreadable};
+pub use inputs::{Inputs, Unreadable};
+pub use load::{Loaded, check_all, load, load_all, unreadable};
 pub use ordered::Ordered;
 pub use pipeline::{
-    Api, Bounds, CarryOver, Compare, Control, Cycles, Dataset, Engine, Length, Lognormal,
+    Api, Bounds, CarryOver, Compare, Control, Cycles, Engine, Length, Lognormal,
     MAX_COMPARED_CYCLES, MatrixPoint, Model, Normal, OPEN_CYCLES, Order, Pipeline, Prefix,
     Reporter, Schedule, Stop, Synthetic, Workload,
 };
-pub use plugins::{PluginKind, Plugins};
+pub use plugins::{OptionProblem, PluginKind, Plugins};
+pub use resumable::{Changed, changed};
 pub use schema::{schema, schema_with_plugins};
 pub use secrets::Secrets;
 pub use stage::{

@@ -5,19 +5,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use prony_diagnostic::{Diagnostic, Source};
-use serde_json::Value;
+use serde_json::Map;
 
 use crate::file::{Allow, File, Stage};
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Unreadable};
 use crate::meaning::{self, Combination};
 use crate::merge::{Merged, Removed};
-use crate::schema::{Checker, check_plugins, keys, strict_schema};
+use crate::schema::{
+    Checker, Settled, Uneven, ask_plugins, check_plugins, flatten, keys, settle, strict,
+};
 use crate::secrets::{Gathered, MAX_SECRETS, Secrets, check_names, in_texts};
 use crate::template::{self, Filled};
 use crate::text::Texts;
 use crate::tree::{Found, Node, Span};
-use crate::wording::literal;
-use crate::{Pipeline, Plugins, codes, fairness, foreign, merge, resolve, schedule, yaml};
+use crate::wording::{self, literal};
+use crate::{
+    Pipeline, Plugins, blanks, codes, edits, fairness, foreign, merge, resolve, schedule, yaml,
+};
 
 /// The most diagnostics of one run: a file with more is not the file meant.
 const MAX_DIAGNOSTICS: usize = 50;
@@ -48,37 +52,55 @@ pub fn load(
 
 /// As [`load`], with overlays, settings, variables, and files that others extend.
 pub fn load_all(inputs: &Inputs<'_>) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut texts = Texts::default();
-    let mut checked = check(inputs, &mut texts);
-    for diagnostic in &mut checked.problems {
-        texts.place(diagnostic);
-    }
-    if checked.pipeline.is_none() {
-        keep_sound_suggestions(inputs, &mut checked.problems);
-    }
-    let mut diagnostics = tidy(checked.problems, &texts);
-    if checked.pipeline.is_none()
-        && let (Some(first), Some(name)) = (diagnostics.first_mut(), overlay(inputs))
-    {
-        first.notes.push(format!(
-            "what is laid over a pipeline is checked with it: `prony validate PIPELINE -f {name}`"
-        ));
-    }
-    let secrets = checked.secrets.unwrap_or_else(|| in_texts(&texts));
-    for diagnostic in &mut diagnostics {
-        mask(diagnostic, &secrets);
-    }
+    let (checked, diagnostics) = told(inputs);
     match checked.pipeline {
         Some(pipeline) => Ok(Loaded {
-            pipeline: Pipeline {
-                secrets,
-                ..pipeline
-            },
+            pipeline,
             warnings: diagnostics,
             allowed: checked.allowed,
         }),
         None => Err(diagnostics),
     }
+}
+
+/// As [`load_all`], for the diagnostics alone: the warnings about a valid pipeline. With
+/// [`assume_env`](Inputs::assume_env) what depends on variables that are not set is skipped.
+pub fn check_all(inputs: &Inputs<'_>) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    let (checked, diagnostics) = told(inputs);
+    if checked.pipeline.is_some() || checked.is_assumed {
+        Ok(diagnostics)
+    } else {
+        Err(diagnostics)
+    }
+}
+
+/// The outcome of a check, and its diagnostics as they are shown.
+fn told(inputs: &Inputs<'_>) -> (Checked, Vec<Diagnostic>) {
+    let mut texts = Texts::default();
+    let mut checked = check(inputs, &mut texts);
+    let is_valid = checked.pipeline.is_some() || checked.is_assumed;
+    for diagnostic in &mut checked.problems {
+        texts.place(diagnostic);
+    }
+    if !is_valid {
+        let is_valid = |tried: &Inputs<'_>| check(tried, &mut Texts::default()).pipeline.is_some();
+        edits::keep_sound(inputs, &mut checked.problems, &is_valid);
+    }
+    let mut diagnostics = tidy(std::mem::take(&mut checked.problems), &texts);
+    diagnostics.iter_mut().for_each(blanks::name);
+    if !is_valid && let (Some(first), Some(name)) = (diagnostics.first_mut(), overlay(inputs)) {
+        first.notes.push(format!(
+            "what is laid over a pipeline is checked with it: `prony validate PIPELINE -f {name}`"
+        ));
+    }
+    let secrets = checked.secrets.take().unwrap_or_else(|| in_texts(&texts));
+    for diagnostic in &mut diagnostics {
+        mask(diagnostic, &secrets);
+    }
+    if let Some(pipeline) = &mut checked.pipeline {
+        pipeline.secrets = secrets;
+    }
+    (checked, diagnostics)
 }
 
 /// The name of a file that stands alone and has nothing of what every pipeline has.
@@ -96,9 +118,10 @@ fn overlay<'a>(inputs: &'a Inputs<'_>) -> Option<&'a str> {
 }
 
 /// For the caller that does the reading: a file that cannot be read.
-pub fn unreadable(name: &str, reason: impl std::fmt::Display) -> Diagnostic {
+pub fn unreadable(name: &str, problem: &Unreadable) -> Diagnostic {
+    let Unreadable { reason, help } = problem;
     Diagnostic::error(codes::UNREADABLE, format!("cannot read the file: {reason}"))
-        .help("name a file that is there and can be read, with UTF-8 text in it")
+        .help(help.as_deref().unwrap_or(Unreadable::HELP))
         .in_file(&Arc::new(Source::new(name, "")))
 }
 
@@ -110,6 +133,9 @@ struct Checked {
     allowed: Vec<(String, String)>,
     /// The secrets, unless there is no document to find them in.
     secrets: Option<Secrets>,
+    /// `true` if it is valid as far as it is known, and no pipeline can be made without the
+    /// values that are assumed.
+    is_assumed: bool,
 }
 
 fn check(inputs: &Inputs<'_>, texts: &mut Texts) -> Checked {
@@ -121,20 +147,33 @@ fn check(inputs: &Inputs<'_>, texts: &mut Texts) -> Checked {
         Ok(merged) => merged,
         Err(problems) => return failed(problems),
     };
-    if let Some(problem) = foreign::recognise(&root, inputs.importers) {
+    if let Some(problem) = foreign::recognise(&root, inputs.tools) {
         return failed(vec![problem]);
     }
     let checker = match &*CHECKER {
         Ok(checker) => checker,
         Err(reason) => return failed(vec![Diagnostic::error(codes::SCHEMA, reason)]),
     };
-    let mut filled = template::fill(texts, &root, inputs.env);
+    let mut filled = template::fill(texts, &root, inputs);
+    let settled = settle(&mut filled.raw, texts, inputs.plugins);
+    filled.root = filled.raw.clone();
+    flatten(&mut filled.root, &settled.lists);
     let mut gathered = Gathered::new(&filled, inputs.plugins);
-    let found = check_filled(inputs, texts, checker, &removed, &mut filled, &mut gathered);
+    let layers = Layers {
+        removed: &removed,
+        settled,
+    };
+    let found = check_filled(inputs, texts, checker, layers, &mut filled, &mut gathered);
     Checked {
         secrets: Some(gathered.secrets()),
         ..found
     }
+}
+
+/// Origin of a document.
+struct Layers<'a> {
+    removed: &'a [Removed],
+    settled: Settled,
 }
 
 /// Checks a document whose templates have values, as far as these are known.
@@ -142,7 +181,7 @@ fn check_filled(
     inputs: &Inputs<'_>,
     texts: &Texts,
     checker: &Checker<'_>,
-    removed: &[Removed],
+    Layers { removed, settled }: Layers<'_>,
     filled: &mut Filled,
     gathered: &mut Gathered,
 ) -> Checked {
@@ -157,8 +196,12 @@ fn check_filled(
         let limit = format!("{most} are allowed, of {} KiB together", bytes >> 10);
         problems.push(problem.note(limit).help("use fewer, or several pipelines"));
     }
-    problems.extend(checker.check(&Found::root(&filled.root)));
-    problems.extend(check_plugins(&filled.root, inputs.plugins));
+    problems.extend(checked(
+        &filled.root,
+        checker,
+        settled.problems,
+        inputs.plugins,
+    ));
     let layered = inputs.is_layered() || texts.sources().count() > 1 + inputs.var.len();
     problems.extend(meaning::check(filled, inputs.plugins, layered));
     let has_secrets = filled.env().next().is_some();
@@ -180,8 +223,22 @@ fn check_filled(
         follow_no_errors(&mut problems);
         return failed(problems);
     }
-    let points = match points(filled, texts, checker, inputs.plugins, gathered) {
-        Ok(points) => points,
+    if !filled.has_points {
+        let samples = filled.samples(&Map::new());
+        let asked = &mut HashMap::new();
+        problems.extend(ask_plugins(&filled.root, &samples, inputs.plugins, asked));
+        if problems.iter().any(Diagnostic::is_error) {
+            return failed(problems);
+        }
+    }
+    let (points, lists) = match points(filled, texts, checker, inputs.plugins, gathered) {
+        Ok((points, lists)) => (points, lists.unwrap_or(settled.lists)),
+        Err(found) if found.is_empty() => {
+            return Checked {
+                is_assumed: true,
+                ..failed(problems)
+            };
+        }
         Err(found) => {
             problems.extend(found);
             return failed(problems);
@@ -205,6 +262,7 @@ fn check_filled(
     let allow = written.allow.clone();
     filled.literals = gathered.literals();
     problems.append(&mut gathered.problems);
+    filled.lists = lists;
     let pipeline = resolve::pipeline(written, points, filled);
     let impossible = schedule::check(&pipeline, &filled.root);
     if !impossible.is_empty() {
@@ -228,33 +286,66 @@ fn check_filled(
         problems,
         allowed,
         secrets: None,
+        is_assumed: false,
     }
 }
 
-static CHECKER: LazyLock<Result<Checker<'static>, String>> = LazyLock::new(|| {
-    static SCHEMA: LazyLock<Value> = LazyLock::new(strict_schema);
-    Checker::new(&SCHEMA)
-});
+static CHECKER: LazyLock<Result<Checker<'static>, String>> =
+    LazyLock::new(|| Checker::new(strict()));
 
-/// The documents of all matrix points, or what is wrong with the values of some.
+/// Problems of a settled document by the schemas. Of two about one value the schema's is told,
+/// unless it is that a number is none.
+fn checked(
+    root: &Node,
+    checker: &Checker<'_>,
+    changed: Vec<Diagnostic>,
+    plugins: &dyn Plugins,
+) -> Vec<Diagnostic> {
+    let mut problems = checker.check(&Found::root(root));
+    problems.extend(check_plugins(root, plugins));
+    let place = |problem: &Diagnostic| problem.primary.as_ref().map(|label| label.span.clone());
+    for number in changed {
+        let is_here = |problem: &Diagnostic| place(problem) == place(&number);
+        problems.retain(|problem| !(problem.code == codes::WRONG_TYPE && is_here(problem)));
+        if !problems.iter().any(is_here) {
+            problems.push(number);
+        }
+    }
+    problems
+}
+
+/// The matrix points with their documents.
+type Points = Vec<(Combination, File)>;
+
+/// The documents of all matrix points, or what is wrong with the values of some: nothing, if one
+/// cannot be read for values that are assumed. Then the lists
+/// of the first one whose items were left out or spliced in, if it has a document of its own.
 fn points(
     filled: &Filled,
     texts: &Texts,
     checker: &Checker<'_>,
     plugins: &dyn Plugins,
     gathered: &mut Gathered,
-) -> Result<Vec<(Combination, File)>, Vec<Diagnostic>> {
+) -> Result<(Points, Option<Vec<Uneven>>), Vec<Diagnostic>> {
     let combinations = meaning::combinations(&filled.root);
     let has_secrets = filled.env().next().is_some();
     let mut points = Vec::with_capacity(combinations.len());
     let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut lists = None;
+    let mut asked = HashMap::new();
     for combination in combinations {
         let file = if filled.has_points {
-            let (root, mut found) = filled.point(texts, &combination.values);
+            let (mut root, mut found) = filled.point(texts, &combination.values);
+            let settled = settle(&mut root, texts, plugins);
             gathered.point(filled, &root, &combination.values, plugins);
-            found.extend(checker.check(&Found::root(&root)));
-            found.extend(check_plugins(&root, plugins));
+            flatten(&mut root, &settled.lists);
+            lists.get_or_insert(settled.lists);
+            found.extend(checked(&root, checker, settled.problems, plugins));
             found.extend(meaning::check_point(&root, plugins));
+            if found.is_empty() {
+                let samples = filled.samples(&combination.values);
+                found.extend(ask_plugins(&root, &samples, plugins, &mut asked));
+            }
             for mut problem in found {
                 edit_no_template(&mut problem, texts, has_secrets);
                 let place =
@@ -272,10 +363,10 @@ fn points(
             if !problems.is_empty() {
                 continue;
             }
-            read(&root)
+            read(&root, filled)
         } else {
             points.first().map_or_else(
-                || read(&filled.root),
+                || read(&filled.root, filled),
                 |(_, first): &(Combination, File)| Ok(first.clone()),
             )
         };
@@ -292,11 +383,13 @@ fn points(
                 );
             }
             Ok(file) => points.push((combination, file)),
+            // A value that is not known has no type.
+            Err(_) if filled.is_assumed() => return Err(problems),
             Err(problem) => return Err(vec![*problem]),
         }
     }
     if problems.is_empty() {
-        Ok(points)
+        Ok((points, lists))
     } else {
         Err(problems)
     }
@@ -345,12 +438,35 @@ fn edit_no_template(problem: &mut Diagnostic, texts: &Texts, has_secrets: bool) 
     }
 }
 
-fn read(root: &Node) -> Result<File, Box<Diagnostic>> {
-    // The schema comes from the same types, so this would be a fault of prony's.
-    serde_json::from_value(root.to_json()).map_err(|error| {
-        let problem = Diagnostic::error(codes::SCHEMA, "the file cannot be read");
-        Box::new(problem.note(error.to_string()))
+fn read(root: &Node, filled: &Filled) -> Result<File, Box<Diagnostic>> {
+    let value = filled.spelled(root).to_json();
+    serde_path_to_error::deserialize(&value).map_err(|error| {
+        // The schema comes from the same types, so what it lets through and they do not take is
+        // a fault of prony's. The types' own words are not for users.
+        let pointer: String = error.path().iter().filter_map(segment).collect();
+        let found = root.at(&pointer);
+        let problem = Diagnostic::error(codes::SCHEMA, "a value cannot be read");
+        Box::new(
+            problem
+                .at(
+                    found.node.span.clone(),
+                    format!("found {}", wording::found(found.node)),
+                )
+                .note("the schema takes it, and prony does not: this is a fault of prony's")
+                .help("write the value in another way, without a template"),
+        )
     })
+}
+
+/// A segment of a path as a part of a JSON pointer.
+fn segment(segment: &serde_path_to_error::Segment) -> Option<String> {
+    use serde_path_to_error::Segment;
+    match segment {
+        Segment::Map { key } => Some(format!("/{}", template::escape(key))),
+        Segment::Seq { index } => Some(format!("/{index}")),
+        Segment::Enum { variant } => Some(format!("/{}", template::escape(variant))),
+        Segment::Unknown => None,
+    }
 }
 
 /// Takes secrets out of a diagnostic and of the lines of the file that it shows.
@@ -419,68 +535,6 @@ fn allowed(allow: &[Allow], root: &Node, problems: &mut Vec<Diagnostic>) -> Vec<
     problems.retain(|problem| !allow.iter().any(|entry| entry.code == problem.code));
     problems.extend(unused);
     allowed
-}
-
-/// A suggestion is offered only if the pipeline is valid once all of them are
-/// applied; otherwise it becomes a help in words.
-fn keep_sound_suggestions(inputs: &Inputs<'_>, diagnostics: &mut [Diagnostic]) {
-    let mut edits: HashMap<&str, Vec<(Span, &str)>> = HashMap::new();
-    for diagnostic in &*diagnostics {
-        if let Some(suggestion) = &diagnostic.suggestion
-            && let Some(source) = suggestion.source.as_ref().or(diagnostic.source.as_ref())
-        {
-            let edit = (suggestion.span.clone(), suggestion.replacement.as_str());
-            edits.entry(&source.name).or_default().push(edit);
-        }
-    }
-    if edits.is_empty() {
-        return;
-    }
-    let mut sound = true;
-    for edits in edits.values_mut() {
-        edits.sort_by_key(|(span, _)| span.start);
-        edits.dedup();
-        sound &= edits.is_sorted_by(|(a, _), (b, _)| a.end <= b.start);
-    }
-    let edited = |name: &str, text: &str| {
-        edits
-            .get(name)
-            .map_or_else(|| text.to_owned(), |edits| apply(text, edits))
-    };
-    // Arguments share their names, so an edit of one cannot be tried out.
-    sound &= !edits.keys().any(|name| name.starts_with("--"));
-    if sound {
-        let files = inputs
-            .files
-            .iter()
-            .map(|(name, text)| (name.clone(), edited(name, text)));
-        let tried = Inputs {
-            files: files.collect(),
-            read: &|name| (inputs.read)(name).map(|text| edited(name, &text)),
-            ..*inputs
-        };
-        if check(&tried, &mut Texts::default()).pipeline.is_some() {
-            return;
-        }
-    }
-    for diagnostic in diagnostics {
-        if let Some(suggestion) = diagnostic.suggestion.take() {
-            diagnostic.help.insert(0, suggestion.in_words());
-        }
-    }
-}
-
-/// A text with edits made, which are in order and do not overlap.
-fn apply(text: &str, edits: &[(Span, &str)]) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    for (span, replacement) in edits {
-        out.push_str(&text[at..span.start]);
-        out.push_str(replacement);
-        at = span.end;
-    }
-    out.push_str(&text[at..]);
-    out
 }
 
 /// In the order of the files, each once, not too many.

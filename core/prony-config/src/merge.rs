@@ -7,13 +7,17 @@ use std::collections::HashMap;
 
 use prony_diagnostic::Diagnostic;
 
-use crate::inputs::Inputs;
+use crate::foreign::{self, Tool};
+use crate::inputs::{Inputs, Unreadable};
 use crate::schema::{keys, missing_message};
 use crate::template::is_template;
 use crate::text::{Texts, shift, shift_diagnostic};
 use crate::tree::{Entry, Found, Kind, Node, Span};
 use crate::wording::{alternatives, literal, similar};
 use crate::{codes, yaml};
+
+/// Beginning of the top-level keys that are the author's own.
+const OWN_KEYS: &str = "x-";
 
 /// Maximum length of a chain of `extends`.
 const MAX_EXTENDS: usize = 16;
@@ -107,7 +111,7 @@ pub(crate) fn merge(
     let mut roots = Vec::new();
     let mut problems = Vec::new();
     for (name, text) in &inputs.files {
-        let root = parse(name, text, texts);
+        let root = parse(name, text, texts, inputs.tools);
         match root.and_then(|root| extended(name, root, inputs, texts, &mut removed)) {
             Ok(root) => roots.push(root),
             Err(problem) => problems.push(*problem),
@@ -135,14 +139,20 @@ pub(crate) fn merge(
     }
 }
 
-fn parse(name: &str, text: &str, texts: &mut Texts) -> Result<Node> {
+fn parse(name: &str, text: &str, texts: &mut Texts, tools: &[Tool]) -> Result<Node> {
     let start = texts.add(name, text);
     match yaml::parse(text) {
         Ok(mut root) => {
+            if let Kind::Map(entries) = &mut root.kind {
+                // They hold anchors, which are written out by now.
+                entries.retain(|entry| !entry.key.starts_with(OWN_KEYS));
+            }
             shift(&mut root, start);
             Ok(root)
         }
-        Err(mut problem) => {
+        Err(problem) => {
+            let other = foreign::recognise_text(text, tools);
+            let mut problem = other.map_or(problem, Box::new);
             shift_diagnostic(&mut problem, start);
             problem.source = texts.sources().last().cloned();
             Err(problem)
@@ -194,7 +204,7 @@ fn extended(
                 .help("put some of the files into one");
             return Err(Box::new(problem));
         }
-        let text = (inputs.read)(&base).map_err(|reason| {
+        let text = (inputs.read)(&base).map_err(|Unreadable { reason, help }| {
             Box::new(
                 Diagnostic::error(
                     codes::UNREADABLE,
@@ -202,7 +212,7 @@ fn extended(
                 )
                 .at(span.clone(), "named here")
                 .note("the path is relative to the file that names it")
-                .help("name a file that is there and can be read, with UTF-8 text in it"),
+                .help(help.as_deref().unwrap_or(Unreadable::HELP)),
             )
         })?;
         layers.push(base_of(&base, &text, texts, span)?);
@@ -233,7 +243,8 @@ fn base_of(name: &str, text: &str, texts: &mut Texts, named: Span) -> Result<Nod
         )
     };
     let mut alone = texts.clone();
-    let root = parse(name, text, &mut alone).map_err(|_| unlike("it cannot be read as YAML"))?;
+    let root =
+        parse(name, text, &mut alone, &[]).map_err(|_| unlike("it cannot be read as YAML"))?;
     let Kind::Map(entries) = &root.kind else {
         return Err(unlike("it is no mapping"));
     };
@@ -285,7 +296,13 @@ fn over(base: Node, top: Node, at: &mut Vec<String>, removed: &mut Vec<Removed>)
     let span = top.span;
     let (base, tops) = match (base.kind, top.kind) {
         (Kind::Map(base), Kind::Map(tops)) => (base, tops),
-        (_, kind) => return without_null(Node { kind, span }),
+        (_, kind) => {
+            return without_null(Node {
+                kind,
+                span,
+                written: top.written,
+            });
+        }
     };
     let mut places: HashMap<String, usize> = base
         .iter()
@@ -321,10 +338,7 @@ fn over(base: Node, top: Node, at: &mut Vec<String>, removed: &mut Vec<Removed>)
             }
         }
     }
-    Node {
-        kind: Kind::Map(entries.into_iter().flatten().collect()),
-        span,
-    }
+    Node::new(Kind::Map(entries.into_iter().flatten().collect()), span)
 }
 
 /// Removes the `null` entries of a new value: there is nothing for them to remove.
@@ -392,10 +406,7 @@ fn set(
                     entries.push(Entry {
                         key,
                         key_span: key_span.clone(),
-                        value: Node {
-                            kind: Kind::Map(Vec::new()),
-                            span: key_span.clone(),
-                        },
+                        value: Node::new(Kind::Map(Vec::new()), key_span.clone()),
                     });
                     entries.len() - 1
                 });
@@ -442,10 +453,7 @@ fn segments(text: &str) -> std::result::Result<(Vec<(String, Span)>, usize), Spa
 /// Parses a value as it would be written in a file.
 fn value(text: &str, start: usize, _texts: &Texts) -> Result<Node> {
     if text.trim().is_empty() {
-        return Ok(Node {
-            kind: Kind::Null,
-            span: start..start + text.len(),
-        });
+        return Ok(Node::new(Kind::Null, start..start + text.len()));
     }
     let moved = |mut problem: Box<Diagnostic>| {
         shift_diagnostic(&mut problem, start);
@@ -505,10 +513,7 @@ fn var(text: &str, texts: &mut Texts, root: &mut Node) -> Result<()> {
     let at = start + name.len() + 1;
     // A variable that is a text stays one: `--var tag=1.0` is the text `1.0`.
     let node = if declared.value.text().is_some() {
-        Node {
-            kind: Kind::String(given.to_owned()),
-            span: at..at + given.len(),
-        }
+        Node::new(Kind::String(given.to_owned()), at..at + given.len())
     } else {
         let node = value(given, at, texts)?;
         let kinds = (kind_name(&declared.value.kind), kind_name(&node.kind));

@@ -8,7 +8,10 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{Condition, Duration, Measure, Report, Secrets, Segment, Setup, Threshold, Work};
+use crate::meaning;
+use crate::{
+    Cache, Condition, Dataset, Duration, Measure, Report, Secrets, Segment, Setup, Threshold, Work,
+};
 
 /// A checked pipeline. Written out, it is a pipeline file with every default spelled out,
 /// which loads to the same pipeline again; values from `env` or `matrix` are written as
@@ -104,6 +107,20 @@ impl MatrixPoint {
         !self.excluded.iter().any(|(e, m)| e == engine && m == model)
     }
 
+    /// The value of each axis as reports show it: a number that is written otherwise than JSON
+    /// shows it is a text, and a list its items with spaces between them.
+    pub fn values(&self) -> Map<String, Value> {
+        let matrix = self.context.get("matrix").and_then(Value::as_object);
+        let value = |(axis, value): (&String, &Value)| {
+            let shown = match crate::template::shown(value) {
+                Value::Array(_) => meaning::id_text(value).into(),
+                other => other,
+            };
+            (axis.clone(), shown)
+        };
+        matrix.into_iter().flatten().map(value).collect()
+    }
+
     /// The `measure` stages of all segments, in order.
     pub fn measures(&self) -> impl Iterator<Item = &Measure> {
         let work = self.segments.iter().flat_map(|segment| &segment.work);
@@ -111,6 +128,31 @@ impl MatrixPoint {
             Work::Measure(measure) => Some(measure),
             Work::Warmup(_) => None,
         })
+    }
+
+    /// State of the prefix cache that the `warmup` stage with this id prepares: the state that
+    /// the measurements up to the next warm-up declare. `warm` needs the prompts as they are, so
+    /// it comes before `cold`, whose own requests begin with what no cache knows.
+    pub fn warmup_cache(&self, id: &str) -> Option<Cache> {
+        let is_it = |work: &Work| matches!(work, Work::Warmup(it) if it.id.as_deref() == Some(id));
+        let mut segments = self.segments.iter();
+        let after = segments.find_map(|segment| {
+            let at = segment.work.iter().position(is_it)?;
+            Some(&segment.work[at + 1..])
+        });
+        let Some(after) = after else {
+            let mut measures = self.measures();
+            return measures.find_map(|it| it.cache.filter(|cache| *cache == Cache::Cold));
+        };
+        let is_warmup = |work: &&Work| matches!(work, Work::Warmup(_));
+        let measures = after.iter().skip_while(is_warmup);
+        let states = measures.map_while(|work| match work {
+            Work::Measure(measure) => Some(measure.cache),
+            Work::Warmup(_) => None,
+        });
+        let states: Vec<Cache> = states.flatten().collect();
+        let has = |state: &Cache| states.contains(state);
+        [Cache::Warm, Cache::Cold].into_iter().find(has)
     }
 
     /// Number of unmeasured requests in a visit.
@@ -168,7 +210,16 @@ pub struct Model {
     /// The file or folder with the weights, for engines that read them from disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Revision of the model to be fetched by engines; `model.revision` in templates.
+    /// Instead of `path`: files to fetch from the Hugging Face hub in `setup`, as names with `*`,
+    /// `?` and `[…]` as in a shell; `["*"]` is all. The `id` is then the model's id on the hub.
+    /// The commit and the digests are locked in `models.lock` beside the pipeline. `model.path`
+    /// in templates is the file, or the folder of several. What lies in one of the folders of
+    /// `--models` is not fetched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    pub files: Vec<String>,
+    /// Revision of the model to be fetched, by prony or by engines; `model.revision` in
+    /// templates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// The SHA-256 of the file at `path`, as 64 lower-case hexadecimal digits.
@@ -205,7 +256,7 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub prompt_files: Vec<String>,
-    /// A file with a prompt on each line.
+    /// A file or folder with prompts or conversations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<Dataset>,
     /// Prompts of exact lengths, made from a tokenizer's words.
@@ -263,37 +314,13 @@ impl Workload {
     /// Number of different prompts; `None` if only a file knows.
     pub fn prompt_count(&self) -> Option<u32> {
         if let Some(dataset) = &self.dataset {
-            return dataset.limit;
+            return dataset.sample.or(dataset.limit);
         }
         if let Some(synthetic) = &self.synthetic {
             return Some(synthetic.count);
         }
         Some((self.prompts.len() + self.prompt_files.len()) as u32)
     }
-}
-
-/// A file with prompts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Dataset {
-    /// A file of JSON lines, relative to the pipeline file: `{"prompt": "…"}`,
-    /// `{"messages": [{"role": "user", "content": "…"}]}`, or `{"input_tokens": 500}` for
-    /// a prompt made by the model's tokenizer; each optionally with `max_tokens`, a limit
-    /// for its answers, and with `at_ms`, its due time for the arrival `replay`. Each
-    /// line is a conversation. A conversation of several turns becomes one request per
-    /// `user` message, sent one after the other with the messages before it; the answers
-    /// in it are the file's, never an engine's.
-    #[schemars(length(min = 1))]
-    pub path: String,
-    /// Number of conversations used, from the first line on. Defaults to all. A stage's
-    /// `requests` are turns.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub limit: Option<u32>,
-    /// Pause between the end of an answer and the next turn of the conversation. Defaults
-    /// to `0s`.
-    #[serde(default = "no_time")]
-    pub think: Duration,
 }
 
 /// Prompts of exact lengths, all different. Equal seeds of the schedule give equal
@@ -563,7 +590,7 @@ impl JsonSchema for Cycles {
 
 /// Maximum number of cycles in a comparison: the code whose orders its tests compare has no
 /// coins for more.
-pub const MAX_COMPARED_CYCLES: u32 = 127;
+pub const MAX_COMPARED_CYCLES: u32 = prony_result::rule::MAX_CYCLES;
 
 impl Schedule {
     /// Blocks per cycle whose engines stay loaded; `None` if each visit loads its own.
@@ -626,7 +653,7 @@ fn temperature() -> f64 {
     0.7
 }
 
-fn no_time() -> Duration {
+pub(crate) fn no_time() -> Duration {
     Duration::from_millis(0)
 }
 

@@ -23,8 +23,17 @@ impl PluginKind {
     }
 }
 
-/// The installed plugins. Supplied by the caller and answered from recorded facts:
-/// loading a pipeline runs no plugin.
+/// A reason why a plugin cannot work with its options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionProblem {
+    /// JSON pointer into `config` to the value that it is about; empty for all of them.
+    pub pointer: String,
+    /// The reason and the way out, in words.
+    pub message: String,
+}
+
+/// The installed plugins. Supplied by the caller and answered from recorded facts, but for
+/// [`check`](Self::check).
 pub trait Plugins {
     /// The JSON Schema of the plugin's `config`; `None` if there is no such plugin.
     fn config_schema(&self, kind: PluginKind, name: &str) -> Option<Value>;
@@ -32,6 +41,12 @@ pub trait Plugins {
     /// Forms of requests that an engine plugin takes with a config. Defaults to all.
     fn apis(&self, _engine: &str, _config: &Map<String, Value>) -> Vec<Api> {
         vec![Api::Chat, Api::Completions]
+    }
+
+    /// The plugin's own word about options that its schema takes. Asked once there
+    /// is no other mistake. Defaults to nothing.
+    fn check(&self, _kind: PluginKind, _name: &str, _config: &Value) -> Vec<OptionProblem> {
+        Vec::new()
     }
 
     /// The names of all plugins of a kind.

@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use crate::file::{CompareEntry, File, MeasureEntry, PluginUse, Stage, margin_percent};
-use crate::meaning::Combination;
-use crate::template::{Filled, default_id};
+use crate::meaning::{Combination, id_text, meant_of};
+use crate::template::{Filled, default_id, escape};
 use crate::{
     Compare, Engine, Load, MatrixPoint, Measure, Model, Ordered, Pipeline, Report, Reporter,
     Secrets, Segment, Setup, Unload, Work,
@@ -31,6 +31,8 @@ pub(crate) fn pipeline(
         config: written_config(&as_written, &engine.name).unwrap_or(engine.config),
         ..engine
     };
+    let combinations: Vec<&Combination> = points.iter().map(|(it, _)| it).collect();
+    name_points(&mut written, &combinations, filled);
     let points: Vec<MatrixPoint> = points
         .into_iter()
         .map(|(combination, file)| point(combination, file, filled))
@@ -75,6 +77,20 @@ pub(crate) fn pipeline(
         thresholds: written.thresholds,
         secrets: Secrets::default(),
         resolved,
+    }
+}
+
+/// Gives thresholds the values of axes as reports show them.
+fn name_points(file: &mut File, points: &[&Combination], filled: &Filled) {
+    for (index, threshold) in file.thresholds.iter_mut().enumerate() {
+        for (axis, value) in &mut threshold.matrix.0 {
+            let pointer = format!("/thresholds/{index}/matrix/{}", escape(axis));
+            let node = filled.root.exactly(&pointer);
+            let text = node.and_then(|node| meant_of(node, axis, points.iter().copied()));
+            if let Some(text) = text.filter(|text| id_text(&value.0) != *text) {
+                value.0 = text.into();
+            }
+        }
     }
 }
 

@@ -1,19 +1,14 @@
 //! Checks of the schedule, and the verdicts it allows.
 
 use prony_diagnostic::Diagnostic;
+use prony_result::rule::{ALPHA, ALPHA_EQUIVALENT, FIRST_LOOK, ORDERS_LOG2, SPENDING};
 
 use crate::pipeline::MAX_COMPARED_CYCLES;
 use crate::tree::{Node, Span};
 use crate::wording::literal;
-use crate::{Arrival, Condition, Cycles, MatrixPoint, Measure, Order, Pipeline, Stop, codes};
-
-/// Two-sided error of naming a winner, over all interim analyses and all comparisons of a
-/// run.
-const ALPHA: f64 = 0.04;
-/// Two-sided error of the interval for `equivalent`, over all interim analyses.
-const ALPHA_EQUIVALENT: f64 = 0.1;
-/// Cycle of the first interim analysis, from 1.
-const FIRST_LOOK: u32 = 6;
+use crate::{
+    Arrival, Cache, Condition, Cycles, MatrixPoint, Measure, Order, Pipeline, Stop, Work, codes,
+};
 
 impl Pipeline {
     /// The first cycle after which a winner can be named, from 1; `None` if none can.
@@ -43,9 +38,9 @@ impl Pipeline {
 /// of 2^14 orders of the engines may be rejected; in a share of `2^(1 - n)` all coins fall
 /// alike, up to `n = 14`, and from there on in two orders.
 fn first_look(cycles: u32, alpha: f64) -> Option<u32> {
-    const ORDERS: f64 = (1 << 14) as f64;
+    const ORDERS: f64 = (1 << ORDERS_LOG2) as f64;
     let budget = |n: u32| {
-        let share = (f64::from(n) / f64::from(cycles)).powf(1.5);
+        let share = (f64::from(n) / f64::from(cycles)).powf(SPENDING);
         (alpha / 2.0 * share * ORDERS + 1e-9).floor()
     };
     let can = |n: &u32| budget(*n) >= (ORDERS * 0.5_f64.powf(f64::from(*n))).max(1.0);
@@ -67,6 +62,7 @@ pub(crate) fn check(pipeline: &Pipeline, root: &Node) -> Vec<Diagnostic> {
     let mut out: Vec<Diagnostic> = check.too_many().into_iter().collect();
     out.extend(check.open());
     out.extend(check.control());
+    out.extend(check.never_warm());
     let schedule = &pipeline.schedule;
     if !schedule.resident {
         out.extend(schedule.blocks.map(|_| {
@@ -92,6 +88,49 @@ impl Check<'_> {
         let schedule = self.root.at("/schedule");
         let given = schedule.node.entry(key).map(|entry| &entry.value.span);
         given.cloned().unwrap_or_else(|| schedule.name_span())
+    }
+
+    /// Finds a measurement of a warm cache that holds none of its prompts: nothing before it
+    /// since the engine was loaded sent them as they are, and it sends none twice.
+    fn never_warm(&self) -> Option<Diagnostic> {
+        let stages = self.root.at("/stages").node.items().iter();
+        let nodes: Vec<&Node> = stages
+            .filter_map(|stage| Some(&stage.entry("measure")?.value))
+            .collect();
+        self.pipeline.points.iter().find_map(|point| {
+            let workload = &point.workload;
+            let shares = workload.dataset.is_some()
+                || workload
+                    .synthetic
+                    .as_ref()
+                    .is_some_and(|it| it.prefix.is_some());
+            let repeats = |requests| {
+                let prompts = workload.prompt_count();
+                shares || prompts.is_none_or(|prompts| requests > prompts)
+            };
+            let mut nodes = nodes.iter();
+            for segment in &point.segments {
+                let mut is_filled = false;
+                for work in &segment.work {
+                    match work {
+                        Work::Warmup(stage) => {
+                            let id = stage.id.as_deref().unwrap_or_default();
+                            let is_cold = point.warmup_cache(id) == Some(Cache::Cold);
+                            is_filled |= stage.requests > 0 && !is_cold;
+                        }
+                        Work::Measure(stage) => {
+                            let node = nodes.next();
+                            let is_warm = stage.cache == Some(Cache::Warm);
+                            if is_warm && !is_filled && !repeats(stage.requests) {
+                                return node.map(|node| never_warm(node, &stage.id));
+                            }
+                            is_filled |= stage.cache != Some(Cache::Cold);
+                        }
+                    }
+                }
+            }
+            None
+        })
     }
 
     fn too_many(&self) -> Option<Diagnostic> {
@@ -248,4 +287,18 @@ impl Check<'_> {
         let requests = entry.value.entry("requests");
         requests.map_or_else(|| entry.key_span.clone(), |it| it.value.span.clone())
     }
+}
+
+fn never_warm(measure: &Node, id: &str) -> Diagnostic {
+    let span = measure
+        .at_key("cache")
+        .unwrap_or_else(|| measure.span.clone());
+    let message = format!(
+        "the stage {} measures a warm cache that holds none of its prompts",
+        literal(id)
+    );
+    Diagnostic::error(codes::NEVER_WARM, message)
+        .at(span, "no request before it sends them as they are")
+        .note("requests of a cold cache, and the warm-up for them, begin with what no cache knows")
+        .help("put a `warmup` right before it, with as many requests as there are prompts")
 }

@@ -270,7 +270,8 @@ pub enum Arrival {
     Poisson(Rate),
     /// Open loop with gamma-distributed gaps: burstier or more regular than `poisson`.
     Gamma(Bursts),
-    /// Open loop at the times in `at_ms` of the lines of the workload's `dataset`.
+    /// Open loop at the recorded times of the workload's `dataset`: `at_ms` of its lines, or the
+    /// time stamps of its format.
     Replay(Replay),
 }
 

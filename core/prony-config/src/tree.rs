@@ -1,5 +1,6 @@
 //! A YAML document as a tree that records the place of every key and value.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde_json::{Number, Value};
@@ -14,6 +15,9 @@ pub struct Node {
     pub kind: Kind,
     /// Bytes of the text that it takes up.
     pub span: Span,
+    /// Text of a plain scalar whose value is shown otherwise, such as `1.10`, `0x10` or `True`.
+    /// A string has one if it is a number in YAML that no value holds, such as `.inf`.
+    pub written: Option<Box<str>>,
 }
 
 /// A value of a document.
@@ -61,6 +65,15 @@ pub(crate) struct Found<'a> {
 }
 
 impl Node {
+    /// A value that is written as it is shown.
+    pub(crate) fn new(kind: Kind, span: Span) -> Self {
+        Self {
+            kind,
+            span,
+            written: None,
+        }
+    }
+
     /// The entries of a mapping; empty for anything else.
     pub fn entries(&self) -> &[Entry] {
         match &self.kind {
@@ -87,27 +100,14 @@ impl Node {
         self.entry(key).map(|entry| entry.value.span.clone())
     }
 
-    /// A value without places of its own: every part gets the given span.
-    pub(crate) fn from_json(value: &Value, span: &Span) -> Self {
-        let below = |value: &Value| Self::from_json(value, span);
-        let kind = match value {
-            Value::Null => Kind::Null,
-            Value::Bool(value) => Kind::Bool(*value),
-            Value::Number(value) => Kind::Number(value.clone()),
-            Value::String(value) => Kind::String(value.clone()),
-            Value::Array(items) => Kind::List(items.iter().map(below).collect()),
-            Value::Object(entries) => {
-                let entry = |(key, value): (&String, &Value)| Entry {
-                    key: key.clone(),
-                    key_span: span.clone(),
-                    value: below(value),
-                };
-                Kind::Map(entries.iter().map(entry).collect())
-            }
-        };
-        Self {
-            kind,
-            span: span.clone(),
+    /// The text of a string, a number or a boolean, as it is written.
+    pub(crate) fn words(&self) -> Option<Cow<'_, str>> {
+        match (&self.written, &self.kind) {
+            (Some(written), _) => Some(Cow::Borrowed(&**written)),
+            (None, Kind::String(text)) => Some(Cow::Borrowed(text)),
+            (None, Kind::Number(number)) => Some(Cow::Owned(number.to_string())),
+            (None, Kind::Bool(value)) => Some(Cow::Owned(value.to_string())),
+            (None, Kind::Null | Kind::List(_) | Kind::Map(_)) => None,
         }
     }
 
@@ -117,6 +117,37 @@ impl Node {
             Kind::String(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// The node at a JSON pointer, if it exists.
+    pub(crate) fn exactly(&self, pointer: &str) -> Option<&Self> {
+        let mut node = self;
+        for segment in pointer.split('/').skip(1) {
+            let key = segment.replace("~1", "/").replace("~0", "~");
+            node = match &node.kind {
+                Kind::Map(_) => &node.entry(&key)?.value,
+                Kind::List(items) => items.get(key.parse::<usize>().ok()?)?,
+                _ => return None,
+            };
+        }
+        Some(node)
+    }
+
+    /// The node at a JSON pointer to be changed, if it exists.
+    pub(crate) fn exactly_at(&mut self, pointer: &str) -> Option<&mut Self> {
+        let mut node = self;
+        for segment in pointer.split('/').skip(1) {
+            let key = segment.replace("~1", "/").replace("~0", "~");
+            node = match &mut node.kind {
+                Kind::Map(entries) => {
+                    let mut entries = entries.iter_mut();
+                    &mut entries.find(|entry| entry.key == key)?.value
+                }
+                Kind::List(items) => items.get_mut(key.parse::<usize>().ok()?)?,
+                _ => return None,
+            };
+        }
+        Some(node)
     }
 
     /// The node at a JSON pointer, or its deepest existing ancestor.
@@ -149,15 +180,24 @@ impl Node {
 
     /// The same value without its places.
     pub(crate) fn to_json(&self) -> Value {
+        self.to_value(&|_| None)
+    }
+
+    /// The same value without its places; of a scalar what `instead` gives, if it gives
+    /// something.
+    pub(crate) fn to_value(&self, instead: &dyn Fn(&Self) -> Option<Value>) -> Value {
+        if let Some(value) = instead(self) {
+            return value;
+        }
         match &self.kind {
             Kind::Null => Value::Null,
             Kind::Bool(value) => Value::Bool(*value),
             Kind::Number(value) => Value::Number(value.clone()),
             Kind::String(value) => Value::String(value.clone()),
-            Kind::List(items) => items.iter().map(Node::to_json).collect(),
+            Kind::List(items) => items.iter().map(|item| item.to_value(instead)).collect(),
             Kind::Map(entries) => entries
                 .iter()
-                .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                .map(|entry| (entry.key.clone(), entry.value.to_value(instead)))
                 .collect(),
         }
     }

@@ -126,7 +126,14 @@ pub fn found(node: &Node) -> String {
     match &node.kind {
         Kind::Null => "nothing".into(),
         Kind::Bool(value) => format!("the boolean `{value}`"),
-        Kind::Number(value) => format!("the number `{value}`"),
+        Kind::Number(value) => {
+            let value = node
+                .written
+                .as_deref()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            format!("the number {}", literal(&value))
+        }
+        Kind::String(value) if node.written.is_some() => format!("the number {}", literal(value)),
         Kind::String(value) => format!("the string {}", literal(value)),
         Kind::List(items) if items.is_empty() => "an empty list".into(),
         Kind::List(_) => "a list".into(),

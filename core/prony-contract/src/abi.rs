@@ -18,6 +18,8 @@ pub mod op {
     /// `{config, model, request}` → HTTP request; over stdio
     /// `{config, model, request, number}` → message.
     pub const ENCODE: u32 = 2;
+    /// `{config}` → list of errors. A plugin may be without it.
+    pub const CHECK: u32 = 3;
 }
 
 /// Return codes.

@@ -6,6 +6,8 @@
 //! renamed: a reader finds the old content or the new one, and a link at its place is
 //! replaced, never followed.
 
+pub mod kind;
+
 use rustix::fs::{Mode, OFlags};
 use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -70,10 +72,10 @@ pub fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a plain file of at most `max` bytes of UTF-8.
+/// Reads a plain file of at most `max` bytes of UTF-8, without its byte order mark. The error
+/// of one that is none holds a [`kind::NotText`].
 pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
-    let text = String::from_utf8(read(path, max)?);
-    text.map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"))
+    kind::text(read(path, max)?).map_err(|it| io::Error::new(ErrorKind::InvalidData, it))
 }
 
 /// A size for people: whole MiB, MB or KiB if it is that.

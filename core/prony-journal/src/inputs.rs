@@ -25,6 +25,12 @@ pub struct Input {
     /// Bytes of the file, or of all files of a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// The first lines that a program prints when it is asked for its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Reason why the version of a program, or the digest of an image, is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 /// Kinds of inputs.
@@ -37,6 +43,8 @@ pub enum InputKind {
     Lock,
     /// The program of an engine.
     Program,
+    /// The image of a container that an engine ran in; its path is its name.
+    Container,
     /// A model.
     Model,
     /// A tokenizer.
@@ -54,6 +62,7 @@ impl InputKind {
             Self::Prony => "prony",
             Self::Lock => "lock file",
             Self::Program => "program",
+            Self::Container => "container image",
             Self::Model => "model",
             Self::Tokenizer => "tokenizer",
             Self::ChatTemplate => "chat template",
@@ -120,6 +129,8 @@ impl Digests {
             path: path.to_string_lossy().into_owned(),
             bytes: digest.as_ref().map(|(_, bytes)| *bytes),
             sha256: digest.map(|(sha256, _)| sha256),
+            version: None,
+            unknown: None,
         }
     }
 

@@ -7,8 +7,8 @@
 //! kept, and of the current one those of its requests: texts and stamps are read from the journal.
 
 use crate::Result;
+use crate::groups::{arm, design};
 use crate::journal::{Event, Family, Subject};
-use crate::result::{arm, design};
 use crate::samples::{Key, Samples};
 use crate::source::RecordSource;
 use prony_config::Stop;
@@ -258,6 +258,7 @@ impl<'a> InterimAnalyses<'a> {
         let (worst, numbers) = plans.max_by(|a, b| of(a).total_cmp(&of(b)))?;
         let Pilot {
             expected_cycles,
+            likely_cycles: (low, high),
             detectable,
             feasible,
             ..
@@ -268,6 +269,8 @@ impl<'a> InterimAnalyses<'a> {
             point: visit.point.clone(),
             model: visit.model.clone(),
             expected_cycles: expected_cycles.ceil(),
+            low_cycles: Some(low.ceil()),
+            high_cycles: Some(high.ceil()),
             expected_s: expected_cycles.ceil() * cycle_s,
             detectable_percent: to_percent(detectable),
             feasible,

@@ -5,13 +5,13 @@
 //! loses only what was in flight. docs/journal.md describes the format.
 
 use crate::Input;
-use prony_config::Order;
+use prony_config::{MAX_COMPARED_CYCLES, Order};
 use prony_machine::{Control, GpuUsage, IdlePower, ProcessId, Warning};
 use prony_metrics::statistics::{Decision, Rule};
 use prony_metrics::threshold::Threshold;
 use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_record::{CounterTold, Record, SettingTold, limited};
-use prony_result::words::count;
+use prony_result::words::{Forecast, count};
 use prony_result::{
     CellInfo, Client, EngineInfo, Environment, NoiseFloor, Outcome, PluginInfo, Rendering,
     Selfcheck, Workload,
@@ -115,6 +115,17 @@ pub enum Event {
     /// A request was answered and will be decoded when the stage has ended. For observers
     /// only; not written to the journal.
     Answered,
+    /// A file of a model is being fetched. For observers only; not written to the journal.
+    Fetching {
+        /// Model id.
+        model: String,
+        /// Name of the file.
+        file: String,
+        /// Its size in bytes.
+        bytes: u64,
+        /// Bytes that are there.
+        have: u64,
+    },
     /// An engine is still loading. For observers only; not written to the journal.
     Loading {
         /// The visit it belongs to.
@@ -231,6 +242,12 @@ pub enum Event {
         model: String,
         /// Cycles needed to detect a difference as large as the margin.
         expected_cycles: f64,
+        /// Lower end of an 80 % interval of them, by how uncertain the scatter of so few is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        low_cycles: Option<f64>,
+        /// Upper end of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        high_cycles: Option<f64>,
         /// Their expected duration, in seconds.
         expected_s: f64,
         /// Smallest difference that all cycles together can detect.
@@ -322,6 +339,31 @@ pub enum Event {
 }
 
 impl Event {
+    /// The forecast of a model, if it is one, for a run of `planned` cycles.
+    pub fn forecast(&self, planned: u32) -> Option<Forecast> {
+        let Event::Pilot {
+            expected_cycles,
+            low_cycles,
+            high_cycles,
+            expected_s,
+            detectable_percent,
+            feasible,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        Some(Forecast {
+            expected_cycles: *expected_cycles,
+            likely_cycles: low_cycles.zip(*high_cycles),
+            expected_s: *expected_s,
+            detectable_percent: *detectable_percent,
+            feasible: *feasible,
+            planned,
+            open: planned > MAX_COMPARED_CYCLES,
+        })
+    }
+
     /// Words for lines that cannot be believed.
     pub(crate) fn damage(&self) -> Option<String> {
         let Event::Damaged {

@@ -8,9 +8,11 @@
 //! right after the run, in `prony report` at any later time.
 
 mod folder;
+mod groups;
 mod inputs;
 mod interim;
 mod journal;
+mod left_out;
 mod line;
 mod listed;
 mod measurements;
@@ -24,6 +26,7 @@ mod samples;
 mod source;
 mod subject;
 mod verify;
+mod warnings;
 mod writer;
 
 pub use folder::{Newest, RunFolder, find_run, newest_run, now, pipeline_folder, runs};
@@ -33,6 +36,7 @@ pub use journal::{
     Event, Family, Journal, KnownNoise, ModelInfo, SCHEMA, Scope, StageEnergy, StageOf, Started,
     Subject, Visited, is_running,
 };
+pub use left_out::{LeftOut, LeftOutCycles};
 pub use listed::{ListCache, Listed, ListedVerdict, listed};
 pub use measurements::{Measurement, measurements};
 pub use noise::Noise;

@@ -31,6 +31,35 @@ pub struct ListCache {
     pub program: String,
 }
 
+impl ListCache {
+    /// Lines of runs that are kept, at most. One has some kilobytes.
+    const MAX_KEPT: usize = 10_000;
+
+    /// Removes the oldest lines beyond a maximum. Those of runs that are gone are among them
+    /// sooner or later, and a run whose line is removed is judged again.
+    pub fn trim(&self) {
+        self.trim_to(Self::MAX_KEPT);
+    }
+
+    fn trim_to(&self, most: usize) {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
+        let paths: Vec<PathBuf> = entries.flatten().map(|it| it.path()).collect();
+        let Some(excess) = paths.len().checked_sub(most).filter(|it| *it > 0) else {
+            return;
+        };
+        let dated = paths.into_iter().filter_map(|path| {
+            let written = std::fs::metadata(&path).and_then(|it| it.modified()).ok()?;
+            Some((written, path))
+        });
+        let mut dated: Vec<_> = dated.collect();
+        dated.sort();
+        for (_, path) in dated.into_iter().take(excess) {
+            // Another prony may have removed it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// A run, its verdicts and its thresholds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Listed {
@@ -255,6 +284,33 @@ mod tests {
         }
         std::fs::remove_file(file_of(&run, &cache)).expect("removed");
         assert_eq!(listed(&run, &cache).expect("a run"), first);
+    }
+
+    #[test]
+    fn the_oldest_lines_are_removed_beyond_a_number() {
+        let (_folder, run, cache) = run();
+        listed(&run, &cache).expect("a run");
+        let own = file_of(&run, &cache);
+        let now = std::time::SystemTime::now();
+        for age in 1..=5 {
+            let path = cache.folder.join(format!("{age}.json"));
+            let file = File::create(path).expect("a file");
+            let then = now - std::time::Duration::from_hours(age);
+            file.set_modified(then).expect("set");
+        }
+        cache.trim_to(10);
+        assert_eq!(std::fs::read_dir(&cache.folder).expect("it").count(), 6);
+        cache.trim_to(3);
+        let left = std::fs::read_dir(&cache.folder).expect("a folder");
+        let mut left: Vec<PathBuf> = left.flatten().map(|it| it.path()).collect();
+        left.sort();
+        let mut expected = vec![
+            own,
+            cache.folder.join("1.json"),
+            cache.folder.join("2.json"),
+        ];
+        expected.sort();
+        assert_eq!(left, expected);
     }
 
     #[test]

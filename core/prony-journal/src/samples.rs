@@ -36,7 +36,7 @@ impl Key {
         Self::new(visit.of_model(), &visit.engine, measure)
     }
 
-    fn of_request(record: &Record) -> Self {
+    pub(crate) fn of_request(record: &Record) -> Self {
         let id = &record.id;
         let model = ModelKey {
             point: id.point.as_deref(),
@@ -231,6 +231,7 @@ impl<'p> Samples<'p> {
                     cycle: of.map_or(0, |visit| visit.cycle),
                     stage: id.as_deref().unwrap_or(stage.name()).to_owned(),
                     message: limited(message),
+                    outside: false,
                 };
                 match scope {
                     Scope::Run => {}
@@ -373,6 +374,7 @@ impl<'p> Samples<'p> {
                 cycle: visit.cycle,
                 stage: last.id.clone(),
                 message: limited(reason),
+                outside: true,
             });
         }
     }

@@ -24,10 +24,9 @@ pub fn subject(pipeline: &Pipeline) -> Subject {
     let points = pipeline.points.iter().filter_map(|point| {
         let id = point.id.clone()?;
         let own = workload(point);
-        let matrix = point.context.get("matrix").and_then(Value::as_object);
         Some(CellInfo {
             id,
-            matrix: matrix.cloned().unwrap_or_default(),
+            matrix: point.values(),
             workload: (own != common).then_some(own),
         })
     });
@@ -74,11 +73,20 @@ fn family(pipeline: &Pipeline) -> Option<Family> {
 /// Source of the prompts in words; `None` if they are in the pipeline.
 pub fn source_of_prompts(workload: &config::Workload) -> Option<String> {
     if let Some(dataset) = &workload.dataset {
-        let which = match dataset.limit {
-            Some(limit) => format!("the first {}", count(limit.into(), "conversation")),
-            None => "conversations".to_owned(),
+        let conversations = |number: u32| count(number.into(), "conversation");
+        let which = match (dataset.sample, dataset.limit) {
+            (Some(sample), Some(limit)) => {
+                format!("{} drawn from the first {limit}", conversations(sample))
+            }
+            (Some(sample), None) => format!("{} drawn", conversations(sample)),
+            (None, Some(limit)) => format!("the first {}", conversations(limit)),
+            (None, None) => "conversations".to_owned(),
         };
-        return Some(format!("{which} of the dataset {}", dataset.path));
+        let behind = match dataset.offset {
+            0 => String::new(),
+            offset => format!(" behind {}", conversations(offset)),
+        };
+        return Some(format!("{which}{behind} of the dataset {}", dataset.path));
     }
     if let Some(synthetic) = &workload.synthetic {
         return Some(count(synthetic.count.into(), "synthetic prompt"));
@@ -144,6 +152,7 @@ fn engine_info(engine: &Engine, baseline: Option<&str>) -> EngineInfo {
         baseline: baseline == Some(engine.name.as_str()),
         config: Value::Object(engine.config.clone()),
         programs: Vec::new(),
+        containers: Vec::new(),
     }
 }
 

@@ -255,6 +255,8 @@ fn a_forecast_is_void_when_there_is_a_verdict() {
         point: None,
         model: "m".to_owned(),
         expected_cycles: 100.0,
+        low_cycles: None,
+        high_cycles: None,
         expected_s: 100.0,
         detectable_percent: 9.0,
         better_requests: None,
@@ -289,6 +291,20 @@ fn a_forecast_is_void_when_there_is_a_verdict() {
         .collect();
     assert_eq!(forecasts.len(), 1);
     assert!(forecasts[0].contains("about 50 cycles"), "{forecasts:?}");
+    // A range that reaches into what is planned frightens nobody.
+    let mut ranged = |low, high| {
+        if let Some(Event::Pilot {
+            low_cycles,
+            high_cycles,
+            ..
+        }) = journal.events.last_mut()
+        {
+            (*low_cycles, *high_cycles) = (Some(low), Some(high));
+        }
+        told(&journal).1
+    };
+    assert!(!ranged(5.0, 400.0));
+    assert!(ranged(300.0, 2000.0));
 }
 
 #[test]

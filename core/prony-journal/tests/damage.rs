@@ -6,6 +6,7 @@ use prony_result::Outcome;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -56,6 +57,15 @@ fn recorded_to(length: impl FnOnce(&[Event]) -> usize) -> Recorded {
 }
 
 impl Recorded {
+    /// A run of the user's.
+    fn of(path: &Path) -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            journal: read(path).expect("the journal can be read"),
+            bytes: fs::read(path).expect("it is there"),
+        }
+    }
+
     /// Number of bytes of the first line.
     fn first(&self) -> usize {
         1 + self
@@ -86,6 +96,20 @@ impl Recorded {
 
     fn damage(&self, bytes: &[u8]) -> Vec<String> {
         verify(&self.holding(bytes)).expect("it can be read").damage
+    }
+
+    /// Checks that damage behind the first line is found, or takes the end of the run away.
+    fn is_found(&self, bytes: &[u8]) {
+        let found = verify(&self.holding(bytes)).expect("it can be read");
+        let is_told = !found.damage.is_empty() || found.outcome.is_none();
+        assert_eq!(bytes != self.bytes, is_told);
+    }
+
+    /// Blocks of a disk: the first line, then pieces of so many bytes.
+    fn blocks(&self, size: usize) -> Vec<Vec<u8>> {
+        let (first, rest) = self.bytes.split_at(self.first());
+        let rest = rest.chunks(size).map(<[u8]>::to_vec);
+        std::iter::once(first.to_vec()).chain(rest).collect()
     }
 }
 
@@ -388,6 +412,60 @@ fn who_asks_whether_a_run_is_in_progress_does_not_make_it_one() {
     drop(reopened);
 }
 
+/// Has images of one kind looked at: all of them, or about as many as `PRONY_IMAGES` says.
+fn look_at<T>(kind: &str, images: Vec<T>, mut look: impl FnMut(&T)) {
+    let most = std::env::var("PRONY_IMAGES").ok();
+    let most = most.and_then(|it| it.parse().ok()).unwrap_or(usize::MAX);
+    let chosen: Vec<&T> = images
+        .iter()
+        .step_by(images.len().div_ceil(most).max(1))
+        .collect();
+    for image in &chosen {
+        look(image);
+    }
+    // Past the harness, which would keep it.
+    let line = format!("\nimages: {kind}: {}\n", chosen.len());
+    std::io::stdout().write_all(line.as_bytes()).expect("told");
+}
+
+#[test]
+#[ignore = "looks at the journal `PRONY_JOURNAL` for minutes: `cargo xtask faults`"]
+fn crash_images_of_a_real_run() {
+    const BLOCK: usize = 4096;
+    let path = std::env::var_os("PRONY_JOURNAL").expect("a journal");
+    let recorded = Recorded::of(Path::new(&path));
+    let (first, length) = (recorded.first(), recorded.bytes.len());
+    look_at("truncations", (first..length).collect(), |cut| {
+        recorded.survives(&recorded.bytes[..*cut]);
+    });
+    look_at("zeros to the end", (first..length).collect(), |from| {
+        let mut bytes = recorded.bytes.clone();
+        bytes[*from..].fill(0);
+        recorded.survives(&bytes);
+    });
+    let behind = 1..recorded.blocks(BLOCK).len();
+    look_at("blocks of zeros", behind.clone().collect(), |block| {
+        let mut blocks = recorded.blocks(BLOCK);
+        blocks[*block].fill(0);
+        recorded.survives(&blocks.concat());
+        recorded.is_found(&blocks.concat());
+    });
+    let pairs = behind
+        .clone()
+        .flat_map(|one| (one + 1..behind.end).map(move |other| (one, other)));
+    look_at("swapped blocks", pairs.collect(), |(one, other)| {
+        let mut blocks = recorded.blocks(BLOCK);
+        blocks.swap(*one, *other);
+        recorded.survives(&blocks.concat());
+        recorded.is_found(&blocks.concat());
+    });
+    look_at("flipped bits", (first * 8..length * 8).collect(), |bit| {
+        let mut bytes = recorded.bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        recorded.is_found(&bytes);
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -400,19 +478,16 @@ proptest! {
         kind in 0..3,
     ) {
         let recorded = recorded(2);
-        let first = recorded.first();
-        let rest = &recorded.bytes[first..];
-        let mut blocks: Vec<Vec<u8>> = rest.chunks(size).map(<[u8]>::to_vec).collect();
-        let (one, other) = (one.index(blocks.len()), other.index(blocks.len()));
+        let mut blocks = recorded.blocks(size);
+        let behind = blocks.len() - 1;
+        let (one, other) = (1 + one.index(behind), 1 + other.index(behind));
         match kind {
             0 => blocks.swap(one, other),
             1 => blocks[one].fill(0),
             _ => drop(blocks.remove(one)),
         }
-        let bytes = [&recorded.bytes[..first], &blocks.concat()].concat();
-        let changed = bytes != recorded.bytes;
+        let bytes = blocks.concat();
         recorded.survives(&bytes);
-        let found = verify(&recorded.holding(&bytes)).expect("it can be read");
-        prop_assert_eq!(changed, !found.damage.is_empty() || found.outcome.is_none());
+        recorded.is_found(&bytes);
     }
 }

@@ -27,6 +27,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+/// The answer that bytes of a server make, read by read; for the fuzzer.
+#[cfg(feature = "fuzzing")]
+pub fn received(request: Arc<Prepared>, reads: &[&[u8]]) -> Exchange {
+    flight::received(request, reads)
+}
+
 /// Most bytes of an answer that a message quotes.
 const MAX_QUOTED: usize = 300;
 

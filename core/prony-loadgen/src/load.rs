@@ -3,6 +3,7 @@
 use crate::Exchange;
 use crate::clock::now_ns;
 use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Load<R> {
     pub sessions: Vec<Range<u32>>,
     /// Pause between the end of a session's request and the next.
     pub think: Duration,
+    /// Pauses before single requests, by their index, where it is not `think`.
+    pub delays: BTreeMap<u32, Duration>,
     /// Start times of the sessions.
     pub arrival: Arrival,
     /// Timeout of each request, from its sending.
@@ -36,6 +39,7 @@ impl<R> Load<R> {
             requests: vec![request],
             sessions: single_request_sessions(1),
             think: Duration::ZERO,
+            delays: BTreeMap::new(),
             arrival: Arrival::Closed {
                 concurrency: 1,
                 ramp: Duration::ZERO,
@@ -47,6 +51,11 @@ impl<R> Load<R> {
 }
 
 impl<R> Load<R> {
+    /// Pause between the end of a session's request and the next, which has this index.
+    pub(crate) fn pause(&self, index: u32) -> Duration {
+        self.delays.get(&index).copied().unwrap_or(self.think)
+    }
+
     /// Returns `true` if the next request waits until the last answer was received
     /// ([`Done::resume`]).
     pub fn is_one_at_a_time(&self) -> bool {

@@ -372,6 +372,7 @@ mod tests {
             requests: (0..requests).map(|_| Arc::new(request())).collect(),
             sessions: single_request_sessions(requests),
             think: Duration::ZERO,
+            delays: std::collections::BTreeMap::new(),
             arrival: Arrival::Closed {
                 concurrency: 1,
                 ramp: Duration::ZERO,

@@ -172,7 +172,8 @@ impl Pace {
         }
         let is_closed = !load.arrival.is_open();
         let (session, index, at) = if due.index + 1 < load.sessions[due.session as usize].end {
-            let at = resumed_ns.saturating_add(nanoseconds(load.think));
+            let pause = load.pause(due.index + 1);
+            let at = resumed_ns.saturating_add(nanoseconds(pause));
             (due.session, due.index + 1, at)
         } else if is_closed && let Some((session, index)) = self.next_session(load) {
             (session, index, resumed_ns)
@@ -266,6 +267,7 @@ mod tests {
     use super::*;
     use crate::arrivals::{Process, offsets_ns};
     use crate::load::single_request_sessions;
+    use std::collections::BTreeMap;
     use std::ops::Range;
 
     const START_NS: u64 = 1_000;
@@ -275,6 +277,7 @@ mod tests {
             requests: Vec::new(),
             sessions,
             think: Duration::ZERO,
+            delays: BTreeMap::new(),
             arrival,
             timeout: Duration::MAX,
             until: None,
@@ -546,6 +549,7 @@ mod tests {
             lengths in proptest::collection::vec(1_u32..5, 1..30),
             extra in 0_u32..6,
             think in 0_u64..30,
+            delays in proptest::collection::btree_map(0_u32..120, 0_u64..60, 0..20),
             took in 1_u64..40,
             gap in 0_u64..20,
             is_open: bool,
@@ -561,7 +565,11 @@ mod tests {
             let requests: u32 = lengths.iter().sum();
             let offsets: Vec<u64> = (0..lengths.len() as u64).map(|n| n * gap).collect();
             let arrival = if is_open { open(&offsets, in_flight) } else { closed(in_flight, gap) };
-            let load = Load { think: Duration::from_nanos(think), ..load(sessions.clone(), arrival) };
+            let load = Load {
+                think: Duration::from_nanos(think),
+                delays: delays.iter().map(|(index, ns)| (*index, Duration::from_nanos(*ns))).collect(),
+                ..load(sessions.clone(), arrival)
+            };
             let driven = drive(&load, parts, took, u64::MAX);
             let mut indices: Vec<u32> = driven.sent.iter().map(|sent| sent.0).collect();
             indices.sort_unstable();
@@ -571,7 +579,8 @@ mod tests {
             let at = |index: u32| driven.sent.iter().find(|sent| sent.0 == index).map(|sent| sent.1);
             for session in sessions {
                 for turn in session.start + 1..session.end {
-                    proptest::prop_assert!(at(turn) >= at(turn - 1).map(|at| at + took + think));
+                    let pause = delays.get(&turn).copied().unwrap_or(think);
+                    proptest::prop_assert!(at(turn) >= at(turn - 1).map(|at| at + took + pause));
                 }
             }
         }

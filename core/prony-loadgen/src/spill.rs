@@ -112,7 +112,10 @@ impl Spill {
             .mode(0o600)
             .open(path)?;
         let line = [line, b"\n"].concat();
-        file.write_all(&line)?;
+        if let Err(error) = file.write_all(&line) {
+            let _ = std::fs::remove_file(path);
+            return Err(error);
+        }
         let length = line.len() as u64;
         let (queue, answers) = mpsc::channel();
         let has_failed = Arc::new(AtomicBool::new(false));
@@ -262,6 +265,11 @@ pub struct SpillReader {
 
 impl SpillReader {
     /// Opens a file; returns its first line, without the line break, and the answers.
+    ///
+    /// # Errors
+    ///
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the file ends within its first line:
+    /// whoever wrote it was killed before there were answers.
     pub fn open(path: &Path) -> io::Result<(Vec<u8>, Self)> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -270,8 +278,13 @@ impl SpillReader {
         (&mut file).take(MAX_LINE).read_until(b'\n', &mut line)?;
         let left = length.saturating_sub(line.len() as u64);
         if line.pop() != Some(b'\n') {
-            let message = "its first line is not whole";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            // A disk that lost its power leaves zeros, and may have had answers there.
+            let kind = if left > 0 || line.contains(&0) {
+                io::ErrorKind::InvalidData
+            } else {
+                io::ErrorKind::UnexpectedEof
+            };
+            return Err(io::Error::new(kind, "its first line is not whole"));
         }
         let lost = Lost::default();
         Ok((line, Self { file, left, lost }))
@@ -504,6 +517,21 @@ mod tests {
         let (_, mut answers) = SpillReader::open(&path).expect("a file");
         assert_eq!(answers.by_ref().filter_map(Result::ok).count(), 1);
         assert!(answers.lost().bytes > huge);
+    }
+
+    #[test]
+    fn a_first_line_that_was_cut_has_no_answers_and_zeros_may_have_had_some() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("answers");
+        for (bytes, kind) in [
+            (&b""[..], io::ErrorKind::UnexpectedEof),
+            (b"{\"schema\":", io::ErrorKind::UnexpectedEof),
+            (b"{\"schema\":\0\0", io::ErrorKind::InvalidData),
+        ] {
+            std::fs::write(&path, bytes).expect("a file");
+            let error = SpillReader::open(&path).expect_err("it is not whole");
+            assert_eq!(error.kind(), kind, "{bytes:?}");
+        }
     }
 
     #[cfg(target_os = "linux")]

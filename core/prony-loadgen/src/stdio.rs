@@ -155,6 +155,17 @@ impl Drop for Pipe {
     }
 }
 
+/// The answers to messages that are all in flight when an engine writes these bytes, read by
+/// read, and ends; for the fuzzer.
+#[cfg(feature = "fuzzing")]
+pub fn routed(
+    messages: Vec<Message>,
+    id_at: Vec<String>,
+    reads: &[&[u8]],
+) -> Vec<(u32, crate::Exchange)> {
+    router::routed(messages, id_at, reads)
+}
+
 /// Returns `true` if `line` is the last by this rule.
 fn ends_by(end: &Ending, line: &Value) -> bool {
     match (line.pointer(&end.at), &end.value) {

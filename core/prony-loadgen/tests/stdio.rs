@@ -66,6 +66,7 @@ fn load(requests: u32, arrival: Arrival) -> Load<Message> {
         requests: (1..=u64::from(requests)).map(request).collect(),
         sessions: single_request_sessions(requests),
         think: Duration::ZERO,
+        delays: BTreeMap::new(),
         arrival,
         timeout: LIMIT,
         until: None,

@@ -290,6 +290,7 @@ fn design(cycles: u32, requests_per_visit: u32) -> StudyDesign {
         margin_percent: 2.0,
         statistic: TestStatistic::Throughput,
         tests_carry_over: false,
+        keeps_carry_over: false,
     }
 }
 
@@ -343,7 +344,10 @@ fn verdicts_follow_the_interval() {
 fn no_winner_from_too_little_or_broken_data() {
     let five = verdict(&[(1000.0, 500.0); 5], None);
     assert_eq!(five.verdict, Verdict::Inconclusive);
-    assert_eq!(five.reason, "5 cycles cannot decide anything: plan more");
+    assert_eq!(
+        five.reason,
+        "the cycles planned cannot decide anything: plan more"
+    );
 
     let broken = verdict(&[(1000.0, 500.0); 8], Some(3));
     assert_eq!(

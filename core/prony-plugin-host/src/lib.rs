@@ -66,6 +66,9 @@ fn misplaced(events: &[Event], reads: usize) -> Option<String> {
 pub trait Plugin: Send + Sync {
     /// Returns the manifest.
     fn describe(&self) -> Result<Manifest>;
+    /// Everything wrong with a config that its schema takes. Nothing from a plugin that has no
+    /// such check.
+    fn check(&self, config: &Value) -> Result<Vec<prony_contract::Error>>;
     /// Plans how to start or reach the engine.
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan>;
     /// Converts a request to an HTTP exchange.

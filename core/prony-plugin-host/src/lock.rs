@@ -1,5 +1,5 @@
 //! `prony.lock`: the installed plugins, pinned by digest, with their grants and the
-//! schema of their config, so that validating a pipeline instantiates nothing.
+//! schema of their config, so that the schema of a pipeline is checked without any of them.
 
 use crate::error::{Error, Result};
 use prony_contract::{Api, Kind, Packages, Recipe, Transport};

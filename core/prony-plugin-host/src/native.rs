@@ -123,7 +123,7 @@ impl NativePlugin {
 
     /// Rejects requests that the plugin does not support: one without images or history
     /// would drop them silently.
-    fn check(&self, request: &Request) -> Result<()> {
+    fn takes(&self, request: &Request) -> Result<()> {
         self.carries
             .check(request)
             .map_err(|error| Error::Reported {
@@ -198,6 +198,13 @@ impl Plugin for NativePlugin {
         self.call("describe", op::DESCRIBE, &json!({}))
     }
 
+    fn check(&self, config: &Value) -> Result<Vec<prony_contract::Error>> {
+        match self.call("check", op::CHECK, &json!({ "config": config })) {
+            Err(Error::Unsupported { .. }) => Ok(Vec::new()),
+            answer => answer,
+        }
+    }
+
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {
         if self.stdio {
             return Err(self.unsupported("launch"));
@@ -213,7 +220,7 @@ impl Plugin for NativePlugin {
         if self.stdio {
             return Err(self.unsupported("encode"));
         }
-        self.check(request)?;
+        self.takes(request)?;
         self.call(
             "encode",
             op::ENCODE,
@@ -239,7 +246,7 @@ impl Plugin for NativePlugin {
         if !self.stdio {
             return Err(self.unsupported("encode"));
         }
-        self.check(request)?;
+        self.takes(request)?;
         let input =
             json!({ "config": config, "model": model, "request": request, "number": number });
         self.call("encode", op::ENCODE, &input)
@@ -371,7 +378,7 @@ impl LocalEngine {
     /// Generates. `clock` is read in the first statement of each callback; each event
     /// comes with its reading, and its `chunk` is its index.
     pub fn generate(&mut self, request: &Request, clock: fn() -> u64) -> Result<Vec<(u64, Event)>> {
-        self.plugin.check(request)?;
+        self.plugin.takes(request)?;
         let generate = self
             .plugin
             .table

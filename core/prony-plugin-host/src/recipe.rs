@@ -2,7 +2,7 @@
 
 use crate::{Plugin, Result};
 use prony_contract::{
-    Artifact, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,
+    Artifact, Endpoint, Error, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,
     StdioPlan,
 };
 use serde_json::Value;
@@ -27,6 +27,10 @@ impl WithRecipe {
 impl Plugin for WithRecipe {
     fn describe(&self) -> Result<Manifest> {
         self.adapter.describe()
+    }
+
+    fn check(&self, config: &Value) -> Result<Vec<Error>> {
+        self.adapter.check(&self.config(config))
     }
 
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {

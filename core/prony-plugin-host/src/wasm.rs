@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::{Plugin, contract};
 pub use cache::compile_from_input;
 
-use bindings::{Host, engine, reporter, stdio};
+use bindings::{Host, check, engine, reporter, stdio};
 use prony_contract as contract;
 use prony_contract::{
     Artifact, CONTRACT, Carries, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message,
@@ -163,7 +163,15 @@ impl WasmHost {
                 Guest::Reporter(reporter::ReporterPluginPre::new(instance).map_err(wrong)?)
             }
         };
+        // An older plugin has no such export.
+        let check = if exports.iter().any(|name| is_check(name)) {
+            let instance = linker.instantiate_pre(&component).map_err(wrong)?;
+            Some(check::CheckedPluginPre::new(instance).map_err(wrong)?)
+        } else {
+            None
+        };
         let mut plugin = WasmPlugin {
+            check,
             name: path.display().to_string(),
             carries: Carries::default(),
             engine: self.engine.clone(),
@@ -218,6 +226,12 @@ fn may_import(name: &str) -> bool {
     name.strip_prefix("prony:plugin/")
         .and_then(|rest| rest.split_once('@'))
         .is_some_and(|(interface, _)| matches!(interface, "types" | "log"))
+}
+
+/// Returns `true` for the export of a plugin that checks its options.
+fn is_check(name: &str) -> bool {
+    name.strip_prefix("prony:plugin/check@")
+        .is_some_and(speaks_our_contract)
 }
 
 /// Returns `true` for a compatible version. While the major number is 0, a change of the
@@ -278,6 +292,8 @@ pub struct WasmPlugin {
     ticker: Arc<Ticker>,
     limits: Limits,
     guest: Guest,
+    /// Its check of options, if it has one.
+    check: Option<check::CheckedPluginPre<Host>>,
 }
 
 impl WasmPlugin {
@@ -404,6 +420,18 @@ impl Plugin for WasmPlugin {
             }
         };
         serde_json::from_str(&json).map_err(|error| self.answer("describe", error))
+    }
+
+    fn check(&self, config: &Value) -> Result<Vec<contract::Error>> {
+        let Some(pre) = &self.check else {
+            return Ok(Vec::new());
+        };
+        let config = config.to_string();
+        let problems = self.run("check", |store| {
+            let guest = pre.instantiate(&mut *store)?;
+            guest.prony_plugin_check().call_check(store, &config)
+        })?;
+        Ok(problems.into_iter().map(Into::into).collect())
     }
 
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Result<LaunchPlan> {

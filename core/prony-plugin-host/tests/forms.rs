@@ -56,6 +56,42 @@ fn recordings() -> PathBuf {
 }
 
 #[test]
+fn all_forms_check_their_options() {
+    let forms = forms();
+    for (config, path) in [
+        (json!({}), Some("")),
+        (
+            json!({ "base_url": "http://h:1/v1/completions" }),
+            Some("/base_url"),
+        ),
+        (
+            json!({ "launch": { "command": [""] } }),
+            Some("/launch/command/0"),
+        ),
+        (
+            json!({ "recipe": "llama-cpp", "base_url": "http://h:1", "threads": 4 }),
+            Some("/threads"),
+        ),
+        (json!({ "base_url": "http://h:1/v1?api-version=1" }), None),
+        (
+            json!({ "launch": { "command": ["server", "--port", 8080] } }),
+            None,
+        ),
+    ] {
+        let linked = forms.linked.check(&config).unwrap();
+        let paths: Vec<_> = linked.iter().map(|error| error.path.as_deref()).collect();
+        assert_eq!(
+            paths,
+            path.map(Some).into_iter().collect::<Vec<_>>(),
+            "{config}"
+        );
+        for (form, plugin) in &forms.others {
+            assert_eq!(plugin.check(&config).unwrap(), linked, "{form}: {config}");
+        }
+    }
+}
+
+#[test]
 fn all_forms_conform() {
     let forms = forms();
     for (_, form) in &forms.others {

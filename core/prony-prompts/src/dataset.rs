@@ -1,50 +1,64 @@
-//! Conversations from JSON lines.
+//! Conversations from files as they are on disk.
+//!
+//! Data moves one way: bytes become [`rows`] (lines or an array of JSON, CSV, lines of text,
+//! files of a folder), rows become conversations by one of the [`Format`]s, and [`select`] keeps
+//! those that are asked for. Everything is read once, in order, and no further than needed.
+//!
+//! A format is a file of its own here with one [`format::Definition`], and a row of
+//! `format::FORMATS`.
 
-use serde::{Deserialize, Serialize};
+mod aiperf;
+mod alpaca;
+mod azure;
+mod burstgpt;
+mod column;
+mod conversation;
+mod custom;
+mod dolly;
+mod fields;
+mod format;
+mod guidellm;
+mod messages;
+mod mooncake;
+mod mt_bench;
+mod notes;
+mod openai;
+mod parts;
+mod prony;
+mod rows;
+mod select;
+mod sharegpt;
+mod text;
+mod trace;
 
-/// Author of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Instructions; only as the first message.
-    System,
-    /// The user.
-    User,
-    /// The model, as recorded in the dataset: no engine's own answer.
-    Assistant,
-}
+#[cfg(test)]
+mod tests;
 
-/// A message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Message {
-    /// Author of the message.
-    pub role: Role,
-    /// Text of the message.
-    pub content: String,
-}
+pub use conversation::{Conversation, Image, Text, Turn};
+pub use format::Format;
+pub use notes::Note;
+pub use select::{Length, Selection};
 
-/// A line of a dataset: a conversation of one or more turns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conversation {
-    /// The messages in order: a system message if there is one, then user and assistant
-    /// in turn, the last one of the user.
-    pub messages: Vec<Message>,
-    /// Number of tokens of a prompt to be made; there are no messages then.
-    pub input_tokens: Option<u32>,
-    /// Recorded start time, in nanoseconds; not before that of the line above.
-    pub at_ns: Option<u64>,
-    /// Maximum number of tokens per answer, if the line states it.
-    pub max_tokens: Option<u32>,
-    /// Line in the file, from 1.
-    pub line: usize,
-}
+use fields::{Fields, Known};
+use notes::Notes;
+use rows::{Record, Row, Rows};
+use select::{Selector, Taken};
+use std::collections::HashMap;
+use std::io::Read;
+use std::ops::ControlFlow;
+
+/// Maximum number of problems that are looked for.
+pub const MAX_PROBLEMS: usize = 100;
+/// Maximum size of the texts and images that are kept, in bytes.
+const MAX_KEPT: u64 = 1 << 30;
 
 /// An error in a dataset, and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {message}")]
+#[error("{}{message}", self.place())]
 pub struct Problem {
-    /// Line, from 1.
+    /// The file in a folder of texts; `None` for a dataset that is one file.
+    pub file: Option<String>,
+    /// Line, from 1; 0 if it is about the file as a whole.
     pub line: usize,
     /// Column in bytes, from 1.
     pub column: usize,
@@ -53,252 +67,340 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Text to follow the name of the file: `:line:column: message`.
-    pub(crate) fn place_and_message(&self) -> String {
-        format!(":{}:{}: {}", self.line, self.column, self.message)
+    /// A problem of the whole file.
+    pub(crate) fn of_file(message: impl Into<String>) -> Self {
+        Self {
+            file: None,
+            line: 0,
+            column: 0,
+            message: message.into(),
+        }
     }
-}
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    prompt: Option<String>,
-    messages: Option<Vec<Message>>,
-    input_tokens: Option<u32>,
-    max_tokens: Option<u32>,
-    at_ms: Option<f64>,
-}
-
-/// Latest due time of a line, in milliseconds: a hundred days.
-const LATEST_MS: f64 = 8.64e9;
-/// Maximum length of a prompt to be made, in tokens.
-const MAX_TOKENS: u32 = 1_000_000;
-
-/// Maximum number of problems that are looked for.
-pub const MAX_PROBLEMS: usize = 100;
-
-/// Reads the lines of a dataset, skipping empty ones, up to the first `limit` conversations
-/// or to the end: lines behind them are not looked at. Reports all problems up to there, at
-/// most 100, not only the first. A line that cannot be read is a problem and the last one.
-pub fn read<L: AsRef<str>>(
-    lines: impl IntoIterator<Item = Result<L, String>>,
-    limit: Option<u32>,
-) -> Result<Vec<Conversation>, Vec<Problem>> {
-    let mut conversations = Vec::new();
-    let mut problems = Vec::new();
-    let mut last_ns = 0;
-    let most = limit.map_or(usize::MAX, |limit| limit as usize);
-    for (line, content) in (1..).zip(lines) {
-        let problem = |column: usize, message: String| Problem {
+    fn at(line: usize, column: usize, message: impl Into<String>) -> Self {
+        Self {
+            file: None,
             line,
             column: column.max(1),
-            message,
+            message: message.into(),
+        }
+    }
+
+    /// Text to follow the name of the dataset: `:line:column: `, `/file: ` or `: `.
+    fn place(&self) -> String {
+        match (&self.file, self.line) {
+            (Some(file), _) => format!("/{file}: "),
+            (None, 0) => ": ".to_owned(),
+            (None, line) => format!(":{line}:{}: ", self.column),
+        }
+    }
+
+    /// The message without what differs between lines with the same fault.
+    fn kind(&self) -> String {
+        let is_kept = |c: &char| !c.is_ascii_digit();
+        self.message.chars().filter(is_kept).collect()
+    }
+}
+
+/// Describes problems: the first of each kind with its place, and the number of others like it.
+pub fn describe(problems: &[Problem]) -> Vec<String> {
+    let mut kinds: Vec<(String, &Problem, usize)> = Vec::new();
+    for problem in problems {
+        let kind = problem.kind();
+        match kinds.iter_mut().find(|it| it.0 == kind) {
+            Some(known) => known.2 += 1,
+            None => kinds.push((kind, problem, 0)),
+        }
+    }
+    let is_cut = problems.len() >= MAX_PROBLEMS;
+    let least = if is_cut { "at least " } else { "" };
+    kinds
+        .into_iter()
+        .map(|(_, first, others)| match others {
+            0 => first.to_string(),
+            _ => format!("{first} (and {least}{others} more like it)"),
+        })
+        .collect()
+}
+
+/// Content of a dataset.
+pub enum Input<'a> {
+    /// A file, unpacked. Its name tells a list of texts from JSON and CSV where the content
+    /// does not.
+    File {
+        /// Name of the file, without the ending of a packed one.
+        name: &'a str,
+        /// The bytes.
+        bytes: Box<dyn Read + 'a>,
+    },
+    /// The files of a folder in order: their names, and their texts or what is wrong with them.
+    Folder(Box<dyn Iterator<Item = (String, Result<String, String>)> + 'a>),
+}
+
+/// The way a dataset is read.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Its format, if the user names it; otherwise the first record tells.
+    pub format: Option<Format>,
+    /// Name of the column or key that has the prompts.
+    pub column: Option<String>,
+    /// Conversations that are used.
+    pub selection: Selection,
+    /// Tokens of a block of `hash_ids`, if they are not the usual 512.
+    pub block_tokens: Option<u32>,
+    /// `true` if each conversation must have a time, and none an earlier one than the
+    /// conversation before.
+    pub is_timed: bool,
+    /// Seed of what is drawn.
+    pub seed: u64,
+}
+
+/// Conversations of a dataset.
+#[derive(Debug)]
+pub struct Dataset {
+    /// The format.
+    pub format: Format,
+    /// The signs of the format, and what else would fit, in words.
+    pub recognised: String,
+    /// The conversations that are used, in the order of the file.
+    pub conversations: Vec<Conversation>,
+    /// Number of records that were read.
+    pub records: u64,
+    /// Facts that the user must be told.
+    pub notes: Vec<Note>,
+}
+
+/// Reads a dataset up to the last conversation that is used, or to the end: what lies behind is
+/// not looked at. `tokens` counts the tokens of a text, for a selection by tokens; `see` is
+/// called with each conversation that passes the filters. Reports all problems up to there, at
+/// most 100, not only the first.
+pub fn read(
+    input: Input<'_>,
+    options: &Options,
+    tokens: &mut dyn FnMut(&str) -> Result<usize, String>,
+    see: &mut dyn FnMut(&Conversation),
+) -> Result<Dataset, Vec<Problem>> {
+    let rows = match input {
+        Input::File { name, bytes } => {
+            Rows::of_file(name, bytes, options.format).map_err(|problem| vec![problem])?
+        }
+        Input::Folder(files) => Rows::of_folder(files),
+    };
+    let mut reading = Reading {
+        options,
+        container: rows.container(),
+        format: None,
+        recognised: String::new(),
+        selector: Selector::new(&options.selection, options.seed),
+        notes: Notes::default(),
+        problems: Vec::new(),
+        sessions: Vec::new(),
+        places: HashMap::new(),
+        records: 0,
+        kept: 0,
+        last_ns: 0,
+    };
+    let ended = rows.each(&mut |row| reading.take(row, tokens, see));
+    if let Err(problem) = ended {
+        reading.problems.push(problem);
+    }
+    reading.end(tokens, see)
+}
+
+/// The state of reading.
+struct Reading<'o> {
+    options: &'o Options,
+    container: rows::Container,
+    format: Option<Format>,
+    recognised: String,
+    selector: Selector<'o>,
+    notes: Notes,
+    problems: Vec<Problem>,
+    /// Conversations whose turns lie on several lines, which may stand anywhere in the file.
+    sessions: Vec<Conversation>,
+    /// Place of a session among them.
+    places: HashMap<String, usize>,
+    records: u64,
+    /// Bytes of the texts of sessions.
+    kept: u64,
+    last_ns: u64,
+}
+
+impl Reading<'_> {
+    /// Takes a row, and says whether to go on.
+    fn take(
+        &mut self,
+        row: Result<Row, Problem>,
+        tokens: &mut dyn FnMut(&str) -> Result<usize, String>,
+        see: &mut dyn FnMut(&Conversation),
+    ) -> ControlFlow<()> {
+        let taken = row.and_then(|row| {
+            self.records += 1;
+            let Some(format) = self.format else {
+                let format = self.recognise(&row)?;
+                self.format = Some(format);
+                return self.conversation(format, &row);
+            };
+            self.conversation(format, &row)
+        });
+        let offered = match taken {
+            Ok(Some(conversation)) => self.offer(conversation, tokens, see),
+            Ok(None) => Ok(Taken::More),
+            Err(problem) => Err(problem),
         };
-        let content = match &content {
-            Ok(content) => content.as_ref(),
-            Err(message) => {
-                problems.push(problem(1, message.clone()));
+        match offered {
+            Ok(Taken::More) => {}
+            Ok(Taken::Enough) => return ControlFlow::Break(()),
+            Err(problem) => self.problems.push(problem),
+        }
+        if self.format.is_none() || self.problems.len() >= MAX_PROBLEMS {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The format: the one that is named, or the first that fits the first record.
+    fn recognise(&mut self, row: &Row) -> Result<Format, Problem> {
+        if let Some(format) = self.options.format {
+            self.recognised.push_str("as `format` says");
+            return Ok(format);
+        }
+        if let (Some(column), Record::Object(_)) = (&self.options.column, &row.record) {
+            self.recognised = format!("as `column: {column}` says");
+            return Ok(Format::COLUMN);
+        }
+        let (format, by) = Format::recognise(&row.record, self.container)
+            .map_err(|message| row.problem(&[], message))?;
+        self.recognised = by;
+        Ok(format)
+    }
+
+    /// The conversation of a row; `None` if it has nothing to send, or is a turn of an earlier
+    /// one.
+    fn conversation(&mut self, format: Format, row: &Row) -> Result<Option<Conversation>, Problem> {
+        let known = Known::default();
+        let fields = Fields::of(&row.record, &known);
+        let mut context = format::Context {
+            notes: &mut self.notes,
+            column: self.options.column.as_deref(),
+        };
+        let read = format.read(&fields, &mut context);
+        let read = read.map_err(|wrong| row.problem(&wrong.path, wrong.message))?;
+        self.notes.unused(&known, &row.record);
+        let Some(read) = read else {
+            return Ok(None);
+        };
+        let mut conversation = read;
+        conversation.line = row.line;
+        conversation.file.clone_from(&row.file);
+        Ok(Some(conversation))
+    }
+
+    /// Offers a conversation to the selection, unless other lines may belong to it.
+    fn offer(
+        &mut self,
+        conversation: Conversation,
+        tokens: &mut dyn FnMut(&str) -> Result<usize, String>,
+        see: &mut dyn FnMut(&Conversation),
+    ) -> Result<Taken, Problem> {
+        let Some(session) = conversation.session.clone() else {
+            if !self.sessions.is_empty() {
+                self.sessions.push(conversation);
+                return Ok(Taken::More);
+            }
+            return self.select(conversation, tokens, see);
+        };
+        self.kept += conversation.bytes();
+        if self.kept > MAX_KEPT {
+            let message = format!(
+                "the sessions up to here come to more than {} MiB, and all of them are needed to join their lines",
+                MAX_KEPT >> 20
+            );
+            return Err(conversation.problem(message));
+        }
+        if let Some(place) = self.places.get(&session) {
+            let known = &mut self.sessions[*place];
+            known.of_lines = true;
+            known.turns.extend(conversation.turns);
+        } else {
+            self.places.insert(session, self.sessions.len());
+            self.sessions.push(conversation);
+        }
+        Ok(Taken::More)
+    }
+
+    fn select(
+        &mut self,
+        conversation: Conversation,
+        tokens: &mut dyn FnMut(&str) -> Result<usize, String>,
+        see: &mut dyn FnMut(&Conversation),
+    ) -> Result<Taken, Problem> {
+        if self.options.is_timed {
+            let Some(at_ns) = conversation.at_ns else {
+                let names = self.format.map_or("a time", Format::time);
+                return Err(conversation.problem(format!(
+                    "it has no time, and the arrival `replay` sends at it: expected {names}"
+                )));
+            };
+            if at_ns < self.last_ns {
+                return Err(conversation.problem(
+                    "its time is before that of the record above: sort the file by time, or use another arrival than `replay`",
+                ));
+            }
+            self.last_ns = at_ns;
+        }
+        self.selector.offer(conversation, tokens, see)
+    }
+
+    fn end(
+        mut self,
+        tokens: &mut dyn FnMut(&str) -> Result<usize, String>,
+        see: &mut dyn FnMut(&Conversation),
+    ) -> Result<Dataset, Vec<Problem>> {
+        for conversation in std::mem::take(&mut self.sessions) {
+            match self.select(conversation, tokens, see) {
+                Ok(Taken::More) => {}
+                Ok(Taken::Enough) => break,
+                Err(problem) => self.problems.push(problem),
+            }
+            if self.problems.len() >= MAX_PROBLEMS {
                 break;
             }
-        };
-        if content.trim().is_empty() {
-            continue;
         }
-        match serde_json::from_str::<Line>(content) {
-            Ok(read) => match conversation(line, read) {
-                Ok(conversation) => {
-                    let at_ns = conversation.at_ns.unwrap_or(last_ns);
-                    if at_ns < last_ns {
-                        let message = "`at_ms` is less than in a line above; sort the lines by it";
-                        problems.push(problem(1, message.to_owned()));
-                    }
-                    last_ns = at_ns;
-                    conversations.push(conversation);
-                }
-                Err(message) => problems.push(problem(1, message)),
-            },
-            Err(error) => {
-                let text = error.to_string();
-                // The place is reported beside the message.
-                let place = format!(" at line {} column {}", error.line(), error.column());
-                let message = text.strip_suffix(&place).unwrap_or(&text).to_owned();
-                problems.push(problem(error.column(), message));
+        let Some(format) = self.format.filter(|_| self.problems.is_empty()) else {
+            if self.problems.is_empty() {
+                let message = format!("it is empty; expected one of: {}", Format::list());
+                self.problems.push(Problem::of_file(message));
             }
+            return Err(self.problems);
+        };
+        let left_out = self.selector.left_out;
+        let conversations = self
+            .selector
+            .end(&mut self.notes)
+            .map_err(|message| vec![Problem::of_file(message)])?;
+        if conversations.is_empty() {
+            let why = if left_out > 0 {
+                "no conversation is as long as `input_chars`, `input_tokens` and `output_tokens` ask for"
+            } else {
+                "there is no conversation in it"
+            };
+            return Err(vec![Problem::of_file(why)]);
         }
-        if conversations.len() >= most || problems.len() >= MAX_PROBLEMS {
-            break;
-        }
-    }
-    if problems.is_empty() && conversations.is_empty() {
-        problems.push(Problem {
-            line: 1,
-            column: 1,
-            message: "there is no line; expected one like {\"prompt\": \"…\"}".to_owned(),
-        });
-    }
-    if problems.is_empty() {
-        Ok(conversations)
-    } else {
-        Err(problems)
-    }
-}
-
-fn conversation(number: usize, line: Line) -> Result<Conversation, String> {
-    if line.max_tokens == Some(0) {
-        return Err("`max_tokens` is 0, expected at least 1".to_owned());
-    }
-    let at_ns = match line.at_ms {
-        None => None,
-        Some(at_ms) if (0.0..=LATEST_MS).contains(&at_ms) => Some((at_ms * 1e6) as u64),
-        Some(at_ms) => {
-            return Err(format!(
-                "`at_ms` is {at_ms:e}, expected milliseconds since the recording began, at most {LATEST_MS:e}"
-            ));
-        }
-    };
-    let mut messages = match (line.prompt, line.messages, line.input_tokens) {
-        (Some(content), None, None) => vec![Message {
-            role: Role::User,
-            content,
-        }],
-        (None, Some(messages), None) => messages,
-        (None, None, Some(tokens)) if (1..=MAX_TOKENS).contains(&tokens) => {
-            return Ok(Conversation {
-                messages: Vec::new(),
-                input_tokens: Some(tokens),
-                at_ns,
-                max_tokens: line.max_tokens,
-                line: number,
-            });
-        }
-        (None, None, Some(tokens)) => {
-            return Err(format!(
-                "`input_tokens` is {tokens}, expected 1 to {MAX_TOKENS}"
-            ));
-        }
-        (None, None, None) => {
-            return Err("none of `prompt`, `messages` and `input_tokens`".to_owned());
-        }
-        _ => {
-            return Err(
-                "more than one of `prompt`, `messages` and `input_tokens`; expected one of them"
-                    .to_owned(),
+        let is_recorded = conversations.iter().any(|it| it.at_ns.is_some());
+        if is_recorded && !self.options.is_timed {
+            self.notes.add(
+                "its recorded times are not used: `arrival: { replay: {} }` sends at them",
+                "",
+                1,
             );
         }
-    };
-    // The answer to the last question is up to the engine.
-    if messages.last().is_some_and(|it| it.role == Role::Assistant) {
-        messages.pop();
-    }
-    let said = messages
-        .iter()
-        .skip_while(|it| it.role == Role::System)
-        .count();
-    if messages.len() - said > 1 {
-        return Err("several system messages; expected one at most".to_owned());
-    }
-    let turns = &messages[messages.len() - said..];
-    if turns.is_empty() {
-        return Err("no message of the user".to_owned());
-    }
-    for (index, message) in turns.iter().enumerate() {
-        let expected = [Role::User, Role::Assistant][index % 2];
-        if message.role != expected {
-            return Err(format!(
-                "message {} is of `{}`, expected `{}`: user and assistant take turns, and only the first message may be of `system`",
-                index + 1 + messages.len() - said,
-                name(message.role),
-                name(expected)
-            ));
-        }
-    }
-    Ok(Conversation {
-        messages,
-        input_tokens: None,
-        at_ns,
-        max_tokens: line.max_tokens,
-        line: number,
-    })
-}
-
-fn name(role: Role) -> &'static str {
-    match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_a_conversation() {
-        let text = concat!(
-            r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},"#,
-            r#"{"role":"assistant","content":"b"},{"role":"user","content":"c"},"#,
-            r#"{"role":"assistant","content":"not sent"}],"max_tokens":7}"#,
-            "\n\n",
-            r#"{"prompt":"p"}"#,
-        );
-        let read = read_all(text).expect("a dataset");
-        assert_eq!(read.len(), 2);
-        assert_eq!(read[0].max_tokens, Some(7));
-        let said = |it: &Conversation| -> String {
-            let contents = it.messages.iter().map(|it| &*it.content);
-            contents.collect()
-        };
-        assert_eq!(said(&read[0]), "sabc");
-        assert_eq!(said(&read[1]), "p");
-        assert_eq!(read[1].line, 3);
-    }
-
-    fn read_all(text: &str) -> Result<Vec<Conversation>, Vec<Problem>> {
-        read(text.lines().map(Ok), None)
-    }
-
-    #[test]
-    fn nothing_behind_the_limit_is_read() {
-        let lines = ["{\"prompt\":\"a\"}", "", "{\"prompt\":\"b\"}"].map(Ok);
-        let behind = std::iter::from_fn(|| -> Option<Result<&str, String>> {
-            panic!("it is behind the limit")
-        });
-        let read = read(lines.into_iter().chain(behind), Some(2)).expect("two");
-        assert_eq!(read.len(), 2);
-        let broken = [Ok("{\"prompt\":\"a\"}"), Err("it is torn".to_owned())];
-        let problems = super::read(broken, None).expect_err("a torn line");
-        assert_eq!(problems[0].to_string(), "line 2, column 1: it is torn");
-        let endless = std::iter::repeat(Ok("{}"));
-        let problems = super::read(endless, Some(1)).expect_err("problems");
-        assert_eq!(problems.len(), MAX_PROBLEMS);
-    }
-
-    #[test]
-    fn every_bad_line_is_told_with_its_place() {
-        let text = [
-            r#"{"prompt":"ok"}"#,
-            r#"{"promt":"typo"}"#,
-            r#"{"prompt":"a","messages":[]}"#,
-            "{}",
-            r#"{"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"b"}]}"#,
-            r#"{"messages":[{"role":"system","content":"a"}]}"#,
-            r#"{"prompt":"a","max_tokens":0}"#,
-            r#"{"prompt":"#,
-        ]
-        .join("\n");
-        let problems = read_all(&text).expect_err("problems");
-        let lines: Vec<usize> = problems.iter().map(|it| it.line).collect();
-        assert_eq!(lines, [2, 3, 4, 5, 6, 7, 8]);
-        let first = problems[0].to_string();
-        assert!(
-            first.starts_with("line 2, column 8: unknown field `promt`"),
-            "{first}"
-        );
-        assert_eq!(
-            problems[3].message,
-            "message 1 is of `assistant`, expected `user`: user and assistant take turns, and only the first message may be of `system`"
-        );
-        assert_eq!(read_all("\n").expect_err("nothing").len(), 1);
+        Ok(Dataset {
+            format,
+            recognised: self.recognised,
+            conversations,
+            records: self.records,
+            notes: self.notes.end(),
+        })
     }
 }

@@ -277,6 +277,18 @@ pub struct Record {
     pub failed: Option<Failed>,
 }
 
+/// Facts that events tell of an answer beside those that a record keeps.
+#[derive(Default)]
+struct Decoded {
+    /// `true` if the stream ended by its own rule.
+    ended: bool,
+    /// The failure that the engine reported.
+    reported: Option<String>,
+    counts: Counts,
+    /// Bytes of the answer by each arrival.
+    bytes_by: Vec<u64>,
+}
+
 impl Record {
     /// A request that was due and never sent.
     pub fn unsent(id: RequestId, at_ns: u64, failed: Failed) -> Self {
@@ -308,7 +320,52 @@ impl Record {
         decoded: Result<Vec<Event>, Error>,
         max_tokens: u32,
     ) -> Self {
-        let mut record = Self {
+        let mut record = Self::seen(id, &seen);
+        record.failed = seen.failed;
+        let mut told = Decoded::default();
+        let mut defect = None;
+        match decoded {
+            Ok(events) => {
+                for event in events {
+                    let read = seen.reads_ns.get(event.chunk as usize).copied();
+                    record.take_in(event, read.unwrap_or(seen.stamps.end_ns), &mut told);
+                }
+            }
+            Err(error) => defect = Some(error),
+        }
+        if record.output_tokens.is_none()
+            && !record.arrivals.is_empty()
+            && record.arrivals.iter().all(|arrival| arrival.1 > 0)
+        {
+            record.output_tokens = sum_of_tokens(&record.arrivals);
+            if record.output_tokens.is_none() {
+                record.notes.push(
+                    "the engine's counts of its texts' tokens are too high to be right, so they are left out"
+                        .to_owned(),
+                );
+            }
+        }
+        if record.failed.is_none() {
+            let detail = seen.status_detail.as_deref();
+            record.failed = record.failure(detail, told.ended, told.reported, defect, max_tokens);
+        }
+        if let Some(failed) = &mut record.failed {
+            failed.message = limited(&failed.message);
+        }
+        record.check_count(told.counts.went_back);
+        record.check_pieces(&told.bytes_by);
+        record.check_clock();
+        let last = record.arrivals.last().map(|last| last.0);
+        record.answered_ns = record
+            .answered_ns
+            .max(last)
+            .filter(|at| record.failed.is_none() && *at < record.stamps.end_ns);
+        record
+    }
+
+    /// Observations of the transport, before anything of the answer was read.
+    fn seen(id: RequestId, seen: &Observation) -> Self {
+        Self {
             id,
             stamps: seen.stamps,
             status: seen.status,
@@ -342,106 +399,70 @@ impl Record {
             engine_version: None,
             text: String::new(),
             notes: Vec::new(),
-            failed: seen.failed,
-        };
-        let mut ended = false;
-        let mut reported: Option<String> = None;
-        let mut defect = None;
-        let mut counts = Counts::default();
-        // Bytes of the answer by each arrival.
-        let mut bytes_by = Vec::new();
-        match decoded {
-            Ok(events) => {
-                for event in events {
-                    let read = seen.reads_ns.get(event.chunk as usize).copied();
-                    let at = read.unwrap_or(seen.stamps.end_ns);
-                    match event.kind {
-                        EventKind::Text if event.text.is_empty() && event.tokens == 0 => {
-                            record.textless_ns.push(at);
-                        }
-                        EventKind::Text | EventKind::Reasoning | EventKind::ToolCall => {
-                            record.arrivals.push(Arrival(at, event.tokens));
-                            if event.ns > 0 {
-                                record.emitted_ns.push(event.ns);
-                            }
-                            let bytes = event.text.len() as u64;
-                            let is_first = record.text.is_empty() && record.tool_call_bytes == 0;
-                            if event.kind != EventKind::Reasoning
-                                && is_first
-                                && record.reasoning_bytes > 0
-                            {
-                                record.first_answer_ns = Some(at);
-                            }
-                            match event.kind {
-                                EventKind::Reasoning => record.reasoning_bytes += bytes,
-                                EventKind::ToolCall => record.tool_call_bytes += bytes,
-                                _ => record.text.push_str(&event.text),
-                            }
-                            bytes_by.push(
-                                record.text.len() as u64
-                                    + record.reasoning_bytes
-                                    + record.tool_call_bytes,
-                            );
-                        }
-                        EventKind::OutputTokens => {
-                            record.output_tokens = Some(event.tokens);
-                            counts.see(event.tokens, &mut record.arrivals);
-                        }
-                        EventKind::PromptTokens => record.prompt_tokens = Some(event.tokens),
-                        EventKind::CachedTokens => record.cached_tokens = Some(event.tokens),
-                        EventKind::ReasoningTokens => record.reasoning_tokens = Some(event.tokens),
-                        EventKind::Finish => {
-                            record.finish_reason = Some(limited(event.text));
-                            record.answered_ns = Some(at);
-                        }
-                        EventKind::Failure => reported = reported.or(Some(limited(event.text))),
-                        EventKind::ServedModel => record.served_model = Some(limited(event.text)),
-                        EventKind::EngineVersion => {
-                            record.engine_version = Some(limited(event.text));
-                        }
-                        EventKind::End => ended = true,
-                        EventKind::Note => {
-                            let note = limited(event.text);
-                            if record.notes.len() < MAX_NOTES && !record.notes.contains(&note) {
-                                record.notes.push(note);
-                            }
-                        }
-                        EventKind::QueueTime => record.own_queue_ns = Some(event.ns),
-                        EventKind::PrefillTime => record.own_prefill_ns = Some(event.ns),
-                        EventKind::DecodeTime => record.own_decode_ns = Some(event.ns),
-                    }
+            failed: None,
+        }
+    }
+
+    /// Takes in an event of the answer that was read at `at`.
+    fn take_in(&mut self, event: Event, at: u64, decoded: &mut Decoded) {
+        match event.kind {
+            EventKind::Text if event.text.is_empty() && event.tokens == 0 => {
+                self.textless_ns.push(at);
+            }
+            EventKind::Text | EventKind::Reasoning | EventKind::ToolCall => {
+                self.take_text(event, at, decoded);
+            }
+            EventKind::OutputTokens => {
+                self.output_tokens = Some(event.tokens);
+                decoded.counts.see(event.tokens, &mut self.arrivals);
+            }
+            EventKind::PromptTokens => self.prompt_tokens = Some(event.tokens),
+            EventKind::CachedTokens => self.cached_tokens = Some(event.tokens),
+            EventKind::ReasoningTokens => self.reasoning_tokens = Some(event.tokens),
+            EventKind::Finish => {
+                self.finish_reason = Some(limited(event.text));
+                self.answered_ns = Some(at);
+            }
+            EventKind::Failure => {
+                let told = limited(event.text);
+                decoded.reported.get_or_insert(told);
+            }
+            EventKind::ServedModel => self.served_model = Some(limited(event.text)),
+            EventKind::EngineVersion => {
+                self.engine_version = Some(limited(event.text));
+            }
+            EventKind::End => decoded.ended = true,
+            EventKind::Note => {
+                let note = limited(event.text);
+                if self.notes.len() < MAX_NOTES && !self.notes.contains(&note) {
+                    self.notes.push(note);
                 }
             }
-            Err(error) => defect = Some(error),
+            EventKind::QueueTime => self.own_queue_ns = Some(event.ns),
+            EventKind::PrefillTime => self.own_prefill_ns = Some(event.ns),
+            EventKind::DecodeTime => self.own_decode_ns = Some(event.ns),
         }
-        if record.output_tokens.is_none()
-            && !record.arrivals.is_empty()
-            && record.arrivals.iter().all(|arrival| arrival.1 > 0)
-        {
-            record.output_tokens = sum_of_tokens(&record.arrivals);
-            if record.output_tokens.is_none() {
-                record.notes.push(
-                    "the engine's counts of its texts' tokens are too high to be right, so they are left out"
-                        .to_owned(),
-                );
-            }
+    }
+
+    /// Takes in a piece of text.
+    fn take_text(&mut self, event: Event, at: u64, decoded: &mut Decoded) {
+        self.arrivals.push(Arrival(at, event.tokens));
+        if event.ns > 0 {
+            self.emitted_ns.push(event.ns);
         }
-        if record.failed.is_none() {
-            let detail = seen.status_detail.as_deref();
-            record.failed = record.failure(detail, ended, reported, defect, max_tokens);
+        let bytes = event.text.len() as u64;
+        let is_first = self.text.is_empty() && self.tool_call_bytes == 0;
+        if event.kind != EventKind::Reasoning && is_first && self.reasoning_bytes > 0 {
+            self.first_answer_ns = Some(at);
         }
-        if let Some(failed) = &mut record.failed {
-            failed.message = limited(&failed.message);
+        match event.kind {
+            EventKind::Reasoning => self.reasoning_bytes += bytes,
+            EventKind::ToolCall => self.tool_call_bytes += bytes,
+            _ => self.text.push_str(&event.text),
         }
-        record.check_count(counts.went_back);
-        record.check_pieces(&bytes_by);
-        record.check_clock();
-        let last = record.arrivals.last().map(|last| last.0);
-        record.answered_ns = record
-            .answered_ns
-            .max(last)
-            .filter(|at| record.failed.is_none() && *at < record.stamps.end_ns);
-        record
+        decoded
+            .bytes_by
+            .push(self.text.len() as u64 + self.reasoning_bytes + self.tool_call_bytes);
     }
 
     /// Separates the tokens that were sent from those that were not, and withholds a count

@@ -134,6 +134,10 @@ pub struct Comparison {
     /// where `statistic` is not `level`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carry_over_percent: Option<f64>,
+    /// `true` if what engines leave behind for the next visit is neither taken out of the
+    /// comparison nor tested: with `resident`, a fixed order or `carry_over: none`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub carry_over_kept: bool,
     /// The typical request: the median over questions of the ratio of times. Absent where the
     /// verdict is about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,8 +245,12 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// By how much the candidate is faster, in percent of the baseline's speed.
     pub difference_percent: Option<f64>,
-    /// Its interval; absent where so few cycles give none.
+    /// The interval that it rests on: of an equivalence the one that lies inside the margin,
+    /// else that of the difference. Absent where the cycles give none.
     pub interval: Option<Interval>,
+    /// Reason why they give none, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_interval: Option<String>,
     /// Cycles that it rests on.
     pub cycles: u32,
     /// Reason why nothing can be said, in words; absent if there are numbers.

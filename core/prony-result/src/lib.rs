@@ -9,6 +9,7 @@ mod engine;
 mod load;
 mod metric;
 mod model;
+pub mod rule;
 mod run;
 mod threshold;
 pub mod words;
@@ -26,7 +27,8 @@ pub use load::{Client, Delivered, ErrorRange, Selfcheck};
 pub use metric::{Better, Column, Group, METRICS, Metric, Source, Statistic, Unit};
 pub use model::{Cache, Failure, ModelResult, NoiseFloor, Rendering};
 pub use run::{
-    CellInfo, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Program, Run, Workload,
+    CellInfo, ContainerImage, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Program,
+    Run, Workload,
 };
 pub use threshold::{Objectives, ThresholdResult};
 

@@ -152,4 +152,8 @@ pub struct Failure {
     pub stage: String,
     /// Description of the failure.
     pub message: String,
+    /// `true` if the engine had no part in it: the run was broken off in this cycle, or the
+    /// journal is damaged there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outside: bool,
 }

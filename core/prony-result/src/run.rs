@@ -155,6 +155,9 @@ pub struct EngineInfo {
     /// in results that are older than this field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<Program>,
+    /// The images of containers that its command ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<ContainerImage>,
 }
 
 /// A program of an engine.
@@ -165,6 +168,28 @@ pub struct Program {
     /// The packages that prony installed for it, with versions; empty if it installed none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
+    /// SHA-256 of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The first lines that it prints for `--version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Reason why its version is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_unknown: Option<String>,
+}
+
+/// The image of a container that an engine ran in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContainerImage {
+    /// Its name, as the command has it.
+    pub name: String,
+    /// SHA-256: the digest of the repository, or else the id of an image that was built there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Reason why that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 /// A plugin used by the run.

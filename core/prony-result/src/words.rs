@@ -6,11 +6,13 @@
 
 mod comparison;
 mod flag;
+mod forecast;
 mod model;
 mod run;
 
 pub use comparison::{Finding, better_requests};
 pub use flag::{Flag, flag};
+pub use forecast::Forecast;
 pub use model::State;
 use std::fmt::Write as _;
 

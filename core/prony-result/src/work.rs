@@ -190,8 +190,10 @@ impl EngineResult {
                 none if none.is_empty() => none,
                 seen => format!(" ({seen})"),
             };
-            let own = number(own.p50);
-            parts.push(format!("time to first token {own} ms{seen}"));
+            parts.push(format!("time to first token {} ms{seen}", number(own.p50)));
+            if !self.adds_up(own.p50) {
+                parts.push("each a median of its own, so they do not add up".to_owned());
+            }
         }
         if let Some(queue) = clock.queue_ms {
             parts.push(format!("queue {} ms", number(queue.p50)));
@@ -208,6 +210,22 @@ impl EngineResult {
             ));
         }
         (!parts.is_empty()).then(|| format!("{}: {}", one_line(&self.engine), parts.join(", ")))
+    }
+}
+
+impl EngineResult {
+    /// `true` if the medians of an engine's own time to first token and of the difference to
+    /// prony's make up the median of prony's, within 1 %. The median of a sum is not the sum of
+    /// the medians.
+    fn adds_up(&self, own_ms: f64) -> bool {
+        let difference = self
+            .own_clock
+            .as_ref()
+            .and_then(|it| it.first_token_difference_ms);
+        let seen = self.time_to_first_token_ms.zip(difference);
+        seen.is_none_or(|(seen, difference)| {
+            (own_ms + difference.p50 - seen.p50).abs() <= 0.01 * seen.p50
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use prony_result::words::count;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -79,6 +79,9 @@ pub(crate) struct Reading {
     pub(crate) is_exact: bool,
     /// Tokens of prompts without their images, by prompt, as far as they are known.
     pub(crate) without_images: BTreeMap<u32, u32>,
+    /// Prompts that have images of their own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) with_images: BTreeSet<u32>,
 }
 
 impl Reading {
@@ -178,7 +181,9 @@ impl Reading {
 
     /// Fails a request whose image is missing from its prompt.
     fn require_image(&self, record: &mut Record) {
-        if self.phase != Phase::Measure || record.id.image.is_none() || !record.ok() {
+        let id = &record.id;
+        let has_image = id.image.is_some() || self.with_images.contains(&id.prompt);
+        if self.phase != Phase::Measure || !has_image || !record.ok() {
             return;
         }
         let without = self.without_images.get(&record.id.prompt);
@@ -270,8 +275,14 @@ pub struct Means<R> {
 /// none, or if the run is in progress.
 pub fn left_answers(folder: &RunFolder) -> Option<String> {
     let path = path(folder);
+    let has_begun = || {
+        // Killed while the first line was written, or on a disk that was full, before there
+        // was an answer. The next stage replaces the file.
+        let error = SpillReader::open(&path).err();
+        error.is_none_or(|error| error.kind() != io::ErrorKind::UnexpectedEof)
+    };
     let is_left = path.is_file() && !prony_journal::is_running(&folder.journal());
-    is_left.then(|| {
+    (is_left && has_begun()).then(|| {
         format!(
             "answers that were received before the run was killed are in no number, and stay in `{}`",
             path.display()

@@ -20,16 +20,10 @@ impl Images {
         if self.0.contains_key(path) {
             return Ok(None);
         }
-        let data =
-            bytes(&folder.join(path)).map_err(|reason| format!("image `{path}`: {reason}"))?;
-        let media_type = media_type(&data).ok_or_else(|| {
-            format!(
-                "image `{path}`: it is none of the kinds that can be sent: PNG, JPEG, WebP and GIF"
-            )
-        })?;
-        let digest = sha256_of(&data);
-        let media_type = media_type.to_owned();
-        self.0.insert(path.to_owned(), Image { media_type, data });
+        let image =
+            image_at(&folder.join(path)).map_err(|reason| format!("image `{path}`: {reason}"))?;
+        let digest = sha256_of(&image.data);
+        self.0.insert(path.to_owned(), image);
         Ok(Some(digest))
     }
 
@@ -67,8 +61,18 @@ pub(crate) fn number_for(index: u32, prompts: u32, images: u32) -> Option<u32> {
     (prompt + round).checked_rem(images)
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    prony_files::read(path, MAX_BYTES).map_err(|error| error.to_string())
+/// Reads an image.
+pub(crate) fn image_at(path: &Path) -> Result<Image, String> {
+    let data = prony_files::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
+    image_of(data)
+}
+
+/// The image of a file's bytes.
+pub(crate) fn image_of(data: Vec<u8>) -> Result<Image, String> {
+    let media_type = media_type(&data)
+        .ok_or("it is none of the kinds that can be sent: PNG, JPEG, WebP and GIF")?
+        .to_owned();
+    Ok(Image { media_type, data })
 }
 
 /// The media type, by the first bytes.

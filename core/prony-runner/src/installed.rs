@@ -39,14 +39,19 @@ impl Installed {
     }
 }
 
+/// Folder of everything that was installed for engines.
+pub fn engines(cache: &Path) -> PathBuf {
+    cache.join("engines")
+}
+
 /// Folder of programs for every engine, such as the llama.cpp that `cargo xtask engines` gets.
 pub fn programs(cache: &Path) -> PathBuf {
-    cache.join("engines/bin")
+    engines(cache).join("bin")
 }
 
 /// Folder of an engine's environment, whole or not.
 pub fn folder(cache: &Path, engine: &str) -> PathBuf {
-    cache.join("engines").join(engine)
+    engines(cache).join(engine)
 }
 
 /// Folders of an environment that its Python imports packages from.

@@ -10,9 +10,12 @@
 mod answers;
 mod chat;
 mod context;
+pub mod dataset;
 mod environment;
+mod hub;
 mod images;
 pub mod installed;
+mod launched;
 mod log;
 pub mod process;
 mod request_set;
@@ -21,12 +24,14 @@ mod run;
 mod runner;
 pub mod selfcheck;
 pub mod sending;
+pub mod served;
 mod setup;
 mod step;
 mod visit;
 pub mod worker;
 
 pub use answers::{LeftAnswers, Means, left_answers, recover_answers};
+pub use launched::image_digest;
 pub use prony_journal::{Error, Result};
 pub use prony_loadgen::client::check_open_files;
 pub use prony_machine::Fingerprint;

@@ -20,6 +20,19 @@ const KEPT: u64 = 32 << 20;
 /// Interval between looks at its size.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// A name as a safe and short name of a file.
+pub(crate) fn safe_name(name: &str) -> String {
+    const MAX: usize = 200;
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    name.chars().take(MAX).map(safe).collect()
+}
+
 /// Opens a log for appending, within its limit.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;

@@ -1,18 +1,22 @@
 //! The request set of a model, made before any measurement.
 
-use crate::images::Images;
+use crate::dataset;
+use crate::images::{self, Images};
 use prony_chat::Message;
 use prony_config::{Api, Arrival, Cache, Length, MatrixPoint, Measure, Synthetic, Workload};
-use prony_contract::ChatMessage;
-use prony_plugin_host::Digester;
-use prony_prompts::dataset::MAX_PROBLEMS;
+use prony_contract::{self as contract, ChatMessage};
+use prony_files::kind::NotText;
+use prony_plugin_host::{Digester, sha256_of};
+use prony_prompts::dataset::Image;
 use prony_prompts::{Prompt, Shape, synthetic};
 use prony_result::words::count;
 use prony_tokenizer::Tokenizer;
 use serde::Serialize;
-use std::io::{BufRead as _, BufReader, BufWriter, Read as _};
+use std::collections::{BTreeMap, HashMap};
+use std::io::BufWriter;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Maximum size of a file of prompts, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
@@ -73,6 +77,10 @@ impl Texts {
 #[derive(Debug)]
 pub(crate) struct RequestSet {
     pub(crate) prompts: Vec<Prompt>,
+    /// The prompts' own images, by their numbers.
+    images: BTreeMap<u32, Vec<Arc<contract::Image>>>,
+    /// Facts about the dataset that the user must be told.
+    pub(crate) notes: Vec<String>,
     /// SHA-256 of everything that requests are made from.
     pub(crate) sha256: String,
     /// Seed of the nonces of cold requests.
@@ -86,6 +94,9 @@ struct Content<'a, I> {
     system: Option<&'a str>,
     prompts: &'a [Prompt],
     images: I,
+    /// Digests of the prompts' own images, by their numbers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    own_images: BTreeMap<u32, Vec<String>>,
     /// Seed of the nonces.
     cold_seed: Option<u64>,
 }
@@ -101,22 +112,36 @@ impl RequestSet {
         seed: u64,
     ) -> Result<Self, String> {
         let workload = &point.workload;
-        let mut prompts = prompts(workload, tokenizer, folder, seed)?;
+        let replays = |it: &Measure| matches!(it.arrival, Arrival::Replay(_));
+        let is_timed = point.measures().any(replays);
+        let (mut prompts, notes) = prompts(workload, is_timed, tokenizer, folder, seed)?;
         if workload.api == Api::Completions && prompts.iter().any(|it| it.system.is_some()) {
             return Err(
                 "the dataset has system messages, which do not go with `api: completions`"
                     .to_owned(),
             );
         }
-        if workload.api == Api::Completions && prompts.iter().any(|it| !it.begins()) {
+        if workload.api == Api::Completions && prompts.iter().any(|it| !it.history.is_empty()) {
             return Err(
                 "the dataset has conversations of several turns, which do not go with `api: completions`: a chat template renders them"
                     .to_owned(),
             );
         }
         recorded(point, &prompts)?;
-        let replays = |it: &Measure| matches!(it.arrival, Arrival::Replay(_));
-        if !point.measures().any(replays) {
+        let own_images = match &workload.dataset {
+            Some(dataset) => own_images(&dataset.path, folder, &mut prompts)?,
+            None => BTreeMap::new(),
+        };
+        if !own_images.is_empty() && workload.api == Api::Completions {
+            return Err(
+                "the dataset has images, which do not go with `api: completions`".to_owned(),
+            );
+        }
+        let digests = |of: &Vec<Arc<contract::Image>>| {
+            let each = of.iter().map(|image| sha256_of(&image.data));
+            each.collect()
+        };
+        if !is_timed {
             // Unused times are no part of the request set.
             for prompt in &mut prompts {
                 prompt.at_ns = None;
@@ -127,6 +152,10 @@ impl RequestSet {
             system: workload.system.as_deref(),
             prompts: &prompts,
             images: images.digests(workload),
+            own_images: own_images
+                .iter()
+                .map(|(prompt, of)| (*prompt, digests(of)))
+                .collect(),
             cold_seed: is_cold(point).then_some(seed),
         };
         // Not kept: histories written out take the square of their turns.
@@ -135,6 +164,8 @@ impl RequestSet {
         let digester = digester.into_inner().map_err(|error| error.to_string())?;
         Ok(Self {
             prompts,
+            images: own_images,
+            notes,
             sha256: digester.finish(),
             seed,
         })
@@ -143,6 +174,23 @@ impl RequestSet {
     /// The prompt of request `index` of a stage; prompts repeat in turn.
     pub(crate) fn prompt(&self, index: u32) -> &Prompt {
         &self.prompts[index as usize % self.prompts.len()]
+    }
+
+    /// Returns `true` if prompts have images of their own.
+    pub(crate) fn has_images(&self) -> bool {
+        !self.images.is_empty()
+    }
+
+    /// Numbers of the prompts that have images of their own.
+    pub(crate) fn with_images(&self) -> impl Iterator<Item = u32> {
+        self.images.keys().copied()
+    }
+
+    /// The own images of the prompt of request `index` of a stage.
+    pub(crate) fn images(&self, index: u32) -> impl Iterator<Item = contract::Image> {
+        let prompt = index % self.prompts.len() as u32;
+        let images = self.images.get(&prompt).into_iter().flatten();
+        images.map(|image| contract::Image::clone(image))
     }
 
     /// Conversations among a stage's `count` requests from `first` on, as ranges of
@@ -172,7 +220,7 @@ fn recorded(point: &MatrixPoint, prompts: &[Prompt]) -> Result<(), String> {
         let mut sent = prompts.iter().take(measure.requests as usize);
         if sent.any(|it| it.begins() && it.at_ns.is_none()) {
             return Err(format!(
-                "the stage `{}` is to replay a dataset in which not every line has `at_ms`",
+                "the stage `{}` is to replay a dataset in which not every conversation has a time",
                 measure.id
             ));
         }
@@ -185,33 +233,36 @@ pub(crate) fn is_cold(point: &MatrixPoint) -> bool {
     point.measures().any(|it| it.cache == Some(Cache::Cold))
 }
 
+/// The prompts, and what the user must be told of them.
 fn prompts(
     workload: &Workload,
+    is_timed: bool,
     tokenizer: Option<&Path>,
     folder: &Path,
     seed: u64,
-) -> Result<Vec<Prompt>, String> {
+) -> Result<(Vec<Prompt>, Vec<String>), String> {
     let max_tokens = workload.max_tokens;
-    if let Some(dataset) = &workload.dataset {
-        let lines = lines(&dataset.path, folder)?;
-        let open = || {
-            let path = tokenizer.ok_or_else(|| {
-                "it needs a tokenizer: add `tokenizer` or `path` to the model".to_owned()
-            })?;
-            Tokenizer::open(path).map_err(|error| error.to_string())
-        };
-        return prony_prompts::of_dataset(lines, dataset.limit, max_tokens, open, seed)
-            .map_err(|problems| told(&dataset.path, &problems));
+    if let Some(of) = &workload.dataset {
+        let (path, options) = (folder.join(&of.path), dataset::options(of, is_timed, seed)?);
+        let read = dataset::read(&path, &options, max_tokens, tokenizer, &mut |_| ());
+        let read = read.map_err(|problems| told(&of.path, &problems))?;
+        let notes = read
+            .notes
+            .iter()
+            .map(|note| format!("the dataset {} ({}): {note}", of.path, read.format.name()));
+        return Ok((read.prompts, notes.collect()));
     }
-    if let Some(synthetic) = &workload.synthetic {
-        return of_synthetic(synthetic, tokenizer, folder, max_tokens, seed);
-    }
-    let files = workload.prompt_files.iter();
-    let files: Vec<String> = files
-        .map(|path| read(path, folder))
-        .collect::<Result<_, _>>()?;
-    let texts = workload.prompts.iter().cloned().chain(files);
-    Ok(prony_prompts::texts(texts, max_tokens))
+    let prompts = if let Some(synthetic) = &workload.synthetic {
+        of_synthetic(synthetic, tokenizer, folder, max_tokens, seed)?
+    } else {
+        let files = workload.prompt_files.iter();
+        let files: Vec<String> = files
+            .map(|path| read(path, folder))
+            .collect::<Result<_, _>>()?;
+        let texts = workload.prompts.iter().cloned().chain(files);
+        prony_prompts::texts(texts, max_tokens)
+    };
+    Ok((prompts, Vec::new()))
 }
 
 /// The first problems of a file, and the number of others.
@@ -223,15 +274,52 @@ fn told(path: &str, problems: &[String]) -> String {
         .map(|problem| format!("{path}{problem}"))
         .collect();
     if problems.len() > MAX_SHOWN {
-        let least = if problems.len() < MAX_PROBLEMS {
-            ""
-        } else {
-            "at least "
-        };
         let others = problems.len() - MAX_SHOWN;
-        lines.push(format!("and {least}{others} more problems"));
+        lines.push(format!("and {others} more kinds of problems"));
     }
     lines.join("; ")
+}
+
+/// Takes the images out of prompts and reads them. Files are relative to the dataset's folder.
+fn own_images(
+    dataset: &str,
+    folder: &Path,
+    prompts: &mut [Prompt],
+) -> Result<BTreeMap<u32, Vec<Arc<contract::Image>>>, String> {
+    let folder = prony_files::folder(&folder.join(dataset));
+    let mut files: HashMap<String, Arc<contract::Image>> = HashMap::new();
+    let mut all = BTreeMap::new();
+    for (number, prompt) in (0..).zip(prompts) {
+        let mut of_prompt = Vec::new();
+        for image in std::mem::take(&mut prompt.images) {
+            of_prompt.push(match image {
+                Image::Bytes(bytes) => {
+                    let image = images::image_of(bytes.to_vec());
+                    Arc::new(
+                        image.map_err(|reason| {
+                            format!("an image in the dataset {dataset}: {reason}")
+                        })?,
+                    )
+                }
+                Image::File(path) => {
+                    if let Some(known) = files.get(&path) {
+                        known.clone()
+                    } else {
+                        let image = images::image_at(&folder.join(&path));
+                        let image = Arc::new(image.map_err(|reason| {
+                            format!("the image `{path}` of the dataset {dataset}: {reason}")
+                        })?);
+                        files.insert(path, image.clone());
+                        image
+                    }
+                }
+            });
+        }
+        if !of_prompt.is_empty() {
+            all.insert(number, of_prompt);
+        }
+    }
+    Ok(all)
 }
 
 fn of_synthetic(
@@ -284,39 +372,16 @@ fn length(length: Length) -> synthetic::Length {
     }
 }
 
-/// The lines of a dataset, read one by one: no more of the file than is asked for.
-fn lines(
-    path: &str,
-    folder: &Path,
-) -> Result<impl Iterator<Item = Result<String, String>>, String> {
-    let file = prony_files::open(&folder.join(path))
-        .map_err(|error| format!("`{path}` of the workload: {error}"))?;
-    let mut file = BufReader::new(file.take(MAX_BYTES + 1));
-    let mut bytes = 0;
-    Ok(std::iter::from_fn(move || {
-        let mut line = Vec::new();
-        match file.read_until(b'\n', &mut line) {
-            Ok(0) => return None,
-            Ok(count) => bytes += count as u64,
-            Err(error) => return Some(Err(error.to_string())),
-        }
-        if bytes > MAX_BYTES {
-            let most = MAX_BYTES >> 20;
-            return Some(Err(format!(
-                "the lines up to here come to more than {most} MiB: lower `limit`"
-            )));
-        }
-        // As `str::lines` does.
-        line.pop_if(|byte| *byte == b'\n');
-        line.pop_if(|byte| *byte == b'\r');
-        Some(String::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned()))
-    }))
-}
-
 /// Reads a file as text.
 fn read(path: &str, folder: &Path) -> Result<String, String> {
     let told = |reason: String| format!("`{path}` of the workload: {reason}");
-    let io = |error: std::io::Error| told(error.to_string());
+    let io = |error: std::io::Error| {
+        let inner = error.get_ref().and_then(|it| it.downcast_ref::<NotText>());
+        told(match inner {
+            Some(not) => format!("{not}: {}", not.help(&folder.join(path))),
+            None => error.to_string(),
+        })
+    };
     let text = prony_files::read_text(&folder.join(path), MAX_BYTES).map_err(io)?;
     if text.trim().is_empty() {
         return Err(told("it is empty".to_owned()));

@@ -5,13 +5,19 @@
 //! broken off counts as one in which something failed and never runs again under its number:
 //! who could kill and repeat cycles could choose the result.
 
+use prony_config::Changed;
+use prony_contract::Kind;
 use prony_journal::{
-    Difference, Error, Event, InputKind, InterimAnalyses, Reopened, Result, Scope, Started, Writer,
+    Difference, Digests, Error, Event, InputKind, InterimAnalyses, Reader, Reopened, Result, Scope,
+    Started, Writer,
 };
 use prony_machine::{Control, ProcessId};
 use prony_plan::{ModelKey, Plan, Visit};
+use prony_plugin_host::sha256_of;
 use prony_result::Outcome;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// The part of a run that was done before.
 #[derive(Debug, Default)]
@@ -209,12 +215,54 @@ fn is_of_setup(event: &Event) -> bool {
     match event {
         Event::Failed { scope, .. } => matches!(scope, Scope::Model { .. }),
         Event::Skipped { engine, .. } => engine.is_none(),
+        Event::Input(input) => is_input_of_setup(input.kind),
         Event::Model { .. }
         | Event::RequestSet { .. }
         | Event::Rendering { .. }
         | Event::Image { .. }
         | Event::Outputs { .. } => true,
         _ => false,
+    }
+}
+
+/// Returns `true` for what is read before the first visit. Plugins are compared rather than the
+/// lock files, and another build of prony of the same release measures the same.
+fn is_input_of_setup(kind: InputKind) -> bool {
+    match kind {
+        InputKind::Model | InputKind::Tokenizer | InputKind::ChatTemplate | InputKind::Dataset => {
+            true
+        }
+        InputKind::Prony | InputKind::Lock | InputKind::Program | InputKind::Container => false,
+    }
+}
+
+/// Fails with a table if engines' programs are others than those that ran. One that is not
+/// there is a matter of `setup`, which may fetch it, or of the start of the engine.
+pub(crate) fn check_programs(journal: &Path, digests: &mut Digests) -> Result<()> {
+    let mut programs = BTreeMap::new();
+    let mut of_prony = BTreeSet::new();
+    for placed in Reader::open(journal)? {
+        if let Event::Input(input) = placed?.event
+            && let Some(sha256) = input.sha256
+        {
+            match input.kind {
+                InputKind::Prony => drop(of_prony.insert(sha256)),
+                InputKind::Program => drop(programs.insert((input.of, input.path), sha256)),
+                _ => {}
+            }
+        }
+    }
+    let differs = programs.into_iter().filter_map(|((engine, path), then)| {
+        let (now, _) = digests.of(Path::new(&path), &|| false).ok()?;
+        // prony itself, as a server for tests.
+        let is_other = now != then && !of_prony.contains(&then);
+        is_other.then(|| difference(&format!("program of {engine} {path}"), &then, &now))
+    });
+    let differences: Vec<Difference> = differs.collect();
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Differs { differences })
     }
 }
 
@@ -249,8 +297,7 @@ fn key(event: &Event) -> Option<(String, String)> {
             (of("chat template", point, model), content)
         }
         Event::Image { path, sha256 } => (format!("image {path}"), sha256.clone()),
-        // Another build of prony of the same release measures the same.
-        Event::Input(input) if input.kind != InputKind::Prony => {
+        Event::Input(input) => {
             let of = format!("{} {} {}", input.kind.name(), input.of, input.path);
             (of, input.sha256.clone().unwrap_or_default())
         }
@@ -259,23 +306,24 @@ fn key(event: &Event) -> Option<(String, String)> {
     })
 }
 
-/// Fails with a table unless a run would be the same experiment as the one that began.
-pub(crate) fn check_same(then: &Started, now: &Started) -> Result<()> {
-    let mut differences = Vec::new();
+/// Fails with a table unless a run would be the same experiment as the one that began, whose
+/// pipeline is in `written`. Returns the options that differ and may.
+pub(crate) fn check_same(
+    then: &Started,
+    now: &Started,
+    written: &Path,
+    resolved: &str,
+) -> Result<Vec<String>> {
+    let (mut differences, options) = pipelines(then, now, written, resolved);
     let mut compare = |what: &str, then: &str, now: &str| {
         if then != now {
-            differences.push(Difference {
-                what: what.to_owned(),
-                then: then.to_owned(),
-                now: now.to_owned(),
-            });
+            differences.push(difference(what, then, now));
         }
     };
     let release = |version: &str| {
         let parts: Vec<&str> = version.splitn(3, '.').take(2).collect();
         parts.join(".")
     };
-    compare("pipeline", &then.pipeline_sha256, &now.pipeline_sha256);
     compare(
         "prony",
         &release(&then.prony_version),
@@ -288,12 +336,14 @@ pub(crate) fn check_same(then: &Started, now: &Started) -> Result<()> {
     );
     let visits = |plan: &Plan| {
         let text = serde_json::to_vec(plan).unwrap_or_default();
-        prony_plugin_host::sha256_of(&text)
+        sha256_of(&text)
     };
     compare("plan", &visits(&then.plan), &visits(&now.plan));
+    // Reporters measure nothing.
     let plugins = |started: &Started| -> BTreeMap<String, String> {
-        let all = started.plugins.iter();
-        all.map(|it| (format!("plugin {}", it.name), it.sha256.clone()))
+        let engines = started.plugins.iter().filter(|it| it.kind == Kind::Engine);
+        engines
+            .map(|it| (format!("plugin {}", it.name), it.sha256.clone()))
             .collect()
     };
     let (old, new) = (plugins(then), plugins(now));
@@ -303,8 +353,57 @@ pub(crate) fn check_same(then: &Started, now: &Started) -> Result<()> {
         compare(name, &of(&old), &of(&new));
     }
     if differences.is_empty() {
-        Ok(())
+        Ok(options)
     } else {
         Err(Error::Differs { differences })
     }
+}
+
+fn difference(what: &str, then: &str, now: &str) -> Difference {
+    Difference {
+        what: what.to_owned(),
+        then: then.to_owned(),
+        now: now.to_owned(),
+    }
+}
+
+/// Differences of the pipeline that make another experiment, and options that differ without.
+fn pipelines(
+    then: &Started,
+    now: &Started,
+    written: &Path,
+    resolved: &str,
+) -> (Vec<Difference>, Vec<String>) {
+    /// Length of a value in a table, in characters.
+    const MAX_SHOWN: usize = 60;
+    if then.pipeline_sha256 == now.pipeline_sha256 {
+        return (Vec::new(), Vec::new());
+    }
+    let text = prony_files::read_text(written, prony_config::MAX_BYTES as u64);
+    let text = text
+        .ok()
+        .filter(|it| sha256_of(it.as_bytes()) == then.pipeline_sha256);
+    let read = |text: &str| serde_yaml::from_str::<Value>(text).ok();
+    let both = text.and_then(|text| read(&text)).zip(read(resolved));
+    let Some((old, new)) = both else {
+        // Without the one that began, nothing tells what differs.
+        let differs = difference("pipeline", &then.pipeline_sha256, &now.pipeline_sha256);
+        return (vec![differs], Vec::new());
+    };
+    let (other, harmless): (Vec<Changed>, Vec<Changed>) = prony_config::changed(&old, &new)
+        .into_iter()
+        .partition(|it| it.is_other_experiment);
+    let shown = |value: &Option<String>| match value {
+        None => "not set".to_owned(),
+        Some(value) if value.chars().count() > MAX_SHOWN => {
+            let short: String = value.chars().take(MAX_SHOWN).collect();
+            format!("{short} …")
+        }
+        Some(value) => value.clone(),
+    };
+    let other = other
+        .iter()
+        .map(|it| difference(&it.option, &shown(&it.then), &shown(&it.now)));
+    let harmless = harmless.into_iter().map(|it| it.option);
+    (other.collect(), harmless.collect())
 }

@@ -1,12 +1,15 @@
 //! Shared parts of a run: its journal, its clock, and the user's steps.
 
 use crate::context::{self, evaluate};
+use crate::launched::Launched;
 use crate::log::Lengths;
 use crate::resume::{Before, read_before};
 use crate::step::{self, StepEnvironment};
 use crate::{Error, Options, Result};
 use prony_config::{Pipeline, Step};
-use prony_journal::{Digests, Event, InputKind, InterimAnalyses, Reopened, RunFolder, Writer};
+use prony_journal::{
+    Digests, Event, Input, InputKind, InterimAnalyses, Reopened, RunFolder, Writer,
+};
 use prony_loadgen::clock::now_ns;
 use prony_machine::Fingerprint;
 use prony_plan::{Plan, Visit};
@@ -62,8 +65,8 @@ pub(crate) struct Run<'a> {
     digests: RefCell<Digests>,
     /// The inputs that are in the journal, by kind and path.
     inputs: RefCell<BTreeSet<(InputKind, String, PathBuf)>>,
-    /// Programs of engines that are not among them yet: engine and path.
-    programs: RefCell<Vec<(String, PathBuf)>>,
+    /// Programs that were started for engines and are not among them yet.
+    programs: RefCell<Vec<Launched>>,
     /// Lengths of the logs in which secrets were looked for.
     masked_logs: RefCell<Lengths>,
     /// The part of the run that was done before, if it is resumed.
@@ -81,6 +84,8 @@ struct History<'a> {
     failed: bool,
     /// A visit of the cycle under way.
     current: Option<Visit>,
+    /// `true` once the end of the run is in the journal.
+    has_ended: bool,
 }
 
 impl<'a> Run<'a> {
@@ -123,6 +128,7 @@ impl<'a> Run<'a> {
                 interim,
                 failed,
                 current: None,
+                has_ended: false,
             }),
         })
     }
@@ -139,10 +145,6 @@ impl<'a> Run<'a> {
         }
         let mut history = self.history.borrow_mut();
         history.failed |= matches!(event, Event::Failed { .. });
-        if let Event::Program { visit, program, .. } = &event {
-            let mut programs = self.programs.borrow_mut();
-            programs.push((visit.engine.clone(), program.into()));
-        }
         let position = history.journal.length();
         history.journal.append(&written)?;
         match &event {
@@ -150,6 +152,7 @@ impl<'a> Run<'a> {
                 visit: Some(visit), ..
             } => history.current = Some(visit.clone()),
             Event::Cycle { .. } => history.current = None,
+            Event::Finished { .. } => history.has_ended = true,
             _ => {}
         }
         if let Some(interim) = &mut history.interim {
@@ -169,11 +172,15 @@ impl<'a> Run<'a> {
         self.history.borrow().journal.sync()
     }
 
-    /// Ends a run whose journal has no more room: the cycle under way is broken off.
+    /// Ends a run whose journal has no more room: the cycle under way is broken off. A run whose
+    /// end is written, and could not be flushed, has ended.
     pub(crate) fn end_full(&self) -> Result<()> {
         let current = {
             let mut history = self.history.borrow_mut();
             history.journal.make_room();
+            if history.has_ended {
+                return Ok(());
+            }
             history.current.take()
         };
         if let Some(current) = current {
@@ -201,22 +208,80 @@ impl<'a> Run<'a> {
 
     /// Journals an input with its digest, once. Not for use during a measurement.
     pub(crate) fn tell_input(&self, kind: InputKind, of: &str, path: &Path) -> Result<()> {
-        let key = (kind, of.to_owned(), path.to_owned());
-        if !self.inputs.borrow_mut().insert(key) {
+        if !self.is_new(kind, of, path) {
             return Ok(());
         }
-        let stopped = || self.is_interrupted();
-        let input = self.digests.borrow_mut().input(kind, of, path, &stopped);
-        self.tell(Event::Input(input))
+        self.tell(Event::Input(self.input(kind, of, path)))
     }
 
-    /// Journals the programs of engines with their digests, once each. They are read after a
-    /// visit rather than while the engine loads.
-    pub(crate) fn tell_programs(&self) -> Result<()> {
-        let programs = self.programs.take();
-        programs
-            .into_iter()
-            .try_for_each(|(engine, path)| self.tell_input(InputKind::Program, &engine, &path))
+    /// SHA-256 of a file, remembered for as long as the file stays the same.
+    pub(crate) fn digest(&self, path: &Path) -> std::io::Result<String> {
+        let stopped = || self.is_interrupted();
+        let digest = self.digests.borrow_mut().of(path, &stopped);
+        digest.map(|(sha256, _)| sha256)
+    }
+
+    /// Returns `true` the first time.
+    fn is_new(&self, kind: InputKind, of: &str, path: &Path) -> bool {
+        let key = (kind, of.to_owned(), path.to_owned());
+        self.inputs.borrow_mut().insert(key)
+    }
+
+    fn input(&self, kind: InputKind, of: &str, path: &Path) -> Input {
+        let stopped = || self.is_interrupted();
+        self.digests.borrow_mut().input(kind, of, path, &stopped)
+    }
+
+    /// Notes a program that was started for an engine.
+    pub(crate) fn note_program(&self, launched: Launched) {
+        self.programs.borrow_mut().push(launched);
+    }
+
+    /// Journals the programs of engines with digests and versions, and the images of
+    /// containers, once each: after a visit rather than while the engine loads.
+    pub(crate) async fn tell_programs(&self) -> Result<()> {
+        let logs = self.step_environment().logs;
+        for launched in self.programs.take() {
+            let (engine, program) = (&launched.engine, &launched.program);
+            if !self.is_new(InputKind::Program, engine, program) {
+                continue;
+            }
+            let mut input = self.input(InputKind::Program, engine, program);
+            match self.unless_interrupted(launched.version(&logs)).await {
+                Ok(version) => input.version = Some(version),
+                Err(why) => input.unknown = Some(why),
+            }
+            self.tell(Event::Input(input))?;
+            let image = self.unless_interrupted(async { Ok(launched.image(&logs).await) });
+            if let Ok(Some((image, digest))) = image.await {
+                let (sha256, unknown) = match digest {
+                    Ok(digest) => (Some(digest), None),
+                    Err(why) => (None, Some(why)),
+                };
+                self.tell(Event::Input(Input {
+                    kind: InputKind::Container,
+                    of: engine.clone(),
+                    path: image,
+                    sha256,
+                    bytes: None,
+                    version: None,
+                    unknown,
+                }))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer of a program, unless the user interrupts the run.
+    async fn unless_interrupted<T>(
+        &self,
+        asked: impl Future<Output = std::result::Result<T, String>>,
+    ) -> std::result::Result<T, String> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            told = asked => told,
+            () = interrupted(&mut stop) => Err("the run was interrupted".to_owned()),
+        }
     }
 
     /// Takes secrets out of what engines and steps have printed since the last call.

@@ -1,24 +1,23 @@
 //! The run: setup, visits, end.
 
+mod prepare;
+
 use crate::answers::{LeftAnswers, Means, recover_answers};
-use crate::chat::{Chat, Places};
-use crate::context::{self, evaluate, text};
+use crate::chat::Chat;
+use crate::context::{self, text};
 use crate::images::Images;
-use crate::request_set::{RequestSet, is_cold};
-use crate::resume::{ModelDone, check_same};
-use crate::run::{Run, StageError, interrupted};
-use crate::selfcheck;
-use crate::setup::{self, ModelFiles, Tokenizers};
+use crate::request_set::RequestSet;
+use crate::resume::{ModelDone, check_programs, check_same};
+use crate::run::Run;
 use crate::visit::{self, Material, Stop};
 use crate::{Error, Result, environment};
-use jiff::tz::TimeZone;
-use prony_config::{MatrixPoint, Model, OnFailure, Pipeline, Setup, Step};
+use prony_config::{MatrixPoint, Pipeline};
 use prony_journal::{
-    Event, InputKind, InterimAnalyses, Noise, Reopened, RunFolder, SCHEMA, Scope, StageOf, Started,
-    plugins, source_of_prompts, subject,
+    Digests, Event, InputKind, InterimAnalyses, Noise, Reopened, RunFolder, SCHEMA, Started,
+    plugins, subject,
 };
-use prony_machine::{Control, Fingerprint, IdlePower, ProcessId, State};
-use prony_plan::{ModelKey, Plan, StageKind, Visit};
+use prony_machine::{Control, Fingerprint, ProcessId, State};
+use prony_plan::{ModelKey, Plan, Visit};
 use prony_plugin_host::{Registry, sha256_of};
 use prony_result::Outcome;
 use prony_tokenizer::Tokenizer;
@@ -27,11 +26,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
-
-/// Time in which GPUs may come to rest before the power of the idle machine is measured.
-const IDLE: Duration = Duration::from_mins(1);
 
 /// Inputs of a run besides its pipeline.
 #[derive(Debug, Clone)]
@@ -40,6 +35,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// prony's cache folder, absolute.
     pub cache: PathBuf,
+    /// Folders in which models lie as their id says, absolute.
+    pub models: Vec<PathBuf>,
     /// The lock files of plugins that are there.
     pub locks: Vec<PathBuf>,
     /// The command that serves an in-process engine; the plugin's name follows.
@@ -141,37 +138,14 @@ impl<'a> Runner<'a> {
             folder,
             ..
         } = inputs;
-        let (machine, state) = (Fingerprint::read(), State::read());
-        let mut notes = inputs.notes.clone();
-        notes.extend(state.warnings(&machine).into_iter().map(|it| it.message));
-        let subject = subject(pipeline);
-        let (noise, problem) = Noise::open(&options.cache, &machine.digest);
-        notes.extend(problem);
-        // As runs against itself were written.
-        let written = pipeline.secrets.masked(&subject).map_err(Error::Secrets)?;
-        let noise = noise.of(&written, plan);
-        let started = Started {
-            schema: SCHEMA.to_owned(),
-            prony_version: env!("CARGO_PKG_VERSION").to_owned(),
-            run: folder.id(),
-            started_at: prony_journal::now()
-                .strftime("%Y-%m-%dT%H:%M:%SZ")
-                .to_string(),
-            pipeline_sha256: sha256_of(resolved.as_bytes()),
-            pipeline_folder: seen_from(folder, &options.folder),
-            subject: subject.clone(),
-            plan: plan.clone(),
-            environment: environment::of(&machine, &state),
-            plugins: plugins(pipeline, registry)?,
-            noise,
-            notes,
-            process: Some(ProcessId::own()),
-        };
+        let machine = Fingerprint::read();
+        let started = started(&inputs, &machine)?;
         let gap_s = folder.seconds_since_written();
-        let mut recovered = None;
+        let (mut recovered, mut changed) = (None, Vec::new());
         if let Some(died) = resume.take() {
             // Before anything is changed.
-            check_same(died.started(), &started)?;
+            changed = check_same(died.started(), &started, &folder.pipeline(), resolved)?;
+            check_programs(&folder.journal(), &mut Digests::open(&options.cache))?;
             // It takes the lock itself.
             drop(died);
             let means = || {
@@ -188,8 +162,12 @@ impl<'a> Runner<'a> {
             resume = Some(Resume::open(folder)?);
         }
         folder.make_logs()?;
-        let interim =
-            InterimAnalyses::new(plan, &subject, pipeline.schedule.stop, &folder.journal());
+        let interim = InterimAnalyses::new(
+            plan,
+            &started.subject,
+            pipeline.schedule.stop,
+            &folder.journal(),
+        );
         let journal = resume.map(|it| it.journal);
         let run = Run::new(&inputs, machine, interim, journal, stop, observer)?;
         if let Some(before) = &run.before {
@@ -204,6 +182,13 @@ impl<'a> Runner<'a> {
             }
             for event in before.owed.clone() {
                 run.tell(event)?;
+            }
+            if !changed.is_empty() {
+                let message = format!(
+                    "the run goes on with another `{}`, which no measurement depends on; the result describes the pipeline as it began",
+                    changed.join("`, `")
+                );
+                run.tell(Event::Warning { message })?;
             }
             let ended = before.end_left_over();
             if !ended.is_empty() {
@@ -276,37 +261,6 @@ impl<'a> Runner<'a> {
         };
         run.finish(outcome)?;
         Ok(Finished { outcome })
-    }
-
-    /// Journals what the machine draws while nothing runs, where anything counts that.
-    async fn measure_idle_power(&self) -> Result<()> {
-        let stop = self.run.stop.clone();
-        let measure = move || IdlePower::measure(IDLE, || *stop.borrow());
-        let measured = tokio::task::spawn_blocking(measure).await;
-        match measured {
-            Ok(Some(power)) => self.run.tell(Event::IdlePower(power)),
-            // A machine that cannot tell is still measured.
-            Ok(None) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Finds the amount of work of the control.
-    async fn prepare_control(&mut self) -> Result<()> {
-        self.control = self.run.before.as_ref().and_then(|it| it.control);
-        if self.control.is_some() {
-            // The same work as before, else its times would tell nothing.
-            return Ok(());
-        }
-        if let Some(control) = self.run.pipeline.schedule.control {
-            let time = Duration::from_secs(control.seconds.into());
-            let found = tokio::task::spawn_blocking(move || Control::lasting(time)).await;
-            // Without memory for it, it cannot be done.
-            self.control = found.ok();
-            if let Some(control) = self.control {
-                self.run.tell(Event::ControlWork(control))?;
-            }
-        }
-        Ok(())
     }
 
     /// Does the control beside a visit, while no engine is loaded.
@@ -520,7 +474,7 @@ impl<'a> Runner<'a> {
             stages = engine.into_stages();
             self.run.sync()?;
             self.run.mask_logs();
-            self.run.tell_programs()?;
+            self.run.tell_programs().await?;
             if !self.goes_on(planned, stop, skipped)? {
                 return Ok(false);
             }
@@ -554,7 +508,7 @@ impl<'a> Runner<'a> {
         visit::run(&mut resident, blocks, &self.run.stop).await?;
         self.run.sync()?;
         self.run.mask_logs();
-        self.run.tell_programs()?;
+        self.run.tell_programs().await?;
         let mut goes_on = true;
         for (planned, visit) in visits.iter().zip(resident) {
             let (stop, _) = visit.into_end();
@@ -581,131 +535,6 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Finds and checks the models of all matrix points. Returns paths by matrix point
-    /// and id, without the missing models.
-    fn prepare_models(&mut self) -> Result<HashMap<ModelKey<'a>, Option<PathBuf>>> {
-        let (pipeline, plan) = (self.run.pipeline, self.run.plan);
-        let options = self.run.options;
-        let visits = plan.visits.iter();
-        let visited: HashSet<ModelKey<'_>> = visits.map(Visit::of_model).collect();
-        let mut paths = HashMap::new();
-        let (mut files, mut tokenizers) = (ModelFiles::default(), Tokenizers::default());
-        // One for the whole run: a prompt with the date is the same in every cycle.
-        let now = prony_journal::now()
-            .to_zoned_datetime(TimeZone::system())
-            .datetime();
-        for point in &pipeline.points {
-            for model in &point.models {
-                let of_model = ModelKey {
-                    point: point.id.as_deref(),
-                    model: &model.id,
-                };
-                if !visited.contains(&of_model) {
-                    continue;
-                }
-                let context = self.run.context(&point.context, &self.after_setup);
-                let folder = &options.folder;
-                let (images, seed) = (&self.images, pipeline.schedule.seed);
-                let stopped = || self.run.is_interrupted();
-                let path = prepare(model, &context, folder, &mut files, stopped);
-                let prepared = path.and_then(|path| {
-                    let own = setup::tokenizer_path(model, &context, folder)?;
-                    let request_set = own.as_deref().or(path.as_deref());
-                    let request_set = RequestSet::new(point, request_set, folder, images, seed)?;
-                    let tokenizer = own.as_deref().map(|own| tokenizers.open(own)).transpose()?;
-                    let cold_tokenizer = match own.as_deref().or(path.as_deref()) {
-                        // Without one the state of the cache may stay unverified, which is told.
-                        Some(path) if is_cold(point) => tokenizers.open(path).ok(),
-                        _ => None,
-                    };
-                    let template = setup::template_path(model, &context, folder)?;
-                    let places = Places {
-                        template: template.as_deref(),
-                        model: path.as_deref(),
-                        tokenizer: own.as_deref(),
-                    };
-                    let open = |path: &Path| tokenizers.open(path);
-                    let registry = self.run.registry;
-                    let chat = Chat::new(point, model, registry, &places, open, &request_set, now)?;
-                    Ok((path, request_set, tokenizer, cold_tokenizer, chat))
-                });
-                match prepared {
-                    Ok((path, request_set, tokenizer, cold_tokenizer, chat)) => {
-                        let of = &model.id;
-                        let inputs = [
-                            (InputKind::Model, path.clone()),
-                            (
-                                InputKind::Tokenizer,
-                                setup::tokenizer_path(model, &context, folder)
-                                    .ok()
-                                    .flatten(),
-                            ),
-                            (
-                                InputKind::ChatTemplate,
-                                setup::template_path(model, &context, folder).ok().flatten(),
-                            ),
-                        ];
-                        for (kind, path) in inputs {
-                            if let Some(path) = path {
-                                self.run.tell_input(kind, of, &path)?;
-                            }
-                        }
-                        let workload = &point.workload;
-                        let dataset = workload.dataset.iter().map(|it| &it.path);
-                        for path in dataset.chain(&workload.prompt_files) {
-                            self.run
-                                .tell_input(InputKind::Dataset, path, &folder.join(path))?;
-                        }
-                        if let Some(path) = &path {
-                            self.run.tell(Event::Model {
-                                point: point.id.clone(),
-                                model: model.id.clone(),
-                                path: text(path),
-                                sha256: model.sha256.clone(),
-                            })?;
-                        }
-                        self.run.tell(Event::RequestSet {
-                            point: point.id.clone(),
-                            model: model.id.clone(),
-                            sha256: request_set.sha256.clone(),
-                            prompts: request_set.prompts.len() as u32,
-                            source: source_of_prompts(&point.workload),
-                        })?;
-                        // One for all that have the same.
-                        let mut known = self.request_sets.values();
-                        let known = known.find(|it| it.sha256 == request_set.sha256);
-                        let known = known.cloned();
-                        let request_set = known.unwrap_or_else(|| Arc::new(request_set));
-                        self.request_sets.insert(of_model, request_set);
-                        if let Some(chat) = chat {
-                            let rendering = chat.rendering();
-                            self.run.tell(Event::Rendering {
-                                point: point.id.clone(),
-                                model: model.id.clone(),
-                                rendering: rendering.clone(),
-                            })?;
-                            self.chats.insert(of_model, Arc::new(chat));
-                        }
-                        if let Some(tokenizer) = tokenizer {
-                            self.tokenizers.insert(of_model, tokenizer);
-                        }
-                        if let Some(tokenizer) = cold_tokenizer {
-                            self.cold_tokenizers.insert(of_model, tokenizer);
-                        }
-                        paths.insert(of_model, path);
-                    }
-                    Err(_) if self.run.is_interrupted() => return Ok(paths),
-                    Err(message) => {
-                        self.run
-                            .tell(self.of_setup(Some(of_model)).failed(false, message))?;
-                        self.skip(of_model, None)?;
-                    }
-                }
-            }
-        }
-        Ok(paths)
-    }
-
     /// `stages` of templates at the start of a visit: only outputs of `setup` persist.
     fn stages_of_turn(&self, point: &MatrixPoint) -> Value {
         let ids = context::all_ids(&point.segments);
@@ -724,128 +553,45 @@ impl<'a> Runner<'a> {
             engine: engine.map(ToOwned::to_owned),
         })
     }
+}
 
-    /// The stage `setup`: its share of one model, or as a whole.
-    fn of_setup(&self, model: Option<ModelKey<'_>>) -> StageOf {
-        let id = self.run.pipeline.setup.id.clone();
-        StageOf {
-            kind: StageKind::Setup,
-            id: id.unwrap_or_else(|| "setup".to_owned()),
-            scope: model.map_or(Scope::Run, |of| Scope::Model {
-                point: of.point.map(ToOwned::to_owned),
-                model: of.model.to_owned(),
-            }),
-        }
-    }
-
-    /// Runs the stage `setup`. Returns `true` if the run may continue.
-    async fn setup(&mut self) -> Result<bool> {
-        let stage = &self.run.pipeline.setup;
-        let of_setup = self.of_setup(None);
-        self.after_setup = context::no_outputs([of_setup.id.as_str()]);
-        let limit = stage.timeout.map(prony_config::Duration::to_std);
-        let work = self.work_of_setup(stage, &of_setup);
-        let done = match limit {
-            None => work.await,
-            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-                let message = format!("it took longer than its limit of {limit:?}");
-                Err(StageError::Failed(message))
-            }),
-        };
-        let (step, message) = match done {
-            Ok(()) => return Ok(true),
-            Err(StageError::Journal(error)) => return Err(error),
-            Err(_) if self.run.is_interrupted() => return Ok(false),
-            Err(StageError::Interrupted) => return Ok(false),
-            Err(StageError::Step(message)) => (true, message),
-            Err(StageError::Failed(message)) => (false, message),
-        };
-        self.run.tell(of_setup.failed(step, message))?;
-        Ok(stage.on_failure != OnFailure::Stop)
-    }
-
-    async fn work_of_setup(
-        &mut self,
-        stage: &Setup,
-        of_setup: &StageOf,
-    ) -> std::result::Result<(), StageError> {
-        let run = &self.run;
-        // The names are those that do not depend on the matrix point.
-        let first = run.pipeline.points.first();
-        let mut base = first.map_or(Value::Null, |point| point.context.clone());
-        if let Some(base) = base.as_object_mut() {
-            base.shift_remove("matrix");
-        }
-        let wanted = evaluate(&stage.condition, &run.context(&base, &self.after_setup));
-        let at_ns = run.now();
-        run.tell(match wanted {
-            Ok(false) => of_setup.is_skipped(at_ns),
-            _ => of_setup.begins(at_ns),
-        })?;
-        let wanted = wanted?;
-        let (before, after): (&[Step], &[Step]) = if wanted {
-            (&stage.before, &stage.after)
-        } else {
-            (&[], &[])
-        };
-        self.setup_steps(before, &base, of_setup).await?;
-        // Required, whatever the stage's `if`.
-        setup::check_plugins(self.run.pipeline, self.run.plan, self.run.registry)?;
-        self.read_images()?;
-        if wanted && stage.selfcheck {
-            self.selfcheck().await?;
-        }
-        self.setup_steps(after, &base, of_setup).await?;
-        let outputs = &self.after_setup[&of_setup.id]["outputs"];
-        if outputs.as_object().is_some_and(|it| !it.is_empty()) {
-            let sha256 = sha256_of(outputs.to_string().as_bytes());
-            self.run.tell(Event::Outputs { sha256 })?;
-        }
-        Ok(())
-    }
-
-    async fn setup_steps(
-        &mut self,
-        steps: &[Step],
-        base: &Value,
-        of_setup: &StageOf,
-    ) -> std::result::Result<(), StageError> {
-        let stages = &mut self.after_setup;
-        let done = self.run.steps(steps, base, &of_setup.id, "setup", stages);
-        done.await
-    }
-
-    /// Checks the load client against the truth server with the pipeline's most demanding
-    /// load shapes.
-    async fn selfcheck(&self) -> std::result::Result<(), StageError> {
-        let run = &self.run;
-        let mut stop = run.stop.clone();
-        for shape in selfcheck::hardest(run.pipeline) {
-            let command = &run.options.truth_server;
-            let logs = run.step_environment().logs;
-            let done = tokio::select! {
-                done = selfcheck::check(command, &logs, shape, selfcheck::SECONDS) => done,
-                () = interrupted(&mut stop) => return Err(StageError::Interrupted),
-            };
-            let check = done.map_err(|message| format!("selfcheck: {message}"))?;
-            run.tell(Event::Selfcheck(Box::new(check)))?;
-        }
-        Ok(())
-    }
-
-    /// Reads the images of all matrix points, each once, before anything is measured.
-    fn read_images(&mut self) -> std::result::Result<(), StageError> {
-        let points = &self.run.pipeline.points;
-        for path in points.iter().flat_map(|point| &point.workload.images) {
-            if let Some(sha256) = self.images.read(path, &self.run.options.folder)? {
-                self.run.tell(Event::Image {
-                    path: path.clone(),
-                    sha256,
-                })?;
-            }
-        }
-        Ok(())
-    }
+/// Facts known when a run starts.
+fn started(inputs: &Inputs<'_>, machine: &Fingerprint) -> Result<Started> {
+    let Inputs {
+        pipeline,
+        resolved,
+        plan,
+        registry,
+        options,
+        folder,
+        ..
+    } = inputs;
+    let state = State::read();
+    let mut notes = inputs.notes.clone();
+    notes.extend(state.warnings(machine).into_iter().map(|it| it.message));
+    let subject = subject(pipeline);
+    let (noise, problem) = Noise::open(&options.cache, &machine.digest);
+    notes.extend(problem);
+    // As runs against itself were written.
+    let written = pipeline.secrets.masked(&subject).map_err(Error::Secrets)?;
+    let noise = noise.of(&written, plan);
+    Ok(Started {
+        schema: SCHEMA.to_owned(),
+        prony_version: env!("CARGO_PKG_VERSION").to_owned(),
+        run: folder.id(),
+        started_at: prony_journal::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string(),
+        pipeline_sha256: sha256_of(resolved.as_bytes()),
+        pipeline_folder: seen_from(folder, &options.folder),
+        subject,
+        plan: (*plan).clone(),
+        environment: environment::of(machine, &state),
+        plugins: plugins(pipeline, registry)?,
+        noise,
+        notes,
+        process: Some(ProcessId::own()),
+    })
 }
 
 /// The folder of the pipeline as seen from the run's, if both are there.
@@ -853,20 +599,6 @@ fn seen_from(run: &RunFolder, folder: &Path) -> Option<String> {
     let run = run.path().canonicalize().ok()?;
     let folder = folder.canonicalize().ok()?;
     Some(text(&RunFolder::open(&run).to(&folder)))
-}
-
-fn prepare(
-    model: &Model,
-    context: &Value,
-    folder: &std::path::Path,
-    files: &mut ModelFiles,
-    is_interrupted: impl Fn() -> bool,
-) -> std::result::Result<Option<PathBuf>, String> {
-    let path = setup::model_path(model, context, folder)?;
-    if let Some(path) = &path {
-        files.check(model, path, is_interrupted)?;
-    }
-    Ok(path)
 }
 
 fn points(pipeline: &Pipeline) -> HashMap<Option<&str>, &MatrixPoint> {

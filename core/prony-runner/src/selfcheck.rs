@@ -12,7 +12,7 @@ use prony_loadgen::target::Target;
 use prony_metrics::validity::BUSY_PERCENT;
 use prony_result::{ErrorRange, Selfcheck};
 use prony_truth_server::Entry;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -278,6 +278,7 @@ async fn send(
         requests: prepared.collect::<Result<_, _>>()?,
         sessions,
         think: Duration::ZERO,
+        delays: BTreeMap::new(),
         arrival: begin,
         timeout: Duration::from_mins(1),
         until: None,

@@ -74,18 +74,44 @@ fn suits(
             engine.name, engine.plugin
         ));
     }
-    let images = !point.workload.images.is_empty();
     if entry.transport == Some(Transport::InProcess) && concurrency > 1 {
         return Err(format!(
             "engine `{}` runs inside a process and takes one request at a time; the pipeline asks for {concurrency}",
             engine.name
         ));
     }
-    if images && !(entry.images && takes(Form::Chat)) {
-        return Err(format!(
-            "engine `{}` (plugin `{}`) takes no images, and the workload has some: leave them out, or the engine",
-            engine.name, engine.plugin
-        ));
+    if point.workload.images.is_empty() {
+        return Ok(());
+    }
+    takes_images(engine, entry)
+}
+
+/// Checks that an engine takes images.
+fn takes_images(engine: &Engine, entry: &Entry) -> Result<(), String> {
+    if entry.images && entry.apis_of(&engine.config).contains(&Form::Chat) {
+        return Ok(());
+    }
+    Err(format!(
+        "engine `{}` (plugin `{}`) takes no images, and the workload has some: leave them out, or the engine",
+        engine.name, engine.plugin
+    ))
+}
+
+/// Checks that the engines of a model take the images of its dataset.
+pub(crate) fn suits_images(
+    point: &MatrixPoint,
+    model: &Model,
+    engines: &[Engine],
+    registry: &Registry,
+) -> Result<(), String> {
+    let of_model = engines
+        .iter()
+        .filter(|engine| point.runs(&engine.name, &model.id));
+    for engine in of_model {
+        let (entry, _) = registry
+            .find(Kind::Engine, &engine.plugin)
+            .map_err(|error| error.to_string())?;
+        takes_images(engine, entry)?;
     }
     Ok(())
 }

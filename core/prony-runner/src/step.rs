@@ -64,7 +64,7 @@ pub(crate) fn command(
     secrets: &Secrets,
 ) -> Result<Command, String> {
     let mut command = Command::new("sh");
-    let text = template::render_str(&step.run, context)?;
+    let text = template::render_shell(&step.run, context)?;
     if let Cow::Owned(_) = secrets.mask(&text) {
         // Everyone on the machine may read the arguments of a process, but not its environment.
         let run = "run=$PRONY_RUN; unset PRONY_RUN; eval \"$run\"";

@@ -52,6 +52,14 @@ impl LocalEngine for Candle {
     );
     const HISTORY: bool = true;
 
+    fn check(config: Config) -> Vec<Error> {
+        let shape = match &config.weights {
+            Some(Weights::Synthetic(shape)) => shape.check(),
+            _ => Ok(()),
+        };
+        shape.err().into_iter().collect()
+    }
+
     fn load(config: Config, model: &Model) -> Result<Self> {
         runtime::fix_threads(config.threads)?;
         let device = runtime::device(config.device)?;

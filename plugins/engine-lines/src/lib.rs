@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Program and arguments, without a shell, for example `[python3, engine.py]`.
+    #[schemars(length(min = 1))]
     pub command: Vec<String>,
     /// Working folder.
     pub cwd: Option<String>,

@@ -26,6 +26,7 @@ pub struct Config {
     #[serde(default = "python")]
     pub python: String,
     /// The runtime's script, for example `python/runtime.py`.
+    #[schemars(length(min = 1))]
     pub runtime: String,
     /// Additional arguments for it.
     #[serde(default)]

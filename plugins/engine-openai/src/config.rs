@@ -6,7 +6,6 @@ use prony_plugin_sdk::{
     Counter, CounterKind, Error, HttpRequest, Model, Question, Setting, is_place,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -15,10 +14,23 @@ use std::collections::BTreeMap;
 /// Options of the `openai` engine.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    {
+        "description": "Attaches to a server.",
+        "required": ["base_url"],
+        "properties": { "base_url": { "type": "string" } },
+    },
+    {
+        "description": "Starts a server.",
+        "required": ["launch"],
+        "properties": { "launch": { "type": "object" } },
+    },
+]))]
 pub struct Config {
     /// Attach to this running server, for example `http://127.0.0.1:8080/v1`.
     /// A path is put before every request's path; without one it is `/v1`, and nothing for a
-    /// `protocol` other than `openai`.
+    /// `protocol` other than `openai`. A query goes behind every request's path.
+    #[schemars(regex(pattern = BASE_URL), extend("patternErrorMessage" = BASE_URL_FORM))]
     pub base_url: Option<String>,
     /// Path whose `GET` must answer 200 before the first request, when attaching.
     /// Without it the server is taken to be ready.
@@ -77,6 +89,12 @@ pub struct Config {
     #[serde(skip)]
     pub is_recipe: bool,
 }
+
+/// The regular expression of a base URL; [`base_url_problem`] knows more of it.
+pub(crate) const BASE_URL: &str = r"^https?://[^/?#\s]+(/[^?#\s]*)?(\?[^#\s]*)?$";
+/// The way out for one that is none.
+pub(crate) const BASE_URL_FORM: &str =
+    "write `http://` or `https://`, a host and a path, such as `http://127.0.0.1:8080/v1`";
 
 impl Config {
     /// The model with the path that this engine reads it from.
@@ -189,19 +207,22 @@ impl Config {
     }
 }
 
-/// A [`Config`] as it is given: in full, or as the options of a recipe.
+/// A [`Config`] as it is given: in full, or as the options of a recipe; or what is wrong with it.
 #[derive(Debug, Clone)]
-pub struct Given(pub Config);
+pub struct Given(pub Result<Config, Error>);
 
 impl<'de> Deserialize<'de> for Given {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut options = Map::deserialize(deserializer)?;
-        let config = match options.remove("recipe") {
+        Ok(Self(match options.remove("recipe") {
             Some(Value::String(name)) => recipe::config(&name, options),
-            Some(other) => Err(format!("`recipe` is a name, not `{other}`")),
-            None => serde_json::from_value(Value::Object(options)).map_err(|it| it.to_string()),
-        };
-        config.map(Self).map_err(D::Error::custom)
+            Some(other) => Err(Error::config(
+                "/recipe",
+                format!("`recipe` is a name, not `{other}`"),
+            )),
+            None => serde_json::from_value(Value::Object(options))
+                .map_err(|error| Error::config("", error.to_string())),
+        }))
     }
 }
 
@@ -232,10 +253,11 @@ pub enum EndMark {
 pub struct Launch {
     /// Program and arguments, without a shell. `${{ engine.host }}` and
     /// `${{ engine.port }}` say where it must listen.
+    #[schemars(length(min = 1))]
     pub command: Vec<Word>,
     /// Environment variables.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, Word>,
     /// Working folder.
     pub cwd: Option<String>,
     /// Condition under which it is ready.
@@ -243,8 +265,9 @@ pub struct Launch {
     pub ready: Probe,
 }
 
-/// A word on a command line. A number stands for its digits, so that neither
-/// `--port, ${{ engine.port }}` nor `--ctx-size, 2048` needs quotes.
+/// A word on a command line, or the value of an environment variable. prony hands over what is
+/// written, so numbers need no quotes; those that a run gives, such as `${{ engine.port }}`, come
+/// as numbers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "serde_json::Value")]
 pub struct Word(pub String);
@@ -256,6 +279,7 @@ impl TryFrom<serde_json::Value> for Word {
         match value {
             serde_json::Value::String(text) => Ok(Self(text)),
             serde_json::Value::Number(number) => Ok(Self(number.to_string())),
+            serde_json::Value::Bool(value) => Ok(Self(value.to_string())),
             other => Err(format!("`{other}` is neither a text nor a number")),
         }
     }
@@ -267,7 +291,7 @@ impl JsonSchema for Word {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "number"] })
+        json_schema!({ "type": "string" })
     }
 }
 

@@ -36,6 +36,7 @@ impl Engine for OpenAi {
     }
 
     fn new(Given(config): Given) -> Result<Self> {
+        let config = config?;
         match (&config.base_url, &config.launch) {
             (None, None) => Err(Error::config(
                 "",
@@ -54,6 +55,12 @@ impl Engine for OpenAi {
                 "/launch/command",
                 "the command is empty: give the program and its arguments",
             )),
+            (None, Some(launch)) if launch.command.first().is_some_and(|it| it.0.is_empty()) => {
+                Err(Error::config(
+                    "/launch/command/0",
+                    "the program is an empty text: give its name or path",
+                ))
+            }
             (None, Some(_)) if config.attach_ready.is_some() => Err(Error::config(
                 "/attach_ready",
                 "it is for a server that runs already (`base_url`), and this one is started: remove it",
@@ -89,7 +96,7 @@ impl Engine for OpenAi {
         };
         let command = launch.command.iter().map(|word| fill(&word.0));
         let env = launch.env.iter();
-        let env = env.map(|(name, value)| Ok(Pair::new(name, fill(value)?)));
+        let env = env.map(|(name, value)| Ok(Pair::new(name, fill(&value.0)?)));
         let command = Command {
             argv: command.collect::<Result<_>>()?,
             env: env.collect::<Result<_>>()?,

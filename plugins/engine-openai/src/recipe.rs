@@ -141,6 +141,7 @@ struct Requests {
 struct Common {
     /// Attach to this running server, for example `http://127.0.0.1:8080`, instead of starting
     /// one.
+    #[schemars(regex(pattern = config::BASE_URL), extend("patternErrorMessage" = config::BASE_URL_FORM))]
     base_url: Option<String>,
     /// Path whose `GET` must answer 200 before the first request, when attaching.
     /// Without it the server is taken to be ready.
@@ -153,7 +154,7 @@ struct Common {
     arguments: Vec<Word>,
     /// Environment variables.
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: BTreeMap<String, Word>,
     /// Working folder.
     cwd: Option<String>,
     /// Path of the model for this engine, instead of the model's own: where one engine reads a
@@ -221,16 +222,18 @@ fn parse(name: &str, text: &str) -> File {
 /// The adapter's config for the recipe `name` with these `options`. The launch command and
 /// the model's name keep their placeholders, for [`fill`]. Fails, in words for people, for an
 /// unknown recipe or option, and for an option of the command if no command is run.
-pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Config, String> {
+pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Config, Error> {
     let file = FILES.iter().find(|(known, _)| *known == name);
     let file = file.map(|(name, text)| parse(name, text));
-    let file = file.ok_or_else(|| format!("there is no recipe `{name}`"))?;
+    let file =
+        file.ok_or_else(|| Error::config("/recipe", format!("there is no recipe `{name}`")))?;
     let is_given = |it: Option<&Value>| it.is_some_and(|it| !it.is_null());
     let attaches = is_given(options.get("base_url")) || file.program.is_empty();
     let useless = |option: &str| {
-        Err(format!(
+        let words = format!(
             "`{option}` is for the command that starts the engine, and this one runs already: remove it, or `base_url`"
-        ))
+        );
+        Err(Error::config(format!("/{option}"), words))
     };
     let common = OF_COMMAND.iter().find(|it| is_given(options.get(**it)));
     if let (true, Some(option)) = (attaches, common) {
@@ -258,9 +261,9 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
             return useless(option);
         }
         if given.is_some() && effect.program.is_some() && is_given(options.get("program")) {
-            return Err(format!(
-                "`{option}` and `program` both name the program: remove one of them"
-            ));
+            let words =
+                format!("`{option}` and `program` both name the program: remove one of them");
+            return Err(Error::config(format!("/{option}"), words));
         }
         effects.push((effect, argument(&value)));
     }
@@ -269,10 +272,12 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         None => file.protocols.first().copied().unwrap_or_default(),
         Some(name) => file.protocol(&name)?,
     };
-    let common: Common =
-        serde_json::from_value(Value::Object(options)).map_err(|error| error.to_string())?;
-    if common.program.as_ref().is_some_and(Vec::is_empty) {
-        return Err("`program` is empty: name a program, or leave it out".to_owned());
+    let common: Common = serde_json::from_value(Value::Object(options))
+        .map_err(|error| Error::config("", error.to_string()))?;
+    let first = common.program.as_ref().map(|program| program.first());
+    if first.is_some_and(|first| first.is_none_or(|word| word.0.is_empty())) {
+        let words = "`program` is empty: name a program, or leave it out";
+        return Err(Error::config("/program", words));
     }
     let tells = file.tells.iter();
     let tells = tells.map(|(path, told)| (path.clone(), told.asked_for(&asked)));
@@ -297,12 +302,13 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         let own = own.into_iter().map(Word).collect();
         let mut command: Vec<Word> = common.program.unwrap_or(own);
         command.extend(file.arguments.into_iter().map(Word));
-        let mut env = file.env;
+        let env = file.env.into_iter();
+        let mut env: BTreeMap<String, Word> = env.map(|(name, text)| (name, Word(text))).collect();
         for (effect, value) in &effects {
             let with_value = |text: &String| text.replace("{value}", value);
             command.extend(effect.arguments.iter().map(with_value).map(Word));
             let of_effect = effect.env.iter();
-            env.extend(of_effect.map(|(name, text)| (name.clone(), with_value(text))));
+            env.extend(of_effect.map(|(name, text)| (name.clone(), Word(with_value(text)))));
         }
         command.extend(common.arguments);
         env.extend(common.env);
@@ -416,12 +422,16 @@ fn argument(value: &Value) -> String {
 
 impl File {
     /// The protocol of this name, which the engine must speak.
-    fn protocol(&self, name: &Value) -> Result<Protocol, String> {
+    fn protocol(&self, name: &Value) -> Result<Protocol, Error> {
         let known = self.protocols.iter();
         let found = known.clone().find(|it| *name == it.name());
         found.copied().ok_or_else(|| {
             let known: Vec<&str> = known.map(|it| it.name()).collect();
-            format!("`protocol` is one of `{}`, not {name}", known.join("`, `"))
+            let known = known.join("`, `");
+            Error::config(
+                "/protocol",
+                format!("`protocol` is one of `{known}`, not {name}"),
+            )
         })
     }
 

@@ -4,20 +4,30 @@
 mod read;
 mod write;
 
-use prony_config::foreign::{Imported, Importer, convert, too_large};
+use crate::TOOLS;
+use prony_config::foreign::{Imported, Importer, Tool, Way, convert, other_than, too_large};
 use prony_diagnostic::Diagnostic;
+
+pub(crate) const TOOL: Tool = Tool {
+    tool: "mlx-serving's benchmark",
+    signs: &[&["benchmark"]],
+    words: &[],
+    way: Way::Import(IMPORTER),
+};
 
 pub(crate) const IMPORTER: Importer = Importer {
     name: "mlx-serving",
-    tool: "mlx-serving's benchmark",
     about: "mlx-serving's benchmark: `benchmark`, `models`, `questions` or `prompts` and `test_images`",
-    key: "benchmark",
     import,
 };
 
 /// Makes a pipeline of a configuration; it is called after the file.
 fn import(name: &str, text: &str) -> Result<Imported, Vec<Diagnostic>> {
     convert(name, text, |root, problems| {
+        if let Some(problem) = other_than(IMPORTER.name, root, TOOLS) {
+            problems.push(problem);
+            return None;
+        }
         let (config, found) = read::read(root);
         problems.extend(found);
         let written = write::write(name, &config?);

@@ -111,6 +111,12 @@ pub trait Engine: Sized + 'static {
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;
 
+    /// Everything wrong with options that the schema takes, for `prony validate`; what only a run
+    /// knows is a sample. Defaults to what [`new`](Self::new) says.
+    fn check(config: Self::Config) -> Vec<Error> {
+        Self::new(config).err().into_iter().collect()
+    }
+
     /// Describes how to start the engine for `model`, or how to reach one that runs.
     /// Called once per visit; a launched server must listen at `at`.
     fn launch(&self, model: &Model, at: &Endpoint) -> Result<LaunchPlan>;
@@ -151,6 +157,12 @@ pub trait StdioEngine: Sized + 'static {
     /// Checks what the schema could not. Called before every other method.
     fn new(config: Self::Config) -> Result<Self>;
 
+    /// Everything wrong with options that the schema takes, for `prony validate`; what only a run
+    /// knows is a sample. Defaults to what [`new`](Self::new) says.
+    fn check(config: Self::Config) -> Vec<Error> {
+        Self::new(config).err().into_iter().collect()
+    }
+
     /// Describes how to start the engine, and how lines belong to messages. Called once per
     /// visit.
     fn launch(&self, model: &Model) -> Result<StdioPlan>;
@@ -182,6 +194,12 @@ pub trait LocalEngine: Sized + 'static {
     /// `true` if requests may carry a history, under the same rule.
     const HISTORY: bool = false;
 
+    /// Everything wrong with options that the schema takes, for `prony validate`. Defaults to
+    /// nothing.
+    fn check(_config: Self::Config) -> Vec<Error> {
+        Vec::new()
+    }
+
     /// Loads the model.
     fn load(config: Self::Config, model: &Model) -> Result<Self>;
 
@@ -205,6 +223,12 @@ pub trait Reporter: Sized + 'static {
     /// Checks what the schema could not.
     fn new(config: Self::Config) -> Result<Self>;
 
+    /// Everything wrong with options that the schema takes, for `prony validate`. Defaults to
+    /// what [`new`](Self::new) says.
+    fn check(config: Self::Config) -> Vec<Error> {
+        Self::new(config).err().into_iter().collect()
+    }
+
     /// Renders. The host writes the files.
     fn render(&self, result: &result::RunResult) -> Result<Vec<Artifact>>;
 }
@@ -223,6 +247,12 @@ macro_rules! plugin {
                 type Engine = $t;
             }
             $crate::wasm::engine::export!(Component with_types_in $crate::wasm::engine);
+            impl $crate::wasm::CheckedComponent for Component {
+                fn check(config: &str) -> Vec<$crate::Error> {
+                    $crate::native::check(config, <$t as $crate::Engine>::check)
+                }
+            }
+            $crate::wasm::check::export!(Component with_types_in $crate::wasm::check);
         };
     };
     (stdio_engine: $t:ty) => {
@@ -234,6 +264,12 @@ macro_rules! plugin {
                 type Engine = $t;
             }
             $crate::wasm::stdio::export!(Component with_types_in $crate::wasm::stdio);
+            impl $crate::wasm::CheckedComponent for Component {
+                fn check(config: &str) -> Vec<$crate::Error> {
+                    $crate::native::check(config, <$t as $crate::StdioEngine>::check)
+                }
+            }
+            $crate::wasm::check::export!(Component with_types_in $crate::wasm::check);
         };
     };
     (local_engine: $t:ty) => {
@@ -248,6 +284,12 @@ macro_rules! plugin {
                 type Reporter = $t;
             }
             $crate::wasm::reporter::export!(Component with_types_in $crate::wasm::reporter);
+            impl $crate::wasm::CheckedComponent for Component {
+                fn check(config: &str) -> Vec<$crate::Error> {
+                    $crate::native::check(config, <$t as $crate::Reporter>::check)
+                }
+            }
+            $crate::wasm::check::export!(Component with_types_in $crate::wasm::check);
         };
     };
     (@native $table:expr) => {

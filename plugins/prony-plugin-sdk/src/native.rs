@@ -107,6 +107,35 @@ pub(crate) fn config<C: DeserializeOwned>(value: serde_json::Value) -> Result<C>
     serde_json::from_value(value).map_err(|error| Error::config("", error.to_string()))
 }
 
+#[derive(Deserialize)]
+struct CheckInput {
+    config: serde_json::Value,
+}
+
+/// The problems of a config, given as JSON: those of `check`, or that it is no config.
+pub fn check<C: DeserializeOwned>(json: &str, check: fn(C) -> Vec<Error>) -> Vec<Error> {
+    let value = serde_json::from_str(json);
+    let value = value.map_err(|error| Error::config("", error.to_string()));
+    match value.and_then(config) {
+        Ok(config) => check(config),
+        Err(error) => vec![error],
+    }
+}
+
+/// Answers [`op::CHECK`].
+fn checked<C: DeserializeOwned>(
+    input: Str,
+    write: Write,
+    ctx: *mut c_void,
+    of: fn(C) -> Vec<Error>,
+) -> i32 {
+    guard(write, ctx, || {
+        let input: CheckInput = parse(input)?;
+        put(write, ctx, &check(&input.config.to_string(), of));
+        Ok(())
+    })
+}
+
 /// [`Engine::encode`] in every form.
 pub(crate) fn encode<E: Engine>(
     config_json: serde_json::Value,
@@ -192,6 +221,9 @@ unsafe extern "C" fn engine_call<E: Engine>(
     write: Write,
     ctx: *mut c_void,
 ) -> i32 {
+    if operation == op::CHECK {
+        return checked(input, write, ctx, E::check);
+    }
     let done = guard(write, ctx, || {
         match operation {
             op::DESCRIBE => put(write, ctx, &engine_manifest::<E>()),
@@ -228,6 +260,9 @@ unsafe extern "C" fn stdio_call<E: StdioEngine>(
     write: Write,
     ctx: *mut c_void,
 ) -> i32 {
+    if operation == op::CHECK {
+        return checked(input, write, ctx, E::check);
+    }
     if operation > op::ENCODE {
         return code::UNSUPPORTED;
     }
@@ -343,10 +378,13 @@ fn send(emit: Emit, ctx: *mut c_void, event: &RawEvent) {
 
 unsafe extern "C" fn local_call<E: LocalEngine>(
     operation: u32,
-    _input: Str,
+    input: Str,
     write: Write,
     ctx: *mut c_void,
 ) -> i32 {
+    if operation == op::CHECK {
+        return checked(input, write, ctx, E::check);
+    }
     if operation != op::DESCRIBE {
         return code::UNSUPPORTED;
     }
@@ -416,10 +454,13 @@ unsafe extern "C" fn local_close<E: LocalEngine>(engine: *mut c_void) {
 
 unsafe extern "C" fn reporter_call<R: Reporter>(
     operation: u32,
-    _input: Str,
+    input: Str,
     write: Write,
     ctx: *mut c_void,
 ) -> i32 {
+    if operation == op::CHECK {
+        return checked(input, write, ctx, R::check);
+    }
     if operation != op::DESCRIBE {
         return code::UNSUPPORTED;
     }

@@ -49,6 +49,37 @@ pub mod reporter {
     });
 }
 
+/// Bindings of the world `checked-plugin`; the shared interfaces are the engine world's.
+#[expect(missing_docs, reason = "generated")]
+pub mod check {
+    wit_bindgen::generate!({
+        path: "../../schemas/wit",
+        world: "checked-plugin",
+        pub_export_macro: true,
+        default_bindings_module: "prony_plugin_sdk::wasm::check",
+        with: {
+            "prony:plugin/types@0.2.0": crate::wasm::engine::prony::plugin::types,
+            "prony:plugin/log@0.2.0": crate::wasm::engine::prony::plugin::log,
+        },
+    });
+}
+
+/// A component that says what is wrong with its options.
+pub trait CheckedComponent: 'static {
+    /// The problems of a config, given as JSON.
+    fn check(config: &str) -> Vec<data::Error>;
+}
+
+impl<C: CheckedComponent> check::exports::prony::plugin::check::Guest for C {
+    fn check(config: String) -> Vec<types::Error> {
+        log_panics();
+        <C as CheckedComponent>::check(&config)
+            .into_iter()
+            .map(failed)
+            .collect()
+    }
+}
+
 /// Names the engine of a component.
 pub trait EngineComponent: 'static {
     /// The adapter.

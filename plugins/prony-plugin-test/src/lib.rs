@@ -71,7 +71,8 @@
 //! - **manifest**: name, version, description, kind;
 //! - **schema**: the config's schema refuses unknown keys and describes every
 //!   option;
-//! - **config**: the example is accepted, nonsense is answered with an error;
+//! - **config**: the example is accepted, nonsense is answered with an error, and `check` has
+//!   nothing against the example;
 //! - **launch**, **encode**: deterministic, well-formed, nothing asked is lost; each form of
 //!   requests that the manifest names is taken, and no other, less those that an option of the
 //!   config rules out (`x-prony-apis` in its schema);
@@ -251,6 +252,24 @@ impl<'a> Engine<'a> {
     fn configs(&mut self) {
         if let Err(fault) = self.launched(&self.config) {
             self.finding("config", format!("the example is refused: {fault}"));
+        }
+        let problems = self.subject.check(&self.config);
+        match &problems {
+            Ok(problems) => {
+                for problem in problems {
+                    self.finding(
+                        "config",
+                        format!(
+                            "`check` has something against the example: {}",
+                            problem.message
+                        ),
+                    );
+                }
+            }
+            Err(fault) => self.finding("config", format!("`check`: {fault}")),
+        }
+        if self.subject.check(&self.config) != problems {
+            self.finding("config", "`check` answers differently each time");
         }
         let mut unknown = self.config.clone();
         unknown["no_such_option"] = json!(1);

@@ -35,6 +35,10 @@ pub type Answer<T> = Result<T, Fault>;
 pub trait Subject {
     /// Returns the manifest.
     fn describe(&self) -> Answer<Manifest>;
+    /// Everything wrong with a config.
+    fn check(&self, _config: &Value) -> Answer<Vec<Error>> {
+        Ok(Vec::new())
+    }
     /// Plans how to start or reach the engine.
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Answer<LaunchPlan>;
     /// Converts a request to an HTTP exchange.
@@ -61,6 +65,14 @@ pub trait Subject {
 impl Subject for PluginTable {
     fn describe(&self) -> Answer<Manifest> {
         call(self, op::DESCRIBE, &json!({}))
+    }
+
+    fn check(&self, config: &Value) -> Answer<Vec<Error>> {
+        let (returned, written) = called(self, op::CHECK, &json!({ "config": config }))?;
+        if returned == code::UNSUPPORTED {
+            return Ok(Vec::new());
+        }
+        answered(returned, &written)
     }
 
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Answer<LaunchPlan> {
@@ -128,6 +140,12 @@ fn call<T: serde::de::DeserializeOwned>(
     operation: u32,
     input: &Value,
 ) -> Answer<T> {
+    let (returned, written) = called(table, operation, input)?;
+    answered(returned, &written)
+}
+
+/// The return code of an operation, and what it has written.
+fn called(table: &PluginTable, operation: u32, input: &Value) -> Answer<(i32, Vec<u8>)> {
     let call = table
         .call
         .ok_or_else(|| Fault::Broken("it has no `call`".to_owned()))?;
@@ -142,8 +160,12 @@ fn call<T: serde::de::DeserializeOwned>(
             (&raw mut reply).cast(),
         )
     };
-    outcome(returned, &reply.written)?;
-    serde_json::from_slice(&reply.written)
+    Ok((returned, reply.written))
+}
+
+fn answered<T: serde::de::DeserializeOwned>(returned: i32, written: &[u8]) -> Answer<T> {
+    outcome(returned, written)?;
+    serde_json::from_slice(written)
         .map_err(|error| Fault::Broken(format!("the answer is unreadable: {error}")))
 }
 

@@ -189,12 +189,7 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn note(&self) -> String {
-        let failures: Vec<_> = self
-            .model
-            .failures
-            .iter()
-            .filter(|failure| failure.engine == self.engine)
-            .collect();
+        let failures: Vec<_> = self.model.own_failures(self.engine).collect();
         match (failures.first(), self.model.state(self.engine)) {
             (Some(first), _) if failures.len() == 1 => format!("{} failed", one_line(&first.stage)),
             (Some(_), _) => format!("{} failures", failures.len()),

@@ -97,7 +97,10 @@ fn cycles_are_those_that_were_made() {
         "9 to 12 of 40 cycles, decided"
     );
     assert_eq!(made(40, [40, 40], decided()), "40 cycles");
-    assert_eq!(made(40, [40, 42], decided()), "40 cycles and 2 to spare");
+    assert_eq!(
+        made(40, [40, 42], decided()),
+        "40 cycles and 2 replacement cycles"
+    );
     assert_eq!(
         made(40, [40, 9], fixtures::other_work()),
         "9 to 40 of 40 cycles"

@@ -104,8 +104,12 @@ struct One {
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
-    let (given, diagnostics) =
-        pipeline::load(&arguments.source.file, &arguments.source.layers, &registry);
+    let (given, diagnostics) = pipeline::load(
+        global,
+        &arguments.source.file,
+        &arguments.source.layers,
+        &registry,
+    );
     let Some(given) = given else {
         pipeline::show(global, &diagnostics);
         return Ok(Exit::InvalidPipeline);

@@ -3,7 +3,7 @@
 use crate::arguments::ChosenRun;
 use crate::{Exit, Failure, Outcome};
 use clap::Args;
-use prony_journal::{Event, Journal, RunFolder};
+use prony_journal::{Event, Input, Journal, RunFolder};
 use prony_result::{self as result, RunResult, Verdict};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -96,12 +96,7 @@ fn provenance(folder: &RunFolder, journal: &Journal, result: &RunResult) -> Resu
     }
     for event in &journal.events {
         let dependency = match event {
-            Event::Input(input) => input.sha256.as_ref().map(|sha256| {
-                let kind = input.kind.name().replace(' ', "-");
-                let mut input_of = described(format!("{kind}:{}", input.of), sha256);
-                input_of["annotations"] = json!({ "path": input.path, "bytes": input.bytes });
-                input_of
-            }),
+            Event::Input(input) => depended_on(input),
             Event::Image { path, sha256 } => Some(described(format!("image:{path}"), sha256)),
             Event::RequestSet { model, sha256, .. } => {
                 Some(described(format!("request-set:{model}"), sha256))
@@ -134,6 +129,30 @@ fn provenance(folder: &RunFolder, journal: &Journal, result: &RunResult) -> Resu
     }))
 }
 
+/// An input as a resource of in-toto: with its digest, or the reason why that is not known.
+/// `None` for a file that could not be read.
+fn depended_on(input: &Input) -> Option<Value> {
+    let kind = input.kind.name().replace(' ', "-");
+    let mut resource = json!({ "name": format!("{kind}:{}", input.of) });
+    match (&input.sha256, &input.unknown) {
+        (Some(sha256), _) => resource["digest"] = json!({ "sha256": sha256 }),
+        // A resource needs a name, a digest or both.
+        (None, Some(_)) => {}
+        (None, None) => return None,
+    }
+    let mut annotations = json!({ "path": input.path });
+    if let Some(bytes) = input.bytes {
+        annotations["bytes"] = bytes.into();
+    }
+    for (name, told) in [("version", &input.version), ("unknown", &input.unknown)] {
+        if let Some(told) = told {
+            annotations[name] = told.as_str().into();
+        }
+    }
+    resource["annotations"] = annotations;
+    Some(resource)
+}
+
 /// The time of a run's end, to the second; its start, if that cannot be read.
 fn finished(started_at: &str, seconds: f64) -> String {
     let end = started_at
@@ -150,9 +169,11 @@ fn finished(started_at: &str, seconds: f64) -> String {
 }
 
 /// The predicate of in-toto's test result v0.1: thresholds and comparisons are the tests. One
-/// that cannot tell warns; a run that is not whole or not valid has failed.
+/// that cannot tell warns; a run that is not whole or not valid has failed. Cycles that do not
+/// count, of a run that is whole without them, are notes.
 fn test_result(folder: &RunFolder, result: &RunResult) -> Result<Value, Failure> {
     let (mut passed, mut warned, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut notes = Vec::new();
     match result.run.outcome {
         result::Outcome::Completed => {}
         result::Outcome::Failed => failed.push("run: it failed".to_owned()),
@@ -183,12 +204,11 @@ fn test_result(folder: &RunFolder, result: &RunResult) -> Result<Value, Failure>
                 passed.push(name);
             }
         }
-        let failures = &model.failures;
-        failed.extend(
-            failures
-                .iter()
-                .map(|it| format!("run: {}: {}", it.stage, it.message)),
-        );
+        let own = model.failures.iter().filter(|it| !it.outside);
+        failed.extend(own.map(|it| format!("run: {}: {}", it.stage, it.message)));
+        let label = model.label();
+        let broken = model.broken_cycles().into_iter();
+        notes.extend(broken.map(|it| format!("{label}: {it}")));
     }
     let outcome = match (failed.is_empty(), warned.is_empty()) {
         (false, _) => "FAILED",
@@ -196,11 +216,16 @@ fn test_result(folder: &RunFolder, result: &RunResult) -> Result<Value, Failure>
         (true, true) => "PASSED",
     };
     let pipeline = digest(&folder.pipeline())?;
-    Ok(json!({
+    let mut predicate = json!({
         "result": outcome,
         "configuration": [{ "name": "pipeline.yaml", "digest": { "sha256": pipeline } }],
         "passedTests": passed,
         "warnedTests": warned,
         "failedTests": failed,
-    }))
+    });
+    if !notes.is_empty() {
+        // Readers of statements pass over fields that they do not know.
+        predicate["notes"] = notes.into();
+    }
+    Ok(predicate)
 }

@@ -3,7 +3,7 @@
 use crate::arguments::ChosenRun;
 use crate::{Exit, Failure, Outcome, output};
 use clap::{Args, ValueEnum};
-use prony_journal::{Event, Reader};
+use prony_journal::{Event, LeftOut, LeftOutCycles, Reader};
 use prony_record::Record;
 use serde_json::{Map, Value, json};
 
@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let opened = arguments.chosen.open()?;
     let folder = &opened.folder;
     super::report::note_left(folder);
+    let left_out = LeftOutCycles::of(&folder.journal())?;
     let mut is_first = true;
     for placed in Reader::open(&folder.journal())? {
         let event = placed?.event;
@@ -38,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         let Event::Request(record) = event else {
             continue;
         };
-        let row = row(&record);
+        let row = row(&record, left_out.reason(&record));
         match arguments.format {
             Format::Csv => {
                 if std::mem::take(&mut is_first) {
@@ -59,8 +60,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// The columns of a request: who it was, its times, its tokens, and its failure.
-fn row(record: &Record) -> Map<String, Value> {
+/// The columns of a request: who it was, its times, its tokens, its failure, and why no
+/// comparison has it.
+fn row(record: &Record, left_out: Option<LeftOut>) -> Map<String, Value> {
     let (id, stamps) = (&record.id, &record.stamps);
     let ms = |ns: u64| ns as f64 / 1e6;
     let row = json!({
@@ -97,6 +99,7 @@ fn row(record: &Record) -> Map<String, Value> {
         "ok": record.ok(),
         "error": record.failed.as_ref().map(|it| it.class.name()),
         "message": record.failed.as_ref().map(|it| &it.message),
+        "left_out": left_out.map(LeftOut::name),
     });
     match row {
         Value::Object(row) => row,

@@ -40,8 +40,8 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let name = arguments.file.display().to_string();
     let text = match pipeline::read(&arguments.file) {
         Ok(text) => text,
-        Err(reason) => {
-            pipeline::show(global, &[prony_config::unreadable(&name, reason)]);
+        Err(problem) => {
+            pipeline::show(global, &[prony_config::unreadable(&name, &problem)]);
             return Ok(Exit::InvalidPipeline);
         }
     };

@@ -1,9 +1,10 @@
 //! `prony list`
 
-use crate::arguments::Global;
+use crate::arguments::{Global, is_capable};
 use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, plugins};
 use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prony_journal::{Digests, ListCache, Listed};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -43,16 +44,25 @@ impl Row {
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let cache = cache(global)?;
     let mut runs: Vec<Row> = Vec::new();
-    for folder in prony_journal::runs(&arguments.results) {
-        super::report::note_left(&folder);
+    let folders = prony_journal::runs(&arguments.results);
+    let bar = bar(global, folders.len() as u64);
+    for folder in folders {
+        bar.suspend(|| super::report::note_left(&folder));
         match prony_journal::listed(&folder, &cache) {
             Ok(listed) => runs.push(Row {
                 folder: folder.id(),
                 listed,
             }),
-            Err(error) => eprintln!("warning: {error}"),
+            Err(error) => bar.suspend(|| eprintln!("warning: {error}")),
         }
+        bar.inc(1);
     }
+    bar.finish_and_clear();
+    // A folder's name need not begin with the time.
+    runs.sort_by(|a, b| {
+        (&a.listed.run.started_at, &a.folder).cmp(&(&b.listed.run.started_at, &b.folder))
+    });
+    cache.trim();
     if arguments.json {
         print_json(&runs)?;
     } else if runs.is_empty() {
@@ -68,6 +78,17 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Progress on a terminal: a run that was not listed before is judged, which takes its time.
+fn bar(global: &Global, runs: u64) -> ProgressBar {
+    let shown = !global.quiet && is_capable();
+    if !shown {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(runs), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} runs, {elapsed} so far");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The cache of the lines of runs.

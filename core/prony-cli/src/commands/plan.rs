@@ -2,7 +2,7 @@
 
 use crate::arguments::{Global, Source};
 use crate::commands::print_json;
-use crate::{Exit, Outcome, pipeline, plugins};
+use crate::{Exit, Outcome, datasets, pipeline, plugins};
 use clap::Args;
 use prony_config::{Cycles, Order, Pipeline, Stop};
 use prony_plan::{Estimate, Plan, Segment, Stage, Visit};
@@ -77,6 +77,9 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     }
     for source in sources(&pipeline) {
         println!("sends {source}");
+    }
+    for line in datasets::recognised(&pipeline, &arguments.source.file) {
+        println!("{line}");
     }
     println!(
         "{}",

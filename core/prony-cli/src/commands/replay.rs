@@ -1,10 +1,10 @@
 //! `prony replay`
 
 use crate::arguments::{ChosenRun, Global, Layers, Source};
-use crate::commands::print_json;
 use crate::commands::run::{
     Destination, Job, STOPPING, check_open_files, code, load_plugins, stop_on_signal, written,
 };
+use crate::commands::{print_json, runtime};
 use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use clap::Args;
 use prony_config::Pipeline;
@@ -12,7 +12,10 @@ use prony_journal::{Digests, Event, Input, InputKind, Journal, RunFolder};
 use prony_metrics::statistics::shift::Shift;
 use prony_plan::Plan;
 use prony_plugin_host::Registry;
-use prony_result::{Comparison, ModelResult, RunResult, words::count};
+use prony_result::{
+    Comparison, ModelResult, RunResult,
+    words::{count, one_line},
+};
 use prony_runner::Fingerprint;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -71,6 +74,8 @@ enum State {
     Same,
     Differs,
     Missing,
+    /// Nothing was run to find out.
+    Unknown,
 }
 
 impl State {
@@ -79,6 +84,7 @@ impl State {
             Self::Same => "same",
             Self::Differs => "differs",
             Self::Missing => "missing",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -120,7 +126,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let given = &opened.folder;
     let journal = prony_journal::read(&given.journal())?;
     let registry = registry(global, opened.lock.as_deref())?;
-    let inputs = inputs(global, &journal, &registry);
+    let inputs = inputs(global, &journal, &registry)?;
     let missing = inputs
         .iter()
         .filter(|row| row.needed && row.state == State::Missing);
@@ -186,44 +192,22 @@ fn registry(global: &Global, lock: Option<&Path>) -> Result<Registry, Failure> {
 }
 
 /// The state of everything that the run depended on.
-fn inputs(global: &Global, journal: &Journal, registry: &Registry) -> Vec<Row> {
+fn inputs(global: &Global, journal: &Journal, registry: &Registry) -> Result<Vec<Row>, Failure> {
     let started = &journal.started;
     let mut rows = Vec::new();
-    let mut add = |input: String, then: &str, now: Option<String>, needed: bool| {
-        let state = match &now {
-            None => State::Missing,
-            Some(now) if now == then => State::Same,
-            Some(_) => State::Differs,
-        };
-        rows.push(Row {
-            input,
-            state,
-            then: then.to_owned(),
-            now: now.unwrap_or_default(),
-            needed,
-        });
-    };
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    add(
-        "version of prony".to_owned(),
-        &started.prony_version,
-        Some(version),
-        false,
-    );
-    let machine = Fingerprint::read().digest;
-    add(
-        "machine".to_owned(),
-        &started.environment.machine,
-        Some(machine),
-        false,
-    );
+    let then = &started.prony_version;
+    rows.push(Row::new("version of prony", then, Some(version), false));
+    let (then, now) = (&started.environment.machine, Fingerprint::read().digest);
+    rows.push(Row::new("machine", then, Some(now), false));
     for plugin in &started.plugins {
         let found = registry.find(plugin.kind, &plugin.name).ok();
         let now = found.map(|(entry, _)| entry.sha256.clone());
         let name = format!("{} {}", plugin.kind.name(), plugin.name);
-        add(name, &plugin.sha256, now, true);
+        rows.push(Row::new(&name, &plugin.sha256, now, true));
     }
     let mut digests = Digests::open(&plugins::cache(global));
+    let runtime = runtime()?;
     let mut seen: Vec<&Input> = Vec::new();
     for event in &journal.events {
         let Event::Input(input) = event else { continue };
@@ -231,6 +215,10 @@ fn inputs(global: &Global, journal: &Journal, registry: &Registry) -> Vec<Row> {
             continue;
         }
         seen.push(input);
+        if input.kind == InputKind::Container {
+            rows.push(runtime.block_on(container(input)));
+            continue;
+        }
         let path = match input.kind {
             // The one that would run.
             InputKind::Prony => std::env::current_exe().unwrap_or_default(),
@@ -242,13 +230,64 @@ fn inputs(global: &Global, journal: &Journal, registry: &Registry) -> Vec<Row> {
             of => format!("{} of {of}", input.kind.name()),
         };
         let needed = !matches!(input.kind, InputKind::Prony | InputKind::Lock);
-        match &input.sha256 {
-            Some(then) => add(name, then, now, needed),
+        let row = match &input.sha256 {
+            Some(then) => Row::new(&name, then, now, needed),
             // It could not be read then.
-            None => add(name, "", now.map(|_| String::new()), needed),
+            None => Row::new(&name, "", now.map(|_| String::new()), needed),
+        };
+        let version = input.version.as_ref().map(|then| {
+            let (state, now) = match row.state {
+                // The same file says the same.
+                State::Same => (State::Same, then.clone()),
+                State::Missing => (State::Missing, String::new()),
+                // A program that a journal names is not run to ask it.
+                State::Differs | State::Unknown => (State::Unknown, String::new()),
+            };
+            Row {
+                input: format!("version of {}", input.of),
+                state,
+                then: then.clone(),
+                now,
+                needed: false,
+            }
+        });
+        rows.push(row);
+        rows.extend(version);
+    }
+    Ok(rows)
+}
+
+/// The image of a container, then and here. A runtime fetches one that is missing.
+async fn container(input: &Input) -> Row {
+    let name = format!("{} of {}", input.kind.name(), input.of);
+    let now = prony_runner::image_digest(&input.path).await;
+    match &input.sha256 {
+        Some(then) => Row::new(&name, then, now, false),
+        None => Row {
+            input: name,
+            state: State::Unknown,
+            then: String::new(),
+            now: now.unwrap_or_default(),
+            needed: false,
+        },
+    }
+}
+
+impl Row {
+    fn new(input: &str, then: &str, now: Option<String>, needed: bool) -> Self {
+        let state = match &now {
+            None => State::Missing,
+            Some(now) if now == then => State::Same,
+            Some(_) => State::Differs,
+        };
+        Self {
+            input: input.to_owned(),
+            state,
+            then: then.to_owned(),
+            now: now.unwrap_or_default(),
+            needed,
         }
     }
-    rows
 }
 
 /// Runs the pipeline again. `None` if it is no valid pipeline here.
@@ -389,7 +428,7 @@ fn sentence(reproduction: &Reproduction) -> String {
 }
 
 fn table(rows: &[Row]) -> String {
-    let short = |digest: &str| digest.chars().take(12).collect::<String>();
+    let short = |it: &str| one_line(it).chars().take(12).collect::<String>();
     let width = rows.iter().map(|row| row.input.chars().count()).max();
     let width = width.unwrap_or_default();
     let line = |cells: [&str; 4]| {

@@ -65,7 +65,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
 pub(crate) fn recover(global: &Global, folder: &RunFolder) -> Result<(), String> {
     let means = || {
         let registry = plugins::registry(global).map_err(|failure| failure.message)?;
-        let secrets = secrets_of(folder, &registry)?;
+        let secrets = secrets_of(global, folder, &registry)?;
         Ok(Means { registry, secrets })
     };
     match prony_runner::recover_answers(folder, means) {
@@ -87,12 +87,12 @@ pub(crate) fn note_left(folder: &RunFolder) {
 }
 
 /// The secrets of the pipeline of a run, as far as its text and the environment have them all.
-fn secrets_of(folder: &RunFolder, registry: &Registry) -> Result<Secrets, String> {
+fn secrets_of(global: &Global, folder: &RunFolder, registry: &Registry) -> Result<Secrets, String> {
     let file = folder.pipeline();
     let unknown = |reason: String| {
         format!("they may hold secrets of the pipeline, which are not known: {reason}")
     };
-    let (loaded, diagnostics) = pipeline::load(&file, &Layers::default(), registry);
+    let (loaded, diagnostics) = pipeline::load(global, &file, &Layers::default(), registry);
     let Some(loaded) = loaded else {
         let first = diagnostics.iter().find(|it| it.is_error());
         let words = first.map_or_else(Vec::new, |it| {

@@ -2,6 +2,7 @@
 
 use crate::arguments::{Global, Source};
 use crate::commands::{print_json, runtime};
+use crate::neighbours::Neighbours;
 use crate::progress::Progress;
 use crate::{Exit, Failure, Outcome, pipeline, plugins};
 use clap::Args;
@@ -174,6 +175,9 @@ impl Job<'_> {
         }
         if !self.global.quiet {
             eprintln!("results are in {path}");
+            if outcome == result::Outcome::Interrupted {
+                eprintln!("`prony resume {path}` goes on with the run");
+            }
         }
         let reports = super::report::show(self.global, &reported);
         Ok(code(outcome, &result, reports))
@@ -195,8 +199,15 @@ impl Job<'_> {
         };
         let resolved = resolved(pipeline)?;
         let mut progress = Progress::new(self.global, plan);
-        let finished = runtime()?.block_on(async {
-            let mut observer = |event: &prony_journal::Event| progress.see(event);
+        let mut finished = runtime()?.block_on(async {
+            let mut neighbours = Neighbours::new(&options.cache);
+            let mut observer = |event: &prony_journal::Event| {
+                progress.see(event);
+                // Between visits: nothing is measured.
+                if let prony_journal::Event::Started(_) | prony_journal::Event::Visit(_) = event {
+                    progress.tell_neighbours(&neighbours.new_ones());
+                }
+            };
             let inputs = Inputs {
                 pipeline,
                 resolved: &resolved,
@@ -226,7 +237,7 @@ impl Job<'_> {
         progress.end();
         let result = prony_journal::result_of(folder)?;
         let kept = prony_journal::keep_result(&result, folder);
-        let mut reported = prony_journal::report(
+        let reported = prony_journal::report(
             &result,
             &pipeline.reporters,
             pipeline.report.on_failure,
@@ -234,8 +245,10 @@ impl Job<'_> {
             folder,
         )?;
         if let Err(error) = kept {
-            let failed = ("result.json".to_owned(), error.to_string());
-            reported.failed.push(failed);
+            eprintln!(
+                "error: the result cannot be kept: {error}; `prony report` computes it again"
+            );
+            finished = result::Outcome::Failed;
         }
         if destination.is_latest
             && let Err(error) = folder.make_latest()
@@ -382,6 +395,7 @@ fn options(global: &Global, base: &Path) -> Result<Options, Failure> {
     Ok(Options {
         folder: absolute(base)?,
         cache: plugins::cache(global),
+        models: global.model_folders(),
         locks: locks.into_iter().filter(|lock| lock.is_file()).collect(),
         worker,
         truth_server: super::selfcheck::truth_server()?,

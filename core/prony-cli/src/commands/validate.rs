@@ -1,7 +1,7 @@
 //! `prony validate`
 
 use crate::arguments::{Global, Layers};
-use crate::{Exit, Outcome, output, pipeline, plugins};
+use crate::{Exit, Outcome, datasets, output, pipeline, plugins};
 use clap::{Args, ValueEnum};
 use prony_diagnostic::Diagnostic;
 use std::path::PathBuf;
@@ -14,6 +14,10 @@ pub(crate) struct Arguments {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) layers: Layers,
+    /// Take environment variables that the pipelines list and that are not set, such as secrets,
+    /// for set: what depends on them is not checked.
+    #[arg(long)]
+    pub(crate) assume_env: bool,
     /// Output format.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,
@@ -37,14 +41,28 @@ pub(crate) fn run(global: &Global, validate: &Arguments) -> Outcome {
     let mut all = Vec::new();
     let mut invalid = false;
     for file in &validate.files {
-        let (loaded, diagnostics) = pipeline::load(file, &validate.layers, &registry);
+        let (loaded, is_valid, diagnostics) = if validate.assume_env {
+            let (is_valid, diagnostics) =
+                pipeline::check_without_environment(file, &validate.layers, &registry);
+            (None, is_valid, diagnostics)
+        } else {
+            let (loaded, diagnostics) = pipeline::load(global, file, &validate.layers, &registry);
+            let is_valid = loaded.is_some();
+            (loaded, is_valid, diagnostics)
+        };
         let denied = pipeline::is_denied(&validate.layers, &diagnostics);
-        invalid |= loaded.is_none() || denied;
+        invalid |= !is_valid || denied;
         if validate.format == Format::Human {
             pipeline::show(global, &diagnostics);
-            if loaded.is_some() && !global.quiet {
+            if is_valid && !global.quiet {
                 let verdict = if denied { "not clean" } else { "valid" };
                 println!("{}: {verdict}{}", file.display(), warnings(&diagnostics));
+                let datasets = loaded
+                    .iter()
+                    .flat_map(|it| datasets::recognised(&it.pipeline, file));
+                for line in datasets {
+                    println!("  {line}");
+                }
             }
         }
         all.extend(diagnostics);

@@ -100,7 +100,7 @@ fn validate_says_why_a_file_cannot_be_read() {
     scratch.write("latin1.yaml", b"version: 1\nname: caf\xe9\n");
     fs::create_dir(scratch.path("folder.yaml")).expect("a folder");
     for (file, words) in [
-        ("latin1.yaml", "it is not UTF-8 (byte 20)"),
+        ("latin1.yaml", "iconv -f WINDOWS-1252 -t UTF-8 latin1.yaml"),
         ("folder.yaml", "a folder"),
         ("absent.yaml", "No such file"),
     ] {

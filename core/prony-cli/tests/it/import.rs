@@ -46,8 +46,8 @@ fn run(pipeline: &str, other: &str, here: &[&str], truth: &[&str], options: &[&s
     for model in here {
         scratch.write(&format!("models/{model}/config.json"), "{}");
     }
-    let models = format!("models={}", scratch.path("models").display());
-    let fixed = ["run", pipeline, "-f", "truth.yaml", "--var", &models];
+    let models = scratch.path("models").display().to_string();
+    let fixed = ["run", pipeline, "-f", "truth.yaml", "--models", &models];
     let output = scratch.prony(&[&fixed[..], options].concat());
     scratch.latest(output)
 }
@@ -75,7 +75,7 @@ fn a_model_that_is_not_there_does_not_stop_the_others() {
         &few,
     )
     .exits(1);
-    run.reports("there is no");
+    run.reports("not all files of `mlx-community/INVALID-MODEL-NAME-12345`");
     let models = models(&run);
     assert_eq!(models.len(), 3);
     for (id, model) in &models {

@@ -160,7 +160,9 @@ fn damage_in_the_middle_is_told_and_costs_its_own_cycle() {
     });
     let told = format!("line {} of the journal", place + 1);
     let verified = scratch.prony(&["verify"]).exits(1);
-    verified.complains(&told).complains("result.json");
+    verified
+        .complains(&told)
+        .complains("it was made before the journal was damaged");
     let found = report(&scratch, &run);
     assert!(found["warnings"].to_string().contains(&told), "{found}");
     let failures = found["models"][0]["failures"].to_string();
@@ -173,6 +175,38 @@ fn damage_in_the_middle_is_told_and_costs_its_own_cycle() {
             .to_string()
             .contains("1 line of the journal missing")
     );
+}
+
+#[test]
+fn a_result_tells_that_the_end_of_its_journal_is_lost() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    let whole = run.read("journal.jsonl");
+    let without_end = |lines: &mut Vec<String>| drop(lines.pop());
+    damage(&run, without_end);
+    let verified = scratch.prony(&["verify"]).exits(1);
+    let verified = verified
+        .complains("of a run that completed, and the journal has no end")
+        .complains("get the journal back from a copy");
+    assert!(!verified.stdout.contains("resume"), "{verified:?}");
+    damage(&run, |lines| {
+        let request = |line: &String| line.contains("\"event\":\"request\"");
+        lines.truncate(lines.iter().rposition(request).expect("a request"));
+    });
+    let verified = scratch.prony(&["verify"]).exits(1);
+    verified
+        .complains("measured requests, the journal")
+        .complains("the end of the journal is lost");
+    // A result that is another for no reason in the journal is written again.
+    fs::write(run.folder.join("journal.jsonl"), whole).expect("a journal");
+    let other = run
+        .read("result.json")
+        .replace("\"duration_s\": ", "\"duration_s\": 1");
+    fs::write(run.folder.join("result.json"), other).expect("a result");
+    let verified = scratch.prony(&["verify"]).exits(1);
+    verified.complains("`prony report --reporter json` writes it again");
+    scratch.prony(&["report", "--reporter", "json"]).exits(0);
+    scratch.prony(&["verify"]).exits(0);
 }
 
 #[test]

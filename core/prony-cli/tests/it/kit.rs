@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -119,6 +119,33 @@ impl Scratch {
         self.start_in(variables, &[&["--lock", lock], arguments].concat())
     }
 
+    /// The output of prony on a terminal, on which somebody types.
+    pub(crate) fn on_a_terminal(&self, arguments: &[&str], typed: &str) -> String {
+        let lock = lock();
+        let mut command = vec![PRONY, "--lock", lock.to_str().expect("the path is text")];
+        command.extend(arguments);
+        let words = command.iter().map(|word| format!("'{word}'"));
+        let line = words.collect::<Vec<_>>().join(" ");
+        let mut child = Command::new("script");
+        // Otherwise than util-linux, BSD takes the command's words behind the file.
+        if cfg!(target_os = "macos") {
+            child.args(["-q", "/dev/null", "sh", "-c", &line]);
+        } else {
+            child.args(["-q", "-e", "-c", &line, "/dev/null"]);
+        }
+        let child = child
+            .current_dir(self.0.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("`script` is there");
+        let mut terminal = child.stdin.take().expect("a pipe");
+        terminal.write_all(typed.as_bytes()).expect("it reads");
+        let output = child.wait_with_output().expect("an end");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     fn start_bare(&self, arguments: &[&str]) -> Started {
         self.start_in(&[], arguments)
     }
@@ -135,6 +162,9 @@ impl Scratch {
             .env("PRONY_GRANTS", self.path("user/grants"))
             // Who signs certificates, for tests with encryption.
             .env("SSL_CERT_FILE", self.path("certificate.pem"))
+            // No model is fetched from elsewhere.
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_HOME", self.path("hub"))
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(stream("stdout"))

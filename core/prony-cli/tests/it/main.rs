@@ -6,15 +6,20 @@
     reason = "a test that cannot run here says why and how to make it run"
 )]
 
+#[expect(dead_code, reason = "the tests of prony-hub use the rest")]
+#[path = "../../../prony-hub/tests/server/mod.rs"]
+mod hub;
 mod kit;
 
 mod aa;
 mod account;
+mod brought;
 mod cli;
 mod compare;
 mod config;
 mod conversations;
 mod custom_pipelines;
+mod datasets;
 mod doctor;
 mod failing_engines;
 mod fair_work;
@@ -27,7 +32,9 @@ mod left_behind;
 mod lines;
 mod loading;
 mod mlx;
+mod models;
 mod open_loops;
+mod preempted;
 mod provenance;
 mod real_engines;
 mod reporters;
@@ -38,6 +45,7 @@ mod selfcheck;
 mod stdio;
 mod steps;
 mod streams;
+mod trial;
 mod walls;
 mod workloads;
 mod written_pipelines;

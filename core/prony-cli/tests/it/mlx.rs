@@ -56,7 +56,7 @@ fn with_stand_ins(scratch: &Scratch, command: &str, pipeline: &str, options: &[&
     let of = |name: &str, path: std::path::PathBuf| format!("--var={name}={}", path.display());
     let mut variables = vec![
         of("mlx_engine", scratch.path("mlx-engine")),
-        of("models", scratch.path("models")),
+        format!("--models={}", scratch.path("models").display()),
         "--var=mlx_engine_python=python3".to_owned(),
     ];
     // It has no use for mlx-serving.
@@ -189,7 +189,7 @@ fn every_suite_runs_with_one_model_in_place() {
             let failures = model["failures"].as_array().expect("failures");
             assert_eq!(failures.len(), 1, "{name}: {model:#}");
             let told = text(&failures[0]["message"]);
-            assert!(told.contains("there is no"), "{name}: {told}");
+            assert!(told.contains("not all files of"), "{name}: {told}");
         }
         let model = run.model(here);
         assert_eq!(model["failures"], json!([]), "{name}");
@@ -370,7 +370,7 @@ fn an_imported_configuration_runs_as_the_suite_does() {
 fn what_raw_prompts_cannot_do_is_found_by_validate() {
     let scratch = scratch();
     base(&scratch, "validate", &[]).exits(0);
-    let said = base(&scratch, "validate", &["--set=models.0.path=null"]).exits(3);
+    let said = base(&scratch, "validate", &["--set=models.0.files=null"]).exits(3);
     said.complains("error[P0329]")
         .complains("takes raw prompts");
     let image = "--set=workload.images=[\"a.png\"]";

@@ -167,5 +167,5 @@ fn a_recording_is_replayed_at_its_times() {
     run.reports("the stage `measure` is to replay 6 requests of a dataset that has 5");
     scratch.write("trace.jsonl", format!("{}{{\"prompt\":\"p\"}}", line(1)));
     let run = scratch.run(&trace(1.0, 2)).exits(1);
-    run.reports("not every line has `at_ms`");
+    run.reports("it has no time, and the arrival `replay` sends at it: expected `at_ms`");
 }

@@ -94,6 +94,15 @@ fn a_statement_names_the_files_and_all_that_the_run_was_made_of() {
         Some(prony.into()),
         "the truth server is prony"
     );
+    let program = dependencies
+        .iter()
+        .find(|it| it["name"] == "program:fast")
+        .expect("a program");
+    let version = program["annotations"]["version"].as_str();
+    assert!(
+        version.is_some_and(|it| it.starts_with("prony ")),
+        "{program}"
+    );
     for name in [
         "plugin:engine/openai",
         "plugin:reporter/json",
@@ -298,4 +307,82 @@ fn a_run_is_run_again_where_its_pipeline_was() {
         .exits(0);
     let log = scratch.read("results/latest/pipeline.yaml");
     assert!(log.contains("path: weights/m.gguf"), "{log}");
+}
+
+/// A container runtime that runs a container's command here, and knows one image. It needs no
+/// daemon, which is not everywhere; what it prints is what docker 28 prints.
+const RUNTIME: &str = r#"#!/bin/sh
+case "$1 $2" in
+"image inspect")
+    eval "image=\${$#}"
+    if [ "$image" = known:1 ]; then
+        echo '["registry.test/known@sha256:DIGEST"] sha256:ID'
+    else
+        echo "Error response from daemon: No such image: $image" >&2; exit 1
+    fi ;;
+"run --rm") shift 5; exec "$@" ;;
+*) exit 125 ;;
+esac
+"#;
+
+#[test]
+fn the_image_of_a_container_is_an_input_with_its_digest_or_the_reason() {
+    let scratch = Scratch::new();
+    let digest = "7".repeat(64);
+    let script = RUNTIME
+        .replace("DIGEST", &digest)
+        .replace("ID", &"8".repeat(64));
+    let docker = scratch.write("bin/docker", script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&docker, mode).expect("it is ours");
+    let docker = docker.to_str().expect("a path");
+    let named = format!("registry.test/named@sha256:{}", "9".repeat(64));
+    let mut engines = Vec::new();
+    for image in ["known:1", "missing:1", &named] {
+        let mut engine = truth(&[]);
+        let command = engine["config"]["launch"]["command"]
+            .as_array_mut()
+            .expect("a command");
+        let wrapped = [docker, "run", "--rm", "-p", "80:80", image];
+        command.splice(..0, wrapped.map(Value::from));
+        engines.push(engine);
+    }
+    let [one, two, three] = <[Value; 3]>::try_from(engines).expect("three");
+    let given = pipeline([("known", one), ("missing", two), ("named", three)]);
+    let run = scratch.run(&given).exits(0);
+    let containers = |engine: usize| run.result()["engines"][engine]["containers"][0].clone();
+    assert_eq!(
+        containers(0),
+        json!({ "name": "known:1", "sha256": digest })
+    );
+    let missing = containers(1);
+    assert_eq!(missing["name"], "missing:1");
+    let why = missing["unknown"].as_str().expect("a reason");
+    assert!(why.contains("No such image: missing:1"), "{why}");
+    assert_eq!(containers(2)["sha256"], "9".repeat(64));
+    let program = &run.result()["engines"][0]["programs"][0];
+    let why = program["version_unknown"].as_str().expect("a reason");
+    assert!(why.contains("script"), "{program}");
+    run.reports("Container image: known:1, SHA-256 777");
+    scratch.prony(&["attest"]).exits(0);
+    let statement_text = run.read("attestation.json");
+    for part in [
+        "container-image:known",
+        "container-image:missing",
+        "No such image",
+    ] {
+        assert!(statement_text.contains(part), "{part}");
+    }
+    // Of an image with the digest in its name nothing has to be asked.
+    let rows = scratch.prony(&["replay", "--dry-run", "--json"]).exits(0);
+    let rows = inputs(&rows.json());
+    let state = |input: &str| {
+        let found = rows.iter().find(|(name, _)| name == input);
+        found.map(|(_, state)| state.clone())
+    };
+    assert_eq!(state("container image of named").as_deref(), Some("same"));
+    assert_eq!(
+        state("container image of missing").as_deref(),
+        Some("unknown")
+    );
 }

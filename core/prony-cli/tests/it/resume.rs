@@ -92,6 +92,28 @@ fn a_killed_run_goes_on_and_only_its_cycle_is_replaced() {
         assert!(flags.contains(&json!("resumed")), "{comparison}");
         assert!(result["warnings"].to_string().contains("resumed at"));
         scratch.prony(&["verify"]).exits(0).prints("ok");
+        let problem = format!("cycle {} does not count: the run was broken off", broken[0]);
+        run.reports(&problem);
+        assert!(!run.read("report.md").contains("slow failed"));
+        // It is whole without that cycle.
+        scratch.prony(&["attest"]).exits(0);
+        let told: Value =
+            serde_json::from_str(&run.read("attestation.test-result.json")).expect("JSON");
+        let told = &told["predicate"];
+        // A busy machine keeps the load client late.
+        let failed = told["failedTests"].as_array().expect("a list");
+        let is_late = |it: &Value| text(it).starts_with("valid: ");
+        assert!(failed.iter().all(is_late), "{told}");
+        assert!(told["notes"][0].to_string().contains(&problem), "{told}");
+        // Its requests say so, and those of no other cycle.
+        let rows = scratch.prony(&["export"]).exits(0).stdout;
+        let rows = rows
+            .lines()
+            .map(|it| serde_json::from_str(it).expect("JSON"));
+        for row in rows.collect::<Vec<Value>>() {
+            let expected = (row["cycle"] == broken[0]).then_some("broken_visit");
+            assert_eq!(row["left_out"], json!(expected), "{row}");
+        }
         // There is nothing left to do.
         let again = scratch.prony(&["resume", "latest"]).exits(2);
         again.complains("nothing is left to resume");
@@ -109,7 +131,10 @@ fn a_run_killed_twice_and_interrupted_once_goes_on_each_time() {
         started.wait()
     };
     go_on(14, Signal::KILL);
-    go_on(24, Signal::INT).exits(130);
+    let interrupted = go_on(24, Signal::INT).exits(130);
+    interrupted
+        .complains("`prony resume ")
+        .complains("goes on with the run");
     let run = scratch.latest(scratch.prony(&["resume"]).exits(0));
     assert_eq!(degraded(&run).len(), 3);
     assert_eq!(cycles(&run), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
@@ -152,11 +177,23 @@ fn another_experiment_is_refused_with_what_differs() {
     scratch.write("pipeline.yaml", format!("{other:#}"));
     let refused = scratch.prony(&command).exits(2);
     let refused = refused.complains("another experiment");
-    for row in ["  pipeline  then ", "  plan "] {
+    for row in ["  schedule.cycles  then 8 ", "  plan "] {
         let mut lines = refused.stderr.lines();
         assert!(lines.any(|line| line.starts_with(row)), "{refused:?}");
     }
     assert_eq!(scratch.read("results/mine/journal.jsonl"), before);
+    // What only reports depend on may differ.
+    let other = compared().with("description", "another text").stage(
+        "report",
+        "reporters",
+        json!(["console"]),
+    );
+    scratch.write("pipeline.yaml", format!("{other:#}"));
+    scratch.prony(&command).exits(0);
+    let journal = scratch.read("results/mine/journal.jsonl");
+    assert!(journal.contains("the run goes on with another `description`"));
+    let verified = scratch.prony(&["verify", "results/mine"]).exits(0);
+    verified.prints("ok");
 }
 
 #[test]
@@ -224,7 +261,9 @@ fn what_the_dead_run_left_running_is_ended() {
     killed(&scratch, &pipeline([("engine", engine)]), 2);
     let left = scratch.wait_for_pid("left.pid");
     assert!(runs(left), "nobody has ended it");
-    let output = scratch.prony(&["resume"]).exits(0);
+    // Nothing is compared, so nothing takes the place of the cycle.
+    let output = scratch.prony(&["resume"]).exits(6);
+    let output = output.complains("cycle 1 was broken off, and nothing replaces it");
     ends(left);
     let run = scratch.latest(output);
     assert!(run.result()["warnings"].to_string().contains("sleep"));

@@ -302,7 +302,7 @@ fn diagnostics_tell_no_secret_in_any_format() {
         ("an unknown key beside", file("thread: 8", "8"), "****"),
         (
             "a bad value beside",
-            file("headers: { x-api-key: LITERAL, a: 1 }", "8"),
+            file("headers: { x-api-key: LITERAL, a: [1] }", "8"),
             "****",
         ),
         ("no YAML", file("headers: { x: [ }", "8"), "****"),

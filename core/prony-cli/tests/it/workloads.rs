@@ -63,7 +63,7 @@ fn a_bad_line_is_told_before_anything_is_measured() {
     let failed = run.events("failed");
     let message = text(&failed[0]["message"]);
     assert!(
-        message.starts_with("questions.jsonl:2:8: unknown field `promt`"),
+        message.starts_with("questions.jsonl:2:1: none of `prompt`, `messages` and `input_tokens`"),
         "{message}"
     );
     assert!(run.requests("left").is_empty());

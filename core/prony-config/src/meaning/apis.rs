@@ -82,7 +82,8 @@ impl Document<'_> {
                 .entry("id")
                 .and_then(|id| Some((id, known(&id.value)?)));
             let has = |key: &str| model.entry(key).is_some();
-            let (Some((entry, id)), false) = (id, has("path") || has("tokenizer")) else {
+            let (Some((entry, id)), false) = (id, has("path") || has("files") || has("tokenizer"))
+            else {
                 continue;
             };
             out.push(

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Document, is_hole};
 use crate::codes;
-use crate::template::Filled;
+use crate::template::{Filled, digits};
 use crate::tree::{Entry, Kind, Node};
 use crate::wording::{alternatives, list, literal, offer, similar};
 
@@ -23,6 +23,7 @@ const MODEL: &str = "model";
 pub(crate) struct Combination {
     /// `axis=value,axis=value`; empty when there is no matrix.
     pub(crate) id: String,
+    /// The value of each axis for expressions: numbers may be marked.
     pub(crate) values: Map<String, Value>,
     /// Engine and model pairs that do not run here; `None` means any.
     excluded: Vec<(Option<String>, Option<String>)>,
@@ -141,7 +142,9 @@ impl Document<'_> {
                     axis.value.items().iter().filter_map(scalar).collect()
                 }
             };
-            let Some(value) = scalar(&entry.value) else {
+            let axis = all.iter().find(|axis| axis.key == entry.key);
+            let items = axis.map(|axis| axis.value.items()).unwrap_or_default();
+            let Some(value) = meant(&entry.value, items) else {
                 continue;
             };
             if known.is_empty() || known.contains(&value) {
@@ -210,7 +213,10 @@ fn repeated(root: &Node, included: &[Node], axes: &[&Entry], out: &mut Vec<Diagn
 
 /// Values of an included point, by axis.
 fn values(point: &Node, axes: &[&Entry]) -> Map<String, Value> {
-    let value = |axis: &&Entry| Some((axis.key.clone(), point.entry(&axis.key)?.value.to_json()));
+    let value = |axis: &&Entry| {
+        let value = &point.entry(&axis.key)?.value;
+        Some((axis.key.clone(), digits::marked(value)))
+    };
     axes.iter().filter_map(value).collect()
 }
 
@@ -219,14 +225,24 @@ fn axes(matrix: &Node) -> Vec<&Entry> {
     axes.unwrap_or_default().iter().collect()
 }
 
-/// A scalar as written in a matrix point's id; `None` if unknown.
+/// The value of an axis as written in a matrix point's id; `None` if unknown.
 pub(super) fn scalar(node: &Node) -> Option<String> {
-    match &node.kind {
-        Kind::String(text) if !is_hole(node) => Some(text.clone()),
-        Kind::Number(number) => Some(number.to_string()),
-        Kind::Bool(value) => Some(value.to_string()),
-        _ => None,
-    }
+    let is_known = !matches!(node.kind, Kind::Null | Kind::Map(_)) && !is_hole(node);
+    let is_known = is_known && !node.items().iter().any(is_hole);
+    is_known.then(|| id_text(&digits::marked(node)))
+}
+
+/// The one of an axis' values that a node names, as written in ids: the one that is written like
+/// it or, without such a one, an equal number. Its own text if there is neither.
+pub(super) fn meant(node: &Node, items: &[Node]) -> Option<String> {
+    let text = scalar(node)?;
+    let is_written_so = |item: &&Node| scalar(item).as_ref() == Some(&text);
+    let is_equal = |item: &&Node| item.to_json() == node.to_json();
+    let mut same = items
+        .iter()
+        .filter(is_written_so)
+        .chain(items.iter().filter(is_equal));
+    same.next().map_or(Some(text.clone()), scalar)
 }
 
 fn duplicates(axis: &Entry, out: &mut Vec<Diagnostic>) {
@@ -271,7 +287,7 @@ fn points_of(root: &Node, with_included: bool) -> Vec<Combination> {
         let extended = values.iter().flat_map(|point: &Map<String, Value>| {
             items.iter().map(move |item| {
                 let mut point = point.clone();
-                point.insert(axis.key.clone(), item.to_json());
+                point.insert(axis.key.clone(), digits::marked(item));
                 point
             })
         });
@@ -284,16 +300,24 @@ fn points_of(root: &Node, with_included: bool) -> Vec<Combination> {
             .map(|entry| entry.value.items())
             .unwrap_or_default()
     };
+    let rules: Vec<Rule> = list("exclude")
+        .iter()
+        .map(|it| Rule::new(it, &axes))
+        .collect();
     let mut points: Vec<Combination> = Vec::new();
     for values in values {
         let mut point = new(values, &axes);
+        let texts = point
+            .values
+            .iter()
+            .map(|(axis, value)| (axis.as_str(), id_text(value)));
+        let texts: HashMap<&str, String> = texts.collect();
+        let fitting: Vec<_> = rules.iter().filter(|rule| rule.fits(&texts)).collect();
         let mut gone = false;
-        for rule in list("exclude") {
-            if fits(rule, &point.values) {
-                match pair(rule) {
-                    (None, None) => gone = true,
-                    pair => point.excluded.push(pair),
-                }
+        for rule in fitting {
+            match &rule.pair {
+                (None, None) => gone = true,
+                pair => point.excluded.push(pair.clone()),
             }
         }
         if !gone && !axes.is_empty() {
@@ -339,20 +363,48 @@ fn new(values: Map<String, Value>, axes: &[&Entry]) -> Combination {
     }
 }
 
-/// A scalar as written in ids.
-pub(super) fn id_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
+/// A value as written in ids; a list as its items.
+pub(crate) fn id_text(value: &Value) -> String {
+    match digits::shown(value) {
+        Value::String(text) => text,
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(id_text).collect();
+            items.join(" ")
+        }
         other => other.to_string(),
     }
 }
 
-/// Returns `true` if the point has every axis value that a rule names.
-fn fits(rule: &Node, values: &Map<String, Value>) -> bool {
-    rule.entries().iter().all(|entry| {
-        [ENGINE, MODEL].contains(&entry.key.as_str())
-            || values.get(&entry.key).map(id_text) == scalar(&entry.value)
-    })
+/// An entry of `exclude`.
+struct Rule {
+    pair: (Option<String>, Option<String>),
+    /// Axes with the values that it names, as written in ids.
+    values: Vec<(String, Option<String>)>,
+}
+
+impl Rule {
+    fn new(rule: &Node, axes: &[&Entry]) -> Self {
+        let named = rule.entries().iter();
+        let named = named.filter(|entry| ![ENGINE, MODEL].contains(&entry.key.as_str()));
+        let value = |entry: &Entry| {
+            let mut own = axes.iter().filter(|axis| axis.key == entry.key);
+            let items = own
+                .next()
+                .map(|axis| axis.value.items())
+                .unwrap_or_default();
+            (entry.key.clone(), meant(&entry.value, items))
+        };
+        Self {
+            pair: pair(rule),
+            values: named.map(value).collect(),
+        }
+    }
+
+    /// Returns `true` if a point, with texts by axis, has every value that it names.
+    fn fits(&self, texts: &HashMap<&str, String>) -> bool {
+        let mut values = self.values.iter();
+        values.all(|(axis, value)| texts.get(axis.as_str()) == value.as_ref())
+    }
 }
 
 /// The engine and model that a rule is limited to.

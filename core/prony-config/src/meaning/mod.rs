@@ -18,8 +18,9 @@ use crate::template::{Filled, is_template};
 use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::literal;
 
-pub(crate) use matrix::{Combination, combinations};
+pub(crate) use matrix::{Combination, combinations, id_text};
 pub(crate) use stages::unreachable_in_points;
+pub(crate) use thresholds::meant_of;
 
 /// Runs all checks on a document.
 ///

@@ -28,6 +28,9 @@ impl Document<'_> {
                 );
             }
         }
+        for model in &models {
+            fetched(model, out);
+        }
         let off = |model: &&Node| model.entry("enabled").is_some_and(|e| is_false(&e.value));
         if !models.is_empty() && models.iter().all(off) {
             let section = self.entry("models").or_else(|| self.entry("model"));
@@ -40,4 +43,42 @@ impl Document<'_> {
             );
         }
     }
+}
+
+/// Finds models that cannot be fetched as they are written.
+fn fetched(model: &Node, out: &mut Vec<Diagnostic>) {
+    let Some(files) = model.entry("files") else {
+        return;
+    };
+    if let Some(path) = model.entry("path") {
+        out.push(
+            Diagnostic::error(codes::MODEL_FILES, "a model has either `path` or `files`")
+                .at(path.key_span.clone(), "is here")
+                .and(files.key_span.clone(), "are fetched")
+                .help("remove one: with `files` prony fetches the model from the Hugging Face hub"),
+        );
+    }
+    let id = model.entry("id");
+    if let Some((entry, id)) = id.and_then(|id| Some((id, known(&id.value)?)))
+        && !is_of_hub(id)
+    {
+        out.push(
+            Diagnostic::error(codes::MODEL_FILES, format!("{} is no model of the Hugging Face hub", literal(id)))
+                .at(entry.value.span.clone(), "is its id there")
+                .and(files.key_span.clone(), "are fetched")
+                .help("write `organisation/name`, as in the address of the model's page; or give its `path` instead of `files`"),
+        );
+    }
+}
+
+/// `true` for `organisation/name`, or the name alone, of models from the hub's first days.
+fn is_of_hub(id: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|it| it.is_ascii_alphanumeric() || "-_.".contains(it))
+            && !part.starts_with(['-', '.'])
+    };
+    id.split('/').count() <= 2 && id.split('/').all(is_part)
 }

@@ -30,7 +30,8 @@ enum Engine {
 impl<'a> Document<'a> {
     fn dataset_without_limit(&self) -> Option<&'a Entry> {
         let dataset = self.entry("workload")?.value.entry("dataset")?;
-        dataset.value.entry("limit").is_none().then_some(dataset)
+        let is_counted = ["limit", "sample"].map(|key| dataset.value.entry(key).is_some());
+        (!is_counted.contains(&true)).then_some(dataset)
     }
 
     pub(super) fn stages(&self, out: &mut Vec<Diagnostic>) {
@@ -97,7 +98,9 @@ fn how_many(stages: &[&Entry], dataset: Option<&Entry>, out: &mut Vec<Diagnostic
                         "does not say how many requests it has",
                     )
                     .and(dataset.key_span.clone(), "may have any number of prompts")
-                    .help("add `requests: 100` here, or `limit: 100` to the dataset"),
+                    .help(
+                        "add `requests: 100` here, or `limit: 100` or `sample: 100` to the dataset",
+                    ),
                 );
             }
             continue;

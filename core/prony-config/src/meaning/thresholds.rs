@@ -7,6 +7,7 @@ use super::matrix::{Combination, combinations, id_text, scalar};
 use super::stages::measures;
 use super::{Document, known};
 use crate::codes;
+use crate::template::digits;
 use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::{alternatives, literal, offer, similar, with_article};
 
@@ -229,14 +230,15 @@ fn point(threshold: &Node, points: &[Combination], out: &mut Vec<Diagnostic>) {
         there.dedup();
         let there: Vec<&str> = there.iter().map(String::as_str).collect();
         let what = literal(&entry.key);
-        if let Some(value) = scalar(&entry.value) {
+        if let Some(value) = meant_of(&entry.value, &entry.key, points) {
             out.extend(named(&what, &value, &entry.value.span, &there));
         }
     }
     let has = |point: &Combination| {
         values.iter().all(|entry| {
             let value = point.values.get(&entry.key).map(id_text);
-            scalar(&entry.value).is_none() || value == scalar(&entry.value)
+            let named = meant_of(&entry.value, &entry.key, points);
+            named.is_none() || value == named
         })
     };
     if out.len() == before && !points.iter().any(has) {
@@ -252,4 +254,22 @@ fn point(threshold: &Node, points: &[Combination], out: &mut Vec<Diagnostic>) {
             .help("name fewer axes, or the values of a point that is there"),
         );
     }
+}
+
+/// The value of an axis that a threshold names, as written in ids.
+pub(crate) fn meant_of<'p>(
+    node: &Node,
+    axis: &str,
+    points: impl IntoIterator<Item = &'p Combination> + Clone,
+) -> Option<String> {
+    let text = scalar(node)?;
+    let values = || {
+        let points = points.clone().into_iter();
+        points.filter_map(|point| point.values.get(axis))
+    };
+    if values().any(|value| id_text(value) == text) {
+        return Some(text);
+    }
+    let equal = values().find(|value| digits::plain(value) == node.to_json());
+    Some(equal.map_or(text, id_text))
 }

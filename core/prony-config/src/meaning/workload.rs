@@ -17,6 +17,7 @@ impl Document<'_> {
         }
         source(section, out);
         lengths(&section.value, out);
+        dataset(&section.value, out);
         with_completions(&section.value, out);
     }
 }
@@ -68,20 +69,7 @@ fn lengths(workload: &Node, out: &mut Vec<Diagnostic>) {
             continue;
         };
         for kind in length.value.entries() {
-            if let (Some(min), Some(max)) = (kind.value.entry("min"), kind.value.entry("max"))
-                && let (Some(least), Some(most)) = (number(&min.value), number(&max.value))
-                && least > most
-            {
-                out.push(
-                    Diagnostic::error(
-                        codes::LENGTHS,
-                        format!("the least of {} is more than the most", literal(key)),
-                    )
-                    .at(min.value.span.clone(), format!("more than {most}"))
-                    .and(max.value.span.clone(), "the most")
-                    .help("swap the two"),
-                );
-            }
+            bounds(key, &kind.value, out);
         }
     }
     let prefix = synthetic.value.entry("prefix");
@@ -111,6 +99,67 @@ fn lengths(workload: &Node, out: &mut Vec<Diagnostic>) {
             .and(least.span.clone(), "the shortest prompt")
             .note("`input_tokens` counts the prefix as well")
             .help("make the prefix shorter, or the prompts longer"),
+        );
+    }
+}
+
+/// Checks that the bounds of a dataset's lengths are in order, and that `column` has a format
+/// that reads it.
+fn dataset(workload: &Node, out: &mut Vec<Diagnostic>) {
+    let Some(dataset) = workload.entry("dataset") else {
+        return;
+    };
+    for key in ["input_chars", "input_tokens", "output_tokens"] {
+        if let Some(length) = dataset.value.entry(key) {
+            bounds(key, &length.value, out);
+        }
+    }
+    let number_of = |key| dataset.value.entry(key).and_then(|it| number(&it.value));
+    if let (Some(sample), Some(limit)) = (number_of("sample"), number_of("limit"))
+        && sample > limit
+        && let Some(entry) = dataset.value.entry("sample")
+    {
+        out.push(
+            Diagnostic::error(codes::LENGTHS, "`sample` is more than `limit`")
+                .at(
+                    entry.value.span.clone(),
+                    format!("drawn from {limit} conversations"),
+                )
+                .note("`sample` draws from the first `limit` conversations, each at most once")
+                .help("raise `limit`, or leave it out to draw from the whole file"),
+        );
+    }
+    if let (Some(column), Some(format)) =
+        (dataset.value.entry("column"), dataset.value.entry("format"))
+        && let Some(name) = format.value.text()
+        && !["column", "guidellm"].contains(&name)
+    {
+        out.push(
+            Diagnostic::error(
+                codes::WORKLOAD_SOURCE,
+                format!("`column` does not go with the format {}", literal(name)),
+            )
+            .at(column.key_span.clone(), "says where the prompts are")
+            .and(format.value.span.clone(), "says it, too")
+            .help("remove one of the two"),
+        );
+    }
+}
+
+/// Checks that a minimum is no more than its maximum.
+fn bounds(key: &str, length: &Node, out: &mut Vec<Diagnostic>) {
+    if let (Some(min), Some(max)) = (length.entry("min"), length.entry("max"))
+        && let (Some(least), Some(most)) = (number(&min.value), number(&max.value))
+        && least > most
+    {
+        out.push(
+            Diagnostic::error(
+                codes::LENGTHS,
+                format!("the least of {} is more than the most", literal(key)),
+            )
+            .at(min.value.span.clone(), format!("more than {most}"))
+            .and(max.value.span.clone(), "the most")
+            .help("swap the two"),
         );
     }
 }

@@ -88,6 +88,13 @@ impl<'a> Check<'a> {
                 let branches = branches.map(Vec::as_slice).unwrap_or_default();
                 self.alternatives(&found, schema, rule, branches, context, out);
             }
+            Kind::OneOfMultipleValid { .. } => {
+                let branches = follow(self.schema, rule).and_then(Value::as_array);
+                match branches.and_then(|branches| choice(branches)) {
+                    Some(keys) => out.extend(problem::several_given(&found, &keys)),
+                    None => out.push(problem::other(&found, &error.masked().to_string())),
+                }
+            }
             // A value with only one allowed value is reported as such, whatever its type.
             Kind::Type { .. } if schema.get("const").is_some() => {}
             Kind::Type { .. } => {
@@ -155,6 +162,17 @@ impl<'a> Check<'a> {
         {
             return; // only templates are in the way
         }
+        if let Some(keys) = choice(branches) {
+            let entries = found.node.entries();
+            let known = properties(schema);
+            let is_given = |key: &&str| entries.iter().any(|entry| entry.key == **key);
+            // What is wrong with one that is given, or misspelt, is told by its own schema.
+            let is_told = |key: &&str| is_given(key) || is_misspelt(key, entries, &known);
+            if !keys.iter().any(is_told) {
+                out.push(problem::none_given(found, &keys));
+            }
+            return;
+        }
         if let Some(options) = all(branches, |branch| branch.get("const")) {
             out.push(problem::unknown_value(found, schema, &options));
             return;
@@ -221,6 +239,17 @@ fn all<'b, T>(branches: &'b [Value], of: impl Fn(&'b Value) -> Option<T>) -> Opt
         .flatten()
 }
 
+/// The keys of which exactly one is to be given, if alternatives say so and nothing else.
+fn choice(branches: &[Value]) -> Option<Vec<&str>> {
+    all(branches, |branch| {
+        let [key] = branch.get("required")?.as_array()?.as_slice() else {
+            return None;
+        };
+        let is_open = branch.get("type").is_none() && branch.get("additionalProperties").is_none();
+        is_open.then(|| key.as_str()).flatten()
+    })
+}
+
 /// The key that identifies an externally tagged alternative.
 fn tag(branch: &Value) -> Option<&str> {
     let [tag] = branch.get("required")?.as_array()?.as_slice() else {
@@ -247,7 +276,7 @@ fn is_misspelt(property: &str, entries: &[Entry], known: &[&str]) -> bool {
 }
 
 /// Finds the part of a schema at a path, through references.
-fn follow<'s>(schema: &'s Value, path: &str) -> Option<&'s Value> {
+pub(super) fn follow<'s>(schema: &'s Value, path: &str) -> Option<&'s Value> {
     let mut at = schema;
     for segment in path.split('/').skip(1) {
         while let Some(reference) = at.get("$ref").and_then(Value::as_str) {

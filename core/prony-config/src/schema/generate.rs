@@ -18,20 +18,27 @@ const LITERAL: &str = "x-literal";
 const TEMPLATE: &str = "\\$\\{\\{";
 
 /// The schema of a pipeline whose templates have values.
-pub(crate) fn strict_schema() -> Value {
+fn strict_schema() -> Value {
     let generator = SchemaSettings::draft2020_12()
         .with_transform(no_null)
         .with_transform(bounded)
         .into_generator();
     let mut schema = generator.into_root_schema_for::<File>();
     schema.insert("$id".into(), "pipeline.v1.json".into());
+    let own = json!({ "^x-": { "description": "The author's own, for anchors; prony does not read it." } });
+    schema.insert("patternProperties".into(), own);
     schema.to_value()
+}
+
+/// [`strict_schema`], made once.
+pub(crate) fn strict() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(strict_schema);
+    &SCHEMA
 }
 
 /// The top-level keys of a pipeline.
 pub(crate) fn keys() -> Vec<&'static str> {
-    static SCHEMA: LazyLock<Value> = LazyLock::new(strict_schema);
-    let properties = SCHEMA.get("properties").and_then(Value::as_object);
+    let properties = strict().get("properties").and_then(Value::as_object);
     properties
         .map(|all| all.keys().map(String::as_str).collect())
         .unwrap_or_default()
@@ -305,6 +312,13 @@ fn allow_expressions(schema: &mut Value) {
         _ => Vec::new(),
     };
     let takes_text = types.is_empty() || types.iter().any(|name| name == "string");
+    // Where a text is wanted, a number or a boolean is the text that is written.
+    let is_text = takes_text && types.iter().all(|name| name == "string" || name == "null");
+    if is_text && !types.is_empty() && !is_choice && !is_text_only {
+        let more = ["number", "boolean"].map(str::to_owned);
+        let all = types.iter().cloned().chain(more);
+        object.insert("type".into(), all.collect());
+    }
     if is_choice || (is_text_only && takes_text) {
         let outer: Map<String, Value> = [
             "title",

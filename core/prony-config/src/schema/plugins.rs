@@ -1,15 +1,17 @@
 //! Checks of plugin options against the plugins' own schemas.
 
+use std::collections::HashMap;
+
 use prony_diagnostic::Diagnostic;
 use serde_json::Value;
 
-use super::Checker;
 use super::problem::missing_message;
+use super::{Checker, uses};
 use crate::file::MAX_PLUGINS;
-use crate::template::is_template;
+use crate::template::{self, is_template};
 use crate::tree::{Entry, Found, Kind, Node, Span};
 use crate::wording::{alternatives, literal, similar, with_article};
-use crate::{PluginKind, Plugins, codes};
+use crate::{OptionProblem, PluginKind, Plugins, codes};
 
 /// Checks every place of a document that names a plugin and its options.
 pub(crate) fn check_plugins(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnostic> {
@@ -66,10 +68,7 @@ pub(crate) fn check_bare_plugin(schema: &Value, name: &str, span: &Span) -> Vec<
     let none = Entry {
         key: "config".into(),
         key_span: span.clone(),
-        value: Node {
-            kind: Kind::Map(Vec::new()),
-            span: span.clone(),
-        },
+        value: Node::new(Kind::Map(Vec::new()), span.clone()),
     };
     check_config(schema, name, span, &Found::value_of(&none))
 }
@@ -89,6 +88,74 @@ fn check_config(schema: &Value, name: &str, span: &Span, config: &Found<'_>) -> 
                     .help("tell the plugin's author"),
             ]
         }
+    }
+}
+
+/// Asks the plugins of a document about their options, in which `samples` stand for what only the
+/// run knows. `asked` holds the answers so far.
+pub(crate) fn ask_plugins(
+    root: &Node,
+    samples: &Value,
+    plugins: &dyn Plugins,
+    asked: &mut HashMap<String, Vec<OptionProblem>>,
+) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    for (pointer, kind) in uses(root).into_iter().take(2 * MAX_PLUGINS) {
+        let Some(entry) = root.exactly(&pointer).and_then(|node| node.entry("plugin")) else {
+            continue;
+        };
+        let none = Entry {
+            key: "config".into(),
+            key_span: entry.value.span.clone(),
+            value: Node::new(Kind::Map(Vec::new()), entry.value.span.clone()),
+        };
+        let given = root.exactly(&pointer).and_then(|node| node.entry("config"));
+        let config = Found::value_of(given.unwrap_or(&none));
+        let (Some(name), Ok(value)) = (
+            entry.value.text(),
+            template::render_value(&config.node.to_json(), samples),
+        ) else {
+            continue;
+        };
+        let answer = asked
+            .entry(format!("{} {name} {value}", kind.name()))
+            .or_insert_with(|| plugins.check(kind, name, &value));
+        for OptionProblem { pointer, message } in answer {
+            let found = match config.node.exactly(pointer) {
+                Some(_) if !pointer.is_empty() => config.node.at(pointer),
+                _ => config.clone(),
+            };
+            // A sample is not to blame.
+            if has_hole(found.node) {
+                continue;
+            }
+            let span = match &found.node.kind {
+                Kind::Map(_) => found.name_span(),
+                _ if found.node.span.is_empty() => found.name_span(),
+                _ => found.node.span.clone(),
+            };
+            problems.push(
+                Diagnostic::error(codes::PLUGIN_OPTION, message.clone())
+                    .at(
+                        span,
+                        format!("the plugin {} cannot work with this", literal(name)),
+                    )
+                    .help(format!(
+                        "`prony schema plugin {name}` shows all of its options"
+                    )),
+            );
+        }
+    }
+    problems
+}
+
+/// Returns `true` if a value has a template in it.
+fn has_hole(node: &Node) -> bool {
+    match &node.kind {
+        Kind::String(text) => is_template(text),
+        Kind::List(items) => items.iter().any(has_hole),
+        Kind::Map(entries) => entries.iter().any(|entry| has_hole(&entry.value)),
+        _ => false,
     }
 }
 

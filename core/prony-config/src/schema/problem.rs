@@ -119,6 +119,54 @@ pub(super) fn missing_key(property: &str, found: &Found<'_>, schema: Option<&Val
         .help(format!("add `{property}: {value}`"))
 }
 
+/// Reports that none of the keys is given of which one must be.
+pub(super) fn none_given(found: &Found<'_>, keys: &[&str]) -> Diagnostic {
+    let message = match keys {
+        [one, other] => format!("neither {} nor {} is given", literal(one), literal(other)),
+        keys => format!("none of {} is given", list(keys)),
+    };
+    let label = match found.key {
+        Some(entry) => format!("{} needs one of them", literal(&entry.key)),
+        None => "one of them is needed here".to_owned(),
+    };
+    Diagnostic::error(codes::MISSING_KEY, message)
+        .at(found.name_span(), label)
+        .help(format!("give one of {}", both(keys)))
+}
+
+/// Reports several keys of which only one may be given.
+pub(super) fn several_given(found: &Found<'_>, keys: &[&str]) -> Option<Diagnostic> {
+    let entries = found.node.entries().iter();
+    let mut given = entries.filter(|entry| keys.contains(&entry.key.as_str()));
+    let (first, second) = (given.next()?, given.next()?);
+    let message = format!(
+        "{} and {} exclude each other",
+        literal(&first.key),
+        literal(&second.key)
+    );
+    Some(
+        Diagnostic::error(codes::SCHEMA, message)
+            .at(
+                second.key_span.clone(),
+                format!("{} here", literal(&second.key)),
+            )
+            .and(
+                first.key_span.clone(),
+                format!("{} here", literal(&first.key)),
+            )
+            .help(format!("give one of {}", both(keys))),
+    )
+}
+
+/// Names in backticks with `and` before the last.
+fn both(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
+    match names.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        all => all.concat(),
+    }
+}
+
 /// Reports a value of the wrong type. `item` is the schema of a list's items.
 pub(super) fn wrong_type(found: &Found<'_>, schema: &Value, item: Option<&Value>) -> Diagnostic {
     let types = types(schema);
@@ -188,7 +236,20 @@ fn conversion(
     let is_scalar = !matches!(node.kind, Kind::Null | Kind::List(_) | Kind::Map(_));
     let takes = |schema: &Value| schema.get("type").is_some() && has_type(&node.kind, schema);
     if is_scalar && wants("array") && item.is_some_and(takes) {
+        if let Some(words) = node.text().and_then(flags) {
+            let words: Vec<String> = words.into_iter().map(quoted).collect();
+            return Some(("make it a list of words", format!("[{}]", words.join(", "))));
+        }
         return Some(("make it a list", format!("[{}]", inline(node))));
+    }
+    if let [entry] = node.entries()
+        && wants("string")
+        && found.item_of.is_some()
+        && entry.key_span.start < entry.value.span.end
+        && let Some(words) = entry.value.words()
+    {
+        let text = format!("{}: {words}", entry.key);
+        return Some(("a text with `: ` in it needs quotes", quoted(&text)));
     }
     if let Some(text) = node.text()
         && wants("object")
@@ -229,6 +290,9 @@ fn conversion_in_words(found: &Found<'_>, types: &[&str], expected: &str) -> Str
             "write `NAME: VALUE` for each entry, without `-` or `[` and `]`"
         }
         Kind::Map(_) if wants("array") => "put `-` before each item, or all into `[` and `]`",
+        Kind::Map(_) if wants("string") && found.item_of.is_some() => {
+            "write a text; one with `: ` in it needs quotes"
+        }
         Kind::List(_) | Kind::Map(_) => "write a single value",
         _ if wants("boolean") => {
             "write `true`, `false` or a template that gives one, such as `\"${{ vars.NAME }}\"`"
@@ -257,7 +321,7 @@ fn number(text: &str, fraction: bool) -> Option<String> {
     }
     let number = groups.concat();
     match scalar::resolve(&number) {
-        Kind::Number(value) => (fraction || !value.is_f64()).then_some(number),
+        (Kind::Number(value), _) => (fraction || !value.is_f64()).then_some(number),
         _ => None,
     }
 }
@@ -277,6 +341,14 @@ fn in_full(text: &str) -> Option<u64> {
     let number = number.chars().all(is_number).then(|| number.parse::<f64>());
     let number = number?.ok()? * factor;
     (number.fract() == 0.0 && number < MAX_EXACT).then_some(number as u64)
+}
+
+/// The words of a text that looks like a command line.
+fn flags(text: &str) -> Option<Vec<&str>> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_simple = !text.contains(['"', '\'', '\\']);
+    let has_flag = words.iter().any(|word| word.starts_with('-'));
+    (words.len() > 1 && is_simple && has_flag).then_some(words)
 }
 
 fn is_expression(text: &str) -> bool {
@@ -484,6 +556,9 @@ pub(super) fn pattern(found: &Found<'_>, schema: &Value, pattern: &str) -> Diagn
             None => problem.help(format!("use {form}")),
         };
     }
+    if let Some(form) = schema.get("patternErrorMessage").and_then(Value::as_str) {
+        return problem.help(form);
+    }
     let problem = match schema.get("description").and_then(Value::as_str) {
         Some(text) => problem.note(sentence(text)),
         None => problem.note(format!("the form as a regular expression: `{pattern}`")),
@@ -649,7 +724,7 @@ fn inline(node: &Node) -> String {
     }
 }
 
-fn types(schema: &Value) -> Vec<&str> {
+pub(super) fn types(schema: &Value) -> Vec<&str> {
     match schema.get("type") {
         Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
         Some(Value::String(one)) => vec![one.as_str()],

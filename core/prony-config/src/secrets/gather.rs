@@ -7,11 +7,12 @@ use serde_json::{Map, Value};
 
 use super::{LONG, MAX_SECRETS, MIN_SECRET, Secrets, in_text, is_secret_name, parts_of};
 use crate::fairness::marked;
+use crate::schema::uses;
 use crate::template::{Filled, escape, is_template};
 use crate::text::Texts;
 use crate::tree::{Kind, Node, Span};
 use crate::wording::literal;
-use crate::{PluginKind, Plugins, codes};
+use crate::{Plugins, codes};
 
 /// Role of an option that is a secret, in a plugin's schema.
 const SECRET: &str = "secret";
@@ -45,7 +46,7 @@ pub(crate) struct Gathered {
 impl Gathered {
     /// Looks through a document in which templates have values, as far as these are known.
     pub(crate) fn new(filled: &Filled, plugins: &dyn Plugins) -> Self {
-        let root = &filled.root;
+        let root = &filled.raw;
         let mut gathered = Self::default();
         let mut places = Places::new(root, plugins);
         places.document(root);
@@ -233,19 +234,9 @@ struct Places {
 
 impl Places {
     fn new(root: &Node, plugins: &dyn Plugins) -> Self {
-        let mut uses = vec![("/engine".to_owned(), PluginKind::Engine)];
-        for (section, kind) in [
-            ("engines", PluginKind::Engine),
-            ("reporters", PluginKind::Reporter),
-        ] {
-            let entries = root.entry(section).map(|it| it.value.entries());
-            let pointer = |key: &str| format!("/{section}/{}", escape(key));
-            let entries = entries.unwrap_or_default().iter();
-            uses.extend(entries.map(|entry| (pointer(&entry.key), kind)));
-        }
         let mut schemas: BTreeMap<String, Option<Value>> = BTreeMap::new();
         let mut all = BTreeSet::new();
-        for (at, kind) in uses {
+        for (at, kind) in uses(root) {
             let node = root.at(&at).node;
             let Some(plugin) = node.entry("plugin").and_then(|it| it.value.text()) else {
                 continue;

@@ -1,5 +1,8 @@
 //! The expression language: minijinja's, with few built-ins.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use minijinja::{Environment, Error, ErrorKind, Expression, UndefinedBehavior, filters};
 use serde_json::Value;
 
@@ -25,6 +28,54 @@ pub(super) fn environment<'a>() -> Environment<'a> {
     environment.add_filter("trim", filters::trim);
     environment.add_filter("upper", filters::upper);
     environment
+}
+
+/// The names that a compiled expression uses, such as `vars.size`, sorted.
+pub(super) fn names(
+    environment: &Environment<'_>,
+    compiled: &Expression<'_, '_>,
+    expression: &str,
+) -> Vec<String> {
+    let mut names = compiled.undeclared_variables(true);
+    // The engine finds no names in what is sliced, so it gets the expression without slices, too.
+    let mut rest = Cow::Borrowed(expression);
+    while let Some(slice) = slice(&rest) {
+        let mut shorter = rest.into_owned();
+        shorter.replace_range(slice, "");
+        if let Ok(compiled) = environment.compile_expression(&shorter) {
+            names.extend(compiled.undeclared_variables(true));
+        }
+        rest = Cow::Owned(shorter);
+    }
+    let mut names: Vec<String> = names.into_iter().collect();
+    names.sort();
+    names
+}
+
+/// The first slice, such as `[1:3]`, without another in it.
+fn slice(expression: &str) -> Option<Range<usize>> {
+    let code = without_texts(expression);
+    // The open brackets, and whether each has a colon in it.
+    let mut open: Vec<(usize, bool)> = Vec::new();
+    for (at, c) in code.char_indices() {
+        match c {
+            '[' | '{' | '(' => open.push((at, false)),
+            ':' => {
+                if let Some((_, has_colon)) = open.last_mut() {
+                    *has_colon = true;
+                }
+            }
+            ']' | '}' | ')' => {
+                if let Some((start, true)) = open.pop()
+                    && c == ']'
+                {
+                    return Some(start..at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Returns `true` if an expression could repeat a list, which costs no fuel and takes all

@@ -7,13 +7,16 @@ use minijinja::Environment;
 use prony_diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 
+use super::digits;
 use super::expression::environment;
 use super::names::{Names, Phase, Scope, Step, only, root};
 use super::place::{Occurrence, misplaced, unclosed};
-use super::render::{MAX_TEXT, NO_VALUE, evaluate, render_scalar};
+use super::render::{MAX_TEXT, NO_VALUE, TOO_LONG, evaluate, fill_shell, render_scalar};
 use super::scan::{Part, Unclosed, is_template, parts, starts};
 use crate::codes;
-use crate::secrets::{Literal, MIN_SECRET};
+use crate::inputs::Inputs;
+use crate::schema::Uneven;
+use crate::secrets::Literal;
 use crate::text::Texts;
 use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::literal;
@@ -29,6 +32,9 @@ const MAX_LOOKED_AT: usize = 100 * MAX_NODES;
 pub(crate) struct Filled {
     /// The document; templates of the matrix and of the run remain in it.
     pub(crate) root: Node,
+    /// The same before items of lists were left out and spliced in: its lists have the places
+    /// that the file has.
+    pub(crate) raw: Node,
     /// Problems of its templates.
     pub(crate) problems: Vec<Diagnostic>,
     /// The parts of `vars` and `env` needed by the run.
@@ -39,8 +45,10 @@ pub(crate) struct Filled {
     pub(crate) has_points: bool,
     /// Secrets in the file itself, which become templates when it is written out.
     pub(crate) literals: Vec<Literal>,
+    /// Lists of [`raw`](Self::raw) whose items were left out or spliced in.
+    pub(crate) lists: Vec<Uneven>,
     /// Values that remain templates when the file is written out.
-    kept: Vec<Kept>,
+    pub(super) kept: Vec<Kept>,
     names: Names,
     /// All variables, for the matrix points.
     values: Value,
@@ -48,10 +56,10 @@ pub(crate) struct Filled {
 
 /// A value that remains a template when the pipeline is written out: it is known only
 /// later, or it comes from the environment and is private.
-struct Kept {
-    pointer: String,
-    text: String,
-    used: Vec<String>,
+pub(super) struct Kept {
+    pub(super) pointer: String,
+    pub(super) text: String,
+    pub(super) used: Vec<String>,
 }
 
 impl Kept {
@@ -68,9 +76,14 @@ fn var_of(name: &str) -> Option<String> {
 }
 
 /// Replaces the templates that depend on `vars` and `env` only.
-pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<String>) -> Filled {
-    let names = Names::new(root);
-    let set = names.env.iter().filter_map(|name| Some((name, env(name)?)));
+pub(crate) fn fill(texts: &Texts, root: &Node, inputs: &Inputs<'_>) -> Filled {
+    let mut names = Names::new(root);
+    if inputs.assume_env {
+        let unset = names.env.iter().filter(|name| (inputs.env)(name).is_none());
+        names.assumed = unset.cloned().collect();
+    }
+    let set = names.env.iter();
+    let set = set.filter_map(|name| Some((name, (inputs.env)(name)?)));
     let set: Map<String, Value> = set
         .map(|(name, value)| (name.clone(), value.into()))
         .collect();
@@ -98,12 +111,14 @@ pub(crate) fn fill(texts: &Texts, root: &Node, env: &dyn Fn(&str) -> Option<Stri
         ..
     } = walk;
     let mut filled = Filled {
+        raw: filled.clone(),
         root: filled,
         problems,
         context: Value::Null,
         used,
         has_points,
         literals: Vec::new(),
+        lists: Vec::new(),
         kept,
         names,
         values,
@@ -122,8 +137,27 @@ impl Filled {
         let mut values = self.values.clone();
         values["matrix"] = Value::Object(matrix.clone());
         let mut walk = Walk::new(texts, &self.names, Phase::Matrix, values);
-        let root = walk.node(&self.root);
+        let root = walk.node(&self.raw);
         (root, walk.problems)
+    }
+
+    /// A document in which each literal `${{` is as it is read, but where templates are evaluated
+    /// in the run: it must not be one for them.
+    pub(crate) fn spelled(&self, root: &Node) -> Node {
+        spelled(&self.names, &mut Vec::new(), root)
+    }
+
+    /// Values with the names that the run knows, and samples in the place of what it gives them:
+    /// for a dry run.
+    pub(crate) fn samples(&self, matrix: &Map<String, Value>) -> Value {
+        let mut values = self.values.clone();
+        values["matrix"] = Value::Object(matrix.clone());
+        values
+    }
+
+    /// Returns `true` if values are not known because variables of the environment are assumed.
+    pub(crate) fn is_assumed(&self) -> bool {
+        !self.names.assumed.is_empty()
     }
 
     /// Names and values of the pipeline's environment variables that are set.
@@ -202,78 +236,6 @@ impl Filled {
         derived
     }
 
-    /// Puts templates back where they must remain, into the same document as JSON.
-    pub(crate) fn restore(&self, document: &mut Value) {
-        for kept in &self.kept {
-            put(document, &kept.pointer, Value::String(kept.text.clone()));
-        }
-        let hidden = self.hide_literals(document);
-        if let Some(vars) = document.get_mut("vars").and_then(Value::as_object_mut) {
-            vars.retain(|name, _| self.context["vars"].get(name).is_some());
-        }
-        if let Some(env) = document.get_mut("env").and_then(Value::as_array_mut) {
-            env.retain(|name| {
-                let name = name.as_str().unwrap_or_default();
-                self.needs_env(name) || hidden.contains(name)
-            });
-        }
-        if let Some(document) = document.as_object_mut() {
-            document.retain(|key, value| {
-                let empty = value.as_object().is_some_and(Map::is_empty)
-                    || value.as_array().is_some_and(Vec::is_empty);
-                !(empty && ["vars", "env"].contains(&key.as_str()))
-            });
-        }
-    }
-
-    /// Puts templates in the place of secrets, so that who runs the file gives them anew.
-    /// Returns the variables that these use.
-    fn hide_literals(&self, document: &mut Value) -> BTreeSet<&str> {
-        /// The keys before `secrets`.
-        const BEFORE: [&str; 5] = ["version", "name", "description", "vars", "env"];
-        let mut names = BTreeSet::new();
-        for literal in &self.literals {
-            let template = format!("${{{{ env.{} }}}}", literal.name);
-            let mut hidden = false;
-            if let Some(pointer) = &literal.pointer
-                && let Some(place) = document.pointer_mut(pointer)
-                && *place == literal.value.as_str()
-            {
-                *place = template.clone().into();
-                hidden = true;
-            }
-            if literal.value.len() >= MIN_SECRET {
-                hidden |= replace(document, &literal.value, &template);
-            }
-            if hidden {
-                names.insert(literal.name.as_str());
-            }
-        }
-        let listed = |key: &str, name: &&str| {
-            let list = document.get(key).and_then(Value::as_array);
-            list.is_some_and(|list| list.iter().any(|it| it == name))
-        };
-        let more = names.iter().copied();
-        let more = more.filter(|name| !listed("env", name) && !listed("secrets", name));
-        let more: Vec<Value> = more.map(Value::from).collect();
-        if let (Some(document), false) = (document.as_object_mut(), more.is_empty()) {
-            if let Some(Value::Array(listed)) = document.get_mut("secrets") {
-                listed.extend(more);
-            } else {
-                let is_after = |key: &String| !BEFORE.contains(&key.as_str());
-                let at = document.keys().position(is_after);
-                let at = at.unwrap_or(document.len());
-                document.shift_insert(at, "secrets".to_owned(), more.into());
-            }
-        }
-        names
-    }
-
-    fn needs_env(&self, name: &str) -> bool {
-        let name = format!("env.{name}");
-        self.kept.iter().any(|kept| kept.used.contains(&name))
-    }
-
     /// Drops variables that no template of the run needs, directly or through others.
     fn keep_what_is_needed(&mut self) {
         let mut needed: BTreeSet<String> = BTreeSet::new();
@@ -304,45 +266,40 @@ impl Filled {
     }
 }
 
-/// Sets the value at a pointer. A missing key, omitted because its value is the default,
-/// is added.
-fn put(document: &mut Value, pointer: &str, value: Value) {
-    let mut at = document;
-    for segment in pointer.split('/').skip(1) {
-        let key = segment.replace("~1", "/").replace("~0", "~");
-        at = match at {
-            Value::Object(entries) => entries.entry(key).or_insert(Value::Object(Map::new())),
-            Value::Array(items) => match key.parse().ok().and_then(|i: usize| items.get_mut(i)) {
-                Some(item) => item,
-                None => return,
-            },
-            _ => return,
-        };
+/// See [`Filled::spelled`].
+fn spelled<'n>(names: &Names, path: &mut Vec<Step<'n>>, node: &'n Node) -> Node {
+    let kind = match &node.kind {
+        Kind::String(text) if digits::has_literal(text) && !names.is_of_run(path) => {
+            Kind::String(digits::spelled(text))
+        }
+        Kind::List(items) => {
+            let item = |(index, item)| {
+                path.push(Step::Index(index));
+                let item = spelled(names, path, item);
+                path.pop();
+                item
+            };
+            Kind::List(items.iter().enumerate().map(item).collect())
+        }
+        Kind::Map(entries) => {
+            let entry = |entry: &'n Entry| {
+                path.push(Step::Key(&entry.key));
+                let value = spelled(names, path, &entry.value);
+                path.pop();
+                Entry {
+                    value,
+                    ..entry.clone()
+                }
+            };
+            Kind::Map(entries.iter().map(entry).collect())
+        }
+        other => other.clone(),
+    };
+    Node {
+        kind,
+        span: node.span.clone(),
+        written: node.written.clone(),
     }
-    *at = value;
-}
-
-/// Replaces a text within every string of a document. Returns `true` if there was one.
-fn replace(document: &mut Value, text: &str, by: &str) -> bool {
-    let mut any = false;
-    match document {
-        Value::String(string) if string.contains(text) => {
-            *string = string.replace(text, by);
-            any = true;
-        }
-        Value::Array(items) => {
-            for item in items {
-                any |= replace(item, text, by);
-            }
-        }
-        Value::Object(entries) => {
-            for value in entries.values_mut() {
-                any |= replace(value, text, by);
-            }
-        }
-        _ => {}
-    }
-    any
 }
 
 pub(crate) fn escape(key: &str) -> String {
@@ -361,7 +318,7 @@ struct Walk<'a> {
     problems: Vec<Diagnostic>,
     kept: Vec<Kept>,
     used: BTreeSet<String>,
-    /// Variables without a value, which has been reported.
+    /// Variables without a value, which has been reported or is not known.
     broken: HashSet<String>,
     /// Variables derived from the environment.
     private: HashSet<String>,
@@ -407,10 +364,7 @@ impl<'a> Walk<'a> {
                 filled.push(self.entry(entry));
             }
         }
-        Node {
-            kind: Kind::Map(filled),
-            span: root.span.clone(),
-        }
+        Node::new(Kind::Map(filled), root.span.clone())
     }
 
     /// Fills in the variables in order; each may use those before it.
@@ -430,15 +384,12 @@ impl<'a> Walk<'a> {
             if self.kept.len() > kept {
                 self.private.insert(var.key.clone());
             }
-            self.values["vars"][&var.key] = entry.value.to_json();
+            self.values["vars"][&var.key] = digits::marked(&entry.value);
             filled.push(entry);
         }
         self.path.pop();
         Entry {
-            value: Node {
-                kind: Kind::Map(filled),
-                span: section.value.span.clone(),
-            },
+            value: Node::new(Kind::Map(filled), section.value.span.clone()),
             ..section.clone()
         }
     }
@@ -479,6 +430,7 @@ impl<'a> Walk<'a> {
         Node {
             kind,
             span: node.span.clone(),
+            written: node.written.clone(),
         }
     }
 
@@ -519,9 +471,24 @@ impl<'a> Walk<'a> {
             .filter_map(|name| self.names.phase(name, &scope));
         let phase = phases.max().unwrap_or(Phase::Load);
         let values = only(&self.values, &used);
+        let mut is_kept = phase > Phase::Load || used.iter().any(|name| self.is_private(name));
+        let value = if phase > self.phase {
+            Some(node.clone())
+        } else {
+            match self.value(node, text, &places, &values) {
+                Ok(value) => {
+                    is_kept |= has_literal(&value);
+                    Some(value)
+                }
+                Err(problem) => {
+                    self.problems.push(*problem);
+                    None
+                }
+            }
+        };
         if self.phase == Phase::Load {
             self.has_points |= phase == Phase::Matrix;
-            if phase > Phase::Load || used.iter().any(|name| self.is_private(name)) {
+            if is_kept {
                 self.kept.push(Kept {
                     pointer: self.pointer(),
                     text: text.to_owned(),
@@ -529,16 +496,7 @@ impl<'a> Walk<'a> {
                 });
             }
         }
-        if phase > self.phase {
-            return Some(node.clone());
-        }
-        match self.value(node, text, &places, &values) {
-            Ok(value) => Some(value),
-            Err(problem) => {
-                self.problems.push(*problem);
-                None
-            }
-        }
+        value
     }
 
     /// Marks every name mentioned by an erroneous text as used.
@@ -644,10 +602,9 @@ impl<'a> Walk<'a> {
             let problem = problem.note(limit.to_owned());
             Box::new(problem.help("use shorter texts and smaller lists, or several pipelines"))
         };
-        // Each use copies the values that it reads, so that is bounded too. Templates
-        // among the values, which only reported ones can be, count as nothing.
+        // Each use copies the values that it reads, so that is bounded too.
         let mut looked_at = 0;
-        let _ = weigh(values, 0, &mut looked_at);
+        weigh(values, 0, &mut looked_at);
         self.looked_at += looked_at;
         if self.looked_at > MAX_LOOKED_AT {
             return Err(too_large("they look at large variables too often"));
@@ -683,29 +640,29 @@ impl<'a> Walk<'a> {
                 }),
             }));
         }
-        let value = render_scalar(text, values)
-            .map_err(|_| too_large(&format!("a text may have {MAX_TEXT} bytes")))?;
+        let value = if self.is_shell() {
+            fill_shell(text, values).map(Value::String)
+        } else {
+            render_scalar(text, values)
+        };
+        let value = value.map_err(|reason| {
+            if reason == TOO_LONG {
+                return too_large(&format!("a text may have {MAX_TEXT} bytes"));
+            }
+            let message = "a value cannot be put into a shell text";
+            let problem = at(&node.span, codes::TEMPLATE_VALUE, message, &reason);
+            Box::new(problem.help("hand it over under `env` of the step, and use `\"$NAME\"`"))
+        })?;
         let mut weight = 0;
-        match weigh(&value, self.path.len(), &mut weight) {
-            Ok(()) => {}
-            Err(Unfit::Template) => {
-                let message = "a template gives a template";
-                let label = "the value has `${{` in it";
-                let problem = at(&node.span, codes::TEMPLATE_VALUE, message, label);
-                return Err(Box::new(
-                    problem.help("take `${{` out of the values that it is given"),
-                ));
-            }
-            Err(Unfit::Deep) => {
-                return Err(too_large(&format!("{MAX_DEPTH} levels are allowed")));
-            }
+        if !weigh(&value, self.path.len(), &mut weight) {
+            return Err(too_large(&format!("{MAX_DEPTH} levels are allowed")));
         }
         self.spent += weight;
         if self.spent > MAX_NODES {
             let limit = format!("{MAX_NODES} are allowed, a long text counts as several");
             return Err(too_large(&limit));
         }
-        Ok(Node::from_json(&value, &node.span))
+        Ok(digits::node(&value, &node.span))
     }
 
     /// The first environment variable in a text that is listed but not set.
@@ -718,11 +675,28 @@ impl<'a> Walk<'a> {
     }
 
     fn is_broken(&self, name: &str) -> bool {
+        let env = name.strip_prefix("env.").map(root);
         var_of(name).is_some_and(|var| self.broken.contains(&var))
+            || env.is_some_and(|env| self.names.assumed.contains(env))
     }
 
     fn is_private(&self, name: &str) -> bool {
         name.starts_with("env.") || var_of(name).is_some_and(|var| self.private.contains(&var))
+    }
+
+    /// Returns `true` for the shell text of a step.
+    fn is_shell(&self) -> bool {
+        matches!(
+            self.path[..],
+            [
+                Step::Key("stages"),
+                Step::Index(_),
+                Step::Key(_),
+                Step::Key("before" | "after"),
+                Step::Index(_),
+                Step::Key("run")
+            ]
+        )
     }
 
     fn pointer(&self) -> String {
@@ -751,28 +725,31 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Reason why a value does not fit into a document.
-enum Unfit {
-    Template,
-    Deep,
-}
-
-/// Adds the weight of a value at a depth.
-fn weigh(value: &Value, depth: usize, weight: &mut usize) -> Result<(), Unfit> {
+/// Adds the weight of a value at a depth. Returns `false` if it is nested too deeply.
+fn weigh(value: &Value, depth: usize, weight: &mut usize) -> bool {
     *weight += 1;
     if depth > MAX_DEPTH {
-        return Err(Unfit::Deep);
+        return false;
     }
     let mut below = |value| weigh(value, depth + 1, weight);
     match value {
-        Value::String(text) if is_template(text) => Err(Unfit::Template),
         Value::String(text) => {
             *weight += text.len() / 256;
-            Ok(())
+            true
         }
-        Value::Array(items) => items.iter().try_for_each(below),
-        Value::Object(entries) => entries.values().try_for_each(&mut below),
-        _ => Ok(()),
+        Value::Array(items) => items.iter().all(below),
+        Value::Object(entries) => entries.values().all(&mut below),
+        _ => true,
+    }
+}
+
+/// Returns `true` if a value has a literal `${{` in it.
+fn has_literal(node: &Node) -> bool {
+    match &node.kind {
+        Kind::String(text) => digits::has_literal(text),
+        Kind::List(items) => items.iter().any(has_literal),
+        Kind::Map(entries) => entries.iter().any(|entry| has_literal(&entry.value)),
+        _ => false,
     }
 }
 

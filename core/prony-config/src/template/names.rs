@@ -1,6 +1,6 @@
 //! Names that an expression may use, by its place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -27,6 +27,8 @@ pub(super) struct Names {
     /// Index of each variable among them.
     order: HashMap<String, usize>,
     pub(super) env: Vec<String>,
+    /// Environment variables that are taken for set, with values that are not known.
+    pub(super) assumed: HashSet<String>,
     pub(super) axes: Vec<String>,
     /// Variables and axes that no expression can name, such as `vars.a-b`.
     pub(super) unusable: Vec<String>,
@@ -128,6 +130,7 @@ impl Names {
             vars,
             order,
             env: env.filter_map(Node::text).map(str::to_owned).collect(),
+            assumed: HashSet::new(),
             axes,
             stages,
             outputs,
@@ -205,6 +208,11 @@ impl Names {
             }
             _ => common(),
         }
+    }
+
+    /// Returns `true` if templates at a path are evaluated in the run.
+    pub(super) fn is_of_run(&self, path: &[Step<'_>]) -> bool {
+        self.scope(path).is_some_and(|scope| scope.run.is_some())
     }
 
     /// A sample value for every output of every stage.

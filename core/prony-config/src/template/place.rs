@@ -5,19 +5,24 @@ use minijinja::{Environment, ErrorKind};
 use prony_diagnostic::Diagnostic;
 use serde_json::Value;
 
-use super::expression::{FILTERS, compile, repeats, without_texts};
+use super::digits;
+use super::expression::{FILTERS, compile, names, repeats, without_texts};
 use super::names::{Names, Scope, only};
 use super::scan::MAX_EXPRESSION;
 use crate::codes;
 use crate::tree::Span;
 use crate::wording::{alternatives, list, literal, similar};
 
+/// The way to write what is no template.
+const LITERAL: &str = "for a `${{` that is no template, write `${{ '${{' }}`";
+
 /// Reports a template that is not closed, with `rest` bytes after it.
 pub(super) fn unclosed(opened: Option<&usize>, scalar: &Span, rest: usize) -> Diagnostic {
     let span = opened.map_or_else(|| scalar.clone(), |at| *at..at + 3);
     let problem = Diagnostic::error(codes::TEMPLATE_SYNTAX, "a template is not closed")
         .at(span, "opened here")
-        .help("close it with `}}`");
+        .help("close it with `}}`")
+        .help(LITERAL);
     if rest > MAX_EXPRESSION {
         problem.note(format!("an expression has at most {MAX_EXPRESSION} bytes"))
     } else {
@@ -53,27 +58,14 @@ impl Occurrence<'_> {
 
     /// Checks the expression; adds the names it uses to `used`.
     pub(super) fn check(&self, used: &mut Vec<String>) -> Vec<Diagnostic> {
+        if digits::literal(self.expression).is_some() {
+            return Vec::new();
+        }
         let compiled = match compile(self.environment, self.expression) {
             Ok(compiled) => compiled,
-            Err(error) => {
-                let reason = error.detail().unwrap_or("not an expression");
-                let range = error.range().unwrap_or(0..self.expression.len());
-                let help = if reason.contains("end of string") {
-                    "close the quote"
-                } else if reason.contains("after expression") {
-                    "put an operator between the two: `~` joins texts, `==` compares"
-                } else {
-                    "write a whole expression, such as `vars.NAME` or `matrix.AXIS + 1`"
-                };
-                let problem =
-                    Diagnostic::error(codes::TEMPLATE_SYNTAX, "the template cannot be parsed")
-                        .at(self.span(range), reason)
-                        .help(help);
-                return vec![problem];
-            }
+            Err(error) => return vec![self.syntax(&error)],
         };
-        let mut names: Vec<_> = compiled.undeclared_variables(true).into_iter().collect();
-        names.sort();
+        let names = names(self.environment, &compiled, self.expression);
         let problems: Vec<_> = names
             .iter()
             .filter_map(|name| self.variable(name))
@@ -90,6 +82,7 @@ impl Occurrence<'_> {
             )
         } else if problems.is_empty() {
             // A dry run finds names that only appear in evaluation.
+            let values = digits::plain(&values);
             let tried = compiled.eval(minijinja::Value::from(Serde(&values)));
             tried.err().and_then(|error| self.function(&error))
         } else {
@@ -97,6 +90,34 @@ impl Occurrence<'_> {
         };
         used.extend(names);
         problems.into_iter().chain(problem).collect()
+    }
+
+    /// Reports an expression that cannot be parsed.
+    fn syntax(&self, error: &minijinja::Error) -> Diagnostic {
+        let problem = Diagnostic::error(codes::TEMPLATE_SYNTAX, "the template cannot be parsed");
+        if let Some((range, word)) = foreign_operator(self.expression) {
+            let operator = self.expression[range.clone()].trim().to_owned();
+            let span = self.span(range);
+            let problem = problem.at(span.clone(), "not an operator of templates");
+            let message = format!("write `{}` for {}", word.trim(), literal(&operator));
+            return match self.start {
+                Some(_) => problem.suggest(message, span, word),
+                None => problem.help(message),
+            };
+        }
+        let reason = error.detail().unwrap_or("not an expression");
+        let range = error.range().unwrap_or(0..self.expression.len());
+        let help = if reason.contains("end of string") {
+            "close the quote"
+        } else if reason.contains("after expression") {
+            "put an operator between the two: `~` joins texts, `==` compares"
+        } else {
+            "write a whole expression, such as `vars.NAME` or `matrix.AXIS + 1`"
+        };
+        problem
+            .at(self.span(range), reason)
+            .help(help)
+            .help(LITERAL)
     }
 
     fn variable(&self, name: &str) -> Option<Diagnostic> {
@@ -210,6 +231,35 @@ impl Occurrence<'_> {
         }
         start + from..start + to
     }
+}
+
+/// The first operator of other languages in an expression, and the word for it.
+fn foreign_operator(expression: &str) -> Option<(Span, &'static str)> {
+    let code = without_texts(expression);
+    let not = code.match_indices('!').find(|(at, _)| {
+        // `!=` compares.
+        !code[at + 1..].starts_with('=')
+    });
+    let found = [
+        code.find("&&").map(|at| (at..at + 2, "and")),
+        code.find("||").map(|at| (at..at + 2, "or")),
+        not.map(|(at, _)| (at..at + 1, "not")),
+    ];
+    let (range, word) = found.into_iter().flatten().min_by_key(|(it, _)| it.start)?;
+    let is_space = |c: Option<char>| c.is_none_or(char::is_whitespace);
+    let after = code[range.end..].chars().next();
+    let before = code[..range.start].chars().next_back();
+    Some((
+        range,
+        match (word, is_space(before), is_space(after)) {
+            ("and", true, true) => "and",
+            ("and", ..) => " and ",
+            ("or", true, true) => "or",
+            ("or", ..) => " or ",
+            (_, _, true) => "not",
+            _ => "not ",
+        },
+    ))
 }
 
 /// Describes where a name has a value.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-const OPEN: &str = "${{";
+pub(super) const OPEN: &str = "${{";
 const CLOSE: &str = "}}";
 
 /// Maximum length of an expression in bytes, with its `}}`. It bounds the work on hostile

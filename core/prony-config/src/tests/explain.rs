@@ -8,11 +8,11 @@ use std::path::Path;
 use prony_diagnostic::{Diagnostic, human};
 
 use super::plugins::Shipped;
-use crate::foreign::Importer;
+use crate::foreign::{Importer, Tool, Way};
 use crate::{CODES, Inputs, explain, load_all};
 
 /// Codes whose pages show a command, and why no file alone can show them.
-const NO_FILE: [(&str, &str); 9] = [
+const NO_FILE: [(&str, &str); 10] = [
     ("F0016", "no plugin that ships has such an option"),
     ("P0005", "the character could not be seen on the page"),
     ("P0009", "the file is not there"),
@@ -20,6 +20,7 @@ const NO_FILE: [(&str, &str); 9] = [
     ("P0011", "it takes several files"),
     ("P0106", "no plugin that ships has such a rule"),
     ("P0108", "no plugin that ships has a broken schema"),
+    ("P0110", "it takes the plugin itself"),
     ("P0206", "it is about an argument"),
     ("P0328", "every plugin that ships takes `completions`"),
 ];
@@ -34,12 +35,15 @@ pub(super) const WORKS: &str = "yaml works";
 pub(super) const SHOWN: &str = "text";
 
 /// A tool whose files have the key that the page of `P0012` shows.
-const OTHER_TOOL: Importer = Importer {
-    name: "TOOL",
+const OTHER_TOOL: Tool = Tool {
     tool: "another tool",
-    about: "another tool",
-    key: "benchmark",
-    import: |_, _| Err(Vec::new()),
+    signs: &[&["benchmark"]],
+    words: &[],
+    way: Way::Import(Importer {
+        name: "TOOL",
+        about: "another tool",
+        import: |_, _| Err(Vec::new()),
+    }),
 };
 
 /// The text of a page's code block with the language `kind`.
@@ -51,7 +55,7 @@ pub(super) fn block<'p>(page: &'p str, kind: &str) -> Option<&'p str> {
 
 fn problems(text: &str) -> Vec<Diagnostic> {
     let inputs = Inputs {
-        importers: &[OTHER_TOOL],
+        tools: &[OTHER_TOOL],
         ..Inputs::one("pipeline.yaml", text, &Shipped)
     };
     match load_all(&inputs) {

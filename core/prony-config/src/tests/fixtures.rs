@@ -70,7 +70,7 @@ pub(super) fn load_layers(
     let read = |name: &str| {
         let found = others.iter().find(|(other, _)| *other == name);
         let text = found.map(|(_, text)| (*text).to_owned());
-        text.ok_or_else(|| "there is no such file".to_owned())
+        text.ok_or_else(|| "there is no such file".into())
     };
     crate::load_all(&Inputs {
         files: files.collect(),
@@ -78,8 +78,9 @@ pub(super) fn load_layers(
         var: &var,
         read: &read,
         env: &test_env,
+        assume_env: false,
         plugins: &Installed,
-        importers: &[],
+        tools: &[],
     })
 }
 
@@ -87,11 +88,14 @@ pub(super) fn load_layers(
 pub(super) fn load_file(path: &Path, name: &str) -> Result<Loaded, Vec<Diagnostic>> {
     let bytes = fs::read(path).expect("a readable file");
     let Ok(text) = String::from_utf8(bytes) else {
-        return Err(vec![crate::unreadable(name, "it is not UTF-8")]);
+        return Err(vec![crate::unreadable(name, &"it is not UTF-8".into())]);
     };
     let folder = path.parent().expect("a folder");
     crate::load_all(&Inputs {
-        read: &|name| fs::read_to_string(folder.join(name)).map_err(|e| e.kind().to_string()),
+        read: &|name| {
+            let text = fs::read_to_string(folder.join(name));
+            text.map_err(|error| error.kind().to_string().as_str().into())
+        },
         env: &test_env,
         ..Inputs::one(name, &text, &Installed)
     })

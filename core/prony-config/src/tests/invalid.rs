@@ -17,8 +17,9 @@ use crate::CODES;
 const NOT_YET: [&str; 0] = [];
 
 /// Codes that a file cannot cause, and their causes.
-const NO_FILE: [(&str, &str); 2] = [
+const NO_FILE: [(&str, &str); 3] = [
     ("P0010", "an argument of `--set` or `--var`"),
+    ("P0110", "the plugin itself"),
     ("P0206", "an argument of `--var`"),
 ];
 

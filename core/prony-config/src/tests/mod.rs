@@ -6,7 +6,9 @@
 )]
 
 mod against_itself;
+mod digits;
 mod duration;
+mod edges;
 mod explain;
 mod fairness;
 mod fixtures;

@@ -134,7 +134,7 @@ impl Plugins for Shipped {
                     "required": ["command"],
                     "additionalProperties": false,
                     "properties": {
-                        "command": { "type": "array", "items": { "type": ["string", "number"] } },
+                        "command": { "type": "array", "items": { "type": "string" } },
                         "env": { "type": "object", "additionalProperties": { "type": "string" } },
                         "cwd": { "type": ["string", "null"] },
                         "ready": { "type": "object" },

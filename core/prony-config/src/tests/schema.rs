@@ -173,7 +173,7 @@ fn the_schema_with_plugins_knows_their_options() {
     let engine = json!({ "plugin": "openai" });
     for reporter in [
         json!({ "plugin": "html", "config": {} }),
-        json!({ "plugin": "html", "config": { "title": 1 } }),
+        json!({ "plugin": "html", "config": { "title": [] } }),
         json!({ "plugin": "openai" }),
     ] {
         assert!(

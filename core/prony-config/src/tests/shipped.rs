@@ -12,7 +12,9 @@ use crate::{Inputs, Pipeline, load_all};
 /// Loads files of the repository, the later ones laid over the first.
 fn clean(files: &[&str]) -> Pipeline {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let read = |name: &str| fs::read_to_string(root.join(name)).map_err(|error| error.to_string());
+    let read = |name: &str| {
+        fs::read_to_string(root.join(name)).map_err(|error| error.to_string().as_str().into())
+    };
     let inputs = Inputs {
         files: files
             .iter()

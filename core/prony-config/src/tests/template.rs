@@ -19,14 +19,14 @@ fn exactly_one_expression_keeps_its_type() {
         "port": "${{ engine.port }}",
         "next": "${{ engine.port + 1 }}",
         "none": "${{ model.path }}",
-        "list": ["${{ [1, model.id] }}", "plain", 3],
+        "list": ["${{ [1, model.id] }}", "plain", 3, "${{ none }}", null, [4]],
         "${{ key }}": "x",
     });
     let expected = json!({
         "port": 8080,
         "next": 8081,
         "none": null,
-        "list": [[1, "tiny"], "plain", 3],
+        "list": [1, "tiny", "plain", 3, null, [4]],
         "${{ key }}": "x",
     });
     assert_eq!(render_value(&value, &context()), Ok(expected));

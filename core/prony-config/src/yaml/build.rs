@@ -1,5 +1,6 @@
 //! Builds the tree from parser events.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use prony_diagnostic::Diagnostic;
@@ -15,9 +16,38 @@ type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
 const BOM: char = '\u{feff}';
 
+/// Maximum number of bytes that are parsed again for tabs.
+const MAX_AGAIN: usize = 20_000_000;
+
 pub(crate) fn build(text: &str) -> Result<Node> {
-    let body = text.strip_prefix(BOM).unwrap_or(text);
-    Builder::new(text, body).document()
+    let mut body = Cow::Borrowed(text.strip_prefix(BOM).unwrap_or(text));
+    let base = text.len() - body.len();
+    let mut again = 0;
+    loop {
+        let problem = match Builder::new(text, &body).document() {
+            Ok(root) => return Ok(root),
+            Err(problem) => problem,
+        };
+        again += body.len();
+        let place = problem.primary.as_ref().map(|label| label.span.start);
+        let tabs = place.and_then(|at| tabs_before(&body, at.checked_sub(base)?));
+        match tabs.filter(|_| again <= MAX_AGAIN) {
+            // The parser takes a tab between a `:` and a text for a mistake, and YAML does not.
+            Some(tabs) => {
+                let spaces = " ".repeat(tabs.len());
+                body.to_mut().replace_range(tabs, &spaces);
+            }
+            None => return Err(problem),
+        }
+    }
+}
+
+/// The tabs and spaces right before a place, if there is a tab and they are behind a `:`.
+fn tabs_before(text: &str, at: usize) -> Option<Span> {
+    let before = text.get(..at)?;
+    let start = before.trim_end_matches([' ', '\t']).len();
+    let is_after_colon = before[..start].ends_with(':');
+    (is_after_colon && before[start..].contains('\t')).then_some(start..at)
 }
 
 /// A value with the cost of an alias to it.
@@ -119,13 +149,12 @@ impl<'a> Builder<'a> {
                 let weight = 1 + text.len() / 256;
                 self.spend(weight, &span)?;
                 let is_text = is_str(tag.as_deref(), &span)? || style != ScalarStyle::Plain;
-                let kind = if is_text {
-                    Kind::String(text.into_owned())
-                } else {
-                    scalar::resolve(&text)
-                };
                 let span = self.trimmed(span, style);
-                let node = Node { kind, span };
+                let node = if is_text {
+                    Node::new(Kind::String(text.into_owned()), span)
+                } else {
+                    scalar::node(&text, span)
+                };
                 (
                     Built {
                         node,
@@ -281,7 +310,7 @@ impl Size {
 
     fn finish(self, kind: Kind, span: Span) -> Built {
         Built {
-            node: Node { kind, span },
+            node: Node::new(kind, span),
             weight: self.weight + 1,
             height: self.height,
         }

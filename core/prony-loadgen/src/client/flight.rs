@@ -160,11 +160,13 @@ impl Flight {
             });
         }
         let before = body.len();
-        let complete = head.framing.feed(bytes, body).map_err(protocol)?;
+        let fed = head.framing.feed(bytes, body);
+        // Also what came in the same read before the framing broke.
         if body.len() > before {
             seen.reads_ns.push(arrived.at_ns);
             ends.push(body.len() as u32);
         }
+        let complete = fed.map_err(protocol)?;
         if complete || matches!(head.framing, Framing::Length(0)) {
             seen.stamps.end_ns = arrived.at_ns;
             if let Some(location) = &head.location {
@@ -239,5 +241,80 @@ impl Flight {
     /// Returns `true` if nothing of the response has arrived.
     pub(super) fn is_unanswered(&self) -> bool {
         self.head.is_none() && self.head_bytes.is_empty()
+    }
+}
+
+/// The answer that bytes of a server make, as a connection takes them in.
+#[cfg(feature = "fuzzing")]
+pub(super) fn received(request: Arc<Prepared>, reads: &[&[u8]]) -> Exchange {
+    let due = Due {
+        session: 0,
+        index: 0,
+        intended_ns: None,
+        sendable_ns: None,
+    };
+    let mut flight = Flight::new(Job { due, first: None }, request, 0);
+    let mut at_ns = 0;
+    let mut end = |flight: &mut Flight| {
+        for bytes in reads {
+            at_ns += 1000;
+            let arrived = Arrived {
+                count: bytes.len(),
+                at_ns,
+                read_ns: at_ns,
+                by_kernel: false,
+            };
+            if let Received::All(_) = flight.receive(arrived, bytes)? {
+                return Ok(());
+            }
+        }
+        if flight.is_answered() {
+            return Ok(());
+        }
+        flight.end_of_file(at_ns)
+    };
+    if let Err(failed) = end(&mut flight) {
+        flight.exchange.seen.failed.get_or_insert(failed);
+    }
+    flight.exchange
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Target;
+    use prony_contract::HttpRequest;
+
+    #[test]
+    fn bytes_before_the_framing_broke_belong_to_their_read() {
+        let request = HttpRequest {
+            method: "POST".to_owned(),
+            path: "/".to_owned(),
+            headers: Vec::new(),
+            body: String::new(),
+            end_marks: Vec::new(),
+            model: None,
+        };
+        let target = Target::new("http://127.0.0.1:1").expect("a URL");
+        let request = Arc::new(target.prepare(&request).expect("a request"));
+        let due = Due {
+            session: 0,
+            index: 0,
+            intended_ns: None,
+            sendable_ns: None,
+        };
+        let mut flight = Flight::new(Job { due, first: None }, request, 0);
+        let bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\nzz\r\n";
+        let arrived = Arrived {
+            count: bytes.len(),
+            at_ns: 7,
+            read_ns: 7,
+            by_kernel: true,
+        };
+        let failed = flight.receive(arrived, bytes).expect_err("a bad chunk");
+        assert_eq!(failed.class, ErrorClass::Protocol);
+        let exchange = flight.exchange;
+        assert_eq!(exchange.body, b"hi");
+        assert_eq!((exchange.ends, exchange.seen.reads_ns), (vec![2], vec![7]));
     }
 }

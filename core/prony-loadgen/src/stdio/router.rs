@@ -472,3 +472,46 @@ impl Router {
         active.reporter.ended(active.usage);
     }
 }
+
+/// The answers to messages, all in flight, that bytes of an engine make.
+#[cfg(feature = "fuzzing")]
+pub(super) fn routed(
+    messages: Vec<Message>,
+    id_at: Vec<String>,
+    reads: &[&[u8]],
+) -> Vec<(u32, Exchange)> {
+    let log = File::create("/dev/null").expect("a device");
+    let (to_write, _queue) = std::sync::mpsc::channel();
+    let shared = Arc::<Shared>::default();
+    let mut router = Router::new(id_at, log, to_write, shared.clone());
+    let (mut running, reporter) = crate::load::Running::new(|| {});
+    let count = messages.len() as u32;
+    let load = Load {
+        sessions: crate::load::single_request_sessions(count),
+        arrival: crate::load::Arrival::Closed {
+            concurrency: count,
+            ramp: Duration::ZERO,
+        },
+        requests: messages,
+        think: Duration::ZERO,
+        delays: std::collections::BTreeMap::new(),
+        timeout: Duration::from_hours(1),
+        until: None,
+    };
+    router.happened(Event::Start(load, reporter));
+    router.send_due();
+    for (at_ns, bytes) in (1..).zip(reads) {
+        let size = bytes.len() + PER_READ;
+        shared.waiting.fetch_add(size, Ordering::Relaxed);
+        let bytes = bytes.to_vec();
+        router.happened(Event::Read { at_ns, bytes });
+    }
+    let (at_ns, error) = (u64::MAX, None);
+    router.happened(Event::Ended { at_ns, error });
+    router.finish();
+    let mut answers = Vec::new();
+    while let Some(done) = running.blocking_next() {
+        answers.push((done.index, done.exchange));
+    }
+    answers
+}

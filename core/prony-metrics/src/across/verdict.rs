@@ -180,7 +180,7 @@ impl<'a> Side<'a> {
                 Decision::Continue | Decision::Inconclusive => Verdict::Inconclusive,
             },
             estimate: Some(look.estimate),
-            interval: rule.interval(&ratios, &look),
+            interval: rule.deciding_interval(&ratios, &look),
             within_margin: look.within_margin,
         }
     }
@@ -197,15 +197,20 @@ impl<'a> Side<'a> {
         let equivalent = shift.interval(ALPHA_EQUIVALENT);
         let within_margin = equivalent.is_some_and(|it| -margin < it.low && it.high < margin);
         let interval = shift.interval(ALPHA);
+        let verdict = match interval {
+            Some(interval) if interval.low > 0.0 => Verdict::Faster,
+            Some(interval) if interval.high < 0.0 => Verdict::Slower,
+            Some(_) if within_margin => Verdict::Equivalent,
+            _ => Verdict::Inconclusive,
+        };
         Found {
-            verdict: match interval {
-                Some(interval) if interval.low > 0.0 => Verdict::Faster,
-                Some(interval) if interval.high < 0.0 => Verdict::Slower,
-                Some(_) if within_margin => Verdict::Equivalent,
-                _ => Verdict::Inconclusive,
-            },
+            verdict,
             estimate: Some(shift.estimate()),
-            interval,
+            interval: if verdict == Verdict::Equivalent {
+                equivalent
+            } else {
+                interval
+            },
             within_margin,
         }
     }

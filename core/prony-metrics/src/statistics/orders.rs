@@ -16,19 +16,17 @@
 //! equally likely to be it. So the chance that it is ever removed is at most `alpha`: exactly,
 //! on any machine, even if the contributions are computed anew after each cycle.
 
+use prony_result::rule;
 use statrs::function::erf::erfc;
 
 /// Number of orders that are compared.
-pub const ORDERS: usize = 1 << 14;
+pub const ORDERS: usize = 1 << rule::ORDERS_LOG2;
 
 /// The most cycles that the code has coins for.
-pub const MAX_CYCLES: usize = 127;
+pub const MAX_CYCLES: usize = rule::MAX_CYCLES as usize;
 
-/// Before this cycle nothing is tested: five coins that fall alike are no rarity.
-pub const FIRST_LOOK: usize = 6;
-
-/// Exponent of the spending function: little early, most towards the end.
-const RHO: f64 = 1.5;
+/// The first cycle after which something is tested.
+pub const FIRST_LOOK: usize = rule::FIRST_LOOK as usize;
 
 /// Sum of the sizes of all scores, as integers.
 const SCALE: f64 = (1 << 30) as f64;
@@ -84,7 +82,7 @@ pub fn scores(signed: &[f64]) -> Vec<i32> {
 
 /// The orders that `alpha` lets the looks at up to `n` of `cycles` cycles remove.
 pub fn budget(cycles: usize, alpha: f64, n: usize) -> usize {
-    let share = (n as f64 / cycles as f64).powf(RHO);
+    let share = (n as f64 / cycles as f64).powf(rule::SPENDING);
     (alpha * share * ORDERS as f64 + 1e-9).floor() as usize
 }
 
@@ -92,7 +90,7 @@ pub fn budget(cycles: usize, alpha: f64, n: usize) -> usize {
 /// alike, and, two-sided, for all of them falling the other way.
 pub fn first_look(cycles: usize, alpha: f64, tail: Tail) -> Option<usize> {
     let sides = if tail == Tail::Both { 2 } else { 1 };
-    let alike = |n: usize| sides * (ORDERS >> n.min(14));
+    let alike = |n: usize| sides * (ORDERS >> n.min(rule::ORDERS_LOG2 as usize));
     (FIRST_LOOK..=cycles.min(MAX_CYCLES))
         .find(|n| budget(cycles, alpha, *n) >= alike(*n).max(sides))
 }

@@ -2,6 +2,7 @@
 
 use super::evidence::Evidence;
 use super::standard_deviation;
+use statrs::distribution::{ChiSquared, ContinuousCDF as _};
 
 /// Cycles before anything can be said.
 pub const PILOT_CYCLES: usize = 6;
@@ -23,6 +24,10 @@ pub struct Pilot {
     pub standard_deviation: f64,
     /// Cycles that a difference of the margin takes: `max(9, 1.15 10.5 (sd / margin)^2)`.
     pub expected_cycles: f64,
+    /// An 80 % interval of these cycles, by how uncertain the deviation of so few is:
+    /// `(n - 1) sd^2 / variance` has the chi-squared distribution with `n - 1` degrees of
+    /// freedom if contributions are normal.
+    pub likely_cycles: (f64, f64),
     /// The difference, as a log ratio, that all allowed cycles can tell:
     /// `sd sqrt(12 / max_cycles)`.
     pub detectable: f64,
@@ -59,10 +64,16 @@ fn of(evidence: &dyn Evidence, n: usize, margin: f64, max_cycles: usize) -> Opti
     if sd.is_nan() || sd > FARTHEST {
         return None;
     }
-    let expected_cycles = (LOOKS * POWER * (sd / margin).powi(2)).max(EARLIEST);
+    let cycles = LOOKS * POWER * (sd / margin).powi(2);
+    let expected_cycles = cycles.max(EARLIEST);
+    let degrees = n as f64 - 1.0;
+    let distribution = ChiSquared::new(degrees).ok()?;
+    let likely = [0.9, 0.1].map(|share| cycles * degrees / distribution.inverse_cdf(share));
+    let [low, high] = likely.map(|it| it.max(EARLIEST));
     Some(Pilot {
         standard_deviation: sd,
         expected_cycles,
+        likely_cycles: (low, high),
         detectable: detectable(sd, max_cycles),
         feasible: expected_cycles <= max_cycles as f64,
     })

@@ -13,15 +13,10 @@ use super::bets::{self, EValue, e_values};
 use super::evidence::Evidence;
 use super::orders::{self, FIRST_LOOK, MAX_CYCLES, Tail, Test};
 use super::standard_deviation;
+pub use prony_result::rule::{ALPHA, ALPHA_EQUIVALENT};
 use prony_result::to_log_ratio;
 use serde::{Deserialize, Serialize};
 
-/// Two-sided error of `faster` and `slower` over all looks. One point below the
-/// promised 5 %, so that what the theory leaves out has room.
-pub const ALPHA: f64 = 0.04;
-/// Two-sided error of the interval that must lie inside the margin for `equivalent`:
-/// two one-sided tests at 5 % (Schuirmann 1987).
-pub const ALPHA_EQUIVALENT: f64 = 0.1;
 /// Most cycles when each visit loads its engine.
 pub const MAX_CYCLES_RELOAD: usize = 60;
 
@@ -290,6 +285,16 @@ impl Sequential {
                 (Tail::Slower, known(margin)),
             ],
         )
+    }
+
+    /// The interval that a look's decision rests on: of an equivalence the one that lies inside
+    /// the margin, else that of the difference.
+    pub fn deciding_interval(&self, evidence: &dyn Evidence, look: &Look) -> Option<Interval> {
+        if look.decision == Decision::Equivalent {
+            self.interval_equivalent(evidence, look)
+        } else {
+            self.interval(evidence, look)
+        }
     }
 
     /// The advantages between the nearest below and above the estimate that are rejected, by

@@ -42,6 +42,18 @@ pub mod reporter {
     pub use exports::prony::plugin::reporter::Guest;
 }
 
+/// Bindings of the world `checked-plugin`; the shared interfaces are the engine world's.
+pub mod check {
+    wasmtime::component::bindgen!({
+        path: "../../schemas/wit",
+        world: "checked-plugin",
+        with: {
+            "prony:plugin/types": super::engine::types,
+            "prony:plugin/log": super::engine::log,
+        },
+    });
+}
+
 use engine::{log, types};
 
 /// State of one call: its limits and its log.

@@ -44,6 +44,8 @@ fn a_plugin_in_c_conforms() {
         .launch(&json!({ "a": 1 }), &model(), &at())
         .unwrap_err();
     assert_eq!(error.to_string(), "plugin `lines`: there are no options");
+    let problems = plugin.check(&json!({ "a": 1 })).unwrap();
+    assert_eq!(problems, [], "it has no check, as older plugins");
     let error = plugin.render(&json!({}), "{}").unwrap_err();
     assert!(
         matches!(

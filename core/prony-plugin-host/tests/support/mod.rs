@@ -60,6 +60,10 @@ impl Subject for Hosted<'_> {
         self.0.describe().map_err(fault)
     }
 
+    fn check(&self, config: &Value) -> Answer<Vec<prony_contract::Error>> {
+        self.0.check(config).map_err(fault)
+    }
+
     fn launch(&self, config: &Value, model: &Model, at: &Endpoint) -> Answer<LaunchPlan> {
         self.0.launch(config, model, at).map_err(fault)
     }

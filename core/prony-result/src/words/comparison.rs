@@ -4,6 +4,7 @@ use super::{
     Flag, MISSING, about_seconds, count, level, number, one_line, optional, percent,
     percent_number, share, short_percent, signed_number, signed_percent,
 };
+use crate::rule::MAX_CYCLES;
 use crate::{
     Comparison, Interval, Judgement, NoiseFloor, Overall, TailJudgement, TestStatistic, Verdict,
 };
@@ -106,10 +107,12 @@ impl Finding<'_> {
 
 /// Beginning of a reason where the engines did not do the same work.
 const OTHER_WORK: &str = "not the same work";
+/// Remark on a verdict that what engines leave behind for the next visit may have a part in.
+const CARRY_OVER_KEPT: &str = "carry-over neither removed nor tested";
 /// Name of the judgement of tokens over latencies.
 const END_TO_END: &str = "End to end";
-/// As many cycles as a comparison can have.
-const MAX_CYCLES: u32 = 127;
+/// Beyond so many cycles of an open run nothing is forecast.
+const MAX_OPEN_FORECAST: u32 = 1000;
 
 impl Comparison {
     /// The finding, as a sentence without a full stop, for example
@@ -144,6 +147,8 @@ impl Comparison {
             finding.reason = Some(reasons.join("; "));
         } else {
             finding.remarks.extend(self.differing_answers());
+            let carried = self.carry_over_kept.then(|| CARRY_OVER_KEPT.to_owned());
+            finding.remarks.extend(carried);
         }
         finding.sentence()
     }
@@ -200,6 +205,11 @@ impl Comparison {
         }
         let needs = self.needs_cycles?;
         let margin = short_percent(self.margin_percent);
+        if self.open && needs > MAX_OPEN_FORECAST {
+            return Some(format!(
+                "{margin} would need more than {MAX_OPEN_FORECAST} cycles"
+            ));
+        }
         if self.open || needs <= MAX_CYCLES {
             let more = needs.checked_sub(self.cycles).filter(|more| *more > 0)?;
             let time = self.cycle_s.map_or_else(String::new, |cycle| {
@@ -219,7 +229,7 @@ impl Comparison {
         ))
     }
 
-    /// Judgements beside the throughput's, by the same rule, with their names.
+    /// Judgements beside the verdict, by the same rule, with their names.
     fn judgements(&self) -> impl Iterator<Item = (&'static str, &Judgement)> {
         [
             ("Total throughput", &self.total),
@@ -234,8 +244,32 @@ impl Comparison {
         ]
         .into_iter()
         .filter_map(|(name, judgement)| Some((name, judgement.as_ref()?)))
-        // Without an interval the cycles were too few to say anything.
-        .filter(|(_, judgement)| judgement.interval.is_some() || judgement.withheld.is_some())
+    }
+
+    /// Judgements that say nothing, by the reason: `No interval of total throughput, decode: 3
+    /// cycles are too few`.
+    fn silent_judgements(&self) -> Vec<String> {
+        let resources = [("Memory", &self.memory), ("Energy", &self.energy)];
+        let resources = resources
+            .into_iter()
+            .filter_map(|(name, judgement)| Some((name, judgement.as_ref()?)));
+        let all = self.judgements().chain(resources);
+        let mut told: Vec<(String, Vec<String>)> = Vec::new();
+        for (name, judgement) in all.filter(|(_, it)| is_silent(it)) {
+            // Results of before there was a reason have none.
+            let why = judgement.no_interval.as_deref().map(one_line);
+            let why = why.unwrap_or_else(|| "too few cycles, or too different ones".to_owned());
+            let basis = count(judgement.cycles.into(), "cycle");
+            let why = format!("{why} ({basis})");
+            match told.iter_mut().find(|it| it.0 == why) {
+                Some((_, names)) => names.push(lower(name)),
+                None => told.push((why, vec![lower(name)])),
+            }
+        }
+        let line = |(why, names): (String, Vec<String>)| {
+            format!("No interval of {}: {why}", names.join(", "))
+        };
+        told.into_iter().map(line).collect()
     }
 
     /// The judgements' findings, a sentence without a full stop each, for example
@@ -291,11 +325,13 @@ impl Comparison {
         let memory = self.memory.as_ref().and_then(|it| self.memory_sentence(it));
         let energy = self.energy.as_ref().and_then(|it| self.energy_sentence(it));
         self.judgements()
+            .filter(|(_, it)| !is_silent(it))
             .filter(is_new)
             .map(sentence)
             .chain(tails)
             .chain(memory)
             .chain(energy)
+            .chain(self.silent_judgements())
             .chain(self.better_requests.map(better_requests))
             .collect()
     }
@@ -368,12 +404,13 @@ impl Comparison {
         optional(self.difference_percent, signed_percent)
     }
 
-    /// The interval that the verdict is read with: of an equivalence that fell before there
-    /// is one of the difference, the interval that it rests on.
+    /// The interval that the verdict rests on: of an equivalence the one that lies inside the
+    /// margin, else that of the difference.
     fn shown_interval(&self) -> Option<Interval> {
         let of_verdict = self.interval_equivalent;
-        self.interval
-            .or(of_verdict.filter(|_| self.verdict == Verdict::Equivalent))
+        of_verdict
+            .filter(|_| self.verdict == Verdict::Equivalent)
+            .or(self.interval)
     }
 
     /// `+2.2 … +4.0 %`, or [`MISSING`].
@@ -401,6 +438,23 @@ fn basis(cycles: u32, left_out: u32) -> Option<String> {
             count(used.into(), "cycle")
         )),
     }
+}
+
+/// `true` of a judgement without an interval and without a reason to withhold it.
+fn is_silent(judgement: &Judgement) -> bool {
+    judgement.interval.is_none() && judgement.withheld.is_none()
+}
+
+/// A name inside a sentence: `total throughput`, but `TTFT`.
+fn lower(name: &str) -> String {
+    if name.chars().all(|it| !it.is_lowercase()) {
+        return name.to_owned();
+    }
+    let mut name = name.to_owned();
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    name
 }
 
 /// Position of an interval that excludes zero.
@@ -535,6 +589,19 @@ pub(super) mod tests {
         // No other verdict rests on it.
         early.verdict = Verdict::Inconclusive;
         assert_eq!(early.range(), MISSING);
+    }
+
+    #[test]
+    fn a_verdict_says_that_carry_over_may_have_a_part_in_it() {
+        let mut kept = comparison(Verdict::Faster, 3.1, 2.2, 4.0);
+        kept.carry_over_kept = true;
+        let told = kept.sentence();
+        assert!(
+            told.starts_with("B is 3.1 % faster than A, carry-over neither removed nor tested ("),
+            "{told}"
+        );
+        kept.verdict = Verdict::Inconclusive;
+        assert!(!kept.sentence().contains("carry-over"));
     }
 
     #[test]
@@ -743,6 +810,7 @@ pub(super) mod tests {
                 verdict: Verdict::Inconclusive,
                 difference_percent: Some(3.0),
                 interval: None,
+                no_interval: Some("too few cycles".to_owned()),
                 cycles: 3,
                 ..Judgement::default()
             }),
@@ -775,6 +843,7 @@ pub(super) mod tests {
                 "End to end: B against A is inconclusive (+2.1 … +5.0 %, 96 % interval, 11 cycles): withheld for the reason above",
                 "TTFT p99: B is 31.0 % slower than A (p < 0.001 by label swap, 12 cycles)",
                 "Latency p99: B against A is inconclusive (+4.2 %, p = 0.210 by label swap, 12 cycles)",
+                "No interval of latency p50: too few cycles (3 cycles)",
             ]
         );
     }

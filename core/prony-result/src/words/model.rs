@@ -2,6 +2,7 @@
 
 use super::{MISSING, count, number, one_line, optional};
 use crate::{Comparison, EngineResult, Failure, ModelResult, Outcome, Verdict};
+use std::collections::BTreeSet;
 
 /// Progress of one model on one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +33,30 @@ impl ModelResult {
                 State::NotCounted
             }
         } else if result.is_some_and(|result| result.requests > 0)
-            || self.failures.iter().any(|failure| failure.engine == engine)
+            || self.own_failures(engine).next().is_some()
         {
             State::Failed
         } else {
             State::NotMeasured
         }
+    }
+
+    /// Failures of `engine` itself.
+    pub fn own_failures(&self, engine: &str) -> impl Iterator<Item = &Failure> {
+        let all = self.failures.iter();
+        all.filter(move |it| it.engine == engine && !it.outside)
+    }
+
+    /// Cycles that do not count for a reason that no engine has a part in, a sentence without a
+    /// full stop each.
+    pub fn broken_cycles(&self) -> Vec<String> {
+        let outside = self.failures.iter().filter(|it| it.outside);
+        let told: BTreeSet<(u32, String)> = outside
+            .map(|it| (it.cycle, one_line(&it.message)))
+            .collect();
+        told.into_iter()
+            .map(|(cycle, message)| format!("cycle {cycle} does not count: {message}"))
+            .collect()
     }
 
     /// Throughput on `engine` in tokens per second, `failed` or [`MISSING`].
@@ -102,7 +121,7 @@ impl ModelResult {
     /// once.
     pub fn problems(&self) -> Vec<String> {
         let mut told: Vec<(&Failure, u64)> = Vec::new();
-        for failure in &self.failures {
+        for failure in self.failures.iter().filter(|it| !it.outside) {
             let same = |(first, _): &&mut (&Failure, u64)| {
                 (&first.engine, &first.stage, &first.message)
                     == (&failure.engine, &failure.stage, &failure.message)
@@ -139,7 +158,7 @@ impl ModelResult {
                 )
             })
         });
-        stages.chain(requests).collect()
+        stages.chain(requests).chain(self.broken_cycles()).collect()
     }
 }
 
@@ -208,6 +227,7 @@ mod tests {
             cycle,
             stage: "load".to_owned(),
             message: message.to_owned(),
+            outside: false,
         };
         model.failures = vec![
             failure(2, "out of\nmemory"),
@@ -225,6 +245,26 @@ mod tests {
                 "B: 2 requests failed with truncated",
             ]
         );
+    }
+
+    #[test]
+    fn a_broken_cycle_is_told_once_and_is_no_engine_s_failure() {
+        let mut model = model(&[("B", Verdict::Inconclusive)]);
+        let failure = |engine: &str| Failure {
+            engine: engine.to_owned(),
+            cycle: 2,
+            stage: "measure".to_owned(),
+            message: "the run was broken off".to_owned(),
+            outside: true,
+        };
+        model.failures = vec![failure("A"), failure("B")];
+        model.engines[1].requests = 0;
+        model.engines[1].succeeded = 0;
+        assert_eq!(
+            model.problems(),
+            ["cycle 2 does not count: the run was broken off"]
+        );
+        assert_eq!(model.state("B"), State::NotMeasured);
     }
 
     #[test]

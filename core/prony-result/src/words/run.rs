@@ -17,7 +17,7 @@ impl RunResult {
             // Replacement cycles make up for failed ones.
             return match most - planned {
                 0 => cycles,
-                spare => format!("{cycles} and {spare} to spare"),
+                more => format!("{cycles} and {}", count(more.into(), "replacement cycle")),
             };
         }
         let least = if least == most {

@@ -155,6 +155,7 @@ impl Case {
             requests: each.into_iter().cycle().take(requests as usize).collect(),
             sessions: single_request_sessions(requests),
             think: Duration::ZERO,
+            delays: std::collections::BTreeMap::new(),
             arrival: Arrival::Closed {
                 concurrency: self.streams,
                 ramp: Duration::ZERO,

@@ -56,3 +56,18 @@ fn what_could_not_be_read_is_told() {
     let both = "2 answers in the file cannot be read, and its last 1 byte are no whole answer";
     assert_eq!(words(2, 1).as_deref(), Some(both));
 }
+
+#[test]
+fn no_answers_are_left_by_a_run_that_was_killed_before_there_were_any() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = RunFolder::open(folder.path());
+    for (bytes, is_left) in [
+        (&b""[..], false),
+        (b"{\"schema\":", false),
+        (b"{\"schema\":\0\0", true),
+        (b"{}\n", true),
+    ] {
+        std::fs::write(path(&run), bytes).expect("a file");
+        assert_eq!(left_answers(&run).is_some(), is_left, "{bytes:?}");
+    }
+}

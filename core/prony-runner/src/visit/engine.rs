@@ -2,7 +2,6 @@
 
 use super::account::{self, Account, Values};
 use super::loading;
-use super::models;
 use super::requests::{Batch, Requests};
 use super::sequence::{Ended, EngineSide, Sent, Used, Window};
 use super::stage::Stage;
@@ -13,6 +12,7 @@ use crate::images::Images;
 use crate::process::Process;
 use crate::request_set::RequestSet;
 use crate::run::Run;
+use crate::served;
 use prony_config::{Condition, MatrixPoint, Step};
 use prony_contract::{Endpoint, HttpRequest, Message, Model, Question};
 use prony_journal::{Event, Result, StageEnergy};
@@ -193,7 +193,6 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
 
     /// `model-engine-c1`, as a safe and short file name.
     fn label(&self) -> String {
-        const MAX: usize = 200;
         let Visit {
             point,
             model,
@@ -206,18 +205,7 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
             .map_or_else(String::new, |point| format!("-{point}"));
         let name = format!("{model}-{engine}{point}");
         let secrets = &self.requests.run.pipeline.secrets;
-        let name: String = secrets
-            .mask(&name)
-            .chars()
-            .take(MAX)
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
+        let name = crate::log::safe_name(&secrets.mask(&name));
         match segment {
             1 => format!("{name}-c{cycle}"),
             segment => format!("{name}-c{cycle}-p{segment}"),
@@ -424,7 +412,7 @@ impl EngineSide for LiveEngine<'_, '_> {
         let Link::Http { target, models, .. } = &mut self.running.as_mut()?.link else {
             return None;
         };
-        models::list(target, &models.take()?).await
+        served::in_words(target, &models.take()?).await
     }
 
     fn look_back(&mut self, measured: &[Window]) -> Used {

@@ -4,6 +4,7 @@ use super::engine::{Link, LiveEngine, Running, watch};
 use super::{CRASH_GRACE, Staged};
 use crate::context::text;
 use crate::installed::{self, Installed};
+use crate::launched::Launched;
 use crate::process::{Process, describe};
 use prony_config::template;
 use prony_contract::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
@@ -249,6 +250,20 @@ impl LiveEngine<'_, '_> {
                 .find(|place| is_program(place))
                 .unwrap_or_else(|| program.into())
         };
+        let mut environment: Vec<_> = launch
+            .env
+            .iter()
+            .map(|pair| (OsString::from(&pair.name), OsString::from(&pair.value)))
+            .collect();
+        environment.extend(self.path(launch).map(|path| ("PATH".into(), path)));
+        self.requests.run.note_program(Launched {
+            engine: self.requests.visit.engine.clone(),
+            program: found.clone(),
+            argv: launch.argv.clone(),
+            environment,
+            folder: self.working_folder(launch),
+            is_installed: found.starts_with(installed::engines(self.source().0)),
+        });
         let (cache, plugin) = self.source();
         let environment = installed::folder(cache, plugin);
         let own = found.starts_with(&environment);

@@ -1,33 +1,28 @@
 //! Requests, and the records kept of them.
 
+use super::Staged;
 use super::account;
 use super::engine::{Link, Material, Running};
 use super::sequence::Sent;
-use super::{CRASH_GRACE, Staged};
 use crate::Result;
-use crate::answers::{self, Reading, each_stamp};
 use crate::chat::Chat;
 use crate::images::{self, Images};
-use crate::process::{Process, describe};
-use crate::request_set::{self, RequestSet, Texts};
-use crate::run::{Run, StageError, interrupted};
+use crate::process::Process;
+use crate::request_set::{RequestSet, Texts};
+use crate::run::Run;
 use crate::sending;
 use prony_config::{Cache, Engine, MatrixPoint, Question, stop_word};
 use prony_contract::{self as contract, Kind, Model, Request};
 use prony_journal::{Error, Event, api};
-use prony_loadgen::Exchange;
 use prony_loadgen::client::{Http, MAX_ANSWER};
-use prony_loadgen::clock::now_ns;
-use prony_loadgen::load::{Done, Load};
+use prony_loadgen::load::Load;
 use prony_loadgen::local::Worker;
-use prony_loadgen::spill::Spill;
 use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::{Prepared, RequestFile, Target};
 use prony_metrics::cache;
 use prony_plan::Visit;
 use prony_plugin_host::Plugin;
-use prony_record::{ErrorClass, Failed, Phase, Record, Stamps};
-use prony_result::words::count;
+use prony_record::{Failed, Phase};
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -64,41 +59,6 @@ pub(crate) struct Batch<'s> {
     pub(super) question: Option<&'s Question>,
 }
 
-/// The answers to a load, on their way into the journal.
-struct AnswerSink {
-    reading: Reading,
-    /// Decodes them; `None` if they need none.
-    plugin: Option<Arc<dyn Plugin>>,
-    /// Their file, with several requests in flight.
-    spill: Option<Spill>,
-    /// `true` for each request that was answered.
-    answered: Vec<bool>,
-    /// Number of answers handed to the file.
-    kept: u64,
-    /// Number of requests that succeeded, of the answers read so far.
-    succeeded: u32,
-}
-
-impl AnswerSink {
-    /// Returns `true` once the file could not be written.
-    fn cannot_be_kept(&self) -> bool {
-        self.spill.as_ref().is_some_and(Spill::has_failed)
-    }
-}
-
-/// Requests that were due and never answered.
-struct Unanswered<'b> {
-    reading: &'b Reading,
-    /// Time of the last answer, since the run's origin.
-    since: u64,
-    /// As of the batch.
-    has_images: bool,
-    /// Requests that were in flight when the load was ended, with their stamps.
-    cut_off: BTreeMap<u32, Stamps>,
-    /// Due times of those of an open loop that were due and not sent, since the run's origin.
-    due: HashMap<u32, u64>,
-}
-
 /// Characters at the beginning of a nonce that another may have by chance, and an engine's
 /// cache with it: of 36 signs, 4 are one of 1.7 million.
 const CHANCE_OF_NONCE: usize = 4;
@@ -113,31 +73,31 @@ pub(super) struct Requests<'r, 'a> {
     pub(super) config: Value,
     pub(super) model: Model,
     pub(super) request_set: Arc<RequestSet>,
-    tokenizer: Option<Arc<Tokenizer>>,
-    cold_tokenizer: Option<Arc<Tokenizer>>,
-    chat: Option<Arc<Chat>>,
+    pub(super) tokenizer: Option<Arc<Tokenizer>>,
+    pub(super) cold_tokenizer: Option<Arc<Tokenizer>>,
+    pub(super) chat: Option<Arc<Chat>>,
     /// Tokens of rendered prompts, by prompt; only of requests without a nonce.
-    rendered: HashMap<u32, Option<u32>>,
-    images: &'r Images,
+    pub(super) rendered: HashMap<u32, Option<u32>>,
+    pub(super) images: &'r Images,
     /// Server's name of the model that the batch asks for, if the adapter gives it.
-    asked_model: Option<String>,
+    pub(super) asked_model: Option<String>,
     /// Number of the last request over standard input in this visit; 0 before the first.
-    numbered: u64,
+    pub(super) numbered: u64,
     /// End of the last request to end, since the run's origin.
-    last_end_ns: u64,
+    pub(super) last_end_ns: u64,
     /// Send time of the batch's first request, since the run's origin.
-    first_sent_ns: Option<u64>,
+    pub(super) first_sent_ns: Option<u64>,
     /// Error of the first request of the batch that failed.
-    first_failure: Option<Failed>,
+    pub(super) first_failure: Option<Failed>,
     /// Reason why the engine is gone or hangs, once it is.
-    lost: Option<String>,
+    pub(super) lost: Option<String>,
     /// `true` if a request of the batch was answered with HTTP 404.
     pub(super) has_not_found: bool,
     /// Tokens of prompts without their images, by the engine's count, once asked; by
     /// `true` for cold requests, then by prompt.
     pub(super) without_images: BTreeMap<bool, BTreeMap<u32, u32>>,
     /// First answer to each question, by its stage.
-    answers: HashMap<String, String>,
+    pub(super) answers: HashMap<String, String>,
 }
 
 impl<'r, 'a> Requests<'r, 'a> {
@@ -240,6 +200,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             request.stop = self.stop_of(question)?;
         } else if batch.has_images {
             request.images = self.images.of_request(workload, prompts, index)?;
+            request.images.extend(self.request_set.images(index));
         } else {
             // Only the prompt matters.
             request.max_tokens = 1;
@@ -291,26 +252,27 @@ impl<'r, 'a> Requests<'r, 'a> {
         texts
     }
 
-    /// Returns `true` if the requests of a batch must be unknown to a cache. Warm-up
-    /// requests must not fill it with what those share.
+    /// Returns `true` if the requests of a batch must be unknown to a cache. The requests of a
+    /// warm-up for these must not fill it with what they share.
     fn is_cold(&self, batch: &Batch<'_>) -> bool {
-        match batch.phase {
-            Phase::Warmup if batch.has_images => request_set::is_cold(self.point),
-            Phase::Warmup | Phase::Measure => batch.cache == Some(Cache::Cold),
-        }
+        let cache = match batch.phase {
+            Phase::Warmup if batch.has_images => self.point.warmup_cache(batch.stage),
+            Phase::Warmup | Phase::Measure => batch.cache,
+        };
+        cache == Some(Cache::Cold)
     }
 
     /// Minimum number of tokens in all texts of request `index` of a stage.
-    fn least_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> u32 {
+    pub(super) fn least_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> u32 {
         let texts = self.texts(batch, index);
         texts.all().map(cache::least_tokens).sum()
     }
 
     /// Minimum number of tokens in all texts of cold request `index` of a stage, by the model's
     /// tokenizer. Of images there is no such count.
-    fn own_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> Option<u32> {
+    pub(super) fn own_prompt_tokens(&self, batch: &Batch<'_>, index: u32) -> Option<u32> {
         let tokenizer = self.cold_tokenizer.as_ref()?;
-        if !self.point.workload.images.is_empty() {
+        if !self.point.workload.images.is_empty() || self.request_set.has_images() {
             return None;
         }
         let mut texts = self.texts(batch, index);
@@ -324,7 +286,7 @@ impl<'r, 'a> Requests<'r, 'a> {
     }
 
     /// Tokens of the prompt of request `index` of a stage as prony renders it.
-    fn rendered_tokens(&mut self, batch: &Batch<'_>, index: u32) -> Option<u32> {
+    pub(super) fn rendered_tokens(&mut self, batch: &Batch<'_>, index: u32) -> Option<u32> {
         let chat = self.chat.clone()?;
         if self.is_cold(batch) || batch.question.is_some() {
             return chat.count(&self.texts(batch, index));
@@ -492,6 +454,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             requests,
             sessions,
             think: self.think(batch),
+            delays: self.delays(batch),
             arrival,
             timeout: self.point.workload.request_timeout.to_std(),
             until: batch.duration,
@@ -505,402 +468,14 @@ impl<'r, 'a> Requests<'r, 'a> {
         dataset.map_or(Duration::ZERO, |dataset| dataset.think.to_std())
     }
 
-    /// The way of the answers to a load into the journal. With several requests in flight a
-    /// file is made for them.
-    fn answers<T>(
-        &self,
-        batch: &Batch<'_>,
-        plugin: Option<Arc<dyn Plugin>>,
-        load: &Load<T>,
-    ) -> Result<AnswerSink> {
-        let mut reading = self.reading(batch, plugin.is_some());
-        reading.count = load.requests.len() as u32;
-        let spill = if load.is_one_at_a_time() {
-            None
-        } else {
-            let path = answers::path(self.run.folder);
-            let io = Error::io(&path);
-            reading.run_sha256 = answers::run_sha256(self.run.folder)
-                .map_err(Error::io(&self.run.folder.journal()))?;
-            let line =
-                serde_json::to_vec(&reading).unwrap_or_else(|_| unreachable!("it is plain data"));
-            Some(Spill::create(&path, &line).map_err(io)?)
-        };
-        Ok(AnswerSink {
-            reading,
-            plugin,
-            spill,
-            answered: vec![false; load.requests.len()],
-            kept: 0,
-            succeeded: 0,
-        })
-    }
-
-    /// Everything that makes records of the answers to a batch.
-    fn reading(&self, batch: &Batch<'_>, is_decoded: bool) -> Reading {
-        let workload = &self.point.workload;
-        let prompts = &self.request_set.prompts;
-        let is_asked = batch.question.is_some();
-        let mut max_tokens: Vec<u32> = match batch.question {
-            Some(question) => vec![question.max_tokens],
-            None => prompts.iter().map(|it| it.max_tokens).collect(),
-        };
-        if max_tokens.iter().all(|it| *it == max_tokens[0]) {
-            max_tokens.truncate(1);
-        }
-        let images = if batch.has_images {
-            workload.images.len() as u32
-        } else {
-            0
-        };
-        let cold = batch.cache == Some(Cache::Cold);
-        let without_images = self.without_images.get(&cold);
-        let masked = self.run.pipeline.secrets.masked(&self.config);
-        let config = masked.map(std::borrow::Cow::into_owned);
-        Reading {
-            schema: answers::SCHEMA.to_owned(),
-            run_sha256: String::new(),
-            visit: self.visit.clone(),
-            phase: batch.phase,
-            stage: batch.stage.to_owned(),
-            first: batch.first,
-            count: batch.count,
-            prompts: prompts.len() as u32,
-            images,
-            max_tokens,
-            origin_ns: self.run.origin_ns,
-            plugin: is_decoded.then(|| self.engine.plugin.clone()),
-            config: config.unwrap_or_default(),
-            asked_model: self.asked_model.clone().filter(|_| batch.has_images),
-            model_path: self.model.path.clone(),
-            is_exact: workload.ignore_eos && workload.stop.is_empty() && !is_asked,
-            without_images: without_images.cloned().unwrap_or_default(),
-        }
-    }
-
-    /// Keeps the results of a load; returns the number that succeeded. `lost` returns the
-    /// reason why nothing more could be sent, if any.
-    async fn receive(
-        &mut self,
-        batch: &Batch<'_>,
-        mut answers: AnswerSink,
-        mut running: prony_loadgen::load::Running,
-        process: &mut Option<Process>,
-        lost: impl Fn() -> Option<Failed>,
-    ) -> Staged<u32> {
-        let mut stop = self.run.stop.clone();
-        let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
-        let mut since = self.run.now();
-        let (mut is_interrupted, mut is_over) = (false, false);
-        let workload = &self.point.workload;
-        // All that are in flight may meet one pause.
-        let max_timeouts = workload.max_timeouts.max(batch.arrival.max_in_flight());
-        let mut timeouts = 0;
-        let mut hangs = None;
-        loop {
-            let next = tokio::select! {
-                next = running.next() => next,
-                () = interrupted(&mut stop) => {
-                    is_interrupted = true;
-                    break;
-                }
-                () = passed(deadline) => break,
-            };
-            let Some(mut done) = next else {
-                is_over = true;
-                break;
-            };
-            since = self.run.now();
-            if let Some(failed) = &mut done.exchange.seen.failed {
-                blame_crash(failed, done.exchange.seen.stamps.end_ns, process).await;
-            }
-            let class = done.exchange.seen.failed.as_ref().map(|it| it.class);
-            self.lost = match class {
-                Some(ErrorClass::Crashed | ErrorClass::Oom) => {
-                    Some("the engine ended during the stage".to_owned())
-                }
-                Some(ErrorClass::Connect) => {
-                    Some("the engine was gone at the end of the stage: no connection".to_owned())
-                }
-                _ => None,
-            };
-            timeouts = match class {
-                Some(ErrorClass::Timeout) => timeouts + 1,
-                _ => 0,
-            };
-            self.take(batch, &mut answers, done)?;
-            if answers.cannot_be_kept() {
-                break;
-            }
-            if timeouts >= max_timeouts {
-                hangs = Some(format!(
-                    "{timeouts} requests in a row had no answer within {:?}, so the engine is taken to hang (`max_timeouts`)",
-                    workload.request_timeout.to_std()
-                ));
-                break;
-            }
-        }
-        // Ending the load may itself lose the engine, and is then no explanation.
-        let lost = lost();
-        let stopped_ns = now_ns();
-        running.stop();
-        // What was answered until now is kept, whatever ended the stage. What was in flight
-        // then has failed by our doing.
-        let mut cut_off = BTreeMap::new();
-        while let Some(mut done) = running.next().await {
-            let seen = &mut done.exchange.seen;
-            match &mut seen.failed {
-                Some(_) if seen.stamps.end_ns >= stopped_ns => {
-                    cut_off.insert(done.index, seen.stamps);
-                    continue;
-                }
-                Some(failed) => blame_crash(failed, seen.stamps.end_ns, process).await,
-                None => {}
-            }
-            since = self.run.now();
-            self.take(batch, &mut answers, done)?;
-        }
-        let usage = running.usage();
-        self.read_kept(batch, &mut answers)?;
-        let AnswerSink {
-            reading,
-            mut answered,
-            succeeded,
-            ..
-        } = answers;
-        // A worker runs without a client.
-        let client = usage.filter(|usage| batch.phase == Phase::Measure && usage.shards > 0);
-        if let Some(usage) = client {
-            self.run.tell(Event::Client {
-                visit: self.visit.clone(),
-                stage: batch.stage.to_owned(),
-                client: sending::client(usage),
-            })?;
-        }
-        if is_interrupted {
-            self.note_cut_off(batch, cut_off.len())?;
-            return Err(StageError::Interrupted);
-        }
-        for stamps in cut_off.values_mut() {
-            for stamp in each_stamp(stamps) {
-                *stamp = self.run.since_origin(*stamp);
-            }
-        }
-        let dropped = usage.into_iter().flat_map(|usage| &usage.dropped);
-        let unanswered = Unanswered {
-            reading: &reading,
-            since,
-            has_images: batch.has_images,
-            cut_off,
-            due: dropped
-                .map(|(index, due_ns)| (*index, self.run.since_origin(*due_ns)))
-                .collect(),
-        };
-        if let Some(lost) = lost {
-            let message = format!("not sent: {}", lost.message);
-            let unsent = Failed::new(ErrorClass::Crashed, message);
-            let cut = Failed::new(ErrorClass::Crashed, lost.message.clone());
-            self.unanswered(&unanswered, &answered, &cut, &unsent)?;
-            self.lost.get_or_insert(lost.message);
-            return Ok(succeeded);
-        }
-        if let Some(hangs) = hangs {
-            let over = Failed::new(ErrorClass::Timeout, format!("given up: {hangs}"));
-            self.unanswered(&unanswered, &answered, &over, &over)?;
-            self.lost = Some(hangs);
-            return Ok(succeeded);
-        }
-        let mut not_due = 0;
-        if batch.arrival.is_open() || (is_over && batch.duration.is_some()) {
-            // Sessions not begun by a closed loop were never due; those dropped by an
-            // open loop were.
-            for (index, answered) in (0..).zip(&mut answered) {
-                let is_owed =
-                    unanswered.due.contains_key(&index) || unanswered.cut_off.contains_key(&index);
-                not_due += u32::from(!*answered && !is_owed);
-                *answered |= !is_owed;
-            }
-        }
-        let unsent = match batch.duration.filter(|_| is_over) {
-            Some(duration) => format!(
-                "not sent within {duration:?}: {} requests in flight are the most",
-                batch.arrival.max_in_flight()
-            ),
-            None => "not sent within the stage's limit".to_owned(),
-        };
-        let unsent = Failed::new(ErrorClass::Timeout, unsent);
-        let cut = Failed::new(ErrorClass::Timeout, "not finished within the stage's limit");
-        self.unanswered(&unanswered, &answered, &cut, &unsent)?;
-        if !is_over && not_due > 0 && batch.has_images {
-            let message = format!(
-                "{}: the limit of `{}` (`timeout`) ended it before {} of `{}` (cycle {}) were due: they are in no number",
-                self.visit.model,
-                batch.stage,
-                count(u64::from(not_due), "request"),
-                self.visit.engine,
-                self.visit.cycle
-            );
-            self.run.tell(Event::Warning { message })?;
-        }
-        Ok(succeeded)
-    }
-
-    /// Tells of requests that were in flight when the user interrupted the run.
-    fn note_cut_off(&self, batch: &Batch<'_>, requests: usize) -> Result<()> {
-        if requests == 0 || !batch.has_images {
-            return Ok(());
-        }
-        let message = format!(
-            "{}: {} of `{}` (cycle {}) in flight when the run was interrupted: in no number",
-            self.visit.model,
-            count(requests as u64, "request"),
-            self.visit.engine,
-            self.visit.cycle
-        );
-        self.run.tell(Event::Warning { message })
-    }
-
-    /// Takes an answer: journals it at once if the next request waits for that, or else
-    /// keeps it.
-    fn take(&mut self, batch: &Batch<'_>, answers: &mut AnswerSink, done: Done) -> Result<()> {
-        let Done {
-            index,
-            exchange,
-            resume,
-            held,
-        } = done;
-        answers.answered[index as usize] = true;
-        match &answers.spill {
-            Some(spill) => {
-                spill.keep(index, exchange, held);
-                answers.kept += 1;
-                if batch.has_images {
-                    self.run.show(&Event::Answered);
-                }
-            }
-            None => self.read(batch, answers, index, exchange)?,
-        }
-        drop(resume);
-        Ok(())
-    }
-
-    /// Journals the answers that were kept, and removes their file. None is in flight any
-    /// more, so decoding takes no CPU time from the engine.
-    fn read_kept(&mut self, batch: &Batch<'_>, answers: &mut AnswerSink) -> Result<()> {
-        let Some(spill) = answers.spill.take() else {
-            return Ok(());
-        };
-        let path = answers::path(self.run.folder);
-        let io = |error| Error::io(&path)(error);
-        let kept = spill.finish().map_err(io)?;
-        let mut read = 0;
-        for answer in kept.answers {
-            let (index, exchange) = answer.map_err(io)?;
-            self.read(batch, answers, index, exchange)?;
-            read += 1;
-        }
-        for (index, exchange) in kept.left {
-            self.read(batch, answers, index, exchange)?;
-            read += 1;
-        }
-        if read != answers.kept {
-            let message = format!("{read} of {} answers are in it", answers.kept);
-            return Err(io(std::io::Error::other(message)));
-        }
-        // Whatever is left of it is in the journal.
-        let _ = std::fs::remove_file(&path);
-        kept.failed.map_or(Ok(()), |error| Err(io(error)))
-    }
-
-    /// Has the plugin decode an answer, and journals it.
-    fn read(
-        &mut self,
-        batch: &Batch<'_>,
-        answers: &mut AnswerSink,
-        index: u32,
-        exchange: Exchange,
-    ) -> Result<()> {
-        let reading = &answers.reading;
-        let plugin = answers.plugin.as_ref();
-        let mut record = reading.record(plugin, &self.config, index, exchange);
+    /// Pauses before turns for which the dataset states one, by their index in the batch.
+    fn delays(&self, batch: &Batch<'_>) -> BTreeMap<u32, Duration> {
         if !batch.has_images {
-            self.see_without_image(batch, &record);
-            answers.succeeded += u32::from(record.ok());
-            return Ok(());
+            return BTreeMap::new();
         }
-        if let (true, Some(tokenizer)) = (record.ok(), &self.tokenizer) {
-            // An uncountable answer is not checked.
-            let counted = tokenizer.count(&record.text).ok();
-            record.counted_tokens = counted.map(|tokens| tokens as u32);
-        }
-        reading.note_length(index, &mut record);
-        let is_asked = batch.question.is_some();
-        if is_asked && record.ok() {
-            let answer = self.answers.entry(batch.stage.to_owned());
-            answer.or_insert_with(|| record.text.clone());
-        }
-        if record.ok() {
-            record.rendered_tokens = self.rendered_tokens(batch, batch.first + index);
-        }
-        let least = self.least_prompt_tokens(batch, batch.first + index);
-        let is_cut = record.prompt_tokens.is_some_and(|tokens| tokens < least) && !is_asked;
-        if batch.cache == Some(Cache::Cold) || is_cut {
-            record.least_prompt_tokens = Some(least);
-        }
-        if batch.cache == Some(Cache::Cold) && record.ok() && record.cached_tokens != Some(0) {
-            record.own_prompt_tokens = self.own_prompt_tokens(batch, batch.first + index);
-        }
-        self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
-        let sent = record.stamps.sent_ns;
-        self.first_sent_ns = Some(self.first_sent_ns.map_or(sent, |first| first.min(sent)));
-        self.has_not_found |= record.status == Some(404);
-        if self.first_failure.is_none() {
-            self.first_failure.clone_from(&record.failed);
-        }
-        answers.succeeded += u32::from(record.ok());
-        self.run.tell(Event::Request(Box::new(record)))
-    }
-
-    /// Requests that were due and never answered are failures too: `cut` those in flight, and
-    /// `unsent` the others. If none was in flight, the first takes the time since the last
-    /// answer: it was being waited for.
-    fn unanswered(
-        &mut self,
-        of: &Unanswered<'_>,
-        answered: &[bool],
-        cut: &Failed,
-        unsent: &Failed,
-    ) -> Result<()> {
-        if !of.has_images {
-            return Ok(());
-        }
-        let mut waited_since = of.cut_off.is_empty().then_some(of.since);
-        for (index, _) in (0..).zip(answered).filter(|it| !it.1) {
-            let id = of.reading.id(index);
-            let now = self.run.now();
-            let mut record;
-            if let Some(stamps) = of.cut_off.get(&index) {
-                // What had no connection yet has no time of its own.
-                let is_sent = stamps.end_ns > stamps.sent_ns;
-                let why = if is_sent { cut } else { unsent };
-                record = Record::unsent(id, now, why.clone());
-                record.stamps = *stamps;
-                if is_sent {
-                    let first = self.first_sent_ns.unwrap_or(u64::MAX);
-                    self.first_sent_ns = Some(first.min(stamps.sent_ns));
-                }
-            } else {
-                record = Record::unsent(id, now, unsent.clone());
-                if let Some(due) = of.due.get(&index) {
-                    record.stamps.intended_ns = *due;
-                } else if let Some(since) = waited_since.take() {
-                    (record.stamps.intended_ns, record.stamps.sent_ns) = (since, since);
-                }
-            }
-            self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
-            self.run.tell(Event::Request(Box::new(record)))?;
-        }
-        Ok(())
+        let delay = |index| self.request_set.prompt(batch.first + index).delay;
+        let stated = (0..batch.count).filter_map(|index| Some((index, delay(index)?)));
+        stated.collect()
     }
 }
 
@@ -942,36 +517,6 @@ impl Requests<'_, '_> {
     }
 }
 
-/// Attributes a connection that broke at `end_ns` to a crash, if the process behind it has
-/// ended by then or shortly after.
-async fn blame_crash(failed: &mut Failed, end_ns: u64, process: &mut Option<Process>) {
-    // Many that break together wait once.
-    let passed = Duration::from_nanos(now_ns().saturating_sub(end_ns));
-    let grace = CRASH_GRACE.saturating_sub(passed);
-    let suspicious = matches!(
-        failed.class,
-        ErrorClass::Connect | ErrorClass::Truncated | ErrorClass::Protocol | ErrorClass::Crashed
-    );
-    if let (true, Some(process)) = (suspicious, process)
-        && let Some(status) = process.exited_within(grace).await
-    {
-        let class = if process.ran_out_of_memory() {
-            ErrorClass::Oom
-        } else {
-            ErrorClass::Crashed
-        };
-        *failed = Failed::new(
-            class,
-            format!(
-                "the engine ended ({}): {}; {}",
-                describe(status),
-                failed.message,
-                process.last_words()
-            ),
-        );
-    }
-}
-
 /// Checks that the requests of a stage, which lie in memory, are not too large for that.
 fn check_kept(bytes: usize) -> std::result::Result<(), String> {
     if bytes <= MAX_KEPT {
@@ -981,12 +526,4 @@ fn check_kept(bytes: usize) -> std::result::Result<(), String> {
         "the requests of the stage come to more than {} MiB, which is the most for an engine without HTTP: lower `requests`, or shorten what is sent",
         MAX_KEPT >> 20
     ))
-}
-
-/// Pending until the deadline, or for ever without one.
-async fn passed(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }

@@ -28,7 +28,8 @@ impl Requests<'_, '_> {
         running: &mut Running,
     ) -> Staged<()> {
         let cold = stage.cache == Some(Cache::Cold);
-        if self.point.workload.images.is_empty() || self.without_images.contains_key(&cold) {
+        let has_images = !self.point.workload.images.is_empty() || self.request_set.has_images();
+        if !has_images || self.without_images.contains_key(&cold) {
             return Ok(());
         }
         self.without_images.insert(cold, BTreeMap::new());

@@ -99,26 +99,37 @@ fn name(file: &str) -> String {
 }
 
 fn model(model: &Model) -> Value {
-    // An id that is a path says where the model is.
-    let path = if model.id.starts_with(['/', '.']) {
-        model.id.clone()
-    } else {
-        format!("${{{{ vars.models }}}}/{}", model.id)
-    };
     let mut out = Map::new();
     out.insert("id".into(), json!(model.id));
     out.extend(model.size.iter().map(|size| ("size".into(), json!(size))));
-    out.insert("path".into(), json!(path));
+    // An id that is none of the hub says where the model is.
+    if is_of_hub(&model.id) {
+        out.insert("files".into(), json!(["*"]));
+    } else {
+        out.insert("path".into(), json!(model.id));
+    }
     if !model.enabled {
         out.insert("enabled".into(), json!(false));
     }
     Value::Object(out)
 }
 
+/// `true` for `organisation/name`.
+fn is_of_hub(id: &str) -> bool {
+    let is_part = |part: &str| {
+        let mut chars = part.chars();
+        chars.next().is_some_and(|it| it.is_ascii_alphanumeric())
+            && chars.all(|it| it.is_ascii_alphanumeric() || "-_.".contains(it))
+    };
+    id.split_once('/')
+        .is_some_and(|(organisation, name)| is_part(organisation) && is_part(name))
+}
+
 fn models_differ(config: &Config) -> Vec<&'static str> {
     let mut lines = vec![
-        "There a model was downloaded when it was missing; here it has to be in a folder.",
-        "With its `revision` or `sha256` a later run is sure to measure the same weights.",
+        "A model that is not here is fetched from the Hugging Face hub, as there, and locked in",
+        "`models.lock`, so that a later run measures the same weights. `--models DIR` names a",
+        "folder that has them already, each at ORGANISATION/NAME.",
     ];
     if config.models.iter().any(|model| !model.enabled) {
         lines.push("What the benchmark skips has `enabled: false`.");

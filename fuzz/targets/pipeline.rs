@@ -90,11 +90,12 @@ impl Case {
             var: &self.var,
             read: &|name| {
                 let found = self.others.get(name).cloned();
-                found.ok_or_else(|| "there is no such file".to_owned())
+                found.ok_or_else(|| "there is no such file".into())
             },
             env: &|name| (name == "HOME").then(|| "/home/you".to_owned()),
+            assume_env: false,
             plugins: &Installed,
-            importers: &[],
+            tools: &[],
         })
         .map(|loaded| (loaded.pipeline, loaded.warnings))
     }

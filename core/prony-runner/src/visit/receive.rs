@@ -1,0 +1,550 @@
+//! Answers on their way into the journal.
+
+use super::requests::{Batch, Requests};
+use super::{CRASH_GRACE, Staged};
+use crate::Result;
+use crate::answers::{self, Reading, each_stamp};
+use crate::process::{Process, describe};
+use crate::run::{StageError, interrupted};
+use crate::sending;
+use prony_config::Cache;
+use prony_journal::{Error, Event};
+use prony_loadgen::Exchange;
+use prony_loadgen::clock::now_ns;
+use prony_loadgen::load::{Done, Load, Usage};
+use prony_loadgen::spill::Spill;
+use prony_plugin_host::Plugin;
+use prony_record::{ErrorClass, Failed, Phase, Record, Stamps};
+use prony_result::words::count;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The answers to a load, on their way into the journal.
+pub(super) struct AnswerSink {
+    reading: Reading,
+    /// Decodes them; `None` if they need none.
+    plugin: Option<Arc<dyn Plugin>>,
+    /// Their file, with several requests in flight.
+    spill: Option<Spill>,
+    /// `true` for each request that was answered.
+    answered: Vec<bool>,
+    /// Number of answers handed to the file.
+    kept: u64,
+    /// Number of requests that succeeded, of the answers read so far.
+    succeeded: u32,
+}
+
+impl AnswerSink {
+    /// Returns `true` once the file could not be written.
+    fn cannot_be_kept(&self) -> bool {
+        self.spill.as_ref().is_some_and(Spill::has_failed)
+    }
+}
+
+/// Requests that were due and never answered.
+struct Unanswered<'b> {
+    reading: &'b Reading,
+    /// Time of the last answer, since the run's origin.
+    since: u64,
+    /// As of the batch.
+    has_images: bool,
+    /// Requests that were in flight when the load was ended, with their stamps.
+    cut_off: BTreeMap<u32, Stamps>,
+    /// Due times of those of an open loop that were due and not sent, since the run's origin.
+    due: HashMap<u32, u64>,
+}
+
+/// The end of a load.
+enum LoadEnd {
+    /// Everything that was due was answered.
+    Over,
+    /// The stage's limit, or a file of answers that cannot be written.
+    Cut,
+    /// The user interrupted the run.
+    Interrupted,
+    /// The engine is taken to hang, for this reason.
+    Hangs(String),
+}
+
+/// Requests that were in flight when the load was ended, with their stamps.
+struct CutOff {
+    stamps: BTreeMap<u32, Stamps>,
+    /// Resource use of the client.
+    usage: Option<Usage>,
+}
+
+impl Requests<'_, '_> {
+    /// The way of the answers to a load into the journal. With several requests in flight a
+    /// file is made for them.
+    pub(super) fn answers<T>(
+        &self,
+        batch: &Batch<'_>,
+        plugin: Option<Arc<dyn Plugin>>,
+        load: &Load<T>,
+    ) -> Result<AnswerSink> {
+        let mut reading = self.reading(batch, plugin.is_some());
+        reading.count = load.requests.len() as u32;
+        let spill = if load.is_one_at_a_time() {
+            None
+        } else {
+            let path = answers::path(self.run.folder);
+            let io = Error::io(&path);
+            reading.run_sha256 = answers::run_sha256(self.run.folder)
+                .map_err(Error::io(&self.run.folder.journal()))?;
+            let line =
+                serde_json::to_vec(&reading).unwrap_or_else(|_| unreachable!("it is plain data"));
+            Some(Spill::create(&path, &line).map_err(io)?)
+        };
+        Ok(AnswerSink {
+            reading,
+            plugin,
+            spill,
+            answered: vec![false; load.requests.len()],
+            kept: 0,
+            succeeded: 0,
+        })
+    }
+
+    /// Everything that makes records of the answers to a batch.
+    fn reading(&self, batch: &Batch<'_>, is_decoded: bool) -> Reading {
+        let workload = &self.point.workload;
+        let prompts = &self.request_set.prompts;
+        let is_asked = batch.question.is_some();
+        let mut max_tokens: Vec<u32> = match batch.question {
+            Some(question) => vec![question.max_tokens],
+            None => prompts.iter().map(|it| it.max_tokens).collect(),
+        };
+        if max_tokens.iter().all(|it| *it == max_tokens[0]) {
+            max_tokens.truncate(1);
+        }
+        let images = if batch.has_images {
+            workload.images.len() as u32
+        } else {
+            0
+        };
+        let cold = batch.cache == Some(Cache::Cold);
+        let without_images = self.without_images.get(&cold);
+        let masked = self.run.pipeline.secrets.masked(&self.config);
+        let config = masked.map(std::borrow::Cow::into_owned);
+        Reading {
+            schema: answers::SCHEMA.to_owned(),
+            run_sha256: String::new(),
+            visit: self.visit.clone(),
+            phase: batch.phase,
+            stage: batch.stage.to_owned(),
+            first: batch.first,
+            count: batch.count,
+            prompts: prompts.len() as u32,
+            images,
+            max_tokens,
+            origin_ns: self.run.origin_ns,
+            plugin: is_decoded.then(|| self.engine.plugin.clone()),
+            config: config.unwrap_or_default(),
+            asked_model: self.asked_model.clone().filter(|_| batch.has_images),
+            model_path: self.model.path.clone(),
+            is_exact: workload.ignore_eos && workload.stop.is_empty() && !is_asked,
+            without_images: without_images.cloned().unwrap_or_default(),
+            with_images: if batch.has_images {
+                self.request_set.with_images().collect()
+            } else {
+                BTreeSet::new()
+            },
+        }
+    }
+
+    /// Keeps the results of a load; returns the number that succeeded. `lost` returns the
+    /// reason why nothing more could be sent, if any.
+    pub(super) async fn receive(
+        &mut self,
+        batch: &Batch<'_>,
+        mut answers: AnswerSink,
+        mut running: prony_loadgen::load::Running,
+        process: &mut Option<Process>,
+        lost: impl Fn() -> Option<Failed>,
+    ) -> Staged<u32> {
+        let mut since = self.run.now();
+        let end = self
+            .take_until_the_end(batch, &mut answers, &mut running, process, &mut since)
+            .await?;
+        // Ending the load may itself lose the engine, and is then no explanation.
+        let lost = lost();
+        let mut cut_off = self
+            .take_the_rest(batch, &mut answers, running, process, &mut since)
+            .await?;
+        let usage = cut_off.usage.take();
+        self.read_kept(batch, &mut answers)?;
+        // A worker runs without a client.
+        let client = usage.as_ref();
+        let client = client.filter(|usage| batch.phase == Phase::Measure && usage.shards > 0);
+        if let Some(usage) = client {
+            self.run.tell(Event::Client {
+                visit: self.visit.clone(),
+                stage: batch.stage.to_owned(),
+                client: sending::client(usage),
+            })?;
+        }
+        if matches!(end, LoadEnd::Interrupted) {
+            self.note_cut_off(batch, cut_off.stamps.len())?;
+            return Err(StageError::Interrupted);
+        }
+        for stamps in cut_off.stamps.values_mut() {
+            for stamp in each_stamp(stamps) {
+                *stamp = self.run.since_origin(*stamp);
+            }
+        }
+        let dropped = usage.iter().flat_map(|usage| &usage.dropped);
+        let due = dropped.map(|(index, due_ns)| (*index, self.run.since_origin(*due_ns)));
+        let unanswered = Unanswered {
+            reading: &answers.reading,
+            since,
+            has_images: batch.has_images,
+            cut_off: cut_off.stamps,
+            due: due.collect(),
+        };
+        self.conclude(batch, end, lost, &unanswered, answers.answered.clone())?;
+        Ok(answers.succeeded)
+    }
+
+    /// Takes answers until the load, its limit or the user ends it.
+    async fn take_until_the_end(
+        &mut self,
+        batch: &Batch<'_>,
+        answers: &mut AnswerSink,
+        running: &mut prony_loadgen::load::Running,
+        process: &mut Option<Process>,
+        since: &mut u64,
+    ) -> Staged<LoadEnd> {
+        let mut stop = self.run.stop.clone();
+        let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
+        let workload = &self.point.workload;
+        // All that are in flight may meet one pause.
+        let max_timeouts = workload.max_timeouts.max(batch.arrival.max_in_flight());
+        let mut timeouts = 0;
+        loop {
+            let next = tokio::select! {
+                next = running.next() => next,
+                () = interrupted(&mut stop) => return Ok(LoadEnd::Interrupted),
+                () = passed(deadline) => return Ok(LoadEnd::Cut),
+            };
+            let Some(mut done) = next else {
+                return Ok(LoadEnd::Over);
+            };
+            *since = self.run.now();
+            if let Some(failed) = &mut done.exchange.seen.failed {
+                blame_crash(failed, done.exchange.seen.stamps.end_ns, process).await;
+            }
+            let class = done.exchange.seen.failed.as_ref().map(|it| it.class);
+            self.lost = match class {
+                Some(ErrorClass::Crashed | ErrorClass::Oom) => {
+                    Some("the engine ended during the stage".to_owned())
+                }
+                Some(ErrorClass::Connect) => {
+                    Some("the engine was gone at the end of the stage: no connection".to_owned())
+                }
+                _ => None,
+            };
+            timeouts = match class {
+                Some(ErrorClass::Timeout) => timeouts + 1,
+                _ => 0,
+            };
+            self.take(batch, answers, done)?;
+            if answers.cannot_be_kept() {
+                return Ok(LoadEnd::Cut);
+            }
+            if timeouts >= max_timeouts {
+                return Ok(LoadEnd::Hangs(format!(
+                    "{timeouts} requests in a row had no answer within {:?}, so the engine is taken to hang (`max_timeouts`)",
+                    workload.request_timeout.to_std()
+                )));
+            }
+        }
+    }
+
+    /// Ends the load. What was answered until now is kept, whatever ended the stage; what was
+    /// in flight then has failed by our doing, and is returned.
+    async fn take_the_rest(
+        &mut self,
+        batch: &Batch<'_>,
+        answers: &mut AnswerSink,
+        mut running: prony_loadgen::load::Running,
+        process: &mut Option<Process>,
+        since: &mut u64,
+    ) -> Staged<CutOff> {
+        let stopped_ns = now_ns();
+        running.stop();
+        let mut stamps = BTreeMap::new();
+        while let Some(mut done) = running.next().await {
+            let seen = &mut done.exchange.seen;
+            match &mut seen.failed {
+                Some(_) if seen.stamps.end_ns >= stopped_ns => {
+                    stamps.insert(done.index, seen.stamps);
+                    continue;
+                }
+                Some(failed) => blame_crash(failed, seen.stamps.end_ns, process).await,
+                None => {}
+            }
+            *since = self.run.now();
+            self.take(batch, answers, done)?;
+        }
+        Ok(CutOff {
+            stamps,
+            usage: running.usage().cloned(),
+        })
+    }
+
+    /// Journals what was not answered, by what ended the load.
+    fn conclude(
+        &mut self,
+        batch: &Batch<'_>,
+        end: LoadEnd,
+        lost: Option<Failed>,
+        unanswered: &Unanswered<'_>,
+        mut answered: Vec<bool>,
+    ) -> Result<()> {
+        if let Some(lost) = lost {
+            let message = format!("not sent: {}", lost.message);
+            let unsent = Failed::new(ErrorClass::Crashed, message);
+            let cut = Failed::new(ErrorClass::Crashed, lost.message.clone());
+            self.unanswered(unanswered, &answered, &cut, &unsent)?;
+            self.lost.get_or_insert(lost.message);
+            return Ok(());
+        }
+        let is_over = matches!(end, LoadEnd::Over);
+        if let LoadEnd::Hangs(hangs) = end {
+            let over = Failed::new(ErrorClass::Timeout, format!("given up: {hangs}"));
+            self.unanswered(unanswered, &answered, &over, &over)?;
+            self.lost = Some(hangs);
+            return Ok(());
+        }
+        let mut not_due = 0;
+        if batch.arrival.is_open() || (is_over && batch.duration.is_some()) {
+            // Sessions not begun by a closed loop were never due; those dropped by an
+            // open loop were.
+            for (index, answered) in (0..).zip(&mut answered) {
+                let is_owed =
+                    unanswered.due.contains_key(&index) || unanswered.cut_off.contains_key(&index);
+                not_due += u32::from(!*answered && !is_owed);
+                *answered |= !is_owed;
+            }
+        }
+        let unsent = match batch.duration.filter(|_| is_over) {
+            Some(duration) => format!(
+                "not sent within {duration:?}: {} requests in flight are the most",
+                batch.arrival.max_in_flight()
+            ),
+            None => "not sent within the stage's limit".to_owned(),
+        };
+        let unsent = Failed::new(ErrorClass::Timeout, unsent);
+        let cut = Failed::new(ErrorClass::Timeout, "not finished within the stage's limit");
+        self.unanswered(unanswered, &answered, &cut, &unsent)?;
+        if is_over || not_due == 0 || !batch.has_images {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: the limit of `{}` (`timeout`) ended it before {} of `{}` (cycle {}) were due: they are in no number",
+            self.visit.model,
+            batch.stage,
+            count(u64::from(not_due), "request"),
+            self.visit.engine,
+            self.visit.cycle
+        );
+        self.run.tell(Event::Warning { message })
+    }
+
+    /// Tells of requests that were in flight when the user interrupted the run.
+    fn note_cut_off(&self, batch: &Batch<'_>, requests: usize) -> Result<()> {
+        if requests == 0 || !batch.has_images {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: {} of `{}` (cycle {}) in flight when the run was interrupted: in no number",
+            self.visit.model,
+            count(requests as u64, "request"),
+            self.visit.engine,
+            self.visit.cycle
+        );
+        self.run.tell(Event::Warning { message })
+    }
+
+    /// Takes an answer: journals it at once if the next request waits for that, or else
+    /// keeps it.
+    fn take(&mut self, batch: &Batch<'_>, answers: &mut AnswerSink, done: Done) -> Result<()> {
+        let Done {
+            index,
+            exchange,
+            resume,
+            held,
+        } = done;
+        answers.answered[index as usize] = true;
+        match &answers.spill {
+            Some(spill) => {
+                spill.keep(index, exchange, held);
+                answers.kept += 1;
+                if batch.has_images {
+                    self.run.show(&Event::Answered);
+                }
+            }
+            None => self.read(batch, answers, index, exchange)?,
+        }
+        drop(resume);
+        Ok(())
+    }
+
+    /// Journals the answers that were kept, and removes their file. None is in flight any
+    /// more, so decoding takes no CPU time from the engine.
+    fn read_kept(&mut self, batch: &Batch<'_>, answers: &mut AnswerSink) -> Result<()> {
+        let Some(spill) = answers.spill.take() else {
+            return Ok(());
+        };
+        let path = answers::path(self.run.folder);
+        let io = |error| Error::io(&path)(error);
+        let kept = spill.finish().map_err(io)?;
+        let mut read = 0;
+        for answer in kept.answers {
+            let (index, exchange) = answer.map_err(io)?;
+            self.read(batch, answers, index, exchange)?;
+            read += 1;
+        }
+        for (index, exchange) in kept.left {
+            self.read(batch, answers, index, exchange)?;
+            read += 1;
+        }
+        if read != answers.kept {
+            let message = format!("{read} of {} answers are in it", answers.kept);
+            return Err(io(std::io::Error::other(message)));
+        }
+        // Whatever is left of it is in the journal.
+        let _ = std::fs::remove_file(&path);
+        kept.failed.map_or(Ok(()), |error| Err(io(error)))
+    }
+
+    /// Has the plugin decode an answer, and journals it.
+    fn read(
+        &mut self,
+        batch: &Batch<'_>,
+        answers: &mut AnswerSink,
+        index: u32,
+        exchange: Exchange,
+    ) -> Result<()> {
+        let reading = &answers.reading;
+        let plugin = answers.plugin.as_ref();
+        let mut record = reading.record(plugin, &self.config, index, exchange);
+        if !batch.has_images {
+            self.see_without_image(batch, &record);
+            answers.succeeded += u32::from(record.ok());
+            return Ok(());
+        }
+        if let (true, Some(tokenizer)) = (record.ok(), &self.tokenizer) {
+            // An uncountable answer is not checked.
+            let counted = tokenizer.count(&record.text).ok();
+            record.counted_tokens = counted.map(|tokens| tokens as u32);
+        }
+        reading.note_length(index, &mut record);
+        let is_asked = batch.question.is_some();
+        if is_asked && record.ok() {
+            let answer = self.answers.entry(batch.stage.to_owned());
+            answer.or_insert_with(|| record.text.clone());
+        }
+        if record.ok() {
+            record.rendered_tokens = self.rendered_tokens(batch, batch.first + index);
+        }
+        let least = self.least_prompt_tokens(batch, batch.first + index);
+        let is_cut = record.prompt_tokens.is_some_and(|tokens| tokens < least) && !is_asked;
+        if batch.cache == Some(Cache::Cold) || is_cut {
+            record.least_prompt_tokens = Some(least);
+        }
+        if batch.cache == Some(Cache::Cold) && record.ok() && record.cached_tokens != Some(0) {
+            record.own_prompt_tokens = self.own_prompt_tokens(batch, batch.first + index);
+        }
+        self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
+        let sent = record.stamps.sent_ns;
+        self.first_sent_ns = Some(self.first_sent_ns.map_or(sent, |first| first.min(sent)));
+        self.has_not_found |= record.status == Some(404);
+        if self.first_failure.is_none() {
+            self.first_failure.clone_from(&record.failed);
+        }
+        answers.succeeded += u32::from(record.ok());
+        self.run.tell(Event::Request(Box::new(record)))
+    }
+
+    /// Requests that were due and never answered are failures too: `cut` those in flight, and
+    /// `unsent` the others. If none was in flight, the first takes the time since the last
+    /// answer: it was being waited for.
+    fn unanswered(
+        &mut self,
+        of: &Unanswered<'_>,
+        answered: &[bool],
+        cut: &Failed,
+        unsent: &Failed,
+    ) -> Result<()> {
+        if !of.has_images {
+            return Ok(());
+        }
+        let mut waited_since = of.cut_off.is_empty().then_some(of.since);
+        for (index, _) in (0..).zip(answered).filter(|it| !it.1) {
+            let id = of.reading.id(index);
+            let now = self.run.now();
+            let mut record;
+            if let Some(stamps) = of.cut_off.get(&index) {
+                // What had no connection yet has no time of its own.
+                let is_sent = stamps.end_ns > stamps.sent_ns;
+                let why = if is_sent { cut } else { unsent };
+                record = Record::unsent(id, now, why.clone());
+                record.stamps = *stamps;
+                if is_sent {
+                    let first = self.first_sent_ns.unwrap_or(u64::MAX);
+                    self.first_sent_ns = Some(first.min(stamps.sent_ns));
+                }
+            } else {
+                record = Record::unsent(id, now, unsent.clone());
+                if let Some(due) = of.due.get(&index) {
+                    record.stamps.intended_ns = *due;
+                } else if let Some(since) = waited_since.take() {
+                    (record.stamps.intended_ns, record.stamps.sent_ns) = (since, since);
+                }
+            }
+            self.last_end_ns = self.last_end_ns.max(record.stamps.end_ns);
+            self.run.tell(Event::Request(Box::new(record)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Attributes a connection that broke at `end_ns` to a crash, if the process behind it has
+/// ended by then or shortly after.
+async fn blame_crash(failed: &mut Failed, end_ns: u64, process: &mut Option<Process>) {
+    // Many that break together wait once.
+    let passed = Duration::from_nanos(now_ns().saturating_sub(end_ns));
+    let grace = CRASH_GRACE.saturating_sub(passed);
+    let suspicious = matches!(
+        failed.class,
+        ErrorClass::Connect | ErrorClass::Truncated | ErrorClass::Protocol | ErrorClass::Crashed
+    );
+    if let (true, Some(process)) = (suspicious, process)
+        && let Some(status) = process.exited_within(grace).await
+    {
+        let class = if process.ran_out_of_memory() {
+            ErrorClass::Oom
+        } else {
+            ErrorClass::Crashed
+        };
+        *failed = Failed::new(
+            class,
+            format!(
+                "the engine ended ({}): {}; {}",
+                describe(status),
+                failed.message,
+                process.last_words()
+            ),
+        );
+    }
+}
+
+/// Pending until the deadline, or for ever without one.
+async fn passed(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -6,7 +6,7 @@ use crate::plugins::Locked;
 use prony_config::{Inputs, Loaded, MAX_BYTES, Model, Pipeline, Unreadable, codes};
 use prony_diagnostic::{Diagnostic, Source as Text};
 use prony_files::kind::NotText;
-use prony_hub::{Hub, Wanted};
+use prony_hub::Hub;
 use prony_importers::TOOLS;
 use prony_plugin_host::Registry;
 use std::path::Path;
@@ -180,11 +180,7 @@ fn switched_off(
     let is_absent = |path: &String| !path.contains("${{") && !folder.join(path).exists();
     let hub = Hub::from_env().with_folders(global.model_folders());
     let is_fetched = |model: &Model| {
-        let wanted = Wanted {
-            id: &model.id,
-            revision: model.revision.as_deref(),
-            files: &model.files,
-        };
+        let wanted = prony_runner::wanted(model);
         // What is wrong with it, the run tells.
         hub.has(&prony_files::folder(file), &wanted).unwrap_or(true)
     };

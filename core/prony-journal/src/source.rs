@@ -1,7 +1,7 @@
 //! Records of a journal that are read once more.
 //!
-//! What a result needs of records and cannot keep for all of them, it reads again: the answers of
-//! two engines to one request, and the gaps between texts if there are very many.
+//! A result cannot keep everything that it needs of all records, so it reads some again: the
+//! answers of two engines to one request, and the gaps between texts if there are very many.
 
 use crate::journal::Event;
 use crate::{Error, Result};

@@ -33,8 +33,8 @@ impl Basis {
     }
 }
 
-/// What two answers to one request have to do with each other, made of both records: their
-/// texts and stamps need not be kept.
+/// Comparison of two answers to one request, made of both records: their texts and stamps need
+/// not be kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Overlap {
     /// Both gave the same text. Of reasoning and calls of tools only the length is known.

@@ -15,6 +15,15 @@ const SHOWN_EVERY: Duration = Duration::from_millis(500);
 /// A model's id, revision and files.
 type Key = (String, Option<String>, Vec<String>);
 
+/// The files that a model of a pipeline names.
+pub fn wanted(model: &Model) -> Wanted<'_> {
+    Wanted {
+        id: &model.id,
+        revision: model.revision.as_deref(),
+        files: &model.files,
+    }
+}
+
 /// Fetches models, each once, however many matrix points use it.
 pub(crate) struct HubModels {
     hub: Hub,
@@ -40,11 +49,7 @@ impl HubModels {
         );
         let hub = &self.hub;
         let fetched = self.fetched.entry(key).or_insert_with(|| {
-            let wanted = Wanted {
-                id: &model.id,
-                revision: model.revision.as_deref(),
-                files: &model.files,
-            };
+            let wanted = wanted(model);
             let mut watch = Shown::new(run, &model.id);
             let path = hub.path(&run.options.folder, &wanted, &mut watch);
             path.map_err(|error| error.to_string())

@@ -36,13 +36,13 @@ pub(crate) struct Launched {
     pub(crate) is_installed: bool,
 }
 
-/// Something that a program told, or the reason why it is not known.
-pub(crate) type Told = std::result::Result<String, String>;
+/// A fact about a program, or the reason why it is unknown.
+pub(crate) type Known = std::result::Result<String, String>;
 
 impl Launched {
     /// The first lines that `PROGRAM --version` prints. A script that prony did not install is not
     /// run: it may do anything. Not for use during a measurement.
-    pub(crate) async fn version(&self, logs: &Path) -> Told {
+    pub(crate) async fn version(&self, logs: &Path) -> Known {
         if is_script(&self.program) && !self.is_installed {
             return Err("it is a script, which was not run to ask for its version".to_owned());
         }
@@ -62,7 +62,7 @@ impl Launched {
 
     /// The image that the command runs in a container, if it does, and its digest: by its name,
     /// or else by what the runtime knows of it.
-    pub(crate) async fn image(&self, logs: &Path) -> Option<(String, Told)> {
+    pub(crate) async fn image(&self, logs: &Path) -> Option<(String, Known)> {
         let (runtime, image) = image_of(&self.argv)?;
         if let Some(digest) = digest_in(image) {
             return Some((image.to_owned(), Ok(digest)));
@@ -110,7 +110,7 @@ fn inspect(command: &mut Command, image: &str) {
 }
 
 /// Output of a command that ends with success within the limit.
-async fn printed(command: Command, log: &Path) -> Told {
+async fn printed(command: Command, log: &Path) -> Known {
     /// Bytes that are looked at.
     const MAX_BYTES: u64 = 16 << 10;
     let asked = {
@@ -224,7 +224,7 @@ fn digest_in(image: &str) -> Option<String> {
 
 /// The digest in what the runtime prints: that of the repository, or else the id of an image
 /// that was built here.
-fn digest_of(text: &str) -> Told {
+fn digest_of(text: &str) -> Known {
     let unknown = || format!("its runtime tells no digest: {}", text.trim());
     let line = text.lines().rfind(|it| !it.trim().is_empty());
     let (digests, id) = line
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_version_is_what_the_program_prints_within_its_limits() {
+    async fn a_version_is_what_the_program_prints() {
         let logs = tempfile::tempdir().expect("a folder");
         // A program of every system that tells its version.
         let told = launched("/usr/bin/env").version(logs.path()).await;
@@ -307,9 +307,9 @@ mod tests {
         assert!(told.is_ok_and(|it| it.contains("env")));
         #[cfg(not(target_os = "linux"))]
         drop(told);
-        let mut endless = launched("/usr/bin/env");
-        endless.argv = vec!["docker".to_owned(), "run".to_owned()];
-        assert!(endless.image(logs.path()).await.is_none());
+        let mut without_image = launched("/usr/bin/env");
+        without_image.argv = vec!["docker".to_owned(), "run".to_owned()];
+        assert!(without_image.image(logs.path()).await.is_none());
     }
 
     #[tokio::test]

@@ -31,6 +31,7 @@ mod visit;
 pub mod worker;
 
 pub use answers::{LeftAnswers, Means, left_answers, recover_answers};
+pub use hub::wanted;
 pub use launched::image_digest;
 pub use prony_journal::{Error, Result};
 pub use prony_loadgen::client::check_open_files;

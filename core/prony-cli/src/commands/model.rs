@@ -139,11 +139,7 @@ fn of_pipeline(
         if model.files.is_empty() || !model.enabled {
             continue;
         }
-        let wanted = Wanted {
-            id: &model.id,
-            revision: model.revision.as_deref(),
-            files: &model.files,
-        };
+        let wanted = prony_runner::wanted(model);
         let fetched = hub.fetch_locked(&folder, &wanted, update, shown);
         let fetched = fetched.map_err(failed)?;
         if pulled.iter().all(|it| it.locked != fetched.locked) {

@@ -460,7 +460,7 @@ mod tests {
         for (interval, expected) in [
             (None, Answer::Inconclusive),
             (Some((-1.0, 1.5)), Answer::Reproduced),
-            // Told apart, and no more than the margin.
+            // A difference, and no more than the margin.
             (Some((0.5, 1.5)), Answer::Reproduced),
             (Some((0.5, 2.5)), Answer::Differs),
             (Some((-9.0, -3.0)), Answer::Differs),

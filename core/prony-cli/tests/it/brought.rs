@@ -1,4 +1,4 @@
-//! What people bring: numbers in commands, options that cannot work, files of other tools and in
+//! Habits and files from elsewhere: numbers in commands, options that cannot work, files of other tools and in
 //! other encodings, pipelines without their environment.
 
 use crate::kit::Scratch;

@@ -71,14 +71,37 @@ fn fetched(model: &Node, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// `true` for `organisation/name`, or the name alone, of models from the hub's first days.
+/// Returns `true` for the id of a model on the hub: `organisation/name`, or the name alone, of
+/// models from the hub's first days. As prony-hub checks it before it asks.
+/// <https://huggingface.co/docs/huggingface_hub/package_reference/utilities#huggingface_hub.utils.validate_repo_id>
 fn is_of_hub(id: &str) -> bool {
     let is_part = |part: &str| {
-        !part.is_empty()
+        (1..=96).contains(&part.len())
             && part
                 .chars()
                 .all(|it| it.is_ascii_alphanumeric() || "-_.".contains(it))
             && !part.starts_with(['-', '.'])
+            && !part.ends_with(['-', '.'])
+            && !part.contains("--")
+            && !part.contains("..")
     };
     id.split('/').count() <= 2 && id.split('/').all(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_hub;
+
+    #[test]
+    fn an_id_that_validate_takes_is_one_that_the_hub_takes() {
+        for id in ["gpt2", "Qwen/Qwen2.5-0.5B-Instruct-GGUF", "a/b_c.d"] {
+            assert!(is_of_hub(id), "{id}");
+        }
+        for id in [
+            "", "/", "a/", "a/b/c", "a/b--c", "a/b-", "../b", "a/.b", "a b/c",
+        ] {
+            assert!(!is_of_hub(id), "{id:?}");
+        }
+        assert!(!is_of_hub(&format!("a/{}", "b".repeat(97))));
+    }
 }

@@ -1,4 +1,4 @@
-//! What engines leave behind, among three of them: numbers that it makes are no verdicts, and
+//! Carry-over among three engines: numbers that it makes are no verdicts, and
 //! verdicts that rest on the engines stand.
 
 use prony_metrics::statistics::predecessor::{Before, withstands};

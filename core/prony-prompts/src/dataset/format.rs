@@ -74,7 +74,7 @@ impl Format {
         self.0.name
     }
 
-    /// What its files are, in words.
+    /// Its files, in words.
     pub fn title(self) -> &'static str {
         self.0.title
     }

@@ -92,6 +92,12 @@ impl Case {
                 let found = self.others.get(name).cloned();
                 found.ok_or_else(|| "there is no such file".into())
             },
+            look: &|file| {
+                let is_there = file.path.len() % 2 == 0;
+                is_there
+                    .then_some(())
+                    .ok_or_else(|| "it is not there".into())
+            },
             env: &|name| (name == "HOME").then(|| "/home/you".to_owned()),
             assume_env: false,
             plugins: &Installed,

@@ -119,6 +119,14 @@ fn select(cargo: &mut Command, plugins: &[Plugin], form: Form) {
     }
 }
 
+/// Installs what `prony plugin build` needs and can install, into prony's cache.
+pub(crate) fn toolchains(workspace: &Workspace) -> Result<()> {
+    shell::step("installing the toolchains of plugins");
+    let mut prony = Command::new(workspace.prony());
+    prony.args(["plugin", "doctor", "--fix"]);
+    shell::run(prony.env("PRONY_CACHE", &workspace.cache))
+}
+
 fn add_shipped(workspace: &Workspace, plugins: &[Plugin]) -> Result<()> {
     add(workspace, &workspace.release().join("plugins"), plugins)
 }

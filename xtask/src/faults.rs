@@ -125,7 +125,11 @@ fn make(workspace: &Workspace, extent: Extent, kinds: &[&str]) -> Result<()> {
     }
     shell::step(&format!("faults: {:.0} s", begin.elapsed().as_secs_f64()));
     if !misses.is_empty() {
-        bail!("{} of the tries went wrong", misses.len());
+        bail!(
+            "{} of the tries went wrong; the first: {}",
+            misses.len(),
+            misses[0]
+        );
     }
     Ok(())
 }

@@ -18,8 +18,10 @@ mod dist;
 mod engines;
 mod faults;
 mod fuzz;
+mod hub;
 mod macos;
 mod model;
+mod pages;
 mod plugins;
 mod python;
 mod schemas;
@@ -51,6 +53,8 @@ usage: cargo xtask COMMAND
   check-macos [-p NAME] type-check for macOS on Apple silicon, from any system
   engines [NAME...]     install real engines into prony's cache
                         (llama.cpp, mlx-lm, transformers; default: the first two)
+  toolchains            install the toolchains of plugins in C, Python and JavaScript into
+                        prony's cache (150 MB)
   clients [NAME...]     install other load clients into prony's cache (vllm 0.7 GB,
                         aiperf 1.2 GB, guidellm 6 GB with torch; default: all)
   agree [--without NAME...] [--requests N] [--to FILE]
@@ -59,9 +63,16 @@ usage: cargo xtask COMMAND
                         --without leaves out a client, llama.cpp or truth-server
   model smollm2         download the model of pipelines/smollm2.yaml (93 MB)
   codegen [--check]     write (or only compare) the JSON Schemas in schemas/,
-                        docs/metrics.md, docs/cli.md and docs/engines.md
+                        docs/metrics.md, docs/cli.md, docs/engines.md and
+                        docs/options.md
   schemas               try the published schemas and all pipelines with two
-                        validators that are not prony's (needs node and npm)
+                        validators that are not prony's, and as an editor does, with
+                        yaml-language-server (needs node and npm)
+  pages [FOLDER]        look at report pages in a browser: the fixtures' and a real
+                        run's; with pictures in FOLDER (needs node, npm and chromium,
+                        which apt installs)
+  hub                   try the cache folder of models with the Hugging Face hub's own
+                        Python package, both ways
   fuzz [TARGET] [--seconds N]
                         give what reads bytes of others (pipelines, journals, answers,
                         http, stdio, decoders, events, datasets, models) bytes that
@@ -138,6 +149,7 @@ fn run() -> Result<()> {
         ("check-macos", ["-p", package]) => macos::check(&workspace, &["-p", package]),
         ("engines", []) => engines::install(&workspace, &engines::TESTED),
         ("engines", names) => engines::install(&workspace, names),
+        ("toolchains", []) => build::toolchains(&workspace),
         ("clients", names) => clients::install(&workspace, names),
         ("agree", options) => agree::agree(&workspace, options),
         ("model", ["smollm2"]) => model::smollm2(&workspace),
@@ -149,6 +161,9 @@ fn run() -> Result<()> {
             build::prony(&workspace)?;
             codegen::codegen(&workspace, codegen::Mode::Check)
         }
+        ("hub", []) => hub::check(&workspace),
+        ("pages", []) => pages::pages(&workspace, None),
+        ("pages", [folder]) => pages::pages(&workspace, Some(folder)),
         ("schemas", []) => schemas::check(&workspace),
         ("fuzz", arguments) => fuzz::run(&workspace, arguments),
         ("faults", options) => faults::faults(&workspace, options),

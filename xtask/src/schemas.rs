@@ -16,14 +16,18 @@ use serde_json::Value;
 use crate::workspace::{Workspace, create_folder, is_pipeline};
 use crate::{python, shell};
 
-const SCHEMAS: [&str; 3] = [
+const SCHEMAS: [&str; 4] = [
     "schemas/pipeline.v1.json",
+    "schemas/overlay.v1.json",
     "schemas/result.v1.json",
     "schemas/lock.v1.json",
 ];
 
 /// The schema for all pipelines.
 const PIPELINE: &str = SCHEMAS[0];
+
+/// The schema for files that are laid over a pipeline.
+const OVERLAY: &str = SCHEMAS[1];
 
 /// Files here are invalid by the schema alone.
 const INVALID: &str = "core/prony-config/tests/invalid/schema/";
@@ -54,7 +58,11 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         }
     }
 
-    let mut disagreements = Vec::new();
+    let overlays = files.iter().filter(|path| path.ends_with(".overlay.yaml"));
+    let overlays: BTreeMap<&str, Wanted> = overlays
+        .map(|path| (path.as_str(), Wanted::Valid))
+        .collect();
+    let mut disagreements = in_editor(workspace, &wanted, &overlays)?;
     for validator in [check_jsonschema(workspace)?, ajv(workspace)?] {
         shell::step(&format!(
             "checking {} schemas and {} pipelines with {}",
@@ -70,6 +78,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             let found = validator.run(workspace, &["--schemafile", PIPELINE], &wanted)?;
             disagreements.extend(disagree(validator.name, &wanted, &found));
         }
+        if !found.contains_key(OVERLAY) && !overlays.is_empty() {
+            let found = validator.run(workspace, &["--schemafile", OVERLAY], &overlays)?;
+            disagreements.extend(disagree(validator.name, &overlays, &found));
+        }
     }
     for line in &disagreements {
         eprintln!("{line}");
@@ -79,6 +91,46 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         1 => bail!("a validator does not say what it should (above)"),
         count => bail!("the validators do not say what they should ({count} times, above)"),
     }
+}
+
+/// Lines about what an editor with yaml-language-server shows wrongly: false errors in valid
+/// pipelines, and what it completes, says of mistakes and describes.
+fn in_editor(
+    workspace: &Workspace,
+    wanted: &BTreeMap<&str, Wanted>,
+    overlays: &BTreeMap<&str, Wanted>,
+) -> Result<Vec<String>> {
+    let folder = node(workspace)?;
+    let with_plugins = folder.join("pipeline-with-plugins.v1.json");
+    let schema = ["schema", "pipeline", "--with-plugins"];
+    let schema = shell::output(Command::new(workspace.prony()).args(schema))?;
+    fs::write(&with_plugins, schema)
+        .with_context(|| format!("cannot write {}", with_plugins.display()))?;
+    let all = wanted.iter().chain(overlays);
+    let valid = all.filter(|(_, it)| **it == Wanted::Valid);
+    let valid: BTreeMap<&str, Wanted> = valid.map(|(path, it)| (*path, *it)).collect();
+    shell::step(&format!(
+        "opening {} pipelines with yaml-language-server",
+        valid.len()
+    ));
+    let server = Validator {
+        name: "yaml-language-server",
+        program: "node".into(),
+        arguments: vec![folder.join("editor.mjs").to_string_lossy().into_owned()],
+    };
+    let with_plugins = with_plugins.to_string_lossy();
+    let mode = [PIPELINE, OVERLAY, &with_plugins];
+    let found = server.run(workspace, &mode, &valid)?;
+    let lines = found.into_iter().flat_map(|(path, verdict)| match verdict {
+        Verdict::Unreadable(reason) => vec![format!("{path}: {reason}")],
+        Verdict::Invalid(reasons) => {
+            let reasons = reasons.into_iter().take(MAX_REASONS);
+            reasons
+                .map(|reason| format!("in an editor, {path}: {reason}"))
+                .collect()
+        }
+    });
+    Ok(lines.collect())
 }
 
 /// Expected verdict of a validator on a file.
@@ -220,12 +272,22 @@ fn check_jsonschema(workspace: &Workspace) -> Result<Validator> {
     })
 }
 
-/// Installs ajv, which is written in JavaScript.
+/// ajv, which is written in JavaScript.
 fn ajv(workspace: &Workspace) -> Result<Validator> {
+    let folder = node(workspace)?;
+    Ok(Validator {
+        name: "ajv",
+        program: "node".into(),
+        arguments: vec![folder.join("check.mjs").to_string_lossy().into_owned()],
+    })
+}
+
+/// Installs what is written in JavaScript. Returns its folder.
+pub(crate) fn node(workspace: &Workspace) -> Result<PathBuf> {
     for program in ["node", "npm"] {
         if shell::on_path(program).is_none() {
             bail!(
-                "{program} is missing, and ajv needs it: install Node.js with npm \
+                "{program} is missing: install Node.js with npm \
                  (Debian: `apt-get install nodejs npm`, macOS: `brew install node`); {WITHOUT}"
             );
         }
@@ -234,13 +296,19 @@ fn ajv(workspace: &Workspace) -> Result<Validator> {
     let folder = workspace.cache.join("validators/node");
     create_folder(&folder)?;
     // Node looks for packages beside the script that imports them.
-    for file in ["check.mjs", "package.json", "package-lock.json"] {
+    for file in [
+        "check.mjs",
+        "editor.mjs",
+        "pages.mjs",
+        "package.json",
+        "package-lock.json",
+    ] {
         fs::copy(source.join(file), folder.join(file))
             .with_context(|| format!("cannot copy {file} to {}", folder.display()))?;
     }
     let lock = source.join("package-lock.json");
     if !is_installed(&folder, &lock) {
-        shell::step("installing ajv");
+        shell::step("installing the checks that are written in JavaScript");
         let options = [
             "--ignore-scripts",
             "--no-audit",
@@ -254,15 +322,11 @@ fn ajv(workspace: &Workspace) -> Result<Validator> {
                 .current_dir(&folder),
         )
         .with_context(|| {
-            format!("ajv could not be installed: is npm's registry reachable? {WITHOUT}")
+            format!("they could not be installed: is npm's registry reachable? {WITHOUT}")
         })?;
         mark_installed(&folder, &lock)?;
     }
-    Ok(Validator {
-        name: "ajv",
-        program: "node".into(),
-        arguments: vec![folder.join("check.mjs").to_string_lossy().into_owned()],
-    })
+    Ok(folder)
 }
 
 /// Returns `true` if a folder holds exactly the packages of this list.

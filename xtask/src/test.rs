@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{build, codegen, engines, faults, fuzz, model, schemas, shell, tidy};
+use crate::{build, codegen, engines, faults, fuzz, hub, model, pages, schemas, shell, tidy};
 
 /// Duration of fuzzing for each target, in seconds: enough to catch regressions.
 const FUZZ_SECONDS: u32 = 10;
@@ -24,12 +24,14 @@ pub(crate) enum Extent {
 pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
     let mut tried: Vec<&str> = Vec::new();
     let mut failed: Vec<&str> = Vec::new();
+    let mut reasons: Vec<String> = Vec::new();
     let mut check = |name, result: Result<()>| {
         if !tried.contains(&name) {
             tried.push(name);
         }
         if let Err(error) = result {
             eprintln!("error: {error:#}");
+            reasons.push(format!("{name}: {error:#}"));
             if !failed.contains(&name) {
                 failed.push(name);
             }
@@ -71,10 +73,13 @@ pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
     tests.env("PRONY_CACHE", &workspace.cache);
     if extent == Extent::Full {
         check("schemas", schemas::check(workspace));
+        check("pages", pages::pages(workspace, None));
         check("faults", faults::slice(workspace));
         check("fuzz", fuzz::all(workspace, FUZZ_SECONDS));
         check("engines", engines::install(workspace, &engines::TESTED));
         check("model", model::smollm2(workspace));
+        check("hub", hub::install(workspace));
+        check("toolchains", build::toolchains(workspace));
         // A test that finds no engine must now fail instead of passing without doing
         // anything.
         tests.env("PRONY_REQUIRE_ENGINES", "1");
@@ -84,6 +89,10 @@ pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
     check("test", run(&mut tests));
 
     if !failed.is_empty() {
+        // Once more, since what came after may be long.
+        for reason in &reasons {
+            eprintln!("error: {reason}");
+        }
         bail!("failed: {}", failed.join(", "));
     }
     shell::step(&format!("all checks passed: {}", tried.join(", ")));

@@ -21,6 +21,9 @@ const ajv = new Ajv({
   formats: { double: true, int64: true, uint16: true, uint32: true, uint64: true },
 });
 
+// What editors read beside.
+ajv.addVocabulary(["markdownDescription", "patternErrorMessage"]);
+
 const errors = [];
 const parse_errors = [];
 

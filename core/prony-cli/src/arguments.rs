@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Va
 use prony_journal::RunFolder;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Finds out which LLM inference engine is faster, and with what confidence.
 #[derive(Debug, Parser)]
@@ -131,7 +131,7 @@ fn wants_color(is_capable: bool, variable: impl Fn(&str) -> Option<String>) -> b
 /// A pipeline and its overlays.
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// The pipeline.
+    /// The pipeline; `-` is standard input, with paths relative to the working folder.
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) layers: Layers,
@@ -165,8 +165,8 @@ pub(crate) struct Layers {
 /// A run that the user chooses.
 #[derive(Debug, Args)]
 pub(crate) struct ChosenRun {
-    /// The run: a folder, a name below the results folder, or, for what only reads it, a bundle;
-    /// `latest` is the last one that finished. Defaults to the newest that is over, even if cut
+    /// The run: a folder or a name below the results folder. What only reads also takes a bundle,
+    /// and `report` a `report.html` or `result.json`. `latest` is the last one that finished. Defaults to the newest that is over, even if cut
     /// short.
     run: Option<String>,
     /// Folder with runs.
@@ -181,6 +181,12 @@ impl ChosenRun {
             Some(name) => bundle::open(&self.results, name),
             None => Ok(Opened::newest(prony_journal::newest_run(&self.results)?)),
         }
+    }
+
+    /// The file with a result, if it is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        let name = self.run.as_deref().filter(|name| !bundle::of(name))?;
+        prony_journal::result_file(name)
     }
 
     /// The bundle, if it is one.

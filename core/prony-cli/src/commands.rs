@@ -83,7 +83,7 @@ pub(crate) enum Command {
     Import(import::Arguments),
     /// Print a JSON Schema.
     Schema(schema::Arguments),
-    /// List and add plugins.
+    /// List plugins and add them; begin, build, check and try plugins of your own.
     Plugin(plugin::Arguments),
     /// Fetch models from the Hugging Face hub, and list those that are here.
     Model(model::Arguments),

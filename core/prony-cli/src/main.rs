@@ -19,8 +19,8 @@ macro_rules! eprintln {
 
 mod arguments;
 mod commands;
-mod datasets;
 mod exit;
+mod files;
 mod neighbours;
 mod output;
 mod pipeline;

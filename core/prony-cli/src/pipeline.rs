@@ -1,21 +1,31 @@
 //! Loads a pipeline from its file and overlays.
 
 use crate::arguments::{Deny, Global, Layers, Source};
+use crate::files;
 use crate::output;
 use crate::plugins::Locked;
-use prony_config::{Inputs, Loaded, MAX_BYTES, Model, Pipeline, Unreadable, codes};
+use prony_config::{Inputs, Loaded, MAX_BYTES, Model, NamedFile, Pipeline, Unreadable, codes};
 use prony_diagnostic::{Diagnostic, Source as Text};
-use prony_files::kind::NotText;
+use prony_files::kind::{self, NotText};
 use prony_hub::Hub;
 use prony_importers::TOOLS;
 use prony_plugin_host::Registry;
+use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+/// The name for standard input in the place of a file.
+const STDIN: &str = "-";
 
 /// Loads the pipeline of a command and shows its diagnostics. `None` if it is invalid, or
-/// has warnings that are denied.
-pub(crate) fn open(global: &Global, source: &Source, registry: &Registry) -> Option<Loaded> {
-    let (loaded, diagnostics) = load(global, &source.file, &source.layers, registry);
+/// has warnings that are denied. The files that it names are looked at in `base`, if there is one.
+pub(crate) fn open(
+    global: &Global,
+    source: &Source,
+    registry: &Registry,
+    base: Option<&Path>,
+) -> Option<Loaded> {
+    let (loaded, diagnostics) = load(global, &source.file, &source.layers, registry, base);
     show(global, &diagnostics);
     let denied = is_denied(&source.layers, &diagnostics);
     if denied {
@@ -43,6 +53,8 @@ pub(crate) fn turned(
         set: &[],
         var: &[],
         read: &|_| Err("there is nothing to extend".into()),
+        // The other pipeline's have been looked at.
+        look: &|_| Ok(()),
         env: &|name| secret(name).or_else(|| std::env::var(name).ok()),
         assume_env: false,
         plugins: &Locked(registry),
@@ -64,29 +76,49 @@ pub(crate) fn notes(loaded: &Loaded) -> Vec<String> {
     warnings.chain(loaded.allowed.iter().map(allowed)).collect()
 }
 
-/// Loads a pipeline: the pipeline, if it is valid, and every diagnostic.
+/// Loads a pipeline: the pipeline, if it is valid, and every diagnostic. The files that it names
+/// are looked at in `base`, if there is one.
 pub(crate) fn load(
     global: &Global,
     file: &Path,
     layers: &Layers,
     registry: &Registry,
+    base: Option<&Path>,
 ) -> (Option<Loaded>, Vec<Diagnostic>) {
-    let files = match files(file, layers) {
-        Ok(files) => files,
+    let texts = match texts(file, layers) {
+        Ok(texts) => texts,
         Err(unreadable) => return (None, unreadable),
     };
     let plugins = Locked(registry);
-    let load = |set: &[String]| {
-        let inputs = inputs(files.clone(), set, layers, &plugins, false);
+    let load = |set: &[String], base: Option<&Path>| {
+        /// Missing files that get help: looking for similar ones takes time.
+        const MAX_HELPED: usize = 10;
+        let missing = std::cell::Cell::new(0);
+        let look = |named: &NamedFile| {
+            let Some(base) = base else { return Ok(()) };
+            let hint = if missing.get() < MAX_HELPED {
+                files::Hint::Similar
+            } else {
+                files::Hint::None
+            };
+            let looked = files::look(named, base, hint);
+            missing.set(missing.get() + usize::from(looked.is_err()));
+            looked
+        };
+        let inputs = Inputs {
+            look: &look,
+            ..inputs(texts.clone(), set, layers, &plugins)
+        };
         prony_config::load_all(&inputs).inspect(|it| output::conceal(&it.pipeline.secrets))
     };
-    let loaded = load(&layers.set).and_then(|loaded| {
-        match switched_off(global, &loaded.pipeline, file, layers) {
-            Ok(off) if off.is_empty() => Ok(loaded),
-            Ok(off) => load(&[layers.set.as_slice(), &off].concat()),
-            Err(problems) => Err(problems),
-        }
-    });
+    let loaded = if layers.models.is_empty() && !layers.only_present {
+        load(&layers.set, base)
+    } else {
+        // The files of models that are left out need not be here.
+        load(&layers.set, None)
+            .and_then(|loaded| switched_off(global, &loaded.pipeline, file, layers))
+            .and_then(|off| load(&[layers.set.as_slice(), &off].concat(), base))
+    };
     match loaded {
         Ok(mut loaded) => {
             let warnings = std::mem::take(&mut loaded.warnings);
@@ -103,30 +135,34 @@ pub(crate) fn check_without_environment(
     layers: &Layers,
     registry: &Registry,
 ) -> (bool, Vec<Diagnostic>) {
-    let files = match files(file, layers) {
-        Ok(files) => files,
+    let texts = match texts(file, layers) {
+        Ok(texts) => texts,
         Err(unreadable) => return (false, unreadable),
     };
     let plugins = Locked(registry);
-    match prony_config::check_all(&inputs(files, &layers.set, layers, &plugins, true)) {
+    let inputs = Inputs {
+        assume_env: true,
+        ..inputs(texts, &layers.set, layers, &plugins)
+    };
+    match prony_config::check_all(&inputs) {
         Ok(warnings) => (true, warnings),
         Err(diagnostics) => (false, diagnostics),
     }
 }
 
 /// Names and texts of a pipeline file and of its overlays, or those that cannot be read.
-fn files(file: &Path, layers: &Layers) -> Result<Vec<(String, String)>, Vec<Diagnostic>> {
-    let mut files = Vec::new();
+fn texts(file: &Path, layers: &Layers) -> Result<Vec<(String, String)>, Vec<Diagnostic>> {
+    let mut texts = Vec::new();
     let mut unreadable = Vec::new();
     for path in std::iter::once(file).chain(layers.overlays.iter().map(AsRef::as_ref)) {
-        let name = path.display().to_string();
+        let name = name_of(path);
         match read(path) {
-            Ok(text) => files.push((name, text)),
+            Ok(text) => texts.push((name, text)),
             Err(problem) => unreadable.push(prony_config::unreadable(&name, &problem)),
         }
     }
     if unreadable.is_empty() {
-        Ok(files)
+        Ok(texts)
     } else {
         Err(unreadable)
     }
@@ -137,15 +173,15 @@ fn inputs<'a>(
     set: &'a [String],
     layers: &'a Layers,
     plugins: &'a Locked<'a>,
-    assume_env: bool,
 ) -> Inputs<'a> {
     Inputs {
         files,
         set,
         var: &layers.var,
-        read: &|name| read(Path::new(name)),
+        read: &|name| read(&prony_files::located(Path::new(""), name)),
+        look: &|_| Ok(()),
         env: &|name| std::env::var(name).ok(),
-        assume_env,
+        assume_env: false,
         plugins,
         tools: TOOLS,
     }
@@ -167,7 +203,7 @@ fn switched_off(
             .collect();
         Diagnostic::error(codes::NO_MODEL, message)
             .note(format!("models: {}", ids.join(", ")))
-            .in_file(&Arc::new(Text::new(file.display().to_string(), "")))
+            .in_file(&Arc::new(Text::new(name_of(file), "")))
     };
     let is_there = |id: &str| pipeline.models.iter().any(|model| model.id == id);
     if let Some(unknown) = layers.models.iter().find(|id| !is_there(id)) {
@@ -177,7 +213,8 @@ fn switched_off(
     let folder = file.parent().unwrap_or(Path::new(""));
     let is_wanted = |id: &str| layers.models.is_empty() || layers.models.iter().any(|it| it == id);
     // What only the run knows stays in its template, and the model in the run.
-    let is_absent = |path: &String| !path.contains("${{") && !folder.join(path).exists();
+    let is_absent =
+        |path: &String| !path.contains("${{") && !prony_files::located(folder, path).exists();
     let hub = Hub::from_env().with_folders(global.model_folders());
     let is_fetched = |model: &Model| {
         let wanted = prony_runner::wanted(model);
@@ -219,14 +256,77 @@ fn switched_off(
     Ok(off)
 }
 
+/// Stages that send each prompt again and again, where the pipeline does not say whether engines
+/// may answer from their caches.
+pub(crate) fn repeats(pipeline: &Pipeline) -> Vec<String> {
+    /// Times that a prompt is sent without a word about it.
+    const MAX_TIMES: u32 = 5;
+    let mut lines = Vec::new();
+    for point in &pipeline.points {
+        let Some(prompts) = point.workload.prompt_count().filter(|it| *it > 0) else {
+            continue;
+        };
+        let open = point.measures().filter(|it| it.cache.is_none());
+        for stage in open.filter(|it| it.requests / prompts > MAX_TIMES) {
+            let line = format!(
+                "the stage `{}` sends {} about {} times; `cache: cold` or `cache: warm` says whether an engine may have them in its cache",
+                stage.id,
+                match prompts {
+                    1 => "its prompt".to_owned(),
+                    prompts => format!("each of {prompts} prompts"),
+                },
+                stage.requests / prompts
+            );
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    lines
+}
+
 /// Returns `true` if there is a warning that the user denies.
 pub(crate) fn is_denied(layers: &Layers, diagnostics: &[Diagnostic]) -> bool {
     layers.deny == Some(Deny::Warnings) && !diagnostics.is_empty()
 }
 
+/// The name of a file in messages.
+pub(crate) fn name_of(path: &Path) -> String {
+    if is_stdin(path) {
+        "<stdin>".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+/// Returns `true` if `path` stands for standard input.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path == Path::new(STDIN)
+}
+
+/// The text on standard input, which is read once, however often it is asked for.
+fn stdin() -> Result<String, Unreadable> {
+    static TEXT: OnceLock<Result<String, Unreadable>> = OnceLock::new();
+    let read = || {
+        let mut bytes = Vec::new();
+        let input = std::io::stdin().lock().take(MAX_BYTES as u64 + 1);
+        let read = { input }.read_to_end(&mut bytes);
+        read.map_err(|error| Unreadable::from(&*error.to_string()))?;
+        if bytes.len() > MAX_BYTES {
+            let words = format!("it is larger than {MAX_BYTES} bytes");
+            return Err(Unreadable::from(&*words));
+        }
+        kind::text(bytes).map_err(|it| Unreadable::from(&*it.to_string()))
+    };
+    TEXT.get_or_init(read).clone()
+}
+
 /// The text of a file, or the reason why it cannot be read. Reads no more than a pipeline may
 /// have.
 pub(crate) fn read(path: &Path) -> Result<String, Unreadable> {
+    if is_stdin(path) {
+        return stdin();
+    }
     prony_files::read_text(path, MAX_BYTES as u64).map_err(|error| {
         let not_text = error.get_ref().and_then(|it| it.downcast_ref::<NotText>());
         Unreadable {

@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::arguments::Global;
 use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
-use prony_config::{Api, OptionProblem, PluginKind};
+use prony_config::{Api, OptionProblem, PluginKind, Reporter};
 use prony_contract::Kind;
 use prony_plugin_host::{Registry, Setup, Trust};
 use serde_json::{Map, Value};
@@ -76,12 +76,41 @@ pub(crate) fn setup(global: &Global) -> Setup {
         cache: cache(global).join("plugins"),
         trust: trust(global),
         compiler: compiler.unwrap_or_default(),
+        say: (!global.quiet).then_some(|words| eprintln!("{words}")),
     }
 }
 
 /// The installed plugins.
 pub(crate) fn registry(global: &Global) -> Result<Registry, Failure> {
     Ok(Registry::open(&locks(global), setup(global))?)
+}
+
+/// Role of a reporter's option that is a number of columns.
+const WIDTH: &str = "width";
+
+/// Reporters that write for the terminal behind standard output, if there is one: an option for
+/// the number of columns that the pipeline does not set is that of the terminal.
+pub(crate) fn fitted(reporters: &[Reporter], registry: &Registry) -> Vec<Reporter> {
+    let columns = terminal_size::terminal_size_of(std::io::stdout())
+        .map(|(width, _)| u64::from(width.0))
+        // A terminal may not know.
+        .filter(|columns| *columns > 0);
+    let mut fitted = reporters.to_vec();
+    for reporter in &mut fitted {
+        let found = registry.find(Kind::Reporter, &reporter.plugin);
+        let (Some(columns), Ok((entry, _))) = (columns, found) else {
+            continue;
+        };
+        let options = entry.config_schema["properties"].as_object();
+        for (name, option) in options.into_iter().flatten() {
+            if option["x-prony-role"] == WIDTH {
+                let least = option["minimum"].as_u64().unwrap_or_default();
+                let width = reporter.config.entry(name);
+                width.or_insert(columns.max(least).into());
+            }
+        }
+    }
+    fitted
 }
 
 /// Names and schemas from the lock, for validation.

@@ -210,6 +210,8 @@ codes! {
         "A measurement states `cache: warm`, and nothing before it sends its prompts: an engine has none of them in its cache."
     MODEL_FILES "P0340"
         "A model with `files` comes from the Hugging Face hub: its `id` is `organisation/name`, and it has no `path`."
+    MISSING_FILE "P0341"
+        "A file that the pipeline names is not there or cannot be read, and no step of `setup` may get it."
     IMPORT_FORMAT "P0501"
         "To import: the file is not a configuration of the tool that was named."
     IMPORT_MISSING "P0502"

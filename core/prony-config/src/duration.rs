@@ -15,6 +15,10 @@ pub struct Duration {
     millis: u64,
 }
 
+/// The form of a time span, as a regular expression and in words.
+pub(crate) const PATTERN: &str = "^[0-9]{1,9}(ms|s|m|h)$";
+pub(crate) const FORM: &str = "a number and a unit: `250ms`, `30s`, `5m` or `1h`";
+
 /// The units from large to small, with their length in milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
@@ -141,7 +145,7 @@ impl JsonSchema for Duration {
             "type": "string",
             "title": "duration",
             "description": "A number and a unit: `250ms`, `30s`, `5m` or `1h`.",
-            "pattern": "^[0-9]{1,9}(ms|s|m|h)$",
+            "pattern": PATTERN,
         })
     }
 }

@@ -46,6 +46,8 @@ pub(crate) fn keep_sound(
             .map(|(name, text)| (name.clone(), edited(name, text)));
         let tried = Inputs {
             files: files.collect(),
+            // An edit is about the text.
+            look: &|_| Ok(()),
             read: &|name| (inputs.read)(name).map(|text| edited(name, &text)),
             ..*inputs
         };

@@ -2,6 +2,7 @@
 
 use crate::Plugins;
 use crate::foreign::Tool;
+use crate::named::NamedFile;
 
 /// A file that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,10 @@ pub struct Inputs<'a> {
     pub var: &'a [String],
     /// Reads a file that a pipeline extends.
     pub read: &'a dyn Fn(&str) -> Result<String, Unreadable>,
+    /// Looks at a file that the pipeline names, such as a model: why it cannot be read, in words
+    /// that name it. Asked of a pipeline without other mistakes and without steps in `setup`,
+    /// which may make the files; not with [`assume_env`](Self::assume_env).
+    pub look: &'a dyn Fn(&NamedFile) -> Result<(), Unreadable>,
     /// Looks up an environment variable listed by the pipeline.
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// Takes variables that are not set for set, to any value; only for [`check_all`](crate::check_all).
@@ -60,6 +65,7 @@ impl<'a> Inputs<'a> {
             set: &[],
             var: &[],
             read: &|_| Err("there is nothing to read it with".into()),
+            look: &|_| Ok(()),
             env: &|_| None,
             assume_env: false,
             plugins,

@@ -21,6 +21,7 @@ mod inputs;
 mod load;
 mod meaning;
 mod merge;
+mod named;
 mod ordered;
 mod pipeline;
 mod plugins;
@@ -48,6 +49,7 @@ pub use duration::Duration;
 pub use file::Scalar;
 pub use inputs::{Inputs, Unreadable};
 pub use load::{Loaded, check_all, load, load_all, unreadable};
+pub use named::{NamedFile, PATH, Purpose};
 pub use ordered::Ordered;
 pub use pipeline::{
     Api, Bounds, CarryOver, Compare, Control, Cycles, Engine, Length, Lognormal,
@@ -56,7 +58,9 @@ pub use pipeline::{
 };
 pub use plugins::{OptionProblem, PluginKind, Plugins};
 pub use resumable::{Changed, changed};
-pub use schema::{schema, schema_with_plugins};
+pub use schema::{
+    as_texts, overlay_schema, overlay_schema_with_plugins, schema, schema_with_plugins,
+};
 pub use secrets::Secrets;
 pub use stage::{
     Arrival, Bursts, Cache, Load, Measure, OnFailure, Ramp, Rate, Replay, Report, Segment, Setup,

@@ -11,6 +11,7 @@ use crate::file::{Allow, File, Stage};
 use crate::inputs::{Inputs, Unreadable};
 use crate::meaning::{self, Combination};
 use crate::merge::{Merged, Removed};
+use crate::named::Named;
 use crate::schema::{
     Checker, Settled, Uneven, ask_plugins, check_plugins, flatten, keys, settle, strict,
 };
@@ -231,7 +232,9 @@ fn check_filled(
             return failed(problems);
         }
     }
-    let (points, lists) = match points(filled, texts, checker, inputs.plugins, gathered) {
+    let mut named = Named::default();
+    let points = points(filled, texts, checker, inputs.plugins, gathered, &mut named);
+    let (points, lists) = match points {
         Ok((points, lists)) => (points, lists.unwrap_or(settled.lists)),
         Err(found) if found.is_empty() => {
             return Checked {
@@ -268,6 +271,14 @@ fn check_filled(
     if !impossible.is_empty() {
         problems.extend(impossible);
         return failed(problems);
+    }
+    if !inputs.assume_env && pipeline.setup.before.is_empty() && pipeline.setup.after.is_empty() {
+        let missing = named.problems(inputs);
+        let is_fatal = missing.iter().any(Diagnostic::is_error);
+        problems.extend(missing);
+        if is_fatal {
+            return failed(problems);
+        }
     }
     let unfair = fairness::lint(&pipeline, &filled.root, inputs.plugins);
     // A warm-up that never runs is told once, by what comes of it.
@@ -320,12 +331,14 @@ type Points = Vec<(Combination, File)>;
 /// The documents of all matrix points, or what is wrong with the values of some: nothing, if one
 /// cannot be read for values that are assumed. Then the lists
 /// of the first one whose items were left out or spliced in, if it has a document of its own.
+/// `named` gets the files that they name.
 fn points(
     filled: &Filled,
     texts: &Texts,
     checker: &Checker<'_>,
     plugins: &dyn Plugins,
     gathered: &mut Gathered,
+    named: &mut Named,
 ) -> Result<(Points, Option<Vec<Uneven>>), Vec<Diagnostic>> {
     let combinations = meaning::combinations(&filled.root);
     let has_secrets = filled.env().next().is_some();
@@ -363,10 +376,14 @@ fn points(
             if !problems.is_empty() {
                 continue;
             }
+            named.add_all(&root, plugins);
             read(&root, filled)
         } else {
             points.first().map_or_else(
-                || read(&filled.root, filled),
+                || {
+                    named.add_all(&filled.root, plugins);
+                    read(&filled.root, filled)
+                },
                 |(_, first): &(Combination, File)| Ok(first.clone()),
             )
         };

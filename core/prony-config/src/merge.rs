@@ -259,8 +259,11 @@ fn base_of(name: &str, text: &str, texts: &mut Texts, named: Span) -> Result<Nod
     Ok(root)
 }
 
-/// Resolves a path named by a file, relative to that file.
+/// Resolves a path named by a file, relative to that file, unless it begins at the home.
 fn beside(file: &str, path: &str) -> String {
+    if path.starts_with("~/") {
+        return path.to_owned();
+    }
     let folder = std::path::Path::new(file).parent();
     let joined = folder.map_or_else(|| path.into(), |folder| folder.join(path));
     joined.to_string_lossy().into_owned()

@@ -16,6 +16,22 @@ const MAY_CHANGE: &[Options] = &[
     ("stages.*.report", &["reporters.*", "on_failure"]),
 ];
 
+/// Options of an arrival process.
+const ARRIVAL: &[&str] = &[
+    "concurrency",
+    "ramp.concurrency",
+    "ramp.over",
+    "constant.rate",
+    "constant.max_in_flight",
+    "poisson.rate",
+    "poisson.max_in_flight",
+    "gamma.rate",
+    "gamma.burstiness",
+    "gamma.max_in_flight",
+    "replay.speed",
+    "replay.max_in_flight",
+];
+
 const STEP: &[&str] = &[
     "run",
     "name",
@@ -150,20 +166,9 @@ const ANOTHER_EXPERIMENT: &[Options] = &[
             "cache",
             "timeout",
             "on_failure",
-            "arrival.concurrency",
-            "arrival.ramp.concurrency",
-            "arrival.ramp.over",
-            "arrival.constant.rate",
-            "arrival.constant.max_in_flight",
-            "arrival.poisson.rate",
-            "arrival.poisson.max_in_flight",
-            "arrival.gamma.rate",
-            "arrival.gamma.burstiness",
-            "arrival.gamma.max_in_flight",
-            "arrival.replay.speed",
-            "arrival.replay.max_in_flight",
         ],
     ),
+    ("stages.*.*.arrival", ARRIVAL),
     ("stages.*.unload", &["id", "timeout", "on_failure"]),
 ];
 

@@ -117,9 +117,13 @@ pub struct Warmup {
     pub before: Vec<Step>,
     /// Steps that run after the last request, in order.
     pub after: Vec<Step>,
-    /// Number of requests, one after the other. Defaults to 3. 0 means no warm-up.
+    /// Number of requests. Defaults to 3. 0 means no warm-up.
     #[schemars(range(max = 1_000_000))]
     pub requests: u32,
+    /// Arrival process of the requests, for engines that must be warm for many at a time.
+    /// Defaults to `concurrency: 1`.
+    #[serde(skip_serializing_if = "Arrival::is_one_at_a_time")]
+    pub arrival: Arrival,
     /// Timeout of the whole stage. Without it only the requests' own timeouts hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
@@ -138,6 +142,7 @@ impl Default for Warmup {
             before: Vec::new(),
             after: Vec::new(),
             requests: 3,
+            arrival: Arrival::default(),
             timeout: None,
             on_failure: OnFailure::SkipModel,
             question: None,
@@ -207,7 +212,7 @@ impl Default for Unload {
 #[serde(default, deny_unknown_fields)]
 pub struct Report {
     /// Names from `reporters`, or reporter plugins. Defaults to
-    /// `[console, markdown, json]`.
+    /// `[console, markdown, html, json]`.
     #[schemars(length(min = 1, max = MAX_PLUGINS))]
     pub reporters: Vec<String>,
     /// Reaction to a failure of a reporter. Defaults to `continue`, with the next one.
@@ -217,7 +222,9 @@ pub struct Report {
 impl Default for Report {
     fn default() -> Self {
         Self {
-            reporters: ["console", "markdown", "json"].map(String::from).into(),
+            reporters: ["console", "markdown", "html", "json"]
+                .map(String::from)
+                .into(),
             on_failure: OnFailure::Continue,
         }
     }
@@ -282,6 +289,11 @@ impl Default for Arrival {
 }
 
 impl Arrival {
+    /// Returns `true` if a request is sent when the one before has ended.
+    pub fn is_one_at_a_time(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Maximum number of requests in flight.
     pub fn max_in_flight(self) -> u32 {
         match self {

@@ -63,6 +63,9 @@ pub struct Manifest {
     /// `true` if requests may carry a history. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
+    /// Parts beyond the result that a reporter asks for. Reporters only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wants: Vec<Want>,
     /// Packages of the engine itself, if the adapter drives one engine only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packages: Option<Packages>,
@@ -71,6 +74,14 @@ pub struct Manifest {
     pub recipes: Vec<Recipe>,
     /// JSON Schema (2020-12) of the plugin's `config`.
     pub config_schema: serde_json::Value,
+}
+
+/// Part of a run that a reporter may ask for beyond the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Want {
+    /// Numbers of single requests, visits and cycles, under `detail`.
+    Detail,
 }
 
 /// A known engine, as data of the adapter that drives it. Its name stands after `plugin:`
@@ -212,6 +223,7 @@ impl Manifest {
             apis: carries.apis,
             images: carries.images,
             history: carries.history,
+            wants: Vec::new(),
             packages: None,
             recipes: Vec::new(),
             config_schema: schemars::schema_for!(C).to_value(),

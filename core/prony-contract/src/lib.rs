@@ -2,11 +2,13 @@
 //!
 //! - the data that crosses the boundary, at the root of this crate:
 //!   `schemas/wit/plugin.wit` says what each field means;
+//! - [`artifact`]: rules for the files of reporters;
 //! - [`abi`]: the C form of it, `schemas/include/prony_plugin.h`.
 //!
 //! Plugin authors find all of this in `prony_contract`.
 
 pub mod abi;
+pub mod artifact;
 mod data;
 
 pub use data::*;
@@ -14,6 +16,11 @@ pub use data::*;
 /// Version of the plugin contract, major and minor. While the major number is 0, a
 /// change of the minor number breaks.
 pub const CONTRACT: (u32, u32) = (0, 2);
+
+/// Largest memory that a plugin may ask for in place of the host's own limit, in MiB.
+pub const MAX_MEMORY_MIB: u64 = 1024;
+/// Longest time of a call that a plugin may ask for in the same way, in milliseconds.
+pub const MAX_CALL_MS: u64 = 60_000;
 
 /// Identity of a plugin. Written with the SDK's `about!`.
 #[derive(Debug, Clone, Copy)]

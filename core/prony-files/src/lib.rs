@@ -127,6 +127,16 @@ pub fn folder(path: &Path) -> PathBuf {
     }
 }
 
+/// Place of a path that somebody wrote, relative to `folder`. `~` and `~/…` are the user's home,
+/// if there is one, as in a shell; another user's is not looked up.
+pub fn located(folder: &Path, path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) if !home.as_os_str().is_empty() => folder.join(home).join(rest),
+        _ => folder.join(path),
+    }
+}
+
 /// Locks a folder against other processes that do so too, until the result is dropped. Waits
 /// for at most a minute.
 pub fn lock_folder(folder: &Path) -> io::Result<File> {

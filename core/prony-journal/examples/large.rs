@@ -179,6 +179,7 @@ fn visited(visit: &Visit, measure_ns: u64) -> Visited {
         measure_ns: BTreeMap::from([("measure".to_owned(), measure_ns)]),
         peak_memory_bytes: Some(1 << 30),
         peak_gpu_memory_bytes: None,
+        memory: Vec::new(),
         energy: BTreeMap::new(),
         page_cache_share: None,
         measure_cpu_s: BTreeMap::new(),

@@ -8,11 +8,12 @@ use prony_machine::GpuUsage;
 use prony_metrics::cache::{by_counters, check as check_cache};
 use prony_metrics::comparison::{Arm, Ratios, StudyDesign, ratios};
 use prony_metrics::credit::Pairs;
-use prony_metrics::facts::Facts;
+use prony_metrics::facts::{Facts, Streams};
 use prony_metrics::summary;
 use prony_metrics::threshold::Measured;
 use prony_metrics::validity;
 use prony_plan::{ModelKey, Segment, Stage};
+use prony_record::Record;
 use prony_result::{
     Cache, Client, Comparison, EngineResult, GpuResult, ModelResult, NoiseFloor, Rendering,
     TestStatistic,
@@ -219,7 +220,7 @@ impl<'a> Group<'a> {
             ..
         } = sample;
         let concurrency = self.stage.concurrency;
-        let streams = self.source.streams(requests)?;
+        let streams = self.streams(sample)?;
         let mut engine = summary::engine(name, requests, &streams, visits, concurrency);
         let all = requests.all();
         engine.gpus = used_gpus(gpus);
@@ -296,6 +297,16 @@ impl<'a> Group<'a> {
 
     pub(crate) fn sample(&self, engine: &str) -> &'a Sample {
         self.samples.group(&self.key(engine))
+    }
+
+    /// Times of the texts of an engine's requests.
+    pub(crate) fn streams(&self, sample: &Sample) -> Result<Streams> {
+        self.source.streams(&sample.requests)
+    }
+
+    /// Reads the records of requests again.
+    pub(crate) fn each(&self, requests: &[Facts], see: &mut dyn FnMut(&Record)) -> Result<()> {
+        self.source.each(requests, see)
     }
 
     pub(crate) fn key(&self, engine: &str) -> Key {

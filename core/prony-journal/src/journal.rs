@@ -416,6 +416,10 @@ pub struct Visited {
     /// Peak memory of the engine's processes on all GPUs, sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_gpu_memory_bytes: Option<u64>,
+    /// Resident memory of the engine's processes over time: milliseconds since the first
+    /// sample, and the highest number of bytes in the interval that begins there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<(u64, u64)>,
     /// Energy in each `measure` stage, by stage id, where anything counts it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub energy: BTreeMap<String, StageEnergy>,

@@ -7,6 +7,7 @@
 //! Every number of a report takes the same way: [`read`], [`result_of`]; in `prony run`
 //! right after the run, in `prony report` at any later time.
 
+mod detail;
 mod folder;
 mod groups;
 mod inputs;
@@ -42,9 +43,9 @@ pub use measurements::{Measurement, measurements};
 pub use noise::Noise;
 pub use past::past;
 pub use reader::{MAX_LINE, Placed, Reader, read};
-pub use recorded::{recorded, seconds_between};
-pub use report::{Reported, files, keep_result, report};
-pub use result::{result, result_of};
+pub use recorded::{recorded, result_file, seconds_between};
+pub use report::{Reported, files, keep_result, report, wanted};
+pub use result::{Extent, result, result_of, result_with};
 pub use subject::{api, plugins, source_of_prompts, subject};
 pub use verify::{Verified, verify};
 pub use writer::{Reopened, Writer};

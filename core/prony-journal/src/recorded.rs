@@ -8,13 +8,18 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Loads the result named by a user: a run as found by [`find_run`], computed from its
-/// journal, or a result file.
+/// journal, a result file, or a page that has the result in it.
 pub fn recorded(results: &Path, name: &str) -> Result<RunResult> {
-    let path = Path::new(name);
-    if path.is_file() && !is_of_run(path) {
+    if let Some(path) = result_file(name) {
         return read(path);
     }
     result_of(&find_run(results, name)?)
+}
+
+/// The file that a user's name for a run means; `None` if it means a run with its journal.
+pub fn result_file(name: &str) -> Option<&Path> {
+    let path = Path::new(name);
+    (path.is_file() && !is_of_run(path)).then_some(path)
 }
 
 /// Seconds from the start of one run to the start of another; `None` if either is not a
@@ -28,7 +33,10 @@ pub fn seconds_between(one: &RunResult, other: &RunResult) -> Option<f64> {
 /// more.
 fn is_of_run(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    let own = matches!(name, Some("result.json" | "journal.jsonl" | "report.md"));
+    let own = matches!(
+        name,
+        Some("result.json" | "journal.jsonl" | "report.md" | "report.html")
+    );
     let folder = path.parent().unwrap_or(Path::new("."));
     own && RunFolder::open(folder).journal().is_file()
 }
@@ -42,7 +50,12 @@ fn read(path: &Path) -> Result<RunResult> {
         reason,
     };
     let text = prony_files::read(path, MAX_RESULT).map_err(Error::io(path))?;
-    let value: Value = serde_json::from_slice(&text)
+    let json = match embedded(&text) {
+        Some(Ok(json)) => json,
+        Some(Err(reason)) => return Err(not_a_result(reason.to_owned())),
+        None => &text,
+    };
+    let value: Value = serde_json::from_slice(json)
         .map_err(|error| not_a_result(format!("it is not JSON ({error})")))?;
     match value.get("schema").and_then(Value::as_str) {
         Some(SCHEMA) => {}
@@ -57,8 +70,27 @@ fn read(path: &Path) -> Result<RunResult> {
             )));
         }
     }
-    serde_json::from_value(value)
-        .map_err(|error| not_a_result(format!("it is damaged or of another version ({error})")))
+    let mut result: RunResult = serde_json::from_value(value)
+        .map_err(|error| not_a_result(format!("it is damaged or of another version ({error})")))?;
+    // Only a journal can vouch for it.
+    result.detail = None;
+    Ok(result)
+}
+
+/// The result in a page of the reporter `html`; `None` if the text is no page.
+fn embedded(text: &[u8]) -> Option<std::result::Result<&[u8], &'static str>> {
+    const BEGIN: &[u8] = b"<script type=\"application/json\" id=\"prony-result\">";
+    const END: &[u8] = b"</script>";
+    if !text.trim_ascii_start().starts_with(b"<") {
+        return None;
+    }
+    let find = |text: &[u8], word: &[u8]| text.windows(word.len()).position(|it| it == word);
+    // Whatever a page shows of others, it shows escaped: only its own element reads so.
+    let json = find(text, BEGIN).and_then(|at| {
+        let json = &text[at + BEGIN.len()..];
+        Some(&json[..find(json, END)?])
+    });
+    Some(json.ok_or("it is a page without a result of prony in it, or cut off"))
 }
 
 #[cfg(test)]
@@ -77,6 +109,15 @@ mod tests {
                 "its schema is `prony-result/9`",
             ),
             ("{\"schema\": \"prony-result/1\"}", "it is damaged"),
+            ("<!doctype html><p>x", "it is a page without a result"),
+            (
+                "\n<html><script type=\"application/json\" id=\"prony-result\">{\"schema\": \"prony-result/1\"}",
+                "it is a page without a result",
+            ),
+            (
+                "<html><script type=\"application/json\" id=\"prony-result\">{\"schema\": \"prony-result/1\"}</script>",
+                "it is damaged",
+            ),
         ] {
             std::fs::write(&path, content).expect("a file");
             let error = recorded(folder.path(), path.to_str().expect("text"));

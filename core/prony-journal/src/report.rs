@@ -1,12 +1,15 @@
 //! Reporter plugins: a result in, files out.
 
 use crate::folder::RunFolder;
+use crate::result::Extent;
 use crate::{Error, Result};
 use prony_config::{OnFailure, Reporter};
-use prony_contract::{Artifact, Kind};
+use prony_contract::artifact::{self, OWN, is_file_name};
+use prony_contract::{Artifact, Kind, Want};
 use prony_plugin_host::Registry;
 use prony_record::limited;
-use prony_result::{RunResult, words};
+use prony_result::{Detail, RunResult, words};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io;
@@ -23,10 +26,35 @@ pub struct Reported {
     pub failed: Vec<(String, String)>,
 }
 
+/// A result as reporters get it.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    #[serde(flatten)]
+    result: &'a RunResult,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a Detail>,
+}
+
+/// The extent of a result that reporters ask for.
+pub fn wanted(reporters: &[Reporter], registry: &Registry) -> Extent {
+    if reporters.iter().any(|it| wants(it, registry)) {
+        Extent::Detailed
+    } else {
+        Extent::Plain
+    }
+}
+
+/// Returns `true` for a reporter that wants the detail.
+fn wants(reporter: &Reporter, registry: &Registry) -> bool {
+    let found = registry.find(Kind::Reporter, &reporter.plugin);
+    found.is_ok_and(|(entry, _)| entry.wants.contains(&Want::Detail))
+}
+
 /// Runs the reporters and writes their files into `folder`. Records each failure;
 /// `on_failure` states whether the others continue.
 pub fn report(
     result: &RunResult,
+    detail: Option<&Detail>,
     reporters: &[Reporter],
     on_failure: OnFailure,
     registry: &Registry,
@@ -34,23 +62,20 @@ pub fn report(
 ) -> Result<Reported> {
     let mut reported = Reported::default();
     let mut taken = HashSet::new();
-    let outcome = match serde_json::to_string(result) {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            reported
-                .failed
-                .push(("result".to_owned(), error.to_string()));
-            return Ok(reported);
-        }
-    };
     for reporter in reporters {
         let config = Value::Object(reporter.config.clone());
-        let made = registry
-            .load(Kind::Reporter, &reporter.plugin)
-            .and_then(|plugin| plugin.render(&config, &outcome));
-        let kept = made
+        let detail = detail.filter(|_| wants(reporter, registry));
+        let outcome = serde_json::to_string(&Outcome { result, detail });
+        let made = outcome
             .map_err(|error| error.to_string())
-            .and_then(|artifacts| keep(artifacts, folder.path(), &mut taken, &mut reported));
+            .and_then(|outcome| {
+                registry
+                    .load(Kind::Reporter, &reporter.plugin)
+                    .and_then(|plugin| plugin.render(&config, &outcome))
+                    .map_err(|error| error.to_string())
+            });
+        let kept =
+            made.and_then(|artifacts| keep(artifacts, folder.path(), &mut taken, &mut reported));
         if let Err(reason) = kept.map_err(|reason| limited(&reason)) {
             reported.failed.push((reporter.name.clone(), reason));
             if on_failure == OnFailure::Stop {
@@ -75,23 +100,6 @@ pub fn keep_result(result: &RunResult, folder: &RunFolder) -> Result<()> {
     prony_files::replace(&path, json.as_bytes()).map_err(Error::io(&path))
 }
 
-/// Files of a reporter, at most.
-const MAX_FILES: usize = 100;
-/// Bytes of a reporter, at most.
-const MAX_BYTES: usize = 256 << 20;
-/// Characters of a file's name, at most.
-const MAX_NAME: usize = 100;
-/// prony's own names in the folder of a run.
-const OWN: [&str; 7] = [
-    "answers.bin",
-    "answers.damaged",
-    "attestation.json",
-    "attestation.test-result.json",
-    "journal.jsonl",
-    "logs",
-    "pipeline.yaml",
-];
-
 /// Writes the files of one reporter, all or none unless a write fails. `taken` are the names
 /// of the others before it, in lower case: some file systems do not tell cases apart.
 fn keep(
@@ -100,31 +108,14 @@ fn keep(
     taken: &mut HashSet<String>,
     reported: &mut Reported,
 ) -> std::result::Result<(), String> {
-    let bytes: usize = artifacts.iter().map(|it| it.bytes.len()).sum();
-    if artifacts.len() > MAX_FILES || bytes > MAX_BYTES {
-        return Err(format!(
-            "it made {} files of {} MiB: {MAX_FILES} files and {} MiB are the most",
-            artifacts.len(),
-            bytes >> 20,
-            MAX_BYTES >> 20
-        ));
+    if let Some(problem) = artifact::artifacts_problem(&artifacts) {
+        return Err(problem);
     }
     let (stdout, files): (Vec<_>, Vec<_>) =
         artifacts.into_iter().partition(|it| it.name == "stdout");
     let mut own = HashSet::new();
     for Artifact { name, .. } in &files {
         let lower = name.to_ascii_lowercase();
-        if !is_file_name(name) {
-            return Err(format!(
-                "`{}` is not a name that a reporter may write: letters, digits, `.`, `_` and `-` are, in at most {MAX_NAME} characters that begin with a letter or a digit",
-                words::one_line(name)
-            ));
-        }
-        if OWN.contains(&&*lower) || lower == "stdout" {
-            return Err(format!(
-                "`{name}` is not a name that a reporter may write: it is prony's own"
-            ));
-        }
         if taken.contains(&lower) || !own.insert(lower) {
             return Err(format!(
                 "`{name}` is a file that a reporter has written already, or is so where upper and lower case are the same"
@@ -170,22 +161,6 @@ pub fn files(folder: &RunFolder) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns `true` for a name that means the same file on every system.
-fn is_file_name(name: &str) -> bool {
-    /// Devices of Windows, with any extension.
-    const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
-    let stem = name.split('.').next().unwrap_or_default();
-    let stem = stem.trim_end_matches(|end: char| end.is_ascii_digit());
-    let is_device = DEVICES.contains(&&*stem.to_ascii_lowercase());
-    (1..=MAX_NAME).contains(&name.len())
-        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && !name.ends_with('.')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-        && !is_device
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,35 +170,6 @@ mod tests {
             name: name.to_owned(),
             media_type: "text/plain".to_owned(),
             bytes: name.as_bytes().to_vec(),
-        }
-    }
-
-    #[test]
-    fn names_are_of_a_closed_alphabet() {
-        for name in ["report.md", "a", "A-b_c.1.json", "console.txt"] {
-            assert!(is_file_name(name), "{name}");
-        }
-        let long = "a".repeat(MAX_NAME + 1);
-        for name in [
-            "",
-            ".",
-            "..",
-            ".hidden",
-            "-rf",
-            "a/b",
-            "/a",
-            "a b",
-            "a\n",
-            "\u{1b}[2J",
-            "a.",
-            "é",
-            "NUL",
-            "com1.txt",
-            "a:b",
-            "a\\b",
-            &long,
-        ] {
-            assert!(!is_file_name(name), "{name:?}");
         }
     }
 
@@ -277,7 +223,9 @@ mod tests {
         ] {
             assert!(keep(names).is_err(), "{names:?}");
         }
-        let many: Vec<String> = (0..=MAX_FILES).map(|number| format!("f{number}")).collect();
+        let many: Vec<String> = (0..=artifact::MAX_FILES)
+            .map(|number| format!("f{number}"))
+            .collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert!(keep(&many).is_err());
         keep(&["fine.md"]).expect("none of what was refused is there");

@@ -1,6 +1,7 @@
 //! From a journal to a result.
 
 use crate::Result;
+use crate::detail::{Cycles, EntryBasis, detail};
 use crate::folder::RunFolder;
 use crate::groups::{Compare, Group, design, groups, ratios_of};
 use crate::inputs::{Input, InputKind};
@@ -18,7 +19,7 @@ use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use prony_metrics::threshold::{self, Measured};
 use prony_record::{Record, limited};
 use prony_result::{
-    Comparison, ContainerImage, EngineInfo, Family as FamilyResult, ImageInfo, ModelResult,
+    Comparison, ContainerImage, Detail, EngineInfo, Family as FamilyResult, ImageInfo, ModelResult,
     Outcome, Overall, Program, Run, RunResult, SCHEMA, Selfcheck, ThresholdResult, Verdict,
     Workload,
     words::{Flag, count, seconds},
@@ -26,8 +27,22 @@ use prony_result::{
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+/// The extent of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// The content of `result.json`.
+    Plain,
+    /// With the detail, for reporters that want it.
+    Detailed,
+}
+
 /// The result of the run in a folder, also of one that is still going on.
 pub fn result_of(folder: &RunFolder) -> Result<RunResult> {
+    Ok(result_with(folder, Extent::Plain)?.0)
+}
+
+/// The same, with the detail if that is wanted.
+pub fn result_with(folder: &RunFolder, extent: Extent) -> Result<(RunResult, Option<Detail>)> {
     // In this order: a run that ends in between has a last line.
     let running = journal::is_running(&folder.journal());
     let path = folder.journal();
@@ -36,11 +51,11 @@ pub fn result_of(folder: &RunFolder) -> Result<RunResult> {
     let mut seen = Seen::new(&started);
     seen.all(&mut reader)?;
     let ended = matches!(seen.others.last(), Some(Event::Finished { .. }));
-    let mut result = seen.result(RecordSource::File(&path))?;
+    let (mut result, detail) = seen.result(RecordSource::File(&path), extent)?;
     if running && !ended {
         result.run.outcome = Outcome::Running;
     }
-    Ok(result)
+    Ok((result, detail))
 }
 
 /// The result of a run, from its journal alone. A journal without an end is of
@@ -50,8 +65,8 @@ pub fn result(journal: &Journal) -> RunResult {
     for (position, event) in journal.events.iter().enumerate() {
         seen.see(Cow::Borrowed(event), position as u64);
     }
-    let result = seen.result(RecordSource::Events(&journal.events));
-    result.expect("what is at hand can be read again")
+    let result = seen.result(RecordSource::Events(&journal.events), Extent::Plain);
+    result.expect("what is at hand can be read again").0
 }
 
 /// A journal as far as it was seen. Of its requests it keeps numbers.
@@ -116,7 +131,11 @@ impl<'j> Seen<'j> {
         *all += 1;
     }
 
-    fn result(mut self, source: RecordSource<'_>) -> Result<RunResult> {
+    fn result(
+        mut self,
+        source: RecordSource<'_>,
+        extent: Extent,
+    ) -> Result<(RunResult, Option<Detail>)> {
         self.samples.finish();
         let Self {
             started,
@@ -128,6 +147,21 @@ impl<'j> Seen<'j> {
         } = self;
         let groups = groups(started, &samples, &others, source);
         let compared = judged(&groups, invalid_run(&others))?;
+        let detail = match extent {
+            Extent::Plain => None,
+            Extent::Detailed => {
+                let of_models = compared.models.iter().zip(&compared.cycles);
+                let parts = groups.iter().zip(of_models);
+                let parts: Vec<_> = parts
+                    .map(|(group, (model, cycles))| EntryBasis {
+                        group,
+                        model,
+                        cycles,
+                    })
+                    .collect();
+                Some(detail(&parts, &others)?)
+            }
+        };
         drop(groups);
         let mut result = assembled(started, &others, compared, last_ns);
         let told = resent_words(&resent).into_iter().chain(cut_words(&cut));
@@ -139,7 +173,7 @@ impl<'j> Seen<'j> {
             .warnings
             .retain(|warning| told.insert(warning.clone()));
         name_images(&mut result, &others);
-        Ok(result)
+        Ok((result, detail))
     }
 }
 
@@ -162,6 +196,7 @@ fn assembled(started: &Started, events: &[Event], compared: Compared, last_ns: u
         overall,
         thresholds,
         invalid,
+        cycles: _,
     } = compared;
     flag_resumed(&mut models, events);
     let mut warnings = started.notes.clone();
@@ -204,6 +239,7 @@ fn assembled(started: &Started, events: &[Event], compared: Compared, last_ns: u
     );
     warnings.extend(warnings::machine(events));
     warnings.extend(warnings::page_cache(events));
+    warnings.extend(started.plugins.iter().filter_map(warnings::dev));
     RunResult {
         schema: SCHEMA.to_owned(),
         prony_version: started.prony_version.clone(),
@@ -231,6 +267,7 @@ fn assembled(started: &Started, events: &[Event], compared: Compared, last_ns: u
         family,
         overall,
         warnings,
+        detail: None,
     }
 }
 
@@ -297,6 +334,8 @@ struct Compared {
     thresholds: Vec<ThresholdResult>,
     /// Reasons why the numbers are invalid.
     invalid: Vec<String>,
+    /// For each model and comparison, its cycles ([`Ratios::by_cycle`]).
+    cycles: Vec<Vec<Cycles>>,
 }
 
 /// All comparisons are judged together, so their numbers come first. If any number of the run
@@ -319,6 +358,7 @@ fn judged(groups: &[Group<'_>], mut invalid: Vec<String>) -> Result<Compared> {
             overall: Vec::new(),
             thresholds: Vec::new(),
             invalid,
+            cycles: Vec::new(),
         });
     };
     let StudyDesign {
@@ -370,6 +410,10 @@ fn judged(groups: &[Group<'_>], mut invalid: Vec<String>) -> Result<Compared> {
             inconclusive: having(&|it| it == Verdict::Inconclusive),
         }
     });
+    let mut of_models = vec![Vec::new(); models.len()];
+    for (index, _, numbers) in &shares {
+        of_models[*index].push(numbers.by_cycle());
+    }
     let overall = over_models(&models, &shares, margin_percent, cycles);
     let measured: Vec<Measured<'_>> = groups
         .iter()
@@ -382,6 +426,7 @@ fn judged(groups: &[Group<'_>], mut invalid: Vec<String>) -> Result<Compared> {
         family,
         overall,
         invalid,
+        cycles: of_models,
     })
 }
 
@@ -512,13 +557,14 @@ mod tests {
     use std::path::Path;
 
     /// The result of a journal of which at most so many durations stay in memory.
-    fn of_file(path: &Path, most_kept: usize) -> RunResult {
+    fn of_file(path: &Path, most_kept: usize) -> (RunResult, Option<Detail>) {
         let mut reader = Reader::open(path).expect("a journal");
         let started = reader.started().clone();
         let mut seen = Seen::new(&started);
         seen.samples.keep_at_most(most_kept);
         seen.all(&mut reader).expect("events");
-        seen.result(RecordSource::File(path)).expect("a result")
+        seen.result(RecordSource::File(path), Extent::Detailed)
+            .expect("a result")
     }
 
     #[test]
@@ -526,7 +572,13 @@ mod tests {
         for run in ["broken", "compared"] {
             let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
             let path = fixtures.join(run).join("journal.jsonl");
-            let at_hand = result(&crate::read(&path).expect("a journal"));
+            let journal = crate::read(&path).expect("a journal");
+            let mut seen = Seen::new(&journal.started);
+            for (position, event) in journal.events.iter().enumerate() {
+                seen.see(Cow::Borrowed(event), position as u64);
+            }
+            let source = RecordSource::Events(&journal.events);
+            let at_hand = seen.result(source, Extent::Detailed).expect("a result");
             for most_kept in [usize::MAX, 100, 0] {
                 assert_eq!(
                     of_file(&path, most_kept),
@@ -550,7 +602,7 @@ mod tests {
         let file = std::fs::File::options().write(true).open(&path);
         file.and_then(|file| file.set_len(10_000)).expect("cut");
         let error = seen
-            .result(RecordSource::File(&path))
+            .result(RecordSource::File(&path), Extent::Plain)
             .expect_err("it changed");
         assert!(matches!(error, crate::Error::Changed { .. }), "{error}");
     }

@@ -188,6 +188,7 @@ pub fn plugins(pipeline: &Pipeline, registry: &Registry) -> Result<Vec<PluginInf
                 form,
                 contract,
                 sha256,
+                dev,
                 ..
             },
             _,
@@ -199,6 +200,7 @@ pub fn plugins(pipeline: &Pipeline, registry: &Registry) -> Result<Vec<PluginInf
             form: form.name().to_owned(),
             contract: contract.clone(),
             sha256: sha256.clone(),
+            dev: *dev,
         });
     }
     Ok(infos)

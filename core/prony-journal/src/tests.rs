@@ -130,6 +130,7 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
         measure_ns: BTreeMap::new(),
         peak_memory_bytes: Some(visit.segment.into()),
         peak_gpu_memory_bytes: None,
+        memory: Vec::new(),
         energy: BTreeMap::new(),
         page_cache_share: None,
         measure_cpu_s: BTreeMap::new(),

@@ -5,7 +5,9 @@ use prony_contract::Api;
 use prony_metrics::account;
 use prony_metrics::served;
 use prony_result::words::{Forecast, count, number, share};
-use prony_result::{Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, Verdict};
+use prony_result::{
+    Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, PluginInfo, Verdict,
+};
 use std::collections::{BTreeMap, HashSet};
 
 /// Returns `true` for the last forecast of its model; a resumed run may have made several.
@@ -38,6 +40,16 @@ pub(crate) fn pilot(event: &Event, planned: u32, models: &[ModelResult]) -> Opti
         "{model}{point}: by its first cycles, {}",
         forecast.sentence()
     ))
+}
+
+/// Warning that nobody can get the same plugin again.
+pub(crate) fn dev(plugin: &PluginInfo) -> Option<String> {
+    plugin.dev.then(|| {
+        format!(
+            "the plugin `{}` is a build of a folder that somebody works on, so this run cannot be reproduced from its version",
+            plugin.name
+        )
+    })
 }
 
 /// Warnings that follow from the numbers themselves.

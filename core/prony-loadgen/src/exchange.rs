@@ -35,6 +35,8 @@ pub struct Exchange {
     pub body: Vec<u8>,
     /// End offset in `body` of each read; same length as `seen.reads_ns`.
     pub ends: Vec<u32>,
+    /// The response's head, as it came, if it was to be kept.
+    pub head: Option<Vec<u8>>,
     /// For an engine in a worker, which needs no decoding: its events, or the plugin's
     /// error. `chunk` of an event is an index into `seen.reads_ns`.
     pub events: Option<Result<Vec<Event>, Error>>,

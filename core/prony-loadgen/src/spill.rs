@@ -209,6 +209,8 @@ fn append(bytes: &mut Vec<u8>, index: u32, exchange: &Exchange) {
         ends,
         events,
         coding,
+        // Heads are kept for authors of plugins, one request at a time.
+        head: _,
     } = exchange;
     let head = AnswerHead {
         index,

@@ -114,6 +114,7 @@ impl Target {
                 line: line(request),
                 end_marks: EndMarks::new(&request.end_marks),
                 max_body: MAX_BODY,
+                keeps_head: false,
                 model: request.model.clone(),
             }),
         })
@@ -141,6 +142,8 @@ pub(crate) struct AnswerRules {
     pub(crate) end_marks: EndMarks,
     /// Longest body of an answer, in bytes.
     pub(crate) max_body: usize,
+    /// `true` if the answer's head is kept.
+    pub(crate) keeps_head: bool,
     /// Server's name of the model that is asked for, if the adapter gives it.
     model: Option<String>,
 }
@@ -174,6 +177,19 @@ impl Prepared {
     pub(crate) fn with_max_body(self, max_body: usize) -> Self {
         let rules = AnswerRules {
             max_body,
+            ..AnswerRules::clone(&self.rules)
+        };
+        Self {
+            rules: Arc::new(rules),
+            ..self
+        }
+    }
+
+    /// The same, of which the answer's head is kept ([`crate::Exchange::head`]).
+    #[must_use]
+    pub fn keeping_head(self) -> Self {
+        let rules = AnswerRules {
+            keeps_head: true,
             ..AnswerRules::clone(&self.rules)
         };
         Self {

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Power Measurements: nvidia-smi's Lack of Attention", 2023).
 pub const ENERGY_PERIOD: Duration = Duration::from_secs(1);
 
+/// Intervals of [`Usage::memory`], at most.
+const MAX_INTERVALS: u64 = 200;
+
 /// A process tree at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sample {
@@ -80,6 +83,10 @@ pub struct Usage {
     /// Longest time between two samples in nanoseconds, as a measure of their
     /// reliability.
     pub longest_gap_ns: u64,
+    /// Resident memory over time: milliseconds since the first sample, and the highest number
+    /// of bytes in the interval that begins there. Intervals are equal, and few.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<(u64, u64)>,
 }
 
 /// The samples of a tree, in order of time.
@@ -178,7 +185,27 @@ impl Series {
                 .map(|pair| pair[1].at_ns.saturating_sub(pair[0].at_ns))
                 .max()
                 .unwrap_or(0),
+            memory: self.memory(),
         }
+    }
+
+    /// The highest memory of up to [`MAX_INTERVALS`] equal intervals that have samples.
+    fn memory(&self) -> Vec<(u64, u64)> {
+        let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else {
+            return Vec::new();
+        };
+        let lasted = last.at_ns.saturating_sub(first.at_ns);
+        // Whole milliseconds, so that no interval begins twice.
+        let step = (lasted / (MAX_INTERVALS * 1_000_000) + 1) * 1_000_000;
+        let mut intervals: Vec<(u64, u64)> = Vec::new();
+        for sample in &self.samples {
+            let at = sample.at_ns.saturating_sub(first.at_ns) / step * (step / 1_000_000);
+            match intervals.last_mut() {
+                Some((begin, bytes)) if *begin == at => *bytes = sample.rss_bytes.max(*bytes),
+                _ => intervals.push((at, sample.rss_bytes)),
+            }
+        }
+        intervals
     }
 }
 

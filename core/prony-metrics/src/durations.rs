@@ -103,6 +103,14 @@ impl Sorted {
         Self(Values::All(all))
     }
 
+    /// All of them in order, in nanoseconds; `None` if there were too many to keep.
+    pub(crate) fn kept(&self) -> Option<&[u64]> {
+        match &self.0 {
+            Values::All(all) => Some(all),
+            Values::Counted(_) => None,
+        }
+    }
+
     /// Number of durations.
     pub(crate) fn len(&self) -> u64 {
         match &self.0 {

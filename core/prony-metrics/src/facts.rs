@@ -215,6 +215,13 @@ impl Facts {
         (self.texts > 0).then(|| self.first_ns.saturating_sub(self.intended_ns))
     }
 
+    /// Time for each token after the first, in nanoseconds; `None` with fewer than two tokens.
+    pub fn time_per_output_token_ns(&self) -> Option<f64> {
+        let first = self.time_to_first_token_ns()?;
+        let tokens = self.tokens().filter(|tokens| *tokens >= 2)?;
+        Some(self.latency_ns().saturating_sub(first) as f64 / f64::from(tokens - 1))
+    }
+
     /// As [`Record::time_to_first_answer_token_ns`].
     pub fn time_to_first_answer_token_ns(&self) -> Option<u64> {
         self.first_answer_ns

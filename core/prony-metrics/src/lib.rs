@@ -27,6 +27,7 @@ pub mod cache;
 pub mod common;
 pub mod comparison;
 pub mod credit;
+pub mod curve;
 pub mod definition;
 pub mod delivered;
 pub mod durations;

@@ -67,9 +67,7 @@ pub fn engine(
         }),
         inter_token_latency_ms: streams.gaps.distribution_ms(),
         time_per_output_token_ms: over(&|record| {
-            let first = record.time_to_first_token_ns()?;
-            let tokens = record.tokens().filter(|tokens| *tokens >= 2)?;
-            Some(record.latency_ns().saturating_sub(first) as f64 / MS / f64::from(tokens - 1))
+            record.time_per_output_token_ns().map(|ns| ns / MS)
         }),
         output_tokens_per_request: over(&|record| record.tokens().map(f64::from)),
         prompt_tokens_per_request: over(&|record| record.prompt_tokens.map(f64::from)),

@@ -144,9 +144,13 @@ impl Segment {
 impl Stage {
     /// `None` if nothing is ever sent.
     fn new(work: &Work, id: String, schedule: &Schedule, engines: usize) -> Option<Self> {
-        let (phase, condition, requests) = match work {
-            Work::Warmup(stage) => (Phase::Warmup, &stage.condition, stage.requests),
-            Work::Measure(stage) => (Phase::Measure, &stage.condition, stage.requests),
+        let (phase, condition) = match work {
+            Work::Warmup(stage) => (Phase::Warmup, &stage.condition),
+            Work::Measure(stage) => (Phase::Measure, &stage.condition),
+        };
+        let (requests, arrival) = match work {
+            Work::Warmup(stage) => (stage.requests, stage.arrival),
+            Work::Measure(stage) => (stage.requests, stage.arrival),
         };
         let measure = match work {
             Work::Warmup(_) => None,
@@ -161,10 +165,8 @@ impl Stage {
             phase,
             id,
             requests,
-            concurrency: measure.map_or(1, |stage| stage.arrival.max_in_flight()),
-            arrival: measure
-                .filter(|stage| stage.arrival.is_open())
-                .map(|stage| describe(stage.arrival)),
+            concurrency: arrival.max_in_flight(),
+            arrival: arrival.is_open().then(|| describe(arrival)),
             seconds: measure
                 .and_then(|stage| stage.duration)
                 .map(|duration| duration.to_std().as_secs_f64()),

@@ -34,7 +34,7 @@ pub enum Error {
     },
     /// The plugin has another contract version.
     #[error(
-        "`{}` speaks plugin contract {theirs}, and this prony speaks {ours}: rebuild it with prony-plugin-sdk {ours}, or use a prony that speaks {theirs}",
+        "`{}` speaks plugin contract {theirs}, and this prony speaks {ours}: build it again with `prony plugin build` of this prony, or use a prony that speaks {theirs}",
         path.display()
     )]
     Contract {
@@ -47,9 +47,10 @@ pub enum Error {
     },
     /// The component imports something that plugins may not use.
     #[error(
-        "`{}` imports {}: a plugin may import only `prony:plugin/types` and `prony:plugin/log` (build it for wasm32-unknown-unknown, without WASI)",
+        "`{}` imports {}: a plugin may import only `prony:plugin/types` and `prony:plugin/log`, which is its sandbox; {}",
         path.display(),
-        imports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        imports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        crate::wasm::causes(imports)
     )]
     Import {
         /// The file.

@@ -9,8 +9,10 @@
 //! In-process engines are [`LocalEngine`]s: only a worker process, which exists for one
 //! visit, opens them.
 
+mod codes;
 mod digest;
 mod error;
+mod file;
 mod lock;
 mod native;
 mod recipe;
@@ -18,11 +20,13 @@ mod registry;
 mod trust;
 mod wasm;
 
+pub use codes::{CODES, Code};
 pub use digest::{Digester, sha256, sha256_of};
 pub use error::{Error, Result};
-pub use lock::{Entry, Form, Grant, Lock, lock_schema};
+pub use file::PluginFile;
+pub use lock::{AskedLimits, Entry, Form, Grant, Lock, lock_schema};
 pub use native::{LocalEngine, NativePlugin};
-pub use registry::{Registry, Setup, add};
+pub use registry::{Origin, Registry, Setup, add, add_from, finished};
 pub use trust::Trust;
 pub use wasm::{Limits, WasmHost, WasmPlugin, compile_from_input};
 

@@ -2,11 +2,13 @@
 //! schema of their config, so that the schema of a pipeline is checked without any of them.
 
 use crate::error::{Error, Result};
-use prony_contract::{Api, Kind, Packages, Recipe, Transport};
+use crate::wasm::Limits;
+use prony_contract::{Api, Kind, MAX_CALL_MS, MAX_MEMORY_MIB, Packages, Recipe, Transport, Want};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// The lock file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +43,9 @@ pub struct Entry {
     /// `true` if requests to an engine may carry images. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub images: bool,
+    /// Parts beyond the result that a reporter asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wants: Vec<Want>,
     /// Version of the plugin contract, for example `0.1`.
     pub contract: String,
     /// Path of the file, relative to the lock.
@@ -58,6 +63,13 @@ pub struct Entry {
     pub recipes: Vec<Recipe>,
     /// JSON Schema of its `config`.
     pub config_schema: serde_json::Value,
+    /// Limits of a call that it asks for in place of prony's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<AskedLimits>,
+    /// `true` for a build of a folder that somebody works on: its version names no certain
+    /// source. Reports say so. Defaults to `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dev: bool,
     /// The plugin and its recipe that this entry stands for. In no lock file.
     #[serde(skip)]
     pub recipe: Option<(String, Recipe)>,
@@ -101,6 +113,37 @@ impl Form {
         match self {
             Self::Wasm => "wasm",
             Self::Native => "native",
+        }
+    }
+}
+
+/// Limits of a call that a plugin asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AskedLimits {
+    /// Memory, in MiB; 1024 at most. Defaults to 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub memory_mib: Option<u64>,
+    /// Time, in milliseconds; 60,000 at most. Defaults to 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 60_000))]
+    pub call_ms: Option<u64>,
+}
+
+impl AskedLimits {
+    /// The limits of a call. What is beyond the greatest ones counts as these.
+    pub(crate) fn of_call(self) -> Limits {
+        let default = Limits::default();
+        let memory = self
+            .memory_mib
+            .map(|it| (it.min(MAX_MEMORY_MIB) as usize) << 20);
+        let time = self
+            .call_ms
+            .map(|it| Duration::from_millis(it.min(MAX_CALL_MS)));
+        Limits {
+            memory: memory.unwrap_or(default.memory),
+            time: time.unwrap_or(default.time),
         }
     }
 }

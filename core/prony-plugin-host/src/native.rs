@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::{Plugin, contract};
-use libloading::Library;
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use prony_contract::{
     Artifact, CONTRACT, Carries, Endpoint, Event, EventKind, HttpRequest, LaunchPlan, Manifest,
     Message, Model, Request, StdioPlan, Transport,
@@ -17,6 +17,17 @@ use std::ffi::c_void;
 use std::path::Path;
 
 type Entry = unsafe extern "C" fn() -> *const PluginTable;
+
+/// Reason to reject a library without the entry symbol.
+const NO_ENTRY: &str = "it does not export `prony_plugin`: in Rust switch on the crate's feature `export` (`cargo build --release --features export`) and have one `plugin!(…)`; in C define `prony_plugin` as `prony_plugin.h` declares it";
+
+/// An error of the loader with its own words, which name an undefined symbol.
+fn words(error: &libloading::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    }
+}
 
 /// A native plugin.
 pub struct NativePlugin {
@@ -52,12 +63,14 @@ impl NativePlugin {
         // A bare file name would be searched for in the system's folders.
         let absolute = std::path::absolute(copy).map_err(Error::io(copy))?;
         // SAFETY: loading runs foreign code, which the grant allows.
-        let library =
-            unsafe { Library::new(&absolute) }.map_err(|error| not_a_plugin(error.to_string()))?;
+        // Bound at once: a symbol that nothing defines is an error here, and not the end of this
+        // process at the first call.
+        let library = unsafe { Library::open(Some(&absolute), RTLD_NOW | RTLD_LOCAL) }
+            .map_err(|error| not_a_plugin(words(&error)))?;
         let library: &'static Library = Box::leak(Box::new(library));
         // SAFETY: the contract fixes the type of this symbol for all versions.
         let entry = unsafe { library.get::<Entry>(b"prony_plugin\0") }
-            .map_err(|_| not_a_plugin("it does not export `prony_plugin`".to_owned()))?;
+            .map_err(|_| not_a_plugin(NO_ENTRY.to_owned()))?;
         // SAFETY: as above; it takes nothing and returns a static table.
         let table = unsafe { entry() };
         Self::checked(table, path)

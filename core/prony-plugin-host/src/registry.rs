@@ -2,11 +2,11 @@
 
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
-use crate::lock::{self, Entry, Form, Grant, Lock};
+use crate::lock::{self, AskedLimits, Entry, Form, Grant, Lock};
 use crate::native::NativePlugin;
 use crate::recipe::WithRecipe;
 use crate::trust::{Trust, private_copy};
-use crate::wasm::{WasmHost, componentize};
+use crate::wasm::{WasmHost, beyond_contract, componentize, refuse_imports};
 use crate::{Plugin, contract};
 use prony_contract::Kind;
 use std::collections::HashMap;
@@ -34,12 +34,14 @@ pub struct Setup {
     /// Command that calls [`compile_from_input`](crate::compile_from_input), so that compiling
     /// a component is limited. Empty: it is done in this process, without limits.
     pub compiler: Vec<String>,
+    /// Told before something that takes long.
+    pub say: Option<fn(&str)>,
 }
 
 impl Setup {
-    fn host(&self) -> Result<WasmHost> {
+    pub(crate) fn host(&self) -> Result<WasmHost> {
         let host = WasmHost::new(&self.cache, crate::Limits::default())?;
-        Ok(host.with_compiler(self.compiler.clone()))
+        Ok(host.with_compiler(self.compiler.clone(), self.say))
     }
 }
 
@@ -96,7 +98,11 @@ impl Registry {
             return Ok(plugin.clone());
         }
         let plugin: Arc<dyn Plugin> = match entry.form {
-            Form::Wasm => Arc::new(self.host.load(&path, &verified(entry, &path)?)?),
+            Form::Wasm => {
+                let bytes = verified(entry, &path)?;
+                let limits = entry.limits.unwrap_or_default().of_call();
+                Arc::new(self.host.load_within(&path, &bytes, limits)?)
+            }
             Form::Native => Arc::new(self.open_native(entry, &path)?),
         };
         let manifest = plugin.describe()?;
@@ -151,7 +157,7 @@ impl Registry {
 }
 
 /// The bytes of a file that can be a plugin.
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     const MAX_BYTES: u64 = 512 << 20;
     prony_files::read(path, MAX_BYTES).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::IsADirectory | ErrorKind::FileTooLarge => {
@@ -178,29 +184,61 @@ fn verified(entry: &Entry, path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Checks the plugin in `file`, copies it beside the lock if it is not there, and locks
-/// it. A core WASM module becomes a component. A grant becomes one of the user's, unless the
-/// lock is prony's own. Returns its entry.
-pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], setup: &Setup) -> Result<Entry> {
-    let bytes = read(file)?;
-    let (form, bytes) = match bytes.get(..8) {
-        Some(b"\0asm\x01\0\0\0") => (Form::Wasm, componentize(file, &bytes)?),
-        Some([0, b'a', b's', b'm', ..]) => (Form::Wasm, bytes),
+/// Turns what a toolchain made into what is locked: a core WASM module becomes a component.
+/// Checks its imports, and runs nothing of it. `file` is for messages.
+pub fn finished(file: &Path, bytes: Vec<u8>) -> Result<(Form, Vec<u8>)> {
+    match bytes.get(..8) {
+        Some(b"\0asm\x01\0\0\0") => Ok((Form::Wasm, componentize(file, &bytes)?)),
+        Some([0, b'a', b's', b'm', ..]) => {
+            refuse_imports(file, beyond_contract(&bytes))?;
+            Ok((Form::Wasm, bytes))
+        }
         Some(
             [0x7f, b'E', b'L', b'F', ..]
             | [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..]
             | [0xca, 0xfe, 0xba, 0xbe, ..],
-        ) => (Form::Native, bytes),
-        _ => {
-            let reason = "it is neither a WASM file nor a shared library".to_owned();
-            return Err(Error::NotAPlugin {
-                path: file.to_owned(),
-                reason,
-            });
-        }
-    };
+        ) => Ok((Form::Native, bytes)),
+        _ => Err(Error::NotAPlugin {
+            path: file.to_owned(),
+            reason: "it is neither a WASM file nor a shared library".to_owned(),
+        }),
+    }
+}
+
+/// What an entry of the lock says beside what is in the plugin.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin {
+    /// Limits that it asks for.
+    pub limits: Option<AskedLimits>,
+    /// `true` for a build of a folder that somebody works on.
+    pub dev: bool,
+}
+
+/// Checks the plugin in `file`, copies it beside the lock if it is not there, and locks
+/// it. A core WASM module becomes a component. A grant becomes one of the user's, unless the
+/// lock is prony's own. Returns its entry.
+pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], setup: &Setup) -> Result<Entry> {
+    add_from(file, lock_path, grants, setup, Origin::default(), &|_| {
+        Ok(())
+    })
+}
+
+/// The same, with what the lock says beside, unless `is_right` says why not.
+pub fn add_from(
+    file: &Path,
+    lock_path: &Path,
+    grants: &[Grant],
+    setup: &Setup,
+    origin: Origin,
+    is_right: &dyn Fn(&Entry) -> std::result::Result<(), String>,
+) -> Result<Entry> {
+    let (form, bytes) = finished(file, read(file)?)?;
+    let limits = origin.limits.unwrap_or_default().of_call();
     let manifest = match form {
-        Form::Wasm => setup.host()?.load(file, &bytes)?.describe()?,
+        Form::Wasm => setup
+            .host()?
+            .load_within(file, &bytes, limits)?
+            .describe()?,
         Form::Native if grants.contains(&Grant::Native) => {
             let copy = private_copy(&setup.cache, &sha256_of(&bytes), &bytes)?;
             NativePlugin::open_copy(file, &copy)?.describe()?
@@ -225,6 +263,7 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], setup: &Setup) -> Re
         transport: manifest.transport,
         apis: manifest.apis,
         images: manifest.images,
+        wants: manifest.wants,
         contract: contract(),
         sha256: sha256_of(&bytes),
         grants: if form == Form::Native {
@@ -235,9 +274,12 @@ pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], setup: &Setup) -> Re
         packages: manifest.packages,
         recipes: manifest.recipes,
         config_schema: manifest.config_schema,
+        limits: origin.limits,
+        dev: origin.dev,
         recipe: None,
     };
-    lock::check(std::slice::from_ref(&entry)).map_err(|reason| Error::Answer {
+    let checked = lock::check(std::slice::from_ref(&entry)).and_then(|()| is_right(&entry));
+    checked.map_err(|reason| Error::Answer {
         plugin: file.display().to_string(),
         export: "describe",
         reason,

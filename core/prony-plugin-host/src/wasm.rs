@@ -6,11 +6,13 @@
 
 mod bindings;
 mod cache;
+mod imports;
 mod ticker;
 
 use crate::error::{Error, Result};
 use crate::{Plugin, contract};
 pub use cache::compile_from_input;
+pub(crate) use imports::{beyond_contract, causes};
 
 use bindings::{Host, check, engine, reporter, stdio};
 use prony_contract as contract;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ticker::Ticker;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::{Config, Engine, OptLevel, Store};
 
 /// Limits of one call.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +77,8 @@ pub struct WasmHost {
     cache: PathBuf,
     /// Command that compiles components; empty: this process does.
     compiler: Vec<String>,
+    /// Told before a component is compiled that takes long.
+    say: Option<fn(&str)>,
 }
 
 impl WasmHost {
@@ -88,21 +92,46 @@ impl WasmHost {
             limits,
             cache: cache.to_owned(),
             compiler: Vec::new(),
+            say: None,
         })
     }
 
     /// Compiles with this command, which calls [`compile_from_input`].
-    pub(crate) fn with_compiler(self, compiler: Vec<String>) -> Self {
-        Self { compiler, ..self }
+    pub(crate) fn with_compiler(self, compiler: Vec<String>, say: Option<fn(&str)>) -> Self {
+        Self {
+            compiler,
+            say,
+            ..self
+        }
     }
 
     /// Compiles (or takes from the cache) and checks a component. `path` is for messages.
     pub fn load(&self, path: &Path, bytes: &[u8]) -> Result<WasmPlugin> {
+        self.load_within(path, bytes, self.limits)
+    }
+
+    /// The same, with other limits of a call than the host's.
+    pub(crate) fn load_within(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        limits: Limits,
+    ) -> Result<WasmPlugin> {
+        refuse_imports(path, imports::beyond_contract(bytes))?;
         let not_a_plugin = |reason: String| Error::NotAPlugin {
             path: path.to_owned(),
             reason,
         };
-        let component = cache::compile(&self.engine, &self.cache, &self.compiler, bytes)
+        let say = || {
+            let mib = bytes.len() >> 20;
+            if let Some(say) = self.say.filter(|_| mib > 0) {
+                say(&format!(
+                    "compiling `{}` ({mib} MiB), once for this machine",
+                    path.display()
+                ));
+            }
+        };
+        let component = cache::compile(&self.engine, &self.cache, &self.compiler, bytes, say)
             .map_err(not_a_plugin)?;
         let ty = component.component_type();
         let imports: Vec<String> = ty
@@ -110,12 +139,7 @@ impl WasmHost {
             .map(|(name, _)| name.to_owned())
             .filter(|name| !may_import(name))
             .collect();
-        if !imports.is_empty() {
-            return Err(Error::Import {
-                path: path.to_owned(),
-                imports,
-            });
-        }
+        refuse_imports(path, imports)?;
         let exports: Vec<String> = ty
             .exports(&self.engine)
             .map(|(name, _)| name.to_owned())
@@ -130,7 +154,8 @@ impl WasmHost {
             .ok_or_else(|| {
                 not_a_plugin(
                     "it exports neither `prony:plugin/engine` nor `prony:plugin/stdio-engine` \
-                     nor `prony:plugin/reporter`"
+                     nor `prony:plugin/reporter`: in Rust the line `plugin!(…)` of the SDK makes \
+                     them; in other languages `prony plugin build` does"
                         .to_owned(),
                 )
             })?;
@@ -176,7 +201,7 @@ impl WasmHost {
             carries: Carries::default(),
             engine: self.engine.clone(),
             ticker: self.ticker.clone(),
-            limits: self.limits,
+            limits,
             guest,
         };
         let manifest = plugin.describe()?;
@@ -216,9 +241,24 @@ fn words(error: &wasmtime::Error) -> String {
     }
 }
 
+pub(crate) fn refuse_imports(path: &Path, imports: Vec<String>) -> Result<()> {
+    if imports.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Import {
+        path: path.to_owned(),
+        imports,
+    })
+}
+
 fn new_engine() -> Result<Engine> {
+    engine_with(OptLevel::Speed)
+}
+
+/// An engine that optimises as it says. Code of one runs in every other.
+fn engine_with(level: OptLevel) -> Result<Engine> {
     let mut config = Config::new();
-    config.epoch_interruption(true);
+    config.epoch_interruption(true).cranelift_opt_level(level);
     Engine::new(&config).map_err(|error| Error::Runtime(error.to_string()))
 }
 
@@ -248,6 +288,7 @@ fn speaks_our_contract(version: &str) -> bool {
 /// Wraps a core module, as made by `cargo build --target wasm32-unknown-unknown`, into a
 /// component.
 pub(crate) fn componentize(path: &Path, module: &[u8]) -> Result<Vec<u8>> {
+    refuse_imports(path, imports::beyond_contract(module))?;
     let not_a_plugin = |reason: String| Error::NotAPlugin {
         path: path.to_owned(),
         reason,

@@ -5,6 +5,7 @@
 
 mod account;
 mod comparison;
+pub mod detail;
 mod engine;
 mod load;
 mod metric;
@@ -19,6 +20,7 @@ pub use comparison::{
     Comparison, Family, Interval, Judgement, Lengths, Outliers, Overall, SameWork, TailJudgement,
     TestStatistic, Verdict,
 };
+pub use detail::Detail;
 pub use engine::{
     CacheCheck, CacheOutcome, Cadence, CycleResult, Distribution, Energy, EngineResult, GpuResult,
     OwnClock, OwnCount, PromptCheck, SettingInForce, TokenCheck,
@@ -89,4 +91,8 @@ pub struct RunResult {
     pub invalid: Vec<String>,
     /// Caveats about the numbers, one sentence each.
     pub warnings: Vec<String>,
+    /// Numbers of single requests, visits and cycles, for a reporter whose manifest `wants`
+    /// them; never in `result.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Box<Detail>>,
 }

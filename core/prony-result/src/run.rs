@@ -208,4 +208,8 @@ pub struct PluginInfo {
     pub contract: String,
     /// Digest of its file.
     pub sha256: String,
+    /// `true` for a build of a folder that somebody works on: its version names no certain
+    /// source. Absent otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dev: bool,
 }

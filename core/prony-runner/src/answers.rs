@@ -147,12 +147,12 @@ impl Reading {
         plugin: Option<&Arc<dyn Plugin>>,
         config: &Value,
         index: u32,
-        mut exchange: Exchange,
+        exchange: &mut Exchange,
     ) -> Record {
         exchange.unpack();
         let mut events = match (exchange.events.take(), plugin) {
             (Some(events), _) => events,
-            (None, Some(plugin)) => decode(plugin, config, &exchange).or_else(|error| {
+            (None, Some(plugin)) => decode(plugin, config, exchange).or_else(|error| {
                 let reported = defect(error)?;
                 exchange.seen.failed.get_or_insert(reported);
                 Ok(Vec::new())
@@ -166,7 +166,7 @@ impl Reading {
                 event.ns = since_origin(event.ns).max(1);
             }
         }
-        let mut seen = exchange.seen;
+        let mut seen = std::mem::take(&mut exchange.seen);
         let reads = seen.reads_ns.iter_mut();
         for stamp in each_stamp(&mut seen.stamps).chain(reads) {
             *stamp = since_origin(*stamp);
@@ -349,7 +349,7 @@ fn recover<R: Borrow<Registry>>(
     };
     let (mut recovered, mut strangers) = (0, 0);
     for answer in &mut answers {
-        let (index, exchange) = answer.map_err(|error| error.to_string())?;
+        let (index, mut exchange) = answer.map_err(|error| error.to_string())?;
         if index >= reading.count {
             strangers += 1;
             continue;
@@ -357,7 +357,7 @@ fn recover<R: Borrow<Registry>>(
         if !known.insert(reading.first + index) {
             continue;
         }
-        let mut record = reading.record(plugin.as_ref(), &reading.config, index, exchange);
+        let mut record = reading.record(plugin.as_ref(), &reading.config, index, &mut exchange);
         reading.note_length(index, &mut record);
         tell(Event::Request(Box::new(record)))?;
         recovered += 1;

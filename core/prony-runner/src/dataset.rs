@@ -70,12 +70,20 @@ pub fn read(
     of_dataset(input, options, max_tokens, open, see)
 }
 
+/// A path that stands for standard input. Paths in pipelines have a folder before them, so it is
+/// none of theirs.
+const STDIN: &str = "-";
+
 /// Opens a dataset. `name` becomes that of the unpacked file.
 fn open_input<'n>(path: &Path, name: &'n mut String) -> Result<Input<'n>, String> {
     if path.is_dir() {
         return Ok(Input::Folder(Box::new(texts(path)?)));
     }
-    let file = prony_files::open(path).map_err(|error| error.to_string())?;
+    let file: Box<dyn Read> = if path == Path::new(STDIN) {
+        Box::new(io::stdin())
+    } else {
+        Box::new(prony_files::open(path).map_err(|error| error.to_string())?)
+    };
     let file_name = path.file_name().unwrap_or_default();
     *name = file_name.to_string_lossy().to_ascii_lowercase();
     let (head, rest) = beginning(file).map_err(|error| error.to_string())?;

@@ -20,8 +20,8 @@ impl Images {
         if self.0.contains_key(path) {
             return Ok(None);
         }
-        let image =
-            image_at(&folder.join(path)).map_err(|reason| format!("image `{path}`: {reason}"))?;
+        let image = image_at(&prony_files::located(folder, path))
+            .map_err(|reason| format!("image `{path}`: {reason}"))?;
         let digest = sha256_of(&image.data);
         self.0.insert(path.to_owned(), image);
         Ok(Some(digest))

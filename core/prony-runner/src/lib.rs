@@ -8,10 +8,12 @@
 //! later time.
 
 mod answers;
+pub mod author;
 mod chat;
 mod context;
 pub mod dataset;
 mod environment;
+mod failed;
 mod hub;
 mod images;
 pub mod installed;
@@ -31,6 +33,7 @@ mod visit;
 pub mod worker;
 
 pub use answers::{LeftAnswers, Means, left_answers, recover_answers};
+pub use failed::DEFAULT_KEPT;
 pub use hub::wanted;
 pub use launched::image_digest;
 pub use prony_journal::{Error, Result};

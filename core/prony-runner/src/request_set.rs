@@ -3,7 +3,7 @@
 use crate::dataset;
 use crate::images::{self, Images};
 use prony_chat::Message;
-use prony_config::{Api, Arrival, Cache, Length, MatrixPoint, Measure, Synthetic, Workload};
+use prony_config::{Api, Arrival, Cache, Length, MatrixPoint, Synthetic, Work, Workload};
 use prony_contract::{self as contract, ChatMessage};
 use prony_files::kind::NotText;
 use prony_plugin_host::{Digester, sha256_of};
@@ -112,8 +112,7 @@ impl RequestSet {
         seed: u64,
     ) -> Result<Self, String> {
         let workload = &point.workload;
-        let replays = |it: &Measure| matches!(it.arrival, Arrival::Replay(_));
-        let is_timed = point.measures().any(replays);
+        let is_timed = replays(point).next().is_some();
         let (mut prompts, notes) = prompts(workload, is_timed, tokenizer, folder, seed)?;
         if workload.api == Api::Completions && prompts.iter().any(|it| it.system.is_some()) {
             return Err(
@@ -205,23 +204,36 @@ impl RequestSet {
     }
 }
 
+/// Names and requests of the stages that replay recorded times.
+fn replays(point: &MatrixPoint) -> impl Iterator<Item = (&str, u32)> {
+    let work = point.segments.iter().flat_map(|segment| &segment.work);
+    work.filter_map(|work| {
+        let (id, requests, arrival) = match work {
+            Work::Measure(it) => (it.id.as_str(), it.requests, it.arrival),
+            Work::Warmup(it) => (
+                it.id.as_deref().unwrap_or("warmup"),
+                it.requests,
+                it.arrival,
+            ),
+        };
+        matches!(arrival, Arrival::Replay(_)).then_some((id, requests))
+    })
+}
+
 /// Checks that `replay` has recorded times.
 fn recorded(point: &MatrixPoint, prompts: &[Prompt]) -> Result<(), String> {
-    let replays = |it: &&Measure| matches!(it.arrival, Arrival::Replay(_));
-    for measure in point.measures().filter(replays) {
-        if measure.requests as usize > prompts.len() {
+    for (stage, requests) in replays(point) {
+        if requests as usize > prompts.len() {
             return Err(format!(
-                "the stage `{}` is to replay {} of a dataset that has {}: lower `requests`",
-                measure.id,
-                count(measure.requests.into(), "request"),
+                "the stage `{stage}` is to replay {} of a dataset that has {}: lower `requests`",
+                count(requests.into(), "request"),
                 prompts.len()
             ));
         }
-        let mut sent = prompts.iter().take(measure.requests as usize);
+        let mut sent = prompts.iter().take(requests as usize);
         if sent.any(|it| it.begins() && it.at_ns.is_none()) {
             return Err(format!(
-                "the stage `{}` is to replay a dataset in which not every conversation has a time",
-                measure.id
+                "the stage `{stage}` is to replay a dataset in which not every conversation has a time"
             ));
         }
     }
@@ -243,7 +255,8 @@ fn prompts(
 ) -> Result<(Vec<Prompt>, Vec<String>), String> {
     let max_tokens = workload.max_tokens;
     if let Some(of) = &workload.dataset {
-        let (path, options) = (folder.join(&of.path), dataset::options(of, is_timed, seed)?);
+        let path = prony_files::located(folder, &of.path);
+        let options = dataset::options(of, is_timed, seed)?;
         let read = dataset::read(&path, &options, max_tokens, tokenizer, &mut |_| ());
         let read = read.map_err(|problems| told(&of.path, &problems))?;
         let notes = read
@@ -286,7 +299,7 @@ fn own_images(
     folder: &Path,
     prompts: &mut [Prompt],
 ) -> Result<BTreeMap<u32, Vec<Arc<contract::Image>>>, String> {
-    let folder = prony_files::folder(&folder.join(dataset));
+    let folder = prony_files::folder(&prony_files::located(folder, dataset));
     let mut files: HashMap<String, Arc<contract::Image>> = HashMap::new();
     let mut all = BTreeMap::new();
     for (number, prompt) in (0..).zip(prompts) {
@@ -305,7 +318,7 @@ fn own_images(
                     if let Some(known) = files.get(&path) {
                         known.clone()
                     } else {
-                        let image = images::image_at(&folder.join(&path));
+                        let image = images::image_at(&prony_files::located(&folder, &path));
                         let image = Arc::new(image.map_err(|reason| {
                             format!("the image `{path}` of the dataset {dataset}: {reason}")
                         })?);
@@ -330,7 +343,7 @@ fn of_synthetic(
     seed: u64,
 ) -> Result<Vec<Prompt>, String> {
     let path = match (&asked.tokenizer, tokenizer) {
-        (Some(path), _) => folder.join(path),
+        (Some(path), _) => prony_files::located(folder, path),
         (None, Some(of_model)) => of_model.to_owned(),
         (None, None) => {
             return Err(
@@ -375,14 +388,15 @@ fn length(length: Length) -> synthetic::Length {
 /// Reads a file as text.
 fn read(path: &str, folder: &Path) -> Result<String, String> {
     let told = |reason: String| format!("`{path}` of the workload: {reason}");
+    let place = prony_files::located(folder, path);
     let io = |error: std::io::Error| {
         let inner = error.get_ref().and_then(|it| it.downcast_ref::<NotText>());
         told(match inner {
-            Some(not) => format!("{not}: {}", not.help(&folder.join(path))),
+            Some(not) => format!("{not}: {}", not.help(&place)),
             None => error.to_string(),
         })
     };
-    let text = prony_files::read_text(&folder.join(path), MAX_BYTES).map_err(io)?;
+    let text = prony_files::read_text(&place, MAX_BYTES).map_err(io)?;
     if text.trim().is_empty() {
         return Err(told("it is empty".to_owned()));
     }

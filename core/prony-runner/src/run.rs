@@ -1,6 +1,7 @@
 //! Shared parts of a run: its journal, its clock, and the user's steps.
 
 use crate::context::{self, evaluate};
+use crate::failed::FailedBodies;
 use crate::launched::Launched;
 use crate::log::Lengths;
 use crate::resume::{Before, read_before};
@@ -61,6 +62,8 @@ pub(crate) struct Run<'a> {
     pub(crate) machine: Fingerprint,
     /// Engines that took too long over questions about themselves: they are not asked again.
     pub(crate) silent: RefCell<BTreeSet<String>>,
+    /// Raw bodies of failed requests.
+    pub(crate) failed_bodies: RefCell<FailedBodies>,
     /// Digests of files.
     digests: RefCell<Digests>,
     /// The inputs that are in the journal, by kind and path.
@@ -117,6 +120,7 @@ impl<'a> Run<'a> {
             origin_ns: now_ns().wrapping_sub(ran_ns),
             machine,
             silent: RefCell::default(),
+            failed_bodies: RefCell::default(),
             digests: RefCell::new(Digests::open(&inputs.options.cache)),
             inputs: RefCell::default(),
             programs: RefCell::default(),

@@ -1,6 +1,7 @@
 //! The run: setup, visits, end.
 
 mod prepare;
+mod rivals;
 
 use crate::answers::{LeftAnswers, Means, recover_answers};
 use crate::chat::Chat;
@@ -45,6 +46,8 @@ pub struct Options {
     pub truth_server: Vec<String>,
     /// `true` if a resumed run may go on with other outputs of the steps of `setup`.
     pub accept_new_setup: bool,
+    /// Raw bodies of failed requests to keep, of each engine and class.
+    pub keep_failed: u32,
 }
 
 /// Inputs of a run.
@@ -345,6 +348,10 @@ impl<'a> Runner<'a> {
         for cycle in visits.chunk_by(same) {
             if has_begun(cycle) {
                 continue;
+            }
+            if let Some(message) = rivals::none_left(run.pipeline, visits, cycle, &skipped) {
+                run.tell(Event::Warning { message })?;
+                return Ok(true);
             }
             if !self.cycle(model, cycle, &mut skipped).await? {
                 return Ok(false);

@@ -144,8 +144,10 @@ pub(crate) fn tokenizer_path(
 }
 
 fn located(path: Option<&str>, context: &Value, folder: &Path) -> Result<Option<PathBuf>, String> {
-    path.map(|path| template::render_str(path, context).map(|path| folder.join(path)))
-        .transpose()
+    path.map(|path| {
+        template::render_str(path, context).map(|path| prony_files::located(folder, path))
+    })
+    .transpose()
 }
 
 /// Opens tokenizers, each once, however many models use it.

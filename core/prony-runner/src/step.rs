@@ -44,7 +44,7 @@ pub(crate) fn is_done(
         return Ok(false);
     };
     let path = template::render_str(creates, context)?;
-    Ok(environment.folder.join(path).exists())
+    Ok(prony_files::located(&environment.folder, path).exists())
 }
 
 /// Outputs of a step.

@@ -240,7 +240,10 @@ impl Candle {
                     "`api: completions` cannot carry a conversation, which a chat template renders: use `api: chat`, or conversations of one turn",
                 ));
             }
-            Api::Completions => None,
+            Api::Completions => {
+                prony_plugin_sdk::without_system(request)?;
+                None
+            }
         };
         let tokens = self
             .tokenizer

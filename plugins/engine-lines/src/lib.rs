@@ -113,11 +113,7 @@ impl StdioEngine for Lines {
         });
         match request.api {
             Api::Completions => {
-                if request.system.is_some() {
-                    return Err(Error::unsupported(
-                        "a plain completion has no system message: remove `system`, or use `api: chat`",
-                    ));
-                }
+                prony_plugin_sdk::without_system(request)?;
                 request.without_history()?;
                 line["prompt"] = json!(request.prompt);
             }

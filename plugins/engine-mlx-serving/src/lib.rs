@@ -128,6 +128,7 @@ impl StdioEngine for MlxServing {
                 "the runtime puts a chat template of its own around prompts for models with `gemma-2` in their name, so none can be sent as it is: rename the folder `{name}`"
             )));
         }
+        prony_plugin_sdk::without_system(request)?;
         if !request.stop.is_empty() {
             return Err(Error::unsupported(
                 "the runtime takes stop sequences and ignores them: remove `stop`",

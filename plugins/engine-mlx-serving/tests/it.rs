@@ -2,7 +2,7 @@
 //! its protocol, not recorded.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use engine_mlx_serving::{Config, MlxServing};
+use engine_mlx_serving::{Config, MlxServing, PLUGIN};
 use prony_plugin_sdk::{
     Api, ErrorKind, Event, EventKind, Events, Model, Ready, Request, Response, StdioEngine as _,
 };
@@ -21,6 +21,13 @@ const ANSWER: &str = concat!(
     r#"{"jsonrpc":"2.0","method":"stream.event","params":{"stream_id":"prony-7","event":"completed","is_final":true,"finish_reason":"completed"}}"#,
     "\n",
 );
+
+#[test]
+fn conformance() {
+    prony_plugin_test::Engine::new(&PLUGIN)
+        .fixtures("fixtures")
+        .check();
+}
 
 fn engine(more: Value) -> MlxServing {
     let mut config = json!({ "runtime": "python/runtime.py" });

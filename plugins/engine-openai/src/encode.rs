@@ -93,6 +93,9 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
     let (prefix, query) = config.place();
     let name = model_name(config, model)?;
     let form = config.protocol.form();
+    if request.api == Api::Completions {
+        prony_plugin_sdk::without_system(request)?;
+    }
     let draft = config.protocol.draft(&name, request)?;
     if let Some((what, otherwise)) = carried(request)
         && config.body.contains_key("messages")

@@ -107,6 +107,21 @@ struct Setting {
     off: Effect,
 }
 
+impl Setting {
+    /// JSON Schema of its value, with the engine's own names for it: those of its flags.
+    fn named(&self) -> Value {
+        let mut schema = self.schema.clone();
+        let words = self.on.arguments.iter().chain(&self.off.arguments);
+        let flags = words.filter_map(|word| word.strip_prefix("--"));
+        let flags = flags.map(|flag| flag.split('=').next().unwrap_or(flag));
+        let names: BTreeSet<String> = flags.map(|flag| flag.replace('-', "_")).collect();
+        if !names.is_empty() {
+            schema["x-prony-aliases"] = json!(names);
+        }
+        schema
+    }
+}
+
 /// Effect of an option on the command and on requests.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -141,16 +156,17 @@ struct Requests {
 struct Common {
     /// Attach to this running server, for example `http://127.0.0.1:8080`, instead of starting
     /// one.
-    #[schemars(regex(pattern = config::BASE_URL), extend("patternErrorMessage" = config::BASE_URL_FORM))]
+    #[schemars(regex(pattern = config::BASE_URL), extend("patternErrorMessage" = config::BASE_URL_FORM, "x-prony-aliases" = ["url", "endpoint", "api_base"]))]
     base_url: Option<String>,
     /// Path whose `GET` must answer 200 before the first request, when attaching.
     /// Without it the server is taken to be ready.
     attach_ready: Option<String>,
     /// Program and first arguments, instead of the recipe's own.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-prony-aliases" = ["command", "cmd"]))]
     program: Option<Vec<Word>>,
     /// More arguments, after the recipe's own.
     #[serde(default)]
+    #[schemars(extend("x-prony-aliases" = ["args", "extra_args", "flags"]))]
     arguments: Vec<Word>,
     /// Environment variables.
     #[serde(default)]
@@ -159,7 +175,7 @@ struct Common {
     cwd: Option<String>,
     /// Path of the model for this engine, instead of the model's own: where one engine reads a
     /// GGUF file and another a folder with the same weights.
-    #[schemars(extend("x-prony-role" = "quantisation"))]
+    #[schemars(extend("x-prony-role" = "quantisation", "x-prony-path" = true))]
     model_path: Option<String>,
     /// Model name to send, instead of the one that the server knows.
     model: Option<String>,
@@ -459,7 +475,7 @@ impl File {
         let mut schema = schemars::schema_for!(Common).to_value();
         let mut properties = Map::new();
         for (name, setting) in &self.options {
-            properties.insert(name.clone(), setting.schema.clone());
+            properties.insert(name.clone(), setting.named());
         }
         if self.protocols.len() > 1 {
             let protocol = Protocol::schema(&self.protocols);

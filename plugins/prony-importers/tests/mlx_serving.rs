@@ -47,7 +47,7 @@ impl Plugins for Used {
                 let recipe = recipes.into_iter().find(|it| it.name == name);
                 recipe.map(|it| it.config_schema)
             }
-            (PluginKind::Reporter, "console" | "json" | "markdown") => {
+            (PluginKind::Reporter, "console" | "html" | "json" | "markdown") => {
                 Some(json!({ "type": "object", "additionalProperties": false }))
             }
             (PluginKind::Reporter, _) => None,
@@ -64,7 +64,7 @@ impl Plugins for Used {
     fn names(&self, kind: PluginKind) -> Vec<String> {
         let names: &[&str] = match kind {
             PluginKind::Engine => &["mlx-engine", "mlx-serving", "mlx-vlm"],
-            PluginKind::Reporter => &["console", "json", "markdown"],
+            PluginKind::Reporter => &["console", "html", "json", "markdown"],
         };
         names.iter().map(ToString::to_string).collect()
     }

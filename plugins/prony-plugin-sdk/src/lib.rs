@@ -219,6 +219,9 @@ pub trait Reporter: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// Name, version, description.
     const ABOUT: About;
+    /// Parts beyond the result that the reporter asks for: with [`Want::Detail`] the result has
+    /// [`detail`](result::RunResult::detail).
+    const WANTS: &'static [Want] = &[];
 
     /// Checks what the schema could not.
     fn new(config: Self::Config) -> Result<Self>;
@@ -231,6 +234,17 @@ pub trait Reporter: Sized + 'static {
 
     /// Renders. The host writes the files.
     fn render(&self, result: &result::RunResult) -> Result<Vec<Artifact>>;
+}
+
+/// Fails if there is a system message and the prompt goes to the model as it is: nothing would
+/// carry the message, and to leave it out would be to measure other work than what was asked for.
+pub fn without_system(request: &Request) -> Result<()> {
+    if request.system.is_none() {
+        return Ok(());
+    }
+    Err(Error::unsupported(
+        "a plain completion has no system message: remove `system`, or use `api: chat`",
+    ))
 }
 
 /// Makes a type the plugin of its crate: `plugin!(engine: T)`,

@@ -174,7 +174,10 @@ pub(crate) fn engine_manifest<E: Engine>() -> Manifest {
 }
 
 pub(crate) fn reporter_manifest<R: Reporter>() -> Manifest {
-    Manifest::of::<R::Config>(R::ABOUT, Kind::Reporter, None, Carries::default())
+    Manifest {
+        wants: R::WANTS.to_vec(),
+        ..Manifest::of::<R::Config>(R::ABOUT, Kind::Reporter, None, Carries::default())
+    }
 }
 
 fn parse<T: DeserializeOwned>(input: Str) -> Result<T> {

@@ -83,7 +83,7 @@ impl<const DEFECT: u32> Engine for Lines<DEFECT> {
         Ok(plan)
     }
 
-    fn encode(&self, _: &Model, request: &Request) -> Result<HttpRequest> {
+    fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest> {
         static CALLS: AtomicU64 = AtomicU64::new(0);
         let seed = match DEFECT {
             NO_SEED => 0,
@@ -123,8 +123,15 @@ impl<const DEFECT: u32> Engine for Lines<DEFECT> {
             .take(sent)
             .map(prony_plugin_sdk::Image::data_url)
             .collect();
-        let body = (&request.system, texts, request.max_tokens, seed, images);
-        let mut made = HttpRequest::post_json("/", &serde_json::json!(body));
+        let mut body = serde_json::json!(request);
+        body["model"] = model.id.as_str().into();
+        body["system"] = serde_json::json!(request.system);
+        body["prompt"] = "".into();
+        body["history"] = serde_json::json!([]);
+        body["seed"] = seed.into();
+        body["texts"] = serde_json::json!(texts);
+        body["images"] = serde_json::json!(images);
+        let mut made = HttpRequest::post_json("/", &body);
         if DEFECT == BAD_HEADER {
             made.headers.push(Pair::new("Host", "h"));
             made.headers.push(Pair::new("x", "a\r\nb: c"));
@@ -277,7 +284,7 @@ fn a_refusal_read_as_an_answer_is_found() {
 
 #[test]
 fn lost_and_changing_requests_are_found() {
-    finds::<NO_SEED>(&["encode: Chat: the seed is not in the body"]);
+    finds::<NO_SEED>(&["encode: Chat, `seed`: asking for it changes nothing in the exchange"]);
     finds::<RANDOM>(&["encode: Completions: differs each time"]);
     finds::<BAD_HEADER>(&[
         "the header `host` is the host's to set",
@@ -285,7 +292,7 @@ fn lost_and_changing_requests_are_found() {
         "the path `http://h/`",
     ]);
     let found = prony_plugin_test::Engine::new(&engine_table::<Lines<NO_SEED>>())
-        .without_seed()
+        .without("seed", "it has none")
         .run();
     assert_eq!(found, []);
 }
@@ -428,15 +435,18 @@ impl<const DEFECT: u32> StdioEngine for Program<DEFECT> {
         })
     }
 
-    fn encode(&self, _: &Model, request: &Request, number: u64) -> Result<Message> {
+    fn encode(&self, model: &Model, request: &Request, number: u64) -> Result<Message> {
         let (seed, id) = match DEFECT {
             NO_SEED => (0, number),
             RANDOM => (request.seed, 1),
             _ => (request.seed, number),
         };
-        let sent = (&request.system, &request.prompt, request.max_tokens, seed);
+        let mut line = serde_json::json!(request);
+        line["seed"] = seed.into();
+        line["model"] = model.id.as_str().into();
+        line["id"] = id.into();
         Ok(Message {
-            line: serde_json::json!(sent).to_string(),
+            line: line.to_string(),
             ids: vec![id.to_string()],
             ends: vec![Ending::at("/done")],
         })
@@ -463,7 +473,9 @@ fn adapters_for_standard_input_and_output_are_checked_too() {
     program_finds::<GOOD>(&[]);
     program_finds::<LATE_READ>(&["`lines`"]);
     program_finds::<PANICS>(&["broke down: panic: invalid utf-8"]);
-    program_finds::<NO_SEED>(&["encode: Chat: the seed is not in the body"]);
+    program_finds::<NO_SEED>(&[
+        "encode: Chat, `seed`: asking for it changes nothing in the exchange",
+    ]);
     program_finds::<RANDOM>(&["encode: Chat: requests 7 and 8 share the id `1`"]);
     program_finds::<ELSEWHERE>(&[
         "launch: the command is empty",
@@ -538,9 +550,15 @@ impl Reporter for Careless {
 }
 
 #[test]
-fn a_reporter_is_no_engine() {
-    let found = findings(&reporter_table::<Careless>());
-    assert!(found.contains(&"manifest: the kind is not `engine`".to_owned()));
+fn a_reporter_that_makes_nothing_is_found() {
+    let found = prony_plugin_test::Engine::new(&reporter_table::<Careless>()).run();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    for words in [
+        "render: two engines: nothing is made",
+        "render: failures: the engine `beta` is in no artifact",
+    ] {
+        assert!(found.iter().any(|it| it == words), "{found:#?}");
+    }
 }
 
 #[test]
@@ -549,7 +567,7 @@ fn mistakes_of_the_author_are_named() {
     let run = |kit: prony_plugin_test::Engine<'_>| kit.run()[0].to_string();
     let kit = || prony_plugin_test::Engine::new(&table);
     assert!(run(kit().config("{")).starts_with("config: the example is no JSON"));
-    assert!(run(kit().config(r#"{ "ulr": 1 }"#)).starts_with("config: the example is refused"));
+    assert!(run(kit().config(r#"{ "ulr": 1 }"#)).starts_with("config: the config is refused"));
     assert!(run(kit().fixtures("nowhere")).starts_with("decode: `nowhere`: "));
     let empty = tempfile::tempdir().unwrap();
     assert!(run(kit().fixtures(empty.path())).contains("holds no `NAME.sse`"));

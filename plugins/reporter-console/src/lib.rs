@@ -11,15 +11,16 @@ mod text;
 use prony_plugin_sdk::result::RunResult;
 use prony_plugin_sdk::{About, Artifact, Error, Reporter, Result, about, plugin};
 
-/// Minimum width that shows the engines and the winner.
-const MIN_WIDTH: usize = 60;
+/// Minimum width that shows the engines and their speed.
+const MIN_WIDTH: usize = 40;
 
 /// Options of the reporter.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Columns of the terminal, at least 60.
-    #[schemars(range(min = 60))]
+    /// Columns of the table, at least 40. Defaults to the terminal's, or to 120 where there is
+    /// none.
+    #[schemars(range(min = 40), extend("x-prony-role" = "width"))]
     width: usize,
 }
 

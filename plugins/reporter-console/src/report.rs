@@ -1,6 +1,6 @@
 //! The report: a heading, the numbers, the comparisons, the problems.
 
-use crate::table::{Column, Kind, Section, render};
+use crate::table::{Column, Kind, NARROW, Section, render};
 use crate::text::{shorten, wrap};
 use prony_plugin_sdk::result::{
     self, Comparison, EngineResult, METRICS, Metric, ModelResult, RunResult, ThresholdResult,
@@ -31,7 +31,11 @@ pub(crate) fn report(result: &RunResult, width: usize) -> String {
         .collect();
     if !compared.is_empty() {
         text.push('\n');
-        text.push_str(&comparisons(&compared, grouped(result), width));
+        text.push_str(&comparisons(
+            &compared,
+            width < NARROW || grouped(result),
+            width,
+        ));
     }
     let together = result.together().into_iter();
     let together: String = together
@@ -237,7 +241,7 @@ fn numbers(result: &RunResult, width: usize) -> String {
             .and_then(|it| column.cell(metric, it))
             .unwrap_or_else(|| MISSING.to_owned()),
     };
-    let (mut columns, sections) = if grouped(result) {
+    let (mut columns, sections) = if width < NARROW || grouped(result) {
         (
             Vec::new(),
             sections(rows.iter().map(|row| title(row.model))),
@@ -356,7 +360,7 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: u
             Kind::Name,
             cells(&|_, it| one_line(&it.baseline)),
         )
-        .drop_order(3),
+        .drop_order(4),
         Column::new(
             "Candidate",
             "",
@@ -369,22 +373,23 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: u
             Kind::Number,
             cells(&|_, it| it.difference()),
         ),
-        Column::new("Interval", "", Kind::Number, cells(&|_, it| it.range())).drop_order(2),
+        Column::new("Interval", "", Kind::Number, cells(&|_, it| it.range())).drop_order(3),
         Column::new(
             "Cycles",
             "",
             Kind::Number,
             cells(&|_, it| it.cycles.to_string()),
         )
-        .drop_order(4),
+        .drop_order(5),
         Column::new(
             "Verdict",
             "",
             Kind::Word,
             cells(&|_, it| it.verdict.word().to_owned()),
         )
-        .drop_order(1),
-        Column::new("Winner", "", Kind::Name, cells(&|_, it| winner(it))),
+        .drop_order(2),
+        // The sentences below name it, too.
+        Column::new("Winner", "", Kind::Name, cells(&|_, it| winner(it))).drop_order(1),
     ]);
     let mut text = finish(columns, &sections, width);
     text.push('\n');
@@ -431,8 +436,8 @@ fn thresholds(results: &[ThresholdResult], width: usize) -> String {
     let columns = vec![
         column("Engine", Kind::Name, &|it| one_line(&it.engine)),
         column("Metric", Kind::Name, &|it| one_line(&it.what())),
-        column("Bound", Kind::Word, &ThresholdResult::bound).drop_order(1),
-        column("Value", Kind::Number, &ThresholdResult::shown),
+        column("Bound", Kind::Word, &ThresholdResult::bound).drop_order(2),
+        column("Value", Kind::Number, &ThresholdResult::shown).drop_order(1),
         column("Result", Kind::Word, &|it| it.word().to_owned()),
     ];
     let titles = rows.iter().map(|row| one_line(&row.label()));

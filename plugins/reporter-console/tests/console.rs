@@ -29,12 +29,13 @@ fn snapshots() {
         insta::assert_snapshot!(name, render(120, &result));
     }
     insta::assert_snapshot!("narrow", render(72, &fixtures::winner()));
+    insta::assert_snapshot!("narrowest", render(40, &fixtures::winner()));
 }
 
 #[test]
 fn lines_fit_and_hold_no_control_characters() {
     for (name, result) in fixtures::all() {
-        for width in [60, 72, 80, 100, 120, 200] {
+        for width in [40, 48, 59, 60, 72, 80, 100, 120, 200] {
             let text = render(width, &result);
             let hidden = |char| char != '\n' && prony_plugin_sdk::words::is_hidden(char);
             assert!(!text.contains(hidden), "{name}: {text:?}");
@@ -73,9 +74,9 @@ fn an_answer_without_a_count_of_tokens_is_no_failure() {
 fn the_defaults_apply_and_mistakes_are_named() {
     assert!(serde_json::from_str::<Config>("{}").is_ok());
     assert!(serde_json::from_str::<Config>(r#"{"color": true}"#).is_err());
-    let narrow: Config = serde_json::from_str(r#"{"width": 59}"#).expect("config");
+    let narrow: Config = serde_json::from_str(r#"{"width": 39}"#).expect("config");
     let error = Console::new(narrow).expect_err("too narrow");
-    assert_eq!(error.to_string(), "must be at least 60 (at `config/width`)");
+    assert_eq!(error.to_string(), "must be at least 40 (at `config/width`)");
 }
 
 #[test]

@@ -18,6 +18,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("prony-truth-server", &["prony-poll"]),
     ("prony-record", &["prony-contract"]),
     ("prony-result", &["prony-contract"]),
+    ("prony-author", &["prony-contract", "prony-files"]),
     ("prony-config", &["prony-diagnostic", "prony-result"]),
     (
         "prony-plan",
@@ -35,6 +36,7 @@ const CORE: &[(&str, &[&str])] = &[
         "prony-plugin-host",
         &["prony-contract", "prony-files", "prony-result"],
     ),
+    ("prony-conformance", &["prony-contract"]),
     (
         "prony-loadgen",
         &["prony-contract", "prony-poll", "prony-record"],
@@ -77,7 +79,9 @@ const CORE: &[(&str, &[&str])] = &[
     (
         "prony-cli",
         &[
+            "prony-author",
             "prony-config",
+            "prony-conformance",
             "prony-contract",
             "prony-diagnostic",
             "prony-files",
@@ -95,14 +99,22 @@ const CORE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Additional dependencies allowed in tests: the host's tests load plugins in every form,
-/// and both ends of a measurement are tested together.
-const FOR_TESTS: [&str; 5] = [
+/// Additional dependencies allowed in tests: the host's tests load plugins in every form, mutants
+/// are made of those that ship, and both ends of a measurement are tested together.
+const FOR_TESTS: [&str; 13] = [
     "prony-poll",
+    "prony-result",
     "prony-truth-server",
     "prony-plugin-test",
+    "prony-plugin-sdk",
     "engine-openai",
     "engine-faulty",
+    "engine-lines",
+    "engine-mlx-serving",
+    "reporter-console",
+    "reporter-html",
+    "reporter-json",
+    "reporter-markdown",
 ];
 
 /// Area of a package, which determines its allowed dependencies.
@@ -166,6 +178,9 @@ fn allowed(area: Area, from: &str, on: &str, for_tests: bool) -> bool {
         Area::Core => {
             allowed_in_core(from).is_some_and(|list| list.contains(&on))
                 || (for_tests && FOR_TESTS.contains(&on))
+        }
+        Area::Plugins if from == "prony-plugin-test" => {
+            on == "prony-conformance" || (for_tests && on == "prony-plugin-sdk")
         }
         Area::Plugins if from == "prony-plugin-sdk" => {
             matches!(on, "prony-contract" | "prony-result")

@@ -104,11 +104,13 @@ struct One {
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
+    let base = super::run::base_of(&arguments.source.file)?;
     let (given, diagnostics) = pipeline::load(
         global,
         &arguments.source.file,
         &arguments.source.layers,
         &registry,
+        Some(&base),
     );
     let Some(given) = given else {
         pipeline::show(global, &diagnostics);
@@ -119,7 +121,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let job = Job {
         global,
         registry: &registry,
-        base: super::run::base_of(&arguments.source.file)?,
+        base,
         results: &arguments.results,
     };
     let left = format!(
@@ -271,7 +273,7 @@ fn turned(
     let text = serde_yaml::to_string(&file).ok()?;
     let name = format!(
         "{} ({} against itself)",
-        arguments.source.file.display(),
+        pipeline::name_of(&arguments.source.file),
         aa.engine
     );
     match pipeline::turned(&name, text, given, &arguments.source.layers, registry) {

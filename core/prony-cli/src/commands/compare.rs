@@ -20,8 +20,8 @@ Exit codes: 0 ok, 2 usage, or nothing to compare, 4 what `--fail-on` names.\n\nE
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// The run to compare with: a name below the results folder, a folder, or a file
-    /// `result.json`.
+    /// The run to compare with: a name below the results folder, a folder, a page
+    /// `report.html` or a file `result.json`.
     pub(crate) base: String,
     /// The run to compare.
     pub(crate) candidate: String,

@@ -17,7 +17,7 @@ const MAX_SHOWN: usize = 240;
     after_help = "Example: prony dataset ShareGPT.json --sample 3 --tokenizer tokenizer.json"
 )]
 pub(crate) struct Arguments {
-    /// The dataset: a file, also one packed by gzip, or a folder of texts.
+    /// The dataset: a file, also one packed by gzip, a folder of texts, or `-` for standard input.
     path: PathBuf,
     /// Its format, where it is not to be recognised.
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(DatasetFormat::ALL.map(DatasetFormat::name)))]

@@ -39,7 +39,8 @@ const LEFT: &str =
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
     let source = &arguments.source;
-    let Some(loaded) = pipeline::open(global, source, &registry) else {
+    let base = base_of(&source.file)?;
+    let Some(loaded) = pipeline::open(global, source, &registry, Some(&base)) else {
         return Ok(Exit::InvalidPipeline);
     };
     let stop = stop_on_signal(STOPPING, LEFT)?;
@@ -77,7 +78,7 @@ fn examine(
 ) -> Result<Findings, Failure> {
     let failure = |message: String| Failure::new(Exit::RunFailed, message);
     let text = serde_yaml::to_string(&checkup(given)).map_err(|it| failure(it.to_string()))?;
-    let name = format!("{} (check-up)", source.file.display());
+    let name = format!("{} (check-up)", pipeline::name_of(&source.file));
     let layers = crate::arguments::Layers::default();
     let loaded =
         pipeline::turned(&name, text, given, &layers, registry).map_err(|diagnostics| {

@@ -3,6 +3,7 @@
 use crate::{Exit, Failure, Outcome, output};
 use clap::Args;
 use prony_config::CODES;
+use prony_plugin_host::CODES as PLUGIN_CODES;
 use prony_result::{Metric, words::Flag};
 
 /// Name of the page about all metrics.
@@ -21,6 +22,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         for code in CODES {
             println!("{}  {}", code.code, code.summary);
         }
+        for code in PLUGIN_CODES {
+            println!("{}  {}", code.code, code.summary);
+        }
         for flag in Flag::ALL {
             println!("{}  {}", flag.name(), flag.meaning());
         }
@@ -30,8 +34,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         output::write(prony_metrics::explain::metrics().as_bytes());
         return Ok(Exit::Ok);
     }
-    let code = prony_config::explain(&name.to_ascii_uppercase());
-    let page = code.or_else(|| Flag::named(name).map(prony_metrics::explain::explain));
+    let code = name.to_ascii_uppercase();
+    let of_plugin = || PLUGIN_CODES.iter().find(|it| it.code == code);
+    let page = prony_config::explain(&code).or_else(|| of_plugin().map(|it| it.page));
+    let page = page.or_else(|| Flag::named(name).map(prony_metrics::explain::explain));
     let page = page.ok_or_else(|| Failure::new(Exit::Usage, unknown(name)))?;
     output::lines(page);
     Ok(Exit::Ok)
@@ -43,6 +49,7 @@ fn unknown(name: &str) -> String {
     let flags = Flag::ALL.into_iter().map(Flag::name);
     // A code of another letter is about something else.
     let first = |name: &str| name.chars().next().map(|it| it.to_ascii_lowercase());
+    let codes = codes.chain(PLUGIN_CODES.iter().map(|code| code.code));
     let pages = codes.chain(flags).chain([METRICS]);
     let pages = pages.filter(|page| first(page) == first(name));
     let similar = prony_config::similar(name, pages)

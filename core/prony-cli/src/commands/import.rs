@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// The tool that the configuration is for.
     #[arg(value_parser = tools())]
     pub(crate) from: String,
-    /// The configuration.
+    /// The configuration; `-` is standard input.
     pub(crate) file: PathBuf,
     /// The file to write instead of standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -37,7 +37,7 @@ fn tools() -> PossibleValuesParser {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let name = arguments.file.display().to_string();
+    let name = pipeline::name_of(&arguments.file);
     let text = match pipeline::read(&arguments.file) {
         Ok(text) => text,
         Err(problem) => {

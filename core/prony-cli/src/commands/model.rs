@@ -127,7 +127,7 @@ fn of_pipeline(
     shown: &mut Shown,
 ) -> Result<Option<Vec<Pulled>>, Failure> {
     let registry = plugins::registry(global)?;
-    let (loaded, diagnostics) = pipeline::load(global, file, &Layers::default(), &registry);
+    let (loaded, diagnostics) = pipeline::load(global, file, &Layers::default(), &registry, None);
     let Some(loaded) = loaded else {
         pipeline::show(global, &diagnostics);
         return Ok(None);

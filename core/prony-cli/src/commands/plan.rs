@@ -1,8 +1,9 @@
 //! `prony plan`
 
+use super::run::base_of;
 use crate::arguments::{Global, Source};
 use crate::commands::print_json;
-use crate::{Exit, Outcome, datasets, pipeline, plugins};
+use crate::{Exit, Outcome, files, pipeline, plugins};
 use clap::Args;
 use prony_config::{Cycles, Order, Pipeline, Stop};
 use prony_plan::{Estimate, Plan, Segment, Stage, Visit};
@@ -39,7 +40,7 @@ struct Planned<'a> {
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
-    let Some(loaded) = pipeline::open(global, &arguments.source, &registry) else {
+    let Some(loaded) = pipeline::open(global, &arguments.source, &registry, None) else {
         return Ok(Exit::InvalidPipeline);
     };
     let pipeline = loaded.pipeline;
@@ -78,7 +79,10 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     for source in sources(&pipeline) {
         println!("sends {source}");
     }
-    for line in datasets::recognised(&pipeline, &arguments.source.file) {
+    for line in files::datasets(&pipeline, &base_of(&arguments.source.file)?) {
+        println!("{line}");
+    }
+    for line in pipeline::repeats(&pipeline) {
         println!("{line}");
     }
     println!(

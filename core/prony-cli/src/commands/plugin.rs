@@ -1,15 +1,22 @@
-//! `prony plugin`
+//! `prony plugin`: a module for each subcommand, with its arguments, and a line here.
 
+mod add;
+mod build;
+mod doctor;
+mod exchange;
+mod list;
+mod new;
+mod options;
+mod record;
+mod show;
+mod subject;
+mod test;
+mod trial;
+
+use crate::Outcome;
 use crate::arguments::Global;
-use crate::commands::{install, print_json};
-use crate::{Exit, Failure, Outcome, output, plugins};
-use clap::{Args, Subcommand, ValueEnum};
-use prony_contract::Kind;
-use prony_plugin_host::{Entry, Grant, Registry};
-use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use crate::commands::install;
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony plugin add --grant native target/release/libengine_mine.so")]
@@ -20,17 +27,16 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Begin a plugin: a folder that builds, passes its tests and runs as it is.
+    New(new::Arguments),
+    /// Build a plugin in its folder, with the toolchain of its language.
+    Build(build::Arguments),
     /// List the installed plugins.
-    List {
-        /// Print as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List(list::Arguments),
     /// Describe engines in Markdown: how to get them, their behaviour, their options.
-    Show {
-        /// An engine's name; all engines without one.
-        name: Option<String>,
-    },
+    Show(show::Arguments),
+    /// List every option of plugins in Markdown, with those inside of others.
+    Options(options::Arguments),
     /// Install engines that are Python packages, each with its packages at fixed versions in a
     /// Python environment of its own in the cache folder.
     Install {
@@ -38,331 +44,32 @@ enum Command {
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Check a plugin, copy it next to a lock file and lock it.
-    Add {
-        /// A WASM module or component, or a shared library.
-        file: PathBuf,
-        /// Permissions beyond the sandbox, which hold for this file, for you, on this machine.
-        #[arg(long = "grant", value_enum, value_name = "GRANT")]
-        grants: Vec<GrantOf>,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum GrantOf {
-    /// Run as native code, outside the sandbox.
-    Native,
+    /// Check a plugin, copy it next to a lock file and lock it; the folder of a project is built
+    /// before.
+    Add(add::Arguments),
+    /// Show what is missing to build a plugin, and whether the lock has what was built.
+    Doctor(doctor::Arguments),
+    /// Check that a built plugin does what prony expects of every plugin: docs/conformance.md.
+    Test(test::Arguments),
+    /// Send a plugin's requests to a running engine and keep the answers as fixtures.
+    Record(record::Arguments),
+    /// Send one request and show the answer read by read, beside the events that `decode` makes of
+    /// it.
+    Try(trial::Arguments),
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     match &arguments.command {
-        Command::List { json } => list(global, *json),
-        Command::Show { name } => show(global, name.as_deref()),
+        Command::New(it) => new::run(global, it),
+        Command::Build(it) => build::run(global, it),
+        Command::List(it) => list::run(global, it),
+        Command::Show(it) => show::run(global, it),
+        Command::Options(it) => options::run(global, it),
         Command::Install { names } => install::named(global, names),
-        Command::Add { file, grants } => add(global, file, grants),
+        Command::Add(it) => add::run(global, it),
+        Command::Doctor(it) => doctor::run(global, it),
+        Command::Test(it) => test::run(global, it),
+        Command::Record(it) => record::run(global, it),
+        Command::Try(it) => trial::run(global, it),
     }
-}
-
-fn list(global: &Global, json: bool) -> Outcome {
-    let registry = plugins::registry(global)?;
-    let entries: Vec<&Entry> = registry.entries().map(|(entry, _)| entry).collect();
-    if json {
-        print_json(&entries)?;
-        return Ok(Exit::Ok);
-    }
-    if entries.is_empty() {
-        let locks: Vec<String> = plugins::locks(global)
-            .iter()
-            .map(|lock| format!("`{}`", lock.display()))
-            .collect();
-        println!("no plugins are installed; looked for {}", locks.join(", "));
-        return Ok(Exit::Ok);
-    }
-    let rows: Vec<[String; 7]> = entries.iter().map(|entry| row(entry)).collect();
-    let header = [
-        "KIND",
-        "NAME",
-        "VERSION",
-        "FORM",
-        "CONTRACT",
-        "SHA256",
-        "DESCRIPTION",
-    ]
-    .map(ToOwned::to_owned);
-    let mut widths = [0; 7];
-    for row in std::iter::once(&header).chain(&rows) {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for row in std::iter::once(&header).chain(&rows) {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        println!("{}", cells.join("  ").trim_end());
-    }
-    Ok(Exit::Ok)
-}
-
-fn row(entry: &Entry) -> [String; 7] {
-    [
-        entry.kind.name().to_owned(),
-        entry.name.clone(),
-        entry.version.clone(),
-        entry.form.name().to_owned(),
-        entry.contract.clone(),
-        entry.sha256.chars().take(12).collect(),
-        format!("{}{}", entry.description, untried(entry)),
-    ]
-}
-
-/// A caveat on a recipe that nobody has run.
-fn untried(entry: &Entry) -> &'static str {
-    match &entry.recipe {
-        Some((_, recipe)) if recipe.tried.is_none() => {
-            "; written from its documentation, never run"
-        }
-        _ => "",
-    }
-}
-
-fn show(global: &Global, name: Option<&str>) -> Outcome {
-    let registry = plugins::registry(global)?;
-    let engines = registry.entries().map(|(entry, _)| entry);
-    let engines = engines.filter(|entry| entry.kind == Kind::Engine);
-    let mut engines: Vec<&Entry> = engines
-        .filter(|entry| name.is_none_or(|name| entry.name == name))
-        .collect();
-    if let (Some(name), true) = (name, engines.is_empty()) {
-        let message = format!("no engine `{name}` is installed: `prony plugin list` shows what is");
-        return Err(Failure::new(Exit::Usage, message));
-    }
-    engines.sort_by_key(|entry| &entry.name);
-    let page = match name {
-        Some(_) => {
-            let sections = engines.into_iter().map(|it| section(it, &BTreeMap::new()));
-            sections.collect::<Vec<_>>().join("\n")
-        }
-        None => page(&engines),
-    };
-    output::write(page.as_bytes());
-    Ok(Exit::Ok)
-}
-
-/// The page of all engines.
-fn page(engines: &[&Entry]) -> String {
-    let mut page = "# Engines
-
-The names that stand after `plugin:` in a pipeline, and the options under `config:`. Generated
-from the plugins; `prony plugin show NAME` prints all of one.
-"
-    .to_owned();
-    let all = engines.iter().flat_map(|entry| options(entry));
-    let common: BTreeMap<&String, &Value> = all
-        .filter(|(_, option)| option["x-prony-common"] == true)
-        .collect();
-    if !common.is_empty() {
-        page.push_str("\n## Options of every recipe\n");
-        page.push_str(HEADER);
-        let has_them = |entry: &&&Entry| options(entry).any(|(name, _)| common.contains_key(name));
-        let definitions = engines
-            .iter()
-            .find(has_them)
-            .map(|entry| definitions(entry));
-        for (name, option) in &common {
-            row_of_option(
-                &mut page,
-                name,
-                &kind(option, definitions.unwrap_or(&Value::Null)),
-                option,
-                false,
-            );
-        }
-    }
-    for entry in engines {
-        page.push('\n');
-        page.push_str(&section(entry, &common));
-    }
-    page
-}
-
-/// Head of a table of options.
-const HEADER: &str = "\n| Option | Type | Meaning |\n|---|---|---|\n";
-
-/// Options of an engine, by name.
-fn options(entry: &Entry) -> impl Iterator<Item = (&String, &Value)> {
-    let options = entry.config_schema["properties"].as_object();
-    options.into_iter().flatten()
-}
-
-/// Definitions that its options refer to.
-fn definitions(entry: &Entry) -> &Value {
-    &entry.config_schema["$defs"]
-}
-
-/// The section of an engine, without the options that are described `elsewhere`, by name.
-fn section(entry: &Entry, elsewhere: &BTreeMap<&String, &Value>) -> String {
-    let mut page = format!("## {}\n\n{}.", entry.name, entry.description);
-    let systems = [
-        ("any", "Install"),
-        ("linux", "On Linux"),
-        ("macos", "On macOS"),
-    ];
-    if let Some((adapter, recipe)) = &entry.recipe {
-        let tried = recipe.tried.as_ref().map_or_else(
-            || "Written from its documentation, never run.".to_owned(),
-            |tried| format!("Tried with {tried}."),
-        );
-        let _ = write!(page, " A recipe of the plugin `{adapter}`. {tried}");
-        let takes = entry.apis_of(&Map::new());
-        let takes: Vec<&str> = takes.iter().map(|api| api.name()).collect();
-        let _ = write!(page, " It takes `api: {}`.", takes.join("` and `api: "));
-        page.push_str("\n\n");
-        for (system, words) in systems {
-            if let Some(command) = recipe.install.get(system) {
-                let _ = writeln!(page, "- {words}: {command}");
-            }
-        }
-        installs(entry, &mut page);
-        for note in &recipe.notes {
-            let _ = writeln!(page, "- {note}");
-        }
-    } else {
-        page.push('\n');
-        if entry.packages.is_some() {
-            page.push('\n');
-        }
-        installs(entry, &mut page);
-    }
-    let schema = &entry.config_schema;
-    let required = schema["required"].as_array();
-    let is_required =
-        |name: &str| required.is_some_and(|required| required.iter().any(|it| it == name));
-    let (others, own): (Vec<_>, Vec<_>) =
-        options(entry).partition(|(name, option)| elsewhere.get(name) == Some(option));
-    if !own.is_empty() {
-        page.push_str(HEADER);
-    }
-    for (name, option) in own {
-        let kind = kind(option, definitions(entry));
-        row_of_option(&mut page, name, &kind, option, is_required(name));
-    }
-    if !others.is_empty() {
-        page.push_str("\nAnd the [options of every recipe](#options-of-every-recipe)");
-        let absent = elsewhere
-            .keys()
-            .filter(|name| others.iter().all(|(other, _)| other != *name));
-        let absent: Vec<String> = absent.map(|name| format!("`{name}`")).collect();
-        if !absent.is_empty() {
-            let _ = write!(page, " except {}", absent.join(", "));
-        }
-        page.push_str(".\n");
-    }
-    page
-}
-
-/// Adds an option to a table.
-fn row_of_option(page: &mut String, name: &str, kind: &str, option: &Value, is_required: bool) {
-    let needed = if is_required { " Required." } else { "" };
-    let meaning = option["description"].as_str().unwrap_or_default();
-    let meaning = meaning.replace('\n', " ").replace('|', "\\|");
-    let _ = writeln!(page, "| `{name}` | {kind} | {meaning}{needed} |");
-}
-
-/// Adds what `prony doctor --install` installs for an engine.
-fn installs(entry: &Entry, page: &mut String) {
-    let Some(packages) = &entry.packages else {
-        return;
-    };
-    for (system, name) in [("linux", "Linux"), ("macos", "macOS")] {
-        let wanted = packages.on(system);
-        if wanted.is_empty() {
-            continue;
-        }
-        let wanted: Vec<String> = wanted.iter().map(|it| format!("`{it}`")).collect();
-        let _ = write!(
-            page,
-            "- `prony doctor --install` on {name}: {}",
-            wanted.join(" ")
-        );
-        if let Some(repository) = &packages.repository {
-            let _ = write!(
-                page,
-                ", where `{{source}}` is a clone of {} at {}",
-                repository.url, repository.revision
-            );
-        }
-        if let Some(python) = &packages.python {
-            let _ = write!(page, "; Python {python} or newer");
-        }
-        page.push('\n');
-    }
-}
-
-/// The type of an option, in words: types, and the words that it may be.
-fn kind(option: &Value, definitions: &Value) -> String {
-    let mut kinds = Vec::new();
-    collect_kinds(option, definitions, &mut kinds);
-    kinds.retain(|kind| kind != "null");
-    let mut seen = BTreeSet::new();
-    kinds.retain(|kind| seen.insert(kind.clone()));
-    match kinds.as_slice() {
-        [] => "any".to_owned(),
-        kinds => kinds.join(" or "),
-    }
-}
-
-fn collect_kinds(schema: &Value, definitions: &Value, kinds: &mut Vec<String>) {
-    let words = schema["enum"].as_array().into_iter().flatten();
-    let words: Vec<&str> = words
-        .chain(schema.get("const"))
-        .filter_map(Value::as_str)
-        .collect();
-    if !words.is_empty() {
-        kinds.extend(words.iter().map(|word| format!("`{word}`")));
-        return;
-    }
-    if let Some(name) = schema["$ref"].as_str().and_then(|it| it.rsplit('/').next()) {
-        return collect_kinds(&definitions[name], definitions, kinds);
-    }
-    for alternatives in ["anyOf", "oneOf"] {
-        let alternatives = schema[alternatives].as_array().into_iter().flatten();
-        alternatives.for_each(|it| collect_kinds(it, definitions, kinds));
-    }
-    let names = match &schema["type"] {
-        Value::Array(names) => names.as_slice(),
-        name => std::slice::from_ref(name),
-    };
-    let names = names.iter().filter_map(Value::as_str);
-    kinds.extend(names.map(|name| match name {
-        "object" => "mapping".to_owned(),
-        "array" => "list".to_owned(),
-        name => name.to_owned(),
-    }));
-}
-
-fn add(global: &Global, file: &Path, grants: &[GrantOf]) -> Outcome {
-    let lock = match global.locks().as_slice() {
-        [] => PathBuf::from(plugins::LOCK),
-        [lock] => lock.clone(),
-        _ => return Err(Failure::new(Exit::Usage, "give one `--lock` to add to")),
-    };
-    let grants: Vec<Grant> = grants.iter().map(|GrantOf::Native| Grant::Native).collect();
-    let setup = plugins::setup(global);
-    let entry = prony_plugin_host::add(file, &lock, &grants, &setup)?;
-    // Compiles it now, so that no run has to, and tests the lock file.
-    Registry::open(std::slice::from_ref(&lock), setup)?.load(entry.kind, &entry.name)?;
-    if !global.quiet {
-        println!(
-            "added {} `{}` {} ({}) to `{}`",
-            row(&entry)[0],
-            entry.name,
-            entry.version,
-            entry.form.name(),
-            lock.display()
-        );
-    }
-    Ok(Exit::Ok)
 }

@@ -301,7 +301,7 @@ fn again(
         file: given.pipeline(),
         layers: Layers::default(),
     };
-    let Some(loaded) = pipeline::open(global, &source, registry) else {
+    let Some(loaded) = pipeline::open(global, &source, registry, None) else {
         return Ok(None);
     };
     let notes = pipeline::notes(&loaded);

@@ -2,11 +2,12 @@
 
 use crate::arguments::{ChosenRun, Global, Layers};
 use crate::commands::print_json;
-use crate::{Exit, Outcome, output, pipeline, plugins};
+use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use clap::Args;
 use prony_config::{OnFailure, Reporter, Secrets};
-use prony_journal::{Newest, RunFolder};
+use prony_journal::{Extent, Newest, Reported, RunFolder};
 use prony_plugin_host::Registry;
+use prony_result::{Detail, RunResult};
 use prony_runner::{LeftAnswers, Means};
 use std::path::Path;
 
@@ -29,22 +30,6 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let opened = arguments.chosen.open()?;
-    let folder = &opened.folder;
-    if let Some(newest) = opened.newest.as_ref().filter(|_| !global.quiet) {
-        tell_of_others(newest, &arguments.chosen.results);
-    }
-    if let Err(told) = recover(global, folder) {
-        eprintln!("warning: {told}");
-    }
-    let result = prony_journal::result_of(folder)?;
-    if !global.quiet && folder.id() != result.run.id {
-        eprintln!("note: `{}` holds the run {}", folder.id(), result.run.id);
-    }
-    if arguments.json {
-        print_json(&result)?;
-        return Ok(Exit::Ok);
-    }
     let reporters: Vec<Reporter> = arguments
         .reporters
         .iter()
@@ -54,9 +39,91 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             config: serde_json::Map::new(),
         })
         .collect();
+    if let Some(file) = arguments.chosen.file() {
+        let results = &arguments.chosen.results;
+        let result = prony_journal::recorded(results, &file.display().to_string())?;
+        if arguments.json {
+            print_json(&result)?;
+            return Ok(Exit::Ok);
+        }
+        let registry = plugins::registry(global)?;
+        let reported = beside(file, &result, &reporters, &registry)?;
+        return Ok(show(global, &reported));
+    }
+    let opened = arguments.chosen.open()?;
+    let folder = &opened.folder;
+    if let Some(newest) = opened.newest.as_ref().filter(|_| !global.quiet) {
+        tell_of_others(newest, &arguments.chosen.results);
+    }
+    if let Err(told) = recover(global, folder) {
+        eprintln!("warning: {told}");
+    }
+    let extent = if arguments.json {
+        Extent::Plain
+    } else {
+        prony_journal::wanted(&reporters, &plugins::registry(global)?)
+    };
+    let (result, detail) = prony_journal::result_with(folder, extent)?;
+    if !global.quiet && folder.id() != result.run.id {
+        eprintln!("note: `{}` holds the run {}", folder.id(), result.run.id);
+    }
+    shown(
+        global,
+        arguments,
+        &reporters,
+        folder,
+        &result,
+        detail.as_ref(),
+    )
+}
+
+/// Has reporters report a result that somebody has sent, with their files beside it: those that
+/// are not there, since others need not be of this run.
+fn beside(
+    file: &Path,
+    result: &RunResult,
+    reporters: &[Reporter],
+    registry: &Registry,
+) -> Result<Reported, Failure> {
+    let io = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());
+    let scratch = tempfile::tempdir().map_err(io)?;
+    let folder = RunFolder::open(scratch.path());
+    let reporters = plugins::fitted(reporters, registry);
+    let go_on = OnFailure::Continue;
+    let mut reported = prony_journal::report(result, None, &reporters, go_on, registry, &folder)?;
+    for made in std::mem::take(&mut reported.files) {
+        let name = made.file_name().unwrap_or_default();
+        let path = prony_files::folder(file).join(name);
+        if path.exists() {
+            let reason = format!("`{}` is there already, and stays", path.display());
+            let name = name.to_string_lossy().into_owned();
+            reported.failed.push((name, reason));
+            continue;
+        }
+        let bytes = std::fs::read(&made).map_err(io)?;
+        prony_files::replace(&path, &bytes).map_err(io)?;
+        reported.files.push(path);
+    }
+    Ok(reported)
+}
+
+/// Prints a result, or has the reporters write their files into a folder.
+fn shown(
+    global: &Global,
+    arguments: &Arguments,
+    reporters: &[Reporter],
+    folder: &RunFolder,
+    result: &RunResult,
+    detail: Option<&Detail>,
+) -> Outcome {
+    if arguments.json {
+        print_json(result)?;
+        return Ok(Exit::Ok);
+    }
     let registry = plugins::registry(global)?;
-    let reported =
-        prony_journal::report(&result, &reporters, OnFailure::Continue, &registry, folder)?;
+    let reporters = plugins::fitted(reporters, &registry);
+    let go_on = OnFailure::Continue;
+    let reported = prony_journal::report(result, detail, &reporters, go_on, &registry, folder)?;
     Ok(show(global, &reported))
 }
 
@@ -92,7 +159,7 @@ fn secrets_of(global: &Global, folder: &RunFolder, registry: &Registry) -> Resul
     let unknown = |reason: String| {
         format!("they may hold secrets of the pipeline, which are not known: {reason}")
     };
-    let (loaded, diagnostics) = pipeline::load(global, &file, &Layers::default(), registry);
+    let (loaded, diagnostics) = pipeline::load(global, &file, &Layers::default(), registry, None);
     let Some(loaded) = loaded else {
         let first = diagnostics.iter().find(|it| it.is_error());
         let words = first.map_or_else(Vec::new, |it| {

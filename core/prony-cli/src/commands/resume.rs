@@ -31,7 +31,8 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         file: folder.pipeline(),
         layers: Layers::default(),
     };
-    let Some(loaded) = pipeline::open(global, &source, &registry) else {
+    let base = base_of(&source.file)?;
+    let Some(loaded) = pipeline::open(global, &source, &registry, Some(&base)) else {
         return Ok(Exit::InvalidPipeline);
     };
     let notes = pipeline::notes(&loaded);
@@ -42,12 +43,13 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let job = Job {
         global,
         registry: &registry,
-        base: base_of(&source.file)?,
+        base,
         results: &arguments.chosen.results,
     };
     let destination = Destination {
         resume: Some(resume),
         accept_new_setup: arguments.options.accept_new_setup,
+        keep_failed: arguments.options.keep_failed,
         ..Destination::new(folder)
     };
     job.run_and_show(&pipeline, notes, &plan, destination, arguments.json)

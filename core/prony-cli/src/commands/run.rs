@@ -43,11 +43,16 @@ pub(crate) struct ResumeOptions {
     /// Go on with a run whose setup steps have other outputs than before.
     #[arg(long)]
     pub(crate) accept_new_setup: bool,
+    /// Keep what came of so many failed requests of each engine and class of failure, in the run's
+    /// folder `failed`.
+    #[arg(long, default_value_t = prony_runner::DEFAULT_KEPT, value_name = "N")]
+    pub(crate) keep_failed: u32,
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
-    let Some(loaded) = pipeline::open(global, &arguments.source, &registry) else {
+    let base = base_of(&arguments.source.file)?;
+    let Some(loaded) = pipeline::open(global, &arguments.source, &registry, Some(&base)) else {
         return Ok(Exit::InvalidPipeline);
     };
     let notes = pipeline::notes(&loaded);
@@ -59,7 +64,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let job = Job {
         global,
         registry: &registry,
-        base: base_of(&arguments.source.file)?,
+        base,
         results: &arguments.results,
     };
     let destination = match &arguments.into {
@@ -81,6 +86,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     check_room(&pipeline, &plan, destination.folder.path())?;
     let destination = Destination {
         accept_new_setup: arguments.options.accept_new_setup,
+        keep_failed: arguments.options.keep_failed,
         ..destination
     };
     job.run_and_show(&pipeline, notes, &plan, destination, arguments.json)
@@ -92,6 +98,8 @@ pub(super) struct Destination {
     /// The run that died, if this is to go on with it.
     pub(super) resume: Option<Resume>,
     pub(super) accept_new_setup: bool,
+    /// Raw bodies of failed requests to keep, of each engine and class.
+    pub(super) keep_failed: u32,
     /// `true` if `latest` beside the folder is to point to it.
     pub(super) is_latest: bool,
 }
@@ -103,6 +111,7 @@ impl Destination {
             folder,
             resume: None,
             accept_new_setup: false,
+            keep_failed: prony_runner::DEFAULT_KEPT,
             is_latest: true,
         }
     }
@@ -115,6 +124,7 @@ impl Destination {
             folder,
             resume,
             accept_new_setup: false,
+            keep_failed: prony_runner::DEFAULT_KEPT,
             is_latest: false,
         })
     }
@@ -123,6 +133,12 @@ impl Destination {
 /// The exit code of a run that has ended; prints why its numbers are invalid, or which
 /// thresholds were missed.
 pub(super) fn code(outcome: result::Outcome, result: &result::RunResult, reports: Exit) -> Exit {
+    use result::Outcome::{Completed, Failed};
+    let broken = broken_plugin(result);
+    if let (Completed | Failed, Some(words)) = (outcome, broken) {
+        eprintln!("error: {words}");
+        return Exit::Plugin;
+    }
     match outcome {
         result::Outcome::Completed if reports == Exit::Ok => valid(result),
         result::Outcome::Completed => reports,
@@ -195,6 +211,7 @@ impl Job<'_> {
         let folder = &destination.folder;
         let options = Options {
             accept_new_setup: destination.accept_new_setup,
+            keep_failed: destination.keep_failed,
             ..options(self.global, &self.base)?
         };
         let resolved = resolved(pipeline)?;
@@ -235,11 +252,13 @@ impl Job<'_> {
             }
         })?;
         progress.end();
-        let result = prony_journal::result_of(folder)?;
+        let extent = prony_journal::wanted(&pipeline.reporters, self.registry);
+        let (result, detail) = prony_journal::result_with(folder, extent)?;
         let kept = prony_journal::keep_result(&result, folder);
         let reported = prony_journal::report(
             &result,
-            &pipeline.reporters,
+            detail.as_ref(),
+            &plugins::fitted(&pipeline.reporters, self.registry),
             pipeline.report.on_failure,
             self.registry,
             folder,
@@ -335,6 +354,22 @@ fn announce(pipeline: &Pipeline, plan: &Plan, results: &Path) {
     }
 }
 
+/// Words about an engine whose plugin broke down, or could not read an answer, if there is one.
+fn broken_plugin(result: &result::RunResult) -> Option<String> {
+    let class = prony_record::ErrorClass::Plugin.name();
+    let engines = result.models.iter().flat_map(|model| &model.engines);
+    let (engine, count) = engines
+        .filter_map(|it| Some((it, *it.errors.get(class)?)))
+        .find(|(_, count)| *count > 0)?;
+    let message = engine.error_messages.get(class);
+    let message = message.map_or_else(String::new, |it| format!(": {it}"));
+    Some(format!(
+        "the plugin of `{}` failed in {}{message}",
+        engine.engine,
+        words::count(count, "request")
+    ))
+}
+
 /// Prints why numbers are invalid; valid ones may still miss a threshold.
 fn valid(result: &result::RunResult) -> Exit {
     for reason in &result.invalid {
@@ -370,8 +405,12 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))
 }
 
-/// The folder that the paths in a pipeline file are relative to.
+/// The folder that the paths in a pipeline file are relative to: of standard input the working
+/// folder.
 pub(super) fn base_of(file: &Path) -> Result<PathBuf, Failure> {
+    if pipeline::is_stdin(file) {
+        return absolute(Path::new("."));
+    }
     let folder = prony_files::folder(&absolute(file)?);
     // In a run's folder the paths of its pipeline are still those of the first.
     Ok(prony_journal::pipeline_folder(&RunFolder::open(&folder)).unwrap_or(folder))
@@ -400,6 +439,7 @@ fn options(global: &Global, base: &Path) -> Result<Options, Failure> {
         worker,
         truth_server: super::selfcheck::truth_server()?,
         accept_new_setup: false,
+        keep_failed: prony_runner::DEFAULT_KEPT,
     })
 }
 

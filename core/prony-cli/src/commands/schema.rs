@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     /// The schema to print.
     #[arg(value_enum, default_value_t)]
     pub(crate) of: SchemaOf,
-    /// For `pipeline`: include the options of the installed plugins, for an editor.
+    /// For `pipeline` and `overlay`: include the options of the installed plugins, for an editor.
     #[arg(long)]
     pub(crate) with_plugins: bool,
     /// For `plugin`: the plugin's name.
@@ -26,6 +26,8 @@ pub(crate) enum SchemaOf {
     /// Pipeline files.
     #[default]
     Pipeline,
+    /// Files that are laid over a pipeline (`--overlay`), or extend one.
+    Overlay,
     /// `result.json`.
     Result,
     /// `prony.lock`.
@@ -39,8 +41,9 @@ pub(crate) fn run(global: &Global, schema: &Arguments) -> Outcome {
         let message = "only `prony schema plugin` takes a name";
         return Err(Failure::new(Exit::Usage, message));
     }
-    if schema.with_plugins && schema.of != SchemaOf::Pipeline {
-        let message = "only `prony schema pipeline` goes with `--with-plugins`";
+    let is_pipeline = [SchemaOf::Pipeline, SchemaOf::Overlay].contains(&schema.of);
+    if schema.with_plugins && !is_pipeline {
+        let message = "only `pipeline` and `overlay` go with `--with-plugins`";
         return Err(Failure::new(Exit::Usage, message));
     }
     let json = match schema.of {
@@ -49,6 +52,11 @@ pub(crate) fn run(global: &Global, schema: &Arguments) -> Outcome {
             prony_config::schema_with_plugins(&plugins::Locked(&registry))
         }
         SchemaOf::Pipeline => prony_config::schema(),
+        SchemaOf::Overlay if schema.with_plugins => {
+            let registry = plugins::registry(global)?;
+            prony_config::overlay_schema_with_plugins(&plugins::Locked(&registry))
+        }
+        SchemaOf::Overlay => prony_config::overlay_schema(),
         SchemaOf::Lock => prony_plugin_host::lock_schema(),
         SchemaOf::Result => {
             let mut schema = schemars::schema_for!(RunResult);

@@ -48,7 +48,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
                 file: source.clone(),
                 layers: Layers::default(),
             };
-            let Some(loaded) = pipeline::open(global, &source, &registry) else {
+            let Some(loaded) = pipeline::open(global, &source, &registry, None) else {
                 return Ok(Exit::InvalidPipeline);
             };
             selfcheck::shapes(&loaded.pipeline)

@@ -4,6 +4,7 @@ use crate::arguments::{Global, Layers, Source};
 use crate::commands::{init, run as run_command, runtime};
 use crate::{Exit, Failure, Outcome, output, plugins};
 use clap::Args;
+use prony_config::{Inputs, codes};
 use prony_contract::Kind;
 use prony_plugin_host::Registry;
 use serde_json::{Value, json};
@@ -78,6 +79,8 @@ struct Engine {
 struct Model {
     id: String,
     path: Option<String>,
+    /// Of the file at `path`.
+    sha256: Option<String>,
     files: Vec<String>,
 }
 
@@ -93,6 +96,13 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let mut models = Vec::new();
     for server in &arguments.servers {
         let (engine, served) = ask(global, &registry, server, key)?;
+        let url = &engine.config[0].1;
+        if engines.iter().any(|it: &Engine| it.config[0].1 == *url) {
+            return Err(usage(format!(
+                "`{}` is given twice: `prony aa` compares an engine with itself",
+                url.as_str().unwrap_or_default()
+            )));
+        }
         models.push(pick(&engine, &served, arguments.model.as_deref())?);
         engines.push(engine);
     }
@@ -111,7 +121,9 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         let model = arguments.model.as_deref().unwrap_or_default();
         of_engines(model, &arguments.files, &arguments.file)?
     };
-    let text = pipeline(&engines, &model, key);
+    let mut text = pipeline(&engines, &model, key);
+    let warned = warned(&registry, &arguments.file, &text);
+    text.push_str(&allowed(&warned));
     init::write(&arguments.file, &text, arguments.force)?;
     if arguments.no_run {
         init::say_next(global, &arguments.file);
@@ -130,10 +142,47 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         into: None,
         options: run_command::ResumeOptions {
             accept_new_setup: false,
+            keep_failed: prony_runner::DEFAULT_KEPT,
         },
         json: false,
     };
     run_command::run(global, &arguments)
+}
+
+/// Warnings about a try that are no mistake of who makes it, and why they are allowed.
+const OF_A_TRY: [(&str, &str); 2] = [
+    (
+        codes::FAIRNESS_QUANTISATION,
+        "a first look at the engines with their own defaults",
+    ),
+    (
+        codes::FAIRNESS_UNPINNED,
+        "a first look; name the revision of the folder to measure the same weights again",
+    ),
+];
+
+/// Codes of the warnings about the pipeline that is to be written.
+fn warned(registry: &Registry, file: &Path, text: &str) -> Vec<&'static str> {
+    let plugins = plugins::Locked(registry);
+    let name = file.display().to_string();
+    let inputs = Inputs {
+        env: &|name| std::env::var(name).ok(),
+        ..Inputs::one(&name, text, &plugins)
+    };
+    let warnings = prony_config::check_all(&inputs).unwrap_or_default();
+    warnings.into_iter().map(|it| it.code).collect()
+}
+
+/// The section that allows warnings; empty without any.
+fn allowed(warned: &[&str]) -> String {
+    let mut text = String::new();
+    for (code, reason) in OF_A_TRY {
+        if warned.contains(&code) {
+            let start = if text.is_empty() { "\nallow:\n" } else { "" };
+            let _ = writeln!(text, "{start}  - {{ code: {code}, reason: \"{reason}\" }}");
+        }
+    }
+    text
 }
 
 fn usage(message: String) -> Failure {
@@ -238,8 +287,9 @@ fn pick(engine: &Engine, served: &[String], asked: Option<&str>) -> Result<Strin
     let url = engine.config[0].1.as_str().unwrap_or_default();
     match (asked, served) {
         (Some(asked), _) if served.iter().any(|it| it == asked) => Ok(asked.to_owned()),
+        (None, [one]) => Ok(one.clone()),
         // Servers of one model often call it by the path of its file.
-        (Some(_) | None, [one]) => Ok(one.clone()),
+        (Some(asked), [one]) if is_called(one, asked) => Ok(one.clone()),
         (Some(asked), _) => Err(usage(format!(
             "`{url}` has no model `{asked}`; it serves {}",
             named(served)
@@ -252,6 +302,18 @@ fn pick(engine: &Engine, served: &[String], asked: Option<&str>) -> Result<Strin
             named(served)
         ))),
     }
+}
+
+/// Returns `true` if a server's name of a model may stand for the one that is asked for: one
+/// holds the other's last part, without the ending of a file.
+fn is_called(served: &str, asked: &str) -> bool {
+    let last = |name: &str| {
+        let part = name.trim_end_matches('/').rsplit('/').next();
+        let part = part.unwrap_or(name).to_lowercase();
+        part.strip_suffix(".gguf").unwrap_or(&part).to_owned()
+    };
+    let (served, asked) = (last(served), last(asked));
+    !asked.is_empty() && (served.contains(&asked) || asked.contains(&served))
 }
 
 /// Numbers engines of the same name.
@@ -285,6 +347,7 @@ fn of_servers(engines: &mut [Engine], models: &[String]) -> Model {
     Model {
         id,
         path: None,
+        sha256: None,
         files: Vec::new(),
     }
 }
@@ -301,8 +364,10 @@ fn of_engines(model: &str, files: &[String], pipeline: &Path) -> Result<Model, F
             std::path::absolute(path).map_err(|error| usage(format!("`{model}`: {error}")))?
         };
         let id = path.file_stem().unwrap_or(path.as_os_str());
+        let sha256 = path.is_file().then(|| digest(&path)).transpose()?;
         return Ok(Model {
             id: id.to_string_lossy().into_owned(),
+            sha256,
             path: Some(path.to_string_lossy().into_owned()),
             files: Vec::new(),
         });
@@ -317,12 +382,19 @@ fn of_engines(model: &str, files: &[String], pipeline: &Path) -> Result<Model, F
     Ok(Model {
         id: model.to_owned(),
         path: None,
+        sha256: None,
         files: if files.is_empty() {
             all.to_vec()
         } else {
             files.to_vec()
         },
     })
+}
+
+/// The SHA-256 of a model's file, so that the pipeline measures the same weights again.
+fn digest(path: &Path) -> Result<String, Failure> {
+    let digest = prony_files::open(path).and_then(prony_plugin_host::sha256);
+    digest.map_err(|error| usage(format!("`{}` cannot be read: {error}", path.display())))
 }
 
 /// The pipeline. Every text is quoted as JSON does, which YAML reads alike.
@@ -357,6 +429,9 @@ fn pipeline(engines: &[Engine], model: &Model, key: Option<&str>) -> String {
     if let Some(path) = &model.path {
         let _ = writeln!(text, "  path: {}", given(path));
     }
+    if let Some(sha256) = &model.sha256 {
+        let _ = writeln!(text, "  sha256: {}", json!(sha256));
+    }
     if !model.files.is_empty() {
         let _ = writeln!(
             text,
@@ -384,7 +459,7 @@ fn pipeline(engines: &[Engine], model: &Model, key: Option<&str>) -> String {
     let _ = writeln!(text, "schedule: {{ cycles: {cycles}, seed: 1 }}");
     text.push_str(
         "\n# A cold cache: each prompt begins with characters of its own, so no engine has it cached.\n\
-         stages:\n  - load: {}\n  - warmup: { requests: 2 }\n  - measure: { requests: 6, cache: cold }\n  - unload: {}\n  - report: { reporters: [console, markdown, json] }\n",
+         stages:\n  - load: {}\n  - warmup: { requests: 2 }\n  - measure: { requests: 6, cache: cold }\n  - unload: {}\n  - report: { reporters: [console, markdown, html, json] }\n",
     );
     text
 }
@@ -457,6 +532,11 @@ mod tests {
             Ok("/models/m.gguf".to_owned())
         );
         assert_eq!(picked(&["m", "n"], Some("n")), Ok("n".to_owned()));
+        assert!(
+            picked(&["m"], Some("other"))
+                .expect_err("it is refused")
+                .contains("has no model `other`; it serves `m`")
+        );
         assert!(
             picked(&["m", "n"], None)
                 .expect_err("it is refused")

@@ -75,9 +75,9 @@ pub(crate) struct Arguments {
     /// Write the certificate to this file, in PEM.
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) tls_certificate: Option<PathBuf>,
-    /// Method of counting prompts: `constant` is 7 tokens for each, `words` a token for each
-    /// word and 7 for each message. An image is 256 more.
-    #[arg(long, default_value = "constant", value_name = "HOW")]
+    /// Method of counting prompts: `words` is a token for each word and 7 for each message,
+    /// `constant` 7 tokens, whatever the prompt. An image is 256 more.
+    #[arg(long, default_value = "words", value_name = "HOW")]
     pub(crate) prompt_tokens: PromptTokens,
     /// Tell how many words each prompt has in common with the beginning of an earlier one,
     /// as `cached_tokens`. Counts prompts by words.

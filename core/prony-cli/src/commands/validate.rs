@@ -1,7 +1,8 @@
 //! `prony validate`
 
+use super::run::base_of;
 use crate::arguments::{Global, Layers};
-use crate::{Exit, Outcome, datasets, output, pipeline, plugins};
+use crate::{Exit, Outcome, files, output, pipeline, plugins};
 use clap::{Args, ValueEnum};
 use prony_diagnostic::Diagnostic;
 use std::path::PathBuf;
@@ -9,13 +10,14 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony validate pipeline.yaml --deny warnings")]
 pub(crate) struct Arguments {
-    /// The pipelines.
+    /// The pipelines; `-` is standard input, with paths relative to the working folder.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) layers: Layers,
     /// Take environment variables that the pipelines list and that are not set, such as secrets,
-    /// for set: what depends on them is not checked.
+    /// for set: what depends on them is not checked. Files that pipelines name, such as models, need
+    /// not be here.
     #[arg(long)]
     pub(crate) assume_env: bool,
     /// Output format.
@@ -41,12 +43,14 @@ pub(crate) fn run(global: &Global, validate: &Arguments) -> Outcome {
     let mut all = Vec::new();
     let mut invalid = false;
     for file in &validate.files {
+        let base = base_of(file)?;
         let (loaded, is_valid, diagnostics) = if validate.assume_env {
             let (is_valid, diagnostics) =
                 pipeline::check_without_environment(file, &validate.layers, &registry);
             (None, is_valid, diagnostics)
         } else {
-            let (loaded, diagnostics) = pipeline::load(global, file, &validate.layers, &registry);
+            let (loaded, diagnostics) =
+                pipeline::load(global, file, &validate.layers, &registry, Some(&base));
             let is_valid = loaded.is_some();
             (loaded, is_valid, diagnostics)
         };
@@ -56,11 +60,18 @@ pub(crate) fn run(global: &Global, validate: &Arguments) -> Outcome {
             pipeline::show(global, &diagnostics);
             if is_valid && !global.quiet {
                 let verdict = if denied { "not clean" } else { "valid" };
-                println!("{}: {verdict}{}", file.display(), warnings(&diagnostics));
+                println!(
+                    "{}: {verdict}{}",
+                    pipeline::name_of(file),
+                    warnings(&diagnostics)
+                );
                 let datasets = loaded
                     .iter()
-                    .flat_map(|it| datasets::recognised(&it.pipeline, file));
+                    .flat_map(|it| files::datasets(&it.pipeline, &base));
                 for line in datasets {
+                    println!("  {line}");
+                }
+                for line in loaded.iter().flat_map(|it| pipeline::repeats(&it.pipeline)) {
                     println!("  {line}");
                 }
             }

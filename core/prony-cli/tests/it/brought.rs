@@ -352,3 +352,29 @@ fn each_cache_has_the_warm_up_that_it_needs() {
     assert_eq!(tokens("again"), tokens("warm"));
     assert!(tokens("cold")[0] > tokens("warm")[0]);
 }
+
+#[test]
+fn an_engines_own_name_of_an_option_is_answered_with_the_recipes() {
+    let scratch = Scratch::new();
+    for (plugin, config, place, words) in [
+        ("vllm", "{ args: [--enforce-eager] }", "6:13", "`arguments`"),
+        ("vllm", "{ max_model_len: 4096 }", "6:13", "`context`"),
+        ("vllm", "{ --max-model-len: 4096 }", "6:13", "`context`"),
+        (
+            "vllm",
+            "{ gpu-memory-utilization: 0.5 }",
+            "6:13",
+            "`gpu_memory`",
+        ),
+        ("llama-cpp", "{ ctx_size: 4096 }", "6:13", "`context`"),
+        ("llama-cpp", "{ url: \"http://h:1\" }", "6:13", "`base_url`"),
+    ] {
+        scratch.write("p.yaml", with(plugin, config, ""));
+        scratch
+            .prony(&["validate", "p.yaml"])
+            .exits(3)
+            .complains("P0101")
+            .complains(&format!("p.yaml:{place}"))
+            .complains(&format!("write {words}"));
+    }
+}

@@ -245,6 +245,10 @@ fn a_check_up_says_that_all_is_well_and_what_keeps_a_model_away() {
         .prints("nothing was found that would make a comparison unfair");
     pipeline["models"][0]["path"] = json!("/no/such/model.gguf");
     doctor(&scratch, &pipeline, &[])
+        .exits(3)
+        .complains("there is no `model.gguf` in `/no/such`");
+    let pipeline = pipeline.stage("setup", "before", json!([{ "run": "true" }]));
+    doctor(&scratch, &pipeline, &[])
         .exits(1)
         .prints("`one` does not answer: setup: there is no `/no/such/model.gguf`");
 }
@@ -311,7 +315,7 @@ fn engines_are_installed_once_and_then_started() {
     let prony = |arguments: &[&str]| scratch.prony_in(&environment, arguments);
     // Nothing is installed unasked, also by a check-up in a run.
     let missing = "`mlx_lm.server` did not start: ";
-    let hint = "; to install it: `prony doctor --install PIPELINE`";
+    let hint = "; to install it: `prony plugin install mlx-lm`";
     prony(&["doctor", "pipeline.yaml"])
         .exits(1)
         .prints(missing)

@@ -252,7 +252,7 @@ fn an_answer_that_the_sandbox_cannot_hold_is_no_failure_of_the_engine() {
         .exits(0);
     scratch.write("pipeline.yaml", pipeline([("engine", engine)]).to_string());
     let said = scratch.prony(&[&own[..], &["run", "pipeline.yaml"]].concat());
-    let run = scratch.latest(said).exits(1);
+    let run = scratch.latest(said).exits(5);
     let numbers = run.engine("engine");
     assert_eq!(numbers["errors"], json!({ "plugin": 4 }), "{numbers:#}");
     let message = text(&numbers["error_messages"]["plugin"]);

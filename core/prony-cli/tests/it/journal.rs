@@ -43,7 +43,7 @@ fn a_run_is_reported_again_to_the_byte() {
     // By the reporters, over the files that are there.
     fs::remove_file(run.folder.join("report.md")).expect("the report is there");
     let again = scratch
-        .prony(&["report", "--reporter", "console,markdown,json"])
+        .prony(&["report", "--reporter", "console,markdown,html,json"])
         .exits(0);
     assert_eq!(again.stdout, run.output.stdout);
     assert_eq!(run.read("result.json"), result);

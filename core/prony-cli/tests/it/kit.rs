@@ -88,6 +88,11 @@ impl Scratch {
         self.start_bare(arguments).wait()
     }
 
+    /// `prony ARGUMENTS` without a lock, with variables of the environment.
+    pub(crate) fn bare_in(&self, variables: &[(&str, String)], arguments: &[&str]) -> Output {
+        self.start_in(variables, arguments).wait()
+    }
+
     /// `prony --lock … ARGUMENTS`
     pub(crate) fn prony(&self, arguments: &[&str]) -> Output {
         self.start(arguments).wait()
@@ -356,6 +361,10 @@ impl Server {
     pub(crate) fn start(options: &[&str]) -> Self {
         let mut child = Command::new(PRONY)
             .arg("truth-server")
+            .args(["--prompt-tokens", "constant"].iter().filter(|_| {
+                let is_given = options.contains(&"--prompt-tokens");
+                !is_given
+            }))
             .args(options)
             .stdout(Stdio::piped())
             .spawn()
@@ -416,6 +425,9 @@ fn truth_command<'a>(options: &[&'a str]) -> Vec<&'a str> {
     if !has("--inter-token-latency-us") {
         command.extend(["--inter-token-latency-us", "1000"]);
     }
+    if !has("--prompt-tokens") {
+        command.extend(["--prompt-tokens", "constant"]);
+    }
     command.extend(options);
     command
 }
@@ -444,7 +456,7 @@ pub(crate) fn pipeline<const N: usize>(engines: [(&str, Value); N]) -> Value {
             { "warmup": { "requests": 0 } },
             { "measure": { "requests": 4 } },
             { "unload": { "timeout": "10s" } },
-            { "report": { "reporters": ["console", "markdown", "json"] } },
+            { "report": { "reporters": ["console", "markdown", "html", "json"] } },
         ],
     });
     if N > 1 {

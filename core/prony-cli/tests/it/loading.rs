@@ -52,21 +52,51 @@ fn a_program_that_is_missing() {
     let engine = launched(&["no-such-engine", "--port", "${{ engine.port }}"]);
     let both = pipeline([("steady", truth(&[])), ("missing", engine)]).with("schedule.cycles", 3);
     let run = Scratch::new().run(&both).exits(1);
-    // Whichever the coin sends first, the one that works is measured in full.
+    // Whichever the coin sends first, the one that works is measured in that cycle; further ones
+    // would have nothing to be compared with.
     run.all_well("steady");
-    assert_eq!(run.engine("steady")["cycles"], 3);
+    assert_eq!(run.engine("steady")["cycles"], 1);
+    run.reports("ended after 1 of 3 cycles, since nothing is left to compare: `missing` failed");
     run.complains("skipping the rest of model on missing");
     run.reports("`no-such-engine` did not start");
     let missing = run.engine("missing");
     assert_eq!(missing["requests"], 0);
     assert_eq!(missing["success_rate"], json!(null));
+    // Unless all are wanted.
+    let run = Scratch::new().run(&both.with("schedule.stop", "never"));
+    assert_eq!(run.exits(1).engine("steady")["cycles"], 3);
+}
+
+#[test]
+fn engines_that_are_left_are_compared_to_the_end() {
+    let engine = launched(&["no-such-engine", "--port", "${{ engine.port }}"]);
+    let three = pipeline([
+        ("steady", truth(&[])),
+        ("missing", engine),
+        ("other", truth(&[])),
+    ]);
+    let of = |baseline: &str| {
+        let pipeline = three.clone().with("schedule.cycles", 2);
+        let pipeline = pipeline.with("compare.baseline", baseline);
+        Scratch::new().run(&pipeline).exits(1)
+    };
+    assert_eq!(of("steady").engine("other")["cycles"], 2);
+    // All are compared with the one that is missing.
+    let run = of("missing");
+    assert_eq!(run.engine("other")["cycles"], 1);
+    assert_eq!(run.engine("steady")["cycles"], 1);
 }
 
 #[test]
 fn a_model_file_that_is_missing() {
     let models = json!([{ "id": "bad", "path": "bad.gguf" }, { "id": "good" }]);
-    let run = Scratch::new().run(&two_models(truth(&[])).with("models", models));
-    bad_failed(run, "setup", "bad.gguf");
+    // Without a step that may get it, nothing would begin.
+    let pipeline = two_models(truth(&[])).with("models", models).stage(
+        "setup",
+        "before",
+        json!([{ "run": "true" }]),
+    );
+    bad_failed(Scratch::new().run(&pipeline), "setup", "bad.gguf");
 }
 
 #[test]

@@ -169,3 +169,43 @@ fn a_recording_is_replayed_at_its_times() {
     let run = scratch.run(&trace(1.0, 2)).exits(1);
     run.reports("it has no time, and the arrival `replay` sends at it: expected `at_ms`");
 }
+
+#[test]
+fn a_warm_up_may_have_several_requests_in_flight_or_a_rate() {
+    let scratch = Scratch::new();
+    let warm = |arrival: Value, requests: u32| {
+        pipeline([("engine", truth(&["--time-to-first-token-ms", "150"]))])
+            .stage("warmup", "requests", requests)
+            .stage("warmup", "arrival", arrival)
+    };
+    // Number of requests that were sent before the first was answered.
+    let at_once = |run: &crate::kit::Run| {
+        let requests = run.events("request");
+        let warmups: Vec<&Value> = requests
+            .iter()
+            .filter(|it| it["phase"] == "warmup")
+            .collect();
+        let time = |it: &Value, key: &str| it[key].as_u64().expect("a time");
+        let first = warmups.iter().map(|it| time(it, "end_ns")).min();
+        let first = first.expect("there are some");
+        let sent = warmups.iter().filter(|it| time(it, "sent_ns") < first);
+        (warmups.len(), sent.count())
+    };
+    let run = scratch.run(&warm(json!({ "concurrency": 4 }), 8)).exits(0);
+    assert_eq!(at_once(&run), (8, 4));
+    run.all_well("engine");
+    scratch
+        .prony(&["plan", "pipeline.yaml"])
+        .exits(0)
+        .prints("warmup 8×4");
+    let run = scratch
+        .run(&warm(json!({ "constant": { "rate": 200 } }), 6))
+        .exits(0);
+    assert_eq!(at_once(&run), (6, 6));
+    let replay = warm(json!({ "replay": {} }), 2).to_string();
+    scratch.write("replay.yaml", replay);
+    scratch
+        .prony(&["validate", "replay.yaml"])
+        .exits(3)
+        .complains("`replay` needs a `dataset`");
+}

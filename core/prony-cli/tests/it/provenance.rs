@@ -65,7 +65,13 @@ fn a_statement_names_the_files_and_all_that_the_run_was_made_of() {
             .collect();
         assert_eq!(
             names,
-            ["journal.jsonl", "pipeline.yaml", "report.md", "result.json"]
+            [
+                "journal.jsonl",
+                "pipeline.yaml",
+                "report.html",
+                "report.md",
+                "result.json"
+            ]
         );
         for (name, subject) in names.iter().zip(subjects) {
             assert_eq!(

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// prony's cache folder, by the rule of the command line.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let set = std::env::var_os("PRONY_CACHE").filter(|it| !it.is_empty());
     if let Some(folder) = set {
         return PathBuf::from(folder);

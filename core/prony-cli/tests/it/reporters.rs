@@ -1,7 +1,8 @@
 //! Reporters of the user's own making, and those that fail.
 
-use crate::kit::{Run, Scratch, With, pipeline, truth};
+use crate::kit::{PRONY, Run, Scratch, With, lock, pipeline, truth};
 use serde_json::{Value, json};
+use std::process::Command;
 
 fn with_template(template: &str) -> Value {
     let mine = json!({ "plugin": "markdown", "config": { "template": template } });
@@ -66,4 +67,37 @@ fn a_reporter_that_is_not_installed_is_said_to_be_missing() {
     scratch.run(&pipeline([("engine", truth(&[]))])).exits(0);
     let report = scratch.prony(&["report", "--reporter", "nobody,console"]);
     report.exits(5).complains("nobody").prints("engine");
+}
+
+#[test]
+fn tables_have_the_width_of_the_terminal() {
+    let scratch = Scratch::new();
+    let engines = [("steady-engine", truth(&[])), ("other-engine", truth(&[]))];
+    scratch.run(&pipeline(engines)).exits(0);
+    let lines = |columns: u32| {
+        let lock = lock();
+        let command = format!(
+            "stty rows 30 cols {columns}; '{PRONY}' --lock '{}' report latest --reporter console",
+            lock.display()
+        );
+        let mut script = Command::new("script");
+        if cfg!(target_os = "macos") {
+            script.args(["-q", "/dev/null", "sh", "-c", &command]);
+        } else {
+            script.args(["-q", "-e", "-c", &command, "/dev/null"]);
+        }
+        let output = script.current_dir(scratch.path("")).output();
+        let output = output.expect("a terminal");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("steady"), "{text}");
+        let lines = text.lines().map(|line| line.trim_end_matches('\r'));
+        lines.map(|line| line.chars().count()).max().unwrap_or(0)
+    };
+    for columns in [40, 60, 100] {
+        let widest = lines(columns);
+        assert!(widest <= columns as usize, "{widest} of {columns}");
+    }
+    assert!(lines(160) > 100, "there is room");
+    // A terminal that is too narrow for any table gets the narrowest.
+    assert!(lines(10) <= 40);
 }

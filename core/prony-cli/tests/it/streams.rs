@@ -579,9 +579,10 @@ fn a_path_that_is_not_there_is_named_with_the_models_that_are() {
     let engine = attached(&format!("{}/v1?key=secret", server.url));
     let run = Scratch::new().run(&pipeline([("engine", engine)])).exits(1);
     let told = "HTTP 404 (`POST /v1/chat/completions`): no such model";
-    let class = &run.engine("engine")["error_messages"]["http_4xx"];
-    assert_eq!(class, told);
-    run.reports(&format!("{told}; the server lists `truth`"));
+    let class = text(&run.engine("engine")["error_messages"]["http_4xx"]);
+    assert!(class.starts_with(told), "{class}");
+    run.reports(told);
+    run.reports("; the server lists `truth`");
 }
 
 #[test]

@@ -45,6 +45,21 @@ fn two_addresses_lead_to_a_verdict_and_a_pipeline() {
 }
 
 #[test]
+fn a_model_that_is_not_served_and_an_address_given_twice_are_refused() {
+    let server = Server::start(&[]);
+    let scratch = Scratch::new();
+    scratch
+        .prony(&["try", &server.url, "--model", "other", "--no-run"])
+        .exits(2)
+        .complains("has no model `other`; it serves `truth`");
+    scratch
+        .prony(&["try", &server.url, &format!("{}/", server.url), "--no-run"])
+        .exits(2)
+        .complains("is given twice: `prony aa` compares an engine with itself");
+    assert!(!scratch.path("try.yaml").exists(), "nothing is written");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named() {
     let scratch = Scratch::new();
     let output = scratch.prony(&["try", "127.0.0.1:9"]).exits(1);
@@ -83,9 +98,29 @@ fn engines_are_started_with_a_model() {
     assert!(
         text.contains("\"candle-1\"")
             && text.contains("\"candle-2\"")
-            && text.contains("path: \"model.gguf\""),
+            && text.contains("path: \"model.gguf\"\n  sha256: \"140bedbf"),
         "{text}"
     );
+    scratch.prony(&["validate", "try.yaml"]).exits(0);
+    // Of a folder nothing says which weights it holds, which a first look need not.
+    std::fs::create_dir(scratch.path("weights")).expect("a folder");
+    let folder = [
+        "try",
+        "--engine",
+        "candle",
+        "--engine",
+        "mlx-lm",
+        "--model",
+        "weights",
+        "--no-run",
+        "--file",
+        "folder.yaml",
+    ];
+    scratch.prony(&folder).exits(0);
+    assert!(scratch.read("folder.yaml").contains("code: F0009"));
+    scratch
+        .prony(&["validate", "folder.yaml", "--deny", "warnings"])
+        .exits(0);
     let hub = [
         "try",
         "--engine",

@@ -71,8 +71,8 @@ impl<'a> Document<'a> {
             out.push(
                 Diagnostic::warning(codes::NO_REPORT, "there is no `report` stage")
                     .at(section.key_span.clone(), "does not say where results go")
-                    .note("the reporters are then `console`, `markdown` and `json`")
-                    .help("add `- report: { reporters: [console, markdown, json] }`"),
+                    .note("the reporters are then `console`, `markdown`, `html` and `json`")
+                    .help("add `- report: { reporters: [console, markdown, html, json] }`"),
             );
         }
     }
@@ -150,7 +150,7 @@ fn recorded(stages: &[&Entry], workload: Option<&Entry>, out: &mut Vec<Diagnosti
     if workload.value.entry("dataset").is_some() {
         return;
     }
-    for stage in stages.iter().filter(|stage| stage.key == "measure") {
+    for stage in stages {
         let arrival = stage.value.entry("arrival");
         if let Some(replay) = arrival.and_then(|it| it.value.entry("replay")) {
             out.push(

@@ -67,11 +67,12 @@ impl<'a> Check<'a> {
                 // A template as a key has been reported.
                 let entries = entries.filter(|entry| !template::is_template(&entry.key));
                 let is_only = unexpected.len() == 1;
-                out.extend(
-                    entries
-                        .take(MAX_ERRORS)
-                        .map(|entry| problem::unknown_key(entry, &found, &known, is_only)),
-                );
+                out.extend(entries.take(MAX_ERRORS).map(|entry| {
+                    match problem::other_name(entry, schema, found.node) {
+                        Some(problem) => problem,
+                        None => problem::unknown_key(entry, &found, &known, is_only),
+                    }
+                }));
             }
             Kind::Required { property } => {
                 let property = property.as_str().unwrap_or_default();
@@ -277,11 +278,8 @@ fn is_misspelt(property: &str, entries: &[Entry], known: &[&str]) -> bool {
 
 /// Finds the part of a schema at a path, through references.
 pub(super) fn follow<'s>(schema: &'s Value, path: &str) -> Option<&'s Value> {
-    let mut at = schema;
+    let mut at = referred(schema, schema)?;
     for segment in path.split('/').skip(1) {
-        while let Some(reference) = at.get("$ref").and_then(Value::as_str) {
-            at = schema.pointer(reference.strip_prefix('#')?)?;
-        }
         if segment == "$ref" {
             continue;
         }
@@ -290,9 +288,20 @@ pub(super) fn follow<'s>(schema: &'s Value, path: &str) -> Option<&'s Value> {
             Value::Array(items) => items.get(segment.parse::<usize>().ok()?)?,
             other => other.get(&segment)?,
         };
-    }
-    while let Some(reference) = at.get("$ref").and_then(Value::as_str) {
-        at = schema.pointer(reference.strip_prefix('#')?)?;
+        at = referred(schema, at)?;
     }
     Some(at)
+}
+
+/// Finds what a part of a schema refers to, if it does. `None` if that is nowhere, or the way there
+/// never ends.
+fn referred<'s>(schema: &'s Value, mut at: &'s Value) -> Option<&'s Value> {
+    const MAX_STEPS: usize = 64;
+    for _ in 0..MAX_STEPS {
+        let Some(reference) = at.get("$ref").and_then(Value::as_str) else {
+            return Some(at);
+        };
+        at = schema.pointer(reference.strip_prefix('#')?)?;
+    }
+    None
 }

@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::transform_subschemas;
 use serde_json::{Map, Value, json};
 
-use super::Checker;
+use super::{Checker, editor};
 use crate::file::File;
 use crate::{PluginKind, Plugins};
 
@@ -49,6 +49,31 @@ pub(crate) fn keys() -> Vec<&'static str> {
 pub fn schema() -> Value {
     let mut schema = strict_schema();
     publish(&mut schema);
+    schema
+}
+
+/// The JSON Schema (2020-12) of a file that is laid over a pipeline by `--overlay`, or extends
+/// one: no key is required, and `null` removes one.
+pub fn overlay_schema() -> Value {
+    of_overlay(schema(), "overlay.v1.json")
+}
+
+/// [`overlay_schema`] with the options of the installed plugins.
+pub fn overlay_schema_with_plugins(plugins: &dyn Plugins) -> Value {
+    of_overlay(schema_with_plugins(plugins), "overlay-with-plugins.v1.json")
+}
+
+/// The part of a published schema that is about overlays.
+fn of_overlay(mut schema: Value, id: &str) -> Value {
+    if let Some(root) = schema.as_object_mut() {
+        for key in ["if", "then", "else", "description", "markdownDescription"] {
+            root.shift_remove(key);
+        }
+        root.insert("$id".into(), id.into());
+        root.insert("title".into(), "prony overlay".into());
+        root.insert("$ref".into(), "#/$defs/Overlay".into());
+    }
+    editor::prune(&mut schema);
     schema
 }
 
@@ -128,14 +153,43 @@ fn rebase(schema: &mut Value, place: &str) {
     }
 }
 
-/// Returns `true` if a plugin's schema is valid, also with expressions in it.
+/// Returns `true` if a plugin's schema is valid, also with expressions in it and as a part of a
+/// larger one.
 fn is_sound(config: &Value) -> bool {
+    let Some(root) = config.as_object() else {
+        return false;
+    };
+    let has_definitions = root.get("$defs").is_none_or(Value::is_object);
+    let mut unnamed = config.clone();
+    unnamed.as_object_mut().and_then(|it| it.remove("$id"));
+    if !has_definitions || names_itself(&unnamed) {
+        return false;
+    }
     let mut published = config.clone();
     allow_expressions(&mut published);
     published["$defs"]["Expression"] = expression();
-    [config, &published].into_iter().all(|schema| {
-        config.is_object() && jsonschema::meta::is_valid(schema) && Checker::new(schema).is_ok()
-    })
+    [config, &published]
+        .into_iter()
+        .all(|schema| jsonschema::meta::is_valid(schema) && Checker::new(schema).is_ok())
+}
+
+/// Returns `true` if a part of a schema has an address of its own, against which its references
+/// are read: in a larger schema they would lead elsewhere.
+fn names_itself(schema: &Value) -> bool {
+    const ADDRESSES: [&str; 5] = [
+        "$id",
+        "$anchor",
+        "$dynamicAnchor",
+        "$dynamicRef",
+        "$recursiveRef",
+    ];
+    match schema {
+        Value::Object(object) => object.iter().any(|(key, value)| {
+            (ADDRESSES.contains(&key.as_str()) && value.is_string()) || names_itself(value)
+        }),
+        Value::Array(items) => items.iter().any(names_itself),
+        _ => false,
+    }
 }
 
 fn publish(schema: &mut Value) {
@@ -159,21 +213,16 @@ fn publish(schema: &mut Value) {
     for (name, definition) in overlay.definitions {
         definitions[name] = definition;
     }
-    // The keys with their descriptions; their contents depend on `extends`.
-    let described = properties.as_object().into_iter().flatten();
-    let described: Map<String, Value> = described
-        .map(|(key, property)| {
-            (
-                key.clone(),
-                json!({ "description": property["description"] }),
-            )
-        })
-        .collect();
+    let own = take(root, "patternProperties");
+    // An editor would list keys that stand here, too, twice.
+    root.remove("additionalProperties");
     let either = |one: &str, several: &str| json!({ "oneOf": [{ "required": [one] }, { "required": [several] }] });
     definitions["Pipeline"] = json!({
         "type": "object",
         "description": "A pipeline that stands alone.",
         "properties": properties,
+        "patternProperties": own.clone(),
+        "additionalProperties": false,
         "required": required,
         "allOf": [either("engine", "engines"), either("model", "models")],
     });
@@ -181,6 +230,8 @@ fn publish(schema: &mut Value) {
         "type": "object",
         "description": "A pipeline that says what differs from the one it extends; `null` removes a key.",
         "properties": over,
+        "patternProperties": own,
+        "additionalProperties": false,
     });
     if let Some(definitions) = definitions.as_object_mut() {
         for (name, definition) in definitions.iter_mut() {
@@ -193,11 +244,11 @@ fn publish(schema: &mut Value) {
         }
         definitions.insert("Expression".into(), expression());
     }
-    root.insert("properties".into(), Value::Object(described));
     root.insert("if".into(), json!({ "required": ["extends"] }));
     root.insert("then".into(), json!({ "$ref": "#/$defs/Overlay" }));
     root.insert("else".into(), json!({ "$ref": "#/$defs/Pipeline" }));
     root.insert("$defs".into(), definitions);
+    editor::adapt(schema, TEMPLATE);
 }
 
 fn expression() -> Value {

@@ -14,7 +14,7 @@ use crate::{codes, duration};
 
 /// Patterns of the names under a section, and of stages and variables, with a
 /// description.
-const FORMS: [(&str, &str); 5] = [
+pub(super) const FORMS: [(&str, &str); 5] = [
     (
         "^[a-z][a-z0-9_]*$",
         "lower-case letters, digits and `_`, with a letter first",
@@ -58,6 +58,27 @@ impl Form<'_> {
     fn example(&self) -> String {
         format!("{}: {}", self.tag, placeholder(self.value))
     }
+}
+
+/// Other names of an option, in a plugin's schema: words with `_` between them.
+const ALIASES: &str = "x-prony-aliases";
+
+/// Reports a key that is another name of an option, such as the engine's own, if it is one.
+pub(super) fn other_name(entry: &Entry, schema: &Value, node: &Node) -> Option<Diagnostic> {
+    let word = entry.key.trim_start_matches('-').replace('-', "_");
+    let options = schema.get("properties")?.as_object()?;
+    let (name, _) = options.iter().find(|(_, option)| {
+        let aliases = option.get(ALIASES).and_then(Value::as_array);
+        aliases.is_some_and(|all| all.iter().any(|alias| *alias == *word))
+    })?;
+    let (key, option) = (literal(&entry.key), literal(name));
+    let problem = Diagnostic::error(codes::UNKNOWN_KEY, format!("unknown key {key}"))
+        .at(entry.key_span.clone(), format!("is {option} here"));
+    Some(if node.entry(name).is_some() {
+        problem.help(format!("{option} is given, too: remove {key}"))
+    } else {
+        problem.suggest(format!("write {option}"), entry.key_span.clone(), name)
+    })
 }
 
 /// Reports an unknown key. `is_only` states that it has no unknown siblings.

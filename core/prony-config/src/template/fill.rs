@@ -623,14 +623,21 @@ impl<'a> Walk<'a> {
             let message = "the template cannot be evaluated";
             let problem = at(span, codes::TEMPLATE_VALUE, message, &reason);
             return Err(Box::new(match self.unset(expression) {
-                Some(name) => problem
-                    .note(format!(
-                        "the environment variable {} is not set",
-                        literal(&name)
-                    ))
-                    .help(format!(
-                        "set it, or give a default: `${{{{ env.{name} | default(\"…\") }}}}`"
-                    )),
+                Some(name) => {
+                    let unset = format!("the environment variable {} is not set", literal(&name));
+                    let set = if self.names.is_secret(&name) {
+                        // Nobody is to write one into a file.
+                        "set it".to_owned()
+                    } else {
+                        format!(
+                            "set it, or give a default: `${{{{ env.{name} | default(\"…\") }}}}`"
+                        )
+                    };
+                    problem
+                        .note(unset)
+                        .help(set)
+                        .help("`prony validate --assume-env` checks the pipeline without it")
+                }
                 None => problem.help(if reason == NO_VALUE {
                     "name a value that is there, or give one with `| default(…)`"
                 } else if reason.contains("unsupported types") {

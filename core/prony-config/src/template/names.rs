@@ -27,6 +27,8 @@ pub(super) struct Names {
     /// Index of each variable among them.
     order: HashMap<String, usize>,
     pub(super) env: Vec<String>,
+    /// Those of them that are listed as secrets.
+    secrets: HashSet<String>,
     /// Environment variables that are taken for set, with values that are not known.
     pub(super) assumed: HashSet<String>,
     pub(super) axes: Vec<String>,
@@ -94,6 +96,7 @@ impl Names {
         let section = |key: &str| root.entry(key).map(|entry| &entry.value);
         let items = |key| section(key).map(Node::items).unwrap_or_default();
         let env = items("env").iter().chain(items("secrets"));
+        let secrets = items("secrets").iter().filter_map(Node::text);
         // Axes outside `axes` are reported once.
         let matrix = section("matrix");
         let axes = matrix.and_then(|matrix| matrix.entry("axes"));
@@ -130,11 +133,17 @@ impl Names {
             vars,
             order,
             env: env.filter_map(Node::text).map(str::to_owned).collect(),
+            secrets: secrets.map(str::to_owned).collect(),
             assumed: HashSet::new(),
             axes,
             stages,
             outputs,
         }
+    }
+
+    /// Returns `true` if an environment variable is a secret, as listed or by its name.
+    pub(super) fn is_secret(&self, name: &str) -> bool {
+        self.secrets.contains(name) || crate::secrets::is_secret_name(name)
     }
 
     /// The names available to a value at a path; `None` where templates are not

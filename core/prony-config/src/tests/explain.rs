@@ -56,6 +56,14 @@ pub(super) fn block<'p>(page: &'p str, kind: &str) -> Option<&'p str> {
 fn problems(text: &str) -> Vec<Diagnostic> {
     let inputs = Inputs {
         tools: &[OTHER_TOOL],
+        look: &|file| {
+            if file.path.contains("missing") {
+                let reason = format!("there is no `{}` in `/bench`", file.path);
+                Err(reason.as_str().into())
+            } else {
+                Ok(())
+            }
+        },
         ..Inputs::one("pipeline.yaml", text, &Shipped)
     };
     match load_all(&inputs) {

@@ -77,6 +77,7 @@ pub(super) fn load_layers(
         set: &set,
         var: &var,
         read: &read,
+        look: &|_| Ok(()),
         env: &test_env,
         assume_env: false,
         plugins: &Installed,

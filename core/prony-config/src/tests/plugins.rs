@@ -40,13 +40,13 @@ impl Plugins for Installed {
             })),
             (PluginKind::Engine, "mock" | "raw" | "chatty") => Some(json!({ "type": "object" })),
             (PluginKind::Engine, "broken") => Some(json!({ "type": "objekt" })),
-            (PluginKind::Reporter, "html") => Some(json!({
+            (PluginKind::Reporter, "titled") => Some(json!({
                 "type": "object",
                 "required": ["title"],
                 "additionalProperties": false,
                 "properties": { "title": { "type": "string" } },
             })),
-            (PluginKind::Reporter, "console" | "json" | "markdown") => Some(no_options()),
+            (PluginKind::Reporter, "console" | "html" | "json" | "markdown") => Some(no_options()),
             _ => None,
         }
     }
@@ -71,7 +71,7 @@ impl Plugins for Installed {
                 "tuned",
                 "versioned",
             ],
-            PluginKind::Reporter => &["console", "html", "json", "markdown"],
+            PluginKind::Reporter => &["console", "html", "json", "markdown", "titled"],
         };
         names.iter().map(ToString::to_string).collect()
     }
@@ -207,7 +207,7 @@ impl Plugins for Shipped {
                     "context": { "type": ["integer", "null"], "minimum": 0, "x-prony-role": "context" },
                 },
             })),
-            (PluginKind::Reporter, "console" | "json" | "markdown") => Some(no_options()),
+            (PluginKind::Reporter, "console" | "html" | "json" | "markdown") => Some(no_options()),
             _ => None,
         }
     }
@@ -222,7 +222,7 @@ impl Plugins for Shipped {
     fn names(&self, kind: PluginKind) -> Vec<String> {
         let names: &[&str] = match kind {
             PluginKind::Engine => &["candle", "llama-cpp", "mlx-serving", "openai"],
-            PluginKind::Reporter => &["console", "json", "markdown"],
+            PluginKind::Reporter => &["console", "html", "json", "markdown"],
         };
         names.iter().map(ToString::to_string).collect()
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::fixtures::files;
 use super::plugins::Installed;
-use crate::{CODES, PluginKind, Plugins, explain, schema, schema_with_plugins};
+use crate::{CODES, PluginKind, Plugins, explain, overlay_schema, schema, schema_with_plugins};
 
 #[test]
 fn the_schema_names_itself() {
@@ -132,6 +132,44 @@ fn a_plugin_with_a_broken_schema_does_not_break_the_schema_with_plugins() {
     assert!(jsonschema::meta::is_valid(&schema));
 }
 
+/// A plugin with any schema.
+struct Stating(Value);
+
+impl Plugins for Stating {
+    fn config_schema(&self, _: PluginKind, _: &str) -> Option<Value> {
+        Some(self.0.clone())
+    }
+
+    fn names(&self, _: PluginKind) -> Vec<String> {
+        vec!["one".to_owned(), "two".to_owned()]
+    }
+}
+
+#[test]
+fn the_schema_with_plugins_survives_whatever_a_plugin_states() {
+    let stated = [
+        json!(true),
+        json!(null),
+        json!([1]),
+        json!("text"),
+        json!({ "$defs": [1] }),
+        json!({ "$defs": true, "type": "object" }),
+        json!({ "$ref": "#/$defs/none" }),
+        json!({ "$ref": "elsewhere.json" }),
+        json!({ "$anchor": "a", "properties": { "it": { "$ref": "#a" } } }),
+        json!({ "properties": { "it": { "$id": "b.json", "$ref": "#/$defs/c" } } }),
+        json!({ "$dynamicAnchor": "a" }),
+        json!({ "properties": { "it": { "pattern": "(" } } }),
+        json!({ "properties": { "$ref": { "const": "#/not/a/reference" } } }),
+        json!({ "properties": { "it": { "default": { "$ref": "#/x" } } } }),
+    ];
+    for stated in stated {
+        let schema = schema_with_plugins(&Stating(stated.clone()));
+        assert!(jsonschema::meta::is_valid(&schema), "{stated}");
+        jsonschema::validator_for(&schema).unwrap_or_else(|error| panic!("{stated}: {error}"));
+    }
+}
+
 #[test]
 fn the_schema_with_plugins_knows_their_options() {
     let schema = schema_with_plugins(&Sound);
@@ -144,7 +182,7 @@ fn the_schema_with_plugins_knows_their_options() {
             "stages": [{ "measure": {} }],
         })
     };
-    let html = json!({ "plugin": "html", "config": { "title": "a" } });
+    let html = json!({ "plugin": "titled", "config": { "title": "a" } });
     let openai = |config: Value| json!({ "plugin": "openai", "config": config });
     for engine in [
         json!({ "plugin": "openai" }),
@@ -172,8 +210,8 @@ fn the_schema_with_plugins_knows_their_options() {
     }
     let engine = json!({ "plugin": "openai" });
     for reporter in [
-        json!({ "plugin": "html", "config": {} }),
-        json!({ "plugin": "html", "config": { "title": [] } }),
+        json!({ "plugin": "titled", "config": {} }),
+        json!({ "plugin": "titled", "config": { "title": [] } }),
         json!({ "plugin": "openai" }),
     ] {
         assert!(
@@ -194,4 +232,79 @@ fn an_option_may_be_a_template_in_the_schema_with_plugins() {
         "stages": [{ "measure": {} }],
     });
     assert!(validator.is_valid(&document));
+}
+
+/// Calls `see` with each object of a schema and its pointer.
+fn each<'s>(schema: &'s Value, place: &str, see: &mut dyn FnMut(&str, &'s Value)) {
+    match schema {
+        Value::Object(object) => {
+            see(place, schema);
+            for (key, value) in object {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                each(value, &format!("{place}/{key}"), see);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                each(item, &format!("{place}/{index}"), see);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn defaults_are_valid_and_patterns_have_words() {
+    for schema in [schema(), overlay_schema(), schema_with_plugins(&Sound)] {
+        let mut found = Vec::new();
+        each(&schema, "", &mut |place, part| {
+            let is_properties = place.ends_with("/properties");
+            if let Some(default) = part.get("default").filter(|_| !is_properties) {
+                found.push((place.to_owned(), default));
+            }
+            // A plugin's own patterns may have none.
+            let is_own = !place.starts_with("/$defs/engine_");
+            if is_own && part.get("pattern").is_some_and(Value::is_string) {
+                assert!(
+                    part.get("patternErrorMessage").is_some(),
+                    "{place}: {part:#}"
+                );
+            }
+        });
+        assert!(!found.is_empty());
+        for (place, default) in found {
+            let mut one = json!({ "$ref": format!("#{place}") });
+            one["$defs"] = schema["$defs"].clone();
+            let validator = jsonschema::validator_for(&one).expect("a schema");
+            assert!(validator.is_valid(default), "{place}: {default}");
+        }
+    }
+}
+
+#[test]
+fn an_overlay_has_a_schema_of_its_own() {
+    let schema = overlay_schema();
+    assert_eq!(schema["$id"], "overlay.v1.json");
+    assert!(jsonschema::meta::is_valid(&schema));
+    assert!(
+        schema["$defs"].get("Pipeline").is_none(),
+        "it is not needed"
+    );
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    for valid in [
+        json!({}),
+        json!({ "engines": { "old": null, "new": { "plugin": "x" } } }),
+        json!({ "schedule": { "cycles": 3, "seed": null }, "x-mine": 1 }),
+        json!({ "extends": "base.yaml", "workload": { "max_tokens": "${{ vars.n }}" } }),
+    ] {
+        assert!(validator.is_valid(&valid), "{valid}");
+    }
+    for invalid in [
+        json!({ "enginess": {} }),
+        json!({ "schedule": { "cycls": 3 } }),
+        json!({ "stages": [{ "load": {}, "measure": {} }] }),
+        json!({ "stages": [{}] }),
+    ] {
+        assert!(!validator.is_valid(&invalid), "{invalid}");
+    }
 }

@@ -82,7 +82,7 @@ fn stages_left_out_have_defaults() {
     assert_eq!(part.load.timeout, Duration::from_secs(600));
     assert_eq!(part.unload.timeout, Duration::from_secs(30));
     let names: Vec<_> = reporters.iter().map(|r| r.plugin.as_str()).collect();
-    assert_eq!(names, ["console", "markdown", "json"]);
+    assert_eq!(names, ["console", "markdown", "html", "json"]);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn options_of_a_plugin_keep_their_types_and_order() {
 #[test]
 fn warnings_do_not_stop_a_pipeline() {
     let text = with(
-        "engine: { plugin: mock }\nreporters: { page: { plugin: html, config: { title: a } } }\nworkload: { prompts: [a] }",
+        "engine: { plugin: mock }\nreporters: { page: { plugin: titled, config: { title: a } } }\nworkload: { prompts: [a] }",
     );
     let (_, warnings) = crate::load("p.yaml", &text, &Installed).expect("a pipeline");
     assert_eq!(warnings.len(), 1);

@@ -161,6 +161,7 @@ impl State {
         }
         self.requests.fetch_add(1, Ordering::SeqCst);
         let path = request.split(' ').nth(1).unwrap_or_default();
+        let is_head = request.starts_with("HEAD ");
         if self.trouble == Trouble::Gated && token.is_none() && !path.starts_with("/store/") {
             return answer(
                 &stream,
@@ -172,21 +173,35 @@ impl State {
         if let Some(rest) = path.strip_prefix("/api/models/acme/tiny/revision/") {
             return self.list(&stream, rest.split('?').next().unwrap_or_default());
         }
+        if path.starts_with("/api/models/acme/tiny/tree/") {
+            return tree(&stream);
+        }
         if let Some(name) = path.strip_prefix("/store/") {
             *self.others.lock().expect("nobody panicked") = token;
-            return self.send(&stream, name, from);
+            return self.send(&stream, name, from, "");
         }
         for commit in [COMMIT, LATER] {
             if let Some(name) = path.strip_prefix(&format!("/acme/tiny/resolve/{commit}/")) {
                 let files = files();
-                let is_large = files
-                    .iter()
-                    .any(|(it, content)| *it == name && is_large(content));
-                if is_large {
-                    let head = format!("location: {}/store/{name}\r\n", self.store);
+                let found = files.iter().find(|(it, _)| *it == decoded(name));
+                let mut head = format!("x-repo-commit: {commit}\r\n");
+                if let Some((name, content)) = found {
+                    let _ = write!(head, "etag: \"{}\"\r\n", blob(name, content));
+                }
+                if let Some((name, content)) = found.filter(|it| is_large(&it.1)) {
+                    let _ = write!(
+                        head,
+                        "location: {}/store/{name}\r\nx-linked-etag: \"{}\"\r\nx-linked-size: {}\r\n",
+                        self.store,
+                        blob(name, content),
+                        content.len()
+                    );
                     return answer(&stream, "302 Found", &head, b"");
                 }
-                return self.send(&stream, name, from);
+                if let (Some((_, content)), true) = (found, is_head) {
+                    return about(&stream, &head, content.len());
+                }
+                return self.send(&stream, name, from, &head);
             }
         }
         answer(
@@ -247,8 +262,8 @@ impl State {
         answer(stream, "200 OK", "", body.as_bytes());
     }
 
-    fn send(&self, mut stream: &TcpStream, name: &str, from: Option<usize>) {
-        let name = name.replace("%20", " ").replace("%C3%A4", "\u{e4}");
+    fn send(&self, mut stream: &TcpStream, name: &str, from: Option<usize>, about: &str) {
+        let name = decoded(name);
         let Some((_, mut content)) = files().into_iter().find(|(it, _)| **it == name) else {
             return answer(
                 stream,
@@ -271,7 +286,7 @@ impl State {
             None => ("200 OK", String::new()),
         };
         let head = format!(
-            "HTTP/1.1 {status}\r\n{range}content-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {status}\r\n{about}{range}content-length: {}\r\nconnection: close\r\n\r\n",
             rest.len()
         );
         let sent = match self.trouble {
@@ -282,6 +297,41 @@ impl State {
             .write_all(head.as_bytes())
             .and_then(|()| stream.write_all(sent));
     }
+}
+
+/// Lists the files as the hub's own package asks for them.
+fn tree(stream: &TcpStream) {
+    let entry = |(name, content): (&str, Vec<u8>)| {
+        let (blob, bytes) = (blob(name, &content), content.len());
+        let large = if is_large(&content) {
+            format!(",\"lfs\":{{\"oid\":\"{blob}\",\"size\":{bytes},\"pointerSize\":130}}")
+        } else {
+            String::new()
+        };
+        format!(
+            "{{\"type\":\"file\",\"path\":\"{name}\",\"size\":{bytes},\"oid\":\"{blob}\"{large}}}"
+        )
+    };
+    let entries: Vec<String> = files().into_iter().map(entry).collect();
+    let body = format!("[{}]", entries.join(","));
+    answer(
+        stream,
+        "200 OK",
+        "content-type: application/json\r\n",
+        body.as_bytes(),
+    );
+}
+
+/// A file's name in a path.
+fn decoded(name: &str) -> String {
+    name.replace("%20", " ").replace("%C3%A4", "\u{e4}")
+}
+
+/// Answers what a file is, without its content.
+fn about(mut stream: &TcpStream, head: &str, bytes: usize) {
+    let head =
+        format!("HTTP/1.1 200 OK\r\n{head}content-length: {bytes}\r\nconnection: close\r\n\r\n");
+    let _ = stream.write_all(head.as_bytes());
 }
 
 fn answer(mut stream: &TcpStream, status: &str, head: &str, body: &[u8]) {

@@ -113,6 +113,7 @@ impl Flight {
             body,
             ends,
             coding,
+            head: kept_head,
             ..
         } = &mut self.exchange;
         let head = if let Some(head) = &mut self.head {
@@ -143,7 +144,11 @@ impl Flight {
                     };
                     *coding = parsed.coding;
                     bytes = &bytes[bytes.len() - (self.head_bytes.len() - length)..];
-                    self.head_bytes = Vec::new();
+                    let mut all = std::mem::take(&mut self.head_bytes);
+                    if rules.keeps_head {
+                        all.truncate(length);
+                        *kept_head = Some(all);
+                    }
                     self.head.insert(parsed)
                 }
             }

@@ -161,6 +161,21 @@ impl Ratios {
         self.measured.iter().map(|it| it.throughput).collect()
     }
 
+    /// The cycles, each with whether the candidate was measured first, and one log ratio, above
+    /// zero where the candidate is faster: of a verdict on the typical request the median over
+    /// questions, else of the throughputs.
+    pub fn by_cycle(&self) -> Vec<(u32, bool, f64)> {
+        let numbers = if self.statistic.is_of_request() {
+            self.medians(Bound::Middle)
+        } else {
+            self.throughputs()
+        };
+        let cycles = self.measured.iter().zip(numbers);
+        cycles
+            .map(|(it, number)| (it.cycle, it.candidate_first, number))
+            .collect()
+    }
+
     /// By cycle, the log ratio of the sums of the times of equal work, above zero where the
     /// candidate is faster.
     pub fn totals(&self, bound: Bound) -> Vec<f64> {

@@ -32,24 +32,27 @@ pub trait Evidence {
             .collect()
     }
 
-    /// An estimate of the advantage from the first `n` cycles, for a search to begin at.
-    fn middle(&self, n: usize) -> Option<f64>;
+    /// The advantage of each of the first `n` cycles that has one, as the cycle alone shows it.
+    fn plain_ratios(&self, n: usize) -> Vec<f64>;
 
     /// The advantage at which the score of the first `n` cycles is zero: of several, one
-    /// near the middle, so that a common factor of all times changes nothing. `None` where
-    /// nothing was measured.
+    /// near the median of the cycles, so that a common factor of all times changes nothing. No
+    /// farther from it than the cycles are from each other: a score of few cycles may have a zero
+    /// where no cycle is, and then the median is the estimate. `None` where nothing was
+    /// measured.
     fn estimate(&self, n: usize) -> Option<f64> {
-        /// Beyond, engines differ too much for a search.
-        const FARTHEST: f64 = 2.0;
         const ACCURACY: f64 = 1e-7;
         let score = |advantage: f64| self.signed(n, advantage).iter().sum::<f64>();
-        let middle = self.middle(n)?;
+        let ratios = self.plain_ratios(n);
+        let least = ratios.iter().copied().reduce(f64::min)?;
+        let most = ratios.iter().copied().reduce(f64::max)?;
+        let (middle, farthest) = (median(&ratios), most - least);
         let mut reach = ACCURACY;
         while !(score(middle - reach) > 0.0 && score(middle + reach) < 0.0) {
-            if reach >= FARTHEST {
+            if reach >= farthest {
                 return Some(middle);
             }
-            reach *= 2.0;
+            reach = (2.0 * reach).min(farthest);
         }
         let (mut low, mut high) = (middle - reach, middle + reach);
         while high - low > ACCURACY {
@@ -108,8 +111,8 @@ impl Evidence for LogRatios {
         d.into_iter().map(|d| d * biweight(d / cut)).collect()
     }
 
-    fn middle(&self, n: usize) -> Option<f64> {
-        (n > 0).then(|| median(&self.0[..n]))
+    fn plain_ratios(&self, n: usize) -> Vec<f64> {
+        self.0[..n].to_vec()
     }
 
     fn unweighted(&self, n: usize) -> Option<Vec<f64>> {
@@ -123,5 +126,72 @@ pub(super) fn biweight(u: f64) -> f64 {
         (1.0 - u * u).powi(2)
     } else {
         0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::level::{CarryOver, Cycle, Level, Request, Visit};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The estimate lies where the cycles are.
+    fn is_among_cycles(evidence: &dyn Evidence) {
+        for n in 1..=evidence.cycles() {
+            let ratios = evidence.plain_ratios(n);
+            let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let estimate = evidence.estimate(n).expect("an estimate");
+            let distance = (estimate - median(&ratios)).abs();
+            assert!(distance <= most - least + 1e-6, "{ratios:?}: {estimate}");
+        }
+    }
+
+    /// A visit of three questions whose times are prolonged by so much.
+    fn visit(at_s: f64, slower: f64, noise: &[f64]) -> Visit {
+        let request = |(question, noise): (usize, &f64)| Request {
+            question,
+            tokens: 16,
+            first_s: Some(0.01),
+            time_s: 0.1 * (question + 1) as f64 * slower * noise,
+        };
+        Visit {
+            at_s,
+            requests: noise.iter().enumerate().map(request).collect(),
+            control: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_estimate_of_few_cycles_lies_among_them(
+            ratios in prop::collection::vec(-1.0..1.0_f64, 1..6),
+        ) {
+            is_among_cycles(&LogRatios(ratios));
+        }
+
+        #[test]
+        fn so_it_does_against_the_level(
+            noise in prop::collection::vec(0.9..1.1_f64, 24),
+            baseline_first in prop::collection::vec(any::<bool>(), 4),
+            cycles in 1_usize..5,
+        ) {
+            let cycle = |index: usize| {
+                let [first, second] = [0, 1].map(|half| {
+                    let from = 6 * index + 3 * half;
+                    let slower = if baseline_first[index] == (half == 1) { 1.1 } else { 1.0 };
+                    visit((2 * index + half) as f64, slower, &noise[from..from + 3])
+                });
+                Cycle {
+                    baseline_first: baseline_first[index],
+                    is_followed: index + 1 < cycles,
+                    visits: [first, second],
+                }
+            };
+            let cycles: Vec<Cycle> = (0..cycles).map(cycle).collect();
+            for carry_over in [CarryOver::Removed, CarryOver::None] {
+                is_among_cycles(&Level::new(cycles.clone(), carry_over));
+            }
+        }
     }
 }

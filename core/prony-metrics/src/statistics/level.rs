@@ -330,7 +330,7 @@ impl Evidence for Level {
         self.plain().influences(n)
     }
 
-    fn middle(&self, n: usize) -> Option<f64> {
+    fn plain_ratios(&self, n: usize) -> Vec<f64> {
         let of_cycles = self.cycles[..n].iter().filter_map(|cycle| {
             let [first, second] = &cycle.visits;
             let pairs = first.requests.iter().filter_map(|a| {
@@ -342,8 +342,7 @@ impl Evidence for Level {
             let sign = if cycle.baseline_first { 1.0 } else { -1.0 };
             (!pairs.is_empty()).then(|| sign * median(&pairs))
         });
-        let of_cycles: Vec<f64> = of_cycles.collect();
-        (!of_cycles.is_empty()).then(|| median(&of_cycles))
+        of_cycles.collect()
     }
 }
 

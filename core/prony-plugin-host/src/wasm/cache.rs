@@ -10,11 +10,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, OptLevel};
 
 /// Maximum time to compile a component; one that ships takes some seconds.
 const TIME: Duration = Duration::from_mins(2);
+/// Additional time for each MiB of it.
+const TIME_PER_MIB: Duration = Duration::from_secs(10);
 /// Maximum memory to compile a component, in bytes (Linux); one that ships takes a tenth.
 const MEMORY: u64 = 1 << 30;
 /// Maximum number of threads that compile a component. Each takes memory of its own.
@@ -30,6 +32,7 @@ pub(super) fn compile(
     folder: &Path,
     command: &[String],
     bytes: &[u8],
+    say: impl FnOnce(),
 ) -> Result<Component, String> {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -39,8 +42,9 @@ pub(super) fn compile(
         return Ok(component);
     }
     tracing::debug!("compiling a component of {} KiB", bytes.len() >> 10);
+    say();
     let compiled = match command {
-        [] => precompile(engine, bytes)?,
+        [] => precompile(bytes)?,
         [program, arguments @ ..] => compile_apart(program, arguments, bytes)?,
     };
     if let Err(error) = store(folder, &path, &compiled) {
@@ -50,7 +54,22 @@ pub(super) fn compile(
     unsafe { Component::deserialize(engine, compiled) }.map_err(|error| format!("{error:#}"))
 }
 
-fn precompile(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
+/// Guests above this size are compiled without optimisation, in bytes: they bring the runtime of a
+/// language, whose compilation takes long, and a plugin is never on the clock.
+const LARGE: usize = 8 << 20;
+
+/// Maximum time to compile so many bytes.
+fn time_for(bytes: usize) -> Duration {
+    TIME + TIME_PER_MIB * (bytes >> 20) as u32
+}
+
+fn precompile(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let level = if bytes.len() > LARGE {
+        OptLevel::None
+    } else {
+        OptLevel::Speed
+    };
+    let engine = super::engine_with(level).map_err(|error| error.to_string())?;
     let compiled = engine.precompile_component(bytes);
     compiled.map_err(|error| format!("{error:#}"))
 }
@@ -76,14 +95,15 @@ fn compile_apart(program: &str, arguments: &[String], bytes: &[u8]) -> Result<Ve
         .spawn()
         .map_err(failed)?;
     let begin = Instant::now();
+    let limit = time_for(bytes.len());
     let status = loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
             break status;
         }
-        if begin.elapsed() > TIME {
+        if begin.elapsed() > limit {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("compiling it takes longer than {TIME:?}"));
+            return Err(format!("compiling it takes longer than {limit:?}"));
         }
         std::thread::sleep(Duration::from_millis(2));
     };
@@ -96,7 +116,7 @@ fn compile_apart(program: &str, arguments: &[String], bytes: &[u8]) -> Result<Ve
     if status.success() {
         return content(&mut output).map_err(failed);
     }
-    if let Some(reason) = exceeded(status) {
+    if let Some(reason) = exceeded(status, limit) {
         return Err(reason);
     }
     let words = content(&mut words).map_err(failed)?;
@@ -104,10 +124,10 @@ fn compile_apart(program: &str, arguments: &[String], bytes: &[u8]) -> Result<Ve
 }
 
 /// The limit that ended a compilation, if one did.
-fn exceeded(status: ExitStatus) -> Option<String> {
+fn exceeded(status: ExitStatus, time: Duration) -> Option<String> {
     let signal = Signal::from_named_raw(status.signal()?)?;
     if signal == Signal::XCPU {
-        return Some(format!("compiling it takes longer than {TIME:?}"));
+        return Some(format!("compiling it takes longer than {time:?}"));
     }
     // How Rust ends where no memory is left, or how the kernel ends the process.
     let limit = MEMORY >> 20;
@@ -132,12 +152,14 @@ pub fn compile_from_input() -> Result<(), String> {
         );
     };
     limit(Resource::Data, MEMORY);
-    limit(Resource::Cpu, TIME.as_secs() * THREADS as u64);
     let mut bytes = Vec::new();
     let words = |error: io::Error| error.to_string();
     io::stdin().read_to_end(&mut bytes).map_err(words)?;
-    let engine = super::new_engine().map_err(|error| error.to_string())?;
-    let compiled = precompile(&engine, &bytes)?;
+    limit(
+        Resource::Cpu,
+        time_for(bytes.len()).as_secs() * THREADS as u64,
+    );
+    let compiled = precompile(&bytes)?;
     io::stdout().write_all(&compiled).map_err(words)?;
     io::stdout().flush().map_err(words)
 }

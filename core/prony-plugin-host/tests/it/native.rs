@@ -64,6 +64,8 @@ fn wrong_tables_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (wrong, words) in [
         ("NO_SYMBOL", "it does not export `prony_plugin`"),
+        ("NO_SYMBOL", "feature `export`"),
+        ("UNDEFINED", "defined_nowhere"),
         ("NULL_TABLE", "`prony_plugin` returned no table"),
         ("BAD_MAGIC", "the magic number"),
         ("SHORT_TABLE", "another size than the contract's"),

@@ -42,7 +42,7 @@ fn largest() -> Value {
 fn the_largest_result_is_reported_by_every_reporter() {
     let folder = tempfile::tempdir().unwrap();
     let outcome = largest().to_string();
-    for name in ["console", "markdown", "json"] {
+    for name in ["console", "html", "markdown", "json"] {
         let made = shipped(name, folder.path()).render(&json!({}), &outcome);
         let made = made.unwrap_or_else(|error| panic!("{name}, {} bytes: {error}", outcome.len()));
         assert!(!made.is_empty(), "{name}");

@@ -167,7 +167,15 @@ fn unknown(record: &Record, container: Container) -> String {
             .as_array()
             .is_some_and(|it| it.first().is_some_and(serde_json::Value::is_object))
     });
+    let is_table = matches!(container, Container::Table { .. });
+    let has_lengths = object
+        .keys()
+        .any(|key| key.to_lowercase().contains("token"));
     let way = match inner {
+        _ if is_table && has_lengths => format!(
+            "; a trace of lengths is read by its columns {}: name them so, or name the column with the prompts by `column`",
+            traces()
+        ),
         Some((key, _)) if object.len() < MAX_SHOWN => format!(
             "; if the records are in `{key}`, take them out: `jq -c '.[{key:?}][]' FILE > records.jsonl`"
         ),
@@ -177,6 +185,21 @@ fn unknown(record: &Record, container: Container) -> String {
         ),
     };
     format!("the format is not recognised: {seen}{way}")
+}
+
+/// The columns of the tables of lengths, in words.
+fn traces() -> String {
+    let tables = Format::all().filter(|it| it.is_table());
+    let columns = tables.map(|it| {
+        let names: Vec<String> = it.0.columns.iter().map(|it| format!("`{it}`")).collect();
+        format!(
+            "{} and {} (`format: {}`)",
+            names.join(", "),
+            it.time(),
+            it.name()
+        )
+    });
+    columns.collect::<Vec<_>>().join(", or ")
 }
 
 impl PartialEq for Format {

@@ -155,8 +155,8 @@ impl<'a> Runner<'a> {
         let (workload, folder) = (&point.workload, &self.run.options.folder);
         let dataset = workload.dataset.iter().map(|it| &it.path);
         for path in dataset.chain(&workload.prompt_files) {
-            self.run
-                .tell_input(InputKind::Dataset, path, &folder.join(path))?;
+            let place = prony_files::located(folder, path);
+            self.run.tell_input(InputKind::Dataset, path, &place)?;
         }
         Ok(())
     }

@@ -442,7 +442,9 @@ impl EngineSide for LiveEngine<'_, '_> {
                 used.energy.insert(window.stage.clone(), energy);
             }
         }
-        let total = sampler.stop().total;
+        let usage = sampler.stop();
+        used.memory = usage.memory;
+        let total = usage.total;
         used.peak_memory_bytes = total.peak_rss_bytes;
         used.peak_gpu_memory_bytes = total.peak_gpu_memory_bytes;
         self.cpu_s = total.cpu_seconds;

@@ -6,7 +6,7 @@ use crate::context::text;
 use crate::installed::{self, Installed};
 use crate::launched::Launched;
 use crate::process::{Process, describe};
-use prony_config::template;
+use prony_config::{as_texts, template};
 use prony_contract::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
 use prony_journal::Event;
 use prony_loadgen::client::probe;
@@ -41,12 +41,15 @@ impl LiveEngine<'_, '_> {
         self.at = Some(at.clone());
         let engine = self.requests.engine;
         let config = Value::Object(engine.config.clone());
-        self.requests.config = template::render_value(&config, &self.context())?;
+        let mut config = template::render_value(&config, &self.context())?;
         let plugin = engine.plugin.as_str();
         let registry = self.requests.run.registry;
         let (entry, _) = registry
             .find(Kind::Engine, plugin)
             .map_err(|error| error.to_string())?;
+        as_texts(&mut config, &entry.config_schema);
+        self.expand_homes(&mut config);
+        self.requests.config = config;
         let begin = now_ns();
         match entry.transport.unwrap_or(Transport::Http) {
             Transport::InProcess => self.start_worker(plugin, limit).await,
@@ -62,7 +65,7 @@ impl LiveEngine<'_, '_> {
         let [program, arguments @ ..] = self.requests.run.options.worker.as_slice() else {
             return Err("no worker command is set".to_owned().into());
         };
-        let mut command = Command::new(program);
+        let mut command = Command::new(prony_files::located(Path::new(""), program));
         command
             .args(arguments)
             .arg(plugin)
@@ -193,7 +196,7 @@ impl LiveEngine<'_, '_> {
                 folder.display()
             ));
         }
-        let mut command = Command::new(program);
+        let mut command = Command::new(prony_files::located(Path::new(""), program));
         command.args(arguments).current_dir(folder);
         command.envs(launch.env.iter().map(|pair| (&pair.name, &pair.value)));
         if let Some(path) = self.path(launch) {
@@ -202,10 +205,24 @@ impl LiveEngine<'_, '_> {
         Ok((program, command))
     }
 
+    /// Expands `~/` in the options that are paths by the plugin's schema.
+    fn expand_homes(&self, config: &mut Value) {
+        let plugin = &self.requests.engine.plugin;
+        let Ok((entry, _)) = self.requests.run.registry.find(Kind::Engine, plugin) else {
+            return;
+        };
+        for (name, value) in config.as_object_mut().into_iter().flatten() {
+            let is_path = entry.config_schema["properties"][name][prony_config::PATH] == true;
+            if let Some(path) = value.as_str().filter(|it| is_path && it.starts_with("~/")) {
+                *value = text(&prony_files::located(Path::new(""), path)).into();
+            }
+        }
+    }
+
     fn working_folder(&self, launch: &prony_contract::Command) -> PathBuf {
         let here = &self.requests.run.options.folder;
         let cwd = launch.cwd.as_ref();
-        cwd.map_or(here.clone(), |cwd| here.join(cwd))
+        cwd.map_or(here.clone(), |cwd| prony_files::located(here, cwd))
     }
 
     /// The engine's `PATH`.
@@ -239,7 +256,7 @@ impl LiveEngine<'_, '_> {
             return Ok(());
         };
         let found = if program.contains('/') {
-            self.working_folder(launch).join(program)
+            prony_files::located(&self.working_folder(launch), program)
         } else {
             let path = self.path(launch);
             let here = self.working_folder(launch);
@@ -283,7 +300,7 @@ impl LiveEngine<'_, '_> {
         let system = std::env::consts::OS;
         let packages = entry.packages.as_ref();
         if packages.is_some_and(|it| !it.on(system).is_empty()) {
-            let install = "`prony doctor --install PIPELINE`";
+            let install = format!("`prony plugin install {plugin}`");
             if Installed::of(cache, plugin).is_none() {
                 return Some(format!("to install it: {install}"));
             }

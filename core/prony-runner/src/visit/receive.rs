@@ -425,11 +425,17 @@ impl Requests<'_, '_> {
         batch: &Batch<'_>,
         answers: &mut AnswerSink,
         index: u32,
-        exchange: Exchange,
+        mut exchange: Exchange,
     ) -> Result<()> {
         let reading = &answers.reading;
         let plugin = answers.plugin.as_ref();
-        let mut record = reading.record(plugin, &self.config, index, exchange);
+        let mut record = reading.record(plugin, &self.config, index, &mut exchange);
+        if record.failed.is_some() {
+            let (run, most) = (self.run, self.run.options.keep_failed);
+            let mut bodies = run.failed_bodies.borrow_mut();
+            let secrets = &run.pipeline.secrets;
+            bodies.keep(run.folder, secrets, most, &mut record, &exchange.body);
+        }
         if !batch.has_images {
             self.see_without_image(batch, &record);
             answers.succeeded += u32::from(record.ok());

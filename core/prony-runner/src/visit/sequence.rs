@@ -92,6 +92,8 @@ pub(crate) struct Used {
     pub(super) peak_memory_bytes: Option<u64>,
     /// Peak memory on all GPUs, in bytes.
     pub(super) peak_gpu_memory_bytes: Option<u64>,
+    /// As [`prony_machine::Usage::memory`].
+    pub(super) memory: Vec<(u64, u64)>,
     /// CPU time in each `measure` stage, in seconds, by stage id.
     pub(super) measure_cpu_s: BTreeMap<String, f64>,
     /// Energy in each `measure` stage, by stage id.
@@ -534,6 +536,7 @@ impl<'v, E: EngineSide> Visit<'v, E> {
             measure_ns: self.measured_ns(),
             peak_memory_bytes: used.peak_memory_bytes,
             peak_gpu_memory_bytes: used.peak_gpu_memory_bytes,
+            memory: used.memory,
             energy: used.energy,
             page_cache_share: used.page_cache_share,
             measure_cpu_s: used.measure_cpu_s,

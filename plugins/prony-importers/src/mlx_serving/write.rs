@@ -214,7 +214,7 @@ fn stages(questions: &Count) -> String {
   # Not there, where the first question paid for what is done once.
   - warmup: {{}}
 {largest}  - measure: {{ requests: {} }}
-  - report: {{ reporters: [console, markdown, json] }}
+  - report: {{ reporters: [console, markdown, html, json] }}
 ",
         questions.value
     )

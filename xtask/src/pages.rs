@@ -1,0 +1,132 @@
+//! Looks at report pages in a browser, as their readers do.
+//!
+//! The pages are those that the tests of `reporter-html` write, and that of a real run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::workspace::{Workspace, create_folder};
+use crate::{schemas, shell};
+
+/// Names of the browser's program.
+const PROGRAMS: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
+
+/// Options of the command: a folder for pictures.
+pub(crate) fn pages(workspace: &Workspace, shots: Option<&str>) -> Result<()> {
+    let browser = browser(workspace)?;
+    let folder = schemas::node(workspace)?;
+    let mut pages = of_tests(workspace)?;
+    pages.push(of_run(workspace)?);
+    let shots = match shots {
+        Some(shots) => {
+            create_folder(Path::new(shots))?;
+            shots
+        }
+        None => "-",
+    };
+    shell::step(&format!("looking at {} pages in a browser", pages.len()));
+    let mut check = Command::new("node");
+    check.arg(folder.join("pages.mjs")).arg(browser).arg(shots);
+    shell::run(check.args(pages)).context("a page is not as it should be (above)")
+}
+
+/// The pages of the fixtures.
+fn of_tests(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    shell::step("writing the pages of the fixtures");
+    let folder = workspace.target.join("tmp/pages");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    let mut tests = workspace.cargo("test");
+    tests.args([
+        "--release",
+        "--locked",
+        "-p",
+        "reporter-html",
+        "--test",
+        "html",
+    ]);
+    shell::run(&mut tests)?;
+    let entries =
+        fs::read_dir(&folder).with_context(|| format!("no pages in {}", folder.display()))?;
+    let mut pages = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    pages.sort();
+    ensure!(!pages.is_empty(), "no pages in {}", folder.display());
+    Ok(pages)
+}
+
+/// The page of a run of two engines, some of whose requests fail.
+fn of_run(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("pages");
+    create_folder(&folder)?;
+    let run = folder.join("run");
+    if run.exists() {
+        fs::remove_dir_all(&run)?;
+    }
+    let prony = workspace.prony();
+    let server = |more: &str| {
+        format!(
+            "{{ plugin: openai, config: {{ model: truth, launch: {{ command: [{:?}, truth-server, \
+             --port, \"${{{{ engine.port }}}}\", --tokens, \"16\"{more}], ready: {{ http: /health }} }} }} }}",
+            prony.display()
+        )
+    };
+    let pipeline = format!(
+        "version: 1\nname: page\nengines:\n  left: {}\n  right: {}\ncompare: {{ baseline: left }}\n\
+         models: [{{ id: truth }}]\nworkload: {{ prompts: [one, two], max_tokens: 64 }}\n\
+         schedule: {{ cycles: 6, stop: never }}\nstages:\n  - load: {{}}\n  - warmup: {{ requests: 1 }}\n  \
+         - measure: {{ requests: 6, arrival: {{ concurrency: 2 }} }}\n  - unload: {{}}\n  \
+         - report: {{ reporters: [html] }}\n",
+        server(""),
+        server(", --inter-token-latency-us, \"3000\", --fault, cut, --fault-from, \"5\""),
+    );
+    let file = folder.join("pipeline.yaml");
+    fs::write(&file, pipeline).with_context(|| format!("cannot write {}", file.display()))?;
+    shell::step("a run, for its page");
+    let mut command = Command::new(prony);
+    command
+        .arg("--quiet")
+        .arg("run")
+        .arg(&file)
+        .arg("--into")
+        .arg(&run);
+    // A busy machine makes it invalid, which is to be seen, too.
+    let status = command.status().context("cannot start prony")?;
+    let page = run.join("report.html");
+    ensure!(page.is_file(), "the run has left no page: {status}");
+    Ok(page)
+}
+
+/// The browser, installed by apt where that is possible.
+fn browser(workspace: &Workspace) -> Result<PathBuf> {
+    let found = || {
+        let known = PROGRAMS.iter().map(|name| {
+            let path = Path::new(name);
+            path.is_file()
+                .then(|| path.to_owned())
+                .or_else(|| shell::on_path(name))
+        });
+        known.flatten().next()
+    };
+    if let Some(found) = found() {
+        return Ok(found);
+    }
+    if shell::on_path("apt-get").is_some() {
+        shell::step("installing chromium");
+        shell::run(&mut workspace.script("install-chromium.sh"))?;
+    }
+    found().context(
+        "no browser: install chromium (Debian: `apt-get install chromium`); \
+         `cargo xtask test --fast` leaves this check out",
+    )
+}

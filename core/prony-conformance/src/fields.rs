@@ -113,7 +113,7 @@ fn probes(api: Api) -> Vec<Probe> {
         arrived: |_, other| {
             text_in(other, SYSTEM)?;
             let is_before = other.holds_in_order(&[SYSTEM, PROMPT]);
-            is_before
+            (is_before || other.has_field("system", SYSTEM))
                 .then_some(())
                 .ok_or_else(|| "it does not come before the prompt".to_owned())
         },

@@ -127,6 +127,13 @@ impl Sent {
             .collect()
     }
 
+    /// Returns `true` if a field of a name like this one has this value: an object has no order.
+    pub(crate) fn has_field(&self, name: &str, wanted: &str) -> bool {
+        let is_named = |at: &str| at.rsplit('/').next().is_some_and(|it| it.contains(name));
+        let mut values = self.values.iter();
+        values.any(|(at, value)| is_named(at) && value.as_str() == Some(wanted))
+    }
+
     /// Returns `true` if each begins after the end of the one before: in the same text or
     /// in a later one. Texts are in the order of the body, since objects keep theirs.
     pub(crate) fn holds_in_order(&self, wanted: &[&str]) -> bool {

@@ -441,7 +441,12 @@ impl<const DEFECT: u32> StdioEngine for Program<DEFECT> {
             RANDOM => (request.seed, 1),
             _ => (request.seed, number),
         };
-        let mut line = serde_json::json!(request);
+        // It comes before the prompt.
+        let mut line = serde_json::json!({ "system": request.system });
+        let fields = serde_json::json!(request);
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            line[name] = value.clone();
+        }
         line["seed"] = seed.into();
         line["model"] = model.id.as_str().into();
         line["id"] = id.into();
@@ -572,5 +577,8 @@ fn mistakes_of_the_author_are_named() {
     let empty = tempfile::tempdir().unwrap();
     assert!(run(kit().fixtures(empty.path())).contains("holds no `NAME.sse`"));
     std::fs::write(empty.path().join("a.sse"), "x\n").unwrap();
-    assert!(run(kit().fixtures(empty.path())).contains("`BLESS=1` writes it"));
+    assert!(
+        run(kit().fixtures(empty.path()))
+            .contains("`--bless`, or `BLESS=1` in a test of Rust, writes it")
+    );
 }

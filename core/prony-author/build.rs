@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// What the SDK is made of, relative to the workspace. It is read as text: nothing of it is linked in.
+/// Parts of the SDK, relative to the workspace. It is read as text: nothing of it is linked in.
 const PARTS: [&str; 7] = [
     "plugins/prony-plugin-sdk/Cargo.toml",
     "plugins/prony-plugin-sdk/src",

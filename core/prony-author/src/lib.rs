@@ -1,4 +1,4 @@
-//! What the author of a plugin needs: a project to start from, and toolchains that build it.
+//! A plugin's project, its templates and the toolchains that build it.
 
 mod project;
 mod sdk;

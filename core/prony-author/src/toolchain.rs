@@ -1,6 +1,6 @@
 //! The toolchains that make a plugin of a project.
 //!
-//! What prony can install by itself lies in its cache folder, in a version that is pinned here, never
+//! Toolchains that prony can install lie in its cache folder, in versions that are pinned here, never
 //! in the project. For the rest, an error says what is missing and which command brings it.
 
 mod c;
@@ -101,7 +101,7 @@ impl Tool {
 pub struct Toolchains<'a> {
     /// Folder for what prony installs.
     pub cache: PathBuf,
-    /// Told what takes time.
+    /// Hears of steps that take time.
     pub say: &'a dyn Fn(&str),
 }
 

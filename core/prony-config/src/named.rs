@@ -16,7 +16,7 @@ pub const PATH: &str = "x-prony-path";
 pub struct NamedFile {
     /// The path as it is written, relative to the pipeline's folder; `~` is not expanded.
     pub path: String,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
 }
 

@@ -107,7 +107,7 @@ pub(crate) fn launch(kit: &mut Kit<'_>) {
     let config = kit.settings.config.clone();
     let made = plan(kit, &config, &model());
     let Ok(made) = made else {
-        // Told by the check of the config.
+        // The check of the config says it.
         return kit.skipped("launch", "there is no plan");
     };
     if plan(kit, &config, &model()).ok().as_ref() != Some(&made) {

@@ -12,7 +12,7 @@ const SEEDS: std::ops::Range<u64> = 1..7;
 
 /// An answer, as far as two equal requests must agree.
 #[derive(Debug, Clone, PartialEq)]
-struct Said {
+struct Generated {
     text: String,
     tokens: u32,
     prompt_tokens: Option<u32>,
@@ -20,7 +20,7 @@ struct Said {
     events: Vec<(EventKind, u32, String)>,
 }
 
-impl Said {
+impl Generated {
     fn of(events: &[Event]) -> Self {
         let texts = events.iter().filter(|event| event.kind.is_text());
         let count = |kind| {
@@ -108,8 +108,10 @@ fn asked(api: Api) -> Request {
     }
 }
 
-fn say(session: &mut dyn Session, request: &Request) -> Answer<Said> {
-    session.generate(request).map(|events| Said::of(&events))
+fn say(session: &mut dyn Session, request: &Request) -> Answer<Generated> {
+    session
+        .generate(request)
+        .map(|events| Generated::of(&events))
 }
 
 /// All checks of a form of requests. Returns their extent; fails if nothing is answered.
@@ -137,7 +139,7 @@ fn generate(
     for problem in shape(&events, &base) {
         kit.finding("generate", format!("{api:?}: {problem}"));
     }
-    let first = Said::of(&events);
+    let first = Generated::of(&events);
     limits(kit, session, &base, &first);
     prompts(kit, session, &base, &first, manifest, &mut refused);
     let steady = sampling(kit, session, &base, &first, &mut refused);
@@ -179,7 +181,7 @@ fn generate(
 /// Problems of the order of events.
 fn shape(events: &[Event], request: &Request) -> Vec<String> {
     let mut problems = Vec::new();
-    let said = Said::of(events);
+    let said = Generated::of(events);
     let place = |kind| events.iter().position(|event| event.kind == kind);
     let last_text = events.iter().rposition(|event| event.kind.is_text());
     if events.last().map(|event| event.kind) != Some(EventKind::End) {
@@ -232,7 +234,7 @@ fn shape(events: &[Event], request: &Request) -> Vec<String> {
     problems
 }
 
-fn limits(kit: &mut Kit<'_>, session: &mut dyn Session, base: &Request, first: &Said) {
+fn limits(kit: &mut Kit<'_>, session: &mut dyn Session, base: &Request, first: &Generated) {
     let fewer = Request {
         max_tokens: TOKENS - 5,
         ..base.clone()
@@ -267,7 +269,7 @@ fn prompts(
     kit: &mut Kit<'_>,
     session: &mut dyn Session,
     base: &Request,
-    first: &Said,
+    first: &Generated,
     manifest: &Manifest,
     refused: &mut Vec<&'static str>,
 ) {
@@ -335,7 +337,7 @@ fn sampling(
     kit: &mut Kit<'_>,
     session: &mut dyn Session,
     base: &Request,
-    first: &Said,
+    first: &Generated,
     refused: &mut Vec<&'static str>,
 ) -> Option<String> {
     let api = base.api;
@@ -431,7 +433,7 @@ fn stops(
     kit: &mut Kit<'_>,
     session: &mut dyn Session,
     base: &Request,
-    first: &Said,
+    first: &Generated,
     refused: &mut Vec<&'static str>,
 ) {
     let api = base.api;

@@ -33,7 +33,7 @@ impl Engine for Adapter {
         Ok(Self { config })
     }
 
-    /// How to start or reach the engine.
+    /// Plans how to start or reach the engine.
     fn launch(&self, _: &Model, at: &Endpoint) -> Result<LaunchPlan> {
         let ready = Ready::Http("/health".to_owned());
         match (&self.config.base_url, &self.config.program) {
@@ -85,7 +85,7 @@ impl Engine for Adapter {
         Ok(HttpRequest::post_json("/generate", &body))
     }
 
-    /// What came back: a JSON object a line, with `text`, or `error`, or `done` at the end.
+    /// Decodes a response: a JSON object a line, with `text`, or `error`, or `done` at the end.
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
         if response.status != 200 {
             let words: String = String::from_utf8_lossy(response.body).chars().take(200).collect();

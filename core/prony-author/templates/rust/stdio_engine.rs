@@ -33,7 +33,7 @@ impl StdioEngine for Adapter {
         Ok(Self { config })
     }
 
-    /// How to start the engine, and how its lines belong to messages.
+    /// Plans how to start the engine, and how its lines belong to messages.
     fn launch(&self, model: &Model) -> Result<StdioPlan> {
         let load = json!({ "op": "load", "id": 0, "model": model.path.as_ref().unwrap_or(&model.id) });
         let unload = json!({ "op": "unload", "id": 0 });
@@ -81,7 +81,7 @@ impl StdioEngine for Adapter {
         Ok(message(number, &line))
     }
 
-    /// What came back: the request's own lines, with `text`, or `error`, or `done` at the end.
+    /// Decodes a response: the request's own lines, with `text`, or `error`, or `done` at the end.
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
         for (read, line) in response.lines() {
             let line: Value = serde_json::from_slice(line).map_err(|error| {

@@ -1,4 +1,4 @@
-//! What an author of a plugin does: a new project builds, is added and runs as it is.
+//! First steps of a plugin's author: a new project builds, passes its checks and runs as it is.
 
 use crate::kit::Scratch;
 use crate::real_engines::installed;

@@ -11,7 +11,7 @@ use std::process::Command;
 /// Python with the package, in prony's cache: `cargo xtask hub` makes it.
 const PYTHON: &str = "hub-package/bin/python";
 
-/// What `script` prints with the package, whose cache is `home`.
+/// Output of `script` with the package, whose cache is `home`.
 fn python(script: &str, home: &Path, variables: &[(&str, &str)]) -> Value {
     let output = Command::new(cache().join(PYTHON))
         .args(["-c", script])

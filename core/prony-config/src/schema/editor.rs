@@ -1,4 +1,4 @@
-//! What editors read of a published schema beside its meaning. The names of these keys are those
+//! Keys of a published schema for editors, beside its meaning. The names of these keys are those
 //! of yaml-language-server, which VS Code, Neovim, Helix and others use.
 
 use std::collections::BTreeSet;

@@ -261,7 +261,7 @@ fn judge(mut seen: Observation, decoded: Result<Vec<Event>, Error>, request: &Re
     }
 }
 
-/// What `decode` has to do with a failure.
+/// Part of `decode` in a failure.
 fn hint(class: ErrorClass) -> Option<&'static str> {
     match class {
         ErrorClass::Empty => Some(

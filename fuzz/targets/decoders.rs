@@ -71,13 +71,13 @@ fn decoders() -> Vec<Decode> {
 
 fn events(decode: &Decode, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>, Error> {
     let mut events = Events::default();
-    decode(&Response { status, body, ends }, &mut events)?;
+    decode(&Response::new(status, body, ends), &mut events)?;
     let events = events.into_vec();
     let mut last = 0;
     for event in &events {
-        assert!((event.chunk as usize) < ends.len().max(1), "{event:?}");
-        assert!(event.chunk >= last, "an event of an earlier read");
-        last = event.chunk;
+        assert!((event.read as usize) < ends.len().max(1), "{event:?}");
+        assert!(event.read >= last, "an event of an earlier read");
+        last = event.read;
     }
     Ok(events)
 }

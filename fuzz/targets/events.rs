@@ -57,6 +57,7 @@ fn send(data: &mut Unstructured<'_>) -> Result<()> {
         }],
         body: data.arbitrary()?,
         end_marks: vec![data.arbitrary()?],
+        answer_headers: vec!["content-type".to_owned()],
         model: None,
     };
     if let Ok(target) = Target::new("http://127.0.0.1:8080") {
@@ -89,7 +90,7 @@ fn seen(data: &mut Unstructured<'_>) -> Result<Observation> {
 
 fn event(data: &mut Unstructured<'_>) -> Result<Event> {
     Ok(Event {
-        chunk: data.arbitrary()?,
+        read: data.arbitrary()?,
         kind: *data.choose(&EventKind::ALL)?,
         tokens: data.arbitrary()?,
         ns: data.arbitrary()?,

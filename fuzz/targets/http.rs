@@ -37,6 +37,7 @@ fn request(end_marks: &[&str]) -> Arc<Prepared> {
         headers: Vec::new(),
         body: "{}".to_owned(),
         end_marks: end_marks.iter().map(ToString::to_string).collect(),
+        answer_headers: vec!["content-type".to_owned()],
         model: None,
     };
     Arc::new(target.prepare(&request).expect("a request"))

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use prony_config::{Inputs, Pipeline, PluginKind, Plugins, explain, load, load_all};
 use prony_diagnostic::{Diagnostic, github, human, json, sarif};
+use prony_importers::TOOLS;
 use serde_json::{Value, json};
 
 const MAIN: &str = "fuzz.yaml";
@@ -101,7 +102,7 @@ impl Case {
             env: &|name| (name == "HOME").then(|| "/home/you".to_owned()),
             assume_env: false,
             plugins: &Installed,
-            tools: &[],
+            tools: TOOLS,
         })
         .map(|loaded| (loaded.pipeline, loaded.warnings))
     }

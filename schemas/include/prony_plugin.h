@@ -1,4 +1,4 @@
-/* prony native plugin contract 0.2: the C form of schemas/wit/plugin.wit.
+/* prony native plugin contract 1.0: the C form of schemas/wit/plugin.wit.
  *
  * A plugin exports one function, prony_plugin(), which returns a table that
  * lives as long as the process. Rules:
@@ -8,6 +8,10 @@
  *   - `ctx` belongs to the host and is handed back unchanged.
  *   - No exception, panic or longjmp leaves a function of the table.
  *   - The library is never unloaded.
+ *   - `call`, `decode` and `render` are called from any thread, several at a time,
+ *     and keep nothing between calls. The functions of an engine are called from
+ *     one thread, one at a time; `emit` is called on that thread, within the call.
+ *   - `log` may be called from any thread, at any time after `start`.
  * Functions that do not apply are NULL. */
 #ifndef PRONY_PLUGIN_H
 #define PRONY_PLUGIN_H
@@ -20,8 +24,8 @@ extern "C" {
 #endif
 
 #define PRONY_MAGIC 0x594e5250u /* "PRNY" */
-#define PRONY_CONTRACT_MAJOR 0u
-#define PRONY_CONTRACT_MINOR 2u
+#define PRONY_CONTRACT_MAJOR 1u
+#define PRONY_CONTRACT_MINOR 0u
 
 /* UTF-8 unless said otherwise; not terminated. */
 typedef struct {
@@ -50,7 +54,7 @@ enum {
 };
 
 typedef struct {
-  uint32_t chunk; /* read that completed the event; 0 for in-process engines */
+  uint32_t read; /* read that completed the event; 0 for in-process engines */
   uint32_t kind;
   uint32_t tokens;
   uint32_t reserved;
@@ -65,14 +69,17 @@ typedef struct {
 } prony_artifact;
 
 typedef void (*prony_write)(void *ctx, prony_str bytes);
-typedef void (*prony_emit)(void *ctx, const prony_event *event);
+/* Not 0: the answer is no longer wanted, and the call should return soon, with PRONY_OK.
+ * An engine that goes on is ended with its process. */
+typedef int32_t (*prony_emit)(void *ctx, const prony_event *event);
 typedef void (*prony_keep)(void *ctx, const prony_artifact *artifact);
 
 /* Operations of `call`: JSON in, JSON out through `write`.
  *   DESCRIBE  {}                               -> manifest
- *   LAUNCH    {config, model, at}              -> launch plan (`models`, `questions` may be left out)
- *   ENCODE    {config, model, request}         -> HTTP request (body as text; `end_marks`
- *                                                 and `model` may be left out)
+ *   LAUNCH    {config, model, at}              -> launch plan (`models`, `questions`, `load`,
+ *                                                 `unload`, `reset` may be left out)
+ *   ENCODE    {config, model, request}         -> HTTP request (body as text; `end_marks`,
+ *                                                 `answer_headers` and `model` may be left out)
  *
  * An engine whose manifest says "transport": "stdio" gets and gives others:
  *   LAUNCH    {config, model}                  -> stdio plan
@@ -95,6 +102,15 @@ enum { PRONY_DESCRIBE, PRONY_LAUNCH, PRONY_ENCODE, PRONY_CHECK };
 /* On PRONY_ERR the function has written {kind, message, path} as JSON. */
 enum { PRONY_OK, PRONY_ERR, PRONY_PANIC, PRONY_UNSUPPORTED };
 
+/* What the host offers. */
+enum { PRONY_DEBUG, PRONY_INFO, PRONY_WARN, PRONY_ERROR };
+
+typedef struct {
+  size_t struct_size;
+  /* A line of the run's log; `level` as above. */
+  void (*log)(uint32_t level, prony_str message);
+} prony_host;
+
 typedef struct {
   /* These five never change, so that any host can read them. */
   uint32_t magic;
@@ -104,7 +120,8 @@ typedef struct {
   size_t struct_size;
 
   int32_t (*call)(uint32_t op, prony_str input, prony_write write, void *ctx);
-  /* context: {config, status} as JSON, status 200 over stdio; ends: end offset in body of each read. */
+  /* context: {config, status, headers} as JSON: status 200 and no headers over stdio; headers:
+   * [{name, value}, ...]. ends: end offset in body of each read. */
   int32_t (*decode)(prony_str context, prony_str body, const uint32_t *ends, size_t ends_len,
                     prony_emit emit, prony_write error, void *ctx);
 
@@ -115,8 +132,11 @@ typedef struct {
                              void *ctx);
   void (*engine_close)(void *engine);
 
-  /* Reporters. input: {config, outcome}. */
+  /* Reporters. input: {config, result}. */
   int32_t (*render)(prony_str input, prony_keep keep, prony_write error, void *ctx);
+
+  /* Called once, before any other; `host` lives as long as the process. May be NULL. */
+  void (*start)(const prony_host *host);
 } prony_plugin_table;
 
 #define PRONY_PLUGIN_INIT                                                              \

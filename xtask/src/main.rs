@@ -21,6 +21,7 @@ mod fuzz;
 mod hub;
 mod macos;
 mod model;
+mod outputs;
 mod pages;
 mod plugins;
 mod python;
@@ -68,6 +69,9 @@ usage: cargo xtask COMMAND
   schemas               try the published schemas and all pipelines with two
                         validators that are not prony's, and as an editor does, with
                         yaml-language-server (needs node and npm)
+  outputs               read reports for other tools with those tools' own readers,
+                        and lint the action for GitHub (needs python3 with pip, node
+                        and npm)
   pages [FOLDER]        look at report pages in a browser: the fixtures' and a real
                         run's; with pictures in FOLDER (needs node, npm and chromium,
                         which apt installs)
@@ -162,6 +166,7 @@ fn run() -> Result<()> {
             codegen::codegen(&workspace, codegen::Mode::Check)
         }
         ("hub", []) => hub::check(&workspace),
+        ("outputs", []) => outputs::check(&workspace),
         ("pages", []) => pages::pages(&workspace, None),
         ("pages", [folder]) => pages::pages(&workspace, Some(folder)),
         ("schemas", []) => schemas::check(&workspace),

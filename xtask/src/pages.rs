@@ -69,6 +69,13 @@ fn of_tests(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 fn of_run(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target.join("pages");
     create_folder(&folder)?;
+    let page = run(workspace, &folder)?.join("report.html");
+    ensure!(page.is_file(), "the run has left no page");
+    Ok(page)
+}
+
+/// The folder of a new run below `folder`, of two engines, some of whose requests fail.
+pub(crate) fn run(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     let run = folder.join("run");
     if run.exists() {
         fs::remove_dir_all(&run)?;
@@ -92,7 +99,7 @@ fn of_run(workspace: &Workspace) -> Result<PathBuf> {
     );
     let file = folder.join("pipeline.yaml");
     fs::write(&file, pipeline).with_context(|| format!("cannot write {}", file.display()))?;
-    shell::step("a run, for its page");
+    shell::step("a run, for its reports");
     let mut command = Command::new(prony);
     command
         .arg("--quiet")
@@ -102,9 +109,9 @@ fn of_run(workspace: &Workspace) -> Result<PathBuf> {
         .arg(&run);
     // A busy machine makes it invalid, which is to be seen, too.
     let status = command.status().context("cannot start prony")?;
-    let page = run.join("report.html");
-    ensure!(page.is_file(), "the run has left no page: {status}");
-    Ok(page)
+    let result = run.join("result.json");
+    ensure!(result.is_file(), "the run has left no result: {status}");
+    Ok(run)
 }
 
 /// The browser, installed by apt where that is possible.

@@ -175,13 +175,20 @@ enum Verdict {
 }
 
 /// A program that checks files and reports errors as JSON.
-struct Validator {
+pub(crate) struct Validator {
     name: &'static str,
     program: PathBuf,
     arguments: Vec<String>,
 }
 
 impl Validator {
+    /// The program with its own arguments, in the repository's top folder.
+    pub(crate) fn command(&self, workspace: &Workspace) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).current_dir(&workspace.root);
+        command
+    }
+
     /// The verdicts on files with objections, by file.
     fn run(
         &self,
@@ -189,13 +196,7 @@ impl Validator {
         mode: &[&str],
         files: &BTreeMap<&str, Wanted>,
     ) -> Result<BTreeMap<String, Verdict>> {
-        let report = shell::report(
-            Command::new(&self.program)
-                .args(&self.arguments)
-                .args(mode)
-                .args(files.keys())
-                .current_dir(&workspace.root),
-        )?;
+        let report = shell::report(self.command(workspace).args(mode).args(files.keys()))?;
         let report: Value = serde_json::from_slice(&report)
             .with_context(|| format!("{} says nothing that can be read", self.name))?;
         let entries = |key: &str| report[key].as_array().cloned().unwrap_or_default();
@@ -246,7 +247,7 @@ fn disagree(
 }
 
 /// Installs check-jsonschema, which is written in Python.
-fn check_jsonschema(workspace: &Workspace) -> Result<Validator> {
+pub(crate) fn check_jsonschema(workspace: &Workspace) -> Result<Validator> {
     let requirements = workspace.root.join(FOLDER).join("requirements.txt");
     let venv = workspace.cache.join("validators/python");
     let python = venv.join("bin/python");
@@ -297,6 +298,7 @@ pub(crate) fn node(workspace: &Workspace) -> Result<PathBuf> {
     create_folder(&folder)?;
     // Node looks for packages beside the script that imports them.
     for file in [
+        "actions.mjs",
         "check.mjs",
         "editor.mjs",
         "pages.mjs",
@@ -330,12 +332,12 @@ pub(crate) fn node(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 /// Returns `true` if a folder holds exactly the packages of this list.
-fn is_installed(folder: &Path, list: &Path) -> bool {
+pub(crate) fn is_installed(folder: &Path, list: &Path) -> bool {
     let now = fs::read(list);
     now.is_ok_and(|now| fs::read(folder.join(STAMP)).is_ok_and(|then| then == now))
 }
 
-fn mark_installed(folder: &Path, list: &Path) -> Result<()> {
+pub(crate) fn mark_installed(folder: &Path, list: &Path) -> Result<()> {
     fs::copy(list, folder.join(STAMP))
         .with_context(|| format!("cannot write into {}", folder.display()))?;
     Ok(())

@@ -5,7 +5,9 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{build, codegen, engines, faults, fuzz, hub, model, pages, schemas, shell, tidy};
+use crate::{
+    build, codegen, engines, faults, fuzz, hub, model, outputs, pages, schemas, shell, tidy,
+};
 
 /// Duration of fuzzing for each target, in seconds: enough to catch regressions.
 const FUZZ_SECONDS: u32 = 10;
@@ -73,6 +75,7 @@ pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
     tests.env("PRONY_CACHE", &workspace.cache);
     if extent == Extent::Full {
         check("schemas", schemas::check(workspace));
+        check("outputs", outputs::check(workspace));
         check("pages", pages::pages(workspace, None));
         check("faults", faults::slice(workspace));
         check("fuzz", fuzz::all(workspace, FUZZ_SECONDS));

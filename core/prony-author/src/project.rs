@@ -245,10 +245,12 @@ impl Project {
                 "a name begins with a lower-case letter and has only these, digits, `-` and `_`, 64 at most".to_owned(),
             ));
         }
-        if !is_version(file.version.get_ref()) {
+        if let Err(error) = semver::Version::parse(file.version.get_ref()) {
             return Err((
                 file.version.span(),
-                "a version has three numbers, as in `0.1.0`".to_owned(),
+                format!(
+                    "a version has three numbers, as in `0.1.0` (semantic versioning): {error}"
+                ),
             ));
         }
         let contract = contract(&file.contract)?;
@@ -272,15 +274,6 @@ pub fn is_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
-}
-
-/// Returns `true` for three numbers with points between them, and what semantic versioning allows
-/// behind them.
-fn is_version(version: &str) -> bool {
-    let end = version.find(['-', '+']).unwrap_or(version.len());
-    let numbers: Vec<&str> = version[..end].split('.').collect();
-    let is_number = |it: &&str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit());
-    numbers.len() == 3 && numbers.iter().all(is_number)
 }
 
 fn contract(text: &Spanned<String>) -> Result<(u32, u32), (Range<usize>, String)> {
@@ -399,7 +392,7 @@ mod tests {
     const GOOD: &str = r#"name = "acme"
 kind = "engine"
 version = "0.1.0"
-contract = "0.2"
+contract = "1.0"
 
 [build]
 lang = "python"
@@ -437,8 +430,8 @@ memory_mib = 256
             ("acme\"\nkind", "Acme\"\nkind", 1, 8, "lower-case"),
             ("engine", "motor", 2, 8, "stdio-engine"),
             ("0.1.0", "0.1", 3, 11, "three numbers"),
-            ("\"0.2\"", "\"0.1\"", 4, 12, "speaks 0.2"),
-            ("\"0.2\"", "\"new\"", 4, 12, "two numbers"),
+            ("\"1.0\"", "\"0.2\"", 4, 12, "speaks 1.0"),
+            ("\"1.0\"", "\"new\"", 4, 12, "two numbers"),
             ("\"python\"", "\"perl\"", 7, 8, "rust"),
             ("acme.py", "../acme.py", 8, 10, "lies in it"),
             ("source = \"acme.py\"", "", 6, 1, "`source` is missing"),

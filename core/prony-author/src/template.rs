@@ -247,7 +247,13 @@ fn values_of(project: &Project) -> Vec<(&'static str, Value)> {
         Kind::Reporter => format!("The reporter {}", project.name),
         _ => format!("The engine {}", project.name),
     };
+    // As it is written in Python and in JavaScript.
+    let functions = match project.kind {
+        Kind::Reporter => r#"["render"]"#,
+        _ => r#"["launch", "encode", "decode"]"#,
+    };
     vec![
+        ("functions", functions.into()),
         ("name", project.name.as_str().into()),
         // A name in the languages that have no `-` in theirs.
         ("ident", project.name.replace('-', "_").into()),

@@ -119,7 +119,7 @@ impl Command {
             Self::Report(it) => report::run(global, it),
             Self::Resume(it) => resume::run(global, it),
             Self::Verify(it) => verify::run(global, it),
-            Self::Export(it) => export::run(it),
+            Self::Export(it) => export::run(global, it),
             Self::List(it) => list::run(global, it),
             Self::Compare(it) => compare::run(it),
             Self::Attest(it) => attest::run(it),

@@ -3,25 +3,41 @@
 use crate::Failure;
 use crate::arguments::Global;
 use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
-use prony_config::{Api, OptionProblem, PluginKind, Reporter};
-use prony_contract::Kind;
-use prony_plugin_host::{Registry, Setup, Trust};
+use prony_author::{Build, FILE, Project};
+use prony_config::{Api, OptionProblem, Pipeline, PluginKind, Reporter, Workload};
+use prony_contract::{ErrorKind, Image, Kind, Model, Request, Transport};
+use prony_plugin_host::{AskedLimits, Entry, Registry, Setup, Trust, is_path};
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// File name of lock files.
 pub(crate) const LOCK: &str = "prony.lock";
 
-/// The lock files to read, existing or not: as given, or the project's and then the
-/// bundled one.
-pub(crate) fn locks(global: &Global) -> Vec<PathBuf> {
+/// The lock files to read, existing or not, the nearest first: as given, or that of the folder
+/// that a pipeline lies in, of the working folder, the user's own, and the bundled one.
+pub(crate) fn locks(global: &Global, beside: Option<&Path>) -> Vec<PathBuf> {
     let given = global.locks();
     if !given.is_empty() {
         return given;
     }
-    let mut locks = vec![PathBuf::from(LOCK)];
+    let here = Path::new(".").canonicalize().ok();
+    let beside = beside.filter(|folder| folder.canonicalize().ok() != here);
+    let mut locks: Vec<PathBuf> = beside.map(|folder| folder.join(LOCK)).into_iter().collect();
+    locks.push(PathBuf::from(LOCK));
+    locks.extend(of_user());
     locks.extend(bundled());
     locks
+}
+
+/// The user's own lock file, for pipelines in every folder; `None` without a home.
+pub(crate) fn of_user() -> Option<PathBuf> {
+    let user = choose_native_strategy().ok()?;
+    Some(user.data_dir().join("prony").join("plugins").join(LOCK))
+}
+
+/// Returns `true` for a lock file that belongs to prony itself.
+pub(crate) fn is_bundled(lock: &Path) -> bool {
+    bundled().iter().any(|own| own == lock)
 }
 
 /// prony's own lock files, existing or not.
@@ -77,12 +93,93 @@ pub(crate) fn setup(global: &Global) -> Setup {
         trust: trust(global),
         compiler: compiler.unwrap_or_default(),
         say: (!global.quiet).then_some(|words| eprintln!("{words}")),
+        project: Some(of_project),
     }
 }
 
-/// The installed plugins.
+/// The file that was built in the folder of a project, unless a source is newer than that.
+fn of_project(folder: &Path) -> Result<(PathBuf, AskedLimits), String> {
+    let project = Project::read(folder).map_err(|problem| problem.to_string())?;
+    let file = project.output();
+    let build = format!("run `prony plugin build {}`", folder.display());
+    if !file.exists() {
+        return Err(format!("it is not built yet: {build}"));
+    }
+    match newer_source(&project, &file) {
+        Some(source) => Err(format!("`{source}` is newer than what was built: {build}")),
+        None => Ok((file, asked_limits(&project))),
+    }
+}
+
+/// A file of the project that was changed after the build.
+pub(crate) fn newer_source(project: &Project, built: &Path) -> Option<String> {
+    let changed = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
+    let built = changed(built)?;
+    let mut files = vec![project.folder.join(FILE)];
+    let source = match &project.build {
+        Build::Lang {
+            source: Some(source),
+            ..
+        } => source.clone(),
+        _ => "src/lib.rs".to_owned(),
+    };
+    files.push(project.folder.join(source));
+    let newer = files.iter().find(|file| changed(file) > Some(built));
+    newer.map(|file| file.display().to_string())
+}
+
+/// The limits that a project asks for.
+pub(crate) fn asked_limits(project: &Project) -> AskedLimits {
+    AskedLimits {
+        memory_mib: project.limits.memory_mib,
+        call_ms: project.limits.call_ms,
+    }
+}
+
+/// The installed plugins, as they are found from the working folder.
 pub(crate) fn registry(global: &Global) -> Result<Registry, Failure> {
-    Ok(Registry::open(&locks(global), setup(global))?)
+    Ok(Registry::open(&locks(global, None), setup(global))?)
+}
+
+/// The plugins of a pipeline in a folder.
+pub(crate) fn registry_of(global: &Global, folder: &Path) -> Result<Registry, Failure> {
+    let registry = Registry::open(&locks(global, Some(folder)), setup(global))?;
+    Ok(registry.with_base(folder.to_owned()))
+}
+
+/// What is to be told of the plugins of a pipeline: those that take the place of others of the
+/// same name.
+pub(crate) fn hiding(pipeline: &Pipeline, registry: &Registry) -> Vec<String> {
+    let engines = pipeline.engines.iter();
+    let engines = engines.map(|engine| (Kind::Engine, engine.plugin.as_str()));
+    let reporters = pipeline.reporters.iter();
+    let reporters = reporters.map(|reporter| (Kind::Reporter, reporter.plugin.as_str()));
+    let mut told = Vec::new();
+    for (kind, name) in engines.chain(reporters) {
+        let line = hidden(registry, kind, name);
+        told.extend(line.filter(|line| !told.contains(line)));
+    }
+    told
+}
+
+/// Words about a plugin that takes the place of another one of its name.
+pub(crate) fn hidden(registry: &Registry, kind: Kind, name: &str) -> Option<String> {
+    let locks = registry.hidden(kind, name);
+    let (taken, others) = locks.split_first()?;
+    let shown = |lock: &Path| {
+        if is_bundled(lock) {
+            "prony's own".to_owned()
+        } else {
+            format!("that of `{}`", lock.display())
+        }
+    };
+    let others: Vec<String> = others.iter().map(|lock| shown(lock)).collect();
+    Some(format!(
+        "the {} `{name}` is {}, which is nearer than {}",
+        kind.name(),
+        shown(taken),
+        others.join(" and ")
+    ))
 }
 
 /// Role of a reporter's option that is a number of columns.
@@ -111,6 +208,38 @@ pub(crate) fn fitted(reporters: &[Reporter], registry: &Registry) -> Vec<Reporte
         }
     }
     fitted
+}
+
+/// A request like a workload's, as an engine that takes these forms of requests gets it.
+fn sample(workload: &Workload, apis: &[prony_contract::Api]) -> Request {
+    let is_chat = workload.api == Api::Chat && apis.contains(&prony_contract::Api::Chat);
+    let images = workload.images.iter().take(1).map(|_| Image {
+        media_type: "image/png".to_owned(),
+        // A PNG's first bytes: an adapter has no use for the others.
+        data: b"\x89PNG\r\n\x1a\n".to_vec(),
+    });
+    Request {
+        api: if is_chat {
+            prony_contract::Api::Chat
+        } else {
+            prony_contract::Api::Completions
+        },
+        prompt: workload
+            .prompts
+            .first()
+            .cloned()
+            .unwrap_or_else(|| "Hello".to_owned()),
+        // For an engine that takes raw prompts prony renders it.
+        system: workload.system.clone().filter(|_| is_chat),
+        history: Vec::new(),
+        max_tokens: workload.max_tokens,
+        temperature: workload.temperature,
+        top_p: workload.top_p,
+        seed: workload.seed,
+        stop: workload.stop.clone(),
+        ignore_eos: workload.ignore_eos,
+        images: images.collect(),
+    }
 }
 
 /// Names and schemas from the lock, for validation.
@@ -152,12 +281,55 @@ impl prony_config::Plugins for Locked<'_> {
             .collect()
     }
 
+    fn refusal(&self, engine: &str, config: &Value, workload: &Workload) -> Option<String> {
+        let (entry, _) = self.0.find(Kind::Engine, engine).ok()?;
+        let options = config.as_object()?;
+        let sample = sample(workload, &entry.apis_of(options));
+        let model = Model {
+            id: "model".to_owned(),
+            path: None,
+        };
+        // One that cannot be loaded or breaks down says so when it runs.
+        let plugin = self.0.load(Kind::Engine, engine).ok()?;
+        let refused = match entry.transport {
+            Some(Transport::InProcess) => return None,
+            Some(Transport::Stdio) => plugin.encode_stdio(config, &model, &sample, 1).err(),
+            Some(Transport::Http) | None => plugin.encode(config, &model, &sample).err(),
+        };
+        match refused?.into_reported() {
+            error if error.kind == ErrorKind::Unsupported => Some(error.message),
+            _ => None,
+        }
+    }
+
+    fn problem(&self, kind: PluginKind, name: &str) -> Option<String> {
+        let error = if is_path(name) {
+            self.0.find(sdk(kind), name).err()
+        } else {
+            self.0.problem(sdk(kind), name)
+        };
+        error.map(|error| format!("[{}] {error}", error.code()))
+    }
+
     fn names(&self, kind: PluginKind) -> Vec<String> {
-        self.0
-            .entries()
-            .filter(|(entry, _)| entry.kind == sdk(kind))
-            .map(|(entry, _)| entry.name.clone())
-            .collect()
+        let of_kind = |entry: &&Entry| entry.kind == sdk(kind);
+        let plain = self.0.entries().map(|(entry, _)| entry).filter(of_kind);
+        let mut names: Vec<String> = plain.map(|entry| entry.name.clone()).collect();
+        // Versions can be told apart where there are several.
+        let all: Vec<&Entry> = self
+            .0
+            .all()
+            .map(|(entry, _)| entry)
+            .filter(of_kind)
+            .collect();
+        for entry in &all {
+            let has_others = |it: &&Entry| it.is_like(entry) && it.version != entry.version;
+            let name = format!("{}@{}", entry.name, entry.version);
+            if all.iter().any(has_others) && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 }
 

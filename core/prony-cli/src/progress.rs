@@ -1,5 +1,8 @@
-//! Progress of a run: a bar on a terminal, a line per visit otherwise.
+//! Progress of a run: a bar on a terminal; otherwise a line per visit, and some within a long one.
 
+mod ticker;
+
+use self::ticker::Ticker;
 use crate::arguments::{Global, is_capable};
 use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,7 +14,7 @@ use prony_plan::{Plan, Segment, SegmentKey, Stage, StageKind, Visit};
 use prony_record::{Phase, Record, RequestId};
 use prony_result::words::{better_requests, bytes, count};
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Follows the events of a run.
 pub(crate) struct Progress<'a> {
@@ -25,6 +28,9 @@ pub(crate) struct Progress<'a> {
     cycles: u32,
     /// Number of visits that have begun.
     begun: usize,
+    /// Requests of the plan that are over.
+    position: u64,
+    ticker: Ticker,
     stage: String,
     /// The file of a model that is being fetched.
     fetched: String,
@@ -77,9 +83,15 @@ impl Measured {
 impl<'a> Progress<'a> {
     pub(crate) fn new(global: &Global, plan: &'a Plan) -> Self {
         let bar = (!global.quiet && is_capable()).then(|| {
-            let style = ProgressStyle::with_template(
-                "{bar:24} {pos}/{len} requests, {elapsed} so far, {eta} to go  {msg}",
-            );
+            let rest = if is_open(plan.cycles()) {
+                // Its plan has more than anyone expects.
+                ""
+            } else {
+                ", about {eta} for the rest"
+            };
+            let style = ProgressStyle::with_template(&format!(
+                "{{bar:24}} {{pos}}/{{len}} requests, {{elapsed}} so far{rest}  {{msg}}"
+            ));
             let bar =
                 ProgressBar::with_draw_target(Some(plan.requests()), ProgressDrawTarget::stderr());
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -91,8 +103,10 @@ impl<'a> Progress<'a> {
             bar,
             segments: plan.segments(),
             visits: plan.visits.clone(),
-            cycles: plan.visits.iter().map(|it| it.cycle).max().unwrap_or(0),
+            cycles: plan.cycles(),
             begun: 0,
+            position: 0,
+            ticker: Ticker::default(),
             unread: 0,
             stage: String::new(),
             fetched: String::new(),
@@ -114,9 +128,7 @@ impl<'a> Progress<'a> {
             } => self.stage(*stage, id.as_deref(), visit.as_ref(), *skipped),
             Event::Answered => {
                 self.unread += 1;
-                if let Some(bar) = &self.bar {
-                    bar.inc(1);
-                }
+                self.answered();
             }
             Event::Request(record) => self.request(record),
             Event::Visit(visited) => self.visit(visited),
@@ -162,7 +174,20 @@ impl<'a> Progress<'a> {
         let line = format!("{at}{}", self.stage);
         if skipped {
             self.say(&format!("{line}: its `if` is false"));
-        } else if let Some(bar) = &self.bar {
+            return;
+        }
+        match (stage, visit) {
+            (StageKind::Load, _) => self.ticker.load(Instant::now()),
+            (_, Some(visit)) => {
+                let segment = self.segments.get(&visit.of_segment());
+                let mut stages = segment.iter().flat_map(|it| &it.stages);
+                if let Some(stage) = stages.find(|it| it.id == self.stage) {
+                    self.ticker.begin(visit, stage, Instant::now());
+                }
+            }
+            _ => {}
+        }
+        if let Some(bar) = &self.bar {
             bar.set_message(output::one_line(&line).into_owned());
         }
     }
@@ -171,19 +196,37 @@ impl<'a> Progress<'a> {
         // Requests answered earlier have been counted.
         if self.unread > 0 {
             self.unread -= 1;
-        } else if let Some(bar) = &self.bar {
-            bar.inc(1);
+        } else {
+            self.answered();
         }
         if record.id.phase == Phase::Measure {
             self.count(record);
         }
     }
 
-    fn visit(&self, visited: &Visited) {
-        // Also if requests were dropped.
+    /// Moves the bar by an answered request, or tells of it where there is none.
+    fn answered(&mut self) {
+        self.position += 1;
         if let Some(bar) = &self.bar {
-            bar.set_position(self.requests(&self.visits[..self.begun]));
+            bar.inc(1);
+            return;
         }
+        let mut ticker = std::mem::take(&mut self.ticker);
+        let left = || {
+            let all = self.requests(&self.visits);
+            let left = all.saturating_sub(self.position);
+            (!is_open(self.cycles)).then_some((left, self.visits.len()))
+        };
+        let line = ticker.answered(Instant::now(), left);
+        self.ticker = ticker;
+        if let Some(line) = line {
+            self.say(&line);
+        }
+    }
+
+    fn visit(&mut self, visited: &Visited) {
+        // Also if requests were dropped.
+        self.advance(self.begun);
         let before = self.visits.iter().take_while(|it| **it != visited.visit);
         self.say(&format!(
             "[{}/{}] {}: {}",
@@ -203,8 +246,7 @@ impl<'a> Progress<'a> {
         self.visits.splice(..0, begun);
         self.adjust();
         let model = of_point(model, point);
-        let of = if of > MAX_COMPARED_CYCLES {
-            // An open run: its plan has more cycles than anyone expects.
+        let of = if is_open(of) {
             String::new()
         } else {
             format!(" of {of}")
@@ -384,6 +426,10 @@ impl<'a> Progress<'a> {
         });
         let found = self.visits[self.begun..].iter().position(|it| it == visit);
         if let Some(found) = found {
+            if found > 0 {
+                // Of a run that is resumed, or of a model that is skipped.
+                self.advance(self.begun + found);
+            }
             self.begun += found + 1;
         } else {
             self.visits.insert(self.begun, visit.clone());
@@ -411,6 +457,14 @@ impl<'a> Progress<'a> {
                 .map_or(0, |it| it.requests())
         };
         visits.iter().map(of).sum()
+    }
+
+    /// Sets the position to the end of so many visits.
+    fn advance(&mut self, visits: usize) {
+        self.position = self.requests(&self.visits[..visits]);
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.position);
+        }
     }
 
     /// Sets the bar's length to that of the visits.
@@ -478,6 +532,11 @@ impl<'a> Progress<'a> {
             bar.finish_and_clear();
         }
     }
+}
+
+/// `true` for the cycles of an open run: its plan has more than anyone expects.
+fn is_open(cycles: u32) -> bool {
+    cycles > MAX_COMPARED_CYCLES
 }
 
 /// Remark on a load after 2, 5 and 8 minutes; `elapsed` is in seconds.

@@ -208,6 +208,8 @@ codes! {
         "`cycles: open` is for comparisons that end the run when they are decided, by bets on the order of the engines that a coin draws."
     NEVER_WARM "P0334"
         "A measurement states `cache: warm`, and nothing before it sends its prompts: an engine has none of them in its cache."
+    REFUSED_REQUESTS "P0335"
+        "The plugin of an engine refuses requests like the workload's, so every request of a run would fail before it is sent."
     MODEL_FILES "P0340"
         "A model with `files` comes from the Hugging Face hub: its `id` is `organisation/name`, and it has no `path`."
     MISSING_FILE "P0341"

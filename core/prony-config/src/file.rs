@@ -1,6 +1,6 @@
 //! The pipeline file as written: types from which the JSON Schema is generated.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -92,11 +92,62 @@ pub(crate) struct File {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PluginUse {
-    /// Name of an installed plugin.
-    pub plugin: String,
+    /// Name of an installed plugin, `NAME@VERSION` for one version of it, or `path` of a plugin
+    /// that somebody works on.
+    pub plugin: PluginName,
     /// Options of the plugin.
     #[serde(default)]
     pub config: Map<String, Value>,
+}
+
+/// The plugin of an engine or a reporter.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum PluginName {
+    /// An installed one.
+    Name(String),
+    /// A built file, or the folder of a project, relative to the pipeline's folder.
+    Path { path: String },
+}
+
+impl PluginName {
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Name(name) | Self::Path { path: name } => name,
+        }
+    }
+
+    pub(crate) fn into_string(self) -> String {
+        match self {
+            Self::Name(name) | Self::Path { path: name } => name,
+        }
+    }
+}
+
+impl JsonSchema for PluginName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PluginName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // One schema of two types, so that a mistake in one form is not told as one in both.
+        json_schema!({
+            "type": ["string", "object"],
+            "properties": {
+                "path": {
+                    "type": "string",
+                    "description": "A built file, or the folder of a project, relative to the pipeline's folder. Begins with `/`, `./`, `../` or `~/`. Reports say that such a run cannot be reproduced.",
+                    "pattern": "^(~|\\.{1,2})?/",
+                }
+            },
+            "required": ["path"],
+            "additionalProperties": false,
+        })
+    }
 }
 
 /// A warning that does not apply, and the reason.
@@ -263,10 +314,9 @@ impl Default for MeasureEntry {
 impl PluginUse {
     /// A plugin without options.
     pub(crate) fn bare(plugin: &str) -> Self {
-        Self::new(plugin.to_owned(), Map::new())
-    }
-
-    fn new(plugin: String, config: Map<String, Value>) -> Self {
-        Self { plugin, config }
+        Self {
+            plugin: PluginName::Name(plugin.to_owned()),
+            config: Map::new(),
+        }
     }
 }

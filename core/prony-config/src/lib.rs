@@ -25,6 +25,7 @@ mod named;
 mod ordered;
 mod pipeline;
 mod plugins;
+mod refused;
 mod resolve;
 mod resumable;
 mod schedule;
@@ -49,7 +50,8 @@ pub use duration::Duration;
 pub use file::Scalar;
 pub use inputs::{Inputs, Unreadable};
 pub use load::{Loaded, check_all, load, load_all, unreadable};
-pub use named::{NamedFile, PATH, Purpose};
+pub use meaning::is_of_hub;
+pub use named::{NamedFile, Purpose};
 pub use ordered::Ordered;
 pub use pipeline::{
     Api, Bounds, CarryOver, Compare, Control, Cycles, Engine, Length, Lognormal,
@@ -59,7 +61,8 @@ pub use pipeline::{
 pub use plugins::{OptionProblem, PluginKind, Plugins};
 pub use resumable::{Changed, changed};
 pub use schema::{
-    as_texts, overlay_schema, overlay_schema_with_plugins, schema, schema_with_plugins,
+    as_texts, option_paths, overlay_schema, overlay_schema_with_plugins, schema,
+    schema_with_plugins,
 };
 pub use secrets::Secrets;
 pub use stage::{

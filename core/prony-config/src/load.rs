@@ -12,6 +12,7 @@ use crate::inputs::{Inputs, Unreadable};
 use crate::meaning::{self, Combination};
 use crate::merge::{Merged, Removed};
 use crate::named::Named;
+use crate::plugins::own_name;
 use crate::schema::{
     Checker, Settled, Uneven, ask_plugins, check_plugins, flatten, keys, settle, strict,
 };
@@ -21,7 +22,8 @@ use crate::text::Texts;
 use crate::tree::{Found, Node, Span};
 use crate::wording::{self, literal};
 use crate::{
-    Pipeline, Plugins, blanks, codes, edits, fairness, foreign, merge, resolve, schedule, yaml,
+    Pipeline, Plugins, blanks, codes, edits, fairness, foreign, merge, refused, resolve, schedule,
+    yaml,
 };
 
 /// The most diagnostics of one run: a file with more is not the file meant.
@@ -272,6 +274,11 @@ fn check_filled(
         problems.extend(impossible);
         return failed(problems);
     }
+    let refused = refused::problems(&pipeline, filled, inputs.plugins);
+    if !refused.is_empty() {
+        problems.extend(refused);
+        return failed(problems);
+    }
     if !inputs.assume_env && pipeline.setup.before.is_empty() && pipeline.setup.after.is_empty() {
         let missing = named.problems(inputs);
         let is_fatal = missing.iter().any(Diagnostic::is_error);
@@ -414,7 +421,8 @@ fn points(
 
 /// Returns `true` if an engine runs with a model at this point.
 fn has_work(combination: &Combination, file: &File) -> bool {
-    let one = file.engine.iter().map(|engine| engine.plugin.as_str());
+    let one = file.engine.iter();
+    let one = one.map(|engine| own_name(engine.plugin.as_str()));
     let several = file
         .engines
         .iter()

@@ -5,11 +5,9 @@ use std::collections::HashSet;
 use prony_diagnostic::Diagnostic;
 
 use crate::inputs::{Inputs, Unreadable};
+use crate::plugins::plugin_of;
 use crate::tree::{Kind, Node, Span};
-use crate::{Dataset, PluginKind, Plugins, codes, template};
-
-/// Key of a plugin's schema that marks an option as the path of a model.
-pub const PATH: &str = "x-prony-path";
+use crate::{Dataset, PluginKind, Plugins, codes, option_paths, template};
 
 /// A file or folder that a pipeline names, for the caller to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,23 +105,14 @@ impl Named {
         }
     }
 
-    /// Adds the models that an engine's options name, where their schema says so. An engine may
-    /// take the name of a model there, too, so only what looks like a path is one.
+    /// Adds the files that an engine's options name, where its schema says so.
     fn add_options(&mut self, engine: &Node, plugins: &dyn Plugins) {
-        let plugin = engine.entry("plugin").and_then(|it| it.value.text());
+        let plugin = plugin_of(engine).and_then(Node::text);
         let schema = plugin.and_then(|name| plugins.config_schema(PluginKind::Engine, name));
-        let config = engine.entry("config").map(|it| it.value.entries());
-        for option in config.into_iter().flatten() {
-            let is_path = schema
-                .as_ref()
-                .is_some_and(|it| it["properties"][&option.key][PATH] == true);
-            let text = option.value.text().unwrap_or_default();
-            if is_path
-                && ["/", "./", "../", "~/"]
-                    .iter()
-                    .any(|it| text.starts_with(it))
-            {
-                self.add(Some(&option.value), Purpose::Model);
+        let config = engine.entry("config").map(|it| &it.value);
+        if let (Some(schema), Some(config)) = (schema, config) {
+            for option in option_paths(&config.to_json(), &schema) {
+                self.add(config.exactly(&option), Purpose::Model);
             }
         }
     }

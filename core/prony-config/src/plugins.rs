@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::Api;
+use crate::tree::Node;
+use crate::{Api, Workload};
 
 /// Kinds of plugins in a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,7 +34,7 @@ pub struct OptionProblem {
 }
 
 /// The installed plugins. Supplied by the caller and answered from recorded facts, but for
-/// [`check`](Self::check).
+/// [`check`](Self::check) and [`refusal`](Self::refusal).
 pub trait Plugins {
     /// The JSON Schema of the plugin's `config`; `None` if there is no such plugin.
     fn config_schema(&self, kind: PluginKind, name: &str) -> Option<Value>;
@@ -49,6 +50,44 @@ pub trait Plugins {
         Vec::new()
     }
 
+    /// The plugin's own reason against requests like the workload's, in words: what a run would
+    /// meet. Asked once there is no other mistake. Defaults to none.
+    fn refusal(&self, _engine: &str, _config: &Value, _workload: &Workload) -> Option<String> {
+        None
+    }
+
+    /// Reason why a plugin cannot be used as it is, such as a file that has changed since it was
+    /// locked, with the way out. Defaults to nothing.
+    fn problem(&self, _kind: PluginKind, _name: &str) -> Option<String> {
+        None
+    }
+
     /// The names of all plugins of a kind.
     fn names(&self, kind: PluginKind) -> Vec<String>;
+}
+
+/// The text that says which plugin an engine or a reporter is: a name, `NAME@VERSION`, or a path.
+pub(crate) fn plugin_of(usage: &Node) -> Option<&Node> {
+    let plugin = &usage.entry("plugin")?.value;
+    let path = plugin.entry("path").map(|entry| &entry.value);
+    path.or(Some(plugin)).filter(|it| it.text().is_some())
+}
+
+/// The name of an engine that has none but that of its plugin: of a path its last part.
+pub(crate) fn own_name(plugin: &str) -> &str {
+    if !is_path(plugin) {
+        return plugin;
+    }
+    let part = plugin
+        .rsplit('/')
+        .find(|it| !["", ".", "..", "~"].contains(it));
+    let part = part.unwrap_or("engine");
+    part.rsplit_once('.').map_or(part, |(stem, _)| stem)
+}
+
+/// Returns `true` for a plugin that is named by its path.
+pub(crate) fn is_path(plugin: &str) -> bool {
+    ["/", "./", "../", "~/"]
+        .iter()
+        .any(|start| plugin.starts_with(start))
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::file::{CompareEntry, File, MeasureEntry, PluginUse, Stage, margin_percent};
 use crate::meaning::{Combination, id_text, meant_of};
+use crate::plugins::own_name;
 use crate::template::{Filled, default_id, escape};
 use crate::{
     Compare, Engine, Load, MatrixPoint, Measure, Model, Ordered, Pipeline, Report, Reporter,
@@ -251,13 +252,13 @@ fn point(at: Combination, mut file: File, filled: &Filled) -> MatrixPoint {
 }
 
 fn engines(one: Option<PluginUse>, several: Option<Ordered<PluginUse>>) -> Vec<Engine> {
-    let one = one.map(|engine| (engine.plugin.clone(), engine));
+    let one = one.map(|engine| (own_name(engine.plugin.as_str()).to_owned(), engine));
     let several = several.map(|engines| engines.0).unwrap_or_default();
     one.into_iter()
         .chain(several)
         .map(|(name, PluginUse { plugin, config })| Engine {
             name,
-            plugin,
+            plugin: plugin.into_string(),
             config,
         })
         .collect()
@@ -275,7 +276,7 @@ fn reporters(report: &Report, defined: &Ordered<PluginUse>) -> Vec<Reporter> {
         };
         Reporter {
             name: name.clone(),
-            plugin,
+            plugin: plugin.into_string(),
             config,
         }
     };

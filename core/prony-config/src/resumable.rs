@@ -12,7 +12,7 @@ const MAY_CHANGE: &[Options] = &[
     // What these stand for is compared in its own place.
     ("", &["description", "extends", "vars"]),
     ("allow.*", &["code", "reason"]),
-    ("reporters.*", &["plugin", "config"]),
+    ("reporters.*", &["plugin.path", "config"]),
     ("stages.*.report", &["reporters.*", "on_failure"]),
 ];
 
@@ -71,8 +71,8 @@ const LENGTH: &[&str] = &[
 /// what masks secrets in the journal.
 const ANOTHER_EXPERIMENT: &[Options] = &[
     ("", &["version", "name", "env.*", "secrets.*"]),
-    ("engine", &["plugin", "config"]),
-    ("engines.*", &["plugin", "config"]),
+    ("engine", &["plugin.path", "config"]),
+    ("engines.*", &["plugin.path", "config"]),
     ("model", MODEL),
     ("models.*", MODEL),
     ("matrix", &["axes.*.*.*", "include.*.*.*", "exclude.*.*.*"]),

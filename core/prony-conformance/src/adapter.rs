@@ -55,6 +55,7 @@ fn launched(kit: &Kit<'_>, config: &Value) -> Answer<()> {
 
 /// A plan of either transport.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Plan {
     Http(LaunchPlan),
     Stdio(StdioPlan),
@@ -187,7 +188,10 @@ fn http_problems(plan: &LaunchPlan) -> Vec<String> {
             models.path
         ));
     }
-    for problem in plan.questions.iter().flat_map(questions::problems) {
+    let exchanges = plan.load.iter().chain(&plan.unload).chain(&plan.reset);
+    let exchanges = exchanges.flat_map(questions::of_exchange);
+    let asked = plan.questions.iter().flat_map(questions::problems);
+    for problem in asked.chain(exchanges) {
         wrong(problem);
     }
     match &plan.ready {

@@ -1,9 +1,11 @@
 //! Responses as events.
 
 use crate::bytes::{self, Random};
+use crate::encode::{self, Made};
 use crate::fixture::{self, Fixture};
+use crate::sent::probe_request;
 use crate::{Answer, Fault, Kit, Problem, lines};
-use prony_contract::{Event, EventKind};
+use prony_contract::{Api, Event, EventKind, Response};
 
 /// Ways to cut a response that are tried at the most before a slow plugin is said to be slow.
 const USUAL: usize = 400;
@@ -17,7 +19,11 @@ pub(crate) fn check(kit: &mut Kit<'_>) {
     match kit.fixtures.clone() {
         None => kit.skipped("decode", "no fixtures: `prony plugin record` makes them"),
         Some(folder) => {
-            let (fixtures, problems) = fixture::read(&folder);
+            let (mut fixtures, problems) = fixture::read(&folder);
+            let asked = answer_headers(kit);
+            for fixture in &mut fixtures {
+                fixture.headers.retain(|it| asked.contains(&it.name));
+            }
             for problem in problems {
                 kit.finding("decode", problem);
             }
@@ -50,7 +56,8 @@ pub(crate) fn check(kit: &mut Kit<'_>) {
     }
     kit.done("decode", "nonsense breaks nothing".to_owned());
     for (fixture, whole) in &read {
-        let again = decode(kit, fixture.status, &fixture.body, &one_read(&fixture.body)).ok();
+        let ends = one_read(&fixture.body);
+        let again = decode(kit, &fixture.response(&fixture.body, &ends)).ok();
         if whole.is_some() && again.as_ref() != whole.as_ref() {
             let name = &fixture.name;
             kit.finding(
@@ -60,6 +67,17 @@ pub(crate) fn check(kit: &mut Kit<'_>) {
         }
     }
     kit.done("decode", "the same after all other calls".to_owned());
+}
+
+/// Names of the headers of answers that the plugin asks for: a run keeps no others.
+fn answer_headers(kit: &Kit<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for api in Api::all() {
+        if let Ok(Made::Exchange(made)) = encode::encode(kit, &probe_request(api)) {
+            names.extend(made.answer_headers);
+        }
+    }
+    names
 }
 
 fn one_read(body: &[u8]) -> Vec<u32> {
@@ -77,63 +95,64 @@ fn is_answer(fixture: &Fixture, events: &[Event]) -> bool {
 
 /// Checks a fixture; returns its events if it can be read.
 fn checked(kit: &mut Kit<'_>, fixture: &Fixture) -> Option<Vec<Event>> {
-    let Fixture { status, body, .. } = fixture;
-    let samples = kit.samples_for(|| drop(decode(kit, *status, body, &one_read(body))));
+    let ends = one_read(&fixture.body);
+    let whole = fixture.response(&fixture.body, &ends);
+    let samples = kit.samples_for(|| drop(decode(kit, &whole)));
     match recorded(kit, fixture, samples) {
-        Ok(whole) => {
-            let slow = if samples < USUAL.min(body.len()) {
+        Ok(events) => {
+            let slow = if samples < USUAL.min(whole.body.len()) {
                 format!(", some {samples} ways to cut it, since `decode` is slow")
             } else {
                 String::new()
             };
-            let count = whole.len();
+            let count = events.len();
             kit.done(
                 "decode",
                 format!("`{}`: {count} events{slow}", fixture.name),
             );
-            Some(whole)
+            Some(events)
         }
         Err(problem) => {
             let name = &fixture.name;
             let message = format!("`{name}`: {}", problem.message);
             kit.finding("decode", Problem { message, ..problem });
             kit.done("decode", format!("`{name}`"));
-            decode(kit, *status, body, &one_read(body)).ok()
+            decode(kit, &whole).ok()
         }
     }
 }
 
 /// One call, with what must hold for any response.
-pub(crate) fn decode(kit: &Kit<'_>, status: u16, body: &[u8], ends: &[u32]) -> Answer<Vec<Event>> {
-    let events = kit
-        .subject
-        .decode(&kit.settings.config, status, body, ends)?;
+pub(crate) fn decode(kit: &Kit<'_>, response: &Response<'_>) -> Answer<Vec<Event>> {
+    let events = kit.subject.decode(&kit.settings.config, response)?;
+    let ends = response.ends;
     let mut last = 0;
     for event in &events {
-        if event.chunk as usize >= ends.len().max(1) || event.chunk < last {
+        if event.read as usize >= ends.len().max(1) || event.read < last {
             return Err(Fault::Broken(format!(
                 "an event of read {} of {}, after one of read {last}",
-                event.chunk,
+                event.read,
                 ends.len()
             )));
         }
-        last = event.chunk;
+        last = event.read;
     }
     Ok(events)
 }
 
 fn recorded(kit: &Kit<'_>, fixture: &Fixture, samples: usize) -> Result<Vec<Event>, Problem> {
     let Fixture { status, body, .. } = fixture;
-    let whole = decode(kit, *status, body, &bytes::ends(vec![], body.len()))
-        .map_err(|fault| fault.to_string())?;
+    let whole =
+        decode(kit, &fixture.response(body, &one_read(body))).map_err(|fault| fault.to_string())?;
     if let Some(problem) = fixture.compare("events", &fixture::events(&whole), kit.bless) {
         return Err(problem);
     }
     // One byte a read: then an event's read is the byte that completed it.
     let single = bytes::ends((1..body.len()).collect(), body.len());
-    let completed = decode(kit, *status, body, &single).map_err(|fault| fault.to_string())?;
+    let completed =
+        decode(kit, &fixture.response(body, &single)).map_err(|fault| fault.to_string())?;
     same(&whole, &completed).map_err(|what| format!("read byte by byte, {what}"))?;
-    let places: Vec<usize> = completed.iter().map(|event| event.chunk as usize).collect();
+    let places: Vec<usize> = completed.iter().map(|event| event.read as usize).collect();
     if fixture.sse && *status == 200 {
         for (place, event) in places.iter().zip(&completed) {
             lines(body, *place)
@@ -143,25 +162,25 @@ fn recorded(kit: &Kit<'_>, fixture: &Fixture, samples: usize) -> Result<Vec<Even
     let recorded = fixture.reads.iter().cloned();
     for ends in recorded.chain(bytes::splits(body.len(), samples)) {
         let cuts = || format!("cut into reads that end at {}", shown(&ends));
-        let found =
-            decode(kit, *status, body, &ends).map_err(|fault| format!("{}: {fault}", cuts()))?;
+        let found = decode(kit, &fixture.response(body, &ends))
+            .map_err(|fault| format!("{}: {fault}", cuts()))?;
         same(&whole, &found).map_err(|what| format!("{}, {what}", cuts()))?;
         for (place, event) in places.iter().zip(&found) {
             let read = ends.partition_point(|end| (*end as usize) <= *place);
-            if event.chunk as usize != read {
+            if event.read as usize != read {
                 let message = format!(
                     "{}: {:?} `{}` is of read {}, and read {read} completed it",
                     cuts(),
                     event.kind,
                     event.text,
-                    event.chunk
+                    event.read
                 );
                 return Err(message.into());
             }
         }
     }
     if *status == 200 {
-        truncated(kit, body, &whole, &places, samples)?;
+        truncated(kit, fixture, &whole, &places, samples)?;
     }
     Ok(whole)
 }
@@ -169,15 +188,16 @@ fn recorded(kit: &Kit<'_>, fixture: &Fixture, samples: usize) -> Result<Vec<Even
 /// Cut short at every byte: the events that were complete by then, no others.
 fn truncated(
     kit: &Kit<'_>,
-    body: &[u8],
+    fixture: &Fixture,
     whole: &[Event],
     places: &[usize],
     samples: usize,
 ) -> Result<(), String> {
+    let body = &fixture.body;
     let completions = places.iter().map(|place| place + 1);
     for length in bytes::some(body.len(), samples).chain(completions) {
         let cut = &body[..length];
-        let found = match decode(kit, 200, cut, &bytes::ends(vec![], length)) {
+        let found = match decode(kit, &fixture.response(cut, &one_read(cut))) {
             Ok(found) => found,
             // Half a JSON document, say, makes no sense; what an event is stamped
             // with must.
@@ -288,7 +308,7 @@ fn refusals(kit: &mut Kit<'_>) {
     ];
     for status in [400, 401, 404, 429, 500, 503] {
         for body in BODIES {
-            let problem = match decode(kit, status, body, &bytes::ends(vec![], body.len())) {
+            let problem = match decode(kit, &Response::new(status, body, &one_read(body))) {
                 Err(Fault::Reported(_)) => continue,
                 Err(fault) => fault.to_string(),
                 Ok(events) => {
@@ -315,9 +335,12 @@ fn refusals(kit: &mut Kit<'_>) {
 fn garbage(kit: &Kit<'_>, bodies: &[&[u8]]) -> Result<(), String> {
     let mut random = Random(3);
     let rounds = kit
-        .samples_for(|| drop(decode(kit, 200, b"{}\n", &[3])))
+        .samples_for(|| drop(decode(kit, &Response::new(200, b"{}\n", &[3]))))
         .min(300);
-    let try_one = |body: &[u8], status: u16, ends: &[u32]| match decode(kit, status, body, ends) {
+    let try_one = |body: &[u8], status: u16, ends: &[u32]| match decode(
+        kit,
+        &Response::new(status, body, ends),
+    ) {
         Err(fault @ Fault::Broken(_)) => Err(format!(
             "status {status}, reads {}, body `{}`: {fault}",
             shown(ends),

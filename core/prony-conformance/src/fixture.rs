@@ -3,7 +3,7 @@
 use crate::Problem;
 use crate::encode::Made;
 use crate::files;
-use prony_contract::{Event, EventKind, HttpRequest, Request};
+use prony_contract::{Event, EventKind, HttpRequest, Pair, Request, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::fs;
@@ -13,6 +13,8 @@ pub(crate) struct Fixture {
     pub(crate) name: String,
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    /// Headers of the answer, names in lower case, if it was recorded.
+    pub(crate) headers: Vec<Pair>,
     /// `true` for server-sent events: a message is complete with its `data` line.
     pub(crate) sse: bool,
     pub(crate) request: Option<Request>,
@@ -25,6 +27,8 @@ pub(crate) struct Fixture {
 #[derive(Deserialize)]
 struct Recorded {
     ends: Vec<u32>,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
 }
 
 /// The fixtures in `folder`, by name, and the problems of the folder.
@@ -46,7 +50,12 @@ pub(crate) fn read(folder: &Path) -> (Vec<Fixture>, Vec<String>) {
         let recorded: Option<Recorded> = json(folder, name, "response", &mut problems);
         match files::read(&path) {
             Ok(body) => {
-                let reads = recorded.map(|it| it.ends);
+                let (reads, headers) = recorded.map(|it| (it.ends, it.headers)).unzip();
+                let headers: Vec<(String, String)> = headers.unwrap_or_default();
+                let headers = headers.into_iter();
+                let headers = headers
+                    .map(|(name, value)| Pair::new(name, value))
+                    .collect();
                 let is_whole =
                     |ends: &Vec<u32>| ends.last().map_or(0, |it| *it as usize) == body.len();
                 if reads.as_ref().is_some_and(|ends| !is_whole(ends)) {
@@ -60,6 +69,7 @@ pub(crate) fn read(folder: &Path) -> (Vec<Fixture>, Vec<String>) {
                     status: status(name),
                     reads: reads.filter(is_whole),
                     body,
+                    headers,
                     sse: extension == "sse",
                     request,
                     folder: folder.to_owned(),
@@ -114,6 +124,16 @@ pub fn file_stem(name: &str, status: u16) -> String {
 }
 
 impl Fixture {
+    /// The answer, or its beginning, as read up to each of `ends`.
+    pub(crate) fn response<'f>(&'f self, body: &'f [u8], ends: &'f [u32]) -> Response<'f> {
+        Response {
+            status: self.status,
+            headers: &self.headers,
+            body,
+            ends,
+        }
+    }
+
     /// Describes how `found` differs from `NAME.WHAT.json`; with `bless`, writes it.
     pub(crate) fn compare(&self, what: &str, found: &str, bless: bool) -> Option<Problem> {
         let file = format!("{}.{what}.json", self.name);

@@ -418,5 +418,6 @@ fn endpoint() -> Endpoint {
     Endpoint {
         host: "127.0.0.1".to_owned(),
         port: 40_961,
+        more_ports: Vec::new(),
     }
 }

@@ -43,7 +43,7 @@ fn end_marks(kit: &Kit<'_>, read: &[Read]) -> Vec<String> {
         };
         found = true;
         let cut = &fixture.body[..at];
-        let same = decode::decode(kit, 200, cut, &[at as u32])
+        let same = decode::decode(kit, &fixture.response(cut, &[at as u32]))
             .map_err(|fault| fault.to_string())
             .and_then(|events| decode::same(whole, &events));
         if let Err(what) = same {

@@ -9,7 +9,8 @@ mod wrap;
 
 use crate::{Finding, Kit, Subject};
 use prony_contract::{
-    Artifact, Error, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request, StdioPlan,
+    Artifact, Error, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Pair, Request,
+    StdioPlan,
 };
 use serde_json::Value;
 use std::fmt;
@@ -27,6 +28,7 @@ pub(crate) struct State {
 /// A response on its way to `decode`.
 pub(crate) struct Input {
     status: u16,
+    headers: Vec<Pair>,
     body: Vec<u8>,
     ends: Vec<u32>,
 }

@@ -1,6 +1,6 @@
-//! Checks of the questions of a launch plan.
+//! Checks of what a launch plan asks of a server: questions, and exchanges beside a load.
 
-use prony_contract::{Question, is_place};
+use prony_contract::{Exchange, Question, is_place};
 
 /// Problems of a question, in words.
 pub(crate) fn problems(question: &Question) -> Vec<String> {
@@ -29,10 +29,58 @@ pub(crate) fn problems(question: &Question) -> Vec<String> {
     problems
 }
 
+/// Problems of an exchange, in words.
+pub(crate) fn of_exchange(exchange: &Exchange) -> Vec<String> {
+    let request = &exchange.request;
+    let path = &request.path;
+    let mut problems = Vec::new();
+    if !path.starts_with('/') {
+        problems.push(format!(
+            "the path of an exchange, `{path}`, does not start with `/`"
+        ));
+    }
+    if request.method.is_empty() {
+        problems.push(format!("the exchange with `{path}` has no method"));
+    }
+    let pointers = exchange.ends.iter().map(|end| &end.at);
+    let wrong = pointers.filter(|at| !at.is_empty() && !at.starts_with('/'));
+    problems.extend(wrong.map(|at| format!("`{at}` in an ending of `{path}` is no JSON pointer")));
+    if !exchange.ends.is_empty() && exchange.ends.iter().all(|end| end.failed) {
+        problems.push(format!(
+            "the exchange with `{path}` has no ending but failures: it would never be done"
+        ));
+    }
+    problems
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prony_contract::{Counter, CounterKind, HttpRequest, Setting};
+    use prony_contract::{Counter, CounterKind, Ending, HttpRequest, Setting};
+
+    #[test]
+    fn an_exchange_says_what_is_sent_and_when_it_is_done() {
+        let request = || HttpRequest::get("/load");
+        let fine = [
+            Exchange::once(request()),
+            Exchange::until(request(), [Ending::at("/a"), Ending::at("/b").failed()]),
+        ];
+        for exchange in fine {
+            assert_eq!(of_exchange(&exchange), [""; 0]);
+        }
+        let wrong = [
+            Exchange::once(HttpRequest::get("load")),
+            Exchange::once(HttpRequest {
+                method: String::new(),
+                ..request()
+            }),
+            Exchange::until(request(), [Ending::at("a")]),
+            Exchange::until(request(), [Ending::at("/b").failed()]),
+        ];
+        for exchange in wrong {
+            assert_eq!(of_exchange(&exchange).len(), 1, "{exchange:?}");
+        }
+    }
 
     fn asked(path: &str, name: &str, at: &str) -> Vec<String> {
         problems(&Question {

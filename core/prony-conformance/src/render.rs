@@ -111,9 +111,17 @@ fn text(artifact: &Artifact) -> Result<Option<&str>, String> {
         return Err(format!("`{}` is no media type", artifact.media_type));
     }
     let is_text = kind.starts_with("text/")
-        || ["json", "xml", "svg", "yaml", "csv", "javascript"]
-            .iter()
-            .any(|it| kind.contains(it));
+        || [
+            "json",
+            "xml",
+            "svg",
+            "yaml",
+            "csv",
+            "javascript",
+            "openmetrics",
+        ]
+        .iter()
+        .any(|it| kind.contains(it));
     if !is_text && artifact.name != "stdout" {
         return Ok(None);
     }

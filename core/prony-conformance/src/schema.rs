@@ -12,6 +12,7 @@ pub(crate) fn problems(schema: &Value) -> Vec<String> {
         problems
             .push("the config accepts unknown options (`#[serde(deny_unknown_fields)]`)".into());
     }
+    problems.extend(prony_contract::role_problems(schema));
     walk(schema, schema, "", false, &mut problems);
     if let Some(definitions) = schema.get("$defs").and_then(Value::as_object) {
         for (name, definition) in definitions {

@@ -3,7 +3,7 @@
 use prony_contract::abi::{PluginTable, RawArtifact, RawEvent, Str, code, op};
 use prony_contract::{
     Artifact, Endpoint, Error, Event, EventKind, HttpRequest, LaunchPlan, Manifest, Message, Model,
-    Request, StdioPlan,
+    Request, Response, StdioPlan,
 };
 use serde_json::{Value, json};
 use std::ffi::c_void;
@@ -61,18 +61,12 @@ pub trait Subject {
     ) -> Answer<Message> {
         Err(missing("encode"))
     }
-    /// Decodes a response; `ends` are end offsets of reads in `body`.
-    fn decode(
-        &self,
-        _config: &Value,
-        _status: u16,
-        _body: &[u8],
-        _ends: &[u32],
-    ) -> Answer<Vec<Event>> {
+    /// Decodes a response.
+    fn decode(&self, _config: &Value, _response: &Response<'_>) -> Answer<Vec<Event>> {
         Err(missing("decode"))
     }
     /// Renders a result, given as JSON, to artifacts.
-    fn render(&self, _config: &Value, _outcome: &str) -> Answer<Vec<Artifact>> {
+    fn render(&self, _config: &Value, _result: &str) -> Answer<Vec<Artifact>> {
         Err(missing("render"))
     }
     /// Loads the model of an in-process engine.
@@ -132,17 +126,22 @@ impl Subject for PluginTable {
         call(self, op::ENCODE, &input)
     }
 
-    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Answer<Vec<Event>> {
+    fn decode(&self, config: &Value, response: &Response<'_>) -> Answer<Vec<Event>> {
         let decode = self.decode.ok_or_else(|| missing("decode"))?;
-        let context = json!({ "config": config, "status": status }).to_string();
+        let context = json!({
+            "config": config,
+            "status": response.status,
+            "headers": response.headers,
+        });
+        let context = context.to_string();
         let mut reply = Reply::default();
         // SAFETY: all inputs outlive the call; the callbacks get their context.
         let returned = unsafe {
             decode(
                 Str::of(context.as_bytes()),
-                Str::of(body),
-                ends.as_ptr(),
-                ends.len(),
+                Str::of(response.body),
+                response.ends.as_ptr(),
+                response.ends.len(),
                 emit,
                 write,
                 (&raw mut reply).cast(),
@@ -151,9 +150,9 @@ impl Subject for PluginTable {
         reply.events(returned)
     }
 
-    fn render(&self, config: &Value, outcome: &str) -> Answer<Vec<Artifact>> {
+    fn render(&self, config: &Value, result: &str) -> Answer<Vec<Artifact>> {
         let render = self.render.ok_or_else(|| missing("render"))?;
-        let input = format!("{{\"config\":{config},\"outcome\":{outcome}}}");
+        let input = format!("{{\"config\":{config},\"result\":{result}}}");
         let mut reply = Reply::default();
         // SAFETY: the input outlives the call; the callbacks get their context.
         let returned = unsafe {
@@ -298,14 +297,14 @@ unsafe extern "C" fn write(ctx: *mut c_void, bytes: Str) {
     }
 }
 
-unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {
+unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) -> i32 {
     // SAFETY: as in `write`.
     let (reply, event) = unsafe { (&mut *ctx.cast::<Reply>(), &*event) };
     // SAFETY: the text is lent for the callback.
     let text = std::str::from_utf8(unsafe { event.text.get() });
     match (EventKind::ALL.get(event.kind as usize), text) {
         (Some(kind), Ok(text)) => reply.events.push(Event {
-            chunk: event.chunk,
+            read: event.read,
             kind: *kind,
             tokens: event.tokens,
             ns: event.ns,
@@ -314,6 +313,7 @@ unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {
         (None, _) => reply.defect = Some(format!("there is no event kind {}", event.kind)),
         (_, Err(error)) => reply.defect = Some(format!("the text of an event: {error}")),
     }
+    0
 }
 
 unsafe extern "C" fn keep(ctx: *mut c_void, artifact: *const RawArtifact) {

@@ -14,6 +14,7 @@ fn mutants_of_lines() {
         Of::Stdio,
         |kit| kit.fixtures(fixtures("engine-lines/fixtures")),
         &[
+            "headers of the answer lost",
             "second image dropped",
             "images swapped",
             "reasoning count lost",

@@ -51,7 +51,7 @@ impl LocalEngine for Dice {
     fn generate(
         &mut self,
         request: &Request,
-        emit: &mut dyn FnMut(EventKind, u32, &str),
+        emit: &mut dyn FnMut(EventKind, u32, &str) -> bool,
     ) -> Result<()> {
         request.without_images()?;
         let mut context = format!("{:?} {:?} ", request.api, request.system);

@@ -14,6 +14,7 @@ fn mutants_of_mlx_serving() {
         Of::Stdio,
         |kit| kit.fixtures(fixtures("engine-mlx-serving/fixtures")),
         &[
+            "headers of the answer lost",
             "first turn dropped",
             "seed dropped",
             "first stop only",

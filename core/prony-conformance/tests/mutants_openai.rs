@@ -14,6 +14,8 @@ fn mutants_of_openai() {
         Of::Http,
         |kit| kit.fixtures(fixtures("engine-openai/fixtures")),
         &[
+            "asks for no header of the answer",
+            "headers of the answer lost",
             "another base URL",
             "an empty command",
             "a text counts one token less",
@@ -35,6 +37,8 @@ fn mutants_of_native_protocols() {
             Of::Http,
             |kit| kit.fixtures(fixtures(&format!("engine-openai/fixtures/{protocol}"))),
             &[
+                "asks for no header of the answer",
+                "headers of the answer lost",
                 "another base URL",
                 "an empty command",
                 "a text counts one token less",
@@ -82,6 +86,8 @@ fn mutants_of_a_launched_server() {
                 .config(config)
         },
         &[
+            "asks for no header of the answer",
+            "headers of the answer lost",
             "another base URL",
             "an empty command",
             "a text counts one token less",

@@ -71,7 +71,7 @@ impl Str {
 #[derive(Debug)]
 pub struct RawEvent {
     /// Read that completed the event.
-    pub chunk: u32,
+    pub read: u32,
     /// Number of an [`EventKind`](crate::EventKind).
     pub kind: u32,
     /// A count.
@@ -98,10 +98,20 @@ pub struct RawArtifact {
 
 /// `prony_write`.
 pub type Write = unsafe extern "C" fn(ctx: *mut c_void, bytes: Str);
-/// `prony_emit`.
-pub type Emit = unsafe extern "C" fn(ctx: *mut c_void, event: *const RawEvent);
+/// `prony_emit`. Not 0: the answer is no longer wanted.
+pub type Emit = unsafe extern "C" fn(ctx: *mut c_void, event: *const RawEvent) -> i32;
 /// `prony_keep`.
 pub type Keep = unsafe extern "C" fn(ctx: *mut c_void, artifact: *const RawArtifact);
+
+/// `prony_host`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawHost {
+    /// Size of the structure, in bytes.
+    pub struct_size: usize,
+    /// Adds a line to the run's log; `level` is the number of a [`Level`](crate::Level).
+    pub log: Option<unsafe extern "C" fn(level: u32, message: Str)>,
+}
 
 /// `prony_plugin_table`.
 #[repr(C)]
@@ -121,6 +131,7 @@ pub struct PluginTable {
         Option<unsafe extern "C" fn(*mut c_void, Str, Emit, Write, *mut c_void) -> i32>,
     pub engine_close: Option<unsafe extern "C" fn(*mut c_void)>,
     pub render: Option<unsafe extern "C" fn(Str, Keep, Write, *mut c_void) -> i32>,
+    pub start: Option<unsafe extern "C" fn(*const RawHost)>,
 }
 
 impl PluginTable {
@@ -137,5 +148,6 @@ impl PluginTable {
         engine_generate: None,
         engine_close: None,
         render: None,
+        start: None,
     };
 }

@@ -63,6 +63,10 @@ pub struct Manifest {
     /// `true` if requests may carry a history. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
+    /// Ports that a launched server needs beside its own. Defaults to none; at most
+    /// [`MAX_MORE_PORTS`](crate::MAX_MORE_PORTS).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub more_ports: u32,
     /// Parts beyond the result that a reporter asks for. Reporters only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wants: Vec<Want>,
@@ -223,6 +227,7 @@ impl Manifest {
             apis: carries.apis,
             images: carries.images,
             history: carries.history,
+            more_ports: 0,
             wants: Vec::new(),
             packages: None,
             recipes: Vec::new(),
@@ -344,6 +349,9 @@ pub struct Endpoint {
     pub host: String,
     /// A free port.
     pub port: u16,
+    /// Free ports beside it: [`Manifest::more_ports`] of them.
+    #[serde(default)]
+    pub more_ports: Vec<u16>,
 }
 
 /// A process to start, without a shell.
@@ -388,6 +396,46 @@ pub struct LaunchPlan {
     /// and, where there are counters, again after each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<Question>,
+    /// Loads the model, once the server is ready; part of the load's time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<Exchange>,
+    /// Gives the model's memory back, before the server is stopped or left as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unload: Vec<Exchange>,
+    /// Empties the server's prefix cache, before a `measure` stage with `cache: cold`. Empty:
+    /// the server has no such request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reset: Vec<Exchange>,
+}
+
+/// A request to a server that is no part of a load, and the end of it. Of a list each is sent
+/// when the one before is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// The request.
+    pub request: HttpRequest,
+    /// Rules that find the last answer: the request is sent again until one does, or means a
+    /// failure. Empty: the first, which must have a status of 200 to 299.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<Ending>,
+}
+
+impl Exchange {
+    /// Done with the first answer.
+    pub fn once(request: HttpRequest) -> Self {
+        Self {
+            request,
+            ends: Vec::new(),
+        }
+    }
+
+    /// Repeated until an answer meets one of `ends`.
+    pub fn until(request: HttpRequest, ends: impl IntoIterator<Item = Ending>) -> Self {
+        Self {
+            request,
+            ends: ends.into_iter().collect(),
+        }
+    }
 }
 
 /// A question to a server about itself, and where its answer has what.
@@ -478,6 +526,9 @@ impl LaunchPlan {
             ready,
             models: None,
             questions: Vec::new(),
+            load: Vec::new(),
+            unload: Vec::new(),
+            reset: Vec::new(),
         }
     }
 
@@ -485,10 +536,7 @@ impl LaunchPlan {
     pub fn spawn(command: Command, at: &Endpoint, ready: Ready) -> Self {
         Self {
             command: Some(command),
-            base_url: format!("http://{}:{}", at.host, at.port),
-            ready,
-            models: None,
-            questions: Vec::new(),
+            ..Self::attach(format!("http://{}:{}", at.host, at.port), ready)
         }
     }
 
@@ -506,12 +554,28 @@ impl LaunchPlan {
     pub fn asks(self, questions: Vec<Question>) -> Self {
         Self { questions, ..self }
     }
+
+    /// The same, of a server that loads the model by `load` and gives it back by `unload`.
+    #[must_use]
+    pub fn loads(self, load: Vec<Exchange>, unload: Vec<Exchange>) -> Self {
+        Self {
+            load,
+            unload,
+            ..self
+        }
+    }
+
+    /// The same, of a server that empties its prefix cache by `reset`.
+    #[must_use]
+    pub fn resets(self, reset: Vec<Exchange>) -> Self {
+        Self { reset, ..self }
+    }
 }
 
-/// The last line of an answer: one that has something at `at`.
+/// The last line of an answer, or the last answer: one that has something at `at`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
-    /// JSON pointer into the line.
+    /// JSON pointer into the line, or into the body of the answer.
     pub at: String,
     /// Required value; `None`: anything, `null` too unless `failed`: it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
@@ -542,6 +606,16 @@ mod maybe_null {
 }
 
 impl Ending {
+    /// Returns `true` if `said`, a line or an answer, is the last by this rule.
+    pub fn ends(&self, said: &serde_json::Value) -> bool {
+        match (said.pointer(&self.at), &self.value) {
+            (Some(found), Some(wanted)) => found == wanted,
+            // `"error": null` is how some say that there was none.
+            (found, None) => found.is_some_and(|found| !(self.failed && found.is_null())),
+            (None, Some(_)) => false,
+        }
+    }
+
     /// A line that has anything at `at`.
     pub fn at(at: impl Into<String>) -> Self {
         Self {
@@ -801,6 +875,9 @@ pub struct HttpRequest {
     /// ends with the body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub end_marks: Vec<String>,
+    /// Names of headers of the answer that `decode` gets, in lower case. No others are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answer_headers: Vec<String>,
     /// Server's name of the model that is asked for. The host warns if
     /// [`EventKind::ServedModel`] is another one; `None`: they are not compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -835,6 +912,14 @@ impl HttpRequest {
         self
     }
 
+    /// The same, of whose answer `decode` gets these headers. Names are in lower case.
+    #[must_use]
+    pub fn keeps_headers<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
+        self.answer_headers
+            .extend(names.into_iter().map(str::to_ascii_lowercase));
+        self
+    }
+
     /// The same, which asks for the model that the server calls `model`.
     #[must_use]
     pub fn asks_for(self, model: impl Into<String>) -> Self {
@@ -850,6 +935,9 @@ impl HttpRequest {
 pub struct Response<'a> {
     /// HTTP status; 200 over standard input and output.
     pub status: u16,
+    /// Headers that the request asked for in [`HttpRequest::answer_headers`], names in lower
+    /// case, in the order in which they came.
+    pub headers: &'a [Pair],
     /// The body as it arrived, transfer coding removed. Over standard output: the
     /// request's own lines, each with its line break.
     pub body: &'a [u8],
@@ -858,8 +946,24 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
+    /// A response without headers.
+    pub fn new(status: u16, body: &'a [u8], ends: &'a [u32]) -> Self {
+        Self {
+            status,
+            headers: &[],
+            body,
+            ends,
+        }
+    }
+
+    /// The first header of this name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let found = self.headers.iter().find(|header| header.name == name);
+        found.map(|header| header.value.as_str())
+    }
+
     /// Index of the last read.
-    pub fn last_chunk(&self) -> u32 {
+    pub fn last_read(&self) -> u32 {
         self.ends.len().saturating_sub(1) as u32
     }
 
@@ -873,7 +977,7 @@ impl<'a> Response<'a> {
     /// Lines that ended (`\n`, `\r\n` or `\r`), each with the read that
     /// completed it. An unfinished last line is left out.
     pub fn lines(&self) -> impl Iterator<Item = (u32, &'a [u8])> {
-        let (response, mut at, mut chunk) = (*self, 0, 0);
+        let (response, mut at, mut read) = (*self, 0, 0);
         std::iter::from_fn(move || {
             let rest = &response.body[at..];
             let length = memchr::memchr2(b'\n', b'\r', rest)?;
@@ -886,15 +990,29 @@ impl<'a> Response<'a> {
             // Lines go up, and so do reads.
             while response
                 .ends
-                .get(chunk)
+                .get(read)
                 .is_some_and(|read| *read as usize <= end)
             {
-                chunk += 1;
+                read += 1;
             }
-            let chunk = chunk.min(response.ends.len().saturating_sub(1));
-            Some((chunk as u32, line))
+            let read = read.min(response.ends.len().saturating_sub(1));
+            Some((read as u32, line))
         })
     }
+}
+
+/// Severity of a line of the log, by its number in the C form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Level {
+    /// Of use to the plugin's author.
+    Debug,
+    /// Worth knowing.
+    Info,
+    /// Something may be wrong.
+    Warn,
+    /// Something is wrong.
+    Error,
 }
 
 /// Kind of an event. See `event-kind` in `plugin.wit`.
@@ -969,7 +1087,9 @@ impl EventKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Index of the read that completed it.
-    pub chunk: u32,
+    // Its name before contract 1.0, in answers that an interrupted run left.
+    #[serde(alias = "chunk")]
+    pub read: u32,
     /// Kind of the event.
     pub kind: EventKind,
     /// A count, where the kind has one.
@@ -983,6 +1103,11 @@ pub struct Event {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(ns: &u64) -> bool {
     *ns == 0
 }
@@ -993,9 +1118,9 @@ pub struct Events(Vec<Event>);
 
 impl Events {
     /// Adds an event.
-    pub fn push(&mut self, chunk: u32, kind: EventKind, tokens: u32, text: &str) {
+    pub fn push(&mut self, read: u32, kind: EventKind, tokens: u32, text: &str) {
         self.0.push(Event {
-            chunk,
+            read,
             kind,
             tokens,
             ns: 0,
@@ -1004,15 +1129,15 @@ impl Events {
     }
 
     /// Answer text that stands for `tokens` tokens (0: unknown).
-    pub fn text(&mut self, chunk: u32, tokens: u32, text: &str) {
-        self.push(chunk, EventKind::Text, tokens, text);
+    pub fn text(&mut self, read: u32, tokens: u32, text: &str) {
+        self.push(read, EventKind::Text, tokens, text);
     }
 
     /// Answer text that the engine says it emitted at `ns`, by `CLOCK_MONOTONIC` of the same
     /// machine.
-    pub fn stamped_text(&mut self, chunk: u32, tokens: u32, ns: u64, text: &str) {
+    pub fn stamped_text(&mut self, read: u32, tokens: u32, ns: u64, text: &str) {
         self.0.push(Event {
-            chunk,
+            read,
             kind: EventKind::Text,
             tokens,
             ns,
@@ -1021,9 +1146,9 @@ impl Events {
     }
 
     /// A time by the engine's own clock, e.g. [`EventKind::PrefillTime`], in nanoseconds.
-    pub fn time(&mut self, chunk: u32, kind: EventKind, ns: u64) {
+    pub fn time(&mut self, read: u32, kind: EventKind, ns: u64) {
         self.0.push(Event {
-            chunk,
+            read,
             kind,
             tokens: 0,
             ns,
@@ -1032,28 +1157,28 @@ impl Events {
     }
 
     /// A count, e.g. [`EventKind::OutputTokens`].
-    pub fn count(&mut self, chunk: u32, kind: EventKind, tokens: u32) {
-        self.push(chunk, kind, tokens, "");
+    pub fn count(&mut self, read: u32, kind: EventKind, tokens: u32) {
+        self.push(read, kind, tokens, "");
     }
 
     /// Adds the reason why generation stopped.
-    pub fn finish(&mut self, chunk: u32, reason: &str) {
-        self.push(chunk, EventKind::Finish, 0, reason);
+    pub fn finish(&mut self, read: u32, reason: &str) {
+        self.push(read, EventKind::Finish, 0, reason);
     }
 
     /// The engine reported an error.
-    pub fn failure(&mut self, chunk: u32, message: &str) {
-        self.push(chunk, EventKind::Failure, 0, message);
+    pub fn failure(&mut self, read: u32, message: &str) {
+        self.push(read, EventKind::Failure, 0, message);
     }
 
     /// The stream ended by its own rule.
-    pub fn end(&mut self, chunk: u32) {
-        self.push(chunk, EventKind::End, 0, "");
+    pub fn end(&mut self, read: u32) {
+        self.push(read, EventKind::End, 0, "");
     }
 
     /// Something that a reader of the report should know, in equal words for equal things.
-    pub fn note(&mut self, chunk: u32, text: &str) {
-        self.push(chunk, EventKind::Note, 0, text);
+    pub fn note(&mut self, read: u32, text: &str) {
+        self.push(read, EventKind::Note, 0, text);
     }
 
     /// The events, in order.
@@ -1096,6 +1221,21 @@ mod tests {
         Image {
             media_type: "image/png".to_owned(),
             data: data.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_null_is_a_result_and_no_error() {
+        let (result, error) = (Ending::at("/it"), Ending::at("/it").failed());
+        let done = Ending::is("/it", true);
+        for (line, expected) in [
+            (serde_json::json!({ "it": null }), [true, false, false]),
+            (serde_json::json!({ "it": "words" }), [true, true, false]),
+            (serde_json::json!({ "it": true }), [true, true, true]),
+            (serde_json::json!({}), [false, false, false]),
+        ] {
+            let found = [&result, &error, &done].map(|end| end.ends(&line));
+            assert_eq!(found, expected, "{line}");
         }
     }
 

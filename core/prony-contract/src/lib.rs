@@ -10,17 +10,27 @@
 pub mod abi;
 pub mod artifact;
 mod data;
+mod role;
 
 pub use data::*;
+pub use role::{ROLE, ROLES, role_problems};
 
-/// Version of the plugin contract, major and minor. While the major number is 0, a
-/// change of the minor number breaks.
-pub const CONTRACT: (u32, u32) = (0, 2);
+/// Version of the plugin contract, major and minor. A host takes plugins of its own major
+/// number and of no later minor number: see [`speaks`].
+pub const CONTRACT: (u32, u32) = (1, 0);
+
+/// Returns `true` if a host of this contract takes plugins of contract `major.minor`.
+pub fn speaks(major: u32, minor: u32) -> bool {
+    major == CONTRACT.0 && minor <= CONTRACT.1
+}
 
 /// Largest memory that a plugin may ask for in place of the host's own limit, in MiB.
 pub const MAX_MEMORY_MIB: u64 = 1024;
 /// Longest time of a call that a plugin may ask for in the same way, in milliseconds.
 pub const MAX_CALL_MS: u64 = 60_000;
+
+/// Most ports that a launched server may ask for beside its own.
+pub const MAX_MORE_PORTS: u32 = 16;
 
 /// Identity of a plugin. Written with the SDK's `about!`.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,10 @@
 pub mod kind;
 
 use rustix::fs::{Mode, OFlags};
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -127,13 +129,24 @@ pub fn folder(path: &Path) -> PathBuf {
     }
 }
 
-/// Place of a path that somebody wrote, relative to `folder`. `~` and `~/…` are the user's home,
-/// if there is one, as in a shell; another user's is not looked up.
+/// Place of a path that somebody wrote, relative to `folder`, [`with_home`].
 pub fn located(folder: &Path, path: impl AsRef<Path>) -> PathBuf {
-    let path = path.as_ref();
-    match (path.strip_prefix("~"), std::env::home_dir()) {
-        (Ok(rest), Some(home)) if !home.as_os_str().is_empty() => folder.join(home).join(rest),
-        _ => folder.join(path),
+    folder.join(with_home(path.as_ref()))
+}
+
+/// A word with the user's home, if there is one, for a `~` that is all of it or stands before its
+/// first `/`, as in a shell; another user's home is not looked up.
+pub fn with_home(word: impl AsRef<OsStr>) -> OsString {
+    let word = word.as_ref();
+    let rest = word.as_bytes().strip_prefix(b"~");
+    let rest = rest.filter(|rest| rest.is_empty() || rest.starts_with(b"/"));
+    match (rest, std::env::home_dir()) {
+        (Some(rest), Some(home)) if !home.as_os_str().is_empty() => {
+            let mut whole = home.into_os_string();
+            whole.push(OsStr::from_bytes(rest));
+            whole
+        }
+        _ => word.to_owned(),
     }
 }
 
@@ -191,6 +204,18 @@ mod tests {
         assert_eq!(error.to_string(), "it is larger than 3 bytes");
         std::fs::write(at("file"), b"\xff").expect("a file");
         assert!(read_text(&at("file"), 4).is_err());
+    }
+
+    #[test]
+    fn a_home_stands_for_the_first_part_of_a_word() {
+        let home = std::env::home_dir().expect("a home");
+        let expanded = |word: &str| PathBuf::from(with_home(word));
+        assert_eq!(expanded("~"), home);
+        assert_eq!(expanded("~/a:/b ~/"), home.join("a:/b ~/"));
+        assert_eq!(located(Path::new("/x"), "~/a"), home.join("a"));
+        for same in ["", "a/~/b", "~you/a", "--model=~/a", "./~"] {
+            assert_eq!(with_home(same), OsStr::new(same));
+        }
     }
 
     #[test]

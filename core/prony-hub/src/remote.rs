@@ -2,22 +2,16 @@
 
 use crate::{Error, Result, names};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use prony_fetch::{follow, origin};
 use serde::Deserialize;
 use std::io::Read as _;
-use std::sync::Arc;
-use std::time::Duration;
 use ureq::http::{Response, StatusCode};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 /// Most bytes of the list of a model's files; one file takes about 300.
 const MAX_LIST: u64 = 64 << 20;
 /// Most bytes of an error's explanation.
 const MAX_REASON: u64 = 4 << 10;
-/// Longest time without a byte.
-const STALLED: Duration = Duration::from_mins(1);
-const CONNECT: Duration = Duration::from_secs(20);
-
 /// Most redirects of a request.
 const MAX_REDIRECTS: u32 = 5;
 
@@ -86,31 +80,10 @@ struct Large {
 
 impl Remote {
     pub(crate) fn new(endpoint: &str, token: Option<String>) -> Self {
-        let found = rustls_native_certs::load_native_certs();
-        let roots: Vec<_> = found
-            .certs
-            .iter()
-            .map(|it| Certificate::from_der(it).to_owned())
-            .collect();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            // They are followed here: the token stays with its own origin.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("prony/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(STALLED))
-            .timeout_per_read(Some(STALLED))
-            .build();
         Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token,
-            agent: config.new_agent(),
+            agent: prony_fetch::agent(),
         }
     }
 
@@ -259,48 +232,5 @@ impl Remote {
             endpoint: self.endpoint.clone(),
             reason,
         }
-    }
-}
-
-/// Scheme, host and port of an address, as far as the first `/` after them.
-fn origin(url: &str) -> Option<String> {
-    let (scheme, rest) = url.split_once("://")?;
-    let host = rest.split(['/', '?', '#']).next()?;
-    Some(format!("{scheme}://{host}").to_ascii_lowercase())
-}
-
-/// The address that a redirect leads to: one of HTTP, or a path of the same origin.
-fn follow(url: &str, place: &str) -> Option<String> {
-    let lower = place.to_ascii_lowercase();
-    if lower.starts_with("https://") || lower.starts_with("http://") {
-        // Nothing that was encrypted goes on in the open.
-        let stays =
-            lower.starts_with("https://") || !url.to_ascii_lowercase().starts_with("https://");
-        return stays.then(|| place.to_owned());
-    }
-    let is_path = place.starts_with('/') && !place.starts_with("//");
-    is_path.then(|| origin(url).map(|origin| format!("{origin}{place}")))?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redirect_leads_to_http_or_stays() {
-        for (url, place, expected) in [
-            ("https://h/a", "/b?c", Some("https://h/b?c")),
-            ("https://h:1/a", "https://cdn/b", Some("https://cdn/b")),
-            ("http://h/a", "http://cdn/b", Some("http://cdn/b")),
-            ("https://h/a", "http://h/b", None),
-            ("https://h/a", "file:///etc/passwd", None),
-            ("https://h/a", "//other/b", None),
-            ("https://h/a", "b", None),
-        ] {
-            assert_eq!(follow(url, place).as_deref(), expected, "{place}");
-        }
-        assert_ne!(origin("http://h:1/"), origin("http://h:2/"));
-        assert_ne!(origin("http://h/"), origin("https://h/"));
-        assert_eq!(origin("http://H/a"), origin("http://h/b"));
     }
 }

@@ -72,8 +72,8 @@ fn record(visit: &Visit, index: u32, from_ns: u64, tokens: u32, random: &mut Ran
         prompt: index % 4,
         image: None,
     };
-    let event = |chunk, kind, tokens, text: &str| Reported {
-        chunk,
+    let event = |read, kind, tokens, text: &str| Reported {
+        read,
         kind,
         tokens,
         ns: 0,

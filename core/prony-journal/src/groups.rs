@@ -183,7 +183,8 @@ impl<'a> Group<'a> {
             .stages
             .iter()
             .take_while(|it| it.id != self.stage.id);
-        let warmups = before.filter(|it| it.phase == prony_record::Phase::Warmup);
+        let is_warmup = |it: &&Stage| it.phase == prony_record::Phase::Warmup;
+        let warmups: Vec<&Stage> = before.filter(is_warmup).collect();
         let measured = visited.iter().filter(|(_, sample)| !sample.is_left_out());
         let engines = measured.map(|(name, sample)| self.engine(name, sample));
         Ok(ModelResult {
@@ -196,7 +197,8 @@ impl<'a> Group<'a> {
             rendering: self.rendering.cloned(),
             cell: self.model.point.clone(),
             measure: self.several.then(|| self.stage.id.clone()),
-            warmup_requests: warmups.map(|it| it.requests).sum(),
+            warmup_requests: warmups.iter().map(|it| it.requests).sum(),
+            warmup_sending: warmup_sending(&warmups),
             requests_per_visit: self.stage.requests,
             concurrency: self.stage.concurrency,
             arrival: self.stage.arrival.clone(),
@@ -335,6 +337,23 @@ pub(crate) fn design(subject: &Subject, stage: &Stage) -> StudyDesign {
         keeps_carry_over: !stage.tests_carry_over
             && (stage.statistic).is_some_and(|it| it != TestStatistic::Level),
     }
+}
+
+/// Words for how warm-ups are sent, each once and in order; `None` if all go one at a time.
+fn warmup_sending(warmups: &[&Stage]) -> Option<String> {
+    let one_at_a_time = |it: &&Stage| it.arrival.is_none() && it.concurrency == 1;
+    if warmups.iter().all(one_at_a_time) {
+        return None;
+    }
+    let mut ways: Vec<String> = Vec::new();
+    for stage in warmups {
+        let closed = || format!("{} at a time", stage.concurrency);
+        let way = stage.arrival.clone().unwrap_or_else(closed);
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    Some(ways.join(", then "))
 }
 
 fn cache(stated: prony_config::Cache) -> Cache {

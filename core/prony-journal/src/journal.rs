@@ -195,6 +195,9 @@ pub enum Event {
         /// `true` if a user's step failed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         step: bool,
+        /// `true` if the engine's plugin failed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        plugin: bool,
         /// Description of the failure.
         message: String,
     },
@@ -549,13 +552,14 @@ impl StageOf {
         }
     }
 
-    /// The event of its failure; `step` is `true` if a user's step failed.
-    pub fn failed(&self, step: bool, message: String) -> Event {
+    /// The event of its failure.
+    pub fn failed(&self, cause: Cause, message: String) -> Event {
         Event::Failed {
             stage: self.kind,
             id: self.own_id(),
             scope: self.scope.clone(),
-            step,
+            step: cause == Cause::Step,
+            plugin: cause == Cause::Plugin,
             message: limited(message),
         }
     }
@@ -563,6 +567,17 @@ impl StageOf {
     fn own_id(&self) -> Option<String> {
         (self.id != self.kind.name()).then(|| self.id.clone())
     }
+}
+
+/// What failed in a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A user's step.
+    Step,
+    /// The engine's plugin.
+    Plugin,
+    /// Anything else, as a rule the engine.
+    Engine,
 }
 
 /// Facts known when a run starts.

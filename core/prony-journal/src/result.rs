@@ -17,6 +17,7 @@ use prony_metrics::comparison::{Family, ModelComparison, Ratios, StudyDesign, co
 use prony_metrics::statistics::Look;
 use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
 use prony_metrics::threshold::{self, Measured};
+use prony_plan::Visit;
 use prony_record::{Record, limited};
 use prony_result::{
     Comparison, ContainerImage, Detail, EngineInfo, Family as FamilyResult, ImageInfo, ModelResult,
@@ -162,8 +163,13 @@ impl<'j> Seen<'j> {
                 Some(detail(&parts, &others)?)
             }
         };
+        let last = last_of_interrupted(&others);
+        let models = groups.iter().zip(&compared.models);
+        let broken = models.filter_map(|(group, model)| warnings::broken_off(group, model, last));
+        let broken: Vec<String> = broken.collect();
         drop(groups);
         let mut result = assembled(started, &others, compared, last_ns);
+        result.warnings.extend(broken);
         let told = resent_words(&resent).into_iter().chain(cut_words(&cut));
         result.warnings.extend(told);
         // What happens in every visit is told once.
@@ -177,10 +183,20 @@ impl<'j> Seen<'j> {
     }
 }
 
-/// The result, but for what is told of single requests.
-fn assembled(started: &Started, events: &[Event], compared: Compared, last_ns: u64) -> RunResult {
-    let subject = &started.subject;
-    let (outcome, end_ns) = events
+/// The last visit of a run that was interrupted.
+fn last_of_interrupted(events: &[Event]) -> Option<&Visit> {
+    if outcome(events).is_some_and(|(outcome, _)| outcome != Outcome::Interrupted) {
+        return None;
+    }
+    events.iter().rev().find_map(|event| match event {
+        Event::Stage { visit, .. } => visit.as_ref(),
+        _ => None,
+    })
+}
+
+/// The way in which a run ended, and when, in nanoseconds; `None` while it has not.
+fn outcome(events: &[Event]) -> Option<(Outcome, u64)> {
+    events
         .iter()
         // A resumed run may have been interrupted before.
         .rev()
@@ -189,7 +205,12 @@ fn assembled(started: &Started, events: &[Event], compared: Compared, last_ns: u
             Event::Finished { outcome, at_ns, .. } => Some((*outcome, *at_ns)),
             _ => None,
         })
-        .unwrap_or((Outcome::Interrupted, last_ns));
+}
+
+/// The result, but for what is told of single requests.
+fn assembled(started: &Started, events: &[Event], compared: Compared, last_ns: u64) -> RunResult {
+    let subject = &started.subject;
+    let (outcome, end_ns) = outcome(events).unwrap_or((Outcome::Interrupted, last_ns));
     let Compared {
         mut models,
         family,

@@ -222,6 +222,7 @@ impl<'p> Samples<'p> {
                 id,
                 scope,
                 step,
+                plugin,
                 message,
             } => {
                 // In results, a missing model has no engine.
@@ -231,6 +232,7 @@ impl<'p> Samples<'p> {
                     cycle: of.map_or(0, |visit| visit.cycle),
                     stage: id.as_deref().unwrap_or(stage.name()).to_owned(),
                     message: limited(message),
+                    plugin: *plugin,
                     outside: false,
                 };
                 match scope {
@@ -374,6 +376,7 @@ impl<'p> Samples<'p> {
                 cycle: visit.cycle,
                 stage: last.id.clone(),
                 message: limited(reason),
+                plugin: false,
                 outside: true,
             });
         }

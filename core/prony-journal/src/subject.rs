@@ -6,7 +6,7 @@ use prony_config::{self as config, Api, Compare, Engine, MatrixPoint, Pipeline};
 use prony_contract::{self as contract, Kind};
 use prony_metrics::statistics::Rule;
 use prony_metrics::threshold::Threshold;
-use prony_plugin_host::{Entry, Registry};
+use prony_plugin_host::Registry;
 use prony_result::{
     CellInfo, EngineInfo, ImageInfo, Objectives, PluginInfo, Workload, words::count,
 };
@@ -182,25 +182,15 @@ pub fn plugins(pipeline: &Pipeline, registry: &Registry) -> Result<Vec<PluginInf
         {
             continue;
         }
-        let (
-            Entry {
-                version,
-                form,
-                contract,
-                sha256,
-                dev,
-                ..
-            },
-            _,
-        ) = registry.find(kind, name)?;
+        let (entry, _) = registry.find(kind, name)?;
         infos.push(PluginInfo {
             name: name.to_owned(),
             kind,
-            version: version.clone(),
-            form: form.name().to_owned(),
-            contract: contract.clone(),
-            sha256: sha256.clone(),
-            dev: *dev,
+            version: entry.version.clone(),
+            form: entry.form.name().to_owned(),
+            contract: entry.contract.clone(),
+            sha256: entry.sha256.clone(),
+            dev: entry.dev,
         });
     }
     Ok(infos)

@@ -143,7 +143,7 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
     events.push(load.begins(0));
     let mut goes_on = true;
     if let Fate::Fails("load", step) = fate {
-        events.push(load.failed(step, "boom".to_owned()));
+        events.push(load.failed(cause(step), "boom".to_owned()));
         goes_on = false;
     }
     for stage in plan.segments()[&visit.of_segment()]
@@ -172,13 +172,13 @@ fn visit_events(plan: &Plan, visit: &Visit, fate: Fate, events: &mut Vec<Event>)
         }
         if failed {
             let step = matches!(fate, Fate::Fails(_, true));
-            events.push(of_visit.failed(step, "boom".to_owned()));
+            events.push(of_visit.failed(cause(step), "boom".to_owned()));
         }
     }
     let unload = of(StageKind::Unload, "unload");
     events.push(unload.begins(0));
     if let Fate::Fails("unload", step) = fate {
-        events.push(unload.failed(step, "boom".to_owned()));
+        events.push(unload.failed(cause(step), "boom".to_owned()));
     }
     events.push(Event::Visit(visited));
 }
@@ -211,8 +211,8 @@ fn record(visit: &Visit, phase: Phase, stage: &str, index: u32) -> Record {
         prompt: index,
         image: None,
     };
-    let event = |chunk, kind, tokens, text: &str| Reported {
-        chunk,
+    let event = |read, kind, tokens, text: &str| Reported {
+        read,
         kind,
         tokens,
         ns: 0,
@@ -742,7 +742,7 @@ fn a_model_that_cannot_be_had_has_failed_in_every_stage_of_its_point() {
             model: "m".to_owned(),
         },
     };
-    journal.events = vec![setup.failed(false, "no file".to_owned())];
+    journal.events = vec![setup.failed(cause(false), "no file".to_owned())];
     let result = result(&journal);
     assert_eq!(
         result.run.outcome,
@@ -981,7 +981,7 @@ fn what_is_written_is_read() {
     };
     journal.events.extend([
         setup.begins(7),
-        setup.failed(true, "boom".to_owned()),
+        setup.failed(cause(true), "boom".to_owned()),
         step(None),
         step(Some("its `if` is false")),
     ]);
@@ -1189,4 +1189,12 @@ fn a_failed_request_is_no_failure_of_its_stage() {
     assert!(model.failures.is_empty());
     assert_eq!(model.engine(&engine).map(|it| it.succeeded), Some(15));
     assert_eq!(model.comparisons[0].degraded_cycles, 1);
+}
+
+fn cause(step: bool) -> crate::journal::Cause {
+    if step {
+        crate::journal::Cause::Step
+    } else {
+        crate::journal::Cause::Engine
+    }
 }

@@ -1,14 +1,17 @@
 //! Warnings of a result, which follow from its numbers and from the journal.
 
+use crate::groups::Group;
 use crate::journal::Event;
+use crate::samples::Sample;
 use prony_contract::Api;
 use prony_metrics::account;
 use prony_metrics::served;
+use prony_plan::Visit;
 use prony_result::words::{Forecast, count, number, share};
 use prony_result::{
     Cache, CacheCheck, CacheOutcome, EngineResult, ModelResult, PluginInfo, Verdict,
 };
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Returns `true` for the last forecast of its model; a resumed run may have made several.
 pub(crate) fn is_last_pilot(event: &Event, events: &[Event]) -> bool {
@@ -48,6 +51,57 @@ pub(crate) fn dev(plugin: &PluginInfo) -> Option<String> {
         format!(
             "the plugin `{}` is a build of a folder that somebody works on, so this run cannot be reproduced from its version",
             plugin.name
+        )
+    })
+}
+
+/// Warning of requests that the numbers of an engine alone have and its comparisons have not, since
+/// their cycle was broken off. `last` is the last visit of a run that was interrupted.
+pub(crate) fn broken_off(
+    group: &Group<'_>,
+    model: &ModelResult,
+    last: Option<&Visit>,
+) -> Option<String> {
+    if model.comparisons.is_empty() {
+        return None;
+    }
+    let engines = model.engines.iter().map(|it| it.engine.as_str());
+    let samples: Vec<_> = engines.map(|name| (name, group.sample(name))).collect();
+    let requests_of = |sample: &Sample, cycle: u32| {
+        let facts = sample.requests.facts().iter();
+        facts.filter(|it| it.cycle == cycle).count()
+    };
+    let failures = samples.iter().flat_map(|it| &it.1.failures);
+    let mut broken: BTreeSet<u32> = failures
+        .filter(|it| it.outside)
+        .map(|it| it.cycle)
+        .collect();
+    let is_own = |it: &&Visit| (&it.point, &it.model) == (&model.cell, &model.id);
+    // A stage with a time limit sends as many as it can.
+    let planned = match group.stage.seconds {
+        Some(_) => 1,
+        None => group.stage.requests as usize,
+    };
+    broken.extend(last.filter(is_own).map(|it| it.cycle).filter(|cycle| {
+        let mut samples = samples.iter();
+        samples.any(|it| requests_of(it.1, *cycle) < planned)
+    }));
+    let of_engines = samples.iter().filter_map(|(name, sample)| {
+        let number: usize = broken.iter().map(|it| requests_of(sample, *it)).sum();
+        (number > 0).then(|| format!("{} of `{name}`", count(number as u64, "request")))
+    });
+    let of_engines: Vec<String> = of_engines.collect();
+    let cycles: Vec<String> = broken.iter().map(ToString::to_string).collect();
+    let (subject, verb) = match cycles.len() {
+        1 => ("cycle", "was"),
+        _ => ("cycles", "were"),
+    };
+    (!of_engines.is_empty()).then(|| {
+        format!(
+            "{}: {subject} {} {verb} broken off: no comparison has what was measured there, {}; the numbers of an engine alone do",
+            model.label(),
+            cycles.join(", "),
+            of_engines.join(" and ")
         )
     })
 }

@@ -104,7 +104,8 @@ impl Http {
     /// An error means that threads, pollers or as many sockets are not to be had, or that no
     /// certificate authority is known.
     pub fn start(&self, load: Load<Arc<Prepared>>) -> io::Result<Running> {
-        let max_in_flight = load.arrival.max_in_flight();
+        let sessions = u32::try_from(load.sessions.len()).unwrap_or(u32::MAX);
+        let max_in_flight = load.arrival.max_in_flight().min(sessions);
         check_open_files(max_in_flight).map_err(io::Error::other)?;
         let encryption = match &self.target.encrypted_for {
             Some(name) => Some(Encryption::new(name).map_err(io::Error::other)?),
@@ -231,17 +232,21 @@ pub async fn once(
 /// error is the last answer in words, or `None` if there was none.
 pub async fn probe(target: &Target, path: &str, limit: Duration) -> Result<(), Option<String>> {
     let exchange = once(target, &HttpRequest::get(path), limit).await;
-    let Exchange { seen, body, .. } = exchange.map_err(|error| Some(error.to_string()))?;
-    match (seen.failed, seen.status) {
+    let exchange = exchange.map_err(|error| Some(error.to_string()))?;
+    match (&exchange.seen.failed, exchange.seen.status) {
         (Some(failed), _) if failed.class == ErrorClass::Connect => Err(None),
-        (Some(failed), _) => Err(Some(failed.message)),
+        (Some(failed), _) => Err(Some(failed.message.clone())),
         (None, Some(200)) => Ok(()),
-        (None, status) => {
-            let words = String::from_utf8_lossy(&body[..body.len().min(MAX_QUOTED)]);
-            let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-            let words = words.escape_debug().to_string();
-            let status = status.unwrap_or_default();
-            Err(Some(refusal(status, seen.status_detail.as_deref(), &words)))
-        }
+        (None, _) => Err(Some(words_of_refusal(&exchange))),
     }
+}
+
+/// Status and beginning of the body of an answer, in a line.
+pub fn words_of_refusal(answer: &Exchange) -> String {
+    let Exchange { seen, body, .. } = answer;
+    let words = String::from_utf8_lossy(&body[..body.len().min(MAX_QUOTED)]);
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = words.escape_debug().to_string();
+    let status = seen.status.unwrap_or_default();
+    refusal(status, seen.status_detail.as_deref(), &words)
 }

@@ -1,7 +1,7 @@
 //! The answer to a request.
 
 use flate2::write::{GzDecoder, ZlibDecoder};
-use prony_contract::{Error, Event};
+use prony_contract::{Error, Event, Pair};
 use prony_record::{ErrorClass, Failed, Observation};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -37,8 +37,10 @@ pub struct Exchange {
     pub ends: Vec<u32>,
     /// The response's head, as it came, if it was to be kept.
     pub head: Option<Vec<u8>>,
+    /// Headers of the response that the request asked for.
+    pub headers: Vec<Pair>,
     /// For an engine in a worker, which needs no decoding: its events, or the plugin's
-    /// error. `chunk` of an event is an index into `seen.reads_ns`.
+    /// error. `read` of an event is an index into `seen.reads_ns`.
     pub events: Option<Result<Vec<Event>, Error>>,
     pub(crate) coding: Coding,
 }

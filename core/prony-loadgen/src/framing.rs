@@ -4,6 +4,7 @@
 //! what comes out.
 
 use crate::exchange::Coding;
+use prony_contract::Pair;
 use prony_record::{ErrorClass, Failed};
 
 /// Most headers that a response may have.
@@ -124,6 +125,27 @@ impl Head {
             return Ok(Some((head, at)));
         }
     }
+}
+
+/// The headers of these names in a head, in the order in which they came. Names are in lower
+/// case; of a value that is no text the part that is one stays.
+pub(crate) fn headers(head: &[u8], names: &[String]) -> Vec<Pair> {
+    let mut headers = Vec::new();
+    for line in head.split(|byte| *byte == b'\n') {
+        if line.starts_with(b"HTTP/") {
+            // Another head came before this one, with a status of 100 to 199.
+            headers.clear();
+        }
+        let line = String::from_utf8_lossy(line);
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+        let name = name.to_ascii_lowercase();
+        if names.contains(&name) {
+            headers.push(Pair::new(name, value.trim()));
+        }
+    }
+    headers
 }
 
 /// Framing of the body.
@@ -291,6 +313,18 @@ mod tests {
         ] {
             assert!(feed(Framing::chunked(), endless.as_bytes(), &[]).is_err());
         }
+    }
+
+    #[test]
+    fn the_headers_asked_for_are_those_of_the_last_head() {
+        let head = b"HTTP/1.1 103 Early Hints\r\nx-a: early\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\nother: 2\r\nx-B:  b:\xff c \r\nx-a: 3\r\n\r\n";
+        let names = ["x-a", "x-b", "x-c"].map(str::to_owned);
+        let expected = [("x-a", "1"), ("x-b", "b:\u{fffd} c"), ("x-a", "3")];
+        assert_eq!(
+            headers(head, &names),
+            expected.map(|(name, value)| Pair::new(name, value))
+        );
+        assert_eq!(headers(head, &[]), []);
     }
 
     #[test]

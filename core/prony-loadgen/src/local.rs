@@ -34,7 +34,12 @@ pub enum Order {
         model: Model,
     },
     /// Generate.
-    Generate(Request),
+    Generate {
+        /// The request.
+        request: Request,
+        /// Time from which on the answer is no longer wanted.
+        until_ns: u64,
+    },
 }
 
 /// A message from the worker.
@@ -66,7 +71,11 @@ impl Worker {
     pub fn new(orders: ChildStdin, answers: ChildStdout) -> Self {
         let answers = BufReader::new(answers);
         Self {
-            pipes: Arc::new(tokio::sync::Mutex::new(Pipes { orders, answers })),
+            pipes: Arc::new(tokio::sync::Mutex::new(Pipes {
+                orders,
+                answers,
+                is_lost: false,
+            })),
             lost: Arc::default(),
         }
     }
@@ -104,8 +113,8 @@ impl Worker {
         running
     }
 
-    /// The reason why nothing more can be sent, if any: generation cannot be cancelled,
-    /// so after a timeout or a crash the worker is of no further use.
+    /// The reason why nothing more can be sent, if any: after a crash, and after a timeout
+    /// that the engine does not heed, the worker is of no further use.
     pub fn lost(&self) -> Option<Failed> {
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         lost.clone()
@@ -162,7 +171,7 @@ async fn send_all(
                 break;
             }
         };
-        if let Some(failed) = &exchange.seen.failed {
+        if let Some(failed) = exchange.seen.failed.as_ref().filter(|_| pipes.is_lost) {
             let message = format!("request {} failed ({})", due.index, failed.message);
             fail_rest(Failed::new(failed.class, message));
             pace.stop();
@@ -192,21 +201,42 @@ async fn send_all(
 struct Pipes {
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
+    /// `true` if no answer can be told from that to an earlier request.
+    is_lost: bool,
 }
+
+/// Time in which an engine has to return once its answer is no longer wanted.
+const RETURN_GRACE: Duration = Duration::from_secs(2);
 
 impl Pipes {
     /// Generates one answer, for at most `limit`.
     async fn generate(&mut self, request: &Arc<Request>, due: Due, limit: Duration) -> Exchange {
         let start_ns = now_ns();
-        let order = Order::Generate(Request::clone(request));
-        let answer = tokio::time::timeout(limit, self.ask(&order)).await;
+        let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        let until_ns = start_ns.saturating_add(nanos);
+        let order = Order::Generate {
+            request: Request::clone(request),
+            until_ns,
+        };
+        let patience = limit.saturating_add(RETURN_GRACE);
+        let answer = tokio::time::timeout(patience, self.ask(&order)).await;
+        let mut too_late = None;
         let (sent_ns, end_ns, outcome) = match answer {
             Ok(Ok(Answer::Generated {
                 sent_ns,
                 end_ns,
                 events,
-            })) => (sent_ns, end_ns, Ok(events)),
+            })) => {
+                too_late = (end_ns >= until_ns).then(|| {
+                    Failed::new(
+                        ErrorClass::Timeout,
+                        format!("no complete answer within {limit:?}"),
+                    )
+                });
+                (sent_ns, end_ns, Ok(events))
+            }
             other => {
+                self.is_lost = true;
                 let failed = match other {
                     Err(_) => Failed::new(
                         ErrorClass::Timeout,
@@ -228,6 +258,7 @@ impl Pipes {
             end_ns,
             ..Stamps::default()
         };
+        seen.failed = too_late;
         let events = match outcome {
             Ok(events) => events,
             Err(failed) => {
@@ -260,11 +291,13 @@ impl Pipes {
 
 /// An engine with its model loaded, in a worker.
 pub trait Engine {
-    /// Generates; every event carries the reading of `clock` in its callback.
+    /// Generates; every event carries the reading of `clock` in its callback. From `until_ns`
+    /// of it on the answer is no longer wanted.
     fn generate(
         &mut self,
         request: &Request,
         clock: fn() -> u64,
+        until_ns: u64,
     ) -> Result<Vec<(u64, Event)>, Error>;
 }
 
@@ -281,10 +314,10 @@ pub fn serve<E: Engine>(
                 let loaded = load(&config, &model);
                 Answer::Loaded(loaded.map(|loaded| engine = Some(loaded)))
             }
-            Order::Generate(request) => {
+            Order::Generate { request, until_ns } => {
                 let sent_ns = now_ns();
                 let events = match &mut engine {
-                    Some(engine) => engine.generate(&request, now_ns),
+                    Some(engine) => engine.generate(&request, now_ns, until_ns),
                     None => Err(Error::engine("no model is loaded")),
                 };
                 Answer::Generated {
@@ -317,9 +350,10 @@ mod tests {
             &mut self,
             request: &Request,
             clock: fn() -> u64,
+            _until_ns: u64,
         ) -> Result<Vec<(u64, Event)>, Error> {
             let event = Event {
-                chunk: 0,
+                read: 0,
                 kind: EventKind::Text,
                 tokens: 1,
                 ns: 0,
@@ -365,7 +399,7 @@ mod tests {
         (worker, child)
     }
 
-    const ANSWER: &str = r#"echo '{"generated":{"sent_ns":5,"end_ns":7,"events":{"Ok":[[6,{"chunk":0,"kind":"text","tokens":1,"text":"a"}]]}}}'"#;
+    const ANSWER: &str = r#"echo '{"generated":{"sent_ns":5,"end_ns":7,"events":{"Ok":[[6,{"read":0,"kind":"text","tokens":1,"text":"a"}]]}}}'"#;
 
     fn load(requests: u32) -> Load<Arc<Request>> {
         Load {
@@ -421,6 +455,20 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_returns_late_is_asked_again() {
+        run(async {
+            let late = ANSWER.replace("\"end_ns\":7", "\"end_ns\":18446744073709551615");
+            let script = format!("read a; {late}; while read a; do {ANSWER}; done");
+            let (worker, _child) = worker(&script);
+            let (done, _) = all(worker.start(load(3))).await;
+            let failed = done.iter().map(|done| done.exchange.seen.failed.as_ref());
+            let classes: Vec<_> = failed.map(|failed| failed.map(|it| it.class)).collect();
+            assert_eq!(classes, [Some(ErrorClass::Timeout), None, None]);
+            assert_eq!(worker.lost(), None);
+        });
+    }
+
+    #[test]
     fn nothing_more_is_asked_of_a_worker_that_is_gone() {
         run(async {
             let (worker, _child) = worker(&format!("read a; {ANSWER}; read a; {ANSWER}; read a"));
@@ -464,14 +512,20 @@ mod tests {
                 path: None,
             },
         };
-        let orders: Vec<u8> = [load, Order::Generate(request.clone())]
-            .iter()
-            .flat_map(|order| {
-                let mut line = serde_json::to_vec(order).expect("serialises");
-                line.push(b'\n');
-                line
-            })
-            .collect();
+        let orders: Vec<u8> = [
+            load,
+            Order::Generate {
+                request: request.clone(),
+                until_ns: u64::MAX,
+            },
+        ]
+        .iter()
+        .flat_map(|order| {
+            let mut line = serde_json::to_vec(order).expect("serialises");
+            line.push(b'\n');
+            line
+        })
+        .collect();
         let mut answers = Vec::new();
         serve(&orders[..], &mut answers, |_, _| Ok(Echo)).expect("serves");
         let answers = String::from_utf8(answers).expect("is text");

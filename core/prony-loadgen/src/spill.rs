@@ -22,7 +22,7 @@
 use crate::Exchange;
 use crate::exchange::{Coding, MAX_IN_FLIGHT};
 use crate::load::Held;
-use prony_contract::{Error, Event};
+use prony_contract::{Error, Event, Pair};
 use prony_record::{Failed, Stamps};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -61,6 +61,8 @@ struct AnswerHead<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<Cow<'a, Failed>>,
     coding: Coding,
+    #[serde(default, skip_serializing_if = "<[Pair]>::is_empty")]
+    headers: Cow<'a, [Pair]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<Cow<'a, Result<Vec<Event>, Error>>>,
 }
@@ -209,6 +211,7 @@ fn append(bytes: &mut Vec<u8>, index: u32, exchange: &Exchange) {
         ends,
         events,
         coding,
+        headers,
         // Heads are kept for authors of plugins, one request at a time.
         head: _,
     } = exchange;
@@ -222,6 +225,7 @@ fn append(bytes: &mut Vec<u8>, index: u32, exchange: &Exchange) {
         status_detail: seen.status_detail.as_deref().map(Cow::Borrowed),
         failed: seen.failed.as_ref().map(Cow::Borrowed),
         coding: *coding,
+        headers: Cow::Borrowed(headers),
         events: events.as_ref().map(Cow::Borrowed),
     };
     let head = serde_json::to_vec(&head).unwrap_or_else(|_| unreachable!("they are plain data"));
@@ -357,6 +361,7 @@ fn parse(rest: &[u8]) -> Option<(u32, Exchange)> {
         ends: ends.iter().map(|end| u32::from_le_bytes(*end)).collect(),
         events: head.events.map(Cow::into_owned),
         coding: head.coding,
+        headers: head.headers.into_owned(),
         ..Exchange::default()
     };
     let seen = &mut exchange.seen;
@@ -395,7 +400,7 @@ mod tests {
     /// An answer of an engine in a worker, and one that failed.
     fn others() -> [Exchange; 2] {
         let event = Event {
-            chunk: 0,
+            read: 0,
             kind: EventKind::Text,
             tokens: 1,
             ns: 0,

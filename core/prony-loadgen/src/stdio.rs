@@ -13,7 +13,7 @@ mod router;
 
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::load::{LOOK_EVERY, Load, Reporter, Running};
-use prony_contract::{Ending, Message};
+use prony_contract::Message;
 use prony_record::Failed;
 use router::Router;
 use serde_json::Value;
@@ -134,7 +134,7 @@ impl Pipe {
         let last = exchange.body.trim_ascii_end();
         let last = last.rsplit(|byte| *byte == b'\n').next().unwrap_or(last);
         let line: Value = serde_json::from_slice(last).unwrap_or_default();
-        let refusal = ends.iter().find(|end| end.failed && ends_by(end, &line));
+        let refusal = ends.iter().find(|end| end.failed && end.ends(&line));
         match refusal.and_then(|end| line.pointer(&end.at)) {
             None => Ok(()),
             Some(Value::String(words)) => Err(words.clone()),
@@ -164,16 +164,6 @@ pub fn routed(
     reads: &[&[u8]],
 ) -> Vec<(u32, crate::Exchange)> {
     router::routed(messages, id_at, reads)
-}
-
-/// Returns `true` if `line` is the last by this rule.
-fn ends_by(end: &Ending, line: &Value) -> bool {
-    match (line.pointer(&end.at), &end.value) {
-        (Some(found), Some(wanted)) => found == wanted,
-        // `"error": null` is how some say that there was none.
-        (found, None) => found.is_some_and(|found| !(end.failed && found.is_null())),
-        (None, Some(_)) => false,
-    }
 }
 
 fn read(mut output: File, events: &mpsc::Sender<Event>, shared: &Shared) {
@@ -224,27 +214,6 @@ fn write(mut input: File, lines: &mpsc::Receiver<(u64, Vec<u8>)>, events: &mpsc:
         };
         if told.is_err() || events.send(event).is_err() {
             return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_null_is_a_result_and_no_error() {
-        let (result, error) = (Ending::at("/it"), Ending::at("/it").failed());
-        let done = Ending::is("/it", true);
-        for (line, expected) in [
-            (json!({ "it": null }), [true, false, false]),
-            (json!({ "it": "words" }), [true, true, false]),
-            (json!({ "it": true }), [true, true, true]),
-            (json!({}), [false, false, false]),
-        ] {
-            let found = [&result, &error, &done].map(|end| ends_by(end, &line));
-            assert_eq!(found, expected, "{line}");
         }
     }
 }

@@ -113,6 +113,7 @@ impl Target {
             rules: Arc::new(AnswerRules {
                 line: line(request),
                 end_marks: EndMarks::new(&request.end_marks),
+                answer_headers: request.answer_headers.clone(),
                 max_body: MAX_BODY,
                 keeps_head: false,
                 model: request.model.clone(),
@@ -140,6 +141,8 @@ pub(crate) struct AnswerRules {
     /// Method and path, without the query.
     pub(crate) line: String,
     pub(crate) end_marks: EndMarks,
+    /// Names of the answer's headers that are kept, in lower case.
+    pub(crate) answer_headers: Vec<String>,
     /// Longest body of an answer, in bytes.
     pub(crate) max_body: usize,
     /// `true` if the answer's head is kept.

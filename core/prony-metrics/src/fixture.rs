@@ -6,7 +6,7 @@ use prony_record::{Observation, Phase, Record, RequestId};
 /// A successful request with this number of output tokens.
 pub(crate) fn answered(text: &str, tokens: u32) -> Record {
     let event = |kind, tokens, text: &str| Event {
-        chunk: 0,
+        read: 0,
         kind,
         tokens,
         ns: 0,

@@ -49,8 +49,8 @@ fn record(engine: &str, cycle: u32, index: u32, ms: f64, tokens: u32) -> Record 
         end_ns: (ms * 1e6) as u64,
         ..Stamps::default()
     };
-    let event = |chunk, kind, tokens, text: &str| Event {
-        chunk,
+    let event = |read, kind, tokens, text: &str| Event {
+        read,
         kind,
         tokens,
         ns: 0,
@@ -648,6 +648,7 @@ fn measured_on_one() -> ModelResult {
         cell: Some("quant=q8".into()),
         measure: None,
         warmup_requests: 0,
+        warmup_sending: None,
         requests_per_visit: 4,
         concurrency: 1,
         arrival: None,
@@ -1310,8 +1311,8 @@ impl Asked {
         let ns = |ms: f64| (ms * 1e6) as u64;
         let at = |token: u32| ns(self.sent_ms + self.first_ms + self.step_ms * f64::from(token));
         let reads_ns: Vec<u64> = (0..self.tokens).map(at).collect();
-        let event = |chunk, kind, tokens, text: &str| Event {
-            chunk,
+        let event = |read, kind, tokens, text: &str| Event {
+            read,
             kind,
             tokens,
             ns: 0,

@@ -53,7 +53,7 @@ fn record(sent: f64, texts: &[f64], textless: &[f64], end: f64, tokens: (f64, f6
         image: None,
     };
     let event = |kind, tokens, text: &str| Event {
-        chunk: 0,
+        read: 0,
         kind,
         tokens,
         ns: 0,

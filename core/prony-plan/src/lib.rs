@@ -190,6 +190,11 @@ impl Plan {
             .collect()
     }
 
+    /// Planned cycles; 0 if there are no visits.
+    pub fn cycles(&self) -> u32 {
+        self.visits.iter().map(|it| it.cycle).max().unwrap_or(0)
+    }
+
     /// Number of all requests, including warm-up; stages with an `if` count as if they
     /// ran.
     pub fn requests(&self) -> u64 {

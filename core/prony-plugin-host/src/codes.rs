@@ -34,7 +34,7 @@ codes! {
     "X0005"
         "A component asks for more than the contract gives: files, clocks, sockets, random numbers, or a function that nobody defines."
     "X0006"
-        "The file of a plugin is not the one whose digest the lock names."
+        "The file of a plugin is not the one whose digest the lock names, or is not there."
     "X0007"
         "A native library runs outside the sandbox, with all your rights, and you have not allowed this one on this machine."
     "X0008"
@@ -55,4 +55,8 @@ codes! {
         "The file that describes a plugin's project is missing, or has a key or value that prony does not know."
     "X0016"
         "A toolchain is missing, or it ended with an error."
+    "X0017"
+        "A plugin could not be fetched or updated, or its source has something else than it should."
+    "X0018"
+        "A plugin has no signature where one is needed, or another one than it should."
 }

@@ -60,8 +60,8 @@ pub enum Error {
     },
     /// The file differs from the locked one.
     #[error(
-        "`{}` has changed since it was locked (sha256 {found}, locked {locked}): if that is meant, run `prony plugin add {}` again",
-        path.display(), path.display()
+        "`{}` has changed since it was locked (sha256 {found}, locked {locked}): if that is meant, run `prony plugin add {}` again{}",
+        path.display(), path.display(), again(from.as_deref())
     )]
     Digest {
         /// The file.
@@ -70,6 +70,23 @@ pub enum Error {
         found: String,
         /// Digest in the lock.
         locked: String,
+        /// Origin of the locked file.
+        from: Option<String>,
+    },
+    /// The file of a locked plugin is not there.
+    #[error(
+        "there is no `{}`, which the lock has as the {plugin}: {}",
+        path.display(), cure(from.as_deref(), name)
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+        /// Kind, name and version.
+        plugin: String,
+        /// Name and version, as for `prony plugin remove`.
+        name: String,
+        /// Origin of the file.
+        from: Option<String>,
     },
     /// A native library that the user has not granted to run outside the sandbox.
     #[error(
@@ -92,13 +109,16 @@ pub enum Error {
     },
     /// No plugin with that name is locked.
     #[error(
-        "no {kind} plugin `{name}` is installed: `prony plugin list` shows what is, `prony plugin add` adds one"
+        "no {kind} plugin `{name}` is installed{}: `prony plugin list` shows what is, `prony plugin add` adds one",
+        other_versions(versions)
     )]
     Unknown {
         /// `engine` or `reporter`.
         kind: &'static str,
         /// The name asked for.
         name: String,
+        /// Versions of it that are installed, if another one was asked for.
+        versions: Vec<String>,
     },
     /// The guest failed: a trap, a panic, a limit.
     #[error(
@@ -155,7 +175,7 @@ impl Error {
             Self::NotAPlugin { .. } => "X0003",
             Self::Contract { .. } => "X0004",
             Self::Import { .. } => "X0005",
-            Self::Digest { .. } => "X0006",
+            Self::Digest { .. } | Self::Gone { .. } => "X0006",
             Self::NotGranted { .. } => "X0007",
             Self::Exposed { .. } => "X0008",
             Self::Unknown { .. } => "X0009",
@@ -164,6 +184,15 @@ impl Error {
             Self::Reported { .. } => "X0012",
             Self::Answer { .. } => "X0013",
             Self::Runtime(_) => "X0014",
+        }
+    }
+
+    /// Returns `true` for a defect of the plugin or its file, and `false` for its word that a config
+    /// or a request cannot be used, or that an engine failed.
+    pub fn is_of_plugin(&self) -> bool {
+        match self {
+            Self::Reported { error, .. } => error.kind == prony_contract::ErrorKind::Internal,
+            _ => true,
         }
     }
 
@@ -182,6 +211,29 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { path, source }
     }
+}
+
+/// Way to the file that was locked, behind other words.
+fn again(source: Option<&str>) -> String {
+    source.map_or_else(String::new, |source| {
+        format!("; if not, `prony plugin add {source}` brings the other back")
+    })
+}
+
+/// Way out of a file that is gone.
+fn cure(source: Option<&str>, name: &str) -> String {
+    let add = source.map_or_else(
+        || "add its file again with `prony plugin add FILE`".to_owned(),
+        |source| format!("`prony plugin add {source}` brings it back"),
+    );
+    format!("{add}, `prony plugin remove {name}` forgets it")
+}
+
+fn other_versions(versions: &[String]) -> String {
+    if versions.is_empty() {
+        return String::new();
+    }
+    format!(", but {} of it", versions.join(", "))
 }
 
 fn log_suffix(log: &[String]) -> String {

@@ -9,6 +9,7 @@
 //! In-process engines are [`LocalEngine`]s: only a worker process, which exists for one
 //! visit, opens them.
 
+mod add;
 mod codes;
 mod digest;
 mod error;
@@ -20,26 +21,40 @@ mod registry;
 mod trust;
 mod wasm;
 
+pub use add::{Addition, Origin, Prepared, add, commit, prepare, remove};
 pub use codes::{CODES, Code};
 pub use digest::{Digester, sha256, sha256_of};
 pub use error::{Error, Result};
 pub use file::PluginFile;
 pub use lock::{AskedLimits, Entry, Form, Grant, Lock, lock_schema};
 pub use native::{LocalEngine, NativePlugin};
-pub use registry::{Origin, Registry, Setup, add, add_from, finished};
+pub use registry::{
+    OfProject, Registry, Setup, finished, is_path, name_and_version, read as read_plugin,
+};
 pub use trust::Trust;
-pub use wasm::{Limits, WasmHost, WasmPlugin, compile_from_input};
+pub use wasm::{Limits, WasmHost, WasmPlugin, compile_from_input, imports};
 
 use prony_contract::{
     Artifact, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,
-    StdioPlan,
+    Response, StdioPlan,
 };
 use serde_json::Value;
 
-/// The contract version of this host, for example `0.1`.
+/// The contract version of this host, for example `1.0`.
 pub fn contract() -> String {
     let (major, minor) = prony_contract::CONTRACT;
     format!("{major}.{minor}")
+}
+
+/// The first problem with a manifest that would make a setting of the plugin count for something
+/// else, if any.
+fn misread(manifest: &Manifest) -> Option<String> {
+    let recipes = manifest.recipes.iter().map(|it| &it.config_schema);
+    let schemas = std::iter::once(&manifest.config_schema).chain(recipes);
+    schemas
+        .flat_map(prony_contract::role_problems)
+        .next()
+        .map(|problem| format!("in the schema of its config {problem}"))
 }
 
 /// Reports events that name a wrong read, if any. An event without a read would silently
@@ -47,19 +62,19 @@ pub fn contract() -> String {
 fn misplaced(events: &[Event], reads: usize) -> Option<String> {
     let mut last = 0;
     for event in events {
-        if event.chunk as usize >= reads.max(1) {
+        if event.read as usize >= reads.max(1) {
             return Some(format!(
                 "an event names read {} of {reads}, counted from 0",
-                event.chunk
+                event.read
             ));
         }
-        if event.chunk < last {
+        if event.read < last {
             return Some(format!(
                 "an event of read {} follows one of read {last}",
-                event.chunk
+                event.read
             ));
         }
-        last = event.chunk;
+        last = event.read;
     }
     None
 }
@@ -88,8 +103,8 @@ pub trait Plugin: Send + Sync {
         request: &Request,
         number: u64,
     ) -> Result<Message>;
-    /// Decodes a recorded response; `ends` are end offsets of reads in `body`.
-    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>>;
+    /// Decodes a recorded response.
+    fn decode(&self, config: &Value, response: &Response<'_>) -> Result<Vec<Event>>;
     /// Renders a result, given as JSON, to artifacts.
-    fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>>;
+    fn render(&self, config: &Value, result: &str) -> Result<Vec<Artifact>>;
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::wasm::Limits;
 use prony_contract::{Api, Kind, MAX_CALL_MS, MAX_MEMORY_MIB, Packages, Recipe, Transport, Want};
 use schemars::JsonSchema;
+use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::Path;
@@ -70,6 +71,16 @@ pub struct Entry {
     /// source. Reports say so. Defaults to `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dev: bool,
+    /// Origin that `prony plugin update` reads again: a file or folder, relative to the lock,
+    /// `https://…#sha256=…` or `oci://…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Digest of the manifest that the tag of an `oci://` source named, `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<String>,
+    /// Public key of minisign whose owner has signed the file, `RW…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
     /// The plugin and its recipe that this entry stands for. In no lock file.
     #[serde(skip)]
     pub recipe: Option<(String, Recipe)>,
@@ -79,6 +90,32 @@ impl Entry {
     /// Forms of requests that the engine takes with a config.
     pub fn apis_of(&self, config: &serde_json::Map<String, serde_json::Value>) -> Vec<Api> {
         Api::of_config(&self.apis, &self.config_schema, config)
+    }
+
+    /// Version, for comparing. One that is none is older than any other.
+    pub fn semver(&self) -> Version {
+        Version::parse(&self.version).unwrap_or(Version::new(0, 0, 0))
+    }
+
+    /// The source as a command takes it that runs in the working folder of this process; `lock` is
+    /// the entry's lock file.
+    pub fn source_seen_from(&self, lock: &Path) -> Option<String> {
+        let source = self.source.as_ref()?;
+        if source.contains("://") {
+            return Some(source.clone());
+        }
+        let path = prony_files::folder(lock).join(source);
+        Some(
+            path.strip_prefix(".")
+                .unwrap_or(&path)
+                .display()
+                .to_string(),
+        )
+    }
+
+    /// Returns `true` if the other is a version of the same plugin.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.kind, &self.name) == (other.kind, &other.name)
     }
 
     /// An entry for each of its recipes.
@@ -165,7 +202,7 @@ pub fn lock_schema() -> serde_json::Value {
 
 /// The common field of all versions of the file.
 #[derive(Deserialize)]
-struct Version {
+struct Format {
     version: u64,
 }
 
@@ -181,7 +218,7 @@ impl Lock {
             reason,
         };
         // The version first: another version may have unknown fields.
-        let Version { version } =
+        let Format { version } =
             serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if version != 1 {
             return Err(damaged(format!(
@@ -193,27 +230,45 @@ impl Lock {
         Ok(lock)
     }
 
-    /// The lock file at `path`, if there is one, with `entry` in the place of the one of the
-    /// same kind and name.
-    pub(crate) fn with(path: &Path, entry: Entry) -> Result<Self> {
-        let mut lock = if path.exists() {
-            Self::read(path)?
-        } else {
-            Self {
-                version: 1,
-                plugins: Vec::new(),
-            }
+    /// The lock file at `path`, or an empty one if there is none.
+    pub(crate) fn read_or_new(path: &Path) -> Result<Self> {
+        if path.exists() {
+            return Self::read(path);
+        }
+        Ok(Self {
+            version: 1,
+            plugins: Vec::new(),
+        })
+    }
+
+    /// Puts an entry in the place of the one of the same kind, name and version; of all versions,
+    /// but for those that are kept. Its file gets a name that no other entry has. Returns the entry
+    /// and those that it replaces.
+    pub(crate) fn put(
+        &mut self,
+        path: &Path,
+        mut entry: Entry,
+        is_kept: &dyn Fn(&str) -> bool,
+    ) -> Result<(Entry, Vec<Entry>)> {
+        let replaced = |other: &Entry| {
+            other.is_like(&entry) && (other.version == entry.version || !is_kept(&other.version))
         };
-        lock.plugins
-            .retain(|other| (other.kind, &other.name) != (entry.kind, &entry.name));
-        lock.plugins.push(entry);
-        lock.plugins
-            .sort_by(|a, b| (a.kind as u8, &a.name).cmp(&(b.kind as u8, &b.name)));
-        check(&lock.plugins).map_err(|reason| Error::Lock {
+        let (gone, left) = std::mem::take(&mut self.plugins)
+            .into_iter()
+            .partition(replaced);
+        self.plugins = left;
+        if self.plugins.iter().any(|other| other.path == entry.path) {
+            let (stem, extension) = entry.path.rsplit_once('.').unwrap_or((&entry.path, ""));
+            entry.path = format!("{stem}-{}.{extension}", entry.version);
+        }
+        self.plugins.push(entry.clone());
+        self.plugins
+            .sort_by_cached_key(|it| (it.kind as u8, it.name.clone(), it.semver()));
+        check(&self.plugins).map_err(|reason| Error::Lock {
             path: path.to_owned(),
             reason,
         })?;
-        Ok(lock)
+        Ok((entry, gone))
     }
 
     /// Replaces the file.
@@ -227,13 +282,21 @@ impl Lock {
     }
 }
 
-/// Checks that the names of plugins and of their recipes are names, and that no two plugins
-/// and no two recipes share one. A recipe may be called like a plugin, which then comes first.
-/// The error is the reason.
+/// Checks that the names of plugins and of their recipes are names, that versions are semantic
+/// ones, and that no two plugins and no two recipes share both. A recipe may be called like a
+/// plugin, which then comes first. The error is the reason.
 pub(crate) fn check(plugins: &[Entry]) -> std::result::Result<(), String> {
     let mut seen = HashSet::new();
     for entry in plugins {
         let kind = entry.kind.name();
+        let version = entry.version.as_str();
+        if let Err(error) = Version::parse(version) {
+            return Err(format!(
+                "the version `{}` of the {kind} `{}` is not one of semantic versioning, as `0.1.0` is: {error}",
+                version.escape_debug(),
+                entry.name.escape_debug()
+            ));
+        }
         let own = ("plugin", entry.name.as_str());
         let recipes = entry.recipes.iter();
         let recipes = recipes.map(|recipe| ("recipe", recipe.name.as_str()));
@@ -244,9 +307,9 @@ pub(crate) fn check(plugins: &[Entry]) -> std::result::Result<(), String> {
                     name.escape_debug()
                 ));
             }
-            if !seen.insert((kind, what, name)) {
+            if !seen.insert((kind, what, name, version)) {
                 return Err(format!(
-                    "there are two {what}s `{name}` for {kind}s: remove one of them"
+                    "there are two {what}s `{name}` {version} for {kind}s: remove one of them"
                 ));
             }
         }

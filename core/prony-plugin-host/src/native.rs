@@ -7,14 +7,48 @@ use crate::error::{Error, Result};
 use crate::{Plugin, contract};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use prony_contract::{
-    Artifact, CONTRACT, Carries, Endpoint, Event, EventKind, HttpRequest, LaunchPlan, Manifest,
-    Message, Model, Request, StdioPlan, Transport,
-    abi::{MAGIC, PluginTable, RawArtifact, RawEvent, Str, Write, code, op},
+    Artifact, Carries, Endpoint, Event, EventKind, HttpRequest, LaunchPlan, Level, Manifest,
+    Message, Model, Request, Response, StdioPlan, Transport,
+    abi::{MAGIC, PluginTable, RawArtifact, RawEvent, RawHost, Str, Write, code, op},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::ffi::c_void;
 use std::path::Path;
+
+/// What every plugin is offered.
+static HOST: RawHost = RawHost {
+    struct_size: size_of::<RawHost>(),
+    log: Some(log),
+};
+
+unsafe extern "C" fn log(level: u32, message: Str) {
+    // SAFETY: the message is lent for the call.
+    let message = String::from_utf8_lossy(unsafe { message.get() }).into_owned();
+    let message = crate::wasm::shortened(message);
+    match level {
+        level if level == Level::Debug as u32 => tracing::debug!("{message}"),
+        level if level == Level::Info as u32 => tracing::info!("{message}"),
+        level if level == Level::Warn as u32 => tracing::warn!("{message}"),
+        _ => tracing::error!("{message}"),
+    }
+}
+
+/// Size of the table of contract 1.0, in bytes. A later one has more behind it.
+const MIN_TABLE: usize = std::mem::offset_of!(PluginTable, start)
+    + size_of::<Option<unsafe extern "C" fn(*const RawHost)>>();
+
+/// The entries of a table of `size` bytes that this host knows; an older table lacks the last.
+fn known_part(table: *const PluginTable, size: usize) -> PluginTable {
+    let mut known = PluginTable::EMPTY;
+    let size = size.min(size_of::<PluginTable>());
+    // SAFETY: magic, version and size say that so many bytes of a table lie there, and an entry
+    // of zeros is none.
+    unsafe {
+        std::ptr::copy_nonoverlapping(table.cast::<u8>(), (&raw mut known).cast::<u8>(), size);
+    }
+    known
+}
 
 type Entry = unsafe extern "C" fn() -> *const PluginTable;
 
@@ -103,8 +137,7 @@ impl NativePlugin {
                 "its table does not start with the magic number",
             ));
         }
-        // While the major number is 0, a change of the minor number breaks.
-        if major != CONTRACT.0 || (major == 0 && minor != CONTRACT.1) {
+        if !prony_contract::speaks(major, minor) {
             return Err(Error::Contract {
                 path: path.to_owned(),
                 theirs: format!("{major}.{minor}"),
@@ -114,13 +147,16 @@ impl NativePlugin {
         // SAFETY: as above.
         let (event_size, struct_size) =
             unsafe { ((*table).event_size as usize, (*table).struct_size) };
-        if event_size != size_of::<RawEvent>() || struct_size < size_of::<PluginTable>() {
+        if event_size != size_of::<RawEvent>() || struct_size < MIN_TABLE {
             return Err(not_a_plugin(
                 "its table or its events have another size than the contract's",
             ));
         }
-        // SAFETY: magic, version and size say that a whole table lies there.
-        let table = unsafe { table.read() };
+        let table = known_part(table, struct_size);
+        if let Some(start) = table.start {
+            // SAFETY: the host's structure is static.
+            unsafe { start(&raw const HOST) }
+        }
         let mut plugin = Self {
             name: path.display().to_string(),
             carries: Carries::default(),
@@ -128,6 +164,9 @@ impl NativePlugin {
             table,
         };
         let manifest = plugin.describe()?;
+        if let Some(problem) = crate::misread(&manifest) {
+            return Err(plugin.answer("describe", problem));
+        }
         plugin.carries = manifest.carries();
         plugin.name = manifest.name;
         plugin.stdio = manifest.transport == Some(Transport::Stdio);
@@ -265,20 +304,25 @@ impl Plugin for NativePlugin {
         self.call("encode", op::ENCODE, &input)
     }
 
-    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>> {
+    fn decode(&self, config: &Value, response: &Response<'_>) -> Result<Vec<Event>> {
         let decode = self
             .table
             .decode
             .ok_or_else(|| self.unsupported("decode"))?;
-        let context = json!({ "config": config, "status": status }).to_string();
+        let context = json!({
+            "config": config,
+            "status": response.status,
+            "headers": response.headers,
+        });
+        let context = context.to_string();
         let mut host = Host::default();
         // SAFETY: all inputs outlive the call; the callbacks get the context they expect.
         let code = unsafe {
             decode(
                 Str::of(context.as_bytes()),
-                Str::of(body),
-                ends.as_ptr(),
-                ends.len(),
+                Str::of(response.body),
+                response.ends.as_ptr(),
+                response.ends.len(),
                 emit,
                 write,
                 host.context(),
@@ -287,19 +331,19 @@ impl Plugin for NativePlugin {
         self.outcome("decode", code, &host)?;
         match host
             .defect
-            .or_else(|| crate::misplaced(&host.events, ends.len()))
+            .or_else(|| crate::misplaced(&host.events, response.ends.len()))
         {
             Some(defect) => Err(self.answer("decode", defect)),
             None => Ok(host.events),
         }
     }
 
-    fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>> {
+    fn render(&self, config: &Value, result: &str) -> Result<Vec<Artifact>> {
         let render = self
             .table
             .render
             .ok_or_else(|| self.unsupported("render"))?;
-        let input = format!("{{\"config\":{config},\"outcome\":{outcome}}}");
+        let input = format!("{{\"config\":{config},\"result\":{result}}}");
         let mut host = Host::default();
         // SAFETY: `input` outlives the call; the callbacks get the context they expect.
         let code = unsafe { render(Str::of(input.as_bytes()), keep, write, host.context()) };
@@ -328,7 +372,8 @@ unsafe extern "C" fn write(ctx: *mut c_void, bytes: Str) {
     unsafe { (*ctx.cast::<Host>()).written.extend_from_slice(bytes.get()) }
 }
 
-unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {
+/// Emits an event. Every one is wanted: the answer is whole already.
+unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) -> i32 {
     // SAFETY: as in `write`.
     let (host, event) = unsafe { (&mut *ctx.cast::<Host>(), &*event) };
     match EventKind::ALL.get(event.kind as usize) {
@@ -336,7 +381,7 @@ unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {
             // SAFETY: the text is lent for the callback.
             let text = String::from_utf8_lossy(unsafe { event.text.get() }).into_owned();
             host.events.push(Event {
-                chunk: event.chunk,
+                read: event.read,
                 kind: *kind,
                 tokens: event.tokens,
                 ns: event.ns,
@@ -345,6 +390,7 @@ unsafe extern "C" fn emit(ctx: *mut c_void, event: *const RawEvent) {
         }
         None => host.defect = Some(format!("event kind {}", event.kind)),
     }
+    0
 }
 
 unsafe extern "C" fn keep(ctx: *mut c_void, artifact: *const RawArtifact) {
@@ -389,8 +435,14 @@ impl LocalEngine {
     }
 
     /// Generates. `clock` is read in the first statement of each callback; each event
-    /// comes with its reading, and its `chunk` is its index.
-    pub fn generate(&mut self, request: &Request, clock: fn() -> u64) -> Result<Vec<(u64, Event)>> {
+    /// comes with its reading, and its `read` is its index. From `until_ns` of that clock on
+    /// the engine is told that its answer is no longer wanted.
+    pub fn generate(
+        &mut self,
+        request: &Request,
+        clock: fn() -> u64,
+        until_ns: u64,
+    ) -> Result<Vec<(u64, Event)>> {
         self.plugin.takes(request)?;
         let generate = self
             .plugin
@@ -400,6 +452,7 @@ impl LocalEngine {
         let request = json!(request).to_string();
         let mut stamped = Stamped {
             clock,
+            until_ns,
             stamps: Vec::with_capacity(1024),
             host: Host::default(),
         };
@@ -425,7 +478,7 @@ impl LocalEngine {
             .stamps
             .into_iter()
             .zip(numbered.map(|(index, event)| Event {
-                chunk: index as u32,
+                read: index as u32,
                 ..event
             }))
             .collect())
@@ -443,17 +496,19 @@ impl Drop for LocalEngine {
 
 struct Stamped {
     clock: fn() -> u64,
+    until_ns: u64,
     stamps: Vec<u64>,
     host: Host,
 }
 
-unsafe extern "C" fn emit_stamped(ctx: *mut c_void, event: *const RawEvent) {
+unsafe extern "C" fn emit_stamped(ctx: *mut c_void, event: *const RawEvent) -> i32 {
     // SAFETY: `ctx` is the `Stamped` handed to the call.
     let stamped = unsafe { &mut *ctx.cast::<Stamped>() };
     let now = (stamped.clock)();
     stamped.stamps.push(now);
     // SAFETY: the event is lent for the callback.
-    unsafe { emit(stamped.host.context(), event) }
+    unsafe { emit(stamped.host.context(), event) };
+    i32::from(now >= stamped.until_ns)
 }
 
 unsafe extern "C" fn write_stamped(ctx: *mut c_void, bytes: Str) {

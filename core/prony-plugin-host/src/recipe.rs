@@ -3,7 +3,7 @@
 use crate::{Plugin, Result};
 use prony_contract::{
     Artifact, Endpoint, Error, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,
-    StdioPlan,
+    Response, StdioPlan,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -56,12 +56,11 @@ impl Plugin for WithRecipe {
         self.adapter.encode_stdio(&config, model, request, number)
     }
 
-    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>> {
-        self.adapter
-            .decode(&self.config(config), status, body, ends)
+    fn decode(&self, config: &Value, response: &Response<'_>) -> Result<Vec<Event>> {
+        self.adapter.decode(&self.config(config), response)
     }
 
-    fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>> {
-        self.adapter.render(config, outcome)
+    fn render(&self, config: &Value, result: &str) -> Result<Vec<Artifact>> {
+        self.adapter.render(config, result)
     }
 }

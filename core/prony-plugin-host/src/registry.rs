@@ -2,12 +2,12 @@
 
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
-use crate::lock::{self, AskedLimits, Entry, Form, Grant, Lock};
+use crate::lock::{AskedLimits, Entry, Form, Grant, Lock};
 use crate::native::NativePlugin;
 use crate::recipe::WithRecipe;
 use crate::trust::{Trust, private_copy};
 use crate::wasm::{WasmHost, beyond_contract, componentize, refuse_imports};
-use crate::{Plugin, contract};
+use crate::{Plugin, add};
 use prony_contract::Kind;
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -15,14 +15,50 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// The installed plugins, from one or more lock files; the first one that names a plugin
-/// wins, and a plugin wins over a recipe.
+/// wins, and a plugin wins over a recipe. Of several versions in a lock file the newest wins.
 pub struct Registry {
-    /// Each with its lock file. A recipe has an entry of its own.
-    entries: Vec<(PathBuf, Entry)>,
+    /// A recipe has an entry of its own.
+    entries: Vec<Located>,
     host: WasmHost,
     setup: Setup,
+    /// Folder that paths of plugins are relative to.
+    base: PathBuf,
+    checks_files: bool,
+    /// Plugins that are named by their path, as they were when they were first asked for.
+    by_path: Mutex<HashMap<PathBuf, Arc<Entry>>>,
     loaded: Mutex<HashMap<(Kind, String), Arc<dyn Plugin>>>,
 }
+
+/// An entry with its lock file.
+struct Located {
+    lock: PathBuf,
+    entry: Arc<Entry>,
+}
+
+impl Located {
+    fn file(&self) -> PathBuf {
+        prony_files::folder(&self.lock).join(&self.entry.path)
+    }
+}
+
+/// Returns `true` for the name of a plugin that is the path of a file or folder.
+pub fn is_path(name: &str) -> bool {
+    ["/", "./", "../", "~/"]
+        .iter()
+        .any(|it| name.starts_with(it))
+}
+
+/// Name and version of what stands after `plugin:`.
+pub fn name_and_version(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (name, None),
+    }
+}
+
+/// A project that somebody works on: the file that its build makes, and the limits it asks for.
+/// The error is the reason, and the way out.
+pub type OfProject = fn(&Path) -> std::result::Result<(PathBuf, AskedLimits), String>;
 
 /// The host's place on this machine.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +72,8 @@ pub struct Setup {
     pub compiler: Vec<String>,
     /// Told before something that takes long.
     pub say: Option<fn(&str)>,
+    /// Finds what was built in the folder of a project. `None`: such folders are no plugins.
+    pub project: Option<OfProject>,
 }
 
 impl Setup {
@@ -50,20 +88,42 @@ impl Registry {
     pub fn open(locks: &[PathBuf], setup: Setup) -> Result<Self> {
         let (mut entries, mut recipes) = (Vec::new(), Vec::new());
         for path in locks.iter().filter(|path| path.exists()) {
-            let lock = Lock::read(path)?;
+            let mut lock = Lock::read(path)?;
+            lock.plugins
+                .sort_by_key(|entry| std::cmp::Reverse(entry.semver()));
+            let located = |entry| Located {
+                lock: path.clone(),
+                entry: Arc::new(entry),
+            };
             for entry in lock.plugins {
-                recipes.extend(entry.of_recipes().map(|entry| (path.clone(), entry)));
-                entries.push((path.clone(), entry));
+                recipes.extend(entry.of_recipes().map(located));
+                entries.push(located(entry));
             }
         }
+        // In the order of the lock files, whatever the versions are.
+        let order = |it: &Located| {
+            let place = locks.iter().position(|lock| *lock == it.lock);
+            (place, it.entry.kind as u8, it.entry.name.clone())
+        };
+        entries.sort_by_cached_key(order);
         // No recipe takes the place of a plugin.
         entries.append(&mut recipes);
         Ok(Self {
             entries,
             host: setup.host()?,
             setup,
+            base: PathBuf::new(),
+            checks_files: false,
+            by_path: Mutex::default(),
             loaded: Mutex::default(),
         })
+    }
+
+    /// The same with a folder that the paths of plugins are relative to; else it is the working
+    /// folder.
+    #[must_use]
+    pub fn with_base(self, base: PathBuf) -> Self {
+        Self { base, ..self }
     }
 
     /// Every usable plugin, with the folder of its lock.
@@ -71,19 +131,152 @@ impl Registry {
         let mut seen = std::collections::HashSet::new();
         self.entries
             .iter()
-            .map(|(path, entry)| (entry, prony_files::folder(path)))
+            .map(|it| (&*it.entry, prony_files::folder(&it.lock)))
             .filter(move |(entry, _)| seen.insert((entry.kind, &entry.name)))
     }
 
-    /// The entry of a plugin.
-    pub fn find(&self, kind: Kind, name: &str) -> Result<(&Entry, PathBuf)> {
-        self.entries()
-            .find(|(entry, _)| entry.kind == kind && entry.name == name)
-            .map(|(entry, folder)| (entry, folder.join(&entry.path)))
-            .ok_or_else(|| Error::Unknown {
-                kind: kind.name(),
-                name: name.to_owned(),
-            })
+    /// Every plugin with its lock file, also those whose place another one takes.
+    pub fn all(&self) -> impl Iterator<Item = (&Entry, &Path)> {
+        self.entries.iter().map(|it| (&*it.entry, &*it.lock))
+    }
+
+    /// The entry of a plugin and its file, by what stands after `plugin:`: a name, `NAME@VERSION`,
+    /// or a path.
+    pub fn find(&self, kind: Kind, name: &str) -> Result<(Arc<Entry>, PathBuf)> {
+        if is_path(name) {
+            let entry = self.by_path(kind, name)?;
+            let file = PathBuf::from(&entry.path);
+            return Ok((entry, file));
+        }
+        let found = self.located(kind, name)?;
+        Ok((found.entry.clone(), found.file()))
+    }
+
+    fn located(&self, kind: Kind, name: &str) -> Result<&Located> {
+        let (own, version) = name_and_version(name);
+        let mut same = self
+            .entries
+            .iter()
+            .filter(|it| it.entry.kind == kind && it.entry.name == own);
+        let is_it = |it: &&Located| version.is_none_or(|version| it.entry.version == version);
+        same.clone().find(is_it).ok_or_else(|| Error::Unknown {
+            kind: kind.name(),
+            name: name.to_owned(),
+            versions: same.by_ref().map(|it| it.entry.version.clone()).collect(),
+        })
+    }
+
+    /// The lock files whose plugin of the same name another one takes the place of, further from
+    /// the pipeline than the first, which is that one's. Empty if there is no other.
+    pub fn hidden(&self, kind: Kind, name: &str) -> Vec<&Path> {
+        let (own, version) = name_and_version(name);
+        let Ok(taken) = self.located(kind, name) else {
+            return Vec::new();
+        };
+        let others = self.entries.iter().filter(|it| {
+            (it.entry.kind, it.entry.name.as_str()) == (kind, own)
+                && it.lock != taken.lock
+                && it.entry.sha256 != taken.entry.sha256
+                && version.is_none_or(|version| it.entry.version == version)
+        });
+        let mut others: Vec<&Path> = others.map(|it| &*it.lock).collect();
+        others.dedup();
+        if !others.is_empty() {
+            others.insert(0, &taken.lock);
+        }
+        others
+    }
+
+    /// What stands after `plugin:`, as it is understood from any folder.
+    pub fn from_anywhere(&self, name: &str) -> String {
+        if !is_path(name) {
+            return name.to_owned();
+        }
+        let path = prony_files::located(&self.base, name);
+        let path = std::path::absolute(&path).unwrap_or(path);
+        path.to_string_lossy().into_owned()
+    }
+
+    /// The same, which tells [`problem`](Self::problem)s with the files of plugins.
+    #[must_use]
+    pub fn with_files_checked(self) -> Self {
+        Self {
+            checks_files: true,
+            ..self
+        }
+    }
+
+    /// The error of a plugin's file that is not there, or not the one that was locked, if files
+    /// are checked. Loading a plugin checks its file in any case.
+    pub fn problem(&self, kind: Kind, name: &str) -> Option<Error> {
+        if !self.checks_files {
+            return None;
+        }
+        let (entry, path) = self.find(kind, name).ok()?;
+        self.check_file(&entry, &path).err()
+    }
+
+    /// Checks that the file of an entry is there and the one that was locked.
+    pub fn check_file(&self, entry: &Entry, path: &Path) -> Result<()> {
+        self.verified(entry, path).map(drop)
+    }
+
+    /// The entry of a plugin that is named by its path.
+    fn by_path(&self, kind: Kind, name: &str) -> Result<Arc<Entry>> {
+        let path = prony_files::located(&self.base, name);
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let mut known = self
+            .by_path
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let entry = if let Some(entry) = known.get(&path) {
+            entry.clone()
+        } else {
+            let entry = Arc::new(self.in_development(&path)?);
+            known.insert(path.clone(), entry.clone());
+            entry
+        };
+        if entry.kind == kind {
+            return Ok(entry);
+        }
+        let reason = format!("it is the {} `{}`", entry.kind.name(), entry.name);
+        Err(Error::NotAPlugin { path, reason })
+    }
+
+    /// An entry as a lock would have it, of a file, or of the one that was built in a folder.
+    fn in_development(&self, path: &Path) -> Result<Entry> {
+        let refused = |reason: String| Error::NotAPlugin {
+            path: path.to_owned(),
+            reason,
+        };
+        let (file, asked) = match self.setup.project {
+            Some(project) if path.is_dir() => project(path).map_err(refused)?,
+            _ => (path.to_owned(), AskedLimits::default()),
+        };
+        let bytes = read(&file)?;
+        let digest = sha256_of(&bytes);
+        let is_native = bytes.starts_with(b"\x7fELF") || !bytes.starts_with(b"\0asm");
+        let grants = [Grant::Native];
+        let addition = add::Addition {
+            file: &file,
+            bytes,
+            grants: if is_native && self.setup.trust.check(&file, &file, &digest).is_ok() {
+                &grants
+            } else {
+                &[]
+            },
+            origin: add::Origin {
+                limits: (asked != AskedLimits::default()).then_some(asked),
+                dev: true,
+                ..add::Origin::default()
+            },
+            is_right: &|_| Ok(()),
+        };
+        let mut entry = add::prepare(addition, &self.setup)?.entry;
+        // Of the file as it is, which may be a module that becomes a component.
+        entry.sha256 = digest;
+        entry.path = file.to_string_lossy().into_owned();
+        Ok(entry)
     }
 
     /// Loads a plugin, after checking its file against the lock.
@@ -99,15 +292,23 @@ impl Registry {
         }
         let plugin: Arc<dyn Plugin> = match entry.form {
             Form::Wasm => {
-                let bytes = verified(entry, &path)?;
+                let bytes = self.verified(&entry, &path)?;
+                let bytes = if is_path(name) {
+                    finished(&path, bytes)?.1
+                } else {
+                    bytes
+                };
                 let limits = entry.limits.unwrap_or_default().of_call();
                 Arc::new(self.host.load_within(&path, &bytes, limits)?)
             }
-            Form::Native => Arc::new(self.open_native(entry, &path)?),
+            Form::Native => Arc::new(self.open_native(&entry, &path)?),
         };
         let manifest = plugin.describe()?;
-        let own = entry.recipe.as_ref().map_or(name, |(plugin, _)| plugin);
-        if (manifest.kind, manifest.name.as_str()) != (kind, own) {
+        let own = entry
+            .recipe
+            .as_ref()
+            .map_or(&entry.name, |(plugin, _)| plugin);
+        if (manifest.kind, &manifest.name) != (kind, own) {
             let reason = format!(
                 "it is the {} `{}`, and the lock says {} `{own}`",
                 manifest.kind.name(),
@@ -136,28 +337,65 @@ impl Registry {
                 reason: "an in-process engine must be a native library".to_owned(),
             });
         }
-        self.open_native(entry, &path)
+        self.open_native(&entry, &path)
     }
 
     /// Loads what was verified, from a copy of its own.
     fn open_native(&self, entry: &Entry, path: &Path) -> Result<NativePlugin> {
-        let bytes = verified(entry, path)?;
-        let mut locks = self.entries.iter();
-        let lock = locks.find(|(_, own)| std::ptr::eq(own, entry));
-        let granted = entry.grants.contains(&Grant::Native);
-        let Some((lock, _)) = lock.filter(|_| granted) else {
+        let bytes = self.verified(entry, path)?;
+        if !entry.grants.contains(&Grant::Native) {
             return Err(Error::NotGranted {
                 path: path.to_owned(),
             });
-        };
-        self.setup.trust.check(lock, path, &entry.sha256)?;
+        }
+        let lock = self.lock_of(entry);
+        self.setup
+            .trust
+            .check(lock.unwrap_or(path), path, &entry.sha256)?;
         let copy = private_copy(&self.setup.cache, &entry.sha256, &bytes)?;
         NativePlugin::open_copy(path, &copy)
+    }
+
+    /// The lock file that an entry comes from; `None` if the plugin is named by its path.
+    fn lock_of(&self, entry: &Entry) -> Option<&Path> {
+        let mut located = self.entries.iter();
+        located
+            .find(|it| std::ptr::eq(Arc::as_ptr(&it.entry), entry))
+            .map(|it| &*it.lock)
+    }
+
+    /// The bytes of a plugin's file; fails if it is not there, or differs from the locked one.
+    fn verified(&self, entry: &Entry, path: &Path) -> Result<Vec<u8>> {
+        let from = self
+            .lock_of(entry)
+            .and_then(|lock| entry.source_seen_from(lock));
+        let bytes = match read(path) {
+            Err(Error::Io { source: error, .. }) if error.kind() == ErrorKind::NotFound => {
+                let (kind, name, version) = (entry.kind.name(), &entry.name, &entry.version);
+                return Err(Error::Gone {
+                    path: path.to_owned(),
+                    plugin: format!("{kind} `{name}` {version}"),
+                    name: format!("{name}@{version}"),
+                    from,
+                });
+            }
+            read => read?,
+        };
+        let found = sha256_of(&bytes);
+        if found != entry.sha256 {
+            return Err(Error::Digest {
+                path: path.to_owned(),
+                found,
+                locked: entry.sha256.clone(),
+                from,
+            });
+        }
+        Ok(bytes)
     }
 }
 
 /// The bytes of a file that can be a plugin.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     const MAX_BYTES: u64 = 512 << 20;
     prony_files::read(path, MAX_BYTES).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::IsADirectory | ErrorKind::FileTooLarge => {
@@ -168,20 +406,6 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
         }
         _ => Error::io(path)(error),
     })
-}
-
-/// The bytes of a plugin's file; fails if they differ from the locked ones.
-fn verified(entry: &Entry, path: &Path) -> Result<Vec<u8>> {
-    let bytes = read(path)?;
-    let found = sha256_of(&bytes);
-    if found != entry.sha256 {
-        return Err(Error::Digest {
-            path: path.to_owned(),
-            found,
-            locked: entry.sha256.clone(),
-        });
-    }
-    Ok(bytes)
 }
 
 /// Turns what a toolchain made into what is locked: a core WASM module becomes a component.
@@ -203,97 +427,4 @@ pub fn finished(file: &Path, bytes: Vec<u8>) -> Result<(Form, Vec<u8>)> {
             reason: "it is neither a WASM file nor a shared library".to_owned(),
         }),
     }
-}
-
-/// What an entry of the lock says beside what is in the plugin.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Origin {
-    /// Limits that it asks for.
-    pub limits: Option<AskedLimits>,
-    /// `true` for a build of a folder that somebody works on.
-    pub dev: bool,
-}
-
-/// Checks the plugin in `file`, copies it beside the lock if it is not there, and locks
-/// it. A core WASM module becomes a component. A grant becomes one of the user's, unless the
-/// lock is prony's own. Returns its entry.
-pub fn add(file: &Path, lock_path: &Path, grants: &[Grant], setup: &Setup) -> Result<Entry> {
-    add_from(file, lock_path, grants, setup, Origin::default(), &|_| {
-        Ok(())
-    })
-}
-
-/// The same, with what the lock says beside, unless `is_right` says why not.
-pub fn add_from(
-    file: &Path,
-    lock_path: &Path,
-    grants: &[Grant],
-    setup: &Setup,
-    origin: Origin,
-    is_right: &dyn Fn(&Entry) -> std::result::Result<(), String>,
-) -> Result<Entry> {
-    let (form, bytes) = finished(file, read(file)?)?;
-    let limits = origin.limits.unwrap_or_default().of_call();
-    let manifest = match form {
-        Form::Wasm => setup
-            .host()?
-            .load_within(file, &bytes, limits)?
-            .describe()?,
-        Form::Native if grants.contains(&Grant::Native) => {
-            let copy = private_copy(&setup.cache, &sha256_of(&bytes), &bytes)?;
-            NativePlugin::open_copy(file, &copy)?.describe()?
-        }
-        Form::Native => {
-            return Err(Error::NotGranted {
-                path: file.to_owned(),
-            });
-        }
-    };
-    let extension = match form {
-        Form::Wasm => "wasm",
-        Form::Native => std::env::consts::DLL_EXTENSION,
-    };
-    let entry = Entry {
-        path: format!("{}-{}.{extension}", manifest.kind.name(), manifest.name),
-        name: manifest.name,
-        kind: manifest.kind,
-        version: manifest.version,
-        description: manifest.description,
-        form,
-        transport: manifest.transport,
-        apis: manifest.apis,
-        images: manifest.images,
-        wants: manifest.wants,
-        contract: contract(),
-        sha256: sha256_of(&bytes),
-        grants: if form == Form::Native {
-            grants.to_vec()
-        } else {
-            Vec::new()
-        },
-        packages: manifest.packages,
-        recipes: manifest.recipes,
-        config_schema: manifest.config_schema,
-        limits: origin.limits,
-        dev: origin.dev,
-        recipe: None,
-    };
-    let checked = lock::check(std::slice::from_ref(&entry)).and_then(|()| is_right(&entry));
-    checked.map_err(|reason| Error::Answer {
-        plugin: file.display().to_string(),
-        export: "describe",
-        reason,
-    })?;
-    let folder = prony_files::folder(lock_path);
-    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-    let _one_at_a_time = prony_files::lock_folder(&folder).map_err(Error::io(&folder))?;
-    let lock = Lock::with(lock_path, entry.clone())?;
-    let path = folder.join(&entry.path);
-    prony_files::replace(&path, &bytes).map_err(Error::io(&path))?;
-    lock.write(lock_path)?;
-    if form == Form::Native && !setup.trust.is_bundled(lock_path) {
-        let name = format!("{} {} {}", entry.kind.name(), entry.name, entry.version);
-        setup.trust.grant(&entry.sha256, &name)?;
-    }
-    Ok(entry)
 }

@@ -12,13 +12,15 @@ mod ticker;
 use crate::error::{Error, Result};
 use crate::{Plugin, contract};
 pub use cache::compile_from_input;
+pub use imports::imports;
 pub(crate) use imports::{beyond_contract, causes};
 
+pub(crate) use bindings::shortened;
 use bindings::{Host, check, engine, reporter, stdio};
 use prony_contract as contract;
 use prony_contract::{
-    Artifact, CONTRACT, Carries, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message,
-    Model, Request, StdioPlan, Transport,
+    Artifact, Carries, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Message, Model, Request,
+    Response, StdioPlan, Transport,
 };
 use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
@@ -221,6 +223,9 @@ impl WasmHost {
             );
             return Err(plugin.answer("describe", reason));
         }
+        if let Some(problem) = crate::misread(&manifest) {
+            return Err(plugin.answer("describe", problem));
+        }
         plugin.carries = manifest.carries();
         plugin.name = manifest.name;
         Ok(plugin)
@@ -274,13 +279,11 @@ fn is_check(name: &str) -> bool {
         .is_some_and(speaks_our_contract)
 }
 
-/// Returns `true` for a compatible version. While the major number is 0, a change of the
-/// minor number breaks.
+/// Returns `true` for a version that this host takes.
 fn speaks_our_contract(version: &str) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
     match (numbers.next().flatten(), numbers.next().flatten()) {
-        (Some(0), Some(minor)) => CONTRACT == (0, minor),
-        (Some(major), Some(minor)) => CONTRACT.0 == major && minor <= CONTRACT.1,
+        (Some(major), Some(minor)) => contract::speaks(major, minor),
         _ => false,
     }
 }
@@ -527,39 +530,40 @@ impl Plugin for WasmPlugin {
             .map_err(|error: String| self.answer("encode", error))
     }
 
-    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Result<Vec<Event>> {
+    fn decode(&self, config: &Value, response: &Response<'_>) -> Result<Vec<Event>> {
         let config = config.to_string();
-        let response = engine::types::Response {
-            status,
-            body: body.to_vec(),
-            ends: ends.to_vec(),
+        let recorded = engine::types::Response {
+            status: response.status,
+            headers: response.headers.iter().map(Into::into).collect(),
+            body: response.body.to_vec(),
+            ends: response.ends.to_vec(),
         };
-        let memory = body.len().saturating_mul(MEMORY_PER_BODY_BYTE);
-        let time = Duration::from_secs((body.len() / BODY_BYTES_PER_SECOND) as u64);
+        let memory = response.body.len().saturating_mul(MEMORY_PER_BODY_BYTE);
+        let time = Duration::from_secs((response.body.len() / BODY_BYTES_PER_SECOND) as u64);
         let events = match &self.guest {
             Guest::Stdio(_) => self.with_stdio("decode", |guest, store| {
                 allow(store, memory, time);
-                guest.call_decode(store, &config, &response)
+                guest.call_decode(store, &config, &recorded)
             }),
             _ => self.with_engine("decode", |guest, store| {
                 allow(store, memory, time);
-                guest.call_decode(store, &config, &response)
+                guest.call_decode(store, &config, &recorded)
             }),
         }?;
         let events: Vec<Event> = self.reported(events)?.into_iter().map(Into::into).collect();
-        match crate::misplaced(&events, ends.len()) {
+        match crate::misplaced(&events, response.ends.len()) {
             Some(defect) => Err(self.answer("decode", defect)),
             None => Ok(events),
         }
     }
 
-    fn render(&self, config: &Value, outcome: &str) -> Result<Vec<Artifact>> {
-        let memory = outcome.len().saturating_mul(MEMORY_PER_RESULT_BYTE);
-        let time = Duration::from_secs((outcome.len() / RESULT_BYTES_PER_SECOND) as u64);
-        let (config, outcome) = (config.to_string(), outcome.to_owned());
+    fn render(&self, config: &Value, result: &str) -> Result<Vec<Artifact>> {
+        let memory = result.len().saturating_mul(MEMORY_PER_RESULT_BYTE);
+        let time = Duration::from_secs((result.len() / RESULT_BYTES_PER_SECOND) as u64);
+        let (config, result) = (config.to_string(), result.to_owned());
         let artifacts = self.with_reporter("render", |guest, store| {
             allow(store, memory, time);
-            guest.call_render(store, &config, &outcome)
+            guest.call_render(store, &config, &result)
         })?;
         Ok(self
             .reported(artifacts)?

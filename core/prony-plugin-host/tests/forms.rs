@@ -4,7 +4,7 @@
 
 mod support;
 
-use prony_contract::{Api, ChatMessage, EventKind, Image, Request, Role};
+use prony_contract::{Api, ChatMessage, EventKind, Image, Request, Response, Role};
 use prony_plugin_host::{Limits, NativePlugin, Plugin, Setup, WasmHost};
 use serde_json::{Value, json};
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
@@ -122,10 +122,12 @@ fn all_forms_hear_the_same() {
             .into_iter()
             .flat_map(|status| splits(body.len()).map(move |ends| (status, ends)))
         {
-            let linked = forms.linked.decode(&config, status, &body, &ends);
+            let linked = forms
+                .linked
+                .decode(&config, &Response::new(status, &body, &ends));
             let linked = linked.map_err(prony_plugin_host::Error::into_reported);
             for (form, plugin) in &forms.others {
-                let other = plugin.decode(&config, status, &body, &ends);
+                let other = plugin.decode(&config, &Response::new(status, &body, &ends));
                 let other = other.map_err(prony_plugin_host::Error::into_reported);
                 assert_eq!(other, linked, "{form}, {}, {ends:?}", path.display());
             }
@@ -215,7 +217,9 @@ fn a_large_answer_is_read_whole_in_every_form() {
     let ends = [body.len() as u32];
     let config = json!({ "base_url": "http://h" });
     let heard = |plugin: &dyn Plugin| {
-        let events = plugin.decode(&config, 200, body.as_bytes(), &ends).unwrap();
+        let events = plugin
+            .decode(&config, &Response::new(200, body.as_bytes(), &ends))
+            .unwrap();
         let ended = events.last().is_some_and(|it| it.kind == EventKind::End);
         (events.len(), ended)
     };

@@ -111,7 +111,7 @@ pub struct Observation {
     pub stamps: Stamps,
     /// HTTP status; `None` when there is no HTTP or no head came.
     pub status: Option<u16>,
-    /// Arrival of each read, by the index that [`Event::chunk`] refers to.
+    /// Arrival of each read, by the index that [`Event::read`] refers to.
     pub reads_ns: Vec<u64>,
     /// Bytes of the body.
     pub body_bytes: u64,
@@ -327,7 +327,7 @@ impl Record {
         match decoded {
             Ok(events) => {
                 for event in events {
-                    let read = seen.reads_ns.get(event.chunk as usize).copied();
+                    let read = seen.reads_ns.get(event.read as usize).copied();
                     record.take_in(event, read.unwrap_or(seen.stamps.end_ns), &mut told);
                 }
             }
@@ -927,7 +927,7 @@ mod tests {
 
     fn event(kind: EventKind, tokens: u32, text: &str) -> Event {
         Event {
-            chunk: 0,
+            read: 0,
             kind,
             tokens,
             ns: 0,
@@ -1158,8 +1158,8 @@ mod tests {
 
     #[test]
     fn a_chunk_without_text_is_no_arrival_of_text() {
-        let at = |chunk, tokens, text: &str| Event {
-            chunk,
+        let at = |read, tokens, text: &str| Event {
+            read,
             ..event(EventKind::Text, tokens, text)
         };
         let seen = Observation {
@@ -1175,8 +1175,8 @@ mod tests {
 
     #[test]
     fn the_answer_begins_after_the_reasoning() {
-        let at = |chunk, kind| Event {
-            chunk,
+        let at = |read, kind| Event {
+            read,
             ..event(kind, 0, "x")
         };
         let seen = Observation {
@@ -1226,13 +1226,13 @@ mod tests {
             reads_ns: vec![200, 300, 400],
             ..Observation::default()
         };
-        let texts = (0..).zip(stamps).map(|(chunk, ns)| Event {
-            chunk,
+        let texts = (0..).zip(stamps).map(|(read, ns)| Event {
+            read,
             ns,
             ..event(EventKind::Text, 1, "x")
         });
         let times = times.iter().map(|(kind, ns)| Event {
-            chunk: 2,
+            read: 2,
             ns: *ns,
             ..event(*kind, 0, "")
         });

@@ -10,6 +10,7 @@ mod engine;
 mod load;
 mod metric;
 mod model;
+pub mod quantity;
 pub mod rule;
 mod run;
 mod threshold;
@@ -28,6 +29,7 @@ pub use engine::{
 pub use load::{Client, Delivered, ErrorRange, Selfcheck};
 pub use metric::{Better, Column, Group, METRICS, Metric, Source, Statistic, Unit};
 pub use model::{Cache, Failure, ModelResult, NoiseFloor, Rendering};
+pub use quantity::{Quantity, Series};
 pub use run::{
     CellInfo, ContainerImage, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Program,
     Run, Workload,

@@ -40,6 +40,9 @@ pub struct ModelResult {
     pub measure: Option<String>,
     /// Unmeasured requests before the stage, since the engine was loaded.
     pub warmup_requests: u32,
+    /// How they were sent, in words: `4 at a time`, `poisson, 4 a second`. Absent if one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_sending: Option<String>,
     /// Measured requests per visit.
     pub requests_per_visit: u32,
     /// Requests in flight; in an open loop, the maximum.
@@ -152,6 +155,9 @@ pub struct Failure {
     pub stage: String,
     /// Description of the failure.
     pub message: String,
+    /// `true` if the engine's plugin failed. Absent otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plugin: bool,
     /// `true` if the engine had no part in it: the run was broken off in this cycle, or the
     /// journal is damaged there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -148,7 +148,7 @@ pub fn seconds(seconds: f64) -> String {
 }
 
 /// As [`seconds`], rounded for estimates: `40 s`, `50 min`, `2 h 5 min`.
-fn about_seconds(value: f64) -> String {
+pub fn about_seconds(value: f64) -> String {
     let minutes = value / 60.0;
     match value {
         _ if minutes >= 59.5 || !minutes.is_finite() => seconds(value),

@@ -234,13 +234,25 @@ fn decode(
     plugin: &Arc<dyn Plugin>,
     config: &Value,
     Exchange {
-        seen, body, ends, ..
+        seen,
+        body,
+        ends,
+        headers,
+        ..
     }: &Exchange,
 ) -> prony_plugin_host::Result<Vec<contract::Event>> {
     // Without HTTP there is no status; a body counts as success.
     match seen.status.or((!body.is_empty()).then_some(200)) {
         None => Ok(Vec::new()),
-        Some(status) => plugin.decode(config, status, body, ends),
+        Some(status) => plugin.decode(
+            config,
+            &contract::Response {
+                status,
+                headers,
+                body,
+                ends,
+            },
+        ),
     }
 }
 

@@ -198,9 +198,24 @@ impl RequestSet {
         prony_prompts::conversations(&self.prompts, first, count)
     }
 
-    /// Beginning of a request's first message that makes it unknown to any cache.
-    pub(crate) fn nonce(&self, place: &str) -> String {
-        prony_prompts::nonce(self.seed, place)
+    /// The texts of request `index` of a stage at its matrix point.
+    pub(crate) fn texts(&self, point: &MatrixPoint, index: u32) -> Texts {
+        Texts::of(self.prompt(index), point.workload.system.as_ref())
+    }
+
+    /// Beginning of a request's first message that makes it unknown to any cache. It does not
+    /// follow from the engine: all get the same texts.
+    pub(crate) fn nonce(
+        &self,
+        point: Option<&str>,
+        model: &str,
+        cycle: u32,
+        stage: &str,
+        index: u32,
+    ) -> String {
+        let point = point.unwrap_or_default();
+        let place = format!("{point}/{model}/{cycle}/{stage}/{index}");
+        prony_prompts::nonce(self.seed, &place)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::step::{self, StepEnvironment};
 use crate::{Error, Options, Result};
 use prony_config::{Pipeline, Step};
 use prony_journal::{
-    Digests, Event, Input, InputKind, InterimAnalyses, Reopened, RunFolder, Writer,
+    Cause, Digests, Event, Input, InputKind, InterimAnalyses, Reopened, RunFolder, Writer,
 };
 use prony_loadgen::clock::now_ns;
 use prony_machine::Fingerprint;
@@ -29,6 +29,8 @@ pub(crate) enum StageError {
     Journal(Error),
     /// A user's step failed.
     Step(String),
+    /// The engine's plugin failed.
+    Plugin(String),
     /// Anything else failed.
     Failed(String),
     /// The user interrupted the run.
@@ -38,6 +40,28 @@ pub(crate) enum StageError {
 impl From<Error> for StageError {
     fn from(error: Error) -> Self {
         Self::Journal(error)
+    }
+}
+
+impl From<prony_plugin_host::Error> for StageError {
+    fn from(error: prony_plugin_host::Error) -> Self {
+        if error.is_of_plugin() {
+            Self::Plugin(error.to_string())
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+}
+
+impl StageError {
+    /// Cause and description of the failure of a stage; the error itself if it is none.
+    pub(crate) fn into_failure(self) -> std::result::Result<(Cause, String), Self> {
+        match self {
+            Self::Step(message) => Ok((Cause::Step, message)),
+            Self::Plugin(message) => Ok((Cause::Plugin, message)),
+            Self::Failed(message) => Ok((Cause::Engine, message)),
+            other => Err(other),
+        }
     }
 }
 

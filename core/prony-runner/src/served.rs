@@ -33,6 +33,7 @@ pub async fn models(
     let at = Endpoint {
         host: "127.0.0.1".to_owned(),
         port: 0,
+        more_ports: Vec::new(),
     };
     let plan = adapter.launch(config, &model, &at);
     let plan = plan.map_err(|error| error.to_string())?;

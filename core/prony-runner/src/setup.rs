@@ -37,7 +37,7 @@ pub(crate) fn check_plugins(
         for point in &pipeline.points {
             if runs(point, engine) {
                 let most = concurrency.get(&point.id.as_deref()).copied().unwrap_or(0);
-                suits(engine, entry, most, point)?;
+                suits(engine, &entry, most, point)?;
             }
         }
     }
@@ -111,7 +111,7 @@ pub(crate) fn suits_images(
         let (entry, _) = registry
             .find(Kind::Engine, &engine.plugin)
             .map_err(|error| error.to_string())?;
-        takes_images(engine, entry)?;
+        takes_images(engine, &entry)?;
     }
     Ok(())
 }

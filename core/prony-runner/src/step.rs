@@ -76,7 +76,8 @@ pub(crate) fn command(
         .current_dir(&environment.folder)
         .env("PRONY_CACHE", &environment.cache);
     for (key, value) in step.env.iter() {
-        command.env(key, template::render_str(value, context)?);
+        let value = template::render_str(value, context)?;
+        command.env(key, prony_files::with_home(value));
     }
     Ok(command)
 }

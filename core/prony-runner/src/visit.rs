@@ -5,6 +5,7 @@
 
 mod account;
 mod engine;
+mod exchanges;
 mod load;
 mod loading;
 mod prometheus;

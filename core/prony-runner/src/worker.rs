@@ -12,9 +12,10 @@ impl local::Engine for Loaded {
         &mut self,
         request: &Request,
         clock: fn() -> u64,
+        until_ns: u64,
     ) -> Result<Vec<(u64, Event)>, Error> {
         self.0
-            .generate(request, clock)
+            .generate(request, clock, until_ns)
             .map_err(prony_plugin_host::Error::into_reported)
     }
 }

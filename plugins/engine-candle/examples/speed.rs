@@ -43,13 +43,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..3 {
         let (mut text, mut prompt_tokens, mut arrivals) = (String::new(), 0, Vec::new());
         let begin = Instant::now();
-        engine.generate(&request, &mut |kind, tokens, piece| match kind {
-            EventKind::Text => {
-                arrivals.push(begin.elapsed().as_secs_f64());
-                text.push_str(piece);
+        engine.generate(&request, &mut |kind, tokens, piece| {
+            match kind {
+                EventKind::Text => {
+                    arrivals.push(begin.elapsed().as_secs_f64());
+                    text.push_str(piece);
+                }
+                EventKind::PromptTokens => prompt_tokens = tokens,
+                _ => {}
             }
-            EventKind::PromptTokens => prompt_tokens = tokens,
-            _ => {}
+            true
         })?;
         let mut gaps: Vec<f64> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
         gaps.sort_by(f64::total_cmp);

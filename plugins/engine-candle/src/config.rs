@@ -33,7 +33,7 @@ pub struct Config {
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
     /// A GGUF file with the Llama architecture.
-    Gguf(String),
+    Gguf(#[schemars(extend("x-prony-path" = "file"))] String),
     /// Seeded random weights with a byte-level tokenizer. Needs no file and is ready at
     /// once; generates nonsense, the same for equal seeds.
     Synthetic(Synthetic),

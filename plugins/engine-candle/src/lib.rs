@@ -151,7 +151,7 @@ impl LocalEngine for Candle {
     fn generate(
         &mut self,
         request: &Request,
-        emit: &mut dyn FnMut(EventKind, u32, &str),
+        emit: &mut dyn FnMut(EventKind, u32, &str) -> bool,
     ) -> Result<()> {
         let mut sampler = Sampler::new(request)?;
         let prompt = self.prompt(request)?;
@@ -206,10 +206,13 @@ impl LocalEngine for Candle {
             if count == limit && !stopped {
                 text.push_str(&stops.finish());
             }
-            emit(EventKind::Text, 1, &text);
+            let is_wanted = emit(EventKind::Text, 1, &text);
             if stopped {
                 finish = "stop";
                 break;
+            }
+            if !is_wanted {
+                return Ok(());
             }
             if count < limit {
                 logits = self.model.feed(&[token])?;

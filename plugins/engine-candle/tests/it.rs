@@ -80,8 +80,25 @@ fn ask(engine: &mut Candle, request: &Request) -> Result<Answer> {
             answer.pieces.push(text.to_owned());
         }
         answer.events.push((kind, tokens, text.to_owned()));
+        true
     })?;
     Ok(answer)
+}
+
+#[test]
+fn an_answer_that_is_no_longer_wanted_ends_soon() {
+    let mut engine = load(small(), None).unwrap();
+    let mut texts = 0;
+    engine
+        .generate(&request("p", 50), &mut |kind, _, _| {
+            texts += u32::from(kind == EventKind::Text);
+            texts < 3
+        })
+        .unwrap();
+    assert_eq!(texts, 3);
+    // And the engine goes on as before.
+    let answer = ask(&mut engine, &request("p", 4)).unwrap();
+    assert_eq!(answer.pieces.len(), 4);
 }
 
 fn small() -> serde_json::Value {
@@ -569,9 +586,10 @@ fn a_request_with_images_is_an_error() {
         // SAFETY: `ctx` is the text handed to the call; `bytes` is lent for it.
         unsafe { (*ctx.cast::<Vec<u8>>()).extend_from_slice(bytes.get()) }
     }
-    unsafe extern "C" fn emit(ctx: *mut c_void, _: *const RawEvent) {
+    unsafe extern "C" fn emit(ctx: *mut c_void, _: *const RawEvent) -> i32 {
         // SAFETY: as above.
         unsafe { (*ctx.cast::<Vec<u8>>()).push(b'!') }
+        0
     }
     let mut config = small();
     config["threads"] = json!(1);

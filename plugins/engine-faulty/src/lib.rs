@@ -48,7 +48,7 @@ pub enum Fault {
     /// Answers with megabytes.
     Huge,
     /// Stamps events with reads that never happened.
-    Chunk,
+    Read,
     /// Panics with a message of a megabyte.
     LongPanic,
 }
@@ -127,24 +127,24 @@ impl Engine for Faulty {
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
         let filler = self.misbehave(At::Decode)?;
         if response.status != 200 {
-            events.failure(response.last_chunk(), "refused");
+            events.failure(response.last_read(), "refused");
             return Ok(());
         }
         if !filler.is_empty() {
             events.text(0, 1, &filler);
         }
-        let late = if self.config.fault == Fault::Chunk {
+        let late = if self.config.fault == Fault::Read {
             1_000
         } else {
             0
         };
-        for (chunk, line) in response.lines() {
-            let chunk = chunk + late;
+        for (read, line) in response.lines() {
+            let read = read + late;
             if line == b"." {
-                events.end(chunk);
+                events.end(read);
                 break;
             }
-            events.text(chunk, 1, &String::from_utf8_lossy(line));
+            events.text(read, 1, &String::from_utf8_lossy(line));
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl Faulty {
             return Ok(String::new());
         }
         match self.config.fault {
-            Fault::None | Fault::Chunk => Ok(String::new()),
+            Fault::None | Fault::Read => Ok(String::new()),
             Fault::Panic => panic!("asked to panic in `{at:?}`"),
             Fault::LongPanic => panic!("{}", "é".repeat(1 << 20)),
             Fault::Trap => trap(),

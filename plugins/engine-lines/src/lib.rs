@@ -140,14 +140,14 @@ impl StdioEngine for Lines {
 
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
         let mut counted = Counted::default();
-        for (chunk, bytes) in response.lines() {
+        for (read, bytes) in response.lines() {
             let mut line: Line = serde_json::from_slice(bytes)
                 .map_err(|error| unreadable(bytes, &error.to_string()))?;
             if let Some(error) = &line.error {
                 let words = error
                     .as_str()
                     .map_or_else(|| error.to_string(), str::to_owned);
-                events.failure(chunk, &words);
+                events.failure(read, &words);
                 continue;
             }
             let is_last = line.done == Some(true);
@@ -157,13 +157,13 @@ impl StdioEngine for Lines {
             match line.text.as_deref().filter(|text| !text.is_empty()) {
                 Some(text) => {
                     let tokens = counted.text(line.tokens);
-                    events.stamped_text(chunk, tokens, line.at_ns.unwrap_or(0), text);
+                    events.stamped_text(read, tokens, line.at_ns.unwrap_or(0), text);
                 }
                 None => counted.hold(line.tokens),
             }
             if is_last {
                 line.output_tokens = line.output_tokens.or_else(|| counted.all());
-                self.done(chunk, &line, events);
+                self.done(read, &line, events);
             }
         }
         Ok(())
@@ -207,13 +207,13 @@ impl Counted {
 
 impl Lines {
     /// Adds the events of an answer's last line.
-    fn done(&self, chunk: u32, line: &Line, events: &mut Events) {
+    fn done(&self, read: u32, line: &Line, events: &mut Events) {
         for (kind, text) in [
             (EventKind::ServedModel, &line.model),
             (EventKind::EngineVersion, &line.version),
         ] {
             if let Some(text) = text {
-                events.push(chunk, kind, 0, text);
+                events.push(read, kind, 0, text);
             }
         }
         for (kind, count) in [
@@ -222,7 +222,7 @@ impl Lines {
             (EventKind::CachedTokens, line.cached_tokens),
         ] {
             if let Some(count) = count {
-                events.count(chunk, kind, count);
+                events.count(read, kind, count);
             }
         }
         for (kind, ns) in [
@@ -231,16 +231,16 @@ impl Lines {
             (EventKind::DecodeTime, line.decode_ns),
         ] {
             if let Some(ns) = ns {
-                events.time(chunk, kind, ns);
+                events.time(read, kind, ns);
             }
         }
         if let Some(reason) = &line.finish_reason {
-            events.finish(chunk, reason);
+            events.finish(read, reason);
             if let Some(words) = finish::problem(reason, &self.config.finish_reasons) {
-                events.failure(chunk, &words);
+                events.failure(read, &words);
             }
         }
-        events.end(chunk);
+        events.end(read);
     }
 }
 

@@ -140,11 +140,7 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
     ] {
         let body = format!("{line}\n");
         let ends = [body.len() as u32];
-        let response = Response {
-            status: 200,
-            body: body.as_bytes(),
-            ends: &ends,
-        };
+        let response = Response::new(200, body.as_bytes(), &ends);
         let error = engine
             .decode(&response, &mut Events::default())
             .unwrap_err();
@@ -158,11 +154,7 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
 fn tokens(lines: &[&str]) -> (Vec<u32>, Option<u32>) {
     let body = lines.join("\n") + "\n";
     let ends = [body.len() as u32];
-    let response = Response {
-        status: 200,
-        body: body.as_bytes(),
-        ends: &ends,
-    };
+    let response = Response::new(200, body.as_bytes(), &ends);
     let engine = engine(json!({ "command": ["x"] })).unwrap();
     let mut events = Events::default();
     engine.decode(&response, &mut events).unwrap();

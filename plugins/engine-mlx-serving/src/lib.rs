@@ -170,36 +170,36 @@ impl StdioEngine for MlxServing {
     }
 
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
-        for (chunk, line) in response.lines() {
+        for (read, line) in response.lines() {
             let line: Value = serde_json::from_slice(line)
                 .map_err(|error| Error::malformed(format!("a line is no JSON: {error}")))?;
             if let Some(error) = line.get("error").filter(|error| !error.is_null()) {
-                events.failure(chunk, &words(error));
+                events.failure(read, &words(error));
                 continue;
             }
             let params = &line["params"];
             match line["method"].as_str() {
                 Some("stream.chunk") => match params["tokens"].as_array() {
                     // Tokens that came together share a read.
-                    Some(batch) => batch.iter().for_each(|it| token(it, chunk, events)),
-                    None => token(params, chunk, events),
+                    Some(batch) => batch.iter().for_each(|it| token(it, read, events)),
+                    None => token(params, read, events),
                 },
                 Some("stream.stats") => {
                     if let Some(count) = params["tokens_generated"].as_u64() {
                         let count = u32::try_from(count).unwrap_or(u32::MAX);
-                        events.count(chunk, EventKind::OutputTokens, count);
+                        events.count(read, EventKind::OutputTokens, count);
                     }
                 }
                 Some("stream.event") => match params["event"].as_str() {
                     Some("completed") => {
                         let reason = params["finish_reason"].as_str().unwrap_or("completed");
-                        events.finish(chunk, reason);
+                        events.finish(read, reason);
                         if let Some(words) = finish::problem(reason, &self.config.finish_reasons) {
-                            events.failure(chunk, &words);
+                            events.failure(read, &words);
                         }
-                        events.end(chunk);
+                        events.end(read);
                     }
-                    Some("error") => events.failure(chunk, &words(&params["error"])),
+                    Some("error") => events.failure(read, &words(&params["error"])),
                     _ => {}
                 },
                 // The answer to `generate`, and messages of newer runtimes.
@@ -212,9 +212,9 @@ impl StdioEngine for MlxServing {
 
 /// A token of a chunk. A token without text is held back by the runtime's detokeniser or
 /// is the end token; the stats count it.
-fn token(said: &Value, chunk: u32, events: &mut Events) {
+fn token(said: &Value, read: u32, events: &mut Events) {
     if let Some(text) = said["token"].as_str().filter(|text| !text.is_empty()) {
-        events.text(chunk, 1, text);
+        events.text(read, 1, text);
     }
 }
 

@@ -63,11 +63,7 @@ fn request() -> Request {
 
 fn decode(body: &[u8], ends: &[u32]) -> Result<Vec<Event>, prony_plugin_sdk::Error> {
     let mut events = Events::default();
-    let response = Response {
-        status: 200,
-        body,
-        ends,
-    };
+    let response = Response::new(200, body, ends);
     engine(json!({})).decode(&response, &mut events)?;
     Ok(events.into_vec())
 }
@@ -101,7 +97,7 @@ fn no_cut_changes_the_events_and_each_is_of_the_read_that_completed_its_line() {
     let places: Vec<u32> = decode(body, &single)
         .unwrap()
         .iter()
-        .map(|it| it.chunk)
+        .map(|it| it.read)
         .collect();
     // The tokens of a batch came together.
     assert_eq!(places[1], places[2]);
@@ -110,7 +106,7 @@ fn no_cut_changes_the_events_and_each_is_of_the_read_that_completed_its_line() {
         assert_eq!(found.len(), whole.len());
         for ((found, whole), place) in found.iter().zip(&whole).zip(&places) {
             assert_eq!((found.kind, &found.text), (whole.kind, &whole.text));
-            assert_eq!(found.chunk, u32::from(*place >= cut), "cut at {cut}");
+            assert_eq!(found.read, u32::from(*place >= cut), "cut at {cut}");
         }
         // Cut short, it has not ended.
         let short = decode(&body[..cut as usize], &[cut]).unwrap();
@@ -124,11 +120,7 @@ fn a_finish_reason_that_is_not_known_to_be_good_is_a_failure() {
         let body = ANSWER.replace(r#""finish_reason":"completed""#, reason);
         assert_ne!(body, ANSWER);
         let ends = [body.len() as u32];
-        let response = Response {
-            status: 200,
-            body: body.as_bytes(),
-            ends: &ends,
-        };
+        let response = Response::new(200, body.as_bytes(), &ends);
         let mut events = Events::default();
         engine(more).decode(&response, &mut events).unwrap();
         let events = events.into_vec();

@@ -75,6 +75,13 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^/[^\\x00-\\x1f]*$" }))]
     pub tells: BTreeMap<String, Told>,
+    /// Path of a `POST` that empties the server's prefix cache, below that of `base_url` (less `/v1`), for example
+    /// `/flush_cache` of `SGLang`: sent before each `measure` stage with `cache: cold`.
+    #[schemars(
+        regex(pattern = r"^/[^\x00-\x1f]*$"),
+        extend("patternErrorMessage" = "write a path such as `/flush_cache`")
+    )]
+    pub reset: Option<String>,
     /// Path before every request's path where `base_url` has none; the protocol's own if absent.
     #[serde(skip)]
     pub base_path: Option<String>,

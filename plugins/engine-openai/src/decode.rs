@@ -55,7 +55,7 @@ pub(crate) trait Reader {
     const END: &'static str;
 
     /// Reads a message.
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said>;
+    fn read(&mut self, read: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said>;
 
     /// Reads a whole response.
     fn decode(mut self, response: &Response<'_>, answer: &mut Answer<'_, '_>) -> Result<()>
@@ -75,15 +75,15 @@ pub(crate) trait Reader {
         for item in items {
             let message = match item {
                 Item::Message(message) => message,
-                Item::Stray { chunk, line } => {
-                    last = chunk;
-                    stray_line(chunk, line, &mut stray, answer);
+                Item::Stray { read, line } => {
+                    last = read;
+                    stray_line(read, line, &mut stray, answer);
                     continue;
                 }
             };
             let data = message.data.trim();
             if Self::FRAMING == Framing::Events && data == DONE {
-                answer.end(end.unwrap_or(message.chunk));
+                answer.end(end.unwrap_or(message.read));
                 return Ok(());
             }
             let json = match message::json(data) {
@@ -92,7 +92,7 @@ pub(crate) trait Reader {
                 Err(_) if !message.is_complete && could_be_cut::<Self>(data) => break,
                 Err(_) if end.is_some() => {
                     if let Some(words) = error_words(&message, data) {
-                        answer.fail(message.chunk, &words);
+                        answer.fail(message.read, &words);
                     }
                     continue;
                 }
@@ -103,11 +103,11 @@ pub(crate) trait Reader {
                     }
                     handled?;
                     has_messages = true;
-                    last = message.chunk;
+                    last = message.read;
                     continue;
                 }
             };
-            (has_messages, last) = (true, message.chunk);
+            (has_messages, last) = (true, message.read);
             let is_error = says_error(&message, &json, answer);
             if end.is_some() {
                 continue;
@@ -152,15 +152,15 @@ fn no_lines(response: &Response<'_>) -> Error {
 
 /// The lines of a response that are not empty, as messages; the last may lack its end.
 fn lines<'a>(response: &Response<'a>) -> impl Iterator<Item = Item<'a>> {
-    let whole = response.lines().map(|(chunk, line)| (chunk, line, true));
-    let last = response.last_chunk();
+    let whole = response.lines().map(|(read, line)| (read, line, true));
+    let last = response.last_read();
     let rest = response.unfinished_line().map(|line| (last, line, false));
     let lines = whole
         .chain(rest)
         .filter(|(_, line, _)| !line.trim_ascii().is_empty());
-    lines.map(|(chunk, line, is_complete)| {
+    lines.map(|(read, line, is_complete)| {
         Item::Message(sse::Message {
-            chunk,
+            read,
             event: None,
             data: String::from_utf8_lossy(line),
             is_complete,
@@ -172,7 +172,7 @@ fn lines<'a>(response: &Response<'a>) -> impl Iterator<Item = Item<'a>> {
 pub(crate) fn refused(response: &Response<'_>, answer: &mut Answer<'_, '_>) -> bool {
     let is_refused = response.status != 200;
     if is_refused {
-        answer.fail(response.last_chunk(), &words::of_refusal(response.body));
+        answer.fail(response.last_read(), &words::of_refusal(response.body));
     }
     is_refused
 }
@@ -188,7 +188,7 @@ pub(crate) fn says_error(
         words => words,
     };
     if let Some(words) = &words {
-        answer.fail(message.chunk, words);
+        answer.fail(message.read, words);
     }
     words.is_some()
 }
@@ -218,9 +218,9 @@ pub(crate) fn not_json(
     answer: &mut Answer<'_, '_>,
 ) -> Result<()> {
     if let Some(words) = error_words(message, data) {
-        answer.fail(message.chunk, &words);
+        answer.fail(message.read, &words);
     } else if is_keep_alive(message.event.as_deref(), data) {
-        answer.pass_over(message.chunk, data);
+        answer.pass_over(message.read, data);
     } else {
         return Err(unreadable(data, why));
     }
@@ -229,24 +229,24 @@ pub(crate) fn not_json(
 
 /// Handles a line that is no part of an event stream.
 pub(crate) fn stray_line(
-    chunk: u32,
+    read: u32,
     line: &[u8],
     stray: &mut Option<String>,
     answer: &mut Answer<'_, '_>,
 ) {
     let line = String::from_utf8_lossy(line);
     match words::of_line(&line) {
-        Some(words) => answer.fail(chunk, &words),
+        Some(words) => answer.fail(read, &words),
         None => *stray = Some(words::quote(&line)),
     }
 }
 
 /// Says what was missing at the end of a stream.
-pub(crate) fn close(chunk: u32, stray: Option<String>, mark: &str, answer: &mut Answer<'_, '_>) {
+pub(crate) fn close(read: u32, stray: Option<String>, mark: &str, answer: &mut Answer<'_, '_>) {
     if let Some(line) = stray {
-        answer.note(chunk, &format!("a line is no event: `{line}`"));
+        answer.note(read, &format!("a line is no event: `{line}`"));
     }
-    answer.end_without(chunk, mark);
+    answer.end_without(read, mark);
 }
 
 /// A body in which there is no event: some servers answer an error, or the whole answer, as
@@ -262,7 +262,7 @@ pub(crate) fn no_stream(
         Some(b'{' | b'[') => match serde_json::from_slice::<Value>(body) {
             Ok(json) => match words::of_json(&json) {
                 Some(words) => {
-                    answer.fail(response.last_chunk(), &words);
+                    answer.fail(response.last_read(), &words);
                     return Ok(());
                 }
                 None => Cow::Borrowed("one JSON document"),

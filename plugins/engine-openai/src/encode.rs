@@ -1,9 +1,9 @@
 //! A request as an HTTP exchange.
 
 use crate::config::Config;
-use crate::protocol::Form;
+use crate::protocol::{Form, Protocol};
 use crate::recipe;
-use prony_plugin_sdk::{Api, Error, HttpRequest, Model, Pair, Question, Request, Result};
+use prony_plugin_sdk::{Api, Error, Exchange, HttpRequest, Model, Pair, Question, Request, Result};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -184,6 +184,45 @@ pub(crate) fn questions(config: &Config, model: &Model) -> Result<Vec<Question>>
         }
     }
     Ok(questions)
+}
+
+/// What loads the model, and what gives it back, by a protocol that has such requests.
+pub(crate) fn loading(config: &Config, model: &Model) -> Result<(Vec<Exchange>, Vec<Exchange>)> {
+    if config.protocol != Protocol::Ollama {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let (prefix, query) = config.place();
+    let name = model_name(config, model)?;
+    let exchange = |keep_alive: Option<u8>| {
+        // Without a prompt nothing is generated.
+        let mut body = json!({ "model": name, "stream": false });
+        // Another length of context, say, would load it once more.
+        if let Some(options) = config.body.get("options") {
+            body["options"] = options.clone();
+        }
+        if let Some(keep_alive) = keep_alive {
+            body["keep_alive"] = json!(keep_alive);
+        }
+        let mut made = HttpRequest::post_json(format!("{prefix}/api/generate{query}"), &body);
+        made.headers.extend(headers(config));
+        Exchange::once(made)
+    };
+    Ok((vec![exchange(None)], vec![exchange(Some(0))]))
+}
+
+/// What empties the prefix cache.
+pub(crate) fn reset(config: &Config) -> Vec<Exchange> {
+    let (_, query) = config.place();
+    let exchange = config.reset.iter().map(|path| {
+        let mut made = HttpRequest {
+            method: "POST".to_owned(),
+            path: format!("{}{path}{query}", config.below()),
+            ..HttpRequest::default()
+        };
+        made.headers.extend(headers(config));
+        Exchange::once(made)
+    });
+    exchange.collect()
 }
 
 /// Lists the models of the server.

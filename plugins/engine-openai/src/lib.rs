@@ -76,6 +76,14 @@ impl Engine for OpenAi {
         let model = &*self.config.model_here(model);
         let models = encode::list_of_models(&self.config);
         let questions = encode::questions(&self.config, model)?;
+        let (load, unload) = encode::loading(&self.config, model)?;
+        let told = |plan: LaunchPlan| {
+            let reset = encode::reset(&self.config);
+            plan.lists_models(models)
+                .asks(questions)
+                .loads(load, unload)
+                .resets(reset)
+        };
         let Some(launch) = &self.config.launch else {
             let (root, ..) =
                 config::split_base_url(self.config.base_url.as_deref().unwrap_or_default());
@@ -84,8 +92,7 @@ impl Engine for OpenAi {
                 .attach_ready
                 .clone()
                 .map_or(Ready::Immediate, Ready::Http);
-            let plan = LaunchPlan::attach(root, ready).lists_models(models);
-            return Ok(plan.asks(questions));
+            return Ok(told(LaunchPlan::attach(root, ready)));
         };
         let fill = |text: &str| {
             if self.config.is_recipe {
@@ -106,8 +113,7 @@ impl Engine for OpenAi {
             config::Probe::Http(path) => Ready::Http(path.clone()),
             config::Probe::LogLine(text) => Ready::LogLine(text.clone()),
         };
-        let plan = LaunchPlan::spawn(command, at, ready).lists_models(models);
-        Ok(plan.asks(questions))
+        Ok(told(LaunchPlan::spawn(command, at, ready)))
     }
 
     fn encode(&self, model: &Model, request: &Request) -> Result<HttpRequest> {

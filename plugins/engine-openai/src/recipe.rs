@@ -68,6 +68,8 @@ struct File {
     /// The engine's own account, by path.
     #[serde(default)]
     tells: BTreeMap<String, Told>,
+    /// Path of a `POST` that empties the prefix cache.
+    reset: Option<String>,
 }
 
 /// Places in an answer of the engine about itself: JSON pointers or Prometheus metrics.
@@ -353,6 +355,7 @@ pub(crate) fn config(name: &str, mut options: Map<String, Value>) -> Result<Conf
         ignore_eos: file.request.ignore_eos,
         is_recipe: true,
         tells,
+        reset: file.reset,
     })
 }
 

@@ -353,7 +353,7 @@ fn refusals_keep_the_servers_words() {
     assert!(all(&page, EventKind::Failure)[0].contains("502 Bad Gateway"));
     let long = "é".repeat(10_000);
     let events = PLUGIN
-        .decode(&attached(), 500, long.as_bytes(), &[20_000])
+        .decode(&attached(), &Response::new(500, long.as_bytes(), &[20_000]))
         .unwrap();
     assert_eq!(all(&events, EventKind::Failure), ["é".repeat(500) + "…"]);
 }
@@ -371,7 +371,7 @@ fn only_the_terminator_ends_a_stream() {
     );
     let strict = json!({ "base_url": "http://h:1", "end_mark": "required" });
     let body = b"data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":\"stop\"}]}\n\n";
-    let events = PLUGIN.decode(&strict, 200, body, &[body.len() as u32]);
+    let events = PLUGIN.decode(&strict, &Response::new(200, body, &[body.len() as u32]));
     assert!(all(&events.unwrap(), EventKind::End).is_empty());
     assert!(!ended("error-string.sse"));
     assert_eq!(all(&fixture("after-done.sse"), EventKind::Text), ["a"]);
@@ -428,7 +428,7 @@ fn several_events_in_a_read_and_a_character_over_two() {
         let events = decode(body.as_bytes(), ends).unwrap();
         assert_eq!(all(&events, EventKind::Text), ["a", "é"]);
         let texts = events.iter().filter(|it| it.kind == EventKind::Text);
-        texts.map(|event| event.chunk).collect()
+        texts.map(|event| event.read).collect()
     };
     assert_eq!(chunks(&[end]), [0, 0]);
     assert_eq!(chunks(&[inside, end]), [0, 1]);
@@ -750,16 +750,17 @@ fn native(file: &str) -> Vec<Event> {
     let body = std::fs::read(Path::new("fixtures").join(file)).unwrap();
     let status = name.split('.').nth(1).unwrap().parse().unwrap_or(200);
     PLUGIN
-        .decode(&speaks(protocol), status, &body, &[body.len() as u32])
+        .decode(
+            &speaks(protocol),
+            &Response::new(status, &body, &[body.len() as u32]),
+        )
         .unwrap()
 }
 
 fn native_text(protocol: &str, body: &str) -> Result<Vec<Event>> {
     let answer = PLUGIN.decode(
         &speaks(protocol),
-        200,
-        body.as_bytes(),
-        &[body.len() as u32],
+        &Response::new(200, body.as_bytes(), &[body.len() as u32]),
     );
     answer.map_err(|fault| match fault {
         prony_plugin_test::Fault::Reported(error) => error,
@@ -1376,6 +1377,7 @@ fn at() -> Endpoint {
     Endpoint {
         host: "127.0.0.1".to_owned(),
         port: 9,
+        more_ports: Vec::new(),
     }
 }
 
@@ -1408,11 +1410,7 @@ fn encode(config: &Value, request: &Request) -> HttpRequest {
 
 fn decode(body: &[u8], ends: &[u32]) -> Result<Vec<Event>> {
     let mut events = Events::default();
-    let response = Response {
-        status: 200,
-        body,
-        ends,
-    };
+    let response = Response::new(200, body, ends);
     adapter(&attached())?.decode(&response, &mut events)?;
     Ok(events.into_vec())
 }
@@ -1422,7 +1420,10 @@ fn fixture(file: &str) -> Vec<Event> {
     let body = std::fs::read(Path::new("fixtures").join(file)).unwrap();
     let status = file.split('.').nth(1).unwrap().parse().unwrap_or(200);
     PLUGIN
-        .decode(&attached(), status, &body, &[body.len() as u32])
+        .decode(
+            &attached(),
+            &Response::new(status, &body, &[body.len() as u32]),
+        )
         .unwrap()
 }
 
@@ -1446,6 +1447,7 @@ fn by_recipe(name: &str, options: &Value, model: &Model) -> (Option<LaunchPlan>,
     let at = Endpoint {
         host: "127.0.0.1".to_owned(),
         port: 40_961,
+        more_ports: Vec::new(),
     };
     let plan = adapter.launch(model, &at).unwrap();
     let request = request(Api::Chat);
@@ -1601,6 +1603,7 @@ fn a_recipe_attaches_and_says_what_does_not_go_with_that() {
     let at = Endpoint {
         host: "127.0.0.1".to_owned(),
         port: 1,
+        more_ports: Vec::new(),
     };
     let error = adapter(&config).unwrap().launch(&tiny, &at).unwrap_err();
     assert!(error.message.contains("the model's `path`"), "{error:?}");

@@ -221,6 +221,19 @@ questions: ["fine", 42, "use ${{ this }}"]
 }
 
 #[test]
+fn an_id_that_is_none_of_the_hub_is_a_path() {
+    for id in ["org/name-", "org/a--b", "org/.a", "a/b/c", "name", "org/"] {
+        let imported = import(&EXAMPLE.replace("mlx-community/Qwen2.5-7B-Instruct-4bit", id));
+        let [point] = &loaded(&imported).points[..] else {
+            panic!("one matrix point")
+        };
+        let model = &point.models[0];
+        assert_eq!(model.path.as_deref(), Some(id), "{}", imported.pipeline);
+        assert!(model.files.is_empty());
+    }
+}
+
+#[test]
 fn what_is_missing_is_an_error() {
     assert_eq!(refused("[]"), ["P0501"]);
     assert_eq!(
@@ -333,7 +346,7 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(512), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_is_imported_loads_and_means_the_same(

@@ -37,12 +37,12 @@
 //!     }
 //!
 //!     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
-//!         for (chunk, line) in response.lines() {
-//!             events.text(chunk, 1, &String::from_utf8_lossy(line));
+//!         for (read, line) in response.lines() {
+//!             events.text(read, 1, &String::from_utf8_lossy(line));
 //!         }
 //!         // Every line is a token, and the body's end is the answer's.
-//!         events.finish(response.last_chunk(), "stop");
-//!         events.end(response.last_chunk());
+//!         events.finish(response.last_read(), "stop");
+//!         events.end(response.last_read());
 //!         Ok(())
 //!     }
 //! }
@@ -102,6 +102,9 @@ pub trait Engine: Sized + 'static {
     const IMAGES: bool = false;
     /// `true` if requests may carry a history, under the same rule.
     const HISTORY: bool = false;
+
+    /// Ports that a launched server needs beside its own: [`Endpoint::more_ports`].
+    const MORE_PORTS: u32 = 0;
 
     /// Engines that this adapter knows how to start.
     fn recipes() -> Vec<Recipe> {
@@ -205,11 +208,12 @@ pub trait LocalEngine: Sized + 'static {
 
     /// Generates. `emit` must be called the moment a token is there, once per
     /// token with `tokens == 1`: the host stamps its arrival in the call. The
-    /// counts, the finish reason and [`EventKind::End`] follow the last token.
+    /// counts, the finish reason and [`EventKind::End`] follow the last token. Once it returns
+    /// `false` the answer is no longer wanted: return soon, with what was emitted.
     fn generate(
         &mut self,
         request: &Request,
-        emit: &mut dyn FnMut(EventKind, u32, &str),
+        emit: &mut dyn FnMut(EventKind, u32, &str) -> bool,
     ) -> Result<()>;
 }
 
@@ -234,6 +238,15 @@ pub trait Reporter: Sized + 'static {
 
     /// Renders. The host writes the files.
     fn render(&self, result: &result::RunResult) -> Result<Vec<Artifact>>;
+}
+
+/// Adds a line to the run's log, for the plugin's author and whoever looks for the reason of a
+/// failure.
+pub fn log(level: Level, message: &str) {
+    #[cfg(target_arch = "wasm32")]
+    wasm::log(level, message);
+    #[cfg(not(target_arch = "wasm32"))]
+    native::log(level, message);
 }
 
 /// Fails if there is a system message and the prompt goes to the model as it is: nothing would

@@ -6,18 +6,51 @@ use crate::{Carries, Engine, LocalEngine, Reporter, Result, StdioEngine, result:
 pub use prony_contract::abi::*;
 use prony_contract::{
     Artifact, Endpoint, Error, ErrorKind, Events, HttpRequest, Kind, Manifest, Message, Model,
-    Request, Response, Transport,
+    Pair, Request, Response, Transport,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// What the host offers, from its call of [`start`] on.
+static HOST: AtomicPtr<RawHost> = AtomicPtr::new(std::ptr::null_mut());
+
+unsafe extern "C" fn start(host: *const RawHost) {
+    HOST.store(host.cast_mut(), Ordering::Release);
+}
+
+/// Adds a line to the run's log. Nothing without a host.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn log(level: prony_contract::Level, message: &str) {
+    let host = HOST.load(Ordering::Acquire);
+    if host.is_null() {
+        return;
+    }
+    // SAFETY: the host's structure lives as long as the process, and its first field says how
+    // much of it there is.
+    let log = unsafe {
+        let has_log = (*host).struct_size >= size_of::<RawHost>();
+        has_log.then(|| (*host).log).flatten()
+    };
+    if let Some(log) = log {
+        // SAFETY: the host copies the message.
+        unsafe { log(level as u32, Str::of(message.as_bytes())) }
+    }
+}
+
+/// A table with what every plugin has.
+const STARTED: PluginTable = PluginTable {
+    start: Some(start),
+    ..PluginTable::EMPTY
+};
 
 /// Table of an [`Engine`].
 pub const fn engine_table<E: Engine>() -> PluginTable {
     PluginTable {
         call: Some(engine_call::<E>),
         decode: Some(engine_decode::<E>),
-        ..PluginTable::EMPTY
+        ..STARTED
     }
 }
 
@@ -26,7 +59,7 @@ pub const fn stdio_engine_table<E: StdioEngine>() -> PluginTable {
     PluginTable {
         call: Some(stdio_call::<E>),
         decode: Some(stdio_decode::<E>),
-        ..PluginTable::EMPTY
+        ..STARTED
     }
 }
 
@@ -37,7 +70,7 @@ pub const fn local_engine_table<E: LocalEngine>() -> PluginTable {
         engine_open: Some(local_open::<E>),
         engine_generate: Some(local_generate::<E>),
         engine_close: Some(local_close::<E>),
-        ..PluginTable::EMPTY
+        ..STARTED
     }
 }
 
@@ -46,7 +79,7 @@ pub const fn reporter_table<R: Reporter>() -> PluginTable {
     PluginTable {
         call: Some(reporter_call::<R>),
         render: Some(reporter_render::<R>),
-        ..PluginTable::EMPTY
+        ..STARTED
     }
 }
 
@@ -83,12 +116,14 @@ struct OpenInput {
 struct DecodeContext {
     config: serde_json::Value,
     status: u16,
+    #[serde(default)]
+    headers: Vec<Pair>,
 }
 
 #[derive(Deserialize)]
 struct RenderInput {
     config: serde_json::Value,
-    outcome: RunResult,
+    result: RunResult,
 }
 
 /// Allowed contents of requests to an engine, for any of the traits.
@@ -168,6 +203,7 @@ pub(crate) fn stdio_manifest<E: StdioEngine>() -> Manifest {
 
 pub(crate) fn engine_manifest<E: Engine>() -> Manifest {
     Manifest {
+        more_ports: E::MORE_PORTS,
         recipes: E::recipes(),
         ..Manifest::of::<E::Config>(E::ABOUT, Kind::Engine, Some(Transport::Http), carries!(E))
     }
@@ -353,15 +389,16 @@ fn decode_by(
     guard(error, ctx, || {
         let context: DecodeContext = parse(context)?;
         let mut events = Events::default();
-        let status = context.status;
-        decode(
-            context.config,
-            &Response { status, body, ends },
-            &mut events,
-        )?;
+        let response = Response {
+            status: context.status,
+            headers: &context.headers,
+            body,
+            ends,
+        };
+        decode(context.config, &response, &mut events)?;
         for event in events.into_vec() {
             let raw = RawEvent {
-                chunk: event.chunk,
+                read: event.read,
                 kind: event.kind as u32,
                 tokens: event.tokens,
                 reserved: 0,
@@ -374,9 +411,10 @@ fn decode_by(
     })
 }
 
-fn send(emit: Emit, ctx: *mut c_void, event: &RawEvent) {
+/// Returns `true` if the host wants more.
+fn send(emit: Emit, ctx: *mut c_void, event: &RawEvent) -> bool {
     // SAFETY: `emit` and `ctx` come from the host and go together; it copies.
-    unsafe { emit(ctx, event) }
+    unsafe { emit(ctx, event) == 0 }
 }
 
 unsafe extern "C" fn local_call<E: LocalEngine>(
@@ -434,14 +472,14 @@ unsafe extern "C" fn local_generate<E: LocalEngine>(
         let engine = unsafe { &mut *engine.cast::<E>() };
         engine.generate(&request, &mut |kind, tokens, text| {
             let event = RawEvent {
-                chunk: 0,
+                read: 0,
                 kind: kind as u32,
                 tokens,
                 reserved: 0,
                 ns: 0,
                 text: Str::of(text.as_bytes()),
             };
-            send(emit, ctx, &event);
+            send(emit, ctx, &event)
         })
     })
 }
@@ -485,7 +523,7 @@ unsafe extern "C" fn reporter_render<R: Reporter>(
             name,
             media_type,
             bytes,
-        } in R::new(config(input.config)?)?.render(&input.outcome)?
+        } in R::new(config(input.config)?)?.render(&input.result)?
         {
             let artifact = RawArtifact {
                 name: Str::of(name.as_bytes()),

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message<'a> {
     /// The read that completed its last `data` line.
-    pub chunk: u32,
+    pub read: u32,
     /// The `event` field, if any.
     pub event: Option<Cow<'a, str>>,
     /// The `data` lines, joined by line feeds. Invalid UTF-8 is replaced.
@@ -28,7 +28,7 @@ pub enum Item<'a> {
     /// A line that is no part of the format: neither a field that it knows nor a comment.
     Stray {
         /// The read that completed it.
-        chunk: u32,
+        read: u32,
         /// The line, without its line break.
         line: &'a [u8],
     },
@@ -49,8 +49,8 @@ pub fn messages<'a>(response: &Response<'a>) -> impl Iterator<Item = Message<'a>
 /// unfinished last line of `data` is a message that is not complete; any other unfinished
 /// line is left out.
 pub fn items<'a>(response: &Response<'a>) -> impl Iterator<Item = Item<'a>> {
-    let finished = response.lines().map(|(chunk, line)| (chunk, line, true));
-    let last = (response.last_chunk(), false);
+    let finished = response.lines().map(|(read, line)| (read, line, true));
+    let last = (response.last_read(), false);
     let unfinished = response
         .unfinished_line()
         .map(|line| (last.0, line, last.1));
@@ -63,7 +63,7 @@ pub fn items<'a>(response: &Response<'a>) -> impl Iterator<Item = Item<'a>> {
         if let Some(stray) = stray.take() {
             return Some(stray);
         }
-        for (chunk, mut line, is_complete) in lines.by_ref() {
+        for (read, mut line, is_complete) in lines.by_ref() {
             if std::mem::take(&mut first) {
                 line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
             }
@@ -81,7 +81,7 @@ pub fn items<'a>(response: &Response<'a>) -> impl Iterator<Item = Item<'a>> {
                 b"data" => match &mut message {
                     None => {
                         message = Some(Message {
-                            chunk,
+                            read,
                             event: None,
                             data: text(value),
                             is_complete,
@@ -91,7 +91,7 @@ pub fn items<'a>(response: &Response<'a>) -> impl Iterator<Item = Item<'a>> {
                         let data = message.data.to_mut();
                         data.push('\n');
                         data.push_str(&text(value));
-                        message.chunk = chunk;
+                        message.read = read;
                         message.is_complete = is_complete;
                     }
                 },
@@ -100,7 +100,7 @@ pub fn items<'a>(response: &Response<'a>) -> impl Iterator<Item = Item<'a>> {
                 _ if !is_complete => {}
                 _ => {
                     // What came before it was said before it.
-                    let stands = Item::Stray { chunk, line };
+                    let stands = Item::Stray { read, line };
                     let before = dispatched(message.take(), event.take());
                     if before.is_some() {
                         stray = Some(stands);
@@ -139,13 +139,9 @@ mod tests {
     use super::*;
 
     fn all(body: &str, ends: &[u32]) -> Vec<(u32, String)> {
-        let response = Response {
-            status: 200,
-            body: body.as_bytes(),
-            ends,
-        };
+        let response = Response::new(200, body.as_bytes(), ends);
         messages(&response)
-            .map(|message| (message.chunk, message.data.into_owned()))
+            .map(|message| (message.read, message.data.into_owned()))
             .collect()
     }
 
@@ -178,17 +174,13 @@ mod tests {
     fn an_unfinished_line_is_no_event() {
         assert_eq!(all("data: a\n\ndata: {\"x\":", &[21]), [(0, "a".into())]);
         assert_eq!(all("data: [DONE]\n", &[13]), [(0, "[DONE]".into())]);
-        let response = Response {
-            status: 200,
-            body: b"data: a\n\ndata: [DONE]",
-            ends: &[3, 21],
-        };
+        let response = Response::new(200, b"data: a\n\ndata: [DONE]", &[3, 21]);
         let last = items(&response).last().expect("items");
         let Item::Message(last) = last else {
             panic!("{last:?}")
         };
         assert_eq!(
-            (last.chunk, &*last.data, last.is_complete),
+            (last.read, &*last.data, last.is_complete),
             (1, "[DONE]", false)
         );
     }
@@ -196,11 +188,8 @@ mod tests {
     #[test]
     fn a_line_that_is_no_field_stands_where_it_stood() {
         let body = b"data: a\nupstream error: gone\n{\"error\":1}\n: comment\ndata: b\n\nerr";
-        let response = Response {
-            status: 200,
-            body,
-            ends: &[body.len() as u32],
-        };
+        let ends = [body.len() as u32];
+        let response = Response::new(200, body, &ends);
         let found: Vec<String> = items(&response)
             .map(|item| match item {
                 Item::Message(message) => message.data.into_owned(),

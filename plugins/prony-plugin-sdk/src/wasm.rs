@@ -3,7 +3,7 @@
 
 use crate::native::{config, encode, engine_manifest, message, reporter_manifest, stdio_manifest};
 use crate::{Engine, Events, Reporter, StdioEngine};
-use engine::prony::plugin::{log, types};
+use engine::prony::plugin::{log as host_log, types};
 use prony_contract as data;
 
 /// Bindings of the world `engine-plugin`.
@@ -27,8 +27,8 @@ pub mod stdio {
         pub_export_macro: true,
         default_bindings_module: "prony_plugin_sdk::wasm::stdio",
         with: {
-            "prony:plugin/types@0.2.0": crate::wasm::engine::prony::plugin::types,
-            "prony:plugin/log@0.2.0": crate::wasm::engine::prony::plugin::log,
+            "prony:plugin/types@1.0.0": crate::wasm::engine::prony::plugin::types,
+            "prony:plugin/log@1.0.0": crate::wasm::engine::prony::plugin::log,
         },
     });
 }
@@ -43,8 +43,8 @@ pub mod reporter {
         pub_export_macro: true,
         default_bindings_module: "prony_plugin_sdk::wasm::reporter",
         with: {
-            "prony:plugin/types@0.2.0": crate::wasm::engine::prony::plugin::types,
-            "prony:plugin/log@0.2.0": crate::wasm::engine::prony::plugin::log,
+            "prony:plugin/types@1.0.0": crate::wasm::engine::prony::plugin::types,
+            "prony:plugin/log@1.0.0": crate::wasm::engine::prony::plugin::log,
         },
     });
 }
@@ -58,8 +58,8 @@ pub mod check {
         pub_export_macro: true,
         default_bindings_module: "prony_plugin_sdk::wasm::check",
         with: {
-            "prony:plugin/types@0.2.0": crate::wasm::engine::prony::plugin::types,
-            "prony:plugin/log@0.2.0": crate::wasm::engine::prony::plugin::log,
+            "prony:plugin/types@1.0.0": crate::wasm::engine::prony::plugin::types,
+            "prony:plugin/log@1.0.0": crate::wasm::engine::prony::plugin::log,
         },
     });
 }
@@ -101,8 +101,18 @@ pub trait ReporterComponent: 'static {
 /// A trap carries no text, so a panic says what it has to say through the log.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        log::log(log::Level::Error, &panic.to_string());
+        host_log::log(host_log::Level::Error, &panic.to_string());
     }));
+}
+
+pub(crate) fn log(level: data::Level, message: &str) {
+    let level = match level {
+        data::Level::Debug => host_log::Level::Debug,
+        data::Level::Info => host_log::Level::Info,
+        data::Level::Warn => host_log::Level::Warn,
+        data::Level::Error => host_log::Level::Error,
+    };
+    host_log::log(level, message);
 }
 
 fn value(json: &str) -> data::Result<serde_json::Value> {
@@ -169,6 +179,24 @@ fn launch_plan(plan: data::LaunchPlan) -> types::LaunchPlan {
         ready: ready(plan.ready),
         models: plan.models.map(http_request),
         questions: plan.questions.into_iter().map(question).collect(),
+        load: plan.load.into_iter().map(exchange).collect(),
+        unload: plan.unload.into_iter().map(exchange).collect(),
+        reset: plan.reset.into_iter().map(exchange).collect(),
+    }
+}
+
+fn exchange(exchange: data::Exchange) -> types::Exchange {
+    types::Exchange {
+        request: http_request(exchange.request),
+        ends: exchange.ends.into_iter().map(ending).collect(),
+    }
+}
+
+fn ending(end: data::Ending) -> types::Ending {
+    types::Ending {
+        at: end.at,
+        value: end.value.map(|value| value.to_string()),
+        failed: end.failed,
     }
 }
 
@@ -210,6 +238,7 @@ fn http_request(made: data::HttpRequest) -> types::HttpRequest {
         headers: pairs(made.headers),
         body: made.body.into_bytes(),
         end_marks: made.end_marks,
+        answer_headers: made.answer_headers,
         model: made.model,
     }
 }
@@ -228,15 +257,7 @@ fn line(message: data::Message) -> types::Message {
     types::Message {
         line: message.line,
         ids: message.ids,
-        ends: message
-            .ends
-            .into_iter()
-            .map(|end| types::Ending {
-                at: end.at,
-                value: end.value.map(|value| value.to_string()),
-                failed: end.failed,
-            })
-            .collect(),
+        ends: message.ends.into_iter().map(ending).collect(),
     }
 }
 
@@ -298,7 +319,7 @@ fn event(event: data::Event) -> types::Event {
         From::DecodeTime => To::DecodeTime,
     };
     types::Event {
-        chunk: event.chunk,
+        read: event.read,
         kind,
         tokens: event.tokens,
         ns: event.ns,
@@ -306,9 +327,17 @@ fn event(event: data::Event) -> types::Event {
     }
 }
 
-fn response(response: &types::Response) -> data::Response<'_> {
+fn headers(response: &types::Response) -> Vec<data::Pair> {
+    let headers = response.headers.iter();
+    headers
+        .map(|header| data::Pair::new(header.name.clone(), header.value.clone()))
+        .collect()
+}
+
+fn response<'r>(response: &'r types::Response, headers: &'r [data::Pair]) -> data::Response<'r> {
     data::Response {
         status: response.status,
+        headers,
         body: &response.body,
         ends: &response.ends,
     }
@@ -318,7 +347,8 @@ mod engine_glue {
     use super::engine::exports::prony::plugin::engine::Guest;
     use super::{
         Engine, EngineComponent, Events, config, data, encode, engine_manifest, event, failed,
-        http_request, json, launch_plan, log_panics, model, request, response, types, value,
+        headers, http_request, json, launch_plan, log_panics, model, request, response, types,
+        value,
     };
 
     fn adapter<C: EngineComponent>(config_json: &str) -> data::Result<C::Engine> {
@@ -340,6 +370,7 @@ mod engine_glue {
             let at = data::Endpoint {
                 host: at.host,
                 port: at.port,
+                more_ports: at.more_ports,
             };
             adapter::<C>(&config)
                 .and_then(|engine| engine.launch(&model(of), &at))
@@ -366,7 +397,7 @@ mod engine_glue {
             let engine = adapter::<C>(&config).map_err(failed)?;
             let mut events = Events::default();
             engine
-                .decode(&response(&said), &mut events)
+                .decode(&response(&said, &headers(&said)), &mut events)
                 .map_err(failed)?;
             Ok(events.into_vec().into_iter().map(event).collect())
         }
@@ -376,8 +407,8 @@ mod engine_glue {
 mod stdio_glue {
     use super::stdio::exports::prony::plugin::stdio_engine::Guest;
     use super::{
-        Events, StdioComponent, StdioEngine, config, data, event, failed, json, line, log_panics,
-        message, model, request, response, stdio_manifest, stdio_plan, types, value,
+        Events, StdioComponent, StdioEngine, config, data, event, failed, headers, json, line,
+        log_panics, message, model, request, response, stdio_manifest, stdio_plan, types, value,
     };
 
     fn adapter<C: StdioComponent>(config_json: &str) -> data::Result<C::Engine> {
@@ -417,7 +448,7 @@ mod stdio_glue {
             let engine = adapter::<C>(&config).map_err(failed)?;
             let mut events = Events::default();
             engine
-                .decode(&response(&said), &mut events)
+                .decode(&response(&said, &headers(&said)), &mut events)
                 .map_err(failed)?;
             Ok(events.into_vec().into_iter().map(event).collect())
         }
@@ -438,15 +469,15 @@ mod reporter_glue {
 
         fn render(
             config_json: String,
-            outcome: String,
+            result: String,
         ) -> Result<Vec<types::Artifact>, types::Error> {
             log_panics();
             let render = || {
                 let reporter = C::Reporter::new(config(value(&config_json)?)?)?;
-                let outcome = serde_json::from_str(&outcome).map_err(|error| {
+                let result = serde_json::from_str(&result).map_err(|error| {
                     data::Error::new(data::ErrorKind::Internal, format!("result: {error}"))
                 })?;
-                reporter.render(&outcome)
+                reporter.render(&result)
             };
             let artifacts = render().map_err(failed)?;
             Ok(artifacts

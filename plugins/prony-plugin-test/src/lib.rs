@@ -26,15 +26,15 @@
 //! #         }
 //! #         fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
 //! #             if response.status != 200 {
-//! #                 events.failure(response.last_chunk(), "refused");
+//! #                 events.failure(response.last_read(), "refused");
 //! #                 return Ok(());
 //! #             }
-//! #             for (chunk, line) in response.lines() {
+//! #             for (read, line) in response.lines() {
 //! #                 if line == b"." {
-//! #                     events.finish(chunk, "stop");
-//! #                     events.end(chunk);
+//! #                     events.finish(read, "stop");
+//! #                     events.end(read);
 //! #                 } else {
-//! #                     events.text(chunk, 1, &String::from_utf8_lossy(line));
+//! #                     events.text(read, 1, &String::from_utf8_lossy(line));
 //! #                 }
 //! #             }
 //! #             Ok(())

@@ -142,23 +142,23 @@ impl<const DEFECT: u32> Engine for Lines<DEFECT> {
 
     fn decode(&self, response: &Response<'_>, events: &mut Events) -> Result<()> {
         if response.status != 200 && DEFECT != IGNORES_STATUS {
-            events.failure(response.last_chunk(), "refused");
+            events.failure(response.last_read(), "refused");
             return Ok(());
         }
-        let last = response.last_chunk();
-        let late = |chunk: u32| match DEFECT {
+        let last = response.last_read();
+        let late = |read: u32| match DEFECT {
             LAST_READ => last,
-            LATE_READ => (chunk + 1).min(last),
-            _ => chunk,
+            LATE_READ => (read + 1).min(last),
+            _ => read,
         };
         if DEFECT == READ_BY_READ {
             let mut start = 0;
-            for (chunk, end) in response.ends.iter().enumerate() {
-                let read = String::from_utf8_lossy(&response.body[start..*end as usize]);
-                for line in read.lines() {
+            for (read, end) in response.ends.iter().enumerate() {
+                let text = String::from_utf8_lossy(&response.body[start..*end as usize]);
+                for line in text.lines() {
                     match line {
-                        "." => events.end(chunk as u32),
-                        line => events.text(chunk as u32, 1, line),
+                        "." => events.end(read as u32),
+                        line => events.text(read as u32, 1, line),
                     }
                 }
                 start = *end as usize;
@@ -168,16 +168,16 @@ impl<const DEFECT: u32> Engine for Lines<DEFECT> {
         if DEFECT == EARLY_READ {
             // Needs two lines for an event and stamps it with the first.
             let mut lines = response.lines();
-            while let Some((chunk, _)) = lines.next() {
+            while let Some((read, _)) = lines.next() {
                 let (_, text) = lines
                     .next()
                     .ok_or_else(|| Error::malformed("half an event"))?;
-                events.text(chunk, 1, &String::from_utf8_lossy(text));
+                events.text(read, 1, &String::from_utf8_lossy(text));
             }
             return Ok(());
         }
         let mut used = 0;
-        for (chunk, line) in response.lines() {
+        for (read, line) in response.lines() {
             used += line.len() + 1;
             let text = match std::str::from_utf8(line) {
                 Ok(text) => text.to_owned(),
@@ -186,12 +186,12 @@ impl<const DEFECT: u32> Engine for Lines<DEFECT> {
             };
             if text == "." {
                 if DEFECT != END_AT_EOF {
-                    events.end(late(chunk));
+                    events.end(late(read));
                 }
                 break;
             }
             let text = if DEFECT == WRONG_TEXT { "?" } else { &text };
-            events.text(late(chunk), 1, text);
+            events.text(late(read), 1, text);
         }
         if DEFECT == HALF_LINES && used < response.body.len() && !response.body.ends_with(b"\n") {
             events.text(last, 1, "half");

@@ -110,10 +110,11 @@ fn heading(result: &RunResult, width: usize) -> String {
         points => format!("{} with ", count(points, "matrix point")),
     };
     let requests = format!(
-        "{points}{}; {} a visit ({} first as warm-up), {}, {}",
+        "{points}{}; {} a visit ({} first as warm-up{}), {}, {}",
         result.cycles_sentence(),
         range(groups().map(|it| it.requests_per_visit), "request"),
         range(groups().map(|it| it.warmup_requests), ""),
+        warmup_sending(&result.models),
         sending(&result.models),
         sent(&std::iter::once(work).chain(own).collect::<Vec<_>>())
     );
@@ -148,6 +149,21 @@ fn sending(groups: &[ModelResult]) -> String {
             "{} at a time",
             range(groups.iter().map(|it| it.concurrency), "")
         ),
+    }
+}
+
+/// `, 4 at a time`, if the warm-ups are not all sent one at a time.
+fn warmup_sending(groups: &[ModelResult]) -> String {
+    let mut ways: Vec<&str> = Vec::new();
+    for group in groups.iter().filter(|it| it.warmup_requests > 0) {
+        let way = group.warmup_sending.as_deref().unwrap_or("1 at a time");
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    match ways[..] {
+        [] | ["1 at a time"] => String::new(),
+        _ => format!(", {}", one_line(&ways.join(" or "))),
     }
 }
 

@@ -4,8 +4,10 @@
 mod fixtures;
 
 use prony_plugin_sdk::Reporter;
-use prony_plugin_sdk::result::RunResult;
+use prony_plugin_sdk::result::{ModelResult, RunResult};
 use reporter_json::{Config, Json};
+use std::fs;
+use std::path::Path;
 
 fn render(config: &str, result: &RunResult) -> String {
     let config: Config = serde_json::from_str(config).expect("config");
@@ -82,4 +84,35 @@ fn unknown_options_are_refused() {
 #[test]
 fn pretty() {
     insta::assert_snapshot!(render("{}", &fixtures::equivalent()));
+}
+
+/// The results as files, for the readers of other tools (`cargo xtask outputs`): also one with
+/// names in which every format has something to escape, and one with many models.
+#[test]
+fn results_for_other_readers() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("results");
+    let mut all = fixtures::all();
+    let mut hostile = fixtures::winner();
+    for model in &mut hostile.models {
+        model.id = format!("<{}&\"'%\n:,;=]]>{{}}\\", model.id);
+    }
+    hostile.invalid = Vec::new();
+    all.push(("escapes", hostile.clone()));
+    let mut many = hostile;
+    let model = many.models.remove(0);
+    let named = |index: u32| ModelResult {
+        id: format!("{}-{index}", model.id),
+        ..model.clone()
+    };
+    many.models = (0..3000).map(named).collect();
+    all.push(("many", many));
+    for (name, result) in all {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("result.json");
+        fs::write(&file, render("{}", &result)).expect("a file");
+        let written = fs::read_to_string(&file).expect("a file");
+        let back: RunResult = serde_json::from_str(&written).expect("a result");
+        assert_eq!(back, result, "{name}");
+    }
 }

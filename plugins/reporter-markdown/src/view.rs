@@ -118,6 +118,7 @@ fn is_uniform(result: &RunResult) -> bool {
     let asked = |model: &ModelResult| {
         (
             model.warmup_requests,
+            model.warmup_sending.clone(),
             model.requests_per_visit,
             model.concurrency,
         )

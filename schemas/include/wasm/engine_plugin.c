@@ -3,21 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `prony:plugin/log@0.2.0`
+// Imported Functions from `prony:plugin/log@1.0.0`
 
-__attribute__((__import_module__("prony:plugin/log@0.2.0"), __import_name__("log")))
+__attribute__((__import_module__("prony:plugin/log@1.0.0"), __import_name__("log")))
 extern void __wasm_import_prony_plugin_log_log(int32_t, uint8_t *, size_t);
 
-// Exported Functions from `prony:plugin/engine@0.2.0`
+// Exported Functions from `prony:plugin/engine@1.0.0`
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/engine@0.2.0#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/engine@1.0.0#describe")))
 void __wasm_export_exports_prony_plugin_engine_describe_post_return(uint8_t * arg0) {
   if ((*((size_t*) (arg0 + sizeof(void*)))) > 0) {
     free(*((uint8_t **) (arg0 + 0)));
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/engine@0.2.0#launch")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/engine@1.0.0#launch")))
 void __wasm_export_exports_prony_plugin_engine_launch_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -134,13 +134,25 @@ void __wasm_export_exports_prony_plugin_engine_launch_post_return(uint8_t * arg0
             }
             free(ptr10);
           }
-          switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + (25*sizeof(void*))))) {
+          size_t len12 = *((size_t*) (arg0 + (26*sizeof(void*))));
+          if (len12 > 0) {
+            uint8_t *ptr13 = *((uint8_t **) (arg0 + (25*sizeof(void*))));
+            for (size_t i14 = 0; i14 < len12; i14++) {
+              uint8_t *base = ptr13 + i14 * (2*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+            }
+            free(ptr13);
+          }
+          switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + (27*sizeof(void*))))) {
             case 0: {
               break;
             }
             case 1: {
-              if ((*((size_t*) (arg0 + (27*sizeof(void*))))) > 0) {
-                free(*((uint8_t **) (arg0 + (26*sizeof(void*)))));
+              if ((*((size_t*) (arg0 + (29*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (arg0 + (28*sizeof(void*)))));
               }
               break;
             }
@@ -148,11 +160,11 @@ void __wasm_export_exports_prony_plugin_engine_launch_post_return(uint8_t * arg0
           break;
         }
       }
-      size_t len27 = *((size_t*) (arg0 + (29*sizeof(void*))));
-      if (len27 > 0) {
-        uint8_t *ptr28 = *((uint8_t **) (arg0 + (28*sizeof(void*))));
-        for (size_t i29 = 0; i29 < len27; i29++) {
-          uint8_t *base = ptr28 + i29 * (17*sizeof(void*));
+      size_t len33 = *((size_t*) (arg0 + (31*sizeof(void*))));
+      if (len33 > 0) {
+        uint8_t *ptr34 = *((uint8_t **) (arg0 + (30*sizeof(void*))));
+        for (size_t i35 = 0; i35 < len33; i35++) {
+          uint8_t *base = ptr34 + i35 * (19*sizeof(void*));
           (void) base;
           if ((*((size_t*) (base + sizeof(void*)))) > 0) {
             free(*((uint8_t **) (base + 0)));
@@ -160,11 +172,11 @@ void __wasm_export_exports_prony_plugin_engine_launch_post_return(uint8_t * arg0
           if ((*((size_t*) (base + (3*sizeof(void*))))) > 0) {
             free(*((uint8_t **) (base + (2*sizeof(void*)))));
           }
-          size_t len12 = *((size_t*) (base + (5*sizeof(void*))));
-          if (len12 > 0) {
-            uint8_t *ptr13 = *((uint8_t **) (base + (4*sizeof(void*))));
-            for (size_t i14 = 0; i14 < len12; i14++) {
-              uint8_t *base = ptr13 + i14 * (4*sizeof(void*));
+          size_t len15 = *((size_t*) (base + (5*sizeof(void*))));
+          if (len15 > 0) {
+            uint8_t *ptr16 = *((uint8_t **) (base + (4*sizeof(void*))));
+            for (size_t i17 = 0; i17 < len15; i17++) {
+              uint8_t *base = ptr16 + i17 * (4*sizeof(void*));
               (void) base;
               if ((*((size_t*) (base + sizeof(void*)))) > 0) {
                 free(*((uint8_t **) (base + 0)));
@@ -173,45 +185,57 @@ void __wasm_export_exports_prony_plugin_engine_launch_post_return(uint8_t * arg0
                 free(*((uint8_t **) (base + (2*sizeof(void*)))));
               }
             }
-            free(ptr13);
-          }
-          size_t len15 = *((size_t*) (base + (7*sizeof(void*))));
-          if (len15 > 0) {
-            uint8_t *ptr16 = *((uint8_t **) (base + (6*sizeof(void*))));
-            for (size_t i17 = 0; i17 < len15; i17++) {
-              uint8_t *base = ptr16 + i17 * 1;
-              (void) base;
-            }
             free(ptr16);
           }
-          size_t len18 = *((size_t*) (base + (9*sizeof(void*))));
+          size_t len18 = *((size_t*) (base + (7*sizeof(void*))));
           if (len18 > 0) {
-            uint8_t *ptr19 = *((uint8_t **) (base + (8*sizeof(void*))));
+            uint8_t *ptr19 = *((uint8_t **) (base + (6*sizeof(void*))));
             for (size_t i20 = 0; i20 < len18; i20++) {
-              uint8_t *base = ptr19 + i20 * (2*sizeof(void*));
+              uint8_t *base = ptr19 + i20 * 1;
+              (void) base;
+            }
+            free(ptr19);
+          }
+          size_t len21 = *((size_t*) (base + (9*sizeof(void*))));
+          if (len21 > 0) {
+            uint8_t *ptr22 = *((uint8_t **) (base + (8*sizeof(void*))));
+            for (size_t i23 = 0; i23 < len21; i23++) {
+              uint8_t *base = ptr22 + i23 * (2*sizeof(void*));
               (void) base;
               if ((*((size_t*) (base + sizeof(void*)))) > 0) {
                 free(*((uint8_t **) (base + 0)));
               }
             }
-            free(ptr19);
+            free(ptr22);
           }
-          switch ((int32_t) (int32_t) *((uint8_t*) (base + (10*sizeof(void*))))) {
+          size_t len24 = *((size_t*) (base + (11*sizeof(void*))));
+          if (len24 > 0) {
+            uint8_t *ptr25 = *((uint8_t **) (base + (10*sizeof(void*))));
+            for (size_t i26 = 0; i26 < len24; i26++) {
+              uint8_t *base = ptr25 + i26 * (2*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+            }
+            free(ptr25);
+          }
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + (12*sizeof(void*))))) {
             case 0: {
               break;
             }
             case 1: {
-              if ((*((size_t*) (base + (12*sizeof(void*))))) > 0) {
-                free(*((uint8_t **) (base + (11*sizeof(void*)))));
+              if ((*((size_t*) (base + (14*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (13*sizeof(void*)))));
               }
               break;
             }
           }
-          size_t len21 = *((size_t*) (base + (14*sizeof(void*))));
-          if (len21 > 0) {
-            uint8_t *ptr22 = *((uint8_t **) (base + (13*sizeof(void*))));
-            for (size_t i23 = 0; i23 < len21; i23++) {
-              uint8_t *base = ptr22 + i23 * (7*sizeof(void*));
+          size_t len27 = *((size_t*) (base + (16*sizeof(void*))));
+          if (len27 > 0) {
+            uint8_t *ptr28 = *((uint8_t **) (base + (15*sizeof(void*))));
+            for (size_t i29 = 0; i29 < len27; i29++) {
+              uint8_t *base = ptr28 + i29 * (7*sizeof(void*));
               (void) base;
               if ((*((size_t*) (base + sizeof(void*)))) > 0) {
                 free(*((uint8_t **) (base + 0)));
@@ -231,22 +255,313 @@ void __wasm_export_exports_prony_plugin_engine_launch_post_return(uint8_t * arg0
                 }
               }
             }
-            free(ptr22);
+            free(ptr28);
           }
-          size_t len24 = *((size_t*) (base + (16*sizeof(void*))));
-          if (len24 > 0) {
-            uint8_t *ptr25 = *((uint8_t **) (base + (15*sizeof(void*))));
-            for (size_t i26 = 0; i26 < len24; i26++) {
-              uint8_t *base = ptr25 + i26 * (3*sizeof(void*));
+          size_t len30 = *((size_t*) (base + (18*sizeof(void*))));
+          if (len30 > 0) {
+            uint8_t *ptr31 = *((uint8_t **) (base + (17*sizeof(void*))));
+            for (size_t i32 = 0; i32 < len30; i32++) {
+              uint8_t *base = ptr31 + i32 * (3*sizeof(void*));
               (void) base;
               if ((*((size_t*) (base + (2*sizeof(void*))))) > 0) {
                 free(*((uint8_t **) (base + sizeof(void*))));
               }
             }
-            free(ptr25);
+            free(ptr31);
           }
         }
-        free(ptr28);
+        free(ptr34);
+      }
+      size_t len51 = *((size_t*) (arg0 + (33*sizeof(void*))));
+      if (len51 > 0) {
+        uint8_t *ptr52 = *((uint8_t **) (arg0 + (32*sizeof(void*))));
+        for (size_t i53 = 0; i53 < len51; i53++) {
+          uint8_t *base = ptr52 + i53 * (17*sizeof(void*));
+          (void) base;
+          if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+            free(*((uint8_t **) (base + 0)));
+          }
+          if ((*((size_t*) (base + (3*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (base + (2*sizeof(void*)))));
+          }
+          size_t len36 = *((size_t*) (base + (5*sizeof(void*))));
+          if (len36 > 0) {
+            uint8_t *ptr37 = *((uint8_t **) (base + (4*sizeof(void*))));
+            for (size_t i38 = 0; i38 < len36; i38++) {
+              uint8_t *base = ptr37 + i38 * (4*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+              if ((*((size_t*) (base + (3*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (2*sizeof(void*)))));
+              }
+            }
+            free(ptr37);
+          }
+          size_t len39 = *((size_t*) (base + (7*sizeof(void*))));
+          if (len39 > 0) {
+            uint8_t *ptr40 = *((uint8_t **) (base + (6*sizeof(void*))));
+            for (size_t i41 = 0; i41 < len39; i41++) {
+              uint8_t *base = ptr40 + i41 * 1;
+              (void) base;
+            }
+            free(ptr40);
+          }
+          size_t len42 = *((size_t*) (base + (9*sizeof(void*))));
+          if (len42 > 0) {
+            uint8_t *ptr43 = *((uint8_t **) (base + (8*sizeof(void*))));
+            for (size_t i44 = 0; i44 < len42; i44++) {
+              uint8_t *base = ptr43 + i44 * (2*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+            }
+            free(ptr43);
+          }
+          size_t len45 = *((size_t*) (base + (11*sizeof(void*))));
+          if (len45 > 0) {
+            uint8_t *ptr46 = *((uint8_t **) (base + (10*sizeof(void*))));
+            for (size_t i47 = 0; i47 < len45; i47++) {
+              uint8_t *base = ptr46 + i47 * (2*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+            }
+            free(ptr46);
+          }
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + (12*sizeof(void*))))) {
+            case 0: {
+              break;
+            }
+            case 1: {
+              if ((*((size_t*) (base + (14*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (13*sizeof(void*)))));
+              }
+              break;
+            }
+          }
+          size_t len48 = *((size_t*) (base + (16*sizeof(void*))));
+          if (len48 > 0) {
+            uint8_t *ptr49 = *((uint8_t **) (base + (15*sizeof(void*))));
+            for (size_t i50 = 0; i50 < len48; i50++) {
+              uint8_t *base = ptr49 + i50 * (6*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+              switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+                case 0: {
+                  break;
+                }
+                case 1: {
+                  if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                    free(*((uint8_t **) (base + (3*sizeof(void*)))));
+                  }
+                  break;
+                }
+              }
+            }
+            free(ptr49);
+          }
+        }
+        free(ptr52);
+      }
+      size_t len69 = *((size_t*) (arg0 + (35*sizeof(void*))));
+      if (len69 > 0) {
+        uint8_t *ptr70 = *((uint8_t **) (arg0 + (34*sizeof(void*))));
+        for (size_t i71 = 0; i71 < len69; i71++) {
+          uint8_t *base = ptr70 + i71 * (17*sizeof(void*));
+          (void) base;
+          if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+            free(*((uint8_t **) (base + 0)));
+          }
+          if ((*((size_t*) (base + (3*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (base + (2*sizeof(void*)))));
+          }
+          size_t len54 = *((size_t*) (base + (5*sizeof(void*))));
+          if (len54 > 0) {
+            uint8_t *ptr55 = *((uint8_t **) (base + (4*sizeof(void*))));
+            for (size_t i56 = 0; i56 < len54; i56++) {
+              uint8_t *base = ptr55 + i56 * (4*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+              if ((*((size_t*) (base + (3*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (2*sizeof(void*)))));
+              }
+            }
+            free(ptr55);
+          }
+          size_t len57 = *((size_t*) (base + (7*sizeof(void*))));
+          if (len57 > 0) {
+            uint8_t *ptr58 = *((uint8_t **) (base + (6*sizeof(void*))));
+            for (size_t i59 = 0; i59 < len57; i59++) {
+              uint8_t *base = ptr58 + i59 * 1;
+              (void) base;
+            }
+            free(ptr58);
+          }
+          size_t len60 = *((size_t*) (base + (9*sizeof(void*))));
+          if (len60 > 0) {
+            uint8_t *ptr61 = *((uint8_t **) (base + (8*sizeof(void*))));
+            for (size_t i62 = 0; i62 < len60; i62++) {
+              uint8_t *base = ptr61 + i62 * (2*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+            }
+            free(ptr61);
+          }
+          size_t len63 = *((size_t*) (base + (11*sizeof(void*))));
+          if (len63 > 0) {
+            uint8_t *ptr64 = *((uint8_t **) (base + (10*sizeof(void*))));
+            for (size_t i65 = 0; i65 < len63; i65++) {
+              uint8_t *base = ptr64 + i65 * (2*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+            }
+            free(ptr64);
+          }
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + (12*sizeof(void*))))) {
+            case 0: {
+              break;
+            }
+            case 1: {
+              if ((*((size_t*) (base + (14*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (13*sizeof(void*)))));
+              }
+              break;
+            }
+          }
+          size_t len66 = *((size_t*) (base + (16*sizeof(void*))));
+          if (len66 > 0) {
+            uint8_t *ptr67 = *((uint8_t **) (base + (15*sizeof(void*))));
+            for (size_t i68 = 0; i68 < len66; i68++) {
+              uint8_t *base = ptr67 + i68 * (6*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+              switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+                case 0: {
+                  break;
+                }
+                case 1: {
+                  if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                    free(*((uint8_t **) (base + (3*sizeof(void*)))));
+                  }
+                  break;
+                }
+              }
+            }
+            free(ptr67);
+          }
+        }
+        free(ptr70);
+      }
+      size_t len87 = *((size_t*) (arg0 + (37*sizeof(void*))));
+      if (len87 > 0) {
+        uint8_t *ptr88 = *((uint8_t **) (arg0 + (36*sizeof(void*))));
+        for (size_t i89 = 0; i89 < len87; i89++) {
+          uint8_t *base = ptr88 + i89 * (17*sizeof(void*));
+          (void) base;
+          if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+            free(*((uint8_t **) (base + 0)));
+          }
+          if ((*((size_t*) (base + (3*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (base + (2*sizeof(void*)))));
+          }
+          size_t len72 = *((size_t*) (base + (5*sizeof(void*))));
+          if (len72 > 0) {
+            uint8_t *ptr73 = *((uint8_t **) (base + (4*sizeof(void*))));
+            for (size_t i74 = 0; i74 < len72; i74++) {
+              uint8_t *base = ptr73 + i74 * (4*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+              if ((*((size_t*) (base + (3*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (2*sizeof(void*)))));
+              }
+            }
+            free(ptr73);
+          }
+          size_t len75 = *((size_t*) (base + (7*sizeof(void*))));
+          if (len75 > 0) {
+            uint8_t *ptr76 = *((uint8_t **) (base + (6*sizeof(void*))));
+            for (size_t i77 = 0; i77 < len75; i77++) {
+              uint8_t *base = ptr76 + i77 * 1;
+              (void) base;
+            }
+            free(ptr76);
+          }
+          size_t len78 = *((size_t*) (base + (9*sizeof(void*))));
+          if (len78 > 0) {
+            uint8_t *ptr79 = *((uint8_t **) (base + (8*sizeof(void*))));
+            for (size_t i80 = 0; i80 < len78; i80++) {
+              uint8_t *base = ptr79 + i80 * (2*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+            }
+            free(ptr79);
+          }
+          size_t len81 = *((size_t*) (base + (11*sizeof(void*))));
+          if (len81 > 0) {
+            uint8_t *ptr82 = *((uint8_t **) (base + (10*sizeof(void*))));
+            for (size_t i83 = 0; i83 < len81; i83++) {
+              uint8_t *base = ptr82 + i83 * (2*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+            }
+            free(ptr82);
+          }
+          switch ((int32_t) (int32_t) *((uint8_t*) (base + (12*sizeof(void*))))) {
+            case 0: {
+              break;
+            }
+            case 1: {
+              if ((*((size_t*) (base + (14*sizeof(void*))))) > 0) {
+                free(*((uint8_t **) (base + (13*sizeof(void*)))));
+              }
+              break;
+            }
+          }
+          size_t len84 = *((size_t*) (base + (16*sizeof(void*))));
+          if (len84 > 0) {
+            uint8_t *ptr85 = *((uint8_t **) (base + (15*sizeof(void*))));
+            for (size_t i86 = 0; i86 < len84; i86++) {
+              uint8_t *base = ptr85 + i86 * (6*sizeof(void*));
+              (void) base;
+              if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+                free(*((uint8_t **) (base + 0)));
+              }
+              switch ((int32_t) (int32_t) *((uint8_t*) (base + (2*sizeof(void*))))) {
+                case 0: {
+                  break;
+                }
+                case 1: {
+                  if ((*((size_t*) (base + (4*sizeof(void*))))) > 0) {
+                    free(*((uint8_t **) (base + (3*sizeof(void*)))));
+                  }
+                  break;
+                }
+              }
+            }
+            free(ptr85);
+          }
+        }
+        free(ptr88);
       }
       break;
     }
@@ -270,7 +585,7 @@ void __wasm_export_exports_prony_plugin_engine_launch_post_return(uint8_t * arg0
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/engine@0.2.0#encode")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/engine@1.0.0#encode")))
 void __wasm_export_exports_prony_plugin_engine_encode_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -316,13 +631,25 @@ void __wasm_export_exports_prony_plugin_engine_encode_post_return(uint8_t * arg0
         }
         free(ptr4);
       }
-      switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + (11*sizeof(void*))))) {
+      size_t len6 = *((size_t*) (arg0 + (12*sizeof(void*))));
+      if (len6 > 0) {
+        uint8_t *ptr7 = *((uint8_t **) (arg0 + (11*sizeof(void*))));
+        for (size_t i8 = 0; i8 < len6; i8++) {
+          uint8_t *base = ptr7 + i8 * (2*sizeof(void*));
+          (void) base;
+          if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+            free(*((uint8_t **) (base + 0)));
+          }
+        }
+        free(ptr7);
+      }
+      switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + (13*sizeof(void*))))) {
         case 0: {
           break;
         }
         case 1: {
-          if ((*((size_t*) (arg0 + (13*sizeof(void*))))) > 0) {
-            free(*((uint8_t **) (arg0 + (12*sizeof(void*)))));
+          if ((*((size_t*) (arg0 + (15*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (arg0 + (14*sizeof(void*)))));
           }
           break;
         }
@@ -349,7 +676,7 @@ void __wasm_export_exports_prony_plugin_engine_encode_post_return(uint8_t * arg0
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/engine@0.2.0#decode")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/engine@1.0.0#decode")))
 void __wasm_export_exports_prony_plugin_engine_decode_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -399,7 +726,7 @@ void *cabi_realloc(void *ptr, size_t old_size, size_t align, size_t new_size) {
 }
 
 __attribute__((__aligned__(sizeof(void*))))
-static uint8_t RET_AREA[(30*sizeof(void*))];
+static uint8_t RET_AREA[(38*sizeof(void*))];
 
 // Helper Functions
 
@@ -428,8 +755,19 @@ void prony_plugin_types_model_free(prony_plugin_types_model_t *ptr) {
   engine_plugin_option_string_free(&ptr->path);
 }
 
+void engine_plugin_list_u16_free(engine_plugin_list_u16_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    uint16_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
+  }
+}
+
 void prony_plugin_types_endpoint_free(prony_plugin_types_endpoint_t *ptr) {
   engine_plugin_string_free(&ptr->host);
+  engine_plugin_list_u16_free(&ptr->more_ports);
 }
 
 void engine_plugin_list_string_free(engine_plugin_list_string_t *ptr) {
@@ -591,7 +929,13 @@ void prony_plugin_types_http_request_free(prony_plugin_types_http_request_t *ptr
   prony_plugin_types_list_pair_free(&ptr->headers);
   engine_plugin_list_u8_free(&ptr->body);
   engine_plugin_list_string_free(&ptr->end_marks);
+  engine_plugin_list_string_free(&ptr->answer_headers);
   engine_plugin_option_string_free(&ptr->model);
+}
+
+void prony_plugin_types_exchange_free(prony_plugin_types_exchange_t *ptr) {
+  prony_plugin_types_http_request_free(&ptr->request);
+  prony_plugin_types_list_ending_free(&ptr->ends);
 }
 
 void prony_plugin_types_list_setting_free(prony_plugin_types_list_setting_t *ptr) {
@@ -645,12 +989,26 @@ void prony_plugin_types_list_question_free(prony_plugin_types_list_question_t *p
   }
 }
 
+void prony_plugin_types_list_exchange_free(prony_plugin_types_list_exchange_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    prony_plugin_types_exchange_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      prony_plugin_types_exchange_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
 void prony_plugin_types_launch_plan_free(prony_plugin_types_launch_plan_t *ptr) {
   prony_plugin_types_option_command_free(&ptr->command);
   engine_plugin_string_free(&ptr->base_url);
   prony_plugin_types_ready_free(&ptr->ready);
   prony_plugin_types_option_http_request_free(&ptr->models);
   prony_plugin_types_list_question_free(&ptr->questions);
+  prony_plugin_types_list_exchange_free(&ptr->load);
+  prony_plugin_types_list_exchange_free(&ptr->unload);
+  prony_plugin_types_list_exchange_free(&ptr->reset);
 }
 
 void engine_plugin_list_u32_free(engine_plugin_list_u32_t *ptr) {
@@ -664,6 +1022,7 @@ void engine_plugin_list_u32_free(engine_plugin_list_u32_t *ptr) {
 }
 
 void prony_plugin_types_response_free(prony_plugin_types_response_t *ptr) {
+  prony_plugin_types_list_pair_free(&ptr->headers);
   engine_plugin_list_u8_free(&ptr->body);
   engine_plugin_list_u32_free(&ptr->ends);
 }
@@ -780,7 +1139,7 @@ void prony_plugin_log_log(prony_plugin_log_level_t level, engine_plugin_string_t
   __wasm_import_prony_plugin_log_log((int32_t) level, (uint8_t *) (*message).ptr, (*message).len);
 }
 
-__attribute__((__export_name__("prony:plugin/engine@0.2.0#describe")))
+__attribute__((__export_name__("prony:plugin/engine@1.0.0#describe")))
 uint8_t * __wasm_export_exports_prony_plugin_engine_describe(void) {
   exports_prony_plugin_engine_json_t ret;
   exports_prony_plugin_engine_describe(&ret);
@@ -790,8 +1149,8 @@ uint8_t * __wasm_export_exports_prony_plugin_engine_describe(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("prony:plugin/engine@0.2.0#launch")))
-uint8_t * __wasm_export_exports_prony_plugin_engine_launch(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2, int32_t arg3, uint8_t * arg4, size_t arg5, uint8_t * arg6, size_t arg7, int32_t arg8) {
+__attribute__((__export_name__("prony:plugin/engine@1.0.0#launch")))
+uint8_t * __wasm_export_exports_prony_plugin_engine_launch(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2, int32_t arg3, uint8_t * arg4, size_t arg5, uint8_t * arg6, size_t arg7, int32_t arg8, uint8_t * arg9, size_t arg10) {
   engine_plugin_option_string_t option;
   switch (arg3) {
     case 0: {
@@ -804,19 +1163,20 @@ uint8_t * __wasm_export_exports_prony_plugin_engine_launch(uint8_t * arg, size_t
       break;
     }
   }
-  exports_prony_plugin_engine_json_t arg9 = (engine_plugin_string_t) { (uint8_t*)(arg), (arg0) };
-  exports_prony_plugin_engine_model_t arg10 = (prony_plugin_types_model_t) {
+  exports_prony_plugin_engine_json_t arg11 = (engine_plugin_string_t) { (uint8_t*)(arg), (arg0) };
+  exports_prony_plugin_engine_model_t arg12 = (prony_plugin_types_model_t) {
     (engine_plugin_string_t) (engine_plugin_string_t) { (uint8_t*)(arg1), (arg2) },
     (engine_plugin_option_string_t) option,
   };
-  exports_prony_plugin_engine_endpoint_t arg11 = (prony_plugin_types_endpoint_t) {
+  exports_prony_plugin_engine_endpoint_t arg13 = (prony_plugin_types_endpoint_t) {
     (engine_plugin_string_t) (engine_plugin_string_t) { (uint8_t*)(arg6), (arg7) },
     (uint16_t) (uint16_t) (arg8),
+    (engine_plugin_list_u16_t) (engine_plugin_list_u16_t) { (uint16_t*)(arg9), (arg10) },
   };
   exports_prony_plugin_engine_result_launch_plan_error_t ret;
   exports_prony_plugin_engine_launch_plan_t ok;
   exports_prony_plugin_engine_error_t err;
-  ret.is_err = !exports_prony_plugin_engine_launch(&arg9, &arg10, &arg11, &ok, &err);
+  ret.is_err = !exports_prony_plugin_engine_launch(&arg11, &arg12, &arg13, &ok, &err);
   if (ret.is_err) {
     ret.val.err = err;
   }
@@ -825,32 +1185,32 @@ uint8_t * __wasm_export_exports_prony_plugin_engine_launch(uint8_t * arg, size_t
   }
   uint8_t *ptr = (uint8_t *) &RET_AREA;
   if ((ret).is_err) {
-    const exports_prony_plugin_engine_error_t *payload27 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
-    *((int8_t*)(ptr + sizeof(void*))) = (int32_t) (*payload27).kind;
-    *((size_t*)(ptr + (3*sizeof(void*)))) = ((*payload27).message).len;
-    *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((*payload27).message).ptr;
-    if (((*payload27).path).is_some) {
-      const engine_plugin_string_t *payload29 = &((*payload27).path).val;
+    const exports_prony_plugin_engine_error_t *payload41 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
+    *((int8_t*)(ptr + sizeof(void*))) = (int32_t) (*payload41).kind;
+    *((size_t*)(ptr + (3*sizeof(void*)))) = ((*payload41).message).len;
+    *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((*payload41).message).ptr;
+    if (((*payload41).path).is_some) {
+      const engine_plugin_string_t *payload43 = &((*payload41).path).val;
       *((int8_t*)(ptr + (4*sizeof(void*)))) = 1;
-      *((size_t*)(ptr + (6*sizeof(void*)))) = (*payload29).len;
-      *((uint8_t **)(ptr + (5*sizeof(void*)))) = (uint8_t *) (*payload29).ptr;
+      *((size_t*)(ptr + (6*sizeof(void*)))) = (*payload43).len;
+      *((uint8_t **)(ptr + (5*sizeof(void*)))) = (uint8_t *) (*payload43).ptr;
     } else {
       *((int8_t*)(ptr + (4*sizeof(void*)))) = 0;
     }
   } else {
     const exports_prony_plugin_engine_launch_plan_t *payload = &(ret).val.ok;*((int8_t*)(ptr + 0)) = 0;
     if (((*payload).command).is_some) {
-      const prony_plugin_types_command_t *payload13 = &((*payload).command).val;
+      const prony_plugin_types_command_t *payload15 = &((*payload).command).val;
       *((int8_t*)(ptr + sizeof(void*))) = 1;
-      *((size_t*)(ptr + (3*sizeof(void*)))) = ((*payload13).argv).len;
-      *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((*payload13).argv).ptr;
-      *((size_t*)(ptr + (5*sizeof(void*)))) = ((*payload13).env).len;
-      *((uint8_t **)(ptr + (4*sizeof(void*)))) = (uint8_t *) ((*payload13).env).ptr;
-      if (((*payload13).cwd).is_some) {
-        const engine_plugin_string_t *payload15 = &((*payload13).cwd).val;
+      *((size_t*)(ptr + (3*sizeof(void*)))) = ((*payload15).argv).len;
+      *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((*payload15).argv).ptr;
+      *((size_t*)(ptr + (5*sizeof(void*)))) = ((*payload15).env).len;
+      *((uint8_t **)(ptr + (4*sizeof(void*)))) = (uint8_t *) ((*payload15).env).ptr;
+      if (((*payload15).cwd).is_some) {
+        const engine_plugin_string_t *payload17 = &((*payload15).cwd).val;
         *((int8_t*)(ptr + (6*sizeof(void*)))) = 1;
-        *((size_t*)(ptr + (8*sizeof(void*)))) = (*payload15).len;
-        *((uint8_t **)(ptr + (7*sizeof(void*)))) = (uint8_t *) (*payload15).ptr;
+        *((size_t*)(ptr + (8*sizeof(void*)))) = (*payload17).len;
+        *((uint8_t **)(ptr + (7*sizeof(void*)))) = (uint8_t *) (*payload17).ptr;
       } else {
         *((int8_t*)(ptr + (6*sizeof(void*)))) = 0;
       }
@@ -861,17 +1221,17 @@ uint8_t * __wasm_export_exports_prony_plugin_engine_launch(uint8_t * arg, size_t
     *((uint8_t **)(ptr + (9*sizeof(void*)))) = (uint8_t *) ((*payload).base_url).ptr;
     switch ((int32_t) ((*payload).ready).tag) {
       case 0: {
-        const engine_plugin_string_t *payload16 = &((*payload).ready).val.http;
+        const engine_plugin_string_t *payload18 = &((*payload).ready).val.http;
         *((int8_t*)(ptr + (11*sizeof(void*)))) = 0;
-        *((size_t*)(ptr + (13*sizeof(void*)))) = (*payload16).len;
-        *((uint8_t **)(ptr + (12*sizeof(void*)))) = (uint8_t *) (*payload16).ptr;
+        *((size_t*)(ptr + (13*sizeof(void*)))) = (*payload18).len;
+        *((uint8_t **)(ptr + (12*sizeof(void*)))) = (uint8_t *) (*payload18).ptr;
         break;
       }
       case 1: {
-        const engine_plugin_string_t *payload17 = &((*payload).ready).val.log_line;
+        const engine_plugin_string_t *payload19 = &((*payload).ready).val.log_line;
         *((int8_t*)(ptr + (11*sizeof(void*)))) = 1;
-        *((size_t*)(ptr + (13*sizeof(void*)))) = (*payload17).len;
-        *((uint8_t **)(ptr + (12*sizeof(void*)))) = (uint8_t *) (*payload17).ptr;
+        *((size_t*)(ptr + (13*sizeof(void*)))) = (*payload19).len;
+        *((uint8_t **)(ptr + (12*sizeof(void*)))) = (uint8_t *) (*payload19).ptr;
         break;
       }
       case 2: {
@@ -880,36 +1240,44 @@ uint8_t * __wasm_export_exports_prony_plugin_engine_launch(uint8_t * arg, size_t
       }
     }
     if (((*payload).models).is_some) {
-      const prony_plugin_types_http_request_t *payload20 = &((*payload).models).val;
+      const prony_plugin_types_http_request_t *payload22 = &((*payload).models).val;
       *((int8_t*)(ptr + (14*sizeof(void*)))) = 1;
-      *((size_t*)(ptr + (16*sizeof(void*)))) = ((*payload20).method).len;
-      *((uint8_t **)(ptr + (15*sizeof(void*)))) = (uint8_t *) ((*payload20).method).ptr;
-      *((size_t*)(ptr + (18*sizeof(void*)))) = ((*payload20).path).len;
-      *((uint8_t **)(ptr + (17*sizeof(void*)))) = (uint8_t *) ((*payload20).path).ptr;
-      *((size_t*)(ptr + (20*sizeof(void*)))) = ((*payload20).headers).len;
-      *((uint8_t **)(ptr + (19*sizeof(void*)))) = (uint8_t *) ((*payload20).headers).ptr;
-      *((size_t*)(ptr + (22*sizeof(void*)))) = ((*payload20).body).len;
-      *((uint8_t **)(ptr + (21*sizeof(void*)))) = (uint8_t *) ((*payload20).body).ptr;
-      *((size_t*)(ptr + (24*sizeof(void*)))) = ((*payload20).end_marks).len;
-      *((uint8_t **)(ptr + (23*sizeof(void*)))) = (uint8_t *) ((*payload20).end_marks).ptr;
-      if (((*payload20).model).is_some) {
-        const engine_plugin_string_t *payload22 = &((*payload20).model).val;
-        *((int8_t*)(ptr + (25*sizeof(void*)))) = 1;
-        *((size_t*)(ptr + (27*sizeof(void*)))) = (*payload22).len;
-        *((uint8_t **)(ptr + (26*sizeof(void*)))) = (uint8_t *) (*payload22).ptr;
+      *((size_t*)(ptr + (16*sizeof(void*)))) = ((*payload22).method).len;
+      *((uint8_t **)(ptr + (15*sizeof(void*)))) = (uint8_t *) ((*payload22).method).ptr;
+      *((size_t*)(ptr + (18*sizeof(void*)))) = ((*payload22).path).len;
+      *((uint8_t **)(ptr + (17*sizeof(void*)))) = (uint8_t *) ((*payload22).path).ptr;
+      *((size_t*)(ptr + (20*sizeof(void*)))) = ((*payload22).headers).len;
+      *((uint8_t **)(ptr + (19*sizeof(void*)))) = (uint8_t *) ((*payload22).headers).ptr;
+      *((size_t*)(ptr + (22*sizeof(void*)))) = ((*payload22).body).len;
+      *((uint8_t **)(ptr + (21*sizeof(void*)))) = (uint8_t *) ((*payload22).body).ptr;
+      *((size_t*)(ptr + (24*sizeof(void*)))) = ((*payload22).end_marks).len;
+      *((uint8_t **)(ptr + (23*sizeof(void*)))) = (uint8_t *) ((*payload22).end_marks).ptr;
+      *((size_t*)(ptr + (26*sizeof(void*)))) = ((*payload22).answer_headers).len;
+      *((uint8_t **)(ptr + (25*sizeof(void*)))) = (uint8_t *) ((*payload22).answer_headers).ptr;
+      if (((*payload22).model).is_some) {
+        const engine_plugin_string_t *payload24 = &((*payload22).model).val;
+        *((int8_t*)(ptr + (27*sizeof(void*)))) = 1;
+        *((size_t*)(ptr + (29*sizeof(void*)))) = (*payload24).len;
+        *((uint8_t **)(ptr + (28*sizeof(void*)))) = (uint8_t *) (*payload24).ptr;
       } else {
-        *((int8_t*)(ptr + (25*sizeof(void*)))) = 0;
+        *((int8_t*)(ptr + (27*sizeof(void*)))) = 0;
       }
     } else {
       *((int8_t*)(ptr + (14*sizeof(void*)))) = 0;
     }
-    *((size_t*)(ptr + (29*sizeof(void*)))) = ((*payload).questions).len;
-    *((uint8_t **)(ptr + (28*sizeof(void*)))) = (uint8_t *) ((*payload).questions).ptr;
+    *((size_t*)(ptr + (31*sizeof(void*)))) = ((*payload).questions).len;
+    *((uint8_t **)(ptr + (30*sizeof(void*)))) = (uint8_t *) ((*payload).questions).ptr;
+    *((size_t*)(ptr + (33*sizeof(void*)))) = ((*payload).load).len;
+    *((uint8_t **)(ptr + (32*sizeof(void*)))) = (uint8_t *) ((*payload).load).ptr;
+    *((size_t*)(ptr + (35*sizeof(void*)))) = ((*payload).unload).len;
+    *((uint8_t **)(ptr + (34*sizeof(void*)))) = (uint8_t *) ((*payload).unload).ptr;
+    *((size_t*)(ptr + (37*sizeof(void*)))) = ((*payload).reset).len;
+    *((uint8_t **)(ptr + (36*sizeof(void*)))) = (uint8_t *) ((*payload).reset).ptr;
   }
   return ptr;
 }
 
-__attribute__((__export_name__("prony:plugin/engine@0.2.0#encode")))
+__attribute__((__export_name__("prony:plugin/engine@1.0.0#encode")))
 uint8_t * __wasm_export_exports_prony_plugin_engine_encode(uint8_t * arg) {
   engine_plugin_option_string_t option;
   switch ((int32_t) *((uint8_t*) (arg + (4*sizeof(void*))))) {
@@ -1002,30 +1370,33 @@ uint8_t * __wasm_export_exports_prony_plugin_engine_encode(uint8_t * arg) {
     *((uint8_t **)(ptr + (7*sizeof(void*)))) = (uint8_t *) ((*payload).body).ptr;
     *((size_t*)(ptr + (10*sizeof(void*)))) = ((*payload).end_marks).len;
     *((uint8_t **)(ptr + (9*sizeof(void*)))) = (uint8_t *) ((*payload).end_marks).ptr;
+    *((size_t*)(ptr + (12*sizeof(void*)))) = ((*payload).answer_headers).len;
+    *((uint8_t **)(ptr + (11*sizeof(void*)))) = (uint8_t *) ((*payload).answer_headers).ptr;
     if (((*payload).model).is_some) {
       const engine_plugin_string_t *payload6 = &((*payload).model).val;
-      *((int8_t*)(ptr + (11*sizeof(void*)))) = 1;
-      *((size_t*)(ptr + (13*sizeof(void*)))) = (*payload6).len;
-      *((uint8_t **)(ptr + (12*sizeof(void*)))) = (uint8_t *) (*payload6).ptr;
+      *((int8_t*)(ptr + (13*sizeof(void*)))) = 1;
+      *((size_t*)(ptr + (15*sizeof(void*)))) = (*payload6).len;
+      *((uint8_t **)(ptr + (14*sizeof(void*)))) = (uint8_t *) (*payload6).ptr;
     } else {
-      *((int8_t*)(ptr + (11*sizeof(void*)))) = 0;
+      *((int8_t*)(ptr + (13*sizeof(void*)))) = 0;
     }
   }
   return ptr;
 }
 
-__attribute__((__export_name__("prony:plugin/engine@0.2.0#decode")))
-uint8_t * __wasm_export_exports_prony_plugin_engine_decode(uint8_t * arg, size_t arg0, int32_t arg1, uint8_t * arg2, size_t arg3, uint8_t * arg4, size_t arg5) {
-  exports_prony_plugin_engine_json_t arg6 = (engine_plugin_string_t) { (uint8_t*)(arg), (arg0) };
-  exports_prony_plugin_engine_response_t arg7 = (prony_plugin_types_response_t) {
+__attribute__((__export_name__("prony:plugin/engine@1.0.0#decode")))
+uint8_t * __wasm_export_exports_prony_plugin_engine_decode(uint8_t * arg, size_t arg0, int32_t arg1, uint8_t * arg2, size_t arg3, uint8_t * arg4, size_t arg5, uint8_t * arg6, size_t arg7) {
+  exports_prony_plugin_engine_json_t arg8 = (engine_plugin_string_t) { (uint8_t*)(arg), (arg0) };
+  exports_prony_plugin_engine_response_t arg9 = (prony_plugin_types_response_t) {
     (uint16_t) (uint16_t) (arg1),
-    (engine_plugin_list_u8_t) (engine_plugin_list_u8_t) { (uint8_t*)(arg2), (arg3) },
-    (engine_plugin_list_u32_t) (engine_plugin_list_u32_t) { (uint32_t*)(arg4), (arg5) },
+    (prony_plugin_types_list_pair_t) (prony_plugin_types_list_pair_t) { (prony_plugin_types_pair_t*)(arg2), (arg3) },
+    (engine_plugin_list_u8_t) (engine_plugin_list_u8_t) { (uint8_t*)(arg4), (arg5) },
+    (engine_plugin_list_u32_t) (engine_plugin_list_u32_t) { (uint32_t*)(arg6), (arg7) },
   };
   exports_prony_plugin_engine_result_list_event_error_t ret;
   exports_prony_plugin_engine_list_event_t ok;
   exports_prony_plugin_engine_error_t err;
-  ret.is_err = !exports_prony_plugin_engine_decode(&arg6, &arg7, &ok, &err);
+  ret.is_err = !exports_prony_plugin_engine_decode(&arg8, &arg9, &ok, &err);
   if (ret.is_err) {
     ret.val.err = err;
   }
@@ -1034,15 +1405,15 @@ uint8_t * __wasm_export_exports_prony_plugin_engine_decode(uint8_t * arg, size_t
   }
   uint8_t *ptr = (uint8_t *) &RET_AREA;
   if ((ret).is_err) {
-    const exports_prony_plugin_engine_error_t *payload8 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
-    *((int8_t*)(ptr + sizeof(void*))) = (int32_t) (*payload8).kind;
-    *((size_t*)(ptr + (3*sizeof(void*)))) = ((*payload8).message).len;
-    *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((*payload8).message).ptr;
-    if (((*payload8).path).is_some) {
-      const engine_plugin_string_t *payload10 = &((*payload8).path).val;
+    const exports_prony_plugin_engine_error_t *payload10 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
+    *((int8_t*)(ptr + sizeof(void*))) = (int32_t) (*payload10).kind;
+    *((size_t*)(ptr + (3*sizeof(void*)))) = ((*payload10).message).len;
+    *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((*payload10).message).ptr;
+    if (((*payload10).path).is_some) {
+      const engine_plugin_string_t *payload12 = &((*payload10).path).val;
       *((int8_t*)(ptr + (4*sizeof(void*)))) = 1;
-      *((size_t*)(ptr + (6*sizeof(void*)))) = (*payload10).len;
-      *((uint8_t **)(ptr + (5*sizeof(void*)))) = (uint8_t *) (*payload10).ptr;
+      *((size_t*)(ptr + (6*sizeof(void*)))) = (*payload12).len;
+      *((uint8_t **)(ptr + (5*sizeof(void*)))) = (uint8_t *) (*payload12).ptr;
     } else {
       *((int8_t*)(ptr + (4*sizeof(void*)))) = 0;
     }

@@ -3,21 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `prony:plugin/log@0.2.0`
+// Imported Functions from `prony:plugin/log@1.0.0`
 
-__attribute__((__import_module__("prony:plugin/log@0.2.0"), __import_name__("log")))
+__attribute__((__import_module__("prony:plugin/log@1.0.0"), __import_name__("log")))
 extern void __wasm_import_prony_plugin_log_log(int32_t, uint8_t *, size_t);
 
-// Exported Functions from `prony:plugin/reporter@0.2.0`
+// Exported Functions from `prony:plugin/reporter@1.0.0`
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/reporter@0.2.0#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/reporter@1.0.0#describe")))
 void __wasm_export_exports_prony_plugin_reporter_describe_post_return(uint8_t * arg0) {
   if ((*((size_t*) (arg0 + sizeof(void*)))) > 0) {
     free(*((uint8_t **) (arg0 + 0)));
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/reporter@0.2.0#render")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/reporter@1.0.0#render")))
 void __wasm_export_exports_prony_plugin_reporter_render_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -108,8 +108,19 @@ void prony_plugin_types_model_free(prony_plugin_types_model_t *ptr) {
   reporter_plugin_option_string_free(&ptr->path);
 }
 
+void reporter_plugin_list_u16_free(reporter_plugin_list_u16_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    uint16_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
+  }
+}
+
 void prony_plugin_types_endpoint_free(prony_plugin_types_endpoint_t *ptr) {
   reporter_plugin_string_free(&ptr->host);
+  reporter_plugin_list_u16_free(&ptr->more_ports);
 }
 
 void reporter_plugin_list_string_free(reporter_plugin_list_string_t *ptr) {
@@ -271,7 +282,13 @@ void prony_plugin_types_http_request_free(prony_plugin_types_http_request_t *ptr
   prony_plugin_types_list_pair_free(&ptr->headers);
   reporter_plugin_list_u8_free(&ptr->body);
   reporter_plugin_list_string_free(&ptr->end_marks);
+  reporter_plugin_list_string_free(&ptr->answer_headers);
   reporter_plugin_option_string_free(&ptr->model);
+}
+
+void prony_plugin_types_exchange_free(prony_plugin_types_exchange_t *ptr) {
+  prony_plugin_types_http_request_free(&ptr->request);
+  prony_plugin_types_list_ending_free(&ptr->ends);
 }
 
 void prony_plugin_types_list_setting_free(prony_plugin_types_list_setting_t *ptr) {
@@ -325,12 +342,26 @@ void prony_plugin_types_list_question_free(prony_plugin_types_list_question_t *p
   }
 }
 
+void prony_plugin_types_list_exchange_free(prony_plugin_types_list_exchange_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    prony_plugin_types_exchange_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      prony_plugin_types_exchange_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
 void prony_plugin_types_launch_plan_free(prony_plugin_types_launch_plan_t *ptr) {
   prony_plugin_types_option_command_free(&ptr->command);
   reporter_plugin_string_free(&ptr->base_url);
   prony_plugin_types_ready_free(&ptr->ready);
   prony_plugin_types_option_http_request_free(&ptr->models);
   prony_plugin_types_list_question_free(&ptr->questions);
+  prony_plugin_types_list_exchange_free(&ptr->load);
+  prony_plugin_types_list_exchange_free(&ptr->unload);
+  prony_plugin_types_list_exchange_free(&ptr->reset);
 }
 
 void reporter_plugin_list_u32_free(reporter_plugin_list_u32_t *ptr) {
@@ -344,6 +375,7 @@ void reporter_plugin_list_u32_free(reporter_plugin_list_u32_t *ptr) {
 }
 
 void prony_plugin_types_response_free(prony_plugin_types_response_t *ptr) {
+  prony_plugin_types_list_pair_free(&ptr->headers);
   reporter_plugin_list_u8_free(&ptr->body);
   reporter_plugin_list_u32_free(&ptr->ends);
 }
@@ -420,7 +452,7 @@ void prony_plugin_log_log(prony_plugin_log_level_t level, reporter_plugin_string
   __wasm_import_prony_plugin_log_log((int32_t) level, (uint8_t *) (*message).ptr, (*message).len);
 }
 
-__attribute__((__export_name__("prony:plugin/reporter@0.2.0#describe")))
+__attribute__((__export_name__("prony:plugin/reporter@1.0.0#describe")))
 uint8_t * __wasm_export_exports_prony_plugin_reporter_describe(void) {
   exports_prony_plugin_reporter_json_t ret;
   exports_prony_plugin_reporter_describe(&ret);
@@ -430,7 +462,7 @@ uint8_t * __wasm_export_exports_prony_plugin_reporter_describe(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("prony:plugin/reporter@0.2.0#render")))
+__attribute__((__export_name__("prony:plugin/reporter@1.0.0#render")))
 uint8_t * __wasm_export_exports_prony_plugin_reporter_render(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2) {
   exports_prony_plugin_reporter_json_t arg3 = (reporter_plugin_string_t) { (uint8_t*)(arg), (arg0) };
   exports_prony_plugin_reporter_json_t arg4 = (reporter_plugin_string_t) { (uint8_t*)(arg1), (arg2) };

@@ -54,10 +54,17 @@ typedef struct prony_plugin_types_model_t {
   reporter_plugin_option_string_t   path;
 } prony_plugin_types_model_t;
 
+typedef struct {
+  uint16_t *ptr;
+  size_t len;
+} reporter_plugin_list_u16_t;
+
 // Where the host wants a launched server to listen.
 typedef struct prony_plugin_types_endpoint_t {
   reporter_plugin_string_t   host;
   uint16_t   port;
+  // Free ports beside it, as many as the manifest's `more_ports` asks for.
+  reporter_plugin_list_u16_t   more_ports;
 } prony_plugin_types_endpoint_t;
 
 typedef struct {
@@ -138,9 +145,9 @@ typedef struct prony_plugin_types_counter_t {
   reporter_plugin_string_t   at;
 } prony_plugin_types_counter_t;
 
-// The last line of an answer: one that has something at `at`.
+// The last line of an answer, or the last answer: one that has something at `at`.
 typedef struct prony_plugin_types_ending_t {
-  // JSON pointer into the line.
+  // JSON pointer into the line, or into the body of the answer.
   reporter_plugin_string_t   at;
   // What must be there; without it anything, `null` too unless `failed`: it says nothing.
   prony_plugin_types_option_json_t   value;
@@ -265,10 +272,20 @@ typedef struct prony_plugin_types_http_request_t {
   // one of them, without waiting for the end of the body; what follows is not kept.
   // Empty: the answer ends with the body.
   reporter_plugin_list_string_t   end_marks;
+  // Names of headers of the answer that `decode` gets, in lower case. No others are kept.
+  reporter_plugin_list_string_t   answer_headers;
   // What the server calls the model that is asked for. The host warns where `served-model`
   // is another one. None: nobody compares them.
   reporter_plugin_option_string_t   model;
 } prony_plugin_types_http_request_t;
+
+// A request to a server that is no part of a load, and the end of it.
+typedef struct prony_plugin_types_exchange_t {
+  prony_plugin_types_http_request_t   request;
+  // Which answer is the last. The request is sent again until one is, or fails. Empty:
+  // the first, which must have a status of 200 to 299.
+  prony_plugin_types_list_ending_t   ends;
+} prony_plugin_types_exchange_t;
 
 typedef struct {
   prony_plugin_types_setting_t *ptr;
@@ -302,6 +319,11 @@ typedef struct {
   size_t len;
 } prony_plugin_types_list_question_t;
 
+typedef struct {
+  prony_plugin_types_exchange_t *ptr;
+  size_t len;
+} prony_plugin_types_list_exchange_t;
+
 typedef struct prony_plugin_types_launch_plan_t {
   // The process to start; none to attach to a server that runs already.
   prony_plugin_types_option_command_t   command;
@@ -316,6 +338,15 @@ typedef struct prony_plugin_types_launch_plan_t {
   // of a visit and, where there are counters, again after each; never while a request is
   // in flight. A question without an answer is no failure.
   prony_plugin_types_list_question_t   questions;
+  // Sent once the server is ready, each when the one before is done: what loads the
+  // model. Their time is part of the load's.
+  prony_plugin_types_list_exchange_t   load;
+  // Sent in the same way before the server is stopped, or left as it is: what gives the
+  // model's memory back.
+  prony_plugin_types_list_exchange_t   unload;
+  // Sent in the same way before a `measure` stage with `cache: cold`: what empties the
+  // server's prefix cache. Empty: the server has no such request.
+  prony_plugin_types_list_exchange_t   reset;
 } prony_plugin_types_launch_plan_t;
 
 typedef struct {
@@ -327,6 +358,9 @@ typedef struct {
 typedef struct prony_plugin_types_response_t {
   // 200 over standard input and output.
   uint16_t   status;
+  // The headers that the request asked for in `answer-headers`, names in lower case, in
+  // the order in which they came.
+  prony_plugin_types_list_pair_t   headers;
   // The body as it arrived, transfer coding removed. Over standard output: the
   // request's own lines, each with its line break.
   reporter_plugin_list_u8_t   body;
@@ -376,7 +410,7 @@ typedef uint8_t prony_plugin_types_event_kind_t;
 
 typedef struct prony_plugin_types_event_t {
   // Index of the read whose arrival completed this event.
-  uint32_t   chunk;
+  uint32_t   read;
   prony_plugin_types_event_kind_t   kind;
   uint32_t   tokens;
   // Nanoseconds. Of a text, reasoning or a call of a tool: when the engine says that it
@@ -418,12 +452,12 @@ typedef struct {
   } val;
 } exports_prony_plugin_reporter_result_list_artifact_error_t;
 
-// Imported Functions from `prony:plugin/log@0.2.0`
+// Imported Functions from `prony:plugin/log@1.0.0`
 extern void prony_plugin_log_log(prony_plugin_log_level_t level, reporter_plugin_string_t *message);
 
-// Exported Functions from `prony:plugin/reporter@0.2.0`
+// Exported Functions from `prony:plugin/reporter@1.0.0`
 void exports_prony_plugin_reporter_describe(exports_prony_plugin_reporter_json_t *ret);
-bool exports_prony_plugin_reporter_render(exports_prony_plugin_reporter_json_t *config, exports_prony_plugin_reporter_json_t *outcome, exports_prony_plugin_reporter_list_artifact_t *ret, exports_prony_plugin_reporter_error_t *err);
+bool exports_prony_plugin_reporter_render(exports_prony_plugin_reporter_json_t *config, exports_prony_plugin_reporter_json_t *result, exports_prony_plugin_reporter_list_artifact_t *ret, exports_prony_plugin_reporter_error_t *err);
 
 // Helper Functions
 
@@ -436,6 +470,8 @@ void prony_plugin_types_error_free(prony_plugin_types_error_t *ptr);
 void prony_plugin_types_pair_free(prony_plugin_types_pair_t *ptr);
 
 void prony_plugin_types_model_free(prony_plugin_types_model_t *ptr);
+
+void reporter_plugin_list_u16_free(reporter_plugin_list_u16_t *ptr);
 
 void prony_plugin_types_endpoint_free(prony_plugin_types_endpoint_t *ptr);
 
@@ -479,6 +515,8 @@ void prony_plugin_types_request_free(prony_plugin_types_request_t *ptr);
 
 void prony_plugin_types_http_request_free(prony_plugin_types_http_request_t *ptr);
 
+void prony_plugin_types_exchange_free(prony_plugin_types_exchange_t *ptr);
+
 void prony_plugin_types_list_setting_free(prony_plugin_types_list_setting_t *ptr);
 
 void prony_plugin_types_list_counter_free(prony_plugin_types_list_counter_t *ptr);
@@ -490,6 +528,8 @@ void prony_plugin_types_option_command_free(prony_plugin_types_option_command_t 
 void prony_plugin_types_option_http_request_free(prony_plugin_types_option_http_request_t *ptr);
 
 void prony_plugin_types_list_question_free(prony_plugin_types_list_question_t *ptr);
+
+void prony_plugin_types_list_exchange_free(prony_plugin_types_list_exchange_t *ptr);
 
 void prony_plugin_types_launch_plan_free(prony_plugin_types_launch_plan_t *ptr);
 

@@ -3,21 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `prony:plugin/log@0.2.0`
+// Imported Functions from `prony:plugin/log@1.0.0`
 
-__attribute__((__import_module__("prony:plugin/log@0.2.0"), __import_name__("log")))
+__attribute__((__import_module__("prony:plugin/log@1.0.0"), __import_name__("log")))
 extern void __wasm_import_prony_plugin_log_log(int32_t, uint8_t *, size_t);
 
-// Exported Functions from `prony:plugin/stdio-engine@0.2.0`
+// Exported Functions from `prony:plugin/stdio-engine@1.0.0`
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/stdio-engine@0.2.0#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/stdio-engine@1.0.0#describe")))
 void __wasm_export_exports_prony_plugin_stdio_engine_describe_post_return(uint8_t * arg0) {
   if ((*((size_t*) (arg0 + sizeof(void*)))) > 0) {
     free(*((uint8_t **) (arg0 + 0)));
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/stdio-engine@0.2.0#launch")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/stdio-engine@1.0.0#launch")))
 void __wasm_export_exports_prony_plugin_stdio_engine_launch_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -204,7 +204,7 @@ void __wasm_export_exports_prony_plugin_stdio_engine_launch_post_return(uint8_t 
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/stdio-engine@0.2.0#encode")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/stdio-engine@1.0.0#encode")))
 void __wasm_export_exports_prony_plugin_stdio_engine_encode_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -268,7 +268,7 @@ void __wasm_export_exports_prony_plugin_stdio_engine_encode_post_return(uint8_t 
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/stdio-engine@0.2.0#decode")))
+__attribute__((__weak__, __export_name__("cabi_post_prony:plugin/stdio-engine@1.0.0#decode")))
 void __wasm_export_exports_prony_plugin_stdio_engine_decode_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -347,8 +347,19 @@ void prony_plugin_types_model_free(prony_plugin_types_model_t *ptr) {
   stdio_engine_plugin_option_string_free(&ptr->path);
 }
 
+void stdio_engine_plugin_list_u16_free(stdio_engine_plugin_list_u16_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    uint16_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
+  }
+}
+
 void prony_plugin_types_endpoint_free(prony_plugin_types_endpoint_t *ptr) {
   stdio_engine_plugin_string_free(&ptr->host);
+  stdio_engine_plugin_list_u16_free(&ptr->more_ports);
 }
 
 void stdio_engine_plugin_list_string_free(stdio_engine_plugin_list_string_t *ptr) {
@@ -510,7 +521,13 @@ void prony_plugin_types_http_request_free(prony_plugin_types_http_request_t *ptr
   prony_plugin_types_list_pair_free(&ptr->headers);
   stdio_engine_plugin_list_u8_free(&ptr->body);
   stdio_engine_plugin_list_string_free(&ptr->end_marks);
+  stdio_engine_plugin_list_string_free(&ptr->answer_headers);
   stdio_engine_plugin_option_string_free(&ptr->model);
+}
+
+void prony_plugin_types_exchange_free(prony_plugin_types_exchange_t *ptr) {
+  prony_plugin_types_http_request_free(&ptr->request);
+  prony_plugin_types_list_ending_free(&ptr->ends);
 }
 
 void prony_plugin_types_list_setting_free(prony_plugin_types_list_setting_t *ptr) {
@@ -564,12 +581,26 @@ void prony_plugin_types_list_question_free(prony_plugin_types_list_question_t *p
   }
 }
 
+void prony_plugin_types_list_exchange_free(prony_plugin_types_list_exchange_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    prony_plugin_types_exchange_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      prony_plugin_types_exchange_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
 void prony_plugin_types_launch_plan_free(prony_plugin_types_launch_plan_t *ptr) {
   prony_plugin_types_option_command_free(&ptr->command);
   stdio_engine_plugin_string_free(&ptr->base_url);
   prony_plugin_types_ready_free(&ptr->ready);
   prony_plugin_types_option_http_request_free(&ptr->models);
   prony_plugin_types_list_question_free(&ptr->questions);
+  prony_plugin_types_list_exchange_free(&ptr->load);
+  prony_plugin_types_list_exchange_free(&ptr->unload);
+  prony_plugin_types_list_exchange_free(&ptr->reset);
 }
 
 void stdio_engine_plugin_list_u32_free(stdio_engine_plugin_list_u32_t *ptr) {
@@ -583,6 +614,7 @@ void stdio_engine_plugin_list_u32_free(stdio_engine_plugin_list_u32_t *ptr) {
 }
 
 void prony_plugin_types_response_free(prony_plugin_types_response_t *ptr) {
+  prony_plugin_types_list_pair_free(&ptr->headers);
   stdio_engine_plugin_list_u8_free(&ptr->body);
   stdio_engine_plugin_list_u32_free(&ptr->ends);
 }
@@ -695,7 +727,7 @@ void prony_plugin_log_log(prony_plugin_log_level_t level, stdio_engine_plugin_st
   __wasm_import_prony_plugin_log_log((int32_t) level, (uint8_t *) (*message).ptr, (*message).len);
 }
 
-__attribute__((__export_name__("prony:plugin/stdio-engine@0.2.0#describe")))
+__attribute__((__export_name__("prony:plugin/stdio-engine@1.0.0#describe")))
 uint8_t * __wasm_export_exports_prony_plugin_stdio_engine_describe(void) {
   exports_prony_plugin_stdio_engine_json_t ret;
   exports_prony_plugin_stdio_engine_describe(&ret);
@@ -705,7 +737,7 @@ uint8_t * __wasm_export_exports_prony_plugin_stdio_engine_describe(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("prony:plugin/stdio-engine@0.2.0#launch")))
+__attribute__((__export_name__("prony:plugin/stdio-engine@1.0.0#launch")))
 uint8_t * __wasm_export_exports_prony_plugin_stdio_engine_launch(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2, int32_t arg3, uint8_t * arg4, size_t arg5) {
   stdio_engine_plugin_option_string_t option;
   switch (arg3) {
@@ -792,7 +824,7 @@ uint8_t * __wasm_export_exports_prony_plugin_stdio_engine_launch(uint8_t * arg, 
   return ptr;
 }
 
-__attribute__((__export_name__("prony:plugin/stdio-engine@0.2.0#encode")))
+__attribute__((__export_name__("prony:plugin/stdio-engine@1.0.0#encode")))
 uint8_t * __wasm_export_exports_prony_plugin_stdio_engine_encode(uint8_t * arg) {
   stdio_engine_plugin_option_string_t option;
   switch ((int32_t) *((uint8_t*) (arg + (4*sizeof(void*))))) {
@@ -885,18 +917,19 @@ uint8_t * __wasm_export_exports_prony_plugin_stdio_engine_encode(uint8_t * arg) 
   return ptr;
 }
 
-__attribute__((__export_name__("prony:plugin/stdio-engine@0.2.0#decode")))
-uint8_t * __wasm_export_exports_prony_plugin_stdio_engine_decode(uint8_t * arg, size_t arg0, int32_t arg1, uint8_t * arg2, size_t arg3, uint8_t * arg4, size_t arg5) {
-  exports_prony_plugin_stdio_engine_json_t arg6 = (stdio_engine_plugin_string_t) { (uint8_t*)(arg), (arg0) };
-  exports_prony_plugin_stdio_engine_response_t arg7 = (prony_plugin_types_response_t) {
+__attribute__((__export_name__("prony:plugin/stdio-engine@1.0.0#decode")))
+uint8_t * __wasm_export_exports_prony_plugin_stdio_engine_decode(uint8_t * arg, size_t arg0, int32_t arg1, uint8_t * arg2, size_t arg3, uint8_t * arg4, size_t arg5, uint8_t * arg6, size_t arg7) {
+  exports_prony_plugin_stdio_engine_json_t arg8 = (stdio_engine_plugin_string_t) { (uint8_t*)(arg), (arg0) };
+  exports_prony_plugin_stdio_engine_response_t arg9 = (prony_plugin_types_response_t) {
     (uint16_t) (uint16_t) (arg1),
-    (stdio_engine_plugin_list_u8_t) (stdio_engine_plugin_list_u8_t) { (uint8_t*)(arg2), (arg3) },
-    (stdio_engine_plugin_list_u32_t) (stdio_engine_plugin_list_u32_t) { (uint32_t*)(arg4), (arg5) },
+    (prony_plugin_types_list_pair_t) (prony_plugin_types_list_pair_t) { (prony_plugin_types_pair_t*)(arg2), (arg3) },
+    (stdio_engine_plugin_list_u8_t) (stdio_engine_plugin_list_u8_t) { (uint8_t*)(arg4), (arg5) },
+    (stdio_engine_plugin_list_u32_t) (stdio_engine_plugin_list_u32_t) { (uint32_t*)(arg6), (arg7) },
   };
   exports_prony_plugin_stdio_engine_result_list_event_error_t ret;
   exports_prony_plugin_stdio_engine_list_event_t ok;
   exports_prony_plugin_stdio_engine_error_t err;
-  ret.is_err = !exports_prony_plugin_stdio_engine_decode(&arg6, &arg7, &ok, &err);
+  ret.is_err = !exports_prony_plugin_stdio_engine_decode(&arg8, &arg9, &ok, &err);
   if (ret.is_err) {
     ret.val.err = err;
   }
@@ -905,15 +938,15 @@ uint8_t * __wasm_export_exports_prony_plugin_stdio_engine_decode(uint8_t * arg, 
   }
   uint8_t *ptr = (uint8_t *) &RET_AREA;
   if ((ret).is_err) {
-    const exports_prony_plugin_stdio_engine_error_t *payload8 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
-    *((int8_t*)(ptr + sizeof(void*))) = (int32_t) (*payload8).kind;
-    *((size_t*)(ptr + (3*sizeof(void*)))) = ((*payload8).message).len;
-    *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((*payload8).message).ptr;
-    if (((*payload8).path).is_some) {
-      const stdio_engine_plugin_string_t *payload10 = &((*payload8).path).val;
+    const exports_prony_plugin_stdio_engine_error_t *payload10 = &(ret).val.err;*((int8_t*)(ptr + 0)) = 1;
+    *((int8_t*)(ptr + sizeof(void*))) = (int32_t) (*payload10).kind;
+    *((size_t*)(ptr + (3*sizeof(void*)))) = ((*payload10).message).len;
+    *((uint8_t **)(ptr + (2*sizeof(void*)))) = (uint8_t *) ((*payload10).message).ptr;
+    if (((*payload10).path).is_some) {
+      const stdio_engine_plugin_string_t *payload12 = &((*payload10).path).val;
       *((int8_t*)(ptr + (4*sizeof(void*)))) = 1;
-      *((size_t*)(ptr + (6*sizeof(void*)))) = (*payload10).len;
-      *((uint8_t **)(ptr + (5*sizeof(void*)))) = (uint8_t *) (*payload10).ptr;
+      *((size_t*)(ptr + (6*sizeof(void*)))) = (*payload12).len;
+      *((uint8_t **)(ptr + (5*sizeof(void*)))) = (uint8_t *) (*payload12).ptr;
     } else {
       *((int8_t*)(ptr + (4*sizeof(void*)))) = 0;
     }

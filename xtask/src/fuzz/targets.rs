@@ -18,13 +18,20 @@ pub(super) struct Target {
 }
 
 /// All of them, in the order in which they run.
-pub(super) const TARGETS: [Target; 9] = [
+pub(super) const TARGETS: [Target; 10] = [
     Target {
         name: "pipeline",
         seeds: &["core/prony-config/tests/", "pipelines/", "examples/"],
         extensions: &["yaml", "yml"],
         max_len: 16 << 10,
         has_dictionary: true,
+    },
+    Target {
+        name: "importers",
+        seeds: &["plugins/prony-importers/"],
+        extensions: &["yaml"],
+        max_len: 8 << 10,
+        has_dictionary: false,
     },
     Target {
         name: "journal",

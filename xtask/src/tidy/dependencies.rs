@@ -10,7 +10,8 @@ const CORE: &[(&str, &[&str])] = &[
     ("prony-diagnostic", &[]),
     ("prony-poll", &[]),
     ("prony-files", &[]),
-    ("prony-hub", &["prony-files"]),
+    ("prony-fetch", &[]),
+    ("prony-hub", &["prony-fetch", "prony-files"]),
     ("prony-machine", &[]),
     ("prony-chat", &[]),
     ("prony-tokenizer", &["prony-chat", "prony-files"]),
@@ -84,6 +85,7 @@ const CORE: &[(&str, &[&str])] = &[
             "prony-conformance",
             "prony-contract",
             "prony-diagnostic",
+            "prony-fetch",
             "prony-files",
             "prony-hub",
             "prony-importers",
@@ -101,7 +103,7 @@ const CORE: &[(&str, &[&str])] = &[
 
 /// Additional dependencies allowed in tests: the host's tests load plugins in every form, mutants
 /// are made of those that ship, and both ends of a measurement are tested together.
-const FOR_TESTS: [&str; 13] = [
+const FOR_TESTS: [&str; 20] = [
     "prony-poll",
     "prony-result",
     "prony-truth-server",
@@ -111,10 +113,17 @@ const FOR_TESTS: [&str; 13] = [
     "engine-faulty",
     "engine-lines",
     "engine-mlx-serving",
+    "reporter-bencher",
     "reporter-console",
+    "reporter-csv",
+    "reporter-github",
+    "reporter-github-action-benchmark",
     "reporter-html",
     "reporter-json",
+    "reporter-junit",
+    "reporter-llmd",
     "reporter-markdown",
+    "reporter-openmetrics",
 ];
 
 /// Area of a package, which determines its allowed dependencies.

@@ -3,6 +3,14 @@
 import { Events, PluginError, Response, bytesOf } from "./prony_plugin.js";
 import * as plugin from "../{{ source }}";
 
+// Here the build fails; without it the first request would.
+for (const name of {{ functions }}) {
+  if (typeof plugin[name] !== "function") {
+    throw new Error(`{{ source }} exports no function \`${name}\`, which a plugin of the kind \`{{ kind }}\` needs`);
+  }
+}
+if (plugin.manifest === undefined) throw new Error("{{ source }} exports no `manifest`");
+
 /** An exception with its place in the author's own files. */
 function words(error) {
   if (!(error instanceof Error)) return `thrown: ${String(error)}`;
@@ -54,26 +62,39 @@ function told(call) {
   }
 }
 
+/** The value, if it has its type: another one would trap behind this. */
+function is(type, where, it) {
+  const fits = type === "list" ? Array.isArray(it) : type === "count" ? Number.isSafeInteger(it) && it >= 0 : typeof it === type;
+  if (fits) return it;
+  throw new TypeError(`\`${where}\` is ${JSON.stringify(it) ?? typeof it}, expected a ${type}`);
+}
+
+/** The same for what may be missing. */
+const may = (type, where, it) => (it === undefined || it === null ? null : is(type, where, it));
+
+const texts = (where, it) => is("list", where, it).map((one, index) => is("string", `${where}[${index}]`, one));
+
 const described = (kind, transport) =>
   JSON.stringify({ ...plugin.manifest, name: "{{ name }}", version: "{{ version }}", kind, ...transport });
 
 const pairs = (of) => Object.entries(of ?? {}).map(([name, value]) => ({ name, value: String(value) }));
 
-const command = (it) => ({ argv: it.argv, env: pairs(it.env), cwd: it.cwd ?? null });
+const command = (it) => ({ argv: texts("command.argv", it.argv), env: pairs(it.env), cwd: may("string", "command.cwd", it.cwd) });
 
 function ready(it) {
-  if (it?.http !== undefined) return { tag: "http", val: it.http };
-  if (it?.logLine !== undefined) return { tag: "log-line", val: it.logLine };
+  if (it?.http !== undefined) return { tag: "http", val: is("string", "ready.http", it.http) };
+  if (it?.logLine !== undefined) return { tag: "log-line", val: is("string", "ready.logLine", it.logLine) };
   return { tag: "immediate" };
 }
 
 const http = (it) => ({
-  method: it.method,
-  path: it.path,
+  method: is("string", "method", it.method),
+  path: is("string", "path", it.path),
   headers: pairs(it.headers),
   body: bytesOf(it.body ?? ""),
-  endMarks: it.endMarks ?? [],
-  model: it.model ?? null,
+  endMarks: texts("endMarks", it.endMarks ?? []),
+  answerHeaders: texts("answerHeaders", it.answerHeaders ?? []).map((name) => name.toLowerCase()),
+  model: may("string", "model", it.model),
 });
 
 /** The request, unless its seed is a number that JavaScript rounds. */
@@ -85,20 +106,25 @@ function asked(request) {
 
 const json = (it) => (typeof it === "string" ? it : JSON.stringify(it));
 
-const message = (it) => ({
-  line: json(it.line),
-  ids: it.ids.map(String),
-  ends: it.ends.map((end) => ({
-    at: end.at,
-    value: end.value === undefined ? null : JSON.stringify(end.value),
-    failed: end.failed ?? false,
-  })),
+const ending = (it) => ({
+  at: is("string", "ends.at", it.at),
+  value: it.value === undefined ? null : JSON.stringify(it.value),
+  failed: is("boolean", "ends.failed", it.failed ?? false),
 });
+
+const exchange = (it) => ({ request: http(it.request), ends: (it.ends ?? []).map(ending) });
+
+const message = (it) => ({ line: json(it.line), ids: it.ids.map(String), ends: it.ends.map(ending) });
 
 function decoded(config, response) {
   const events = new Events();
-  const { status, body, ends } = response;
-  plugin.decode(options(config), new Response(status, Uint8Array.from(body), ends), events);
+  const { status, headers, body, ends } = response;
+  plugin.decode(options(config), new Response(status, Uint8Array.from(body), ends, headers), events);
+  for (const event of events.all) {
+    is("string", "event.kind", event.kind);
+    is("count", "event.tokens", event.tokens);
+    is("string", "event.text", event.text);
+  }
   return events.all;
 }
 
@@ -110,10 +136,13 @@ export const engine = {
       const plan = plugin.launch(options(config), model, at);
       return {
         command: plan.command ? command(plan.command) : null,
-        baseUrl: plan.baseUrl,
+        baseUrl: is("string", "baseUrl", plan.baseUrl),
         ready: ready(plan.ready),
         models: plan.models ? http(plan.models) : null,
         questions: [],
+        load: (plan.load ?? []).map(exchange),
+        unload: (plan.unload ?? []).map(exchange),
+        reset: (plan.reset ?? []).map(exchange),
       };
     }),
   encode: (config, model, request) => told(() => http(plugin.encode(options(config), model, asked(request)))),
@@ -128,7 +157,7 @@ export const stdioEngine = {
       return {
         command: command(plan.command),
         ready: ready(plan.ready),
-        idAt: plan.idAt,
+        idAt: texts("idAt", plan.idAt),
         opening: (plan.opening ?? []).map(message),
         closing: (plan.closing ?? []).map(message),
       };
@@ -140,11 +169,11 @@ export const stdioEngine = {
 {% else -%}
 export const reporter = {
   describe: () => described("reporter", {}),
-  render: (config, outcome) =>
+  render: (config, result) =>
     told(() =>
-      plugin.render(options(config), JSON.parse(outcome)).map((it) => ({
-        name: it.name,
-        mediaType: it.mediaType,
+      plugin.render(options(config), JSON.parse(result)).map((it) => ({
+        name: is("string", "name", it.name),
+        mediaType: is("string", "mediaType", it.mediaType),
         bytes: bytesOf(it.content),
       })),
     ),

@@ -33,10 +33,11 @@ export const spawn = (argv, at, ready) => ({
   ready,
 });
 
-/** A whole recorded response; `ends` are the end offsets of its reads. */
+/** A whole recorded response; `ends` are the end offsets of its reads. `headers` are those that the
+ * request asked for in `answerHeaders`: `[{ name, value }]`. */
 export class Response {
-  constructor(status, body, ends) {
-    Object.assign(this, { status, body, ends });
+  constructor(status, body, ends, headers = []) {
+    Object.assign(this, { status, body, ends, headers });
   }
 
   get lastRead() {
@@ -65,7 +66,7 @@ export class Events {
 
   /** Any event: its kind is a name of `event-kind` in `plugin.wit`. */
   push(read, kind, tokens = 0, text = "", ns = 0) {
-    this.all.push({ chunk: read, kind, tokens, ns, text });
+    this.all.push({ read, kind, tokens, ns, text });
   }
 
   /** Answer text that stands for `tokens` tokens; 0 if that is not known. */

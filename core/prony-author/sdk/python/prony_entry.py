@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import re
+import typing
 
 import prony_plugin as sdk
 import wit_world
@@ -12,6 +13,14 @@ from wit_world import exports
 from wit_world.imports import log, types
 
 import {{ module }} as plugin
+
+
+# Here the build fails; without it the first request would.
+for name in {{ functions }}:
+    if not callable(getattr(plugin, name, None)):
+        raise ImportError(f"{{ source }} has no function `{name}`, which a plugin of the kind `{{ kind }}` needs")
+if not isinstance(getattr(plugin, "MANIFEST", None), dict):
+    raise ImportError("{{ source }} has no `MANIFEST`, a dict")
 
 
 def words(error):
@@ -42,6 +51,29 @@ def clean(it):
     return it
 
 
+def fits(it, wanted, where):
+    """Fails with words for a value of another type than the contract's, which would trap behind it."""
+    of = typing.get_args(wanted)
+    if typing.get_origin(wanted) is list:
+        if isinstance(it, list):
+            for index, one in enumerate(it):
+                fits(one, of[0], f"{where}[{index}]")
+            return
+    elif of:
+        forms = [form for form in of if isinstance(it, form)]
+        wanted = forms[0] if forms else of[0]
+        if forms:
+            return fits(it, wanted, where) if forms != [type(None)] else None
+    elif dataclasses.is_dataclass(wanted) and isinstance(it, wanted):
+        for field in dataclasses.fields(it):
+            fits(getattr(it, field.name), field.type, f"{where}.{field.name}".lstrip("."))
+        return
+    elif isinstance(it, wanted) and not (wanted is int and (isinstance(it, bool) or it < 0)):
+        return
+    expected = "an int from 0" if wanted is int else getattr(wanted, "__name__", wanted)
+    raise TypeError(f"`{where}` is {it!r:.60}, expected {expected}")
+
+
 def options(config):
     """The config, unless it has options that the manifest lacks, or lacks some that it needs."""
     given, schema = json.loads(config), plugin.MANIFEST.get("config_schema", {})
@@ -65,7 +97,10 @@ def told(function):
     @functools.wraps(function)
     def call(*arguments):
         try:
-            return clean(function(*arguments))
+            made = clean(function(*arguments))
+            if "return" in function.__annotations__:
+                fits(made, function.__annotations__["return"], "")
+            return made
         except sdk.Error as error:
             kind = getattr(types.ErrorKind, error.kind.upper().replace("-", "_"), types.ErrorKind.INTERNAL)
             raise Err(clean(types.Error(kind, error.message, error.path))) from None
@@ -109,7 +144,15 @@ def command(it):
 
 def http(it):
     body = clean(it.body).encode() if isinstance(it.body, str) else it.body
-    return types.HttpRequest(it.method, it.path, pairs(it.headers), body, list(it.end_marks), it.model)
+    return types.HttpRequest(
+        it.method,
+        it.path,
+        pairs(it.headers),
+        body,
+        list(it.end_marks),
+        [name.lower() for name in it.answer_headers],
+        it.model,
+    )
 
 
 def request(it):
@@ -130,19 +173,39 @@ def request(it):
 
 def message(it):
     line = it.line if isinstance(it.line, str) else sdk._json(it.line)
-    ends = [
+    return types.Message(line, [str(one) for one in it.ids], endings(it.ends))
+
+
+def endings(of):
+    return [
         types.Ending(end.at, None if end.value is None else sdk._json(end.value), end.failed)
-        for end in it.ends
+        for end in of
     ]
-    return types.Message(line, [str(one) for one in it.ids], ends)
+
+
+def exchanges(of):
+    return [types.Exchange(http(it.request), endings(it.ends)) for it in of]
 
 
 def decoded(config, response):
     events = sdk.Events()
     plugin.decode(
-        options(config), sdk.Response(response.status, response.body, list(response.ends)), events
+        options(config),
+        sdk.Response(
+            response.status,
+            response.body,
+            list(response.ends),
+            [(it.name, it.value) for it in response.headers],
+        ),
+        events,
     )
     kinds = {kind.name.lower().replace("_", "-"): kind for kind in types.EventKind}
+    for event in events.all:
+        # Not by `fits`, since there are many.
+        if [type(it) for it in event] != [int, str, int, int, str] or event[1] not in kinds:
+            names = ("read", "kind", "tokens", "ns", "text")
+            shown = ", ".join(f"{name} {it!r:.60}" for name, it in zip(names, event))
+            raise TypeError(f"an event has {shown}: expected int, a kind of `plugin.wit`, int, int, str")
     return [
         types.Event(read, kinds[kind], tokens, ns, text) for read, kind, tokens, ns, text in events.all
     ]
@@ -154,18 +217,21 @@ class Engine(exports.Engine):
         return described("engine", "http")
 
     @told
-    def launch(self, config, of, at):
-        plan = plugin.launch(options(config), model(of), sdk.Endpoint(at.host, at.port))
+    def launch(self, config, of, at) -> types.LaunchPlan:
+        plan = plugin.launch(options(config), model(of), sdk.Endpoint(at.host, at.port, list(at.more_ports)))
         return types.LaunchPlan(
             None if plan.command is None else command(plan.command),
             plan.base_url,
             ready(plan.ready),
             None if plan.models is None else http(plan.models),
             [],
+            exchanges(plan.load),
+            exchanges(plan.unload),
+            exchanges(plan.reset),
         )
 
     @told
-    def encode(self, config, of, what):
+    def encode(self, config, of, what) -> types.HttpRequest:
         return http(plugin.encode(options(config), model(of), request(what)))
 
     @told
@@ -177,7 +243,7 @@ class StdioEngine(exports.StdioEngine):
         return described("engine", "stdio")
 
     @told
-    def launch(self, config, of):
+    def launch(self, config, of) -> types.StdioPlan:
         plan = plugin.launch(options(config), model(of))
         return types.StdioPlan(
             command(plan.command),
@@ -188,7 +254,7 @@ class StdioEngine(exports.StdioEngine):
         )
 
     @told
-    def encode(self, config, of, what, number):
+    def encode(self, config, of, what, number) -> types.Message:
         return message(plugin.encode(options(config), model(of), request(what), number))
 
     @told
@@ -200,10 +266,10 @@ class Reporter(exports.Reporter):
         return described("reporter", None)
 
     @told
-    def render(self, config, outcome):
+    def render(self, config, result) -> typing.List[types.Artifact]:
         def artifact(it):
             content = clean(it.content).encode() if isinstance(it.content, str) else it.content
             return types.Artifact(it.name, it.media_type, content)
 
-        return [artifact(it) for it in plugin.render(options(config), json.loads(outcome))]
+        return [artifact(it) for it in plugin.render(options(config), json.loads(result))]
 {% endif -%}

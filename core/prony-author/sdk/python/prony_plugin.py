@@ -35,6 +35,7 @@ class Endpoint:
 
     host: str
     port: int
+    more_ports: List[int] = field(default_factory=list)
 
 
 @dataclass
@@ -74,6 +75,7 @@ class HttpRequest:
     body: bytes = b""
     end_marks: List[str] = field(default_factory=list)
     model: Optional[str] = None
+    answer_headers: List[str] = field(default_factory=list)
 
 
 def get(path: str) -> HttpRequest:
@@ -100,11 +102,35 @@ class Ready:
 
 
 @dataclass
+class Ending:
+    """The last line of an answer, or the last answer: one that has something (`value`, if given) at
+    a JSON pointer."""
+
+    at: str
+    value: object = None
+    failed: bool = False
+
+
+@dataclass
+class Exchange:
+    """A request beside the load, sent again until an answer has one of `ends`; none: once."""
+
+    request: HttpRequest
+    ends: List[Ending] = field(default_factory=list)
+
+
+@dataclass
 class LaunchPlan:
+    """How to start or reach a server. `load` loads the model, `unload` gives it back, `reset`
+    empties the prefix cache."""
+
     command: Optional[Command]
     base_url: str
     ready: Ready
     models: Optional[HttpRequest] = None
+    load: List[Exchange] = field(default_factory=list)
+    unload: List[Exchange] = field(default_factory=list)
+    reset: List[Exchange] = field(default_factory=list)
 
 
 def attach(base_url: str, ready: Ready) -> LaunchPlan:
@@ -115,15 +141,6 @@ def attach(base_url: str, ready: Ready) -> LaunchPlan:
 def spawn(argv: List[str], at: Endpoint, ready: Ready) -> LaunchPlan:
     """A server that prony starts and stops."""
     return LaunchPlan(Command(list(argv)), f"http://{at.host}:{at.port}", ready)
-
-
-@dataclass
-class Ending:
-    """The last line of an answer: one that has something (`value`, if given) at a JSON pointer."""
-
-    at: str
-    value: object = None
-    failed: bool = False
 
 
 @dataclass
@@ -146,11 +163,13 @@ class StdioPlan:
 
 @dataclass
 class Response:
-    """A whole recorded response; `ends` are the end offsets of its reads."""
+    """A whole recorded response; `ends` are the end offsets of its reads. `headers` are those that
+    the request asked for in `answer_headers`, as (name, value)."""
 
     status: int
     body: bytes
     ends: List[int] = field(default_factory=list)
+    headers: List[Tuple[str, str]] = field(default_factory=list)
 
     @property
     def last_read(self) -> int:

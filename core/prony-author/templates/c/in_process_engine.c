@@ -61,9 +61,10 @@ static int32_t refuse(prony_write error, void *ctx, const char *json) {
   return PRONY_ERR;
 }
 
-static void tell(prony_emit emit, void *ctx, uint32_t kind, uint32_t tokens, prony_str words) {
+/* False once the answer is no longer wanted. */
+static bool tell(prony_emit emit, void *ctx, uint32_t kind, uint32_t tokens, prony_str words) {
   prony_event event = {0, kind, tokens, 0, 0, words};
-  emit(ctx, &event);
+  return emit(ctx, &event) == 0;
 }
 
 /* Generates: `emit` the moment a token is there, then the counts, the reason and the end. */
@@ -103,9 +104,10 @@ static int32_t engine_generate(void *of, prony_str request, prony_emit emit, pro
     buffer_add(&word, prompt.ptr + from, at - from);
     buffer_text(&word, " ");
     prony_str str = {(const uint8_t *)word.ptr, word.len};
-    tell(emit, ctx, PRONY_TEXT, 1, str);
+    bool is_wanted = tell(emit, ctx, PRONY_TEXT, 1, str);
     free(word.ptr);
     tokens++;
+    if (!is_wanted) break;
   }
   free(prompt.ptr);
   tell(emit, ctx, PRONY_PROMPT_TOKENS, words, text(""));

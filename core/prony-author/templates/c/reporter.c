@@ -39,15 +39,15 @@ static bool refuses(json_t config, error_t *err) {
   return true;
 }
 
-/* `outcome` is JSON as `schemas/result.v1.json` describes it: `prony schema result` prints it. */
-bool exports_prony_plugin_reporter_render(string_t *config, string_t *outcome,
+/* `result` is JSON as `schemas/result.v1.json` describes it: `prony schema result` prints it. */
+bool exports_prony_plugin_reporter_render(string_t *config, string_t *result,
                                           exports_prony_plugin_reporter_list_artifact_t *ret, error_t *err) {
-  json_t result = json_of(outcome->ptr, outcome->len), model, engine;
+  json_t whole = json_of(result->ptr, result->len), model, engine;
   json_t options = json_of(config->ptr, config->len), given = json_get(options, "separator");
   size_t models = 0, engines;
   buffer_t separator = {0}, rows = {0};
   if (refuses(options, err)) return false;
-  if (!result.ptr) {
+  if (!whole.ptr) {
     return fail(err, PRONY_PLUGIN_TYPES_ERROR_KIND_INTERNAL, "the result is no JSON, or nested too deep");
   }
   if (!buffer_unquoted(&separator, given)) buffer_text(&separator, "\t");
@@ -57,7 +57,7 @@ bool exports_prony_plugin_reporter_render(string_t *config, string_t *outcome,
     buffer_text(&rows, titles[i]);
   }
   buffer_text(&rows, "\n");
-  json_t of = json_get(result, "models");
+  json_t of = json_get(whole, "models");
   while (json_next(of, &models, NULL, &model)) {
     engines = 0;
     while (json_next(json_get(model, "engines"), &engines, NULL, &engine)) {

@@ -90,7 +90,7 @@ impl Engine for Adapter {
         if response.status != 200 {
             let words: String = String::from_utf8_lossy(response.body).chars().take(200).collect();
             let words = if words.is_empty() { format!("status {}", response.status) } else { words };
-            events.failure(response.last_chunk(), &words);
+            events.failure(response.last_read(), &words);
             return Ok(());
         }
         for (read, line) in response.lines().filter(|(_, line)| !line.trim_ascii().is_empty()) {

@@ -34,7 +34,7 @@ impl LocalEngine for Local {
     }
 
     /// Generates: `emit` the moment a token is there, then the counts, the reason and the end.
-    fn generate(&mut self, request: &Request, emit: &mut dyn FnMut(EventKind, u32, &str)) -> Result<()> {
+    fn generate(&mut self, request: &Request, emit: &mut dyn FnMut(EventKind, u32, &str) -> bool) -> Result<()> {
         if !request.stop.is_empty() || request.top_p.is_some() {
             return Err(Error::unsupported("this engine has neither `stop` nor `top_p`"));
         }
@@ -47,7 +47,10 @@ impl LocalEngine for Local {
         }
         for word in words.iter().cycle().take(request.max_tokens as usize) {
             sleep(self.pause);
-            emit(EventKind::Text, 1, &format!("{word} "));
+            if !emit(EventKind::Text, 1, &format!("{word} ")) {
+                // The answer is no longer wanted.
+                return Ok(());
+            }
         }
         emit(EventKind::PromptTokens, words.len() as u32, "");
         emit(EventKind::OutputTokens, request.max_tokens, "");

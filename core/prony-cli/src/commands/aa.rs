@@ -103,8 +103,8 @@ struct One {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let registry = plugins::registry(global)?;
     let base = super::run::base_of(&arguments.source.file)?;
+    let registry = plugins::registry_of(global, &base)?;
     let (given, diagnostics) = pipeline::load(
         global,
         &arguments.source.file,

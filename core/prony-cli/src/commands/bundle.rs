@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use prony_journal::{Journal, Newest, RunFolder};
-use prony_plugin_host::{Entry, Form, Lock, sha256_of};
+use prony_plugin_host::{Entry, Form, Lock, is_path, sha256_of};
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -91,7 +91,8 @@ fn used(global: &Global, journal: &Journal) -> Result<Vec<Packed>, Failure> {
         let Ok((entry, path)) = registry.find(used.kind, &used.name) else {
             continue;
         };
-        let same = entry.sha256 == used.sha256 && entry.form == Form::Wasm;
+        let is_locked = !is_path(&used.name);
+        let same = is_locked && entry.sha256 == used.sha256 && entry.form == Form::Wasm;
         let bytes = prony_files::read(&path, 512 << 20).ok();
         let bytes = bytes.filter(|bytes| same && sha256_of(bytes) == entry.sha256);
         let Some(bytes) = bytes else {
@@ -104,15 +105,30 @@ fn used(global: &Global, journal: &Journal) -> Result<Vec<Packed>, Failure> {
         };
         // A recipe is one of its adapter's.
         let own = entry.recipe.as_ref().map_or(&entry.name, |(own, _)| own);
-        let Ok((entry, _)) = registry.find(entry.kind, own) else {
+        let own = format!("{own}@{}", entry.version);
+        let Ok((entry, _)) = registry.find(entry.kind, &own) else {
             continue;
         };
         if packed.iter().any(|(known, _)| known.sha256 == entry.sha256) {
             continue;
         }
+        let mut path = format!("{}-{}.wasm", entry.kind.name(), entry.name);
+        if packed.iter().any(|(known, _)| known.path == path) {
+            path = format!(
+                "{}-{}-{}.wasm",
+                entry.kind.name(),
+                entry.name,
+                entry.version
+            );
+        }
         let entry = Entry {
-            path: format!("{}-{}.wasm", entry.kind.name(), entry.name),
-            ..entry.clone()
+            path,
+            // A path of this machine is nobody else's matter.
+            source: entry
+                .source
+                .clone()
+                .filter(|it| prony_fetch::is_address(it)),
+            ..(*entry).clone()
         };
         packed.push((entry, bytes));
     }

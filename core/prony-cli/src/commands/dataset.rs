@@ -14,7 +14,7 @@ const MAX_SHOWN: usize = 240;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: prony dataset ShareGPT.json --sample 3 --tokenizer tokenizer.json"
+    after_help = "Example: prony dataset ShareGPT.json --sample 500 --tokenizer tokenizer.json"
 )]
 pub(crate) struct Arguments {
     /// The dataset: a file, also one packed by gzip, a folder of texts, or `-` for standard input.
@@ -31,9 +31,12 @@ pub(crate) struct Arguments {
     /// Conversations to read at most; nothing behind them is looked at.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Conversations to show, drawn from all that are read.
+    /// Conversations to draw from these, as `sample` of a pipeline does.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    sample: Option<u32>,
+    /// Conversations to show, of those that a run would use.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    sample: u32,
+    show: u32,
     /// Seed of what is drawn.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
@@ -54,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         column: arguments.column.clone(),
         offset: arguments.offset,
         limit: arguments.limit,
-        sample: Some(arguments.sample),
+        sample: arguments.sample,
         ..prony_config::Dataset::at(arguments.path.display().to_string())
     };
     let name = arguments.path.display();
@@ -62,7 +65,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let looked = options
         .map_err(|error| vec![format!(": {error}")])
         .and_then(|options| {
-            dataset::inspect(&arguments.path, &options, arguments.tokenizer.as_deref())
+            let tokenizer = arguments.tokenizer.as_deref();
+            dataset::inspect(&arguments.path, &options, arguments.show, tokenizer)
         });
     let inspection = match looked {
         Ok(inspection) => inspection,
@@ -81,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         "{name}: {} ({}), {}",
         inspection.title, inspection.format, inspection.recognised
     );
-    numbers(&inspection);
+    numbers(&inspection, arguments);
     for note in &inspection.notes {
         println!("note: {note}");
     }
@@ -91,12 +95,24 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(Exit::Ok)
 }
 
-fn numbers(of: &Inspection) {
+fn numbers(of: &Inspection, arguments: &Arguments) {
+    let (verb, until) = if of.is_whole {
+        ("has", "")
+    } else {
+        ("read", ", and nothing behind them")
+    };
+    println!("  {verb}: {}{until}", count(of.records, "record"));
+    let conversations = count(of.conversations, "conversation");
+    match arguments.sample {
+        None => println!("  used: {conversations}"),
+        Some(_) => println!(
+            "  used: {conversations}, drawn of {} by the seed {}",
+            of.candidates, arguments.seed
+        ),
+    }
     println!(
-        "  {}, {}, {}, {}",
-        count(of.records, "record"),
-        count(of.conversations, "conversation"),
-        count(of.turns, "prompt"),
+        "  sent: {}, each prompt once, with {}",
+        count(of.requests, "request"),
         count(of.images, "image")
     );
     let lengths = [

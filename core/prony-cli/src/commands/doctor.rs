@@ -37,9 +37,9 @@ const LEFT: &str =
     "a check-up keeps nothing, and an engine that is not wholly installed is installed again";
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let registry = plugins::registry(global)?;
     let source = &arguments.source;
     let base = base_of(&source.file)?;
+    let registry = plugins::registry_of(global, &base)?;
     let Some(loaded) = pipeline::open(global, source, &registry, Some(&base)) else {
         return Ok(Exit::InvalidPipeline);
     };

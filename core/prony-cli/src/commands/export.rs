@@ -1,10 +1,13 @@
 //! `prony export`
 
-use crate::arguments::ChosenRun;
-use crate::{Exit, Failure, Outcome, output};
+use super::run::base_of;
+use crate::arguments::{ChosenRun, Global, Layers};
+use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use clap::{Args, ValueEnum};
-use prony_journal::{Event, LeftOut, LeftOutCycles, Reader};
+use prony_config::Pipeline;
+use prony_journal::{Event, LeftOut, LeftOutCycles, Reader, RunFolder};
 use prony_record::Record;
+use prony_runner::SentMessages;
 use serde_json::{Map, Value, json};
 
 #[derive(Debug, Args)]
@@ -15,6 +18,10 @@ pub(crate) struct Arguments {
     /// Form of a row.
     #[arg(long, value_enum, default_value_t = Format::Jsonl, value_name = "FORMAT")]
     pub(crate) format: Format,
+    /// Add the messages that were sent, made again from the run's pipeline and the files that it
+    /// names; none if these have changed.
+    #[arg(long)]
+    pub(crate) prompts: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,10 +32,18 @@ pub(crate) enum Format {
     Csv,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Outcome {
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let opened = arguments.chosen.open()?;
     let folder = &opened.folder;
     super::report::note_left(folder);
+    let mut pipeline = None;
+    if arguments.prompts {
+        pipeline = own_pipeline(global, folder)?;
+        if pipeline.is_none() {
+            return Ok(Exit::InvalidPipeline);
+        }
+    }
+    let messages = pipeline.as_ref().map(|it| sent(folder, it)).transpose()?;
     let left_out = LeftOutCycles::of(&folder.journal())?;
     let mut is_first = true;
     for placed in Reader::open(&folder.journal())? {
@@ -39,7 +54,17 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         let Event::Request(record) = event else {
             continue;
         };
-        let row = row(&record, left_out.reason(&record));
+        let mut row = row(&record, left_out.reason(&record));
+        if let (Some(messages), Some(pipeline)) = (&messages, &pipeline) {
+            let message = |(role, content): (&str, String)| {
+                // Before quotes in it are escaped.
+                let content = pipeline.secrets.mask(&content);
+                json!({ "role": role, "content": content })
+            };
+            let all = messages.of_request(&record.id);
+            let all = all.map(|all| all.into_iter().map(message).collect::<Value>());
+            row.insert("messages".to_owned(), all.into());
+        }
         match arguments.format {
             Format::Csv => {
                 if std::mem::take(&mut is_first) {
@@ -58,6 +83,32 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The pipeline of a run; `None` if it does not load, which is told.
+fn own_pipeline(global: &Global, folder: &RunFolder) -> Result<Option<Pipeline>, Failure> {
+    let registry = plugins::registry(global)?;
+    let layers = Layers::default();
+    let (loaded, problems) = pipeline::load(global, &folder.pipeline(), &layers, &registry, None);
+    if loaded.is_none() {
+        pipeline::show(global, &problems);
+    }
+    Ok(loaded.map(|it| it.pipeline))
+}
+
+/// The messages of a run. Tells of which models there are none; fails if there are none at all.
+fn sent<'p>(folder: &RunFolder, pipeline: &'p Pipeline) -> Result<SentMessages<'p>, Failure> {
+    let base = base_of(&folder.pipeline())?;
+    let messages = SentMessages::of(folder, pipeline, &base)?;
+    for (point, model, reason) in messages.unknown() {
+        let point = point.map_or_else(String::new, |point| format!(" · {point}"));
+        eprintln!("warning: the messages of {model}{point} are left out: {reason}");
+    }
+    if messages.is_empty() {
+        let message = "the messages of this run are not known: leave out `--prompts`";
+        return Err(Failure::new(Exit::RunFailed, message.to_owned()));
+    }
+    Ok(messages)
 }
 
 /// The columns of a request: who it was, its times, its tokens, its failure, and why no
@@ -128,6 +179,7 @@ fn cell(value: &Value) -> String {
             )
         }
         Value::String(text) => text.clone(),
+        Value::Array(_) | Value::Object(_) => cell(&Value::String(value.to_string())),
         other => other.to_string(),
     }
 }

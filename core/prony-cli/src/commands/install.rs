@@ -62,12 +62,12 @@ pub(super) fn engines(
             continue;
         }
         let Some(packages) = &entry.packages else {
-            say(&by_hand(entry));
+            say(&by_hand(&entry));
             continue;
         };
         let place = Place {
             name,
-            folder: installed::folder(&cache, name),
+            folder: installed::folder(&cache, &entry.name),
             command: format!("prony doctor --install {}", file.display()),
             stop,
         };
@@ -85,12 +85,12 @@ pub(super) fn named(global: &Global, names: &[String]) -> Outcome {
         let (entry, _) = registry.find(Kind::Engine, name)?;
         let place = Place {
             name,
-            folder: installed::folder(&cache, name),
+            folder: installed::folder(&cache, &entry.name),
             command: format!("prony plugin install {name}"),
             stop: &stop,
         };
         let Some(packages) = &entry.packages else {
-            return Err(place.failed(&by_hand(entry)));
+            return Err(place.failed(&by_hand(&entry)));
         };
         if packages.on(std::env::consts::OS).is_empty() {
             return Err(place.failed(&format!("it has no packages for {}", std::env::consts::OS)));

@@ -126,7 +126,7 @@ fn of_pipeline(
     update: bool,
     shown: &mut Shown,
 ) -> Result<Option<Vec<Pulled>>, Failure> {
-    let registry = plugins::registry(global)?;
+    let registry = plugins::registry_of(global, &super::run::base_of(file)?)?;
     let (loaded, diagnostics) = pipeline::load(global, file, &Layers::default(), &registry, None);
     let Some(loaded) = loaded else {
         pipeline::show(global, &diagnostics);

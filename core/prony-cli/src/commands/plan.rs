@@ -39,7 +39,8 @@ struct Planned<'a> {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let registry = plugins::registry(global)?;
+    let base = super::run::base_of(&arguments.source.file)?;
+    let registry = plugins::registry_of(global, &base)?;
     let Some(loaded) = pipeline::open(global, &arguments.source, &registry, None) else {
         return Ok(Exit::InvalidPipeline);
     };
@@ -240,7 +241,7 @@ fn name(visit: &Visit) -> String {
     )
 }
 
-/// `load, warmup 3, measure 10, measure burst 20×4, unload`.
+/// `load, warmup 3×4, measure 10 (poisson, 4 a second), unload`.
 fn sequence(stages: &[Stage]) -> String {
     let stage = |stage: &Stage| {
         let kind = prony_plan::StageKind::from(stage.phase).name();
@@ -248,15 +249,16 @@ fn sequence(stages: &[Stage]) -> String {
             id if id == kind => String::new(),
             id => format!(" {id}"),
         };
-        let at_a_time = match stage.concurrency {
-            1 => String::new(),
-            concurrency => format!("×{concurrency}"),
+        let sending = match (&stage.arrival, stage.concurrency) {
+            (Some(arrival), _) => format!(" ({arrival})"),
+            (None, 1) => String::new(),
+            (None, concurrency) => format!("×{concurrency}"),
         };
         let condition = match &stage.condition {
             None => String::new(),
             Some(condition) => format!(" if {condition}"),
         };
-        format!("{kind}{id} {}{at_a_time}{condition}", stage.requests)
+        format!("{kind}{id} {}{sending}{condition}", stage.requests)
     };
     let sequence = std::iter::once("load".to_owned())
         .chain(stages.iter().map(stage))

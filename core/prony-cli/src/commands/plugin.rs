@@ -4,14 +4,18 @@ mod add;
 mod build;
 mod doctor;
 mod exchange;
+mod info;
 mod list;
 mod new;
 mod options;
+mod origin;
 mod record;
+mod remove;
 mod show;
 mod subject;
 mod test;
 mod trial;
+mod update;
 
 use crate::Outcome;
 use crate::arguments::Global;
@@ -45,8 +49,18 @@ enum Command {
         names: Vec<String>,
     },
     /// Check a plugin, copy it next to a lock file and lock it; the folder of a project is built
-    /// before.
+    /// before, an address fetched.
     Add(add::Arguments),
+    /// Take a plugin out of a lock file, with its file.
+    Remove(remove::Arguments),
+    /// Read the sources of locked plugins again and lock what they have now.
+    ///
+    /// The folder of a project is built, a file read, the tag of a registry resolved. The lock is
+    /// written only if all is well: nothing that another key signed, no older version, no other
+    /// content under the same version.
+    Update(update::Arguments),
+    /// Show all that is known about a plugin: version, contract, imports, digest, lock, signer.
+    Info(info::Arguments),
     /// Show what is missing to build a plugin, and whether the lock has what was built.
     Doctor(doctor::Arguments),
     /// Check that a built plugin does what prony expects of every plugin: docs/conformance.md.
@@ -67,6 +81,9 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         Command::Options(it) => options::run(global, it),
         Command::Install { names } => install::named(global, names),
         Command::Add(it) => add::run(global, it),
+        Command::Remove(it) => remove::run(global, it),
+        Command::Update(it) => update::run(global, it),
+        Command::Info(it) => info::run(global, it),
         Command::Doctor(it) => doctor::run(global, it),
         Command::Test(it) => test::run(global, it),
         Command::Record(it) => record::run(global, it),

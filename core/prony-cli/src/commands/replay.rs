@@ -187,7 +187,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
 /// The installed plugins; those of a bundle, which are sandboxed, come first.
 fn registry(global: &Global, lock: Option<&Path>) -> Result<Registry, Failure> {
     let mut locks: Vec<PathBuf> = lock.map(Path::to_owned).into_iter().collect();
-    locks.extend(plugins::locks(global));
+    locks.extend(plugins::locks(global, None));
     Ok(Registry::open(&locks, plugins::setup(global))?)
 }
 

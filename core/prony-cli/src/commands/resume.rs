@@ -26,12 +26,12 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         return Err(prony_journal::Error::Ended { outcome }.into());
     }
     let resume = Resume::open(&folder)?;
-    let registry = plugins::registry(global)?;
     let source = Source {
         file: folder.pipeline(),
         layers: Layers::default(),
     };
     let base = base_of(&source.file)?;
+    let registry = plugins::registry_of(global, &base)?;
     let Some(loaded) = pipeline::open(global, &source, &registry, Some(&base)) else {
         return Ok(Exit::InvalidPipeline);
     };

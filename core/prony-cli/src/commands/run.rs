@@ -50,13 +50,14 @@ pub(crate) struct ResumeOptions {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let registry = plugins::registry(global)?;
     let base = base_of(&arguments.source.file)?;
+    let registry = plugins::registry_of(global, &base)?;
     let Some(loaded) = pipeline::open(global, &arguments.source, &registry, Some(&base)) else {
         return Ok(Exit::InvalidPipeline);
     };
-    let notes = pipeline::notes(&loaded);
+    let mut notes = pipeline::notes(&loaded);
     let pipeline = loaded.pipeline;
+    notes.extend(plugins::hiding(&pipeline, &registry));
     let plan = Plan::new(&pipeline);
     if !global.quiet && !arguments.json {
         announce(&pipeline, &plan, &arguments.results);
@@ -293,7 +294,7 @@ pub(super) fn load_plugins(pipeline: &Pipeline, registry: &Registry) -> Result<(
 /// Checks that the system allows as many open files as the run needs, before anything starts.
 pub(super) fn check_open_files(plan: &Plan) -> Result<(), Failure> {
     let stages = plan.segments.iter().flat_map(|segment| &segment.stages);
-    let most = stages.map(|stage| stage.concurrency).max();
+    let most = stages.map(|it| it.concurrency.min(it.requests)).max();
     prony_runner::check_open_files(most.unwrap_or(1))
         .map_err(|message| Failure::new(Exit::RunFailed, message))
 }
@@ -311,8 +312,7 @@ fn check_room(pipeline: &Pipeline, plan: &Plan, folder: &Path) -> Result<(), Fai
     let tokens = u64::from(tokens.unwrap_or_default());
     let of_requests = |count: u64| count.saturating_mul(REQUEST + TOKEN * tokens);
     let all = of_requests(plan.requests());
-    let cycles = plan.visits.iter().map(|it| it.cycle).max().unwrap_or(1);
-    let least = all / u64::from(cycles.max(1));
+    let least = all / u64::from(plan.cycles().max(1));
     let place = folder.display();
     if free < least {
         let message = format!(
@@ -358,9 +358,17 @@ fn announce(pipeline: &Pipeline, plan: &Plan, results: &Path) {
 fn broken_plugin(result: &result::RunResult) -> Option<String> {
     let class = prony_record::ErrorClass::Plugin.name();
     let engines = result.models.iter().flat_map(|model| &model.engines);
-    let (engine, count) = engines
+    let counted = engines
         .filter_map(|it| Some((it, *it.errors.get(class)?)))
-        .find(|(_, count)| *count > 0)?;
+        .find(|(_, count)| *count > 0);
+    let Some((engine, count)) = counted else {
+        let mut stages = result.models.iter().flat_map(|model| &model.failures);
+        let failure = stages.find(|failure| failure.plugin)?;
+        return Some(format!(
+            "the plugin of `{}` failed in `{}`: {}",
+            failure.engine, failure.stage, failure.message
+        ));
+    };
     let message = engine.error_messages.get(class);
     let message = message.map_or_else(String::new, |it| format!(": {it}"));
     Some(format!(
@@ -419,7 +427,7 @@ pub(super) fn base_of(file: &Path) -> Result<PathBuf, Failure> {
 fn options(global: &Global, base: &Path) -> Result<Options, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Exit::RunFailed, error.to_string()))?;
-    let locks = plugins::locks(global);
+    let locks = plugins::locks(global, Some(base));
     let mut worker = vec![program.to_string_lossy().into_owned()];
     for lock in &locks {
         worker.extend([

@@ -43,7 +43,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             })
             .collect(),
         Some(source) => {
-            let registry = plugins::registry(global)?;
+            let registry = plugins::registry_of(global, &super::run::base_of(source)?)?;
             let source = Source {
                 file: source.clone(),
                 layers: Layers::default(),

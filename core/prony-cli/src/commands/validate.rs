@@ -39,11 +39,11 @@ pub(crate) enum Format {
 }
 
 pub(crate) fn run(global: &Global, validate: &Arguments) -> Outcome {
-    let registry = plugins::registry(global)?;
     let mut all = Vec::new();
     let mut invalid = false;
     for file in &validate.files {
         let base = base_of(file)?;
+        let registry = plugins::registry_of(global, &base)?.with_files_checked();
         let (loaded, is_valid, diagnostics) = if validate.assume_env {
             let (is_valid, diagnostics) =
                 pipeline::check_without_environment(file, &validate.layers, &registry);
@@ -69,6 +69,12 @@ pub(crate) fn run(global: &Global, validate: &Arguments) -> Outcome {
                     .iter()
                     .flat_map(|it| files::datasets(&it.pipeline, &base));
                 for line in datasets {
+                    println!("  {line}");
+                }
+                for line in loaded
+                    .iter()
+                    .flat_map(|it| plugins::hiding(&it.pipeline, &registry))
+                {
                     println!("  {line}");
                 }
                 for line in loaded.iter().flat_map(|it| pipeline::repeats(&it.pipeline)) {

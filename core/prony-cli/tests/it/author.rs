@@ -173,6 +173,98 @@ fn an_exception_arrives_with_its_text_and_place() {
     }
 }
 
+/// The projects in Python and JavaScript, as far as their toolchains are here, each with a change.
+fn changed(changes: [(&str, &str); 2], check: impl Fn(&Scratch, &str)) {
+    let cases = [("python", "adapter.py", PYTHON), ("js", "adapter.js", JS)];
+    for ((lang, file, toolchain), (from, to)) in cases.into_iter().zip(changes) {
+        if installed(&[toolchain]) {
+            let scratch = new("engine", lang);
+            let source = scratch.read(&format!("mine/{file}"));
+            assert!(source.contains(from), "{source}");
+            scratch.write(&format!("mine/{file}"), source.replacen(from, to, 1));
+            check(&scratch, file);
+        }
+    }
+}
+
+#[test]
+fn a_function_that_is_missing_does_not_build() {
+    let changes = [
+        ("def decode(", "def decoded("),
+        ("export function decode(", "export function decoded("),
+    ];
+    changed(changes, |scratch, file| {
+        let built = scratch.bare(&["plugin", "build", "mine"]).exits(5);
+        built
+            .complains("[X0016]")
+            .complains(&format!("{file} "))
+            .complains("no function `decode`, which a plugin of the kind `engine` needs");
+    });
+}
+
+#[test]
+fn a_mistake_in_the_language_is_told_line_by_line() {
+    let changes = [
+        ("def decode(", "def decode decode("),
+        ("export function decode(", "export function decode decode("),
+    ];
+    changed(changes, |scratch, file| {
+        let built = scratch.bare(&["plugin", "build", "mine"]).exits(5);
+        let line = match file {
+            "adapter.py" => "File \"/0/adapter.py\", line ",
+            _ => "at /adapter.js:",
+        };
+        let mut lines = built.stderr.lines().map(str::trim);
+        assert!(lines.any(|it| it.starts_with(line)), "{}", built.stderr);
+    });
+}
+
+#[test]
+fn a_value_of_a_wrong_type_is_told_with_its_place() {
+    let changes = [
+        (
+            "    if response.status",
+            "    events.text(0, \"one\", \"a\")\n    if response.status",
+        ),
+        (
+            "  if (response.status",
+            "  events.text(0, \"one\", \"a\");\n  if (response.status",
+        ),
+    ];
+    changed(changes, |scratch, _| {
+        add(scratch, &[]);
+        let told = scratch.bare(&["plugin", "test", "mine"]).exits(5);
+        assert!(told.stdout.contains("TypeError"), "{}", told.stdout);
+        assert!(told.stdout.contains("one"), "{}", told.stdout);
+        assert!(!told.stdout.contains("broke down"), "{}", told.stdout);
+    });
+    let changes = [
+        (
+            "    return post_json(",
+            "    return post_json(7 if request else ",
+        ),
+        ("  return postJson(", "  return postJson(request ? 7 : "),
+    ];
+    changed(changes, |scratch, _| {
+        add(scratch, &[]);
+        let told = scratch.bare(&["plugin", "test", "mine"]).exits(5);
+        assert!(told.stdout.contains("`path` is 7"), "{}", told.stdout);
+    });
+}
+
+#[test]
+fn a_recording_needs_an_address() {
+    let scratch = new("engine", "rust");
+    let offline = [("CARGO_NET_OFFLINE", "true".to_owned())];
+    scratch
+        .bare_in(&offline, &["plugin", "build", "mine"])
+        .exits(0);
+    scratch
+        .bare(&["plugin", "record", "mine"])
+        .exits(2)
+        .complains("`prony plugin record mine --base-url http://127.0.0.1:8000`");
+}
+
 #[test]
 fn an_import_of_wasi_is_told_with_its_cause() {
     if !installed(&[C]) {

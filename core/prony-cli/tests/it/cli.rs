@@ -415,7 +415,19 @@ fn plugins_are_listed_with_form_contract_and_digest() {
     let listed = listed.as_array().expect("a list");
     let names: Vec<_> = listed.iter().filter_map(|it| it["name"].as_str()).collect();
     let engines = ["candle", "lines", "mlx-serving", "openai"];
-    let reporters = ["console", "html", "json", "markdown"];
+    let reporters = [
+        "bencher",
+        "console",
+        "csv",
+        "github",
+        "github-action-benchmark",
+        "html",
+        "json",
+        "junit",
+        "llmd",
+        "markdown",
+        "openmetrics",
+    ];
     let plugins = [&engines[..], &reporters].concat();
     let (recipes, own): (Vec<&str>, Vec<&str>) =
         names.into_iter().partition(|name| !plugins.contains(name));

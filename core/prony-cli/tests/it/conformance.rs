@@ -114,7 +114,7 @@ fn a_plugin_that_misbehaves_is_found_out() {
     tested(&[]).exits(0);
     for (config, words) in [
         (json!({ "fault": "panic" }), "broke down"),
-        (json!({ "fault": "chunk" }), "an event names read"),
+        (json!({ "fault": "read" }), "an event names read"),
         (json!({ "fault": "error", "at": "encode" }), "asked to fail"),
         (json!({ "fault": "huge" }), "xxx"),
     ] {

@@ -64,13 +64,13 @@ fn shown(scratch: &Scratch, arguments: &[&str]) -> Output {
 fn a_dataset_is_shown_with_what_would_be_sent() {
     let scratch = Scratch::new();
     scratch.write("s.json", SHAREGPT);
-    shown(&scratch, &["s.json", "--sample", "2"])
+    shown(&scratch, &["s.json", "--show", "2"])
         .exits(0)
         .prints("s.json: ShareGPT conversations (sharegpt), by `conversations`")
-        .prints("2 records, 2 conversations, 3 prompts, 0 images")
+        .prints("has: 2 records\n  used: 2 conversations\n  sent: 3 requests, each prompt once, with 0 images")
         .prints("request 2: follows the answer to the one before")
         .prints("  assistant: Down the hill.");
-    let seen = shown(&scratch, &["s.json", "--sample", "2", "--json"]);
+    let seen = shown(&scratch, &["s.json", "--show", "2", "--json"]);
     let seen = seen.exits(0).json();
     assert_eq!(seen["format"], "sharegpt");
     assert_eq!(seen["chars"]["max"], 47);
@@ -99,6 +99,50 @@ fn a_dataset_is_shown_with_what_would_be_sent() {
     assert_eq!(words(0)[..], words(2)[..65]);
     assert_eq!(made["sample"][2]["max_tokens"], 4);
     assert_eq!(made["sample"][2]["at_ms"], 250.0);
+}
+
+#[test]
+fn what_a_dataset_has_is_told_from_what_is_used_of_it_and_what_is_sent() {
+    let scratch = Scratch::new();
+    let turns = ["human", "gpt"].repeat(3);
+    let record = |id: usize| {
+        let said = turns[..2 * (1 + id % 3)].iter();
+        let said: Vec<Value> = said
+            .map(|from| json!({ "from": from, "value": format!("{from} {id}") }))
+            .collect();
+        json!({ "id": id.to_string(), "conversations": said }).to_string() + "\n"
+    };
+    scratch.write("s.jsonl", (0..30).map(record).collect::<String>());
+    let all = shown(&scratch, &["s.jsonl", "--show", "1"]).exits(0);
+    all.prints("has: 30 records\n  used: 30 conversations\n  sent: 60 requests");
+    let limit = shown(&scratch, &["s.jsonl", "--limit", "6"]).exits(0);
+    limit.prints(
+        "read: 6 records, and nothing behind them\n  used: 6 conversations\n  sent: 12 requests",
+    );
+    let drawn = ["s.jsonl", "--limit", "9", "--sample", "4", "--seed", "7"];
+    shown(&scratch, &drawn)
+        .exits(0)
+        .prints("read: 9 records")
+        .prints("used: 4 conversations, drawn of 9 by the seed 7");
+    let drawn = shown(&scratch, &[&drawn[..], &["--show", "9", "--json"]].concat());
+    let drawn = drawn.exits(0).json();
+    let sample = drawn["sample"].as_array().expect("requests");
+    assert_eq!(drawn["requests"], sample.len(), "those that are shown");
+    assert!(sample.len() > 4, "conversations of several turns");
+    let note = text(&drawn["notes"][0]);
+    assert!(
+        note.contains("a `measure` without `requests` sends only as many"),
+        "{note}"
+    );
+    let dataset = json!({ "path": "s.jsonl", "limit": 9, "sample": 4 });
+    let mut by_default = pipeline([("engine", truth(&[]))])
+        .with("workload", json!({ "dataset": dataset, "temperature": 0 }));
+    by_default["stages"][3]["measure"] = json!({});
+    let run = scratch.run(&by_default).exits(0);
+    assert_eq!(run.requests("engine").len(), 4);
+    let few = shown(&scratch, &["s.jsonl", "--sample", "31"]).exits(0);
+    few.prints("used: 30 conversations, drawn of 30")
+        .prints("note: a pipeline with `sample: 31` is refused");
 }
 
 #[test]

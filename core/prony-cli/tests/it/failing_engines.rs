@@ -264,6 +264,52 @@ fn an_answer_that_the_sandbox_cannot_hold_is_no_failure_of_the_engine() {
 }
 
 #[test]
+fn a_plugin_that_fails_before_it_sees_an_answer_ends_the_run_as_its_own_fault() {
+    let scratch = Scratch::new();
+    let server = Server::start(&[]);
+    let module = plugin_file("").join("../../wasm32-unknown-unknown/release/engine_faulty.wasm");
+    let module = module.to_str().expect("the path is text");
+    let own = ["--lock", "own/prony.lock"];
+    scratch
+        .bare(&[&own[..], &["plugin", "add", module]].concat())
+        .exits(0);
+    let run = |config: Value, code: i32| {
+        let engine = json!({ "plugin": "faulty", "config": config });
+        let pipeline = pipeline([("engine", engine)]).stage("warmup", "requests", 1);
+        scratch.write("pipeline.yaml", pipeline.to_string());
+        let said = scratch.prony(&[&own[..], &["run", "pipeline.yaml"]].concat());
+        scratch.latest(said).exits(code)
+    };
+    for (at, stage) in [("launch", "load"), ("encode", "warmup")] {
+        let config = json!({ "fault": "panic", "at": at, "base_url": server.url });
+        let run = run(config, 5);
+        let failure = &run.result()["models"][0]["failures"][0];
+        assert_eq!(failure["plugin"], true, "{failure}");
+        assert_eq!(failure["stage"], stage, "{failure}");
+        let words =
+            format!("error: the plugin of `engine` failed in `{stage}`: plugin `faulty` broke");
+        assert!(run.output.stderr.contains(&words), "{:?}", run.output);
+    }
+    // The answers of a warm-up are decoded, too.
+    let run_of_warmup = run(
+        json!({ "fault": "panic", "at": "decode", "base_url": server.url }),
+        5,
+    );
+    let failure = &run_of_warmup.result()["models"][0]["failures"][0];
+    assert_eq!(
+        (&failure["plugin"], &failure["stage"]),
+        (&json!(true), &json!("warmup"))
+    );
+    // Its word about the engine is none about itself.
+    let refused = run(
+        json!({ "fault": "error", "at": "launch", "base_url": server.url }),
+        1,
+    );
+    let failure = &refused.result()["models"][0]["failures"][0];
+    assert_eq!(failure["plugin"], Value::Null, "{failure}");
+}
+
+#[test]
 fn without_a_request_timeout_it_is_five_minutes() {
     let slow = truth(&["--time-to-first-token-ms", "100"]);
     let run = Scratch::new().run(&pipeline([("slow", slow)])).exits(0);

@@ -1,6 +1,6 @@
 //! Files that pipelines name are looked at before anything starts; `~` and standard input.
 
-use crate::kit::{PRONY, Scratch, With, lock, pipeline, truth, truth_through};
+use crate::kit::{PRONY, Scratch, With, lock, pipeline, synthetic, truth, truth_through};
 use serde_json::json;
 use std::fs;
 use std::io::Write as _;
@@ -134,7 +134,8 @@ fn a_home_is_expanded_wherever_a_path_is_read() {
     let script = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(program, script).expect("it is ours");
     let engine = truth_through(
-        "pwd > \"$HOME/cwd\"; echo ${{ model.path }} > \"$HOME/path\"",
+        "pwd > \"$HOME/cwd\"; echo ${{ model.path }} > \"$HOME/path\"; \
+         echo \"$1 $2 $CACHE\" > \"$HOME/words\"; shift 2",
         &[],
     );
     let mut of_home = engine;
@@ -142,6 +143,8 @@ fn a_home_is_expanded_wherever_a_path_is_read() {
         .as_array_mut()
         .expect("a command");
     command.insert(0, json!("~/engine"));
+    command.splice(5..5, [json!("~/w.gguf"), json!("--of=~/w.gguf")]);
+    of_home["config"]["launch"]["env"] = json!({ "CACHE": "~/cache" });
     let mut pipeline = pipeline([("engine", of_home)])
         .with("models", json!([{ "id": "m", "path": "~/model.bin" }]))
         .with("engines.engine.config.launch.cwd", "~");
@@ -157,6 +160,12 @@ fn a_home_is_expanded_wherever_a_path_is_read() {
         .exits(0);
     let path = home.join("model.bin").display().to_string();
     assert_eq!(scratch.read("home/path").trim(), path);
+    let home_is = home.display();
+    assert_eq!(
+        scratch.read("home/words").trim(),
+        format!("{home_is}/w.gguf --of=~/w.gguf {home_is}/cache"),
+        "as in a shell"
+    );
     let cwd = fs::canonicalize(scratch.read("home/cwd").trim()).expect("a folder");
     assert_eq!(cwd, fs::canonicalize(&home).expect("a folder"));
     scratch
@@ -165,6 +174,34 @@ fn a_home_is_expanded_wherever_a_path_is_read() {
     // What is written down stays as portable as it was.
     let kept = scratch.read("results/latest/pipeline.yaml");
     assert!(kept.contains("~/model.bin"), "{kept}");
+}
+
+#[test]
+fn a_file_that_an_option_names_is_looked_at_too() {
+    let scratch = Scratch::new();
+    let of = |weights: &str| {
+        let mut engine = synthetic();
+        engine["config"]["weights"] = json!({ "gguf": weights });
+        scratch.write("pipeline.yaml", pipeline([("engine", engine)]).to_string());
+    };
+    let home = scratch.path("home");
+    fs::create_dir(&home).expect("a folder");
+    let variables = [("HOME", home.display().to_string())];
+    for missing in ["~/w.gguf", "w.gguf"] {
+        of(missing);
+        scratch
+            .prony_in(&variables, &["validate", "pipeline.yaml"])
+            .exits(3)
+            .complains("P0341")
+            .complains("there is no `w.gguf` in");
+    }
+    // The engine is given the whole path, and says what it lacks.
+    scratch.write("home/w.gguf", "none");
+    of("~/w.gguf");
+    scratch
+        .prony_in(&variables, &["run", "pipeline.yaml"])
+        .exits(1)
+        .complains(&home.join("w.gguf").display().to_string());
 }
 
 /// Exit code, standard output and standard error of `prony ARGUMENTS`, with a text on its
@@ -224,7 +261,7 @@ fn a_pipeline_may_come_from_standard_input() {
     assert_eq!(code, Some(3), "{said}");
     let (code, out, _) = with_input(&scratch, &["dataset", "-"], "{\"prompt\": \"a\"}\n");
     assert_eq!(code, Some(0));
-    assert!(out.contains("1 prompt"), "{out}");
+    assert!(out.contains("sent: 1 request,"), "{out}");
 }
 
 #[test]

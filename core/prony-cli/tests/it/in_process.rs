@@ -59,12 +59,14 @@ fn one_request_at_a_time_is_all_it_takes() {
 
 #[test]
 fn a_model_that_cannot_be_loaded_is_reported() {
+    let scratch = Scratch::new();
     let mut engine = synthetic();
     engine["config"]["weights"] = json!({ "gguf": "nothing.gguf" });
+    scratch.write("nothing.gguf", "");
     let both = pipeline([("tiny", synthetic()), ("fileless", engine)])
         .with("schedule.order", "sequential")
         .with("workload.max_tokens", 4);
-    let run = Scratch::new().run(&both).exits(1);
+    let run = scratch.run(&both).exits(1);
     run.all_well("tiny");
     let failure = &run.model("model")["failures"][0];
     assert_eq!(failure["stage"], "load");

@@ -3,6 +3,9 @@
 use crate::kit::{Run, Scratch, With, number, pipeline, text, truth, unsealed};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
 
 /// Two engines, one of which fails now and then.
 fn finished(scratch: &Scratch) -> Run {
@@ -289,6 +292,106 @@ fn requests_are_exported_a_row_each() {
         assert_eq!(line["arrivals_ns"], Value::from(times));
         assert_eq!(line["text"], request["text"]);
     }
+}
+
+/// A server that refuses all requests, and its address; what they were goes through the channel.
+fn recorder() -> (String, mpsc::Receiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (sender, received) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || record(&stream, &sender));
+        }
+    });
+    (url, received)
+}
+
+fn record(mut stream: &TcpStream, sender: &mpsc::Sender<Value>) -> Option<()> {
+    let mut lines = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if lines.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        lines.read_exact(&mut body).ok()?;
+        // Questions about the server have none.
+        if let Ok(request) = serde_json::from_slice(&body) {
+            sender.send(request).ok()?;
+        }
+        stream
+            .write_all(b"HTTP/1.1 500 no\r\ncontent-length: 0\r\n\r\n")
+            .ok()?;
+    }
+}
+
+#[test]
+fn messages_are_exported_as_they_were_sent() {
+    let scratch = Scratch::new();
+    let (url, received) = recorder();
+    let config = json!({ "base_url": url, "api_key": "${{ env.KEY }}" });
+    let engine = json!({ "plugin": "openai", "config": config });
+    let turns = json!([
+        { "role": "system", "content": "be s3cret, brief" },
+        { "role": "user", "content": "one" },
+        { "role": "assistant", "content": "1" },
+        { "role": "user", "content": "two" },
+    ]);
+    let dataset = json!({ "messages": turns });
+    scratch.write(
+        "d.jsonl",
+        format!("{dataset}\n{{\"prompt\":\"three\\nlines\"}}\n"),
+    );
+    let pipeline = pipeline([("engine", engine)])
+        .with("env", json!(["KEY"]))
+        .with(
+            "workload",
+            json!({ "dataset": { "path": "d.jsonl", "limit": 2 }, "temperature": 0 }),
+        )
+        .stage("measure", "requests", 4)
+        .stage("measure", "cache", "cold");
+    scratch.write("pipeline.yaml", pipeline.to_string());
+    let key = [("KEY", "s3cret".to_owned())];
+    scratch.prony_in(&key, &["run", "pipeline.yaml"]).exits(1);
+    let sent: Vec<Value> = received
+        .try_iter()
+        .map(|it| it["messages"].clone())
+        .collect();
+    assert_eq!(sent.len(), 4);
+    let rows = scratch.prony_in(&key, &["export", "--prompts"]).exits(0);
+    let rows = rows.stdout.lines().map(serde_json::from_str);
+    let rows: Vec<Value> = rows.map(|it| it.expect("JSON")).collect();
+    let masked = |messages: &Value| messages.to_string().replace("s3cret", "(secret KEY)");
+    let exported: Vec<String> = rows.iter().map(|it| it["messages"].to_string()).collect();
+    assert_eq!(exported, sent.iter().map(masked).collect::<Vec<_>>());
+    assert!(exported[0].contains("(secret KEY), brief"), "{exported:?}");
+    let table = ["export", "--prompts", "--format", "csv"];
+    let table = scratch.prony_in(&key, &table).exits(0);
+    let (first, rest) = table.stdout.split_once('\n').expect("names");
+    assert!(first.ends_with(",messages"), "{first}");
+    assert!(
+        !rest.contains("s3cret") && rest.contains("three\\nlines"),
+        "{rest}"
+    );
+    // What it was made of is another file now.
+    scratch.write("d.jsonl", format!("{dataset}\n{{\"prompt\":\"four\"}}\n"));
+    scratch
+        .prony_in(&key, &["export", "--prompts"])
+        .exits(1)
+        .complains("the messages of model are left out: what they were made of has changed");
+    scratch.prony_in(&key, &["export"]).exits(0);
 }
 
 #[test]

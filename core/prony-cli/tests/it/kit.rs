@@ -165,6 +165,8 @@ impl Scratch {
             .env_remove("PRONY_LOCK")
             .env_remove("NO_COLOR")
             .env("PRONY_GRANTS", self.path("user/grants"))
+            // The user's own lock file.
+            .env("XDG_DATA_HOME", self.path("user/data"))
             // Who signs certificates, for tests with encryption.
             .env("SSL_CERT_FILE", self.path("certificate.pem"))
             // No model is fetched from elsewhere.

@@ -1,7 +1,8 @@
 //! Requests that are sent when they are due, and the client that sends them.
 
-use crate::kit::{Run, Scratch, With, pipeline, truth};
+use crate::kit::{PRONY, Run, Scratch, With, lock, pipeline, truth};
 use serde_json::{Value, json};
+use std::process::Command;
 
 fn sent(run: &Run) -> Vec<Value> {
     run.journal()
@@ -170,6 +171,41 @@ fn a_recording_is_replayed_at_its_times() {
     run.reports("it has no time, and the arrival `replay` sends at it: expected `at_ms`");
 }
 
+/// Runs the pipeline where only 300 files may be open.
+fn run_with_few_files(scratch: &Scratch) -> (Option<i32>, String) {
+    let limited = ["-c", "ulimit -n 300 && exec \"$@\"", "sh", PRONY, "--lock"];
+    let output = Command::new("sh")
+        .args(limited)
+        .arg(lock())
+        .args(["run", "pipeline.yaml"])
+        .current_dir(scratch.path(""))
+        .output()
+        .expect("sh");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+#[test]
+fn a_run_needs_no_more_files_than_it_has_requests() {
+    let scratch = Scratch::new();
+    let of = |requests: u32| {
+        let pipeline = pipeline([("engine", truth(&[]))])
+            .stage("measure", "arrival", json!({ "concurrency": 65_536 }))
+            .stage("measure", "requests", requests);
+        scratch.write("pipeline.yaml", pipeline.to_string());
+        run_with_few_files(&scratch)
+    };
+    // On a busy machine its numbers may be invalid.
+    let (_, said) = of(4);
+    assert!(said.contains("4 of 4 requests"), "{said}");
+    let (code, said) = of(1000);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("1000 requests in flight need 1064 open files"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_warm_up_may_have_several_requests_in_flight_or_a_rate() {
     let scratch = Scratch::new();
@@ -194,14 +230,20 @@ fn a_warm_up_may_have_several_requests_in_flight_or_a_rate() {
     let run = scratch.run(&warm(json!({ "concurrency": 4 }), 8)).exits(0);
     assert_eq!(at_once(&run), (8, 4));
     run.all_well("engine");
-    scratch
-        .prony(&["plan", "pipeline.yaml"])
-        .exits(0)
-        .prints("warmup 8×4");
+    run.reports("8 warm-up requests (4 at a time), which do not count");
+    let console = scratch.prony(&["report"]).exits(0);
+    console.prints("(8 first as warm-up, 4 at a time), 1 at a time");
+    let plan = |words: &str| {
+        let planned = scratch.prony(&["plan", "pipeline.yaml"]).exits(0);
+        planned.prints(words);
+    };
+    plan("warmup 8×4");
     let run = scratch
         .run(&warm(json!({ "constant": { "rate": 200 } }), 6))
         .exits(0);
     assert_eq!(at_once(&run), (6, 6));
+    run.reports("6 warm-up requests (constant, 200 a second), which do not count");
+    plan("warmup 6 (constant, 200 a second), measure 4,");
     let replay = warm(json!({ "replay": {} }), 2).to_string();
     scratch.write("replay.yaml", replay);
     scratch

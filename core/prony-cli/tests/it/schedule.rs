@@ -132,6 +132,20 @@ fn an_open_run_is_ended_by_the_user_and_reports_what_it_knows() {
         let end = |name: &str| interval[name].as_f64().expect("an end");
         assert!(end("low_percent") < 0.0 && end("high_percent") > 0.0);
     }
+    // Of a cycle that was broken off only the numbers of an engine alone have something.
+    let rows = scratch.prony(&["export"]).exits(0).stdout;
+    let rows = rows.lines().map(serde_json::from_str::<Value>);
+    let apart = rows.map(|it| it.expect("JSON"));
+    let apart: Vec<Value> = apart
+        .filter(|row| row["left_out"] == "incomplete_cycle")
+        .collect();
+    let told = run.result()["warnings"].to_string();
+    let words = match apart.first() {
+        Some(row) => format!("cycle {} was broken off: no comparison has", row["cycle"]),
+        None => String::new(),
+    };
+    assert!(told.contains(&words), "{words}: {told}");
+    assert_eq!(told.contains("was broken off"), !apart.is_empty(), "{told}");
     run.agrees_with_its_journal("fast");
 }
 

@@ -107,7 +107,16 @@ fn an_engine_that_cannot_load_says_why() {
 
 #[test]
 fn what_the_engine_would_ignore_is_refused_before_it_is_asked() {
-    let run = run(pipeline([("engine", truth(&[]))]).with("workload.stop", json!(["x"])));
-    assert_ne!(run.output.code, Some(0));
-    run.complains("takes stop sequences and ignores them");
+    let stops = pipeline([("engine", truth(&[]))])
+        .with("workload.api", "completions")
+        .with("workload.stop", json!(["x"]));
+    let scratch = Scratch::new();
+    scratch.write("pipeline.yaml", stops.to_string());
+    for command in ["validate", "run"] {
+        scratch
+            .prony(&[command, "pipeline.yaml"])
+            .exits(3)
+            .complains("error[P0335]: `engine` would refuse the workload's requests")
+            .complains("takes stop sequences and ignores them");
+    }
 }

@@ -4,6 +4,7 @@ use prony_diagnostic::Diagnostic;
 use serde_json::{Map, Value};
 
 use super::{Document, is_false, is_hole, known};
+use crate::plugins::plugin_of;
 use crate::tree::{Entry, Node, Span};
 use crate::wording::literal;
 use crate::{Api, PluginKind, codes};
@@ -123,7 +124,7 @@ impl Document<'_> {
         let several = self.entry("engines").map(|engines| engines.value.entries());
         let several = several.unwrap_or_default().iter().map(|entry| &entry.value);
         let plugins = one.into_iter().chain(several).filter_map(|engine| {
-            let plugin = &engine.entry("plugin")?.value;
+            let plugin = plugin_of(engine)?;
             let config = engine.entry("config").map(|config| config.value.to_json());
             let config = match config {
                 Some(Value::Object(config)) => config,

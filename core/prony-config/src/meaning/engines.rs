@@ -3,6 +3,7 @@
 use prony_diagnostic::Diagnostic;
 
 use super::{Document, is_hole, known};
+use crate::plugins::plugin_of;
 use crate::template::is_template;
 use crate::tree::{Entry, Node};
 use crate::wording::{alternatives, literal, offer, similar};
@@ -49,7 +50,7 @@ impl<'a> Document<'a> {
         let several = self.entry("engines").map(|engines| engines.value.entries());
         let engines = several.into_iter().flatten().chain(self.entry("engine"));
         engines.flat_map(|engine| {
-            let plugin = engine.value.entry("plugin").and_then(|it| known(&it.value));
+            let plugin = plugin_of(&engine.value).and_then(known);
             let schema = plugin.and_then(|it| self.plugins.config_schema(PluginKind::Engine, it));
             let config = engine.value.entry("config");
             let options = config.map_or(&[][..], |config| config.value.entries());

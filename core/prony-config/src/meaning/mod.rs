@@ -14,11 +14,13 @@ mod workload;
 use prony_diagnostic::Diagnostic;
 
 use crate::Plugins;
+use crate::plugins::{own_name, plugin_of};
 use crate::template::{Filled, is_template};
 use crate::tree::{Entry, Kind, Node, Span};
 use crate::wording::literal;
 
 pub(crate) use matrix::{Combination, combinations, id_text};
+pub use models::is_of_hub;
 pub(crate) use stages::unreachable_in_points;
 pub(crate) use thresholds::meant_of;
 
@@ -82,9 +84,8 @@ impl<'a> Document<'a> {
         }
         let plugin = self
             .entry("engine")
-            .and_then(|engine| engine.value.entry("plugin"));
-        let name =
-            plugin.and_then(|plugin| Some((plugin.value.text()?, plugin.value.span.clone())));
+            .and_then(|engine| plugin_of(&engine.value));
+        let name = plugin.and_then(|plugin| Some((own_name(plugin.text()?), plugin.span.clone())));
         name.into_iter().collect()
     }
 

@@ -74,7 +74,7 @@ fn fetched(model: &Node, out: &mut Vec<Diagnostic>) {
 /// Returns `true` for the id of a model on the hub: `organisation/name`, or the name alone, of
 /// models from the hub's first days. As prony-hub checks it before it asks.
 /// <https://huggingface.co/docs/huggingface_hub/package_reference/utilities#huggingface_hub.utils.validate_repo_id>
-fn is_of_hub(id: &str) -> bool {
+pub fn is_of_hub(id: &str) -> bool {
     let is_part = |part: &str| {
         (1..=96).contains(&part.len())
             && part

@@ -97,7 +97,7 @@ pub fn schema_with_plugins(plugins: &dyn Plugins) -> Value {
         let names = plugins.names(kind);
         let place = format!("{}_use", kind.name());
         let mut usage = schema["$defs"]["PluginUse"].clone();
-        usage["properties"]["plugin"]["enum"] = json!(names);
+        usage["properties"]["plugin"]["anyOf"] = json!([{ "enum": names }, { "type": "object" }]);
         let mut cases = Vec::new();
         for name in &names {
             let config = plugins.config_schema(kind, name);
@@ -312,7 +312,14 @@ impl Overlay<'_> {
                 relaxed.insert("type".into(), json!([one, "null"]));
                 relaxed.into()
             }
-            None => schema.clone(),
+            None => {
+                let mut relaxed = object.clone();
+                // A name or a mapping.
+                if let Some(Value::Array(types)) = relaxed.get_mut("type") {
+                    types.push("null".into());
+                }
+                relaxed.into()
+            }
         }
     }
 

@@ -14,4 +14,4 @@ pub use generate::{overlay_schema, overlay_schema_with_plugins, schema, schema_w
 pub(crate) use plugins::{ask_plugins, check_bare_plugin, check_plugins};
 pub(crate) use problem::missing_message;
 pub(crate) use settle::{Settled, Uneven, flatten, settle, unflattened, uses};
-pub use texts::as_texts;
+pub use texts::{as_texts, option_paths};

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::problem::missing_message;
 use super::{Checker, uses};
 use crate::file::MAX_PLUGINS;
+use crate::plugins::{is_path, plugin_of};
 use crate::template::{self, is_template};
 use crate::tree::{Entry, Found, Kind, Node, Span};
 use crate::wording::{alternatives, literal, similar, with_article};
@@ -33,16 +34,30 @@ pub(crate) fn check_plugins(root: &Node, plugins: &dyn Plugins) -> Vec<Diagnosti
 }
 
 fn check_use(node: &Node, kind: PluginKind, plugins: &dyn Plugins) -> Vec<Diagnostic> {
-    let Some((entry, name)) = node
-        .entry("plugin")
-        .and_then(|entry| Some((entry, entry.value.text()?)))
-    else {
+    let Some((named, name)) = plugin_of(node).and_then(|it| Some((it, it.text()?))) else {
         return Vec::new(); // what is wrong with that, the file's schema says
     };
     if is_template(name) {
         return Vec::new(); // known in a point
     }
-    let span = &entry.value.span;
+    let span = &named.span;
+    let is_text = node
+        .entry("plugin")
+        .is_some_and(|it| it.value.text().is_some());
+    match (is_text, is_path(name)) {
+        (true, true) => return vec![path_as_name(name, span)],
+        (false, false) => return Vec::new(), // as above
+        _ => {}
+    }
+    if let Some(reason) = plugins.problem(kind, name) {
+        let message = format!(
+            "the {} plugin {} cannot be used",
+            kind.name(),
+            literal(name)
+        );
+        let problem = Diagnostic::error(codes::UNKNOWN_PLUGIN, message);
+        return vec![problem.at(span.clone(), "not as it is").help(reason)];
+    }
     let Some(schema) = plugins.config_schema(kind, name) else {
         return vec![unknown_plugin(kind, name, span, plugins)];
     };
@@ -61,6 +76,18 @@ fn check_use(node: &Node, kind: PluginKind, plugins: &dyn Plugins) -> Vec<Diagno
     };
     problems.retain(|problem| !is_beside(problem));
     problems
+}
+
+/// Reports a path where a name is expected.
+fn path_as_name(name: &str, span: &Span) -> Diagnostic {
+    let message = format!("{} is a path, and no plugin has such a name", literal(name));
+    Diagnostic::error(codes::UNKNOWN_PLUGIN, message)
+        .at(span.clone(), "expected a name")
+        .suggest(
+            "a plugin that somebody works on is named by `{ path: PATH }`",
+            span.clone(),
+            format!("{{ path: {name} }}"),
+        )
 }
 
 /// Checks a plugin named at `span` without options.
@@ -101,18 +128,18 @@ pub(crate) fn ask_plugins(
 ) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     for (pointer, kind) in uses(root).into_iter().take(2 * MAX_PLUGINS) {
-        let Some(entry) = root.exactly(&pointer).and_then(|node| node.entry("plugin")) else {
+        let Some(named) = root.exactly(&pointer).and_then(plugin_of) else {
             continue;
         };
         let none = Entry {
             key: "config".into(),
-            key_span: entry.value.span.clone(),
-            value: Node::new(Kind::Map(Vec::new()), entry.value.span.clone()),
+            key_span: named.span.clone(),
+            value: Node::new(Kind::Map(Vec::new()), named.span.clone()),
         };
         let given = root.exactly(&pointer).and_then(|node| node.entry("config"));
         let config = Found::value_of(given.unwrap_or(&none));
         let (Some(name), Ok(value)) = (
-            entry.value.text(),
+            named.text(),
             template::render_value(&config.node.to_json(), samples),
         ) else {
             continue;

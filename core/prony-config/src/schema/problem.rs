@@ -14,7 +14,7 @@ use crate::{codes, duration};
 
 /// Patterns of the names under a section, and of stages and variables, with a
 /// description.
-pub(super) const FORMS: [(&str, &str); 5] = [
+pub(super) const FORMS: [(&str, &str); 6] = [
     (
         "^[a-z][a-z0-9_]*$",
         "lower-case letters, digits and `_`, with a letter first",
@@ -29,6 +29,10 @@ pub(super) const FORMS: [(&str, &str); 5] = [
     ),
     ("^[0-9a-f]{64}$", "64 lower-case hexadecimal digits"),
     ("^[FP][0-9]{4}$", "`F` or `P` and four digits"),
+    (
+        "^(~|\\.{1,2})?/",
+        "a path that begins with `/`, `./`, `../` or `~/`",
+    ),
 ];
 
 /// Roots of template names: a text that contains one of them is an expression.
@@ -278,7 +282,7 @@ fn conversion(
             .get("required")
             .and_then(Value::as_array)
             .map(Vec::as_slice)
-        && schema["properties"][key]["type"] == "string"
+        && self::types(&schema["properties"][key]).contains(&"string")
     {
         return Some((
             "make it a mapping that says what it is",

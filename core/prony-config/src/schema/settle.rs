@@ -12,6 +12,7 @@ use super::check::follow;
 use super::generate::strict;
 use super::problem::{has_type, types};
 use crate::file::MAX_PLUGINS;
+use crate::plugins::plugin_of;
 use crate::template::{escape, is_template};
 use crate::text::Texts;
 use crate::tree::{Kind, Node};
@@ -56,7 +57,7 @@ pub(crate) fn settle(root: &mut Node, texts: &Texts, plugins: &dyn Plugins) -> S
     };
     walk.node(root, &[strict()]);
     for (pointer, kind) in uses(root).into_iter().take(2 * MAX_PLUGINS) {
-        let name = root.at(&format!("{pointer}/plugin")).node.text();
+        let name = plugin_of(root.at(&pointer).node).and_then(Node::text);
         let schema = name.and_then(|name| plugins.config_schema(kind, name));
         let pointer = format!("{pointer}/config");
         if let (Some(schema), Some(config)) = (schema, root.exactly_at(&pointer)) {

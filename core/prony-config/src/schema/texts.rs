@@ -1,45 +1,81 @@
-//! Options of a plugin as a run has filled them in.
+//! Options of a plugin, told by its schema: what is a text, and what is a path.
 
 use serde_json::Value;
 
 /// Deepest nesting of options and of schemas that is followed.
 const MAX_DEPTH: usize = 64;
 
+/// Key of a plugin's schema that marks an option as a path: `"file"` for one that is always a path,
+/// `true` for one that may be the name of a model instead.
+const PATH: &str = "x-prony-path";
+
+/// Beginnings of a text that is a path where it may be a name, too.
+const OF_PATHS: [&str; 4] = ["/", "./", "../", "~/"];
+
 /// Makes texts of the numbers and booleans that templates gave where a plugin's schema takes nothing
 /// but a text: `${{ engine.port }}` is a number, and the option may be a text.
 pub fn as_texts(options: &mut Value, schema: &Value) {
-    settle(options, &[schema], schema, 0);
+    let is_text = |place: &&Value| match &place["type"] {
+        Value::String(name) => Some(name == "string"),
+        Value::Array(names) => Some(names.iter().all(|it| it == "string" || it == "null")),
+        _ => None,
+    };
+    for (pointer, places) in scalars(options, schema) {
+        let mut told = places.iter().filter_map(is_text).peekable();
+        let takes_texts = told.peek().is_some() && told.all(|it| it);
+        match options.pointer_mut(&pointer) {
+            Some(value @ (Value::Number(_) | Value::Bool(_))) if takes_texts => {
+                *value = Value::String(value.to_string());
+            }
+            _ => {}
+        }
+    }
 }
 
-fn settle<'s>(value: &mut Value, at: &[&'s Value], root: &'s Value, depth: usize) {
+/// JSON pointers of the options that are paths, by [`PATH`] in the plugin's schema.
+pub fn option_paths(options: &Value, schema: &Value) -> Vec<String> {
+    let is_path = |pointer: &String, places: &[&Value]| {
+        let text = options.pointer(pointer).and_then(Value::as_str);
+        let looks_like_one = text.is_some_and(|it| OF_PATHS.iter().any(|of| it.starts_with(of)));
+        let mut marks = places.iter().map(|place| &place[PATH]);
+        text.is_some() && marks.any(|mark| mark == "file" || (looks_like_one && mark == true))
+    };
+    let all = scalars(options, schema).into_iter();
+    let found = all.filter(|(pointer, places)| is_path(pointer, places));
+    found.map(|(pointer, _)| pointer).collect()
+}
+
+/// JSON pointers of all values that hold no others, with the schemas that hold for each.
+fn scalars<'s>(options: &Value, schema: &'s Value) -> Vec<(String, Vec<&'s Value>)> {
+    let mut found = Vec::new();
+    add_scalars(options, String::new(), &[schema], schema, &mut found);
+    found
+}
+
+fn add_scalars<'s>(
+    value: &Value,
+    pointer: String,
+    at: &[&'s Value],
+    root: &'s Value,
+    found: &mut Vec<(String, Vec<&'s Value>)>,
+) {
     let mut places: Vec<&'s Value> = Vec::new();
     for schema in at {
         expand(schema, root, 0, &mut places);
     }
-    if depth > MAX_DEPTH || places.is_empty() {
+    if pointer.matches('/').count() > MAX_DEPTH || places.is_empty() {
         return;
     }
     match value {
-        Value::Number(_) | Value::Bool(_) => {
-            let is_text = |place: &&Value| match &place["type"] {
-                Value::String(name) => Some(name == "string"),
-                Value::Array(names) => Some(names.iter().all(|it| it == "string" || it == "null")),
-                _ => None,
-            };
-            let mut told = places.iter().filter_map(is_text).peekable();
-            if told.peek().is_some() && told.all(|it| it) {
-                *value = Value::String(value.to_string());
-            }
-        }
         Value::Array(items) => {
-            for (index, item) in items.iter_mut().enumerate() {
+            for (index, item) in items.iter().enumerate() {
                 let of = |place: &&'s Value| {
                     let place: &'s Value = place;
                     let first = place["prefixItems"].get(index);
                     first.or_else(|| place.get("items"))
                 };
                 let below: Vec<&Value> = places.iter().filter_map(of).collect();
-                settle(item, &below, root, depth + 1);
+                add_scalars(item, format!("{pointer}/{index}"), &below, root, found);
             }
         }
         Value::Object(entries) => {
@@ -50,10 +86,11 @@ fn settle<'s>(value: &mut Value, at: &[&'s Value], root: &'s Value, depth: usize
                     named.or_else(|| place.get("additionalProperties"))
                 };
                 let below: Vec<&Value> = places.iter().filter_map(of).collect();
-                settle(item, &below, root, depth + 1);
+                let key = key.replace('~', "~0").replace('/', "~1");
+                add_scalars(item, format!("{pointer}/{key}"), &below, root, found);
             }
         }
-        Value::String(_) | Value::Null => {}
+        _ => found.push((pointer, places)),
     }
 }
 
@@ -103,6 +140,31 @@ mod tests {
                 "env": "7",
             })
         );
+    }
+
+    #[test]
+    fn options_are_paths_where_the_schema_says_so() {
+        let schema = json!({
+            "$defs": { "Weights": { "oneOf": [
+                { "properties": { "gguf": { "type": "string", "x-prony-path": "file" } } },
+                { "properties": { "synthetic": { "type": "object" } } },
+            ] } },
+            "properties": {
+                "weights": { "anyOf": [{ "$ref": "#/$defs/Weights" }, { "type": "null" }] },
+                "model_path": { "type": ["string", "null"], "x-prony-path": true },
+                "draft/model": { "x-prony-path": true },
+                "templates": { "items": { "x-prony-path": "file" } },
+                "cwd": { "type": "string" },
+            },
+        });
+        let options = json!({
+            "weights": { "gguf": "a.gguf" }, "model_path": "org/name", "draft/model": "~/m",
+            "templates": ["a", 1], "cwd": "/tmp",
+        });
+        let mut found = option_paths(&options, &schema);
+        found.sort();
+        assert_eq!(found, ["/draft~1model", "/templates/0", "/weights/gguf"]);
+        assert_eq!(option_paths(&json!({ "weights": null }), &schema), [""; 0]);
     }
 
     #[test]

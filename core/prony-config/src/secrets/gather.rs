@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{LONG, MAX_SECRETS, MIN_SECRET, Secrets, in_text, is_secret_name, parts_of};
 use crate::fairness::marked;
+use crate::plugins::plugin_of;
 use crate::schema::uses;
 use crate::template::{Filled, escape, is_template};
 use crate::text::Texts;
@@ -238,7 +239,7 @@ impl Places {
         let mut all = BTreeSet::new();
         for (at, kind) in uses(root) {
             let node = root.at(&at).node;
-            let Some(plugin) = node.entry("plugin").and_then(|it| it.value.text()) else {
+            let Some(plugin) = plugin_of(node).and_then(Node::text) else {
                 continue;
             };
             let key = format!("{} {plugin}", kind.name());

@@ -9,6 +9,7 @@ use super::Secrets;
 use crate::codes;
 use crate::file::File;
 use crate::meaning::Combination;
+use crate::plugins::plugin_of;
 use crate::tree::{Kind, Node, Span};
 use crate::wording::literal;
 
@@ -76,7 +77,7 @@ pub(crate) fn check(
 
 /// The names that stand in a section.
 fn written<'n>(section: &str, node: &'n Node) -> Vec<&'n str> {
-    let plugin = |node: &'n Node| node.entry("plugin").and_then(|it| it.value.text());
+    let plugin = |node: &'n Node| plugin_of(node).and_then(Node::text);
     let keys = || node.entries().iter();
     match section {
         "name" => node.text().into_iter().collect(),

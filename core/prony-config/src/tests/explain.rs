@@ -12,7 +12,7 @@ use crate::foreign::{Importer, Tool, Way};
 use crate::{CODES, Inputs, explain, load_all};
 
 /// Codes whose pages show a command, and why no file alone can show them.
-const NO_FILE: [(&str, &str); 10] = [
+const NO_FILE: [(&str, &str); 11] = [
     ("F0016", "no plugin that ships has such an option"),
     ("P0005", "the character could not be seen on the page"),
     ("P0009", "the file is not there"),
@@ -23,6 +23,7 @@ const NO_FILE: [(&str, &str); 10] = [
     ("P0110", "it takes the plugin itself"),
     ("P0206", "it is about an argument"),
     ("P0328", "every plugin that ships takes `completions`"),
+    ("P0335", "the plugin itself is asked"),
 ];
 
 /// The pipeline of a page that has the problem.

@@ -17,10 +17,11 @@ use crate::CODES;
 const NOT_YET: [&str; 0] = [];
 
 /// Codes that a file cannot cause, and their causes.
-const NO_FILE: [(&str, &str); 3] = [
+const NO_FILE: [(&str, &str); 4] = [
     ("P0010", "an argument of `--set` or `--var`"),
     ("P0110", "the plugin itself"),
     ("P0206", "an argument of `--var`"),
+    ("P0335", "the plugin itself"),
 ];
 
 fn problems(path: &Path, name: &str) -> Vec<Diagnostic> {

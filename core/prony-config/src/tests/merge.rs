@@ -113,7 +113,7 @@ fn an_extended_file_is_merged_as_an_overlay_is() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1024), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn two_layers(target in document(), patch in document()) {

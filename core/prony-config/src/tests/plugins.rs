@@ -38,7 +38,9 @@ impl Plugins for Installed {
                 "additionalProperties": false,
                 "properties": { "release": { "type": "string", "x-prony-role": "version" } },
             })),
-            (PluginKind::Engine, "mock" | "raw" | "chatty") => Some(json!({ "type": "object" })),
+            (PluginKind::Engine, "mock" | "raw" | "chatty" | "moved" | "./own" | "mock@0.2.0") => {
+                Some(json!({ "type": "object" }))
+            }
             (PluginKind::Engine, "broken") => Some(json!({ "type": "objekt" })),
             (PluginKind::Reporter, "titled") => Some(json!({
                 "type": "object",
@@ -49,6 +51,10 @@ impl Plugins for Installed {
             (PluginKind::Reporter, "console" | "html" | "json" | "markdown") => Some(no_options()),
             _ => None,
         }
+    }
+
+    fn problem(&self, _: PluginKind, name: &str) -> Option<String> {
+        (name == "moved").then(|| "there is no `engine-moved.wasm`: add it again".to_owned())
     }
 
     fn apis(&self, engine: &str, config: &Map<String, Value>) -> Vec<Api> {

@@ -43,6 +43,10 @@ pub(crate) const EXCHANGE: &[Mutant] = &[
         "a path without `/`",
         X(|it, _, _| it.path = it.path.replacen('/', "", 1)),
     ),
+    mutant(
+        "asks for no header of the answer",
+        X(|it, _, _| it.answer_headers.clear()),
+    ),
     mutant("end marks lost", X(|it, _, _| it.end_marks.clear())),
     mutant(
         "another end mark",

@@ -18,9 +18,9 @@ fn lose(events: &mut Vec<Event>, kind: EventKind) {
     events.retain(|it| it.kind != kind);
 }
 
-fn event(kind: EventKind, chunk: u32, text: &str) -> Event {
+fn event(kind: EventKind, read: u32, text: &str) -> Event {
     Event {
-        chunk,
+        read,
         kind,
         tokens: 0,
         ns: 0,
@@ -236,13 +236,13 @@ pub(crate) const DECODED: &[Mutant] = &[
     ),
     mutant(
         "stamped with the first read",
-        E(|events, _, _| events.iter_mut().for_each(|it| it.chunk = 0)),
+        E(|events, _, _| events.iter_mut().for_each(|it| it.read = 0)),
     ),
     mutant(
         "stamped with the last read",
         E(|events, reads, _| {
             for it in events.iter_mut() {
-                it.chunk = reads.saturating_sub(1);
+                it.read = reads.saturating_sub(1);
             }
         }),
     ),
@@ -250,9 +250,13 @@ pub(crate) const DECODED: &[Mutant] = &[
         "stamped a read late",
         E(|events, reads, _| {
             for it in events.iter_mut() {
-                it.chunk = (it.chunk + 1).min(reads.saturating_sub(1));
+                it.read = (it.read + 1).min(reads.saturating_sub(1));
             }
         }),
+    ),
+    mutant(
+        "headers of the answer lost",
+        Defect::Input(|input| input.headers.clear()),
     ),
     mutant("decoded read by read", Defect::ReadByRead),
     mutant("a panic at bytes that are no text", Defect::BreaksOnBytes),

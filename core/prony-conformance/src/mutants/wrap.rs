@@ -4,7 +4,7 @@ use super::{Defect, Input, Mutant, State};
 use crate::{Answer, Fault, Session, Subject};
 use prony_contract::{
     Artifact, Endpoint, Error, ErrorKind, Event, EventKind, HttpRequest, LaunchPlan, Manifest,
-    Message, Model, Request, StdioPlan,
+    Message, Model, Request, Response, StdioPlan,
 };
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -94,7 +94,15 @@ impl<'a> Mutated<'a> {
     }
 
     fn decoded(&self, config: &Value, input: &Input) -> Answer<Vec<Event>> {
-        let decode = |body: &[u8], ends: &[u32]| self.good.decode(config, input.status, body, ends);
+        let decode = |body: &[u8], ends: &[u32]| {
+            let response = Response {
+                status: input.status,
+                headers: &input.headers,
+                body,
+                ends,
+            };
+            self.good.decode(config, &response)
+        };
         match self.mutant.defect {
             Defect::BreaksOnBytes if std::str::from_utf8(&input.body).is_err() => {
                 Err(Fault::Broken("panic: invalid utf-8".to_owned()))
@@ -106,7 +114,7 @@ impl<'a> Mutated<'a> {
                 let half = &input.body[start..];
                 if !half.is_empty() && input.status == 200 {
                     events.push(Event {
-                        chunk: input.ends.len().saturating_sub(1) as u32,
+                        read: input.ends.len().saturating_sub(1) as u32,
                         kind: EventKind::Text,
                         tokens: 1,
                         ns: 0,
@@ -122,7 +130,7 @@ impl<'a> Mutated<'a> {
                     start = *end as usize;
                     let events = decode(read, &[read.len() as u32])?;
                     all.extend(events.into_iter().map(|event| Event {
-                        chunk: index as u32,
+                        read: index as u32,
                         ..event
                     }));
                 }
@@ -232,21 +240,22 @@ impl Subject for Mutated<'_> {
         )
     }
 
-    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Answer<Vec<Event>> {
+    fn decode(&self, config: &Value, response: &Response<'_>) -> Answer<Vec<Event>> {
         let mut input = Input {
-            status,
-            body: body.to_vec(),
-            ends: ends.to_vec(),
+            status: response.status,
+            headers: response.headers.to_vec(),
+            body: response.body.to_vec(),
+            ends: response.ends.to_vec(),
         };
         if let Defect::Input(spoil) = self.mutant.defect {
             spoil(&mut input);
         }
         let events = self.decoded(config, &input);
-        self.told(|| self.good.decode(config, status, body, ends), events)
+        self.told(|| self.good.decode(config, response), events)
     }
 
-    fn render(&self, config: &Value, outcome: &str) -> Answer<Vec<Artifact>> {
-        let mut result: Value = serde_json::from_str(outcome).unwrap_or_default();
+    fn render(&self, config: &Value, whole: &str) -> Answer<Vec<Artifact>> {
+        let mut result: Value = serde_json::from_str(whole).unwrap_or_default();
         let artifacts = match self.mutant.defect {
             Defect::Fails(on) if on(&result) => {
                 Err(Fault::Reported(Error::engine("index out of bounds")))
@@ -255,7 +264,7 @@ impl Subject for Mutated<'_> {
                 spoil(&mut result);
                 self.good.render(config, &result.to_string())
             }
-            _ => self.configured(config, |config| self.good.render(config, outcome)),
+            _ => self.configured(config, |config| self.good.render(config, whole)),
         };
         let artifacts = artifacts.map(|mut artifacts| {
             if let Defect::Artifacts(spoil) = self.mutant.defect {
@@ -266,7 +275,7 @@ impl Subject for Mutated<'_> {
             }
             artifacts
         });
-        self.told(|| self.good.render(config, outcome), artifacts)
+        self.told(|| self.good.render(config, whole), artifacts)
     }
 
     fn open(&self, config: &Value, model: &Model) -> Answer<Box<dyn Session + '_>> {

@@ -3,7 +3,7 @@
 use super::socket::Arrived;
 use crate::Exchange;
 use crate::exchange::Coding;
-use crate::framing::{Framing, Head, quotable};
+use crate::framing::{self, Framing, Head, quotable};
 use crate::pace::Due;
 use crate::target::Prepared;
 use prony_record::{ErrorClass, Failed, Stamps};
@@ -114,6 +114,7 @@ impl Flight {
             ends,
             coding,
             head: kept_head,
+            headers,
             ..
         } = &mut self.exchange;
         let head = if let Some(head) = &mut self.head {
@@ -145,8 +146,11 @@ impl Flight {
                     *coding = parsed.coding;
                     bytes = &bytes[bytes.len() - (self.head_bytes.len() - length)..];
                     let mut all = std::mem::take(&mut self.head_bytes);
+                    all.truncate(length);
+                    if !rules.answer_headers.is_empty() {
+                        *headers = framing::headers(&all, &rules.answer_headers);
+                    }
                     if rules.keeps_head {
-                        all.truncate(length);
                         *kept_head = Some(all);
                     }
                     self.head.insert(parsed)
@@ -297,8 +301,7 @@ mod tests {
             path: "/".to_owned(),
             headers: Vec::new(),
             body: String::new(),
-            end_marks: Vec::new(),
-            model: None,
+            ..HttpRequest::default()
         };
         let target = Target::new("http://127.0.0.1:1").expect("a URL");
         let request = Arc::new(target.prepare(&request).expect("a request"));

@@ -1,6 +1,6 @@
 //! Assigns lines to requests, and decides what is sent when.
 
-use super::{Event, PER_READ, Shared, ends_by};
+use super::{Event, PER_READ, Shared};
 use crate::Exchange;
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::exchange::{MAX_BODY, check_in_flight};
@@ -349,7 +349,7 @@ impl Router {
         }
         let is_last = self.active.as_ref().is_some_and(|active| {
             let mut ends = active.load.requests[index].ends.iter();
-            ends.any(|end| ends_by(end, parsed))
+            ends.any(|end| end.ends(parsed))
         });
         if is_last {
             self.land(number, at_ns, None);

@@ -106,9 +106,12 @@ impl Side<'_> {
             let it = side.group;
             let arrival = it.arrival.as_deref().unwrap_or("closed loop");
             format!(
-                "{} after {} for warm-up, {} in flight, {arrival}{}",
+                "{} after {} for warm-up{}, {} in flight, {arrival}{}",
                 count(it.requests_per_visit.into(), "request"),
                 it.warmup_requests,
+                it.warmup_sending
+                    .as_ref()
+                    .map_or_else(String::new, |it| format!(" ({it})")),
                 it.concurrency,
                 it.seconds
                     .map_or_else(String::new, |it| format!(", {it} s"))

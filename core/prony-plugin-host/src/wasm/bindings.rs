@@ -113,14 +113,20 @@ impl ResourceLimiter for Host {
     }
 }
 
+/// A message as the log has it.
+pub(crate) fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push('…');
+    }
+    message
+}
+
 impl types::Host for Host {}
 
 impl log::Host for Host {
-    fn log(&mut self, level: log::Level, mut message: String) {
-        if message.len() > MAX_MESSAGE {
-            message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-            message.push('…');
-        }
+    fn log(&mut self, level: log::Level, message: String) {
+        let message = shortened(message);
         let plugin = self.plugin.as_str();
         match level {
             log::Level::Debug => tracing::debug!(plugin, "{message}"),
@@ -167,6 +173,7 @@ impl From<&contract::Endpoint> for types::Endpoint {
         Self {
             host: at.host.clone(),
             port: at.port,
+            more_ports: at.more_ports.clone(),
         }
     }
 }
@@ -213,6 +220,15 @@ impl From<&contract::Request> for types::Request {
     }
 }
 
+impl From<&contract::Pair> for types::Pair {
+    fn from(pair: &contract::Pair) -> Self {
+        Self {
+            name: pair.name.clone(),
+            value: pair.value.clone(),
+        }
+    }
+}
+
 fn pairs(pairs: Vec<types::Pair>) -> Vec<contract::Pair> {
     pairs
         .into_iter()
@@ -255,8 +271,37 @@ impl TryFrom<types::LaunchPlan> for contract::LaunchPlan {
             ready: plan.ready.into(),
             models: models.map_err(|error: FromUtf8Error| error.to_string())?,
             questions: questions.collect::<Result<_, String>>()?,
+            load: exchanges(plan.load)?,
+            unload: exchanges(plan.unload)?,
+            reset: exchanges(plan.reset)?,
         })
     }
+}
+
+fn exchanges(exchanges: Vec<types::Exchange>) -> Result<Vec<contract::Exchange>, String> {
+    let read = |exchange: types::Exchange| {
+        let request = contract::HttpRequest::try_from(exchange.request);
+        Ok(contract::Exchange {
+            request: request.map_err(|error| error.to_string())?,
+            ends: endings(exchange.ends)?,
+        })
+    };
+    exchanges.into_iter().map(read).collect()
+}
+
+fn endings(endings: Vec<types::Ending>) -> Result<Vec<contract::Ending>, String> {
+    let read = |end: types::Ending| {
+        let value = end.value.map(|value| serde_json::from_str(&value));
+        let value = value
+            .transpose()
+            .map_err(|error| format!("the value of an ending is no JSON: {error}"))?;
+        Ok(contract::Ending {
+            at: end.at,
+            value,
+            failed: end.failed,
+        })
+    };
+    endings.into_iter().map(read).collect()
 }
 
 impl TryFrom<types::Question> for contract::Question {
@@ -310,25 +355,10 @@ impl TryFrom<types::Message> for contract::Message {
     type Error = String;
 
     fn try_from(message: types::Message) -> Result<Self, String> {
-        let end = |end: types::Ending| {
-            let value = end.value.map(|value| serde_json::from_str(&value));
-            let value = value
-                .transpose()
-                .map_err(|error| format!("the value of an ending is no JSON: {error}"))?;
-            Ok(contract::Ending {
-                at: end.at,
-                value,
-                failed: end.failed,
-            })
-        };
         Ok(Self {
             line: message.line,
             ids: message.ids,
-            ends: message
-                .ends
-                .into_iter()
-                .map(end)
-                .collect::<Result<_, String>>()?,
+            ends: endings(message.ends)?,
         })
     }
 }
@@ -361,6 +391,7 @@ impl TryFrom<types::HttpRequest> for contract::HttpRequest {
             headers: pairs(made.headers),
             body,
             end_marks: made.end_marks,
+            answer_headers: made.answer_headers,
             model: made.model,
         })
     }
@@ -389,7 +420,7 @@ impl From<types::Event> for contract::Event {
             From::DecodeTime => To::DecodeTime,
         };
         Self {
-            chunk: event.chunk,
+            read: event.read,
             kind,
             tokens: event.tokens,
             ns: event.ns,

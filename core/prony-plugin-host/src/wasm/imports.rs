@@ -8,6 +8,23 @@ use wasmparser::{Parser, Payload};
 /// The imports of a module or component that a plugin may not use. Of bytes that cannot be read,
 /// those before the damage; what compiles or joins them says what is wrong.
 pub(crate) fn beyond_contract(bytes: &[u8]) -> Vec<String> {
+    found(bytes, &|name, is_module| {
+        if is_module {
+            !name.starts_with("prony:plugin/")
+        } else {
+            !super::may_import(name)
+        }
+    })
+}
+
+/// All imports of a module or component, as far as it can be read.
+pub fn imports(bytes: &[u8]) -> Vec<String> {
+    found(bytes, &|_, _| true)
+}
+
+/// The imports that are `wanted`, by the name of the import of a component or of the module that
+/// a module imports from.
+fn found(bytes: &[u8], wanted: &dyn Fn(&str, bool) -> bool) -> Vec<String> {
     let mut imports = Vec::new();
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
@@ -17,12 +34,11 @@ pub(crate) fn beyond_contract(bytes: &[u8]) -> Vec<String> {
             // Modules inside a component get what it gives them.
             Ok(Payload::ComponentImportSection(reader)) if depth == 0 => {
                 let names = reader.into_iter().flatten().map(|it| it.name.name);
-                imports.extend(names.filter(|it| !super::may_import(it)).map(str::to_owned));
+                imports.extend(names.filter(|it| wanted(it, false)).map(str::to_owned));
             }
             Ok(Payload::ImportSection(reader)) if depth == 0 => {
-                let outside = |module: &str| !module.starts_with("prony:plugin/");
                 let names = reader.into_imports().flatten();
-                let names = names.filter(|it| outside(it.module));
+                let names = names.filter(|it| wanted(it.module, true));
                 imports.extend(names.map(|it| format!("{}#{}", it.module, it.name)));
             }
             Ok(_) => {}

@@ -2,7 +2,7 @@
 
 use crate::guest::{EVENT, Guest, manifest};
 use crate::support::{core_module, model, request};
-use prony_contract::{Api, Kind};
+use prony_contract::{Api, Kind, Response};
 use prony_plugin_host::{
     Error, Grant, Limits, Lock, Plugin, Registry, Setup, Trust, WasmHost, WasmPlugin,
 };
@@ -109,12 +109,12 @@ fn imports_are_checked_before_anything_runs() {
     let error = load_text(
         r#"(component
             (import "wasi:cli/environment@0.2.0" (instance))
-            (import "prony:plugin/types@0.2.0" (instance))
+            (import "prony:plugin/types@1.0.0" (instance))
             (import "wasi:sockets/tcp@0.2.0" (instance))
             (core module $m (func $f unreachable) (start $f))
             (core instance (instantiate $m))
             (instance $i)
-            (export "prony:plugin/engine@0.2.0" (instance $i)))"#,
+            (export "prony:plugin/engine@1.0.0" (instance $i)))"#,
     );
     let Error::Import { imports, .. } = &error else {
         panic!("{error}")
@@ -139,9 +139,9 @@ fn imports_are_checked_before_anything_runs() {
 fn another_contract_is_named_with_ours() {
     for (version, refused) in [
         ("9.0.0", true),
-        ("0.1.0", true),
-        ("0.0.9", true),
-        ("0.2.9", false),
+        ("0.2.0", true),
+        ("1.1.0", true),
+        ("1.0.9", false),
     ] {
         let error = load_text(&format!(
             r#"(component (instance $i) (export "prony:plugin/engine@{version}" (instance $i)))"#
@@ -154,7 +154,7 @@ fn another_contract_is_named_with_ours() {
         if refused {
             let text = error.to_string();
             assert!(
-                text.contains(version) && text.contains("speaks 0.2"),
+                text.contains(version) && text.contains("speaks 1.0"),
                 "{text}"
             );
         }
@@ -166,9 +166,9 @@ fn a_component_for_something_else_is_no_plugin() {
     for wat in [
         "(component)",
         r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#,
-        r#"(component (instance $i) (export "prony:plugin/types@0.2.0" (instance $i)))"#,
+        r#"(component (instance $i) (export "prony:plugin/types@1.0.0" (instance $i)))"#,
         // Exports the interface and none of its functions.
-        r#"(component (instance $i) (export "prony:plugin/engine@0.2.0" (instance $i)))"#,
+        r#"(component (instance $i) (export "prony:plugin/engine@1.0.0" (instance $i)))"#,
     ] {
         let error = load_text(wat);
         assert!(matches!(error, Error::NotAPlugin { .. }), "{wat}: {error}");
@@ -192,7 +192,9 @@ fn a_guest_written_by_hand_works() {
         .encode(&json!({}), &model(), &request(Api::Chat))
         .unwrap();
     assert_eq!((made.method.as_str(), made.path.as_str()), ("GET", "/"));
-    let events = plugin.decode(&json!({}), 200, b"abc", &[3]).unwrap();
+    let events = plugin
+        .decode(&json!({}), &Response::new(200, b"abc", &[3]))
+        .unwrap();
     assert_eq!((events.len(), events[0].text.as_str()), (1, "GET"));
 }
 
@@ -286,7 +288,9 @@ fn answers_that_cannot_be_read_are_the_plugins_fault() {
             ..Guest::new()
         })
         .unwrap();
-        let error = plugin.decode(&json!({}), 200, b"abc", &[3]).unwrap_err();
+        let error = plugin
+            .decode(&json!({}), &Response::new(200, b"abc", &[3]))
+            .unwrap_err();
         assert!(
             matches!(&error, Error::Trap { plugin, export: "decode", .. } if plugin == "garbage"),
             "{event:?} {events:?}: {error}"
@@ -297,7 +301,9 @@ fn answers_that_cannot_be_read_are_the_plugins_fault() {
         ..Guest::new()
     })
     .unwrap();
-    let error = plugin.decode(&json!({}), 200, b"abc", &[3]).unwrap_err();
+    let error = plugin
+        .decode(&json!({}), &Response::new(200, b"abc", &[3]))
+        .unwrap_err();
     assert!(
         matches!(
             &error,

@@ -9,7 +9,7 @@ pub(crate) struct Guest {
     pub(crate) manifest: Vec<u8>,
     /// Body of every request.
     pub(crate) body: Vec<u8>,
-    /// Chunk, kind, tokens, and start and length of the text of an event.
+    /// Read, kind, tokens, and start and length of the text of an event.
     pub(crate) event: [u32; 5],
     /// Start and length of the list of events.
     pub(crate) events: [u32; 2],
@@ -34,13 +34,13 @@ impl Guest {
 
     /// As a core module, which `add` turns into a component.
     pub(crate) fn write(&self, folder: &Path) -> PathBuf {
-        let [describe, encode, decode] = [16, 32, 80];
+        let [describe, encode, decode] = [16, 32, 112];
         let words = |words: &[u32]| -> Vec<u8> {
             words.iter().flat_map(|word| word.to_le_bytes()).collect()
         };
-        let [chunk, kind, tokens, text, length] = self.event;
+        let [read, kind, tokens, text, length] = self.event;
         // In the middle the time, which lies at a multiple of 8.
-        let event = [chunk, kind, tokens, 0, 0, 0, text, length];
+        let event = [read, kind, tokens, 0, 0, 0, text, length];
         let (manifest, body) = (self.manifest.len() as u32, self.body.len() as u32);
         let data = [
             (describe, words(&[1024, manifest])),
@@ -59,7 +59,7 @@ impl Guest {
             });
             writeln!(segments, "(data (i32.const {at}) \"{escaped}\")").unwrap();
         }
-        let ten = "i32 ".repeat(10);
+        let twelve = "i32 ".repeat(12);
         let module = format!(
             r#"(module
                 (memory (export "memory") 2)
@@ -70,14 +70,14 @@ impl Guest {
                         (i32.add (global.get $free) (i32.const 15)) (i32.const -16)))
                     (global.set $free (i32.add (local.get $at) (local.get 3)))
                     (local.get $at))
-                (func (export "prony:plugin/engine@0.2.0#describe") (result i32)
+                (func (export "prony:plugin/engine@1.0.0#describe") (result i32)
                     (i32.const {describe}))
-                (func (export "prony:plugin/engine@0.2.0#launch") (param {ten}) (result i32)
+                (func (export "prony:plugin/engine@1.0.0#launch") (param {twelve}) (result i32)
                     unreachable)
-                (func (export "prony:plugin/engine@0.2.0#encode") (param i32) (result i32)
+                (func (export "prony:plugin/engine@1.0.0#encode") (param i32) (result i32)
                     (i32.const {encode}))
-                (func (export "prony:plugin/engine@0.2.0#decode")
-                    (param i32 i32 i32 i32 i32 i32 i32) (result i32)
+                (func (export "prony:plugin/engine@1.0.0#decode")
+                    (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
                     (i32.const {decode}))
                 {segments}
                 {extra}
@@ -122,7 +122,8 @@ fn component_type(module: &[u8]) -> Vec<u8> {
         let (start, end) = (at + 1 + width, at + 1 + width + size);
         let (name, width) = number(&module[start..]);
         let name = &module[start + width..][..name.min(size)];
-        if module[at] == 0 && name.starts_with(b"component-type") {
+        let is_of_world = name.windows(13).any(|part| part == b"engine-plugin");
+        if module[at] == 0 && name.starts_with(b"component-type") && is_of_world {
             return module[at..end].to_vec();
         }
         at = end;

@@ -1,7 +1,7 @@
 //! The native form: libraries in C, good and bad ones, and a linked plugin.
 
 use crate::support::{Hosted, at, model, request};
-use prony_contract::Api;
+use prony_contract::{Api, Response};
 use prony_plugin_host::{Error, NativePlugin, Plugin};
 use serde_json::json;
 use std::env::consts::DLL_EXTENSION;
@@ -87,7 +87,7 @@ fn wrong_tables_are_refused() {
     assert!(matches!(error, Error::Contract { .. }), "{error}");
     let text = error.to_string();
     assert!(
-        text.contains("contract 9.0") && text.contains("speaks 0.2"),
+        text.contains("contract 9.0") && text.contains("speaks 1.0"),
         "{text}"
     );
     let error = NativePlugin::open(&library(folder.path(), Some("NO_CALL")))
@@ -125,11 +125,13 @@ fn answers_that_cannot_be_read_are_the_plugins_fault() {
     answer(open("DESCRIBE_GARBAGE").err().unwrap(), "describe", "EOF");
     for (wrong, words) in [
         ("BAD_KIND", "event kind 99"),
-        ("BAD_CHUNK", "read 1000 of 1"),
+        ("BAD_READ", "read 1000 of 1"),
         ("STRANGE_CODE", "return code 42"),
     ] {
         let plugin = open(wrong).unwrap();
-        let error = plugin.decode(&json!({}), 200, b"a\n", &[2]).unwrap_err();
+        let error = plugin
+            .decode(&json!({}), &Response::new(200, b"a\n", &[2]))
+            .unwrap_err();
         answer(error, "decode", words);
     }
     let plugin = open("NO_MESSAGE").unwrap();
@@ -164,7 +166,9 @@ fn a_linked_plugin_works_and_its_panic_is_caught() {
             "encode" => plugin
                 .encode(&config, &model(), &request(Api::Chat))
                 .unwrap_err(),
-            _ => plugin.decode(&config, 200, b"", &[]).unwrap_err(),
+            _ => plugin
+                .decode(&config, &Response::new(200, b"", &[]))
+                .unwrap_err(),
         };
         let shown = error.to_string();
         let Error::Trap {
@@ -180,12 +184,18 @@ fn a_linked_plugin_works_and_its_panic_is_caught() {
         assert_eq!(export, if place == "new" { "decode" } else { place });
         assert!(reason.contains("asked to panic in `"), "{reason}");
         assert_eq!(
-            plugin.decode(&json!({}), 200, b".\n", &[2]).unwrap().len(),
+            plugin
+                .decode(&json!({}), &Response::new(200, b".\n", &[2]))
+                .unwrap()
+                .len(),
             1
         );
     }
     let error = plugin
-        .decode(&json!({ "fault": "chunk" }), 200, b"a\n", &[2])
+        .decode(
+            &json!({ "fault": "read" }),
+            &Response::new(200, b"a\n", &[2]),
+        )
         .unwrap_err();
     assert!(matches!(error, Error::Answer { .. }), "{error}");
     prony_plugin_test::Engine::new(&engine_faulty::PLUGIN)

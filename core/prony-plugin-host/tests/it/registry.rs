@@ -80,7 +80,7 @@ fn what_was_added_can_be_loaded() {
         assert_eq!(lock.plugins, std::slice::from_ref(&installed.entry));
         let digest = prony_plugin_host::sha256_of(&std::fs::read(&installed.file).unwrap());
         assert_eq!(installed.entry.sha256, digest);
-        assert_eq!(installed.entry.contract, "0.2");
+        assert_eq!(installed.entry.contract, "1.0");
         let registry = installed.registry();
         let [a, b] = [0; 2].map(|_| registry.load(Kind::Engine, &installed.entry.name).unwrap());
         assert!(std::sync::Arc::ptr_eq(&a, &b), "loaded twice");
@@ -271,7 +271,10 @@ fn a_changed_file_is_refused() {
         assert_eq!(found, &prony_plugin_host::sha256_of(&bytes));
         assert!(error.to_string().contains("prony plugin add"), "{error}");
         std::fs::remove_file(&installed.file).unwrap();
-        assert!(matches!(installed.load(), Err(Error::Io { .. })));
+        let error = installed.load().unwrap_err();
+        assert!(matches!(error, Error::Gone { .. }), "{error}");
+        let again = format!("prony plugin remove {}@", installed.entry.name);
+        assert!(error.to_string().contains(&again), "{error}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! says.
 
 use crate::support::{Hosted, at, core_module, model, request};
-use prony_contract::{Api, ErrorKind, EventKind};
+use prony_contract::{Api, ErrorKind, EventKind, Response};
 use prony_plugin_host::{Error, Limits, Plugin, Setup, WasmHost, WasmPlugin};
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -62,7 +62,9 @@ fn breakdown(plugin: &WasmPlugin, fault: &str, place: &str) -> (String, Vec<Stri
         "encode" => plugin
             .encode(&config, &model(), &request(Api::Chat))
             .unwrap_err(),
-        _ => plugin.decode(&config, 200, b".\n", &[2]).unwrap_err(),
+        _ => plugin
+            .decode(&config, &Response::new(200, b".\n", &[2]))
+            .unwrap_err(),
     };
     let shown = error.to_string();
     assert_eq!(error.code(), "X0010", "{shown}");
@@ -81,7 +83,9 @@ fn breakdown(plugin: &WasmPlugin, fault: &str, place: &str) -> (String, Vec<Stri
         shown.contains("`faulty`") && shown.contains(export),
         "{shown}"
     );
-    let events = plugin.decode(&json!({}), 200, b"a\n.\n", &[4]).unwrap();
+    let events = plugin
+        .decode(&json!({}), &Response::new(200, b"a\n.\n", &[4]))
+        .unwrap();
     assert_eq!(
         events.iter().map(|it| it.kind).collect::<Vec<_>>(),
         [EventKind::Text, EventKind::End]
@@ -146,10 +150,14 @@ fn time_is_counted_for_each_call_alone() {
     std::thread::scope(|scope| {
         let stuck = scope.spawn(|| {
             let config = json!({ "fault": "loop" });
-            plugin.decode(&config, 200, b"", &[]).is_err()
+            plugin
+                .decode(&config, &Response::new(200, b"", &[]))
+                .is_err()
         });
         while !stuck.is_finished() {
-            plugin.decode(&json!({}), 200, b"a\n", &[2]).unwrap();
+            plugin
+                .decode(&json!({}), &Response::new(200, b"a\n", &[2]))
+                .unwrap();
         }
         assert!(stuck.join().unwrap());
     });
@@ -171,7 +179,9 @@ fn a_memory_eater_is_stopped_at_its_limit() {
 fn a_huge_answer_arrives() {
     let plugin = faulty(Limits::default());
     let config = json!({ "fault": "huge" });
-    let events = plugin.decode(&config, 200, b".\n", &[2]).unwrap();
+    let events = plugin
+        .decode(&config, &Response::new(200, b".\n", &[2]))
+        .unwrap();
     assert_eq!(events[0].text.len(), engine_faulty::HUGE);
     let config = json!({ "fault": "huge", "at": "encode" });
     let made = plugin
@@ -185,7 +195,10 @@ fn errors_and_wrong_reads_are_told_apart() {
     let plugin = faulty(Limits::default());
     let decode = |fault: &str| {
         plugin
-            .decode(&json!({ "fault": fault }), 200, b"a\n", &[2])
+            .decode(
+                &json!({ "fault": fault }),
+                &Response::new(200, b"a\n", &[2]),
+            )
             .unwrap_err()
     };
     let Error::Reported { error, .. } = decode("error") else {
@@ -195,7 +208,7 @@ fn errors_and_wrong_reads_are_told_apart() {
         (error.kind, error.message.as_str()),
         (ErrorKind::Engine, "asked to fail")
     );
-    let Error::Answer { export, reason, .. } = decode("chunk") else {
+    let Error::Answer { export, reason, .. } = decode("read") else {
         panic!()
     };
     assert_eq!(export, "decode");
@@ -217,7 +230,9 @@ fn eight_threads_decode_at_once() {
         .flat_map(|i| format!("t{i}\n").into_bytes())
         .collect();
     let ends: Vec<u32> = (1..=body.len() as u32).collect();
-    let wanted = plugin.decode(&json!({}), 200, &body, &ends).unwrap();
+    let wanted = plugin
+        .decode(&json!({}), &Response::new(200, &body, &ends))
+        .unwrap();
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let (plugin, body, ends, wanted) = (&plugin, &body, &ends, &wanted);
@@ -225,9 +240,18 @@ fn eight_threads_decode_at_once() {
                 for round in 0..25 {
                     if (thread + round) % 5 == 0 {
                         let config = json!({ "fault": "panic" });
-                        assert!(plugin.decode(&config, 200, body, ends).is_err());
+                        assert!(
+                            plugin
+                                .decode(&config, &Response::new(200, body, ends))
+                                .is_err()
+                        );
                     }
-                    assert_eq!(&plugin.decode(&json!({}), 200, body, ends).unwrap(), wanted);
+                    assert_eq!(
+                        &plugin
+                            .decode(&json!({}), &Response::new(200, body, ends))
+                            .unwrap(),
+                        wanted
+                    );
                 }
             });
         }
@@ -260,7 +284,10 @@ fn compiled(cache: &Path) -> (PathBuf, u64, u32) {
 fn works(plugin: &WasmPlugin) {
     assert_eq!(plugin.describe().unwrap().name, "faulty");
     assert_eq!(
-        plugin.decode(&json!({}), 200, b".\n", &[2]).unwrap().len(),
+        plugin
+            .decode(&json!({}), &Response::new(200, b".\n", &[2]))
+            .unwrap()
+            .len(),
         1
     );
 }
@@ -333,11 +360,16 @@ fn configs_cross_the_boundary_unchanged() {
         json!("\u{0}é"),
         json!({ "at": null }),
     ] {
-        let result = plugin.decode(&config, 200, b"", &[]);
+        let result = plugin.decode(&config, &Response::new(200, b"", &[]));
         let Err(Error::Reported { error, .. }) = result else {
             panic!("{config}: {result:?}")
         };
         assert_eq!(error.kind, ErrorKind::InvalidConfig, "{config}");
     }
-    assert_eq!(plugin.decode(&json!({}), 200, b"", &[]).unwrap(), []);
+    assert_eq!(
+        plugin
+            .decode(&json!({}), &Response::new(200, b"", &[]))
+            .unwrap(),
+        []
+    );
 }

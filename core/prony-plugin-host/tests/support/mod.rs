@@ -1,6 +1,8 @@
 //! What the host's test binaries share.
 
-use prony_contract::{Api, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Model, Request};
+use prony_contract::{
+    Api, Endpoint, Event, HttpRequest, LaunchPlan, Manifest, Model, Request, Response,
+};
 use prony_plugin_host::{Error, Plugin};
 use prony_plugin_test::{Answer, Fault, Subject};
 use serde_json::Value;
@@ -72,8 +74,8 @@ impl Subject for Hosted<'_> {
         self.0.encode(config, model, request).map_err(fault)
     }
 
-    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Answer<Vec<Event>> {
-        self.0.decode(config, status, body, ends).map_err(fault)
+    fn decode(&self, config: &Value, response: &Response<'_>) -> Answer<Vec<Event>> {
+        self.0.decode(config, response).map_err(fault)
     }
 }
 
@@ -88,6 +90,7 @@ pub(crate) fn at() -> Endpoint {
     Endpoint {
         host: "127.0.0.1".to_owned(),
         port: 9,
+        more_ports: Vec::new(),
     }
 }
 

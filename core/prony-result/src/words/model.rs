@@ -120,8 +120,26 @@ impl ModelResult {
     /// Problems, one sentence without a full stop each. A repeated failure is listed
     /// once.
     pub fn problems(&self) -> Vec<String> {
+        let requests = self.engines.iter().flat_map(EngineResult::failed_requests);
+        let stages = self.failed_stages(|_| true).into_iter();
+        stages.chain(requests).chain(self.broken_cycles()).collect()
+    }
+
+    /// Those of one engine; of an empty name, those of a model that failed before any engine.
+    pub fn problems_of(&self, engine: &str) -> Vec<String> {
+        let own = self.failed_stages(|it| it.engine == engine);
+        let requests = self.engine(engine).into_iter();
+        let requests = requests.flat_map(EngineResult::failed_requests);
+        own.into_iter().chain(requests).collect()
+    }
+
+    fn failed_stages(&self, is_meant: impl Fn(&Failure) -> bool) -> Vec<String> {
         let mut told: Vec<(&Failure, u64)> = Vec::new();
-        for failure in self.failures.iter().filter(|it| !it.outside) {
+        for failure in self
+            .failures
+            .iter()
+            .filter(|it| !it.outside && is_meant(it))
+        {
             let same = |(first, _): &&mut (&Failure, u64)| {
                 (&first.engine, &first.stage, &first.message)
                     == (&failure.engine, &failure.stage, &failure.message)
@@ -131,7 +149,7 @@ impl ModelResult {
                 None => told.push((failure, 1)),
             }
         }
-        let stages = told.into_iter().map(|(failure, times)| {
+        let sentence = |(failure, times): (&Failure, u64)| {
             let cycle = match times {
                 1 => format!("cycle {}", failure.cycle),
                 _ => format!("{times} times, first in cycle {}", failure.cycle),
@@ -143,22 +161,25 @@ impl ModelResult {
                 return format!("{stage} failed: {message}");
             }
             format!("{engine} failed in {stage}, {cycle}: {message}")
-        });
-        let requests = self.engines.iter().flat_map(|result| {
-            result.errors.iter().map(|(class, times)| {
-                let first = result
-                    .error_messages
-                    .get(class)
-                    .map(|message| format!(", first: {}", one_line(message)));
-                let (engine, times) = (one_line(&result.engine), count(*times, "request"));
-                format!(
-                    "{engine}: {times} failed with {}{}",
-                    one_line(class),
-                    first.unwrap_or_default()
-                )
-            })
-        });
-        stages.chain(requests).chain(self.broken_cycles()).collect()
+        };
+        told.into_iter().map(sentence).collect()
+    }
+}
+
+impl EngineResult {
+    /// The requests that failed, a sentence without a full stop for each class.
+    fn failed_requests(&self) -> Vec<String> {
+        let sentence = |(class, times): (&String, &u64)| {
+            let first = self.error_messages.get(class);
+            let first = first.map(|message| format!(", first: {}", one_line(message)));
+            let (engine, times) = (one_line(&self.engine), count(*times, "request"));
+            format!(
+                "{engine}: {times} failed with {}{}",
+                one_line(class),
+                first.unwrap_or_default()
+            )
+        };
+        self.errors.iter().map(sentence).collect()
     }
 }
 
@@ -198,6 +219,7 @@ mod tests {
             cell: None,
             measure: None,
             warmup_requests: 0,
+            warmup_sending: None,
             requests_per_visit: 1,
             concurrency: 1,
             arrival: None,
@@ -227,6 +249,7 @@ mod tests {
             cycle,
             stage: "load".to_owned(),
             message: message.to_owned(),
+            plugin: false,
             outside: false,
         };
         model.failures = vec![
@@ -255,6 +278,7 @@ mod tests {
             cycle: 2,
             stage: "measure".to_owned(),
             message: "the run was broken off".to_owned(),
+            plugin: false,
             outside: true,
         };
         model.failures = vec![failure("A"), failure("B")];

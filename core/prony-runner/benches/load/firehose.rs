@@ -3,7 +3,7 @@
 use crate::case::{Case, Client, cpu_ns, record};
 use crate::table::{Firehose, Table};
 use crate::{Options, Server};
-use prony_contract::{Event, EventKind};
+use prony_contract::{Event, EventKind, Response};
 use prony_loadgen::Exchange;
 use prony_plugin_host::{Limits, NativePlugin, Plugin, WasmHost};
 use std::time::Duration;
@@ -52,7 +52,7 @@ fn decode(plugin: &dyn Plugin, exchanges: &[Exchange], events: u64) -> u64 {
     let mut texts = 0;
     for exchange in exchanges {
         let said = plugin
-            .decode(&config, 200, &exchange.body, &exchange.ends)
+            .decode(&config, &Response::new(200, &exchange.body, &exchange.ends))
             .unwrap();
         // The last message has an empty one.
         let is_text = |it: &&Event| it.kind == EventKind::Text && !it.text.is_empty();

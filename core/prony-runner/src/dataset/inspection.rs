@@ -18,10 +18,14 @@ pub struct Inspection {
     pub recognised: String,
     /// Number of records that were read.
     pub records: u64,
-    /// Number of conversations that may be used.
+    /// `true` if these are all of them: nothing behind a `limit` is looked at.
+    pub is_whole: bool,
+    /// Number of conversations of the lengths asked for, behind `offset` and up to `limit`.
+    pub candidates: u64,
+    /// Number of conversations that a run uses: all of these, or those that are drawn.
     pub conversations: u64,
-    /// Number of their turns, each a request.
-    pub turns: u64,
+    /// Number of requests that send each of their turns once.
+    pub requests: u64,
     /// Number of their images.
     pub images: u64,
     /// Characters of the longest request of each conversation; absent if only lengths in tokens
@@ -89,11 +93,13 @@ pub struct Message {
     pub content: String,
 }
 
-/// Looks at a dataset: counts the conversations that the options select, and shows a sample of
-/// them. The errors follow the name of the dataset.
+/// Looks at a dataset: counts the conversations that a run with these options uses, and has the
+/// requests of `shown` of them: the first that are drawn, or else some drawn for this. The errors
+/// follow the name of the dataset.
 pub fn inspect(
     path: &Path,
     options: &Options,
+    shown: u32,
     tokenizer: Option<&Path>,
 ) -> Result<Inspection, Vec<String>> {
     let is_counted = tokenizer.is_some();
@@ -102,18 +108,31 @@ pub fn inspect(
         Tokenizer::open(path).map_err(|error| error.to_string())
     };
     let tokenizer = LazyTokenizer::new(open);
+    let tokens = |text: &str| tokenizer.count(text);
+    let tokens: Option<&Count<'_>> = is_counted.then_some(&tokens);
+    let drawn = options.selection.sample;
+    let mut candidates = 0;
     let mut seen = Seen::default();
     let mut see = |conversation: &Conversation| {
-        let tokens = |text: &str| tokenizer.count(text);
-        seen.see(conversation, is_counted.then_some(&tokens));
+        candidates += 1;
+        if drawn.is_none() {
+            seen.see(conversation, tokens);
+        }
     };
     let mut name = String::new();
     let input = open_input(path, &mut name).map_err(|message| vec![format!(": {message}")])?;
     let mut count = |text: &str| tokenizer.count(text);
     let mut options = options.clone();
     options.selection.is_at_most = true;
+    options.selection.sample = drawn.or(Some(shown));
     let read = prony_prompts::dataset::read(input, &options, &mut count, &mut see);
-    let read = read.map_err(|problems| describe(&problems))?;
+    let mut read = read.map_err(|problems| describe(&problems))?;
+    if drawn.is_some() {
+        for conversation in &read.conversations {
+            seen.see(conversation, tokens);
+        }
+        read.conversations.truncate(shown as usize);
+    }
     let (format, recognised, records) = (read.format, read.recognised.clone(), read.records);
     let first_ns = seen.times.map(|it| it.0);
     let (sample, notes) = if is_counted || !read.conversations.iter().any(is_made) {
@@ -124,19 +143,38 @@ pub fn inspect(
     } else {
         (lengths(&read, first_ns), read.notes)
     };
+    let limit = options.selection.limit.map(u64::from);
+    let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    for (key, asked) in [("limit", limit), ("sample", drawn.map(u64::from))] {
+        notes.extend(asked.filter(|asked| candidates < *asked).map(|asked| {
+            format!(
+                "a pipeline with `{key}: {asked}` is refused, since there are fewer conversations"
+            )
+        }));
+    }
+    // As many as a `measure` sends where it does not say how many.
+    let stated = drawn.map(u64::from).or(limit);
+    if stated.is_some_and(|stated| stated < seen.turns) {
+        notes.push(format!(
+            "a `measure` without `requests` sends only as many as there are conversations; `requests: {}` sends every prompt",
+            seen.turns
+        ));
+    }
     Ok(Inspection {
         format: format.name(),
         title: format.title(),
         recognised,
         records,
+        is_whole: limit.is_none_or(|limit| candidates < limit),
+        candidates,
         conversations: seen.conversations,
-        turns: seen.turns,
+        requests: seen.turns,
         images: seen.images,
         chars: spread(seen.chars),
         tokens: spread(seen.tokens),
         output_tokens: spread(seen.output),
         recorded_s: seen.times.map(|(first, last)| (last - first) as f64 / 1e9),
-        notes: notes.iter().map(ToString::to_string).collect(),
+        notes,
         sample,
     })
 }

@@ -12,7 +12,7 @@ use crate::setup::{self, ModelFiles, Tokenizers};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use prony_config::{MatrixPoint, Model, OnFailure, Setup, Step};
-use prony_journal::{Event, InputKind, Scope, StageOf, source_of_prompts};
+use prony_journal::{Cause, Event, InputKind, Scope, StageOf, source_of_prompts};
 use prony_machine::{Control, IdlePower};
 use prony_plan::{ModelKey, StageKind, Visit};
 use prony_plugin_host::sha256_of;
@@ -85,7 +85,7 @@ impl<'a> Runner<'a> {
                     Err(_) if self.run.is_interrupted() => return Ok(paths),
                     Err(message) => {
                         self.run
-                            .tell(self.of_setup(Some(of_model)).failed(false, message))?;
+                            .tell(self.of_setup(Some(of_model)).failed(Cause::Engine, message))?;
                         self.skip(of_model, None)?;
                     }
                 }
@@ -251,15 +251,16 @@ impl<'a> Runner<'a> {
                 Err(StageError::Failed(message))
             }),
         };
-        let (step, message) = match done {
+        let error = match done {
             Ok(()) => return Ok(true),
             Err(StageError::Journal(error)) => return Err(error),
             Err(_) if self.run.is_interrupted() => return Ok(false),
-            Err(StageError::Interrupted) => return Ok(false),
-            Err(StageError::Step(message)) => (true, message),
-            Err(StageError::Failed(message)) => (false, message),
+            Err(error) => error,
         };
-        self.run.tell(of_setup.failed(step, message))?;
+        let Ok((cause, message)) = error.into_failure() else {
+            return Ok(false);
+        };
+        self.run.tell(of_setup.failed(cause, message))?;
         Ok(stage.on_failure != OnFailure::Stop)
     }
 

@@ -1,6 +1,7 @@
 //! A real engine in a visit.
 
 use super::account::{self, Account, Values};
+use super::exchanges;
 use super::loading;
 use super::requests::{Batch, Requests};
 use super::sequence::{Ended, EngineSide, Sent, Used, Window};
@@ -13,8 +14,8 @@ use crate::process::Process;
 use crate::request_set::RequestSet;
 use crate::run::Run;
 use crate::served;
-use prony_config::{Condition, MatrixPoint, Step};
-use prony_contract::{Endpoint, HttpRequest, Message, Model, Question};
+use prony_config::{Cache, Condition, MatrixPoint, Step};
+use prony_contract::{Endpoint, Exchange, HttpRequest, Message, Model, Question};
 use prony_journal::{Event, Result, StageEnergy};
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
@@ -32,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// Attempts, 100 ms apart, to see that the memory of an engine was given back.
 const MAX_CHECKS: u32 = 20;
+/// Time in which a server has to empty its prefix cache.
+const RESET_LIMIT: Duration = Duration::from_secs(30);
 /// Growth of memory in use, in bytes, that is not told.
 const MIN_REPORTED_GROWTH: u64 = 64 << 20;
 
@@ -74,6 +77,7 @@ impl Running {
 }
 
 /// Transport of requests to the engine.
+#[expect(clippy::large_enum_variant, reason = "there is one for each engine")]
 pub(super) enum Link {
     Http {
         target: Target,
@@ -81,6 +85,10 @@ pub(super) enum Link {
         models: Option<HttpRequest>,
         /// Questions to the server about itself.
         questions: Vec<Question>,
+        /// Requests that give the model's memory back.
+        unload: Vec<Exchange>,
+        /// Requests that empty the prefix cache.
+        reset: Vec<Exchange>,
     },
     Stdio {
         pipe: Pipe,
@@ -281,16 +289,20 @@ impl<'r, 'a> LiveEngine<'r, 'a> {
                 break;
             }
             if let Err(words) = pipe.ask(message.clone(), grace).await {
-                let visit = self.requests.visit;
-                let message = format!(
-                    "{}: `{}` (cycle {}) did not unload as it should: {words}",
-                    visit.model, visit.engine, visit.cycle
-                );
-                self.requests.run.tell(Event::Warning { message })?;
+                self.tell_not_unloaded(&words)?;
                 break;
             }
         }
         Ok(())
+    }
+
+    fn tell_not_unloaded(&self, words: &str) -> Result<()> {
+        let visit = self.requests.visit;
+        let message = format!(
+            "{}: `{}` (cycle {}) did not unload as it should: {words}",
+            visit.model, visit.engine, visit.cycle
+        );
+        self.requests.run.tell(Event::Warning { message })
     }
 }
 
@@ -370,6 +382,17 @@ impl EngineSide for LiveEngine<'_, '_> {
             self.account.settings = settings;
             self.requests.note_silence(begin.elapsed())?;
             self.requests.note_long_answers(&too_long)?;
+        }
+        if let Link::Http { target, reset, .. } = &running.link
+            && stage.cache == Some(Cache::Cold)
+            && !reset.is_empty()
+        {
+            let mut stop = self.requests.run.stop.clone();
+            let emptied = tokio::select! {
+                emptied = exchanges::send(target, reset, RESET_LIMIT) => emptied,
+                () = crate::run::interrupted(&mut stop) => return Err(StageError::Interrupted),
+            };
+            emptied.map_err(|words| format!("the prefix cache was not emptied: {words}"))?;
         }
         Ok(())
     }
@@ -460,8 +483,14 @@ impl EngineSide for LiveEngine<'_, '_> {
             Link::Http { target, .. } => target.local_port(),
             Link::Stdio { .. } | Link::Worker(_) => None,
         };
-        if let Link::Stdio { pipe, closing } = &link {
-            self.send_closing(pipe, closing, grace).await?;
+        match &link {
+            Link::Stdio { pipe, closing } => self.send_closing(pipe, closing, grace).await?,
+            Link::Http { target, unload, .. } => {
+                if let Err(words) = exchanges::send(target, unload, grace).await {
+                    self.tell_not_unloaded(&words)?;
+                }
+            }
+            Link::Worker(_) => {}
         }
         // A worker, like any process that reads its input, may end when that closes.
         drop(link);

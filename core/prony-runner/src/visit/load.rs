@@ -1,13 +1,13 @@
 //! `load`: from a config to a ready engine.
 
 use super::engine::{Link, LiveEngine, Running, watch};
-use super::{CRASH_GRACE, Staged};
+use super::{CRASH_GRACE, Staged, exchanges};
 use crate::context::text;
 use crate::installed::{self, Installed};
 use crate::launched::Launched;
 use crate::process::{Process, describe};
-use prony_config::{as_texts, template};
-use prony_contract::{Endpoint, Kind, LaunchPlan, Ready, StdioPlan, Transport};
+use prony_config::{as_texts, option_paths, template};
+use prony_contract::{Endpoint, Kind, LaunchPlan, MAX_MORE_PORTS, Ready, StdioPlan, Transport};
 use prony_journal::Event;
 use prony_loadgen::client::probe;
 use prony_loadgen::clock::now_ns;
@@ -33,9 +33,10 @@ impl LiveEngine<'_, '_> {
     /// nanoseconds; `None` if it was already running. `running` is set as soon as there
     /// is something to stop.
     pub(super) async fn start_within(&mut self, limit: Duration) -> Staged<Option<u64>> {
-        let at = Endpoint {
+        let mut at = Endpoint {
             host: "127.0.0.1".to_owned(),
             port: free_port()?,
+            more_ports: Vec::new(),
         };
         // Steps may need it, too.
         self.at = Some(at.clone());
@@ -48,10 +49,21 @@ impl LiveEngine<'_, '_> {
             .find(Kind::Engine, plugin)
             .map_err(|error| error.to_string())?;
         as_texts(&mut config, &entry.config_schema);
-        self.expand_homes(&mut config);
+        for pointer in option_paths(&config, &entry.config_schema) {
+            if let Some(Value::String(path)) = config.pointer_mut(&pointer) {
+                *path = text(Path::new(&prony_files::with_home(&*path)));
+            }
+        }
         self.requests.config = config;
+        let transport = entry.transport.unwrap_or(Transport::Http);
+        if transport == Transport::Http {
+            let manifest = self.requests.adapter()?.describe();
+            let count = manifest.map_err(|error| error.to_string())?.more_ports;
+            at.more_ports = more_ports(count)?;
+            self.at = Some(at.clone());
+        }
         let begin = now_ns();
-        match entry.transport.unwrap_or(Transport::Http) {
+        match transport {
             Transport::InProcess => self.start_worker(plugin, limit).await,
             Transport::Stdio => self.start_stdio(limit).await,
             Transport::Http => self.start_server(&at, limit).await,
@@ -65,10 +77,10 @@ impl LiveEngine<'_, '_> {
         let [program, arguments @ ..] = self.requests.run.options.worker.as_slice() else {
             return Err("no worker command is set".to_owned().into());
         };
-        let mut command = Command::new(prony_files::located(Path::new(""), program));
+        let mut command = Command::new(program);
         command
             .args(arguments)
-            .arg(plugin)
+            .arg(self.requests.run.registry.from_anywhere(plugin))
             .current_dir(&self.requests.run.options.folder);
         let (process, orders, answers) = Process::start_piped(command, &self.log())
             .map_err(|error| format!("`{program}` did not start: {error}"))?;
@@ -109,9 +121,7 @@ impl LiveEngine<'_, '_> {
     async fn start_server(&mut self, at: &Endpoint, limit: Duration) -> Staged<()> {
         let requests = &self.requests;
         let plugin = requests.adapter()?;
-        let plan: LaunchPlan = plugin
-            .launch(&requests.config, &requests.model, at)
-            .map_err(|error| error.to_string())?;
+        let plan: LaunchPlan = plugin.launch(&requests.config, &requests.model, at)?;
         let target = Target::new(&plan.base_url).map_err(|error| error.to_string())?;
         let launched = plan.command.as_ref();
         let program = launched.and_then(|it| it.argv.first());
@@ -133,6 +143,8 @@ impl LiveEngine<'_, '_> {
                 target: target.clone(),
                 models: plan.models,
                 questions: plan.questions,
+                unload: plan.unload,
+                reset: plan.reset,
             },
         });
         let begin = Instant::now();
@@ -158,7 +170,8 @@ impl LiveEngine<'_, '_> {
                 still_runs(process).map_err(|words| with_hint(words, missing.as_ref()))?;
             }
             if ready {
-                return Ok(running.owns_its_port()?);
+                running.owns_its_port()?;
+                break;
             }
             if begin.elapsed() > limit {
                 let words = running.process.as_ref().map_or_else(
@@ -175,6 +188,15 @@ impl LiveEngine<'_, '_> {
             }
             tokio::time::sleep(PROBE_EVERY).await;
         }
+        let rest = limit.saturating_sub(begin.elapsed());
+        let loaded = exchanges::send(&target, &plan.load, rest).await;
+        if let Err(words) = loaded {
+            if let Some(process) = &mut running.process {
+                still_runs(process)?;
+            }
+            return Err(format!("the model was not loaded: {words}").into());
+        }
+        Ok(())
     }
 }
 
@@ -196,27 +218,15 @@ impl LiveEngine<'_, '_> {
                 folder.display()
             ));
         }
-        let mut command = Command::new(prony_files::located(Path::new(""), program));
-        command.args(arguments).current_dir(folder);
-        command.envs(launch.env.iter().map(|pair| (&pair.name, &pair.value)));
+        let mut command = Command::new(prony_files::with_home(program));
+        command.args(arguments.iter().map(prony_files::with_home));
+        command.current_dir(folder);
+        let variables = launch.env.iter();
+        command.envs(variables.map(|it| (&it.name, prony_files::with_home(&it.value))));
         if let Some(path) = self.path(launch) {
             command.env("PATH", path);
         }
         Ok((program, command))
-    }
-
-    /// Expands `~/` in the options that are paths by the plugin's schema.
-    fn expand_homes(&self, config: &mut Value) {
-        let plugin = &self.requests.engine.plugin;
-        let Ok((entry, _)) = self.requests.run.registry.find(Kind::Engine, plugin) else {
-            return;
-        };
-        for (name, value) in config.as_object_mut().into_iter().flatten() {
-            let is_path = entry.config_schema["properties"][name][prony_config::PATH] == true;
-            if let Some(path) = value.as_str().filter(|it| is_path && it.starts_with("~/")) {
-                *value = text(&prony_files::located(Path::new(""), path)).into();
-            }
-        }
     }
 
     fn working_folder(&self, launch: &prony_contract::Command) -> PathBuf {
@@ -228,12 +238,12 @@ impl LiveEngine<'_, '_> {
     /// The engine's `PATH`.
     fn path(&self, launch: &prony_contract::Command) -> Option<OsString> {
         let own = launch.env.iter().rfind(|pair| pair.name == "PATH");
-        let path = own.map(|pair| OsString::from(&pair.value));
+        let path = own.map(|pair| prony_files::with_home(&pair.value));
         let path = path.or_else(|| std::env::var_os("PATH"));
         let (cache, plugin) = self.source();
-        let own = Installed::of(cache, plugin)
+        let own = Installed::of(cache, &plugin)
             .is_some()
-            .then(|| installed::folder(cache, plugin).join("bin"));
+            .then(|| installed::folder(cache, &plugin).join("bin"));
         let shared = Some(installed::programs(cache)).filter(|folder| folder.is_dir());
         if own.is_none() && shared.is_none() {
             return path;
@@ -244,10 +254,13 @@ impl LiveEngine<'_, '_> {
         std::env::join_paths(all).ok().or(path.clone())
     }
 
-    /// prony's cache folder, and the name of the engine's plugin.
-    fn source(&self) -> (&Path, &str) {
-        let options = self.requests.run.options;
-        (&options.cache, &self.requests.engine.plugin)
+    /// prony's cache folder, and the engine's name in it: that of its plugin, whichever version.
+    fn source(&self) -> (&Path, String) {
+        let run = &self.requests.run;
+        let plugin = &self.requests.engine.plugin;
+        let found = run.registry.find(Kind::Engine, plugin);
+        let name = found.map_or_else(|_| plugin.clone(), |(entry, _)| entry.name.clone());
+        (&run.options.cache, name)
     }
 
     /// Journals the program that was started, and the packages that prony installed for it.
@@ -270,7 +283,7 @@ impl LiveEngine<'_, '_> {
         let mut environment: Vec<_> = launch
             .env
             .iter()
-            .map(|pair| (OsString::from(&pair.name), OsString::from(&pair.value)))
+            .map(|it| (OsString::from(&it.name), prony_files::with_home(&it.value)))
             .collect();
         environment.extend(self.path(launch).map(|path| ("PATH".into(), path)));
         self.requests.run.note_program(Launched {
@@ -282,9 +295,9 @@ impl LiveEngine<'_, '_> {
             is_installed: found.starts_with(installed::engines(self.source().0)),
         });
         let (cache, plugin) = self.source();
-        let environment = installed::folder(cache, plugin);
+        let environment = installed::folder(cache, &plugin);
         let own = found.starts_with(&environment);
-        let installed = Installed::of(cache, plugin).filter(|_| own);
+        let installed = Installed::of(cache, &plugin).filter(|_| own);
         self.requests.run.tell(Event::Program {
             visit: self.requests.visit.clone(),
             program: text(&found),
@@ -296,15 +309,16 @@ impl LiveEngine<'_, '_> {
     /// The way to get the engine, if `program` or one of its modules may be missing.
     fn missing(&self, program: &str) -> Option<String> {
         let (cache, plugin) = self.source();
-        let (entry, _) = self.requests.run.registry.find(Kind::Engine, plugin).ok()?;
+        let registry = self.requests.run.registry;
+        let (entry, _) = registry.find(Kind::Engine, &plugin).ok()?;
         let system = std::env::consts::OS;
         let packages = entry.packages.as_ref();
         if packages.is_some_and(|it| !it.on(system).is_empty()) {
             let install = format!("`prony plugin install {plugin}`");
-            if Installed::of(cache, plugin).is_none() {
+            if Installed::of(cache, &plugin).is_none() {
                 return Some(format!("to install it: {install}"));
             }
-            let environment = installed::folder(cache, plugin);
+            let environment = installed::folder(cache, &plugin);
             // Another place than prony's is the user's matter.
             let own = !program.contains('/') || Path::new(program).starts_with(&environment);
             let environment = environment.display();
@@ -329,9 +343,7 @@ impl LiveEngine<'_, '_> {
     async fn start_stdio(&mut self, limit: Duration) -> Staged<()> {
         let requests = &self.requests;
         let plugin = requests.adapter()?;
-        let plan: StdioPlan = plugin
-            .launch_stdio(&requests.config, &requests.model)
-            .map_err(|error| error.to_string())?;
+        let plan: StdioPlan = plugin.launch_stdio(&requests.config, &requests.model)?;
         let (program, command) = self.command(&plan.command)?;
         let not_started = |error| self.not_started(program, &error);
         let (process, input, output) =
@@ -427,6 +439,25 @@ fn with_hint(words: String, missing: Option<&String>) -> String {
 
 /// A port that is free now. If another process takes it before the engine does, the
 /// engine fails to start and reports it.
+/// Free ports, no two of them equal.
+fn more_ports(count: u32) -> std::result::Result<Vec<u16>, String> {
+    if count > MAX_MORE_PORTS {
+        return Err(format!(
+            "the plugin asks for {count} ports beside the server's own, and {MAX_MORE_PORTS} are the most"
+        ));
+    }
+    // All are held until the last is known.
+    let held: Vec<_> = (0..count)
+        .map(|_| std::net::TcpListener::bind(("127.0.0.1", 0)))
+        .collect();
+    let port = |listener: std::io::Result<std::net::TcpListener>| {
+        let address = listener.and_then(|listener| listener.local_addr());
+        address.map(|address| address.port())
+    };
+    let ports: std::io::Result<_> = held.into_iter().map(port).collect();
+    ports.map_err(|error| format!("no free port on 127.0.0.1: {error}"))
+}
+
 fn free_port() -> std::result::Result<u16, String> {
     std::net::TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())

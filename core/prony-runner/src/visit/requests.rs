@@ -222,25 +222,24 @@ impl<'r, 'a> Requests<'r, 'a> {
     /// The texts of request `index` of a stage. For a cold cache, the first message
     /// begins with a unique nonce, so that each turn of a conversation is cold too.
     fn texts(&self, batch: &Batch<'_>, index: u32) -> Texts {
-        let system = self.point.workload.system.as_ref();
         if let Some(question) = batch.question {
             return Texts {
-                system: system.cloned(),
+                system: self.point.workload.system.clone(),
                 ..Texts::raw(question.prompt.clone())
             };
         }
-        let mut texts = Texts::of(self.request_set.prompt(index), system);
+        let mut texts = self.request_set.texts(self.point, index);
         if self.is_cold(batch) {
-            // Without the engine: all engines get the same texts.
             let Visit {
                 point,
                 model,
                 cycle,
                 ..
             } = self.visit;
-            let point = point.as_deref().unwrap_or_default();
-            let place = format!("{point}/{model}/{cycle}/{}/{index}", batch.stage);
-            let nonce = self.request_set.nonce(&place);
+            let point = point.as_deref();
+            let nonce = self
+                .request_set
+                .nonce(point, model, *cycle, batch.stage, index);
             if batch.has_images {
                 texts.first().insert_str(0, &nonce);
             } else {
@@ -319,9 +318,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         let path = self.run.folder.path().join("requests.bin");
         let (mut file, mut bytes) = (None, 0);
         let encode = |index| -> Staged<Arc<Prepared>> {
-            let made = plugin
-                .encode(&self.config, &self.model, &self.request(batch, index)?)
-                .map_err(|error| error.to_string())?;
+            let made = plugin.encode(&self.config, &self.model, &self.request(batch, index)?)?;
             let request = target.prepare(&made)?;
             bytes += request.len();
             if bytes <= MAX_REQUESTS {
@@ -368,8 +365,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             // A new number for each request of the visit.
             self.numbered += 1;
             let request = self.request(batch, index)?;
-            let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered);
-            let made = made.map_err(|error| error.to_string())?;
+            let made = plugin.encode_stdio(&self.config, &self.model, &request, self.numbered)?;
             bytes += made.line.len();
             check_kept(bytes)?;
             requests.push(made);
@@ -429,9 +425,8 @@ impl<'r, 'a> Requests<'r, 'a> {
     }
 
     /// The plugin of the engine.
-    pub(super) fn adapter(&self) -> std::result::Result<Arc<dyn Plugin>, String> {
-        let plugin = self.run.registry.load(Kind::Engine, &self.engine.plugin);
-        plugin.map_err(|error| error.to_string())
+    pub(super) fn adapter(&self) -> prony_plugin_host::Result<Arc<dyn Plugin>> {
+        self.run.registry.load(Kind::Engine, &self.engine.plugin)
     }
 
     /// The load of `requests`: arrival times and conversations. Conversations that would

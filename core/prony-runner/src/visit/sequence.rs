@@ -27,8 +27,7 @@ use prony_config::{Condition, OnFailure, Segment, Step};
 use prony_journal::{Event, Result, Scope, StageEnergy, StageOf, Visited};
 use prony_machine::Warning;
 use prony_plan::{Ids, StageKind};
-use prony_record::Failed;
-use prony_record::Phase;
+use prony_record::{ErrorClass, Failed, Phase};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -362,14 +361,15 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         done: std::result::Result<Outcome, StageError>,
         policy: OnFailure,
     ) -> Result<Outcome> {
-        let (step, message) = match done {
+        let error = match done {
             Ok(outcome) => return Ok(outcome),
             Err(StageError::Journal(error)) => return Err(error),
-            Err(StageError::Interrupted) => return Ok(Outcome::Failed(Stop::Interrupted)),
-            Err(StageError::Step(message)) => (true, message),
-            Err(StageError::Failed(message)) => (false, message),
+            Err(error) => error,
         };
-        self.engine.tell(stage.failed(step, message))?;
+        let Ok((cause, message)) = error.into_failure() else {
+            return Ok(Outcome::Failed(Stop::Interrupted));
+        };
+        self.engine.tell(stage.failed(cause, message))?;
         Ok(Outcome::Failed(policy.into()))
     }
 
@@ -482,16 +482,21 @@ impl<'v, E: EngineSide> Visit<'v, E> {
 
     async fn none_succeeded(&mut self, stage: &Stage<'_>) -> StageError {
         let why = self.first_failure.take();
+        let is_of_plugin = why
+            .as_ref()
+            .is_some_and(|failed| failed.class == ErrorClass::Plugin);
         let mut why = why.map_or_else(String::new, |failed| {
             format!("; the first: {}: {}", failed.class.name(), failed.message)
         });
         if let Some(models) = self.engine.known_models().await {
             why = why + "; " + &models;
         }
-        StageError::Failed(format!(
-            "none of {} requests succeeded{why}",
-            stage.requests
-        ))
+        let message = format!("none of {} requests succeeded{why}", stage.requests);
+        if is_of_plugin {
+            StageError::Plugin(message)
+        } else {
+            StageError::Failed(message)
+        }
     }
 
     async fn unload(&mut self, of: &StageOf) -> std::result::Result<Outcome, StageError> {

@@ -39,115 +39,115 @@ impl<'e, 'c> Answer<'e, 'c> {
     }
 
     /// Text of the kind `text`, `reasoning` or `tool-call`; an empty one says nothing.
-    pub(crate) fn piece(&mut self, chunk: u32, kind: EventKind, text: &str) {
+    pub(crate) fn piece(&mut self, read: u32, kind: EventKind, text: &str) {
         if !text.is_empty() {
             self.has_text = true;
-            self.events.push(chunk, kind, 0, &self.halves.join(text));
+            self.events.push(read, kind, 0, &self.halves.join(text));
         }
     }
 
-    pub(crate) fn text(&mut self, chunk: u32, text: &str) {
-        self.piece(chunk, EventKind::Text, text);
+    pub(crate) fn text(&mut self, read: u32, text: &str) {
+        self.piece(read, EventKind::Text, text);
     }
 
     /// Reads a message, and tells that it came if it has no text.
-    pub(crate) fn even_without_text(&mut self, chunk: u32, read: impl FnOnce(&mut Self)) {
+    pub(crate) fn even_without_text(&mut self, read: u32, told: impl FnOnce(&mut Self)) {
         let had_text = std::mem::take(&mut self.has_text);
-        read(self);
+        told(self);
         if !self.has_text {
-            self.events.text(chunk, 0, "");
+            self.events.text(read, 0, "");
         }
         self.has_text |= had_text;
     }
 
     /// Text, and behind it the tokens so far. Without text there is no count: what comes next
     /// stands for these tokens, too.
-    pub(crate) fn counted_text(&mut self, chunk: u32, text: &str, so_far: Count) {
+    pub(crate) fn counted_text(&mut self, read: u32, text: &str, so_far: Count) {
         if !text.is_empty() {
-            self.text(chunk, text);
-            self.output(chunk, so_far);
+            self.text(read, text);
+            self.output(read, so_far);
         }
     }
 
-    pub(crate) fn fail(&mut self, chunk: u32, words: &str) {
+    pub(crate) fn fail(&mut self, read: u32, words: &str) {
         self.has_failed = true;
-        self.events.failure(chunk, words);
+        self.events.failure(read, words);
     }
 
-    pub(crate) fn finish(&mut self, chunk: u32, reason: &str) {
+    pub(crate) fn finish(&mut self, read: u32, reason: &str) {
         self.has_finished = true;
-        self.events.finish(chunk, reason);
+        self.events.finish(read, reason);
         if let Some(words) = finish::problem(reason, self.rules.finish_reasons) {
-            self.fail(chunk, &words);
+            self.fail(read, &words);
         }
     }
 
-    pub(crate) fn count(&mut self, chunk: u32, kind: EventKind, tokens: Count) {
+    pub(crate) fn count(&mut self, read: u32, kind: EventKind, tokens: Count) {
         // There is no prompt without a token: it was not counted.
         let is_counted = |tokens: &u32| kind != EventKind::PromptTokens || *tokens > 0;
         if let Some(tokens) = tokens.0.filter(is_counted) {
-            self.events.count(chunk, kind, tokens);
+            self.events.count(read, kind, tokens);
         }
     }
 
     /// Tells how many tokens were generated so far.
-    pub(crate) fn output(&mut self, chunk: u32, tokens: Count) {
+    pub(crate) fn output(&mut self, read: u32, tokens: Count) {
         if tokens == Count(Some(0)) && self.has_text {
             self.note(
-                chunk,
+                read,
                 "the engine counts no output tokens, although there is text",
             );
         } else {
-            self.count(chunk, EventKind::OutputTokens, tokens);
+            self.count(read, EventKind::OutputTokens, tokens);
         }
     }
 
     /// A time by the engine's own clock, of which a unit has `ns` nanoseconds. What is no
     /// number, or less than nothing, is no time.
-    pub(crate) fn time(&mut self, chunk: u32, kind: EventKind, time: &Value, ns: f64) {
+    pub(crate) fn time(&mut self, read: u32, kind: EventKind, time: &Value, ns: f64) {
         if let Some(time) = time.as_f64().filter(|time| *time >= 0.0) {
-            self.events.time(chunk, kind, (time * ns).round() as u64);
+            self.events.time(read, kind, (time * ns).round() as u64);
         }
     }
 
-    pub(crate) fn served_model(&mut self, chunk: u32, name: &str) {
-        self.once(0, chunk, EventKind::ServedModel, name);
+    pub(crate) fn served_model(&mut self, read: u32, name: &str) {
+        self.once(0, read, EventKind::ServedModel, name);
     }
 
-    pub(crate) fn engine_version(&mut self, chunk: u32, version: &str) {
-        self.once(1, chunk, EventKind::EngineVersion, version);
+    pub(crate) fn engine_version(&mut self, read: u32, version: &str) {
+        self.once(1, read, EventKind::EngineVersion, version);
     }
 
-    fn once(&mut self, index: usize, chunk: u32, kind: EventKind, text: &str) {
+    fn once(&mut self, index: usize, read: u32, kind: EventKind, text: &str) {
         if !text.is_empty() && !std::mem::replace(&mut self.told[index], true) {
-            self.events.push(chunk, kind, 0, text);
+            self.events.push(read, kind, 0, text);
         }
     }
 
-    pub(crate) fn note(&mut self, chunk: u32, words: &str) {
-        self.events.note(chunk, words);
+    pub(crate) fn note(&mut self, read: u32, words: &str) {
+        self.events.note(read, words);
     }
 
     /// Passes over data that says nothing.
-    pub(crate) fn pass_over(&mut self, chunk: u32, data: &str) {
+    pub(crate) fn pass_over(&mut self, read: u32, data: &str) {
         let data = words::quote(data);
         let note = format!("a `data` line that says nothing was passed over: `{data}`");
-        self.note(chunk, &note);
+        self.note(read, &note);
     }
 
     /// Ends the answer by the protocol's own rule.
-    pub(crate) fn end(&mut self, chunk: u32) {
-        self.events.end(chunk);
+    pub(crate) fn end(&mut self, read: u32) {
+        self.events.end(read);
     }
 
     /// Tells that the body ended without the mark that ends an answer.
-    pub(crate) fn end_without(&mut self, chunk: u32, mark: &str) {
+    pub(crate) fn end_without(&mut self, read: u32, mark: &str) {
         if self.has_failed {
             return;
         }
-        self.note(chunk, &format!("the stream ended without `{mark}`"));
+        self.note(read, &format!("the stream ended without `{mark}`"));
         if self.has_finished && self.rules.end_mark == EndMark::Optional {
-            self.end(chunk);
+            self.end(read);
         }
     }
 }

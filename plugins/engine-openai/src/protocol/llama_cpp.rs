@@ -65,33 +65,33 @@ impl decode::Reader for Reader {
     const FRAMING: Framing = Framing::Events;
     const END: &'static str = "\"stop\": true";
 
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
+    fn read(&mut self, read: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
         let Some(is_last) = message.get("stop").and_then(Value::as_bool) else {
             return Ok(Said::Nothing);
         };
         if let Some(model) = message.get("model").and_then(Value::as_str) {
-            answer.served_model(chunk, model);
+            answer.served_model(read, model);
         }
         let tokens = Count::at(message, "tokens_predicted");
         if let Some(text) = message.get("content").and_then(Value::as_str) {
-            answer.counted_text(chunk, text, tokens);
+            answer.counted_text(read, text, tokens);
         }
         if !is_last {
             return Ok(Said::Part);
         }
-        answer.output(chunk, tokens);
+        answer.output(read, tokens);
         let timings = message.get("timings").map(Timings::deserialize);
         let timings = timings
             .and_then(std::result::Result::ok)
             .unwrap_or_default();
         let prompt = Count::at(message, "tokens_evaluated");
-        answer.count(chunk, EventKind::PromptTokens, prompt);
+        answer.count(read, EventKind::PromptTokens, prompt);
         // `tokens_cached` counts what the cache holds afterwards.
-        answer.count(chunk, EventKind::CachedTokens, timings.cache_n);
-        openai::tell_times(chunk, &timings, answer);
+        answer.count(read, EventKind::CachedTokens, timings.cache_n);
+        openai::tell_times(read, &timings, answer);
         if message.get("truncated").and_then(Value::as_bool) == Some(true) {
             answer.note(
-                chunk,
+                read,
                 "the engine left out a part of the context (`truncated`)",
             );
         }
@@ -102,7 +102,7 @@ impl decode::Reader for Reader {
                 "word" => "stop",
                 other => other,
             };
-            answer.finish(chunk, reason);
+            answer.finish(read, reason);
         }
         Ok(Said::Last)
     }

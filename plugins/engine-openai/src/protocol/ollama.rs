@@ -74,14 +74,14 @@ impl decode::Reader for Reader {
     const FRAMING: Framing = Framing::Lines;
     const END: &'static str = "\"done\": true";
 
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
+    fn read(&mut self, read: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
         let Some(done) = message.get("done").and_then(Value::as_bool) else {
             return Ok(Said::Nothing);
         };
         let text =
             |json: &Value, key: &str| json.get(key).and_then(Value::as_str).map(str::to_owned);
         if let Some(model) = message.get("model").and_then(Value::as_str) {
-            answer.served_model(chunk, model);
+            answer.served_model(read, model);
         }
         // Of a chat, and of a completion.
         let (said, content) = match message.get("message") {
@@ -89,10 +89,10 @@ impl decode::Reader for Reader {
             None => (message, "response"),
         };
         if let Some(thought) = text(said, "thinking") {
-            answer.piece(chunk, EventKind::Reasoning, &thought);
+            answer.piece(read, EventKind::Reasoning, &thought);
         }
         if let Some(content) = text(said, content) {
-            answer.text(chunk, &content);
+            answer.text(read, &content);
         }
         let calls = said.get("tool_calls").and_then(Value::as_array);
         for call in calls.into_iter().flatten() {
@@ -100,37 +100,37 @@ impl decode::Reader for Reader {
             let name = text(function, "name").unwrap_or_default();
             let arguments = function.get("arguments").map(Value::to_string);
             let call = name + &arguments.unwrap_or_default();
-            answer.piece(chunk, EventKind::ToolCall, &call);
+            answer.piece(read, EventKind::ToolCall, &call);
         }
         if !done {
             return Ok(Said::Part);
         }
         let count = |key: &str| Count::at(message, key);
-        answer.count(chunk, EventKind::PromptTokens, count("prompt_eval_count"));
-        answer.output(chunk, count("eval_count"));
+        answer.count(read, EventKind::PromptTokens, count("prompt_eval_count"));
+        answer.output(read, count("eval_count"));
         answer.count(
-            chunk,
+            read,
             EventKind::CachedTokens,
             count("prompt_eval_cached_count"),
         );
         // In nanoseconds. Not told is the wait for a free slot, so that there is no time of the
         // queue; `load_duration` is the wait until the model is loaded.
         answer.time(
-            chunk,
+            read,
             EventKind::PrefillTime,
             &message["prompt_eval_duration"],
             1.0,
         );
-        answer.time(chunk, EventKind::DecodeTime, &message["eval_duration"], 1.0);
+        answer.time(read, EventKind::DecodeTime, &message["eval_duration"], 1.0);
         let ns = |key: &str| message.get(key).and_then(Value::as_f64).unwrap_or(0.0);
         if ns("load_duration") > ns("total_duration") / 2.0 {
             answer.note(
-                chunk,
+                read,
                 "most of the time of a request went into loading the model",
             );
         }
         if let Some(reason) = text(message, "done_reason").filter(|it| !it.is_empty()) {
-            answer.finish(chunk, &reason);
+            answer.finish(read, &reason);
         }
         Ok(Said::Last)
     }

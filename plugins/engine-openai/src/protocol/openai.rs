@@ -97,9 +97,9 @@ pub(super) fn decode(response: &Response<'_>, answer: &mut Answer<'_, '_>) -> Re
     for item in sse::items(response) {
         let message = match item {
             Item::Message(message) => message,
-            Item::Stray { chunk, line } => {
-                last = chunk;
-                decode::stray_line(chunk, line, &mut stray, answer);
+            Item::Stray { read, line } => {
+                last = read;
+                decode::stray_line(read, line, &mut stray, answer);
                 continue;
             }
         };
@@ -110,25 +110,25 @@ pub(super) fn decode(response: &Response<'_>, answer: &mut Answer<'_, '_>) -> Re
             _ => None,
         };
         has_messages |= message.is_complete;
-        last = message.chunk;
+        last = message.read;
         if let Some(text) = in_body.and_then(|data| alike.text(data)) {
-            answer.text(message.chunk, text);
+            answer.text(message.read, text);
             continue;
         }
         let data = message.data.trim();
         if data == DONE {
-            answer.end(message.chunk);
+            answer.end(message.read);
             return Ok(());
         }
         match serde_json::from_str::<Message<'_>>(data) {
             Ok(parsed) if is_usual(&parsed) => {
                 if message.event.as_deref() == Some("error") {
-                    answer.fail(message.chunk, &words::of_refusal(data.as_bytes()));
+                    answer.fail(message.read, &words::of_refusal(data.as_bytes()));
                 }
                 if let Some(data) = in_body {
                     alike = Alike::new(data, &parsed);
                 }
-                tell(message.chunk, parsed, answer);
+                tell(message.read, parsed, answer);
             }
             _ if unusual(&message, data, answer)? => {}
             // The body ended within the line.
@@ -161,9 +161,9 @@ fn unusual(message: &sse::Message<'_>, data: &str, answer: &mut Answer<'_, '_>) 
     };
     decode::says_error(message, &json, answer);
     match parsed {
-        Some(parsed) => tell(message.chunk, parsed, answer),
+        Some(parsed) => tell(message.read, parsed, answer),
         None if decode::says_nothing(message, data, &json) => {
-            answer.pass_over(message.chunk, data);
+            answer.pass_over(message.read, data);
         }
         None => {
             let why = "no message of a chat or a completion";
@@ -173,57 +173,57 @@ fn unusual(message: &sse::Message<'_>, data: &str, answer: &mut Answer<'_, '_>) 
     Ok(true)
 }
 
-fn tell(chunk: u32, message: Message<'_>, answer: &mut Answer<'_, '_>) {
+fn tell(read: u32, message: Message<'_>, answer: &mut Answer<'_, '_>) {
     if let Some(model) = Text::of(message.model.as_ref()) {
-        answer.served_model(chunk, model);
+        answer.served_model(read, model);
     }
     if let Some(version) = Text::of(message.system_fingerprint.as_ref()) {
-        answer.engine_version(chunk, version);
+        answer.engine_version(read, version);
     }
     let mut usage = message.usage;
     let choices = message.choices.unwrap_or_default();
     if !choices.is_empty() {
-        answer.even_without_text(chunk, |answer| {
+        answer.even_without_text(read, |answer| {
             for choice in &choices {
                 usage = usage.or(choice.usage);
-                tell_choice(chunk, choice, answer);
+                tell_choice(read, choice, answer);
             }
         });
     }
     let usage = usage.or_else(|| message.x_groq.and_then(|groq| groq.usage));
     let timings = message.timings.unwrap_or_default();
     if let Some(usage) = usage {
-        tell_usage(chunk, usage, &timings, answer);
+        tell_usage(read, usage, &timings, answer);
     } else {
         let computed = timings.prompt_n.0;
         let cached = timings.cache_n;
         let prompt = computed.map(|it| it.saturating_add(cached.0.unwrap_or_default()));
-        answer.count(chunk, EventKind::PromptTokens, Count(prompt));
-        answer.output(chunk, timings.predicted_n);
-        answer.count(chunk, EventKind::CachedTokens, cached);
+        answer.count(read, EventKind::PromptTokens, Count(prompt));
+        answer.output(read, timings.predicted_n);
+        answer.count(read, EventKind::CachedTokens, cached);
     }
-    tell_times(chunk, &timings, answer);
+    tell_times(read, &timings, answer);
 }
 
 /// The server begins to count when it begins to compute the prompt, and its first token
 /// ends the one time and begins the other.
-pub(super) fn tell_times(chunk: u32, timings: &Timings, answer: &mut Answer<'_, '_>) {
+pub(super) fn tell_times(read: u32, timings: &Timings, answer: &mut Answer<'_, '_>) {
     const MS: f64 = 1e6;
-    answer.time(chunk, EventKind::PrefillTime, &timings.prompt_ms, MS);
-    answer.time(chunk, EventKind::DecodeTime, &timings.predicted_ms, MS);
+    answer.time(read, EventKind::PrefillTime, &timings.prompt_ms, MS);
+    answer.time(read, EventKind::DecodeTime, &timings.predicted_ms, MS);
 }
 
-fn tell_choice(chunk: u32, choice: &Choice<'_>, answer: &mut Answer<'_, '_>) {
+fn tell_choice(read: u32, choice: &Choice<'_>, answer: &mut Answer<'_, '_>) {
     if let Some(delta) = &choice.delta {
         // The same text under the old name and the new one, or one of them.
         let thought =
             Text::of(delta.reasoning.as_ref()).or(Text::of(delta.reasoning_content.as_ref()));
         if let Some(thought) = thought {
-            answer.piece(chunk, EventKind::Reasoning, thought);
+            answer.piece(read, EventKind::Reasoning, thought);
         }
         for text in [&delta.content, &delta.refusal] {
             if let Some(text) = Text::of(text.as_ref()) {
-                answer.text(chunk, text);
+                answer.text(read, text);
             }
         }
         let calls = delta.tool_calls.iter().flatten();
@@ -233,21 +233,21 @@ fn tell_choice(chunk: u32, choice: &Choice<'_>, answer: &mut Answer<'_, '_>) {
                 .into_iter()
                 .filter_map(|text| Text::of(text.as_ref()))
                 .collect();
-            answer.piece(chunk, EventKind::ToolCall, &said);
+            answer.piece(read, EventKind::ToolCall, &said);
         }
     }
     if let Some(text) = Text::of(choice.text.as_ref()) {
-        answer.text(chunk, text);
+        answer.text(read, text);
     }
     if let Some(error) = choice.error.as_ref().filter(|error| !error.is_null()) {
-        answer.fail(chunk, &words::of_error(error));
+        answer.fail(read, &words::of_error(error));
     }
     if let Some(reason) = Text::of(choice.finish_reason.as_ref()) {
-        answer.finish(chunk, reason);
+        answer.finish(read, reason);
     }
 }
 
-fn tell_usage(chunk: u32, usage: Usage, timings: &Timings, answer: &mut Answer<'_, '_>) {
+fn tell_usage(read: u32, usage: Usage, timings: &Timings, answer: &mut Answer<'_, '_>) {
     let details = usage.completion_tokens_details;
     let reasoning = details.and_then(|details| details.reasoning_tokens.0);
     let mut output = usage.completion_tokens.0;
@@ -271,10 +271,10 @@ fn tell_usage(chunk: u32, usage: Usage, timings: &Timings, answer: &mut Answer<'
             // What was not computed came from the cache.
             usage.prompt_tokens.0?.checked_sub(timings.prompt_n.0?)
         });
-    answer.count(chunk, EventKind::PromptTokens, usage.prompt_tokens);
-    answer.output(chunk, Count(output));
-    answer.count(chunk, EventKind::CachedTokens, Count(cached));
-    answer.count(chunk, EventKind::ReasoningTokens, Count(reasoning));
+    answer.count(read, EventKind::PromptTokens, usage.prompt_tokens);
+    answer.output(read, Count(output));
+    answer.count(read, EventKind::CachedTokens, Count(cached));
+    answer.count(read, EventKind::ReasoningTokens, Count(reasoning));
 }
 
 /// The parts around the text of a message that says nothing else. Nearly all messages of a
@@ -355,11 +355,7 @@ mod tests {
         let body = lines.join("\n\n") + "\n\n";
         let mut events = Events::default();
         let ends = [body.len() as u32];
-        let whole = Response {
-            status: 200,
-            body: body.as_bytes(),
-            ends: &ends,
-        };
+        let whole = Response::new(200, body.as_bytes(), &ends);
         let rules = Rules {
             end_mark: EndMark::Optional,
             finish_reasons: &[],

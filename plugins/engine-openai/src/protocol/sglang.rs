@@ -79,7 +79,7 @@ impl Reader {
     /// Tells what is new in a message's text.
     fn tell(
         &mut self,
-        chunk: u32,
+        read: u32,
         message: &Value,
         tokens: Count,
         answer: &mut Answer<'_, '_>,
@@ -100,10 +100,10 @@ impl Reader {
             let could_be_all = !self.before.is_empty() && text.starts_with(&self.before);
             self.has_doubt |= could_be_all;
             self.has_proof |= !could_be_all && !self.before.is_empty();
-            answer.counted_text(chunk, text, tokens);
+            answer.counted_text(read, text, tokens);
             self.text.push_str(text);
         } else if let Some(new) = text.strip_prefix(self.text.as_str()) {
-            answer.counted_text(chunk, new, tokens);
+            answer.counted_text(read, new, tokens);
             self.text.push_str(new);
         } else if self.text.starts_with(text) {
             // The beginning of a stop word, sent before it was known to be one.
@@ -127,12 +127,12 @@ impl decode::Reader for Reader {
     const FRAMING: Framing = Framing::Events;
     const END: &'static str = "data: [DONE]";
 
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
+    fn read(&mut self, read: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
         let Some(meta) = message.get("meta_info").filter(|meta| meta.is_object()) else {
             return Ok(Said::Nothing);
         };
         let tokens = Count::at(meta, "completion_tokens");
-        self.tell(chunk, message, tokens, answer)?;
+        self.tell(read, message, tokens, answer)?;
         self.tokens = tokens.0.unwrap_or(self.tokens);
         let Some(reason) = meta.get("finish_reason").filter(|it| !it.is_null()) else {
             return Ok(Said::Part);
@@ -142,17 +142,17 @@ impl decode::Reader for Reader {
                 "each text begins with all that was sent before, but has ids of its new tokens only (`output_ids`): it could be the whole answer so far, or a repetition",
             ));
         }
-        answer.output(chunk, tokens);
+        answer.output(read, tokens);
         let count = |key: &str| Count::at(meta, key);
-        answer.count(chunk, EventKind::PromptTokens, count("prompt_tokens"));
-        answer.count(chunk, EventKind::CachedTokens, count("cached_tokens"));
+        answer.count(read, EventKind::PromptTokens, count("prompt_tokens"));
+        answer.count(read, EventKind::CachedTokens, count("cached_tokens"));
         // In seconds.
-        answer.time(chunk, EventKind::QueueTime, &meta["queue_time"], 1e9);
+        answer.time(read, EventKind::QueueTime, &meta["queue_time"], 1e9);
         let kind = reason.get("type").unwrap_or(reason).as_str();
         match (reason.get("message").and_then(Value::as_str), kind) {
             // Broken off.
-            (Some(words), _) => answer.fail(chunk, words),
-            (None, Some(kind)) => answer.finish(chunk, kind),
+            (Some(words), _) => answer.fail(read, words),
+            (None, Some(kind)) => answer.finish(read, kind),
             (None, None) => {}
         }
         Ok(Said::Part)

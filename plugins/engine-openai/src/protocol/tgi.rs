@@ -69,7 +69,7 @@ impl decode::Reader for Reader {
     const FRAMING: Framing = Framing::Events;
     const END: &'static str = "details";
 
-    fn read(&mut self, chunk: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
+    fn read(&mut self, read: u32, message: &Value, answer: &mut Answer<'_, '_>) -> Result<Said> {
         let Some(token) = message.get("token").filter(|token| token.is_object()) else {
             return Ok(Said::Nothing);
         };
@@ -78,25 +78,25 @@ impl decode::Reader for Reader {
         if token.get("special").and_then(Value::as_bool) != Some(true)
             && let Some(text) = token.get("text").and_then(Value::as_str)
         {
-            answer.counted_text(chunk, text, Count(Some(self.tokens)));
+            answer.counted_text(read, text, Count(Some(self.tokens)));
         }
         let Some(details) = message.get("details").filter(|it| it.is_object()) else {
             return Ok(Said::Part);
         };
         // It counts the special ones, too.
         let generated = Count::at(details, "generated_tokens");
-        answer.output(chunk, generated);
+        answer.output(read, generated);
         if generated
             .0
             .is_some_and(|generated| generated != self.tokens)
         {
             // Each event is a token: beside another count it is a contradiction, which is told.
-            answer.output(chunk, Count(Some(self.tokens)));
+            answer.output(read, Count(Some(self.tokens)));
         }
         let prompt = Count::at(details, "input_length");
-        answer.count(chunk, EventKind::PromptTokens, prompt);
+        answer.count(read, EventKind::PromptTokens, prompt);
         if let Some(reason) = details.get("finish_reason").and_then(Value::as_str) {
-            answer.finish(chunk, reason);
+            answer.finish(read, reason);
         }
         Ok(Said::Last)
     }

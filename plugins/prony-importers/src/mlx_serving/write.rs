@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::read::{Config, Count, Model};
 use prony_config::foreign::literal;
-use prony_config::{Duration, MAX_COMPARED_CYCLES};
+use prony_config::{Duration, MAX_COMPARED_CYCLES, is_of_hub};
 
 /// The engines of the benchmark, with what they need.
 const ENGINES: &str = include_str!("engines.yaml");
@@ -102,8 +102,8 @@ fn model(model: &Model) -> Value {
     let mut out = Map::new();
     out.insert("id".into(), json!(model.id));
     out.extend(model.size.iter().map(|size| ("size".into(), json!(size))));
-    // An id that is none of the hub says where the model is.
-    if is_of_hub(&model.id) {
+    // An id that is none of the hub says where the model is, and so does a name alone.
+    if model.id.contains('/') && is_of_hub(&model.id) {
         out.insert("files".into(), json!(["*"]));
     } else {
         out.insert("path".into(), json!(model.id));
@@ -112,17 +112,6 @@ fn model(model: &Model) -> Value {
         out.insert("enabled".into(), json!(false));
     }
     Value::Object(out)
-}
-
-/// `true` for `organisation/name`.
-fn is_of_hub(id: &str) -> bool {
-    let is_part = |part: &str| {
-        let mut chars = part.chars();
-        chars.next().is_some_and(|it| it.is_ascii_alphanumeric())
-            && chars.all(|it| it.is_ascii_alphanumeric() || "-_.".contains(it))
-    };
-    id.split_once('/')
-        .is_some_and(|(organisation, name)| is_part(organisation) && is_part(name))
 }
 
 fn models_differ(config: &Config) -> Vec<&'static str> {

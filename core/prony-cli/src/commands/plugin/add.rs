@@ -1,81 +1,55 @@
 //! `prony plugin add`
 
-use super::build;
+use super::origin::{self, GrantOf, Signing};
 use crate::arguments::Global;
 use crate::{Exit, Failure, Outcome, plugins};
-use clap::{Args, ValueEnum};
-use prony_author::Project;
-use prony_plugin_host::{AskedLimits, Entry, Grant, Origin, Registry};
-use std::path::{Path, PathBuf};
+use clap::Args;
+use prony_plugin_host::{Entry, Form, Grant, Registry, commit};
+use std::path::Path;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony plugin add --grant native target/release/libengine_mine.so")]
 pub(super) struct Arguments {
-    /// A WASM module or component, a shared library, or the folder of a project, which is built.
-    file: PathBuf,
+    /// A WASM module or component, a shared library, the folder of a project, which is built,
+    /// `https://…#sha256=HEX` or `oci://HOST/REPOSITORY:TAG`.
+    #[arg(value_name = "FILE|FOLDER|ADDRESS")]
+    source: String,
     /// Permissions beyond the sandbox, which hold for this file, for you, on this machine.
     #[arg(long = "grant", value_enum, value_name = "GRANT")]
     grants: Vec<GrantOf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum GrantOf {
-    /// Run as native code, outside the sandbox.
-    Native,
+    /// Lock it for your pipelines in every folder, in your folder of data.
+    #[arg(long)]
+    user: bool,
+    /// Keep other versions in the lock: `NAME@VERSION` tells them apart in a pipeline.
+    #[arg(long)]
+    beside: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let lock = match global.locks().as_slice() {
-        [] => PathBuf::from(plugins::LOCK),
-        [lock] => lock.clone(),
-        _ => return Err(Failure::new(Exit::Usage, "give one `--lock` to add to")),
-    };
+    let lock = origin::own_lock(global, arguments.user)?;
     let grants = arguments.grants.iter();
     let grants: Vec<Grant> = grants.map(|GrantOf::Native| Grant::Native).collect();
+    let prepared = origin::prepared(
+        global,
+        &arguments.source,
+        &lock,
+        &grants,
+        &arguments.signing,
+    )?;
+    let imports = prepared.imports();
+    let bytes = prepared.size();
     let setup = plugins::setup(global);
-    let entry = if arguments.file.is_dir() {
-        let project = build::read(&arguments.file)?;
-        let file = build::built(global, &project)?;
-        let asked = AskedLimits {
-            memory_mib: project.limits.memory_mib,
-            call_ms: project.limits.call_ms,
-        };
-        let origin = Origin {
-            limits: (asked != AskedLimits::default()).then_some(asked),
-            dev: true,
-        };
-        let same = |entry: &Entry| described_as_stated(entry, &project);
-        prony_plugin_host::add_from(&file, &lock, &grants, &setup, origin, &same)?
-    } else {
-        prony_plugin_host::add(&arguments.file, &lock, &grants, &setup)?
-    };
-    // Compiles it now, so that no run has to, and tests the lock file.
-    Registry::open(std::slice::from_ref(&lock), setup)?.load(entry.kind, &entry.name)?;
+    let mut entries = commit(vec![prepared], &lock, arguments.beside, &setup)?;
+    let entry = entries.remove(0);
+    origin::compile(global, &lock, &entry)?;
     if !global.quiet {
         tell(&entry, &lock);
+        println!("  {}", details(&entry, bytes, &imports));
+        taken_places(global, &entry, &lock)?;
     }
     Ok(Exit::Ok)
-}
-
-/// Checks that the plugin says of itself what its `plugin.toml` says. The error is the reason.
-fn described_as_stated(entry: &Entry, project: &Project) -> Result<(), String> {
-    let kind = match project.kind {
-        prony_author::Kind::Reporter => "reporter",
-        _ => "engine",
-    };
-    let stated = [
-        ("name", entry.name.as_str(), project.name.as_str()),
-        ("version", &entry.version, &project.version),
-        ("kind", entry.kind.name(), kind),
-    ];
-    for (what, found, stated) in stated {
-        if found != stated {
-            return Err(format!(
-                "its {what} is `{found}`, and `plugin.toml` says `{stated}`: make them the same"
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn tell(entry: &Entry, lock: &Path) {
@@ -88,4 +62,44 @@ fn tell(entry: &Entry, lock: &Path) {
         if entry.dev { ", dev" } else { "" },
         lock.display()
     );
+}
+
+/// What else is to be known about a plugin before it is trusted.
+fn details(entry: &Entry, bytes: u64, imports: &[String]) -> String {
+    let imports = match (entry.form, imports) {
+        (Form::Native, _) => "not sandboxed".to_owned(),
+        (Form::Wasm, []) => "imports nothing".to_owned(),
+        (Form::Wasm, imports) => format!("imports {}", imports.join(", ")),
+    };
+    let signer = entry.signer.as_ref();
+    let signer = signer.map_or_else(
+        || "not signed".to_owned(),
+        |signer| format!("signed by {signer}"),
+    );
+    let resolved = entry.resolved.as_ref();
+    let resolved = resolved.map_or_else(String::new, |it| format!(", manifest {it}"));
+    format!(
+        "contract {}, {} KiB, sha256 {}{resolved}, {signer}, {imports}",
+        entry.contract,
+        bytes >> 10,
+        origin::short(&entry.sha256),
+    )
+}
+
+/// Tells of other plugins and recipes of the same name, and the way out.
+fn taken_places(global: &Global, entry: &Entry, lock: &Path) -> Result<(), Failure> {
+    let registry = Registry::open(&plugins::locks(global, None), plugins::setup(global))?;
+    if let Some(told) = plugins::hidden(&registry, entry.kind, &entry.name) {
+        eprintln!(
+            "note: {told}: `prony plugin remove {}` takes this one away, and another name in the plugin's manifest avoids it",
+            entry.name
+        );
+    }
+    if !plugins::locks(global, None).iter().any(|it| it == lock) {
+        eprintln!(
+            "note: pipelines elsewhere find it with `--lock {}`",
+            lock.display()
+        );
+    }
+    Ok(())
 }

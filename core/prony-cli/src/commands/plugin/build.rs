@@ -51,9 +51,15 @@ pub(super) fn built(global: &Global, project: &Project) -> Result<PathBuf, Failu
     Ok(file)
 }
 
-/// The failure of a toolchain.
+/// The failure of a toolchain, with its output line by line.
 pub(super) fn failed(error: prony_author::Error) -> Failure {
-    Failure::new(Exit::Plugin, format!("[X0016] {error}"))
+    let text = error.to_string();
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let message = format!("[X0016] {}", lines.next().unwrap_or_default());
+    Failure {
+        rows: lines.map(str::to_owned).collect(),
+        ..Failure::new(Exit::Plugin, message)
+    }
 }
 
 /// The folder of the toolchains that prony installs.

@@ -6,7 +6,7 @@ use crate::{Exit, Failure, Outcome, plugins};
 use clap::Args;
 use prony_author::{FILE, Kind, Lang, Project, Toolchains};
 use prony_plugin_host::{Form, Lock, contract, sha256_of};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony plugin doctor acme")]
@@ -125,7 +125,7 @@ fn of_project(global: &Global, project: &Project, findings: &mut Vec<Finding>) {
         findings.push(Finding::bad("built file", format!("no `{shown}`"), again));
         return;
     };
-    findings.push(match newer_source(project, &file) {
+    findings.push(match plugins::newer_source(project, &file) {
         Some(source) => Finding::bad("built file", format!("older than `{source}`"), again),
         None => Finding::good(
             "built file",
@@ -135,30 +135,16 @@ fn of_project(global: &Global, project: &Project, findings: &mut Vec<Finding>) {
     locked(global, project, &built, findings);
 }
 
-/// A file of the project that was changed after the build.
-pub(super) fn newer_source(project: &Project, built: &Path) -> Option<String> {
-    let changed = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
-    let built = changed(built)?;
-    let mut files = vec![project.folder.join(FILE)];
-    let source = match &project.build {
-        prony_author::Build::Lang {
-            source: Some(source),
-            ..
-        } => source.clone(),
-        _ => "src/lib.rs".to_owned(),
-    };
-    files.push(project.folder.join(source));
-    let newer = files.iter().find(|file| changed(file) > Some(built));
-    newer.map(|file| file.display().to_string())
-}
-
 fn locked(global: &Global, project: &Project, built: &[u8], findings: &mut Vec<Finding>) {
     let grant = match project.kind {
         Kind::InProcessEngine => "--grant native ",
         _ => "",
     };
     let add = format!("`prony plugin add {grant}{}`", project.folder.display());
-    for path in plugins::locks(global).iter().filter(|path| path.exists()) {
+    for path in plugins::locks(global, None)
+        .iter()
+        .filter(|path| path.exists())
+    {
         let what = format!("lock `{}`", path.display());
         let lock = match Lock::read(path) {
             Ok(lock) => lock,

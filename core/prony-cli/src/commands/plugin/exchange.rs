@@ -115,6 +115,7 @@ impl Asked {
         let at = Endpoint {
             host: "127.0.0.1".to_owned(),
             port: 1,
+            more_ports: Vec::new(),
         };
         let plan = plugin.launch(config, &model, &at)?;
         let base_url = match (&plan.command, &self.base_url) {

@@ -4,7 +4,10 @@ use crate::arguments::Global;
 use crate::commands::print_json;
 use crate::{Exit, Outcome, plugins};
 use clap::Args;
-use prony_plugin_host::Entry;
+use prony_plugin_host::{Entry, Registry};
+use serde::Serialize;
+use std::collections::HashSet;
+use std::path::Path;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony plugin list --json")]
@@ -14,22 +17,69 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// A plugin of the list.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    entry: &'a Entry,
+    /// Lock file that has it.
+    lock: &'a Path,
+    /// What is wrong with its file, with the way out. Absent if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let registry = plugins::registry(global)?;
-    let entries: Vec<&Entry> = registry.entries().map(|(entry, _)| entry).collect();
+    let listed = listed(&registry);
     if arguments.json {
-        print_json(&entries)?;
+        print_json(&listed)?;
         return Ok(Exit::Ok);
     }
-    if entries.is_empty() {
-        let locks: Vec<String> = plugins::locks(global)
+    if listed.is_empty() {
+        let locks: Vec<String> = plugins::locks(global, None)
             .iter()
             .map(|lock| format!("`{}`", lock.display()))
             .collect();
         println!("no plugins are installed; looked for {}", locks.join(", "));
         return Ok(Exit::Ok);
     }
-    let rows: Vec<[String; 7]> = entries.iter().map(|entry| row(entry)).collect();
+    table(&listed);
+    if !global.quiet {
+        for (entry, _) in registry.entries() {
+            if let Some(told) = plugins::hidden(&registry, entry.kind, &entry.name) {
+                eprintln!("note: {told}");
+            }
+        }
+    }
+    // A recipe has the file of its plugin.
+    let plugins = listed.iter().filter(|it| it.entry.recipe.is_none());
+    for problem in plugins.filter_map(|it| it.problem.as_ref()) {
+        eprintln!("warning: {problem}");
+    }
+    Ok(Exit::Ok)
+}
+
+/// Every plugin that a pipeline can name, all versions of it.
+fn listed(registry: &Registry) -> Vec<Listed<'_>> {
+    let mut seen = HashSet::new();
+    let mut listed = Vec::new();
+    for (entry, lock) in registry.all() {
+        if seen.insert((entry.kind, &entry.name, &entry.version)) {
+            let file = prony_files::folder(lock).join(&entry.path);
+            let problem = registry.check_file(entry, &file).err();
+            listed.push(Listed {
+                entry,
+                lock,
+                problem: problem.map(|error| format!("[{}] {error}", error.code())),
+            });
+        }
+    }
+    listed
+}
+
+fn table(listed: &[Listed<'_>]) {
+    let rows: Vec<[String; 7]> = listed.iter().map(|it| row(it.entry)).collect();
     let header = [
         "KIND",
         "NAME",
@@ -54,7 +104,6 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             .collect();
         println!("{}", cells.join("  ").trim_end());
     }
-    Ok(Exit::Ok)
 }
 
 fn row(entry: &Entry) -> [String; 7] {

@@ -6,7 +6,7 @@ use crate::arguments::Global;
 use crate::{Exit, Failure, Outcome, output};
 use clap::{Args, ValueEnum};
 use prony_conformance::file_stem;
-use prony_contract::Manifest;
+use prony_contract::{Manifest, Transport};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -65,6 +65,13 @@ struct Fixture {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let mut tested = arguments.source.load(global)?;
     let manifest = tested.subject.plugin().describe()?;
+    let is_http = manifest.transport == Some(Transport::Http);
+    if is_http && arguments.asked.base_url.is_none() && !arguments.source.has_config() {
+        return Err(wrong(format!(
+            "which server is to be recorded? Give the address at which your engine listens, as in `prony plugin record {} --base-url http://127.0.0.1:8000`, or a config that has it by `--config`",
+            arguments.source.shown()
+        )));
+    }
     arguments.asked.put_address(&mut tested, &manifest, None);
     let requests = arguments.asked.requests(&tested, &manifest);
     let answers = arguments.asked.send(&tested, &manifest, requests)?;

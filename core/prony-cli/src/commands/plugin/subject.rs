@@ -7,7 +7,7 @@ use prony_author::FILE;
 use prony_conformance::{Answer, Fault, Session, Settings, Subject};
 use prony_contract::{
     Artifact, Endpoint, Event, HttpRequest, Kind, LaunchPlan, Manifest, Message, Model, Request,
-    StdioPlan,
+    Response, StdioPlan,
 };
 use prony_plugin_host::{AskedLimits, Error, LocalEngine, Plugin, PluginFile, Registry};
 use serde_json::Value;
@@ -72,7 +72,7 @@ impl Source {
                     path.display()
                 )));
             }
-            if let Some(source) = super::doctor::newer_source(&project, &file) {
+            if let Some(source) = plugins::newer_source(&project, &file) {
                 output::error_line(format_args!(
                     "warning: `{source}` is newer than `{}`: `prony plugin build {}` builds it again",
                     file.display(),
@@ -292,13 +292,12 @@ impl Subject for Hosted {
         made.map_err(fault)
     }
 
-    fn decode(&self, config: &Value, status: u16, body: &[u8], ends: &[u32]) -> Answer<Vec<Event>> {
-        let events = self.plugin().decode(config, status, body, ends);
-        events.map_err(fault)
+    fn decode(&self, config: &Value, response: &Response<'_>) -> Answer<Vec<Event>> {
+        self.plugin().decode(config, response).map_err(fault)
     }
 
-    fn render(&self, config: &Value, outcome: &str) -> Answer<Vec<Artifact>> {
-        self.plugin().render(config, outcome).map_err(fault)
+    fn render(&self, config: &Value, result: &str) -> Answer<Vec<Artifact>> {
+        self.plugin().render(config, result).map_err(fault)
     }
 
     fn open(&self, config: &Value, model: &Model) -> Answer<Box<dyn Session + '_>> {
@@ -311,7 +310,7 @@ struct Loading(LocalEngine);
 
 impl Session for Loading {
     fn generate(&mut self, request: &Request) -> Answer<Vec<Event>> {
-        let events = self.0.generate(request, || 0).map_err(fault)?;
+        let events = self.0.generate(request, || 0, u64::MAX).map_err(fault)?;
         Ok(events.into_iter().map(|(_, event)| event).collect())
     }
 }

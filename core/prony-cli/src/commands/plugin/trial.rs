@@ -5,7 +5,9 @@ use super::subject::{Source, Tested, wrong};
 use crate::arguments::Global;
 use crate::{Exit, Failure, Outcome, output};
 use clap::Args;
-use prony_contract::{Error, ErrorKind, Event, EventKind, Kind, Manifest, Request, Transport};
+use prony_contract::{
+    Error, ErrorKind, Event, EventKind, Kind, Manifest, Request, Response, Transport,
+};
 use prony_record::{ErrorClass, Failed, Observation, Phase, Record, RequestId};
 use prony_runner::author::now_ns;
 use prony_truth_server::{Config, Server};
@@ -179,7 +181,15 @@ fn show(tested: &Tested, answer: Answered, stand_in: Option<&StandIn>, full: boo
             let plugin = tested.subject.plugin();
             let config = &tested.settings.config;
             plugin
-                .decode(config, status, &exchange.body, &exchange.ends)
+                .decode(
+                    config,
+                    &Response {
+                        status,
+                        headers: &exchange.headers,
+                        body: &exchange.body,
+                        ends: &exchange.ends,
+                    },
+                )
                 .map_err(prony_plugin_host::Error::into_reported)
         }
     };
@@ -193,7 +203,7 @@ fn show(tested: &Tested, answer: Answered, stand_in: Option<&StandIn>, full: boo
             ms(*at),
             shortened(bytes, full)
         ));
-        for event in events.iter().filter(|it| it.chunk as usize == read) {
+        for event in events.iter().filter(|it| it.read as usize == read) {
             output::line(format_args!("{:22}→ {}", "", words(event)));
         }
     }
@@ -327,7 +337,7 @@ fn generate(tested: &Tested, manifest: &Manifest, arguments: &Arguments) -> Outc
     let mut all_good = true;
     for request in arguments.asked.requests(tested, manifest) {
         let sent_ns = now_ns();
-        let answer = engine.generate(&request, now_ns);
+        let answer = engine.generate(&request, now_ns, u64::MAX);
         let mut seen = Observation::default();
         seen.stamps.intended_ns = sent_ns;
         seen.stamps.sent_ns = sent_ns;
@@ -382,7 +392,7 @@ mod tests {
         );
         assert_eq!(shortened(long.as_bytes(), true), long);
         let event = Event {
-            chunk: 0,
+            read: 0,
             kind: EventKind::Text,
             tokens: 1,
             ns: 0,

@@ -6,7 +6,8 @@
 #
 # BASE and HEAD name the engines to compare (default: base and head; an empty BASE compares
 # nothing), FAIL_ON is regression, inconclusive, both with a comma between them, or nothing,
-# MARGIN a percentage, FOLDER where the run and its reports go (default: prony-run), and REPORTERS
+# MARGIN a percentage, in place of the pipeline's, FOLDER where the run and its reports go (default:
+# prony-run; a run that is there already is refused, since it measured another build), and REPORTERS
 # names more reports (default: junit,html).
 set -eu
 
@@ -20,6 +21,15 @@ base=${BASE-base}
 head=${HEAD:-head}
 fail_on=${FAIL_ON:-regression}
 folder=${FOLDER:-prony-run}
+
+if [ -e "$folder/journal.jsonl" ]; then
+    echo "error: $folder has a run already: remove it, or name another FOLDER" >&2
+    exit 2
+fi
+# The run stops by the margin that its verdict is judged by.
+if [ -n "${MARGIN:-}" ]; then
+    set -- "$@" --set "compare.margin_percent=${MARGIN%\%}"
+fi
 
 # Behind the shell, so that a signal is handed on and prony can stop what it has started.
 prony run "$pipeline" --into "$folder" "$@" &

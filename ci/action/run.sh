@@ -9,6 +9,8 @@ arguments=()
 while IFS= read -r line; do
     if [ -n "$line" ]; then arguments+=("$line"); fi
 done <<<"${ARGS:-}"
+# The run stops by the margin that its verdict is judged by, and its reports have it.
+if [ -n "${MARGIN:-}" ]; then arguments+=(--set "compare.margin_percent=${MARGIN%\%}"); fi
 
 # What prony and the reporters print is no command to the runner, whatever names it has in it.
 token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')

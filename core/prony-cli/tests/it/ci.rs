@@ -402,6 +402,22 @@ fn gate(scratch: &Scratch, pipeline: &Value, variables: &[(&str, &str)]) -> (Opt
 }
 
 #[test]
+fn the_script_for_other_build_systems_takes_no_run_of_another_build() {
+    let scratch = Scratch::new();
+    scratch.write("pipeline.yaml", format!("{:#}", two(&[], &[])));
+    scratch.write("prony-run/journal.jsonl", "");
+    let output = Command::new("sh")
+        .arg(repository().join("ci/gate.sh"))
+        .arg("pipeline.yaml")
+        .current_dir(scratch.path(""))
+        .output()
+        .expect("a shell");
+    assert_eq!(output.status.code(), Some(2));
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("prony-run has a run already"), "{words}");
+}
+
+#[test]
 fn the_script_for_other_build_systems_ends_as_prony_does() {
     let scratch = Scratch::new();
     let (code, log) = gate(

@@ -120,6 +120,7 @@ impl Engine for Faulty {
             path: "/generate".to_owned(),
             headers: Vec::new(),
             body,
+            answer_headers: vec!["x-request-id".to_owned()],
             ..HttpRequest::default()
         })
     }
@@ -129,6 +130,9 @@ impl Engine for Faulty {
         if response.status != 200 {
             events.failure(response.last_read(), "refused");
             return Ok(());
+        }
+        if let Some(id) = response.header("x-request-id") {
+            events.note(0, &format!("request `{id}`"));
         }
         if !filler.is_empty() {
             events.text(0, 1, &filler);

@@ -536,3 +536,39 @@ unsafe extern "C" fn reporter_render<R: Reporter>(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prony_contract::Level;
+    use std::sync::Mutex;
+
+    static LOG: Mutex<Vec<(u32, String)>> = Mutex::new(Vec::new());
+
+    unsafe extern "C" fn record(level: u32, message: Str) {
+        // SAFETY: the message is lent for the call.
+        let message = String::from_utf8_lossy(unsafe { message.get() }).into_owned();
+        LOG.lock().expect("no panic").push((level, message));
+    }
+
+    #[test]
+    fn a_message_reaches_the_host_that_started_the_plugin() {
+        static FULL: RawHost = RawHost {
+            struct_size: size_of::<RawHost>(),
+            log: Some(record),
+        };
+        // A host of an earlier contract, which has no log.
+        static SHORT: RawHost = RawHost {
+            struct_size: size_of::<usize>(),
+            log: Some(record),
+        };
+        crate::log(Level::Warn, "to nobody");
+        for host in [&SHORT, &FULL] {
+            // SAFETY: the structures are static.
+            unsafe { STARTED.start.expect("an entry")(host) }
+            crate::log(Level::Warn, "café");
+        }
+        let told = LOG.lock().expect("no panic").clone();
+        assert_eq!(told, [(2, "café".to_owned())]);
+    }
+}

@@ -1,6 +1,7 @@
-//! What is asked of a server beside a load: to load a model, to give it back, to empty its cache.
+//! Exchanges of a launch plan: to load a model, to give it back, to empty its cache; and headers
+//! of answers.
 
-use crate::kit::{Scratch, With, pipeline, text};
+use crate::kit::{Scratch, With, pipeline, plugin_file, text};
 use serde_json::{Value, json};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -62,7 +63,7 @@ impl Keeper {
                 .push((first.clone(), body.clone()));
             let (status, answer) = answers(&first, &body);
             let head = format!(
-                "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n",
+                "HTTP/1.1 {status} X\r\nX-Request-Id: r7\r\nx-other: no\r\ncontent-length: {}\r\n\r\n",
                 answer.len()
             );
             stream.write_all((head + &answer).as_bytes())?;
@@ -205,4 +206,31 @@ fn a_cache_is_emptied_before_each_cold_stage() {
         .run(&cold("flush"))
         .exits(3)
         .complains("write a path such as `/flush_cache`");
+}
+
+#[test]
+fn a_header_that_an_adapter_asks_for_reaches_it() {
+    let server = Keeper::start(|_, _| (200, "a\n.\n".to_owned()));
+    let module = plugin_file("").join("../../wasm32-unknown-unknown/release/engine_faulty.wasm");
+    let module = module.to_str().expect("the path is text");
+    let scratch = Scratch::new();
+    let own = ["--lock", "own/prony.lock"];
+    scratch
+        .bare(&[&own[..], &["plugin", "add", module]].concat())
+        .exits(0);
+    let config = json!({ "base_url": server.url });
+    let engine = json!({ "plugin": "faulty", "config": config });
+    // With several in flight answers go through a file before they are read.
+    for concurrency in [1, 2] {
+        let several = json!({ "concurrency": concurrency });
+        let pipeline = pipeline([("it", engine.clone())]).stage("measure", "arrival", several);
+        scratch.write("pipeline.yaml", pipeline.to_string());
+        let said = scratch.prony(&[&own[..], &["run", "pipeline.yaml"]].concat());
+        // The adapter notes it, and has no finish reason, so that none succeeds.
+        let requests = scratch.latest(said).requests("it");
+        assert_eq!(requests.len(), 4);
+        for request in requests {
+            assert_eq!(request["notes"], json!(["request `r7`"]), "{request:#}");
+        }
+    }
 }

@@ -41,8 +41,8 @@ pub(crate) struct Global {
     /// Use of colour.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
-    /// A lock file with plugins, instead of `./prony.lock` and the bundled ones. May be
-    /// repeated.
+    /// A lock file with plugins, instead of that beside the pipeline, `./prony.lock`, your own and
+    /// the bundled one. May be repeated.
     #[arg(
         long = "lock",
         global = true,

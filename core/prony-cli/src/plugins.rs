@@ -147,8 +147,7 @@ pub(crate) fn registry_of(global: &Global, folder: &Path) -> Result<Registry, Fa
     Ok(registry.with_base(folder.to_owned()))
 }
 
-/// What is to be told of the plugins of a pipeline: those that take the place of others of the
-/// same name.
+/// A sentence for each plugin of a pipeline that takes the place of others of its name.
 pub(crate) fn hiding(pipeline: &Pipeline, registry: &Registry) -> Vec<String> {
     let engines = pipeline.engines.iter();
     let engines = engines.map(|engine| (Kind::Engine, engine.plugin.as_str()));

@@ -5,7 +5,7 @@ use crate::encode::{self, Made};
 use crate::fixture::Fixture;
 use crate::sent::probe_request;
 use crate::{Kit, decode, model};
-use prony_contract::{Api, Ending, Event, EventKind, Message};
+use prony_contract::{Api, Event, EventKind, Message};
 use serde_json::Value;
 
 /// A fixture, and its events if it can be read.
@@ -115,7 +115,7 @@ fn endings(kit: &Kit<'_>, read: &[Read]) -> Vec<String> {
         }
         let end = lines
             .iter()
-            .position(|line| message.ends.iter().any(|end| ends(end, line)));
+            .position(|line| message.ends.iter().any(|end| end.ends(line)));
         match end {
             Some(line) if line + 1 < lines.len() => wrong(format!(
                 "line {} is taken as the last of the answer, and {} more follow",
@@ -126,7 +126,7 @@ fn endings(kit: &Kit<'_>, read: &[Read]) -> Vec<String> {
                 wrong("no line is taken as the last: the answer would never end".to_owned());
             }
             Some(line) => {
-                let ended = message.ends.iter().filter(|end| ends(end, &lines[line]));
+                let ended = message.ends.iter().filter(|end| end.ends(&lines[line]));
                 let failed = ended.clone().all(|end| end.failed);
                 if failed && !has(whole, EventKind::Failure) {
                     wrong(
@@ -176,14 +176,6 @@ fn id(line: &Value, id_at: &[String]) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     })
-}
-
-fn ends(ending: &Ending, line: &Value) -> bool {
-    match (line.pointer(&ending.at), &ending.value) {
-        (None, _) => false,
-        (Some(found), Some(value)) => found == value,
-        (Some(found), None) => !(ending.failed && found.is_null()),
-    }
 }
 
 #[cfg(test)]

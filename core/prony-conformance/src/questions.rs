@@ -1,4 +1,4 @@
-//! Checks of what a launch plan asks of a server: questions, and exchanges beside a load.
+//! Checks of the questions and exchanges of a launch plan.
 
 use prony_contract::{Exchange, Question, is_place};
 

@@ -408,8 +408,8 @@ pub struct LaunchPlan {
     pub reset: Vec<Exchange>,
 }
 
-/// A request to a server that is no part of a load, and the end of it. Of a list each is sent
-/// when the one before is done.
+/// A request to a server about its model or cache, none of the workload's, and its end. Of a list each
+/// is sent when the one before is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exchange {
     /// The request.

@@ -20,10 +20,7 @@ pub const ROLES: [(&str, &str); 11] = [
         "a share of the machine: threads, layers on a GPU, slots",
     ),
     ("length", "how long an answer is"),
-    (
-        "version",
-        "the build of the engine: what `prony compare` of versions changes",
-    ),
+    ("version", "which build of the engine runs"),
     (
         "request",
         "a map of members that are added to every request",

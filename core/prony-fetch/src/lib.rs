@@ -1,8 +1,8 @@
 //! Fetches files of which a digest is known, or that a registry of OCI artifacts has, and checks
 //! signatures.
 //!
-//! Nothing here writes a file, and nothing here runs while something is measured: `prony plugin
-//! add` and `update` are the only callers.
+//! Nothing here writes a file, or runs while something is measured. Plugins are fetched by `prony
+//! plugin add` and `update` only; prony-hub uses the HTTP client.
 
 mod http;
 mod oci;
@@ -12,7 +12,7 @@ mod web;
 pub use http::{agent, follow, origin};
 pub use signature::{Signature, key};
 
-/// What came from a source.
+/// A file that a source gave, with what it says of it.
 #[derive(Debug)]
 pub struct Fetched {
     /// The file.
@@ -44,7 +44,7 @@ pub enum Error {
         /// The reason in words.
         reason: String,
     },
-    /// What came is not what was named.
+    /// The source gave something else than what was named.
     #[error("{url} gave something else: {reason}")]
     Different {
         /// Address that was asked.

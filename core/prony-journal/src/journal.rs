@@ -569,7 +569,7 @@ impl StageOf {
     }
 }
 
-/// What failed in a stage.
+/// Part of a stage that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// A user's step.

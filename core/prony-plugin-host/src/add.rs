@@ -10,7 +10,7 @@ use crate::{Plugin as _, contract};
 use prony_contract::Manifest;
 use std::path::{Component, Path};
 
-/// What an entry of the lock says beside what is in the plugin.
+/// Facts for the lock that are not in the plugin.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     /// Limits that it asks for.
@@ -29,11 +29,11 @@ pub struct Origin {
 pub struct Addition<'a> {
     /// Its file, for messages.
     pub file: &'a Path,
-    /// What is in the file.
+    /// Content of the file.
     pub bytes: Vec<u8>,
     /// Permissions that the user gives.
     pub grants: &'a [Grant],
-    /// What the lock says beside.
+    /// Facts for the lock that are not in the file.
     pub origin: Origin,
     /// Says why it is not to be locked, once it has described itself.
     pub is_right: &'a dyn Fn(&Entry) -> std::result::Result<(), String>,

@@ -747,7 +747,7 @@ pub static METRICS: &[Metric] = &[
         "Load time",
         Group::Engine,
         |it| it.load_time_ms,
-        "Time from starting the engine to its being ready.",
+        "Time from starting the engine to its being ready, with the requests that load its model.",
     )
     .columns(&[Column::of(P50, "Load", "p50 s", 8).per(1000.0)]),
     Metric::times(
@@ -762,7 +762,7 @@ pub static METRICS: &[Metric] = &[
         "Unload time",
         Group::Engine,
         |it| it.unload_time_ms,
-        "Time from asking the engine to end until all its processes were gone.",
+        "Time from asking the engine to end until all its processes were gone, without the requests that unload its model.",
     ),
     Metric::number(
         "peak_memory_bytes",

@@ -102,9 +102,10 @@ enum { PRONY_DESCRIBE, PRONY_LAUNCH, PRONY_ENCODE, PRONY_CHECK };
 /* On PRONY_ERR the function has written {kind, message, path} as JSON. */
 enum { PRONY_OK, PRONY_ERR, PRONY_PANIC, PRONY_UNSUPPORTED };
 
-/* What the host offers. */
+/* Severity of a line of the log. */
 enum { PRONY_DEBUG, PRONY_INFO, PRONY_WARN, PRONY_ERROR };
 
+/* Functions that the host offers. */
 typedef struct {
   size_t struct_size;
   /* A line of the run's log; `level` as above. */

@@ -279,7 +279,7 @@ typedef struct prony_plugin_types_http_request_t {
   reporter_plugin_option_string_t   model;
 } prony_plugin_types_http_request_t;
 
-// A request to a server that is no part of a load, and the end of it.
+// A request to a server about its model or cache, none of the workload's, and its end.
 typedef struct prony_plugin_types_exchange_t {
   prony_plugin_types_http_request_t   request;
   // Which answer is the last. The request is sent again until one is, or fails. Empty:

@@ -113,7 +113,7 @@ class Ending:
 
 @dataclass
 class Exchange:
-    """A request beside the load, sent again until an answer has one of `ends`; none: once."""
+    """A request about the model or the cache, sent again until an answer has one of `ends`; none: once."""
 
     request: HttpRequest
     ends: List[Ending] = field(default_factory=list)

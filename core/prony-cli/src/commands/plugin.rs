@@ -56,8 +56,9 @@ enum Command {
     /// Read the sources of locked plugins again and lock what they have now.
     ///
     /// The folder of a project is built, a file read, the tag of a registry resolved. The lock is
-    /// written only if all is well: nothing that another key signed, no older version, no other
-    /// content under the same version.
+    /// written only if all is well: nothing that another key signed, no older version, and from an
+    /// address no other content under the same version. Without a name nothing is updated that would
+    /// run code: folders and native libraries.
     Update(update::Arguments),
     /// Show all that is known about a plugin: version, contract, imports, digest, lock, signer.
     Info(info::Arguments),

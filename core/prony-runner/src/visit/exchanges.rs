@@ -1,4 +1,4 @@
-//! Requests to a server beside a load: what loads a model, gives it back or empties a cache.
+//! Exchanges of a launch plan: they load a model, give it back or empty a cache.
 
 use prony_contract::{Ending, Exchange};
 use prony_loadgen::Exchange as Answer;

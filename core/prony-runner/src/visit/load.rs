@@ -437,8 +437,6 @@ fn with_hint(words: String, missing: Option<&String>) -> String {
     }
 }
 
-/// A port that is free now. If another process takes it before the engine does, the
-/// engine fails to start and reports it.
 /// Free ports, no two of them equal.
 fn more_ports(count: u32) -> std::result::Result<Vec<u16>, String> {
     if count > MAX_MORE_PORTS {
@@ -458,6 +456,8 @@ fn more_ports(count: u32) -> std::result::Result<Vec<u16>, String> {
     ports.map_err(|error| format!("no free port on 127.0.0.1: {error}"))
 }
 
+/// A port that is free now. If another process takes it before the engine does, the
+/// engine fails to start and reports it.
 fn free_port() -> std::result::Result<u16, String> {
     std::net::TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
@@ -468,6 +468,18 @@ fn free_port() -> std::result::Result<u16, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_ports_are_as_many_as_asked_for_and_differ() {
+        for count in [0, 1, MAX_MORE_PORTS] {
+            let mut ports = more_ports(count).expect("ports");
+            ports.sort_unstable();
+            ports.dedup();
+            assert_eq!(ports.len(), count as usize);
+        }
+        let refused = more_ports(MAX_MORE_PORTS + 1).expect_err("too many");
+        assert!(refused.contains("asks for 17 ports"), "{refused}");
+    }
 
     #[test]
     fn only_a_file_that_may_be_executed_is_a_program() {

@@ -64,7 +64,7 @@ fn tell(entry: &Entry, lock: &Path) {
     );
 }
 
-/// What else is to be known about a plugin before it is trusted.
+/// Facts about a plugin for who has to decide whether to trust it.
 fn details(entry: &Entry, bytes: u64, imports: &[String]) -> String {
     let imports = match (entry.form, imports) {
         (Form::Native, _) => "not sandboxed".to_owned(),

@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What there is to know about a plugin.
+/// Everything known about a plugin.
 #[derive(Serialize)]
 struct Info {
     #[serde(flatten)]
@@ -41,7 +41,7 @@ struct Info {
     imports: Vec<String>,
     /// Its lock file; none for a file that is not locked.
     lock: Option<PathBuf>,
-    /// What is wrong with its file.
+    /// Problem with its file.
     problem: Option<String>,
     /// Other lock files that have a plugin of this name, further away.
     hides: Vec<PathBuf>,

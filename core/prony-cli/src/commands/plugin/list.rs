@@ -24,7 +24,7 @@ struct Listed<'a> {
     entry: &'a Entry,
     /// Lock file that has it.
     lock: &'a Path,
-    /// What is wrong with its file, with the way out. Absent if nothing is.
+    /// Problem with its file, with the way out; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }

@@ -21,6 +21,7 @@ mod arguments;
 mod commands;
 mod exit;
 mod files;
+mod memory;
 mod neighbours;
 mod output;
 mod pipeline;

@@ -204,6 +204,8 @@ impl Subject {
             .current_dir(&self.folder)
             .env(MARK, &mark)
             .env_remove("PRONY_LOCK")
+            // A panic that prints more must not hang, either.
+            .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
             .stdout(File::create(self.beside.join("stdout"))?)
             .stderr(File::create(&stderr)?)

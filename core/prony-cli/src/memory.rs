@@ -18,17 +18,17 @@ struct OrAbort;
 unsafe impl GlobalAlloc for OrAbort {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        there(unsafe { System.alloc(layout) }, layout.size())
+        or_end(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        there(unsafe { System.alloc_zeroed(layout) }, layout.size())
+        or_end(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller's promise.
-        there(unsafe { System.realloc(at, layout, size) }, size)
+        or_end(unsafe { System.realloc(at, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
@@ -37,23 +37,40 @@ unsafe impl GlobalAlloc for OrAbort {
     }
 }
 
-fn there(memory: *mut u8, size: usize) -> *mut u8 {
+/// The memory, if there is some.
+fn or_end(memory: *mut u8, size: usize) -> *mut u8 {
     if memory.is_null() {
         end(size);
     }
     memory
 }
 
-/// Says so, without memory of its own, and ends the process.
+/// Has a thread that begins, and gets no memory for its stack of signals, end the process in the
+/// same way: the standard library panics there before it runs anything of prony's.
+pub(crate) fn end_where_threads_get_none() {
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location();
+        if place.is_some_and(|it| it.file().ends_with("sys/pal/unix/stack_overflow.rs")) {
+            end(0);
+        }
+        others(panic);
+    }));
+}
+
+/// Says so, without memory of its own, and ends the process. `size` is in bytes; 0: of a thread.
 #[cold]
 fn end(size: usize) -> ! {
     let mut line = [0; 128];
     let mut rest = &mut line[..];
     // It fits.
-    let _ = writeln!(
-        rest,
-        "error: the system has no more memory ({size} bytes were asked for)"
-    );
+    let _ = match size {
+        0 => writeln!(rest, "error: the system has no more memory for a thread"),
+        _ => writeln!(
+            rest,
+            "error: the system has no more memory ({size} bytes were asked for)"
+        ),
+    };
     let unused = rest.len();
     let _ = rustix::io::write(rustix::stdio::stderr(), &line[..line.len() - unused]);
     std::process::abort()

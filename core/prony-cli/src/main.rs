@@ -84,7 +84,7 @@ impl From<prony_journal::Error> for Failure {
 pub(crate) type Outcome = Result<Exit, Failure>;
 
 fn main() -> ExitCode {
-    memory::end_where_threads_get_none();
+    memory::end_where_threads_cannot_begin();
     let arguments = arguments::parse();
     // Raises the limit. One that is too low for a run is told where it is.
     let _ = prony_runner::check_open_files(0);

@@ -45,27 +45,36 @@ fn or_end(memory: *mut u8, size: usize) -> *mut u8 {
     memory
 }
 
-/// Has a thread that begins, and gets no memory for its stack of signals, end the process in the
-/// same way: the standard library panics there before it runs anything of prony's.
-pub(crate) fn end_where_threads_get_none() {
+/// Has a thread that cannot begin, for want of memory or by a limit, end the process in the same
+/// way. The standard library and tokio panic there, and nothing of a run can do without its threads.
+pub(crate) fn end_where_threads_cannot_begin() {
+    const WORDS: [&str; 3] = [
+        "failed to allocate an alternative stack",
+        "failed to spawn thread",
+        "OS can't spawn worker thread",
+    ];
     let others = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let place = panic.location();
-        if place.is_some_and(|it| it.file().ends_with("sys/pal/unix/stack_overflow.rs")) {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if WORDS.iter().any(|it| text.starts_with(it)) {
             end(0);
         }
         others(panic);
     }));
 }
 
-/// Says so, without memory of its own, and ends the process. `size` is in bytes; 0: of a thread.
+/// Says so, without memory of its own, and ends the process. `size` is in bytes; 0: of a
+/// thread.
 #[cold]
 fn end(size: usize) -> ! {
     let mut line = [0; 128];
     let mut rest = &mut line[..];
     // It fits.
     let _ = match size {
-        0 => writeln!(rest, "error: the system has no more memory for a thread"),
+        0 => writeln!(
+            rest,
+            "error: the system has no more memory for a thread, or allows no more"
+        ),
         _ => writeln!(
             rest,
             "error: the system has no more memory ({size} bytes were asked for)"

@@ -5,6 +5,7 @@ mod config;
 mod generate;
 mod scale;
 mod verdicts;
+mod view;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ const RUNS: usize = 30;
 /// Warm-up runs, which fill the caches of the disk and the processor.
 const UNMEASURED: usize = 3;
 
-const BENCHES: [(&str, &str); 4] = [
+const BENCHES: [(&str, &str); 5] = [
     (
         "config",
         "`prony validate` of a long pipeline and of those that ship, and `prony --help`",
@@ -37,6 +38,10 @@ const BENCHES: [(&str, &str); 4] = [
     (
         "verdicts",
         "verdicts on engines that are equal and that differ, under bursts of load; about an hour",
+    ),
+    (
+        "view",
+        "processor time of a run with its view on a terminal, and with lines; 6 minutes, on Linux",
     ),
 ];
 
@@ -57,6 +62,7 @@ pub(crate) fn bench(workspace: &Workspace, name: &str, targets: Targets) -> Resu
     match name {
         "config" => config::config(workspace, targets),
         "load" => load(workspace),
+        "view" => view::view(workspace),
         _ => bail!("there is no bench `{name}`; `cargo xtask bench` lists them"),
     }
 }

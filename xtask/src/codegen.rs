@@ -12,11 +12,12 @@ use crate::shell;
 use crate::workspace::Workspace;
 
 /// The files and the arguments of `prony` that print them.
-const GENERATED: [(&str, &[&str]); 8] = [
+const GENERATED: [(&str, &[&str]); 9] = [
     ("schemas/pipeline.v1.json", &["schema", "pipeline"]),
     ("schemas/overlay.v1.json", &["schema", "overlay"]),
     ("schemas/result.v1.json", &["schema", "result"]),
     ("schemas/lock.v1.json", &["schema", "lock"]),
+    ("schemas/history.v1.json", &["schema", "history"]),
     ("docs/metrics.md", &["explain", "metrics"]),
     ("docs/cli.md", &["reference"]),
     ("docs/engines.md", &["plugin", "show"]),

@@ -74,7 +74,9 @@ usage: cargo xtask COMMAND
                         and npm)
   pages [FOLDER]        look at report pages in a browser: the fixtures' and a real
                         run's; with pictures in FOLDER (needs node, npm and chromium,
-                        which apt installs)
+                        which apt installs), and whether the picture in the README is
+                        out of date
+  pages --picture       take that picture, docs/report.png, of a new quickstart
   hub                   try the cache folder of models with the Hugging Face hub's own
                         Python package, both ways
   fuzz [TARGET] [--seconds N]
@@ -103,6 +105,10 @@ usage: cargo xtask COMMAND
                         how often each way of comparing engines names a false
                         winner and finds a true one, on simulated machines, and
                         what disturbs it; what a look costs
+  sim history [--quick] [--experiments N] [--seed N]
+                        how often `prony history` alarms without a change and finds
+                        one, on simulated machines, and how often Apache Otava
+                        agrees; writes the tables of docs/history.md (python3 with pip)
   tidy                  check the repository's own rules
   help                  print this
 
@@ -168,6 +174,10 @@ fn run() -> Result<()> {
         ("hub", []) => hub::check(&workspace),
         ("outputs", []) => outputs::check(&workspace),
         ("pages", []) => pages::pages(&workspace, None),
+        ("pages", ["--picture"]) => {
+            build::build(&workspace)?;
+            pages::picture(&workspace, pages::Picture::Write)
+        }
         ("pages", [folder]) => pages::pages(&workspace, Some(folder)),
         ("schemas", []) => schemas::check(&workspace),
         ("fuzz", arguments) => fuzz::run(&workspace, arguments),
@@ -181,6 +191,7 @@ fn run() -> Result<()> {
         ("bench", ["scale", "--long"]) => bench::scale(&workspace, true),
         ("bench", [name]) => bench::bench(&workspace, name, bench::Targets::Shown),
         ("bench", [name, "--strict"]) => bench::bench(&workspace, name, bench::Targets::Strict),
+        ("sim", ["history", options @ ..]) => sim::history(&workspace, options),
         ("sim", options) => sim::sim(&workspace, options),
         ("tidy", []) => tidy::tidy(&workspace),
         _ => bail!(

@@ -1,6 +1,6 @@
 //! Looks at report pages in a browser, as their readers do.
 //!
-//! The pages are those that the tests of `reporter-html` write, and that of a real run.
+//! The pages are those that the tests of `reporter-html` write, that of a real run, and a history's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ pub(crate) fn pages(workspace: &Workspace, shots: Option<&str>) -> Result<()> {
     let folder = schemas::node(workspace)?;
     let mut pages = of_tests(workspace)?;
     pages.push(of_run(workspace)?);
+    pages.push(of_history(workspace)?);
     let shots = match shots {
         Some(shots) => {
             create_folder(Path::new(shots))?;
@@ -35,7 +36,67 @@ pub(crate) fn pages(workspace: &Workspace, shots: Option<&str>) -> Result<()> {
     shell::step(&format!("looking at {} pages in a browser", pages.len()));
     let mut check = Command::new("node");
     check.arg(folder.join("pages.mjs")).arg(browser).arg(shots);
-    shell::run(check.args(pages)).context("a page is not as it should be (above)")
+    shell::run(check.args(pages)).context("a page is not as it should be (above)")?;
+    picture(workspace, Picture::Check)
+}
+
+/// What is done about the picture in the README.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Picture {
+    Write,
+    Check,
+}
+
+/// The picture, and the record of what it shows.
+const PICTURE: [&str; 2] = ["docs/report.png", "docs/report.json"];
+
+/// The result whose page the picture shows.
+const RESULT: &str = "docs/quickstart.json";
+
+/// Takes the picture of the page of a new quickstart, or looks whether the page of the kept
+/// result still is as the picture shows it.
+pub(crate) fn picture(workspace: &Workspace, what: Picture) -> Result<()> {
+    let browser = browser(workspace)?;
+    let node = schemas::node(workspace)?;
+    let folder = workspace.target.join("pages/picture");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    create_folder(&folder)?;
+    let result = workspace.root.join(RESULT);
+    if what == Picture::Write {
+        fs::copy(quickstart(workspace, &folder)?, &result)?;
+    }
+    let copy = folder.join("result.json");
+    fs::copy(&result, &copy).with_context(|| format!("cannot copy {}", result.display()))?;
+    let mut report = Command::new(workspace.prony());
+    report.args(["report", "--reporter", "html"]).arg(&copy);
+    shell::run(&mut report)?;
+    let mut take = Command::new("node");
+    take.arg(node.join("picture.mjs"))
+        .arg(browser)
+        .arg(folder.join("report.html"))
+        .args(PICTURE.map(|it| workspace.root.join(it)));
+    match what {
+        Picture::Write => shell::run(take.arg("write")),
+        Picture::Check => shell::run(take.arg("check")).context(
+            "the picture in the README is out of date (above): `cargo xtask pages --picture` takes it again",
+        ),
+    }
+}
+
+/// The result of a new run of the quickstart, which has to be valid.
+fn quickstart(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
+    let run = folder.join("quickstart");
+    shell::step("a quickstart, for the picture in the README");
+    let mut quickstart = Command::new(workspace.prony());
+    quickstart
+        .args(["--quiet", "run", "pipelines/quickstart.yaml", "--into"])
+        .arg(&run)
+        .current_dir(&workspace.root)
+        .env("PRONY_CACHE", &workspace.cache);
+    shell::run(&mut quickstart)?;
+    Ok(run.join("result.json"))
 }
 
 /// The pages of the fixtures.
@@ -71,6 +132,20 @@ fn of_run(workspace: &Workspace) -> Result<PathBuf> {
     create_folder(&folder)?;
     let page = run(workspace, &folder)?.join("report.html");
     ensure!(page.is_file(), "the run has left no page");
+    Ok(page)
+}
+
+/// The page of a history with changes, another anchor, and runs that do not count.
+fn of_history(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("pages/history");
+    create_folder(&folder)?;
+    let lines = workspace.root.join("fuzz/seeds/history/changes.jsonl");
+    fs::copy(&lines, folder.join("0011223344556677.jsonl"))
+        .with_context(|| format!("cannot copy {}", lines.display()))?;
+    let page = workspace.target.join("pages/history.html");
+    let mut show = Command::new(workspace.prony());
+    show.args(["history", "show", "--history"]).arg(&folder);
+    shell::run(show.arg("--html").arg(&page))?;
     Ok(page)
 }
 

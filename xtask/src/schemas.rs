@@ -16,11 +16,12 @@ use serde_json::Value;
 use crate::workspace::{Workspace, create_folder, is_pipeline};
 use crate::{python, shell};
 
-const SCHEMAS: [&str; 4] = [
+const SCHEMAS: [&str; 5] = [
     "schemas/pipeline.v1.json",
     "schemas/overlay.v1.json",
     "schemas/result.v1.json",
     "schemas/lock.v1.json",
+    "schemas/history.v1.json",
 ];
 
 /// The schema for all pipelines.
@@ -302,6 +303,7 @@ pub(crate) fn node(workspace: &Workspace) -> Result<PathBuf> {
         "check.mjs",
         "editor.mjs",
         "pages.mjs",
+        "picture.mjs",
         "package.json",
         "package-lock.json",
     ] {

@@ -89,7 +89,8 @@ for (const file of pages) {
   }
   const tab = await open(file, noted);
   const ran = await tab.evaluate(() => document.documentElement.dataset.script);
-  if (ran !== "on") noted.push("its script does not run");
+  // A history has none.
+  if (ran !== "on" && path.basename(file) !== "history.html") noted.push("its script does not run");
   const shot = path.join(shots, path.basename(file, ".html"));
   for (const scheme of ["light", "dark"]) {
     await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);

@@ -38,6 +38,9 @@ pub(crate) struct Global {
     /// Print more; -vv for debugging, -vvv for everything.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Show every finding and setting in reports, instead of what fits on a screen.
+    #[arg(long, global = true)]
+    pub(crate) details: bool,
     /// Use of colour.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -214,10 +217,10 @@ pub(crate) enum Deny {
 
 /// The commands by purpose, as shown in the help.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Measure", &["try", "run", "resume", "aa", "plan"]),
+    ("Measure", &["try", "run", "resume", "merge", "aa", "plan"]),
     (
         "Look at results",
-        &["report", "list", "compare", "metrics", "export"],
+        &["report", "list", "compare", "history", "metrics", "export"],
     ),
     ("Prove results", &["verify", "attest", "bundle", "replay"]),
     (

@@ -11,10 +11,12 @@ mod doctor;
 mod explain;
 mod export;
 pub(crate) mod help;
+mod history;
 mod import;
 mod init;
 mod install;
 mod list;
+mod merge;
 mod metrics;
 mod model;
 mod plan;
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Report(report::Arguments),
     /// Go on with a run that was cut short.
     Resume(resume::Arguments),
+    /// Join the runs of the parts of a pipeline: `prony run --part`.
+    Merge(merge::Arguments),
     /// Check that nothing of a run is damaged.
     ///
     /// It finds what happened by accident. It cannot prove who wrote a run: whoever edits one can
@@ -61,6 +65,8 @@ pub(crate) enum Command {
     List(list::Arguments),
     /// Compare the results of two runs.
     Compare(compare::Arguments),
+    /// Keep the runs of many nights, and find the changes in them.
+    History(history::Arguments),
     /// Write down what a run was made from and what it found, as in-toto statements.
     Attest(attest::Arguments),
     /// Pack a run into one file, without weights.
@@ -118,10 +124,12 @@ impl Command {
             Self::Plan(it) => plan::run(global, it),
             Self::Report(it) => report::run(global, it),
             Self::Resume(it) => resume::run(global, it),
+            Self::Merge(it) => merge::run(global, it),
             Self::Verify(it) => verify::run(global, it),
             Self::Export(it) => export::run(global, it),
             Self::List(it) => list::run(global, it),
             Self::Compare(it) => compare::run(it),
+            Self::History(it) => history::run(global, it),
             Self::Attest(it) => attest::run(it),
             Self::Bundle(it) => bundle::run(global, it),
             Self::Replay(it) => replay::run(global, it),

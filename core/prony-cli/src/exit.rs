@@ -34,8 +34,8 @@ impl Exit {
             Self::Usage => "wrong usage",
             Self::InvalidPipeline => "the pipeline is invalid, or an input of a replay is missing",
             Self::ThresholdFailed => {
-                "a threshold was missed, `prony compare` found what `--fail-on` names, or a replay \
-                 differs"
+                "a threshold was missed, `prony compare` or `prony history check` found what \
+                 `--fail-on` names, or a replay differs"
             }
             Self::Plugin => "a plugin failed, or is not the one that was locked",
             Self::Invalid => {

@@ -18,18 +18,22 @@ macro_rules! eprintln {
 }
 
 mod arguments;
+mod browser;
 mod commands;
 mod exit;
 mod files;
 mod memory;
 mod neighbours;
 mod output;
+mod part;
 mod pipeline;
 mod plugins;
 mod progress;
+mod view;
 
 use arguments::Arguments;
 use exit::Exit;
+use prony_journal::NoParts;
 use std::process::ExitCode;
 
 /// Failure of a command: message and exit code.
@@ -70,13 +74,40 @@ impl From<prony_journal::Error> for Failure {
                     ..Self::new(Exit::Usage, error.to_string())
                 }
             }
-            prony_journal::Error::NoRun { .. }
+            prony_journal::Error::NoParts(NoParts::Differ {
+                first,
+                second,
+                differences,
+            }) => {
+                let rows = prony_journal::table(&differences);
+                let differ = NoParts::Differ {
+                    first,
+                    second,
+                    differences,
+                };
+                Self {
+                    rows,
+                    ..Self::new(Exit::Usage, differ.to_string())
+                }
+            }
+            prony_journal::Error::NoParts(_)
+            | prony_journal::Error::NoRun { .. }
             | prony_journal::Error::NotARun { .. }
             | prony_journal::Error::NotAResult { .. }
             | prony_journal::Error::Left(_)
             | prony_journal::Error::Ended { .. } => Self::new(Exit::Usage, error.to_string()),
             other => Self::new(Exit::RunFailed, other.to_string()),
         }
+    }
+}
+
+impl From<prony_history::Error> for Failure {
+    fn from(error: prony_history::Error) -> Self {
+        let code = match error {
+            prony_history::Error::NoPlugin { .. } => Exit::Plugin,
+            _ => Exit::RunFailed,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -11,7 +11,9 @@ use prony_result::words::{is_hidden, safe_json};
 use std::borrow::Cow;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Result, Write, stderr, stdout};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::mpsc::{SendError, Sender, SyncSender, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Reason for the first loss of output.
 static LOST: OnceLock<String> = OnceLock::new();
@@ -61,14 +63,56 @@ pub(crate) fn line(text: Arguments<'_>) {
 /// Writes a line to standard error, where a loss cannot be reported.
 pub(crate) fn error_line(text: Arguments<'_>) {
     let text = text.to_string();
-    let _ = stderr().write_fmt(format_args!("{}\n", one_line(&text)));
+    to_standard_error(format!("{}\n", one_line(&text)));
 }
 
 /// Writes lines to standard error, with colours if they have some of prony's.
 pub(crate) fn error_lines(text: &str, color: bool) {
     let kept = if color { Kept::Colors } else { Kept::Lines };
     let text = visible(text.trim_end_matches('\n'), kept);
-    let _ = stderr().write_fmt(format_args!("{text}\n"));
+    to_standard_error(format!("{text}\n"));
+}
+
+/// Message to the view at the bottom of the terminal.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// Lines to print above it, which command the terminal no more than standard error does.
+    Text(String),
+    /// It is to disappear, and to say when it has.
+    End(SyncSender<()>),
+}
+
+/// The view that has the terminal, if there is one.
+static VIEW: Mutex<Option<Sender<Told>>> = Mutex::new(None);
+
+/// Has a view print what standard error gets from now on.
+pub(crate) fn divert(view: Sender<Told>) {
+    *VIEW.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
+}
+
+/// Ends the view, if there is one, and waits until it has left the terminal, at most so long.
+pub(crate) fn end_view(at_most: Duration) {
+    let view = VIEW.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(view) = view else {
+        return;
+    };
+    let (done, is_done) = sync_channel(1);
+    if view.send(Told::End(done)).is_ok() {
+        let _ = is_done.recv_timeout(at_most);
+    }
+}
+
+fn to_standard_error(text: String) {
+    let view = VIEW.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = match &*view {
+        None => text,
+        Some(view) => match view.send(Told::Text(text)) {
+            // Its thread is gone.
+            Err(SendError(Told::Text(text))) => text,
+            Ok(()) | Err(_) => return,
+        },
+    };
+    let _ = stderr().write_all(text.as_bytes());
 }
 
 /// Writes JSON to standard output. What is hidden is escaped as JSON does, so it means the

@@ -181,28 +181,35 @@ pub(crate) fn hidden(registry: &Registry, kind: Kind, name: &str) -> Option<Stri
     ))
 }
 
-/// Role of a reporter's option that is a number of columns.
-const WIDTH: &str = "width";
-
-/// Reporters that write for the terminal behind standard output, if there is one: an option for
-/// the number of columns that the pipeline does not set is that of the terminal.
-pub(crate) fn fitted(reporters: &[Reporter], registry: &Registry) -> Vec<Reporter> {
+/// Reporters with the options that the pipeline leaves to the terminal and the command line: the
+/// number of columns is that of the terminal behind standard output, if there is one, and details
+/// are shown if `--details` asks for them.
+pub(crate) fn fitted(
+    global: &Global,
+    reporters: &[Reporter],
+    registry: &Registry,
+) -> Vec<Reporter> {
     let columns = terminal_size::terminal_size_of(std::io::stdout())
         .map(|(width, _)| u64::from(width.0))
         // A terminal may not know.
         .filter(|columns| *columns > 0);
     let mut fitted = reporters.to_vec();
     for reporter in &mut fitted {
-        let found = registry.find(Kind::Reporter, &reporter.plugin);
-        let (Some(columns), Ok((entry, _))) = (columns, found) else {
+        let Ok((entry, _)) = registry.find(Kind::Reporter, &reporter.plugin) else {
             continue;
         };
         let options = entry.config_schema["properties"].as_object();
         for (name, option) in options.into_iter().flatten() {
-            if option["x-prony-role"] == WIDTH {
-                let least = option["minimum"].as_u64().unwrap_or_default();
-                let width = reporter.config.entry(name);
-                width.or_insert(columns.max(least).into());
+            let value = match option[prony_contract::ROLE].as_str() {
+                Some("width") => {
+                    let least = option["minimum"].as_u64().unwrap_or_default();
+                    columns.map(|it| it.max(least).into())
+                }
+                Some("details") => global.details.then_some(Value::Bool(true)),
+                _ => None,
+            };
+            if let Some(value) = value {
+                reporter.config.entry(name).or_insert(value);
             }
         }
     }

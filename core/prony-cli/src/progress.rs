@@ -1,31 +1,43 @@
-//! Progress of a run: a bar on a terminal; otherwise a line per visit, and some within a long one.
+//! Progress of a run: a view on a terminal; otherwise a line per visit, and some within a long one.
 
+mod left;
+mod measured;
+mod screen;
 mod ticker;
+mod told;
 
+use self::left::{Ending, Left};
+use self::measured::{Measured, outcome};
+use self::screen::{Compared, Doing, Last, Looked, Screen, Sent};
 use self::ticker::Ticker;
-use crate::arguments::{Global, is_capable};
-use crate::output;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use prony_config::{Ask, MAX_COMPARED_CYCLES};
-use prony_journal::{Event, Scope, Visited};
-use prony_metrics::statistics::Decision;
-use prony_metrics::throughput;
-use prony_plan::{Plan, Segment, SegmentKey, Stage, StageKind, Visit};
-use prony_record::{Phase, Record, RequestId};
-use prony_result::words::{better_requests, bytes, count};
+use self::told::{lines, of_point, still_loading};
+use crate::arguments::Global;
+use crate::view::View;
+use jiff::ZonedDateTime;
+use prony_config::{Ask, MAX_COMPARED_CYCLES, Pipeline};
+use prony_journal::{Event, Visited};
+use prony_plan::{Plan, Segment, SegmentKey, StageKind, Visit};
+use prony_record::{Phase, Record};
+use prony_result::words::{bytes, count};
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Follows the events of a run.
 pub(crate) struct Progress<'a> {
     quiet: bool,
-    bar: Option<ProgressBar>,
+    /// The view of the screen; without one there are lines.
+    view: Option<View>,
+    screen: Arc<Mutex<Screen>>,
     segments: HashMap<SegmentKey<'a>, &'a Segment>,
     /// The expected visits: those planned, without the ones made unnecessary by a
     /// verdict, and with those of replacement cycles.
     visits: Vec<Visit>,
     /// Planned cycles.
     cycles: u32,
+    ending: Ending,
+    /// Durations of the cycles of the model under way, in seconds.
+    cycle_s: Vec<f64>,
     /// Number of visits that have begun.
     begun: usize,
     /// Requests of the plan that are over.
@@ -40,70 +52,33 @@ pub(crate) struct Progress<'a> {
     measured: Vec<Measured>,
 }
 
-/// The requests of a `measure` stage of a visit so far.
-struct Measured {
-    /// The first of them.
-    id: RequestId,
-    sent: u32,
-    good: u32,
-    /// Tokens of those that succeeded; `None` if one of them has no count.
-    tokens: Option<u64>,
-    /// Time of all, one after the other.
-    latency_ns: u64,
-}
-
-impl Measured {
-    fn new(id: &RequestId) -> Self {
-        Self {
-            id: id.clone(),
-            sent: 0,
-            good: 0,
-            tokens: Some(0),
-            latency_ns: 0,
-        }
-    }
-
-    fn has(&self, id: &RequestId) -> bool {
-        let of = &self.id;
-        (&of.stage, &of.engine, of.cycle) == (&id.stage, &id.engine, id.cycle)
-            && (&of.point, &of.model) == (&id.point, &id.model)
-    }
-
-    fn add(&mut self, record: &Record) {
-        self.sent += 1;
-        self.latency_ns = self.latency_ns.saturating_add(record.latency_ns());
-        if record.ok() {
-            self.good += 1;
-            let tokens = record.tokens().map(u64::from);
-            self.tokens = self.tokens.zip(tokens).map(|(all, more)| all + more);
-        }
-    }
-}
-
 impl<'a> Progress<'a> {
-    pub(crate) fn new(global: &Global, plan: &'a Plan) -> Self {
-        let bar = (!global.quiet && is_capable()).then(|| {
-            let rest = if is_open(plan.cycles()) {
-                // Its plan has more than anyone expects.
-                ""
-            } else {
-                ", about {eta} for the rest"
-            };
-            let style = ProgressStyle::with_template(&format!(
-                "{{bar:24}} {{pos}}/{{len}} requests, {{elapsed}} so far{rest}  {{msg}}"
-            ));
-            let bar =
-                ProgressBar::with_draw_target(Some(plan.requests()), ProgressDrawTarget::stderr());
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.enable_steady_tick(Duration::from_millis(500));
-            bar
+    pub(crate) fn new(global: &Global, pipeline: &Pipeline, plan: &'a Plan) -> Self {
+        let ending = Ending::of(pipeline);
+        let screen = Arc::new(Mutex::new(Screen {
+            plan: planned(pipeline, plan, ending),
+            planned: (!is_open(plan.cycles())).then(|| plan.requests()),
+            position: 0,
+            now: Doing::new("setup"),
+            sent: Sent::default(),
+            compared: Compared::new(pipeline, plan, ending),
+            left: Left::new(&plan.visits, ending, None),
+        }));
+        let shown = Arc::clone(&screen);
+        let view = View::start(global, move |columns| {
+            // What is laid out below holds up nobody who counts a request.
+            let screen = locked(&shown).clone();
+            screen.lines(columns, Instant::now(), &ZonedDateTime::now())
         });
         Self {
             quiet: global.quiet,
-            bar,
+            view,
+            screen,
             segments: plan.segments(),
             visits: plan.visits.clone(),
             cycles: plan.cycles(),
+            ending,
+            cycle_s: Vec::new(),
             begun: 0,
             position: 0,
             ticker: Ticker::default(),
@@ -128,10 +103,14 @@ impl<'a> Progress<'a> {
             } => self.stage(*stage, id.as_deref(), visit.as_ref(), *skipped),
             Event::Answered => {
                 self.unread += 1;
-                self.answered();
+                self.answered(None);
             }
             Event::Request(record) => self.request(record),
             Event::Visit(visited) => self.visit(visited),
+            Event::Cycle { seconds, .. } => {
+                self.cycle_s.push(*seconds);
+                self.leave(self.begun);
+            }
             Event::Stopped {
                 point,
                 model,
@@ -149,16 +128,13 @@ impl<'a> Progress<'a> {
                 seconds,
                 available_bytes,
             } => {
-                if let Some(bar) = &self.bar {
-                    let line = format!("{visit}: loading, {seconds} s");
-                    bar.set_message(output::one_line(&line).into_owned());
-                }
                 if let Some(line) = still_loading(*seconds, *available_bytes) {
                     self.say(&format!("{visit}: {line}"));
                 }
             }
             other => {
-                for line in self.lines(other) {
+                self.look(other);
+                for line in lines(other, &self.stage, self.cycles) {
                     self.say(&line);
                 }
             }
@@ -170,12 +146,13 @@ impl<'a> Progress<'a> {
             self.begin(visit);
         }
         id.unwrap_or(stage.name()).clone_into(&mut self.stage);
-        let at = visit.map_or_else(String::new, |visit| format!("{visit}: "));
-        let line = format!("{at}{}", self.stage);
         if skipped {
-            self.say(&format!("{line}: its `if` is false"));
+            let at = visit.map_or_else(String::new, |visit| format!("{visit}: "));
+            self.say(&format!("{at}{}: its `if` is false", self.stage));
             return;
         }
+        let mut doing = Doing::new(&self.stage);
+        doing.place = visit.map_or_else(Vec::new, |visit| self.place(visit));
         match (stage, visit) {
             (StageKind::Load, _) => self.ticker.load(Instant::now()),
             (_, Some(visit)) => {
@@ -183,34 +160,56 @@ impl<'a> Progress<'a> {
                 let mut stages = segment.iter().flat_map(|it| &it.stages);
                 if let Some(stage) = stages.find(|it| it.id == self.stage) {
                     self.ticker.begin(visit, stage, Instant::now());
+                    let engines = self.ticker.engines();
+                    let visit = engines.map(|engine| Visit {
+                        engine,
+                        ..visit.clone()
+                    });
+                    doing.place = visit.map_or_else(Vec::new, |visit| self.place(&visit));
+                    doing.sending = self.ticker.sending();
                 }
             }
             _ => {}
         }
-        if let Some(bar) = &self.bar {
-            bar.set_message(output::one_line(&line).into_owned());
+        self.screen().now = doing;
+    }
+
+    /// The place of the visit that began last, in parts.
+    fn place(&self, visit: &Visit) -> Vec<String> {
+        let number = if is_open(self.cycles) {
+            format!("visit {}", self.begun)
+        } else {
+            format!("visit {} of {}", self.begun, self.visits.len())
+        };
+        let model = of_point(&visit.model, visit.point.as_deref());
+        let mut parts = vec![
+            number,
+            format!("{model} on {}", visit.engine),
+            format!("cycle {}", visit.cycle),
+        ];
+        if visit.segment > 1 {
+            parts.push(format!("segment {}", visit.segment));
         }
+        parts
     }
 
     fn request(&mut self, record: &Record) {
         // Requests answered earlier have been counted.
         if self.unread > 0 {
             self.unread -= 1;
+            self.screen().decoded(record, self.unread);
         } else {
-            self.answered();
+            self.answered(Some(record));
         }
         if record.id.phase == Phase::Measure {
             self.count(record);
         }
     }
 
-    /// Moves the bar by an answered request, or tells of it where there is none.
-    fn answered(&mut self) {
+    /// Counts a request that was answered, and is decoded if there is a record; tells of it where
+    /// there is no view.
+    fn answered(&mut self, record: Option<&Record>) {
         self.position += 1;
-        if let Some(bar) = &self.bar {
-            bar.inc(1);
-            return;
-        }
         let mut ticker = std::mem::take(&mut self.ticker);
         let left = || {
             let all = self.requests(&self.visits);
@@ -219,7 +218,17 @@ impl<'a> Progress<'a> {
         };
         let line = ticker.answered(Instant::now(), left);
         self.ticker = ticker;
-        if let Some(line) = line {
+        {
+            let mut screen = self.screen();
+            screen.position = self.position;
+            screen.sent.answered += 1;
+            screen.sent.unread = self.unread;
+            screen.now.sending = self.ticker.sending();
+            if let Some(record) = record {
+                screen.decoded(record, self.unread);
+            }
+        }
+        if let Some(line) = line.filter(|_| self.view.is_none()) {
             self.say(&line);
         }
     }
@@ -228,12 +237,13 @@ impl<'a> Progress<'a> {
         // Also if requests were dropped.
         self.advance(self.begun);
         let before = self.visits.iter().take_while(|it| **it != visited.visit);
+        let segment = self.segments.get(&visited.visit.of_segment());
         self.say(&format!(
             "[{}/{}] {}: {}",
             before.count() + 1,
             self.visits.len(),
             visited.visit,
-            self.outcome(visited)
+            outcome(visited, segment.copied(), &self.measured)
         ));
     }
 
@@ -245,6 +255,7 @@ impl<'a> Progress<'a> {
         self.visits.retain(|visit| !needless(visit));
         self.visits.splice(..0, begun);
         self.adjust();
+        self.leave(self.begun);
         let model = of_point(model, point);
         let of = if is_open(of) {
             String::new()
@@ -254,111 +265,53 @@ impl<'a> Progress<'a> {
         self.say(&format!("{model}: decided after {cycles}{of} cycles"));
     }
 
-    /// The lines for an event that only tells something.
-    fn lines(&self, event: &Event) -> Vec<String> {
-        let line = match event {
-            Event::Step { name, reason, .. } => {
-                let reason = reason
-                    .as_ref()
-                    .map_or_else(String::new, |reason| format!(" ({reason})"));
-                format!("{}: {name}{reason}", self.stage)
-            }
-            Event::Rendering {
-                point,
-                model,
-                rendering,
-            } if !rendering.engines.is_empty() => {
-                let model = of_point(model, point.as_deref());
-                let engines = rendering.engines.join(", ");
-                format!("{model}: rendering its chat template for {engines}")
-            }
-            Event::Selfcheck(check) => format!("selfcheck, {}", check.sentence()),
-            Event::Failed {
-                stage,
-                id,
-                scope,
-                message,
-                ..
-            } => {
-                let subject = subject(scope);
-                let stage = id.as_deref().unwrap_or(stage.name());
-                format!("failed: {subject}{stage}: {message}")
-            }
-            Event::Skipped {
-                point,
-                model,
-                engine,
-            } => {
-                let model = of_point(model, point.as_deref());
-                let on = engine
-                    .as_ref()
-                    .map_or_else(String::new, |engine| format!(" on {engine}"));
-                format!("skipping the rest of {model}{on}")
-            }
-            Event::Look { .. } | Event::Pilot { .. } => return self.of_analysis(event),
-            Event::IdlePower(power) => {
-                let of_gpu = |(index, watts): (usize, &Option<f64>)| match watts {
-                    Some(watts) => format!("GPU {index} {watts:.1} W"),
-                    None => format!("GPU {index} not known"),
-                };
-                let gpus = power.gpus_w.iter().enumerate().map(of_gpu);
-                let processor = power
-                    .processor_w
-                    .map(|watts| format!("processor {watts:.1} W"));
-                let all: Vec<String> = gpus.chain(processor).collect();
-                format!("idle power: {}", all.join(", "))
-            }
-            Event::Warning { message } => format!("warning: {message}"),
-            Event::Degraded { visits, reason } => {
-                // All of one cycle.
-                let Some(visit) = visits.first() else {
-                    return Vec::new();
-                };
-                let model = of_point(&visit.model, visit.point.as_deref());
-                format!(
-                    "{model}, cycle {}: {reason}: it does not count, and a replacement cycle may take its place",
-                    visit.cycle
-                )
-            }
-            Event::Started(_)
-            | Event::Stage { .. }
-            | Event::Answered
-            | Event::Request(_)
-            | Event::Visit(_)
-            | Event::Stopped { .. }
-            | Event::Loading { .. }
-            | Event::Fetching { .. }
-            | Event::Resumed { .. }
-            | Event::Outputs { .. }
-            | Event::ControlWork(_)
-            | Event::Cycle { .. }
-            | Event::Damaged { .. }
-            | Event::Client { .. }
-            | Event::Control { .. }
-            | Event::Model { .. }
-            | Event::Image { .. }
-            | Event::Input(_)
-            | Event::RequestSet { .. }
-            | Event::Rendering { .. }
-            | Event::WithoutImages { .. }
-            | Event::Program { .. }
-            | Event::Finished { .. } => return Vec::new(),
+    /// Shows an interim analysis.
+    fn look(&self, event: &Event) {
+        let Event::Look {
+            candidate,
+            stage,
+            cycles,
+            decision,
+            estimate_percent,
+            low_percent,
+            high_percent,
+            point,
+            ..
+        } = event
+        else {
+            return;
         };
-        vec![line]
+        let segments = self.segments.values().filter(|it| it.point == *point);
+        let measures: usize = segments.map(|it| it.measures().count()).sum();
+        let ends = low_percent.zip(*high_percent).map(<[f64; 2]>::from);
+        let difference = estimate_percent.zip(ends);
+        self.screen().compared.look(Looked {
+            candidate: candidate.clone(),
+            stage: (measures > 1).then(|| stage.clone()),
+            cycles: *cycles,
+            decision: *decision,
+            difference,
+        });
     }
 
-    /// A file is being fetched: the bar tells how much has come, lines only when it begins.
+    /// A file is being fetched: the view tells how much has come, lines only when it begins.
     fn fetching(&mut self, model: &str, file: &str, of: u64, have: u64) {
         let of_file = format!("{model}: fetching {file}, {}", bytes(of));
-        match &self.bar {
-            Some(bar) => {
-                let percent = have.saturating_mul(100) / of.max(1);
-                bar.set_message(output::one_line(&format!("{of_file}, {percent} %")).into_owned());
+        let is_new = self.fetched != file;
+        if is_new {
+            file.clone_into(&mut self.fetched);
+            if self.view.is_none() {
+                self.say(&of_file);
             }
-            None if self.fetched != file => self.say(&of_file),
-            None => {}
         }
-        file.clone_into(&mut self.fetched);
+        let percent = have.saturating_mul(100) / of.max(1);
+        let stage = format!("{of_file}, {percent} %");
+        let mut screen = self.screen();
+        if is_new {
+            screen.now = Doing::new(&stage);
+        } else {
+            screen.now.stage = stage;
+        }
     }
 
     /// Tells of other pronys, by their process ids.
@@ -370,52 +323,6 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The lines for what an interim analysis found.
-    fn of_analysis(&self, event: &Event) -> Vec<String> {
-        match event {
-            Event::Look {
-                point,
-                model,
-                candidate,
-                stage,
-                cycles,
-                decision,
-                low_percent,
-                high_percent,
-            } => {
-                let verdict = match decision {
-                    Decision::Continue => return Vec::new(),
-                    Decision::Faster => "faster",
-                    Decision::Slower => "slower",
-                    Decision::Equivalent => "equivalent",
-                    Decision::Inconclusive => "inconclusive",
-                };
-                let interval = match (low_percent, high_percent) {
-                    (Some(low), Some(high)) => format!(" ({low:+.1} … {high:+.1} %)"),
-                    _ => String::new(),
-                };
-                let model = of_point(model, point.as_deref());
-                vec![format!(
-                    "{model}, {stage}: {candidate} is {verdict} after {}{interval}",
-                    count(u64::from(*cycles), "cycle")
-                )]
-            }
-            Event::Pilot {
-                point,
-                model,
-                better_requests: better,
-                ..
-            } => {
-                let model = of_point(model, point.as_deref());
-                let forecast = event.forecast(self.cycles);
-                let forecast = forecast.map(|it| format!("{model}: {}", it.sentence()));
-                let better = better.map(|it| format!("{model}: {}", better_requests(it)));
-                forecast.into_iter().chain(better).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
     /// Visits come in the order of the plan; some may be skipped, and replacement visits
     /// may come in between.
     fn begin(&mut self, visit: &Visit) {
@@ -424,6 +331,9 @@ impl<'a> Progress<'a> {
             let id = &measured.id;
             (&id.point, &id.model, id.cycle) == (&visit.point, &visit.model, visit.cycle)
         });
+        let last = self.begun.checked_sub(1).and_then(|it| self.visits.get(it));
+        let is_same_model = last.is_some_and(|it| it.is_of_model(visit));
+        let is_same_cycle = is_same_model && last.is_some_and(|it| it.cycle == visit.cycle);
         let found = self.visits[self.begun..].iter().position(|it| it == visit);
         if let Some(found) = found {
             if found > 0 {
@@ -436,6 +346,14 @@ impl<'a> Progress<'a> {
             self.begun += 1;
             self.adjust();
         }
+        if !is_same_model {
+            self.cycle_s.clear();
+            self.screen().compared.begin();
+        }
+        if !is_same_cycle {
+            self.leave(self.begun - 1);
+        }
+        self.screen().compared.cycle = visit.cycle;
     }
 
     /// Counts a measured request.
@@ -462,115 +380,111 @@ impl<'a> Progress<'a> {
     /// Sets the position to the end of so many visits.
     fn advance(&mut self, visits: usize) {
         self.position = self.requests(&self.visits[..visits]);
-        if let Some(bar) = &self.bar {
-            bar.set_position(self.position);
-        }
+        self.screen().position = self.position;
     }
 
-    /// Sets the bar's length to that of the visits.
+    /// Sets the number of requests to that of the visits.
     fn adjust(&self) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(self.requests(&self.visits));
-        }
+        let all = (!is_open(self.cycles)).then(|| self.requests(&self.visits));
+        self.screen().planned = all;
     }
 
-    /// The load time, and the outcome of each `measure` stage.
-    fn outcome(&self, visited: &Visited) -> String {
-        let mut parts = Vec::new();
-        if let Some(load) = visited.load_time_ns {
-            parts.push(format!("loaded in {:.2} s", load as f64 / 1e9));
-        }
-        let segment = self.segments.get(&visited.visit.of_segment());
-        let stages: Vec<&Stage> = segment.map_or_else(Vec::new, |it| it.measures().collect());
-        for stage in &stages {
-            let of_it = |it: &&Measured| {
-                (&it.id.stage, &it.id.engine) == (&stage.id, &visited.visit.engine)
-            };
-            let Some(measured) = self.measured.iter().find(of_it) else {
-                continue;
-            };
-            let name = match stages.len() {
-                1 => String::new(),
-                _ => format!("{}: ", stage.id),
-            };
-            let Measured { sent, good, .. } = measured;
-            // For a visit that was cut short; a stage with a time limit sends as many as
-            // it can.
-            let planned = stage.requests;
-            let left_out = match stage.seconds {
-                None if *sent < planned => format!(" ({planned} planned)"),
-                _ => String::new(),
-            };
-            parts.push(format!("{name}{good} of {sent} requests{left_out}"));
-            let time_ns = match stage.concurrency {
-                1 => Some(measured.latency_ns),
-                _ => visited.measure_ns.get(&stage.id).copied(),
-            };
-            let rate = measured.tokens.zip(time_ns);
-            if let Some(rate) = rate.and_then(|(tokens, ns)| throughput::per_second(tokens, ns)) {
-                parts.push(format!("{rate:.1} tok/s"));
-            }
-        }
-        if parts.is_empty() {
-            "nothing measured".to_owned()
-        } else {
-            parts.join(", ")
-        }
+    /// Shows what is left from a visit on.
+    fn leave(&self, from: usize) {
+        let cycle_s = (!self.cycle_s.is_empty())
+            .then(|| self.cycle_s.iter().sum::<f64>() / self.cycle_s.len() as f64);
+        self.screen().left = Left::new(&self.visits[from..], self.ending, cycle_s);
+    }
+
+    fn screen(&self) -> MutexGuard<'_, Screen> {
+        locked(&self.screen)
     }
 
     fn say(&self, line: &str) {
-        match &self.bar {
-            _ if self.quiet => {}
-            Some(bar) => bar.println(output::one_line(line)),
-            None => eprintln!("{line}"),
+        if !self.quiet {
+            eprintln!("{line}");
         }
     }
 
     /// The run is over.
     pub(crate) fn end(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
+        drop(self.view);
+    }
+}
+
+impl Screen {
+    /// Counts a request that was decoded, when so many are not yet.
+    fn decoded(&mut self, record: &Record, unread: u64) {
+        self.sent.unread = unread;
+        self.sent.failed += u64::from(!record.ok());
+        self.sent.last = Some(Last::of(record));
+        self.compared.count(record);
+    }
+}
+
+impl Compared {
+    fn new(pipeline: &Pipeline, plan: &Plan, ending: Ending) -> Self {
+        let compare = pipeline.compare.as_ref();
+        Self {
+            baseline: compare.map_or_else(String::new, |it| it.baseline.clone()),
+            margin_percent: compare.map_or(0.0, |it| it.margin_percent),
+            ending,
+            cycles: plan.cycles(),
+            cycle: 0,
+            looks: Vec::new(),
+            measured: Vec::new(),
         }
+    }
+}
+
+fn locked(screen: &Mutex<Screen>) -> MutexGuard<'_, Screen> {
+    screen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Engines, models, matrix points and cycles of a plan, in parts.
+fn planned(pipeline: &Pipeline, plan: &Plan, ending: Ending) -> Vec<String> {
+    const NAMED: usize = 3;
+    let mut engines: Vec<&str> = Vec::new();
+    let mut models: Vec<&str> = Vec::new();
+    let mut points: Vec<&str> = Vec::new();
+    for visit in plan.models().flatten() {
+        add(&mut engines, visit.engine.as_str());
+    }
+    for visit in plan.models().filter_map(|visits| visits.first()) {
+        add(&mut models, visit.model.as_str());
+        if let Some(point) = &visit.point {
+            add(&mut points, point.as_str());
+        }
+    }
+    let named = |names: &[&str], noun: &str| match names.len() {
+        0 => String::new(),
+        many if many > NAMED => count(many as u64, noun),
+        _ => names.join(" and "),
+    };
+    let cycles = count(u64::from(plan.cycles()), "cycle");
+    let mut parts = vec![
+        format!("{}: {}", pipeline.name, named(&engines, "engine")),
+        named(&models, "model"),
+    ];
+    if !points.is_empty() {
+        parts.push(count(points.len() as u64, "matrix point"));
+    }
+    parts.push(match ending {
+        Ending::Planned => cycles,
+        Ending::Decided { .. } => format!("at most {cycles}"),
+        Ending::Open { .. } => "cycles until it is decided".to_owned(),
+    });
+    parts
+}
+
+/// Adds a name that is not there yet.
+fn add<'n>(names: &mut Vec<&'n str>, name: &'n str) {
+    if !names.contains(&name) {
+        names.push(name);
     }
 }
 
 /// `true` for the cycles of an open run: its plan has more than anyone expects.
 fn is_open(cycles: u32) -> bool {
     cycles > MAX_COMPARED_CYCLES
-}
-
-/// Remark on a load after 2, 5 and 8 minutes; `elapsed` is in seconds.
-fn still_loading(elapsed: u64, available_bytes: Option<u64>) -> Option<String> {
-    let remark = match elapsed {
-        120 => "2 to 5 minutes are usual for the largest models",
-        300 => "more than 5 minutes point to memory pressure: other programs may need closing",
-        480 => "the model probably does not fit into memory",
-        _ => return None,
-    };
-    let available = available_bytes
-        .map(|available| format!(" ({} of memory available)", bytes(available)))
-        .unwrap_or_default();
-    let minutes = elapsed / 60;
-    Some(format!(
-        "still loading after {minutes} min{available}; {remark}"
-    ))
-}
-
-fn of_point(model: &str, point: Option<&str>) -> String {
-    match point {
-        None => model.to_owned(),
-        Some(point) => format!("{model} · {point}"),
-    }
-}
-
-/// The subject of a failure; a missing model has no engine.
-fn subject(scope: &Scope) -> String {
-    match scope {
-        Scope::Run => String::new(),
-        Scope::Model { point, model } => format!("{} ", of_point(model, point.as_deref())),
-        Scope::Visit(visit) => {
-            let model = of_point(&visit.model, visit.point.as_deref());
-            format!("{model} on {} ", visit.engine)
-        }
-    }
 }

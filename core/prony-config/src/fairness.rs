@@ -133,6 +133,7 @@ pub(crate) fn lint(pipeline: &Pipeline, root: &Node, plugins: &dyn Plugins) -> V
             let engines = lint.roles(plugins);
             problems.extend(lint.settings(&engines));
             problems.extend(lint.unpinned_engines(&engines));
+            problems.extend(lint.unpinned_anchors(&engines));
         }
         for problem in problems {
             let place = |p: &Diagnostic| p.primary.as_ref().map(|label| label.span.clone());
@@ -537,6 +538,28 @@ impl Lint<'_> {
         engines.iter().filter_map(unpinned).collect()
     }
 
+    /// Finds anchors of a history whose build nothing pins.
+    fn unpinned_anchors(&self, engines: &[(&Engine, Roles)]) -> Vec<Diagnostic> {
+        let unpinned = |(engine, roles): &(&Engine, Roles)| {
+            let part = engine.history.as_ref().filter(|part| part.anchor)?;
+            let versions = roles.get(VERSION);
+            let is_pinned = part.version.is_some()
+                || part.sha256.is_some()
+                || versions.is_some_and(|it| it.values().any(|(_, value)| !value.is_null()))
+                || names_digest(&Value::Object(engine.config.clone()));
+            let message = format!("the anchor {} is not pinned", literal(&engine.name));
+            (!is_pinned).then(|| {
+                let place = self.engine(&engine.name);
+                let place = place.node.at_key("history").unwrap_or(place.name_span());
+                Diagnostic::warning(codes::FAIRNESS_ANCHOR, message)
+                    .at(place, "nothing says which build this is")
+                    .note("if its build changes, every run after that looks like a change of all other engines")
+                    .help("give the `version` or the `sha256` of its program under `history`, or an image by its digest")
+            })
+        };
+        engines.iter().filter_map(unpinned).collect()
+    }
+
     /// Finds options of the same role that differ between engines.
     fn settings(&self, engines: &[(&Engine, Roles)]) -> Vec<Diagnostic> {
         let mut out = Vec::new();
@@ -659,6 +682,31 @@ fn words(settings: &Settings, names: &[&str]) -> String {
     let said: Vec<String> = said.collect();
     let said: Vec<&str> = said.iter().map(String::as_str).collect();
     list(&said)
+}
+
+/// Returns `true` if a text in a config names an image by its digest.
+fn names_digest(config: &Value) -> bool {
+    const DIGITS: usize = 64;
+    match config {
+        Value::String(text) => text.split("@sha256:").skip(1).any(|rest| {
+            let digits = rest.chars().take_while(char::is_ascii_hexdigit);
+            digits.count() == DIGITS
+        }),
+        Value::Array(items) => items.iter().any(names_digest),
+        Value::Object(entries) => entries.values().any(names_digest),
+        _ => false,
+    }
+}
+
+/// The options of an engine's config that have a role, as JSON pointers into the config.
+pub fn options_of(
+    config: &Value,
+    role: &str,
+    plugin: &str,
+    plugins: &dyn Plugins,
+) -> Option<Vec<String>> {
+    let schema = plugins.config_schema(PluginKind::Engine, plugin)?;
+    Some(marked(&schema, config, role))
 }
 
 /// Returns `true` if an expression names the visited engine, rather than something else

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Arrival, Cache, Condition, Duration, Load, Model, OnFailure, Ordered, Report, Schedule, Setup,
-    Step, Threshold, Unload, Warmup, Workload,
+    Arrival, Cache, Condition, Duration, HistoryRole, Load, Model, OnFailure, Ordered, Report,
+    Schedule, Setup, Step, Threshold, Unload, Warmup, Workload,
 };
 
 /// Maximum number of engines, and of reporters, in a pipeline.
@@ -51,11 +51,11 @@ pub(crate) struct File {
     pub allow: Vec<Allow>,
     /// The engine under test, if there is one. The plugin's name is the engine's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub engine: Option<PluginUse>,
+    pub engine: Option<EngineUse>,
     /// The engines under test by name, if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1, "maxProperties" = MAX_PLUGINS))]
-    pub engines: Option<Ordered<PluginUse>>,
+    pub engines: Option<Ordered<EngineUse>>,
     /// The model, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,
@@ -98,6 +98,21 @@ pub(crate) struct PluginUse {
     /// Options of the plugin.
     #[serde(default)]
     pub config: Map<String, Value>,
+}
+
+/// An engine: its plugin, options and part in a history.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EngineUse {
+    /// Name of an installed plugin, `NAME@VERSION` for one version of it, or `path` of a plugin
+    /// that somebody works on.
+    pub plugin: PluginName,
+    /// Options of the plugin.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// Part of the engine in the history of many runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryRole>,
 }
 
 /// The plugin of an engine or a reporter.

@@ -39,7 +39,7 @@ mod tree;
 mod wording;
 mod yaml;
 
-pub use against_itself::AgainstItself;
+pub use against_itself::{AgainstItself, TwoBuilds};
 pub use checkup::{
     Ask, CHECKUP_REQUESTS, Question, ask, checkup, context_of, setting, stop_word, too_many,
 };
@@ -47,6 +47,7 @@ pub use codes::{CODES, Code, explain};
 pub use condition::Condition;
 pub use dataset::{Dataset, DatasetFormat, Interval};
 pub use duration::Duration;
+pub use fairness::options_of;
 pub use file::Scalar;
 pub use inputs::{Inputs, Unreadable};
 pub use load::{Loaded, check_all, load, load_all, unreadable};
@@ -54,7 +55,7 @@ pub use meaning::is_of_hub;
 pub use named::{NamedFile, Purpose};
 pub use ordered::Ordered;
 pub use pipeline::{
-    Api, Bounds, CarryOver, Compare, Control, Cycles, Engine, Length, Lognormal,
+    Api, Bounds, CarryOver, Compare, Control, Cycles, Engine, HistoryRole, Length, Lognormal,
     MAX_COMPARED_CYCLES, MatrixPoint, Model, Normal, OPEN_CYCLES, Order, Pipeline, Prefix,
     Reporter, Schedule, Stop, Synthetic, Workload,
 };

@@ -175,6 +175,29 @@ pub struct Engine {
     pub plugin: String,
     /// Options of the plugin; may hold templates.
     pub config: Map<String, Value>,
+    /// Part in the history of many runs, if it has one.
+    pub history: Option<HistoryRole>,
+}
+
+/// Role of an engine in the history of many runs, `prony history`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryRole {
+    /// Makes the engine the anchor: the one build that every run measures the others against, so
+    /// that runs on different days and machines are comparable. It is the baseline. Defaults to
+    /// `false`.
+    #[serde(default)]
+    pub anchor: bool,
+    /// Version that the engine has to report, or its program to print for `--version`, in full or
+    /// as one of its words; a run with another one is no part of the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub version: Option<String>,
+    /// SHA-256 that its program or its container's image has to have, likewise: 64 lower-case
+    /// hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    pub sha256: Option<String>,
 }
 
 /// A reporter: a plugin and its options.

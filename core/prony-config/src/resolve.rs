@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use crate::file::{CompareEntry, File, MeasureEntry, PluginUse, Stage, margin_percent};
+use crate::file::{CompareEntry, EngineUse, File, MeasureEntry, PluginUse, Stage, margin_percent};
 use crate::meaning::{Combination, id_text, meant_of};
 use crate::plugins::own_name;
 use crate::template::{Filled, default_id, escape};
@@ -251,15 +251,16 @@ fn point(at: Combination, mut file: File, filled: &Filled) -> MatrixPoint {
     }
 }
 
-fn engines(one: Option<PluginUse>, several: Option<Ordered<PluginUse>>) -> Vec<Engine> {
+fn engines(one: Option<EngineUse>, several: Option<Ordered<EngineUse>>) -> Vec<Engine> {
     let one = one.map(|engine| (own_name(engine.plugin.as_str()).to_owned(), engine));
     let several = several.map(|engines| engines.0).unwrap_or_default();
     one.into_iter()
         .chain(several)
-        .map(|(name, PluginUse { plugin, config })| Engine {
+        .map(|(name, engine)| Engine {
             name,
-            plugin: plugin.into_string(),
-            config,
+            plugin: engine.plugin.into_string(),
+            config: engine.config,
+            history: engine.history,
         })
         .collect()
 }

@@ -53,6 +53,13 @@ const MODEL: &[&str] = &[
     "chat_template",
     "enabled",
 ];
+const ENGINE: &[&str] = &[
+    "plugin.path",
+    "config",
+    "history.anchor",
+    "history.version",
+    "history.sha256",
+];
 const LENGTH: &[&str] = &[
     "fixed",
     "uniform.min",
@@ -71,8 +78,8 @@ const LENGTH: &[&str] = &[
 /// what masks secrets in the journal.
 const ANOTHER_EXPERIMENT: &[Options] = &[
     ("", &["version", "name", "env.*", "secrets.*"]),
-    ("engine", &["plugin.path", "config"]),
-    ("engines.*", &["plugin.path", "config"]),
+    ("engine", ENGINE),
+    ("engines.*", ENGINE),
     ("model", MODEL),
     ("models.*", MODEL),
     ("matrix", &["axes.*.*.*", "include.*.*.*", "exclude.*.*.*"]),

@@ -7,7 +7,7 @@ pub const ROLE: &str = "x-prony-role";
 
 /// Every role, with its meaning. Settings of the first six should be equal for all engines of a
 /// comparison: `prony validate` tells what differs.
-pub const ROLES: [(&str, &str); 11] = [
+pub const ROLES: [(&str, &str); 12] = [
     ("sampling", "how the next token is chosen"),
     ("cache", "whether prompts are answered from a prefix cache"),
     ("context", "the longest context, in tokens"),
@@ -34,6 +34,10 @@ pub const ROLES: [(&str, &str); 11] = [
         "a value that no report, log or lock file may hold",
     ),
     ("width", "columns of the terminal that a reporter prints to"),
+    (
+        "details",
+        "whether a report shows more than fits on a screen",
+    ),
 ];
 
 /// Problems with the roles in a config's schema, each with a JSON pointer to its place.

@@ -227,6 +227,7 @@ fn of_comparison(
             decision,
             low_percent,
             high_percent,
+            ..
         } if (point, model, candidate, stage)
             == (&key.point, &key.model, &key.engine, &key.measure) =>
         {

@@ -234,6 +234,7 @@ impl<'a> InterimAnalyses<'a> {
             stage: compared.measure.clone(),
             cycles: look.cycles as u32,
             decision: look.decision,
+            estimate_percent: interval.map(|_| to_percent(look.estimate)),
             low_percent: interval.map(|it| to_percent(it.low)),
             high_percent: interval.map(|it| to_percent(it.high)),
         })

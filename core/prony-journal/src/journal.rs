@@ -227,6 +227,10 @@ pub enum Event {
         cycles: u32,
         /// The decision.
         decision: Decision,
+        /// Estimate of the difference; absent where there is no interval to show it with, and
+        /// in journals of before it was told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        estimate_percent: Option<f64>,
         /// Lower end of the interval of the difference; absent with too few cycles for
         /// one, and of a run without a maximum of cycles until it is decided.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ mod left_out;
 mod line;
 mod listed;
 mod measurements;
+mod merge;
 mod noise;
 mod past;
 mod reader;
@@ -40,6 +41,7 @@ pub use journal::{
 pub use left_out::{LeftOut, LeftOutCycles};
 pub use listed::{ListCache, Listed, ListedVerdict, listed};
 pub use measurements::{Measurement, measurements};
+pub use merge::{NoParts, merge};
 pub use noise::Noise;
 pub use past::past;
 pub use reader::{MAX_LINE, Placed, Reader, read};
@@ -125,6 +127,9 @@ pub enum Error {
         /// Its outcome.
         outcome: prony_result::Outcome,
     },
+    /// Runs are not parts of one.
+    #[error(transparent)]
+    NoParts(#[from] NoParts),
     /// A plugin is missing or damaged.
     #[error(transparent)]
     Plugin(#[from] prony_plugin_host::Error),

@@ -49,11 +49,12 @@ fn read(path: &Path) -> Result<RunResult> {
         path: path.to_owned(),
         reason,
     };
-    let text = prony_files::read(path, MAX_RESULT).map_err(Error::io(path))?;
-    let json = match embedded(&text) {
+    let text = prony_files::read_text(path, MAX_RESULT).map_err(Error::io(path))?;
+    let text = text.as_bytes();
+    let json = match embedded(text) {
         Some(Ok(json)) => json,
         Some(Err(reason)) => return Err(not_a_result(reason.to_owned())),
-        None => &text,
+        None => text,
     };
     let value: Value = serde_json::from_slice(json)
         .map_err(|error| not_a_result(format!("it is not JSON ({error})")))?;
@@ -109,6 +110,7 @@ mod tests {
                 "its schema is `prony-result/9`",
             ),
             ("{\"schema\": \"prony-result/1\"}", "it is damaged"),
+            ("\u{feff}{\"schema\": \"prony-result/1\"}", "it is damaged"),
             ("<!doctype html><p>x", "it is a page without a result"),
             (
                 "\n<html><script type=\"application/json\" id=\"prony-result\">{\"schema\": \"prony-result/1\"}",

@@ -16,7 +16,7 @@ use prony_config::Order;
 use prony_metrics::comparison::{Family, ModelComparison, Ratios, StudyDesign, compare, overall};
 use prony_metrics::statistics::Look;
 use prony_metrics::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT};
-use prony_metrics::threshold::{self, Measured};
+use prony_metrics::threshold::{self, Measured, Threshold};
 use prony_plan::Visit;
 use prony_record::{Record, limited};
 use prony_result::{
@@ -221,6 +221,11 @@ fn assembled(started: &Started, events: &[Event], compared: Compared, last_ns: u
     } = compared;
     flag_resumed(&mut models, events);
     let mut warnings = started.notes.clone();
+    if let Some(part) = started.plan.part {
+        warnings.push(format!(
+            "this is part {part} of a pipeline: `prony merge` joins the parts, and judges thresholds and what is over all models"
+        ));
+    }
     warnings.extend(events.iter().filter_map(|event| match event {
         Event::Warning { message } => Some(message.clone()),
         Event::Damaged { .. } => event.damage(),
@@ -435,14 +440,25 @@ fn judged(groups: &[Group<'_>], mut invalid: Vec<String>) -> Result<Compared> {
     for (index, _, numbers) in &shares {
         of_models[*index].push(numbers.by_cycle());
     }
-    let overall = over_models(&models, &shares, margin_percent, cycles);
+    // Both are of all models, which a part does not have.
+    let is_part = first.started.plan.part.is_some();
+    let overall = if is_part {
+        Vec::new()
+    } else {
+        over_models(&models, &shares, margin_percent, cycles)
+    };
     let measured: Vec<Measured<'_>> = groups
         .iter()
         .zip(&models)
         .map(|(group, model)| group.measured(model))
         .collect();
+    let thresholds: &[Threshold] = if is_part {
+        &[]
+    } else {
+        &first.started.subject.thresholds
+    };
     Ok(Compared {
-        thresholds: threshold::judge(&first.started.subject.thresholds, &measured),
+        thresholds: threshold::judge(thresholds, &measured),
         models,
         family,
         overall,

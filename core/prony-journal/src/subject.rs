@@ -8,7 +8,7 @@ use prony_metrics::statistics::Rule;
 use prony_metrics::threshold::Threshold;
 use prony_plugin_host::Registry;
 use prony_result::{
-    CellInfo, EngineInfo, ImageInfo, Objectives, PluginInfo, Workload, words::count,
+    CellInfo, EngineInfo, HistoryRole, ImageInfo, Objectives, PluginInfo, Workload, words::count,
 };
 use serde_json::Value;
 
@@ -151,9 +151,19 @@ fn engine_info(engine: &Engine, baseline: Option<&str>) -> EngineInfo {
         plugin: engine.plugin.clone(),
         baseline: baseline == Some(engine.name.as_str()),
         config: Value::Object(engine.config.clone()),
+        history: history_part(engine),
         programs: Vec::new(),
         containers: Vec::new(),
     }
+}
+
+fn history_part(engine: &Engine) -> Option<HistoryRole> {
+    let part = engine.history.as_ref()?;
+    Some(HistoryRole {
+        anchor: part.anchor,
+        version: part.version.clone(),
+        sha256: part.sha256.clone(),
+    })
 }
 
 /// Converts to the contract's type.

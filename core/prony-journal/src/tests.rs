@@ -61,7 +61,7 @@ thresholds:
 
 /// Course of a visit.
 #[derive(Clone, Copy, PartialEq)]
-enum Fate {
+pub(crate) enum Fate {
     Well,
     /// This stage fails, by a step of the user's or not.
     Fails(&'static str, bool),
@@ -73,7 +73,7 @@ enum Fate {
 
 /// A journal of a pipeline in which requests to `a` take 1 s and to `b` 0.5 s,
 /// for 50 tokens.
-fn journal(pipeline: &Pipeline, fate: impl Fn(&Visit) -> Fate) -> Journal {
+pub(crate) fn journal(pipeline: &Pipeline, fate: impl Fn(&Visit) -> Fate) -> Journal {
     let plan = Plan::new(pipeline);
     let mut events = Vec::new();
     for visit in &plan.visits {
@@ -389,7 +389,8 @@ fn warnings_of_a_kind_are_of_one_visit() {
         }
     }
     let warnings = result(&journal).warnings;
-    let told = "in 16 of 16 visits the machine was not quiet: GPU 0 was slowed down";
+    let told =
+        "in 16 of 16 visits the machine was not quiet; in the first of them: GPU 0 was slowed down";
     assert!(warnings.contains(&told.to_owned()), "{warnings:?}");
 }
 
@@ -943,7 +944,7 @@ fn a_threshold_of_an_old_journal_is_read() {
 
 // ---- the file
 
-fn write(folder: &RunFolder, journal: &Journal) -> Writer {
+pub(crate) fn write(folder: &RunFolder, journal: &Journal) -> Writer {
     let mut writer = Writer::create(&folder.journal()).expect("a journal");
     let started = Event::Started(journal.started.clone());
     for event in std::iter::once(&started).chain(&journal.events) {
@@ -952,7 +953,7 @@ fn write(folder: &RunFolder, journal: &Journal) -> Writer {
     writer
 }
 
-fn results() -> (tempfile::TempDir, impl Fn(&str) -> RunFolder) {
+pub(crate) fn results() -> (tempfile::TempDir, impl Fn(&str) -> RunFolder) {
     let results = tempfile::tempdir().expect("a folder");
     let path = results.path().to_owned();
     (results, move |name: &str| {

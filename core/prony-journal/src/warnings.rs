@@ -279,12 +279,12 @@ pub(crate) fn machine(events: &[Event]) -> Vec<String> {
             }
         }
     }
-    let told = |(_, message, count): (&str, &str, u64)| {
-        if count == 1 && visits == 1 {
-            message.to_owned()
-        } else {
-            format!("in {count} of {visits} visits the machine was not quiet: {message}")
-        }
+    let told = |(_, message, count): (&str, &str, u64)| match (count, visits) {
+        (1, 1) => message.to_owned(),
+        (1, _) => format!("in 1 of {visits} visits the machine was not quiet: {message}"),
+        _ => format!(
+            "in {count} of {visits} visits the machine was not quiet; in the first of them: {message}"
+        ),
     };
     kinds.into_iter().map(told).collect()
 }

@@ -228,17 +228,29 @@ pub async fn once(
     Ok(done.exchange)
 }
 
-/// Checks that `GET path` is answered with 200 within `limit`, for readiness probes. The
-/// error is the last answer in words, or `None` if there was none.
-pub async fn probe(target: &Target, path: &str, limit: Duration) -> Result<(), Option<String>> {
-    let exchange = once(target, &HttpRequest::get(path), limit).await;
-    let exchange = exchange.map_err(|error| Some(error.to_string()))?;
-    match (&exchange.seen.failed, exchange.seen.status) {
-        (Some(failed), _) if failed.class == ErrorClass::Connect => Err(None),
-        (Some(failed), _) => Err(Some(failed.message.clone())),
-        (None, Some(200)) => Ok(()),
-        (None, _) => Err(Some(words_of_refusal(&exchange))),
-    }
+/// What a readiness probe found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// The server answered with 200.
+    Ready,
+    /// It did not. Its answer in words; `None` if there was none.
+    NotReady(Option<String>),
+}
+
+/// Asks whether `GET path` is answered with 200 within `limit`.
+///
+/// # Errors
+///
+/// The probe cannot be made, which says nothing about the server: the system gives no thread or
+/// file for it, or `path` is none.
+pub async fn probe(target: &Target, path: &str, limit: Duration) -> io::Result<Probe> {
+    let exchange = once(target, &HttpRequest::get(path), limit).await?;
+    Ok(match (&exchange.seen.failed, exchange.seen.status) {
+        (Some(failed), _) if failed.class == ErrorClass::Connect => Probe::NotReady(None),
+        (Some(failed), _) => Probe::NotReady(Some(failed.message.clone())),
+        (None, Some(200)) => Probe::Ready,
+        (None, _) => Probe::NotReady(Some(words_of_refusal(&exchange))),
+    })
 }
 
 /// Status and beginning of the body of an answer, in a line.

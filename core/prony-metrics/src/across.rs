@@ -312,7 +312,7 @@ fn engines(
     Ok(pairs)
 }
 
-fn metrics(base: &EngineResult, candidate: &EngineResult) -> Vec<MetricPair> {
+fn metrics(base: &EngineResult, candidate: &EngineResult, are_valid: bool) -> Vec<MetricPair> {
     let pair = |metric: &Metric| {
         let median = Statistic::default();
         let value = |it| metric.value(it, Some(median));
@@ -325,7 +325,7 @@ fn metrics(base: &EngineResult, candidate: &EngineResult) -> Vec<MetricPair> {
             candidate,
             difference_percent: base
                 .zip(candidate)
-                .filter(|(base, _)| *base > 0.0)
+                .filter(|(base, _)| are_valid && *base > 0.0)
                 .map(|(base, candidate)| (candidate / base - 1.0) * 100.0),
         }
     };

@@ -160,7 +160,10 @@ pub fn compare(
         (None, Some(look)) if look.decision.is_conclusive() => {
             (verdict_of(look.decision), conclusive(&look, margin_percent))
         }
-        (None, _) => (Verdict::Inconclusive, inconclusive(look, design, family)),
+        (None, _) => {
+            let reason = inconclusive(look, found.interval.is_some(), design, family);
+            (Verdict::Inconclusive, reason)
+        }
     };
     let sides = Sides {
         judge: &judge,
@@ -341,8 +344,14 @@ fn conclusive(look: &Look, margin_percent: f64) -> String {
     }
 }
 
-/// Reason why no interim analysis has decided anything; `look` is the last one.
-fn inconclusive(look: Option<Look>, design: StudyDesign, family: Family) -> String {
+/// Reason why no interim analysis has decided anything; `look` is the last one, with an interval
+/// or not.
+fn inconclusive(
+    look: Option<Look>,
+    has_interval: bool,
+    design: StudyDesign,
+    family: Family,
+) -> String {
     let judge = family.judge(look.map_or(ALPHA / family.comparisons as f64, |it| it.alpha));
     let done = look.map_or(0, |look| look.cycles);
     match judge.first_look() {
@@ -370,9 +379,7 @@ fn inconclusive(look: Option<Look>, design: StudyDesign, family: Family) -> Stri
         Some(_) if look.is_some_and(|it| it.decision == Decision::Continue) => {
             "the run ended before anything was decided".to_owned()
         }
-        Some(_) => {
-            "the interval contains both no difference and a difference that counts".to_owned()
-        }
+        Some(_) => prony_result::words::undecided(has_interval).to_owned(),
     }
 }
 

@@ -16,6 +16,7 @@
 //! - [`credit`]: the tokens that two answers to one request are compared by;
 //! - [`mod@common`]: the part of two answers that both have;
 //! - [`granularity`]: how finely a stream shows what its engine does;
+//! - [`history`]: changes and trends in the runs of many nights;
 //! - [`validity`]: whether numbers are of the engine at all;
 //! - [`threshold`]: results against what they must reach.
 //!
@@ -37,6 +38,7 @@ pub mod facts;
 #[cfg(test)]
 mod fixture;
 pub mod granularity;
+pub mod history;
 pub mod prompts;
 pub mod same_work;
 pub mod served;

@@ -31,7 +31,7 @@ pub mod orders;
 pub mod pilot;
 pub mod predecessor;
 pub mod quantile;
-mod random;
+pub(crate) mod random;
 pub mod sequential;
 pub mod shift;
 pub mod signed_rank;

@@ -4,9 +4,11 @@
 //! Deterministic: the same pipeline gives the same plan.
 
 mod estimate;
+mod part;
 mod stages;
 
 pub use estimate::{Estimate, Past};
+pub use part::Part;
 pub use stages::{Ids, Segment, Stage, StageKind, describe, ids};
 
 use prony_config::{MatrixPoint, Order, Pipeline};
@@ -34,6 +36,9 @@ pub struct Plan {
     /// without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_s: Option<u32>,
+    /// The part of the pipeline's plan that this is; absent if it is the whole.
+    #[serde(rename = "run_part", default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// The segments of every matrix point, of which visits consist.
     #[serde(rename = "parts")]
     pub segments: Vec<Segment>,

@@ -1,7 +1,7 @@
 //! Order and completeness of plans, and what they take.
 
 use prony_config::{Pipeline, PluginKind, Plugins, load};
-use prony_plan::{Estimate, Past, Plan, SegmentKey, Visit, ids};
+use prony_plan::{Estimate, ModelKey, Part, Past, Plan, SegmentKey, Visit, ids};
 use prony_record::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -330,4 +330,63 @@ fn time_is_estimated_from_earlier_visits() {
     past.add(a, 1, 0.5, 2.5);
     past.add(b, 1, 0.5, 2.5);
     assert_eq!(seconds(&past), Some(40.0 * 3.0));
+}
+
+#[test]
+fn parts_divide_the_models_among_them_evenly() {
+    let whole = Plan::new(&loaded(
+        "version: 1\nname: t\nengines: { a: { plugin: x }, b: { plugin: x } }\n\
+         models: [{ id: m }, { id: n }]\nmatrix: { axes: { count: [1, 2, 3, 40] } }\n\
+         workload: { prompts: [hi], temperature: 0 }\nschedule: { cycles: 5 }\n\
+         stages: [{ measure: { requests: '${{ matrix.count }}' } }]\n",
+    ));
+    for of in 1..=8 {
+        let parts = (1..=of).map(|number| whole.part(Part { number, of }).expect("a part"));
+        let parts: Vec<Plan> = parts.collect();
+        let mut seen = BTreeSet::new();
+        for part in &parts {
+            assert!(!part.visits.is_empty());
+            let units: BTreeSet<ModelKey<'_>> = part.visits.iter().map(Visit::of_model).collect();
+            for unit in units {
+                assert!(seen.insert(unit), "{unit:?} is in two parts");
+                // In the order of the whole, with its own replacements.
+                let own = |plan: &Plan| -> Vec<Visit> {
+                    let all = plan.visits.iter().chain(&plan.replacements);
+                    all.filter(|it| it.of_model() == unit).cloned().collect()
+                };
+                assert_eq!(own(part), own(&whole));
+            }
+        }
+        assert_eq!(seen.len(), 8);
+        let requests: Vec<u64> = parts.iter().map(Plan::requests).collect();
+        assert_eq!(requests.iter().sum::<u64>(), whole.requests());
+        if of == 2 {
+            assert_eq!(requests[0], requests[1], "each has a long one");
+        }
+    }
+    assert_eq!(whole.part(Part { number: 1, of: 9 }), Err(8));
+}
+
+#[test]
+fn a_part_is_written_as_its_number_and_theirs() {
+    let part: Part = "2/4".parse().expect("a part");
+    assert_eq!(
+        (part.number, part.of, part.to_string()),
+        (2, 4, "2/4".to_owned())
+    );
+    for wrong in [
+        "",
+        "2",
+        "0/4",
+        "5/4",
+        "1/0",
+        "a/4",
+        "+1/4",
+        "1/4/4",
+        " 1/4",
+        "1/99999999999",
+    ] {
+        let told = wrong.parse::<Part>().expect_err("no part");
+        assert!(told.contains("K/N"), "{told}");
+    }
 }

@@ -73,12 +73,13 @@ pub struct EngineResult {
     pub reasoning_tokens: Option<u64>,
     /// Sum of the measure stages' wall-clock time.
     pub total_time_s: f64,
-    /// From starting the engine to its being ready.
+    /// Time from starting the engine to its being ready, with the requests that load its model.
     pub load_time_ms: Option<Distribution>,
     /// Time from starting the engine to the first token of its first answer, warm-ups included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_to_first_token_ms: Option<Distribution>,
-    /// Time from asking the engine to end until all its processes were gone.
+    /// Time from asking the engine to end until all its processes were gone, without the requests
+    /// that unload its model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unload_time_ms: Option<Distribution>,
     /// Highest resident memory of its processes, sampled.

@@ -31,8 +31,8 @@ pub use metric::{Better, Column, Group, METRICS, Metric, Source, Statistic, Unit
 pub use model::{Cache, Failure, ModelResult, NoiseFloor, Rendering};
 pub use quantity::{Quantity, Series};
 pub use run::{
-    CellInfo, ContainerImage, EngineInfo, Environment, ImageInfo, Outcome, PluginInfo, Program,
-    Run, Workload,
+    CellInfo, ContainerImage, EngineInfo, Environment, HistoryRole, ImageInfo, Outcome, PluginInfo,
+    Program, Run, Workload,
 };
 pub use threshold::{Objectives, ThresholdResult};
 

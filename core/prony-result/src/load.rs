@@ -87,14 +87,6 @@ impl RunResult {
             "{} of {requests} sent, at most {most} in flight",
             sum(|it| it.sent)
         );
-        let residuals = all.iter().filter_map(|it| it.littles_law_residual_percent);
-        if let Some(worst) = residuals.max_by(|a, b| a.abs().total_cmp(&b.abs())) {
-            let _ = write!(
-                text,
-                ", Little's law within {} %",
-                words::number(worst.abs())
-            );
-        }
         text += if self.invalid.is_empty() {
             ": VALID"
         } else {
@@ -239,7 +231,10 @@ impl Delivered {
         }
         if let Some(residual) = self.littles_law_residual_percent {
             let residual = words::signed_percent(residual);
-            let _ = write!(text, ", Little's law off by {residual}");
+            let _ = write!(
+                text,
+                "; by Little's law, rate × latency equals the number in flight under a steady load: off by {residual}"
+            );
         }
         text
     }
@@ -294,7 +289,7 @@ mod tests {
         };
         assert_eq!(
             delivered.sentence(),
-            "118 of 120 requests sent, 38.5 a second of 40.0 that were due, 3.94 in flight in the mean and 4 at most, Little's law off by +0.8 %"
+            "118 of 120 requests sent, 38.5 a second of 40.0 that were due, 3.94 in flight in the mean and 4 at most; by Little's law, rate × latency equals the number in flight under a steady load: off by +0.8 %"
         );
     }
 }

@@ -151,6 +151,9 @@ pub struct EngineInfo {
     pub baseline: bool,
     /// Its config as the pipeline states it.
     pub config: serde_json::Value,
+    /// Its part in a history, if the pipeline gives it one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryRole>,
     /// The programs that prony started for it, as a rule one; empty if it started none, and
     /// in results that are older than this field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -158,6 +161,19 @@ pub struct EngineInfo {
     /// The images of containers that its command ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<ContainerImage>,
+}
+
+/// Role of an engine in the history of many runs, as the pipeline states it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryRole {
+    /// `true` for the engine that every run measures the others against.
+    pub anchor: bool,
+    /// Version that it has to report, or its program to print.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// SHA-256 that its program or its container's image has to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// A program of an engine.

@@ -7,13 +7,17 @@
 mod comparison;
 mod flag;
 mod forecast;
+mod judgements;
 mod model;
+mod picture;
 mod run;
 
-pub use comparison::{Finding, better_requests};
+pub use comparison::Finding;
 pub use flag::{Flag, flag};
 pub use forecast::Forecast;
+pub use judgements::better_requests;
 pub use model::State;
+pub use picture::Scale;
 use std::fmt::Write as _;
 
 /// Placeholder for a missing value.
@@ -108,6 +112,15 @@ pub fn level(level: f64) -> String {
     format!("{tenths} %")
 }
 
+/// Reason for no verdict where nothing but the numbers withholds one.
+pub fn undecided(has_interval: bool) -> &'static str {
+    if has_interval {
+        "the interval contains both no difference and a difference that counts"
+    } else {
+        "too few cycles for an interval"
+    }
+}
+
 /// `812 MiB`, `5.12 GiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -180,6 +193,23 @@ pub fn one_line(text: &str) -> String {
 pub fn is_hidden(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Text for HTML and SVG, in which nothing is markup; hidden characters are replaced.
+pub fn html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            hidden if is_hidden(hidden) => escaped.push('\u{fffd}'),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 /// JSON in which hidden characters are escaped, so that it means the same and is safe to

@@ -22,11 +22,18 @@ pub struct Config {
     /// none.
     #[schemars(range(min = 40), extend("x-prony-role" = "width"))]
     width: usize,
+    /// Every finding as a sentence, and what was counted and set beside the numbers. Defaults to
+    /// what `--details` says.
+    #[schemars(extend("x-prony-role" = "details"))]
+    details: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { width: 120 }
+        Self {
+            width: 120,
+            details: false,
+        }
     }
 }
 
@@ -51,7 +58,7 @@ impl Reporter for Console {
     }
 
     fn render(&self, result: &RunResult) -> Result<Vec<Artifact>> {
-        let text = report::report(result, self.config.width);
+        let text = report::report(result, &self.config);
         Ok(vec![Artifact::text("stdout", "text/plain", text)])
     }
 }

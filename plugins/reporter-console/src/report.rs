@@ -1,15 +1,17 @@
 //! The report: a heading, the numbers, the comparisons, the problems.
 
+use crate::Config;
 use crate::table::{Column, Kind, NARROW, Section, render};
 use crate::text::{shorten, wrap};
 use prony_plugin_sdk::result::{
-    self, Comparison, EngineResult, METRICS, Metric, ModelResult, RunResult, ThresholdResult,
-    Workload,
+    self, Comparison, EngineResult, Interval, METRICS, Metric, ModelResult, RunResult,
+    ThresholdResult, Workload,
 };
-use prony_plugin_sdk::words::{self, MISSING, State, count, one_line};
+use prony_plugin_sdk::words::{self, MISSING, Scale, State, count, one_line};
 
 /// The whole report.
-pub(crate) fn report(result: &RunResult, width: usize) -> String {
+pub(crate) fn report(result: &RunResult, config: &Config) -> String {
+    let width = config.width;
     let mut text = heading(result, width);
     if result
         .models
@@ -17,7 +19,7 @@ pub(crate) fn report(result: &RunResult, width: usize) -> String {
         .any(|model| !rows_of(result, model).is_empty())
     {
         text.push('\n');
-        text.push_str(&numbers(result, width));
+        text.push_str(&numbers(result, config));
     }
     let compared: Vec<(&ModelResult, &Comparison)> = result
         .models
@@ -34,7 +36,7 @@ pub(crate) fn report(result: &RunResult, width: usize) -> String {
         text.push_str(&comparisons(
             &compared,
             width < NARROW || grouped(result),
-            width,
+            config,
         ));
     }
     let together = result.together().into_iter();
@@ -110,11 +112,10 @@ fn heading(result: &RunResult, width: usize) -> String {
         points => format!("{} with ", count(points, "matrix point")),
     };
     let requests = format!(
-        "{points}{}; {} a visit ({} first as warm-up{}), {}, {}",
+        "{points}{}; {} a visit ({}), {}, {}",
         result.cycles_sentence(),
         range(groups().map(|it| it.requests_per_visit), "request"),
-        range(groups().map(|it| it.warmup_requests), ""),
-        warmup_sending(&result.models),
+        warmup(&result.models),
         sending(&result.models),
         sent(&std::iter::once(work).chain(own).collect::<Vec<_>>())
     );
@@ -152,18 +153,26 @@ fn sending(groups: &[ModelResult]) -> String {
     }
 }
 
-/// `, 4 at a time`, if the warm-ups are not all sent one at a time.
-fn warmup_sending(groups: &[ModelResult]) -> String {
+/// Requests before those that count, and how they are sent if that is not one at a time.
+fn warmup(groups: &[ModelResult]) -> String {
+    let warmed = || groups.iter().filter(|it| it.warmup_requests > 0);
+    if warmed().next().is_none() {
+        return "no warm-up".to_owned();
+    }
     let mut ways: Vec<&str> = Vec::new();
-    for group in groups.iter().filter(|it| it.warmup_requests > 0) {
+    for group in warmed() {
         let way = group.warmup_sending.as_deref().unwrap_or("1 at a time");
         if !ways.contains(&way) {
             ways.push(way);
         }
     }
+    let requests = range(groups.iter().map(|it| it.warmup_requests), "");
     match ways[..] {
-        [] | ["1 at a time"] => String::new(),
-        _ => format!(", {}", one_line(&ways.join(" or "))),
+        ["1 at a time"] => format!("after {requests} as warm-up"),
+        _ => format!(
+            "after {requests} as warm-up, {}",
+            one_line(&ways.join(" or "))
+        ),
     }
 }
 
@@ -242,7 +251,8 @@ fn rows_of<'a>(result: &'a RunResult, model: &'a ModelResult) -> Vec<Row<'a>> {
         .collect()
 }
 
-fn numbers(result: &RunResult, width: usize) -> String {
+fn numbers(result: &RunResult, config: &Config) -> String {
+    let &Config { width, details } = config;
     let rows: Vec<Row<'_>> = result
         .models
         .iter()
@@ -288,29 +298,32 @@ fn numbers(result: &RunResult, width: usize) -> String {
         let note = "n too small for a p90 where `n=` stands: it needs 44.";
         text.push_str(&wrap("", note, width));
     }
-    for line in work(result) {
+    for line in work(result, details) {
         text.push_str(&wrap("", &line, width));
     }
     text
 }
 
-/// State of the prefix cache, if it is stated or was not cold; what was rendered; result of an
-/// independent token count; times by the engines' own clocks; settings that are not as asked.
-fn work(result: &RunResult) -> Vec<String> {
+/// Settings that are not as asked, and independent counts of tokens that differ. With details also
+/// the state of the prefix cache, if it is stated or was not cold, what was rendered, every
+/// independent count, and times by the engines' own clocks.
+fn work(result: &RunResult, details: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for model in &result.models {
-        let is_of_interest =
-            model.cache.is_some() || model.engines.iter().any(|it| it.cached_tokens > 0);
-        let cache = model.cache_sentence().filter(|_| is_of_interest);
-        let tokens = model.engines.iter().filter_map(|it| {
-            let found = it.token_sentence()?;
+        let engines = || model.engines.iter();
+        let is_of_interest = model.cache.is_some() || engines().any(|it| it.cached_tokens > 0);
+        let cache = model.cache_sentence().filter(|_| details && is_of_interest);
+        let rendering = model.rendering_sentence().filter(|_| details);
+        let tokens = engines().filter_map(|it| {
+            let differs = it.token_check.as_ref().is_some_and(|it| it.mismatched > 0);
+            let found = it.token_sentence().filter(|_| details || differs)?;
             Some(format!("Tokens of {found}"))
         });
-        let clocks = model.engines.iter().filter_map(|it| {
-            let told = it.clock_sentence()?;
+        let clocks = engines().filter_map(|it| {
+            let told = it.clock_sentence().filter(|_| details)?;
             Some(format!("Own clock of {told}"))
         });
-        let settings = model.engines.iter().filter_map(|it| {
+        let settings = engines().filter_map(|it| {
             let differing = it.settings_sentence()?;
             Some(format!("Settings in force in {differing}"))
         });
@@ -318,7 +331,7 @@ fn work(result: &RunResult) -> Vec<String> {
         lines.extend(
             cache
                 .into_iter()
-                .chain(model.rendering_sentence())
+                .chain(rendering)
                 .chain(tokens)
                 .chain(clocks)
                 .chain(settings)
@@ -348,7 +361,8 @@ fn finish(columns: Vec<Column>, sections: &[Section], width: usize) -> String {
     text
 }
 
-fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: usize) -> String {
+fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, config: &Config) -> String {
+    let &Config { width, details } = config;
     let label = |model: &ModelResult| one_line(&model.label());
     let cells = |cell: &dyn Fn(&ModelResult, &Comparison) -> String| {
         compared
@@ -389,25 +403,31 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: u
             Kind::Number,
             cells(&|_, it| it.difference()),
         ),
-        Column::new("Interval", "", Kind::Number, cells(&|_, it| it.range())).drop_order(3),
-        Column::new(
-            "Cycles",
-            "",
-            Kind::Number,
-            cells(&|_, it| it.cycles.to_string()),
-        )
-        .drop_order(5),
+        Column::new("Interval", "", Kind::Number, cells(&|_, it| it.range())).drop_order(2),
         Column::new(
             "Verdict",
             "",
             Kind::Word,
             cells(&|_, it| it.verdict.word().to_owned()),
         )
-        .drop_order(2),
+        .drop_order(1),
         // The sentences below name it, too.
-        Column::new("Winner", "", Kind::Name, cells(&|_, it| winner(it))).drop_order(1),
+        Column::new("Winner", "", Kind::Name, cells(&|_, it| winner(it))).drop_order(5),
     ]);
+    if let Some(scale) = scale(compared) {
+        let pictures = cells(&|_, it| {
+            let interval = it.shown_interval().map(Interval::ends);
+            scale.line(it.difference_percent, interval)
+        });
+        let pictures = Column::new(PICTURE, &scale.axis(), Kind::Picture, pictures);
+        columns.insert(columns.len() - 2, pictures.drop_order(3));
+    }
     let mut text = finish(columns, &sections, width);
+    // Unless it was left out for lack of width.
+    let mut titles = text.lines().take(1);
+    if details && titles.any(|it| it.contains(PICTURE)) {
+        text.push_str(&wrap("", &format!("{PICTURE}: {}.", Scale::LEGEND), width));
+    }
     text.push('\n');
     for (model, comparison) in compared {
         text.push_str(&wrap(
@@ -415,25 +435,38 @@ fn comparisons(compared: &[(&ModelResult, &Comparison)], grouped: bool, width: u
             &format!("{}: {}.", label(model), comparison.sentence()),
             width,
         ));
-        for sentence in comparison.judgement_sentences() {
+        let judgements = if details {
+            comparison.judgement_sentences()
+        } else {
+            comparison.judgement_lines()
+        };
+        for sentence in judgements {
             text.push_str(&wrap("  ", &format!("{sentence}."), width));
         }
-        if let Some(same_work) = &comparison.same_work {
+        if let Some(same_work) = comparison.same_work.as_ref().filter(|_| details) {
             let line = format!("Same work: {}.", same_work.sentence());
             text.push_str(&wrap("  ", &line, width));
         }
-        for flag in &comparison.flags {
-            let meaning = words::flag(flag)
-                .map(|meaning| format!(": {meaning}"))
-                .unwrap_or_default();
-            text.push_str(&wrap(
-                "  ! ",
-                &format!("{}{meaning}", one_line(flag)),
-                width,
-            ));
+        for sentence in comparison.flag_sentences() {
+            text.push_str(&wrap("  ! ", &sentence, width));
         }
     }
     text
+}
+
+/// Title of the column of pictures.
+const PICTURE: &str = "Picture";
+
+/// The scale of the comparisons' pictures; the margin is the run's.
+fn scale(compared: &[(&ModelResult, &Comparison)]) -> Option<Scale> {
+    const COLUMNS: usize = 25;
+    let margin = compared.first()?.1.margin_percent;
+    let all = compared.iter();
+    let all = all.map(|(_, it)| {
+        let interval = it.shown_interval().map(Interval::ends);
+        (it.difference_percent, interval)
+    });
+    Scale::new(COLUMNS, margin, all)
 }
 
 /// The thresholds of one model after those of another.

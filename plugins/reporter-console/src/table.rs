@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Word,
     /// A number: right-aligned, never shortened.
     Number,
+    /// A picture, under its scale: left-aligned, never shortened.
+    Picture,
 }
 
 /// One column.
@@ -81,7 +83,7 @@ impl Column {
     }
 
     fn label(&self) -> String {
-        if self.unit.is_empty() {
+        if self.unit.is_empty() || self.kind == Kind::Picture {
             self.title.clone()
         } else {
             format!("{} ({})", self.title, self.unit)

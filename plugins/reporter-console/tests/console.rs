@@ -8,8 +8,11 @@ use reporter_console::{Config, Console};
 use unicode_width::UnicodeWidthStr;
 
 fn render(width: usize, result: &RunResult) -> String {
-    let config: Config =
-        serde_json::from_value(serde_json::json!({ "width": width })).expect("config");
+    render_with(&serde_json::json!({ "width": width }), result)
+}
+
+fn render_with(config: &serde_json::Value, result: &RunResult) -> String {
+    let config: Config = serde_json::from_value(config.clone()).expect("config");
     let artifacts = Console::new(config)
         .and_then(|reporter| reporter.render(result))
         .expect("renders");
@@ -107,6 +110,29 @@ fn cycles_are_those_that_were_made() {
         "9 to 40 of 40 cycles"
     );
     assert_eq!(made(1, [0, 0], fixtures::no_requests()), "0 of 1 cycle");
+}
+
+#[test]
+fn with_details_every_finding_is_a_sentence() {
+    let result = fixtures::several_sides();
+    let findings = result.models[0].comparisons[0].judgement_sentences();
+    let detailed = render_with(
+        &serde_json::json!({ "width": 400, "details": true }),
+        &result,
+    );
+    let brief = render(400, &result);
+    for finding in findings {
+        assert!(detailed.contains(&finding), "{finding}");
+    }
+    assert!(brief.contains("Likewise faster: typical request"));
+    assert!(!detailed.contains("Likewise"));
+    assert!(brief.lines().count() < detailed.lines().count());
+}
+
+#[test]
+fn a_usual_result_fits_on_a_screen() {
+    let text = render(120, &fixtures::winner());
+    assert!(text.lines().count() <= 24, "{text}");
 }
 
 #[test]

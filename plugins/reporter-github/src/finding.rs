@@ -84,7 +84,8 @@ pub(crate) fn findings(result: &RunResult) -> Vec<Finding> {
         let comparisons = model.comparisons.iter().filter(|_| is_valid);
         all.extend(comparisons.map(|it| of_comparison(model, it)));
     }
-    let missed = result.thresholds.iter().filter(|it| !it.passed);
+    let thresholds = result.thresholds.iter().filter(|_| is_valid);
+    let missed = thresholds.filter(|it| !it.passed);
     let missed = missed.map(|it| Finding::new(Kind::Threshold, &it.sentence(), 0.0));
     all.extend(missed);
     all.sort_by(|one, two| one.kind.cmp(&two.kind).then(two.size.total_cmp(&one.size)));
@@ -103,7 +104,11 @@ pub(crate) fn rank(comparison: &Comparison) -> (Kind, f64) {
 
 fn of_comparison(model: &ModelResult, comparison: &Comparison) -> Finding {
     let (kind, size) = rank(comparison);
-    let sentence = format!("{}: {}", model.label(), comparison.sentence());
+    let mut sentence = format!("{}: {}", model.label(), comparison.sentence());
+    for flag in comparison.flag_sentences() {
+        sentence += "; ";
+        sentence += flag.trim_end_matches('.');
+    }
     Finding::new(kind, &sentence, size)
 }
 

@@ -176,6 +176,17 @@ fn comparisons(text: &mut Text, result: &RunResult) {
         text.lines(undecided.iter().map(line), "line");
         text.always("\n");
     }
+    let flagged = rows.iter().flat_map(|(model, it)| {
+        let of = format!("{}, {}", model.label(), it.candidate);
+        let flags = it.flag_sentences().into_iter();
+        flags.map(move |flag| format!("- {}\n", sentence(&format!("{of}: {flag}"))))
+    });
+    let flagged: Vec<String> = flagged.collect();
+    if !flagged.is_empty() {
+        text.always("#### Flags\n\n");
+        text.lines(flagged.into_iter(), "flag");
+        text.always("\n");
+    }
 }
 
 /// The table of the engines' numbers, folded.

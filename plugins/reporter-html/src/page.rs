@@ -3,7 +3,6 @@
 use crate::figures::{
     Figure, Room, Table, curves, cycles, drift, forest, lifecycle, memory, sweeps, waterfall,
 };
-use crate::svg::escape;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use prony_plugin_sdk::result::detail::{Detail, ModelDetail};
@@ -11,7 +10,7 @@ use prony_plugin_sdk::result::{
     Comparison, EngineResult, METRICS, ModelResult, NoiseFloor, Outcome, RunResult, SameWork,
     Selfcheck, Verdict,
 };
-use prony_plugin_sdk::words;
+use prony_plugin_sdk::words::{self, html};
 use prony_plugin_sdk::{Error, ErrorKind, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -175,7 +174,7 @@ fn render(page: &Page<'_>) -> std::result::Result<String, minijinja::Error> {
             return write_str(out, &value.to_string());
         }
         match value.as_str() {
-            Some(text) => write_str(out, &escape(text)),
+            Some(text) => write_str(out, &html(text)),
             None => minijinja::escape_formatter(out, state, value),
         }
     });

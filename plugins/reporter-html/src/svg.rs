@@ -1,5 +1,6 @@
 //! Figures as SVG: plain elements with classes, so that colours are the page's.
 
+use prony_plugin_sdk::words::html;
 use std::fmt::Write as _;
 
 /// Width of every figure, in its own pixels.
@@ -77,7 +78,7 @@ impl Svg {
             r#"<text x="{:.1}" y="{:.1}" text-anchor="{anchor}" class="{class}">{}</text>"#,
             at.0,
             at.1,
-            escape(text)
+            html(text)
         );
     }
 
@@ -94,7 +95,7 @@ fn titled(title: &str) -> String {
     if title.is_empty() {
         return String::new();
     }
-    format!("<title>{}</title>", escape(title))
+    format!("<title>{}</title>", html(title))
 }
 
 /// A path through points; what would not move by half a pixel is left out.
@@ -120,23 +121,6 @@ pub(crate) fn polyline(points: impl IntoIterator<Item = (f64, f64)>) -> String {
         let _ = write!(path, "L{:.1} {:.1}", point.0, point.1);
     }
     path
-}
-
-/// Text of a page in which nothing is markup. Characters that no XML may have are replaced.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '&' => escaped.push_str("&amp;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            hidden if prony_plugin_sdk::words::is_hidden(hidden) => escaped.push('\u{fffd}'),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 /// Width of a text, at most.
@@ -167,7 +151,7 @@ mod tests {
     #[test]
     fn text_is_no_markup() {
         assert_eq!(
-            escape("</script><img onerror='a\"&\u{1b}\u{202e}"),
+            html("</script><img onerror='a\"&\u{1b}\u{202e}"),
             "&lt;/script&gt;&lt;img onerror=&#39;a&quot;&amp;\u{fffd}\u{fffd}"
         );
     }

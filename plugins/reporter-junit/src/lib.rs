@@ -113,7 +113,11 @@ impl Junit {
     }
 
     fn comparison(&self, comparison: &Comparison) -> Case {
-        let sentence = comparison.sentence();
+        let flags = comparison.flag_sentences().into_iter();
+        let lines: Vec<String> = std::iter::once(comparison.sentence())
+            .chain(flags)
+            .collect();
+        let sentence = lines.join("\n");
         let ending = match comparison.verdict {
             Verdict::Slower if !comparison.within_margin => Ending::Failed("regression", sentence),
             Verdict::Inconclusive if self.config.fail_on_inconclusive => {

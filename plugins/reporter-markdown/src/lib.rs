@@ -12,8 +12,9 @@
 //!   `distribution`;
 //! - `result.models[].problems`: problems, in sentences;
 //! - `result.models[].comparisons[]`: `sentence`, `judgement_sentences` (a list: prefill,
-//!   decode and other judgements), `difference`, `range`, `cycle_percents` and `notes`
-//!   (the flags with their meaning);
+//!   decode and other judgements), `judgement_lines` (the same in few lines), `difference`,
+//!   `range`, `cycle_percents` and `notes` (the flags with their meaning);
+//! - `result.models[].speeds`: `header` and `rows` of the numbers that a terminal shows;
 //! - `result.cycles`: cycles made, of those planned, in words;
 //! - `result.together`: sentences about several comparisons together, a list;
 //! - `result.load` and `result.models[].engines[].load`: delivered and requested load, in
@@ -28,6 +29,8 @@
 //!   it differs;
 //! - `result.thresholds[]`: `label`, `what`, `bound`, `shown` and `word`;
 //! - `summary.header` and `summary.rows`: the table at the top;
+//! - `pictures`: the intervals as lines of characters under their scale, or none, and `legend`;
+//! - `details`: the option of that name;
 //! - `uniform`: `true` if every entry of `result.models` has the same workload.
 //!
 //! Filters, in addition to those of minijinja:
@@ -59,6 +62,9 @@ pub const DEFAULT_TEMPLATE: &str = include_str!("report.md.jinja");
 pub struct Config {
     /// Text of a minijinja template that replaces the built-in one.
     template: Option<String>,
+    /// Opens the folded details of the built-in template. Defaults to what `--details` says.
+    #[schemars(extend("x-prony-role" = "details"))]
+    details: bool,
 }
 
 /// The reporter.
@@ -92,7 +98,7 @@ impl Reporter for Markdown {
     }
 
     fn render(&self, result: &RunResult) -> Result<Vec<Artifact>> {
-        let view = view::view(result)?;
+        let view = view::view(result, self.config.details)?;
         let text = template::render(&self.templates, &view)
             .map_err(|error| self.config.explain(&error))?;
         Ok(vec![Artifact::text("report.md", "text/markdown", text)])

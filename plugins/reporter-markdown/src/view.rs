@@ -1,10 +1,10 @@
 //! Variables of a template.
 
 use prony_plugin_sdk::result::{
-    Comparison, Delivered, EngineResult, METRICS, Metric, ModelResult, RunResult, SameWork,
-    Verdict, Workload, to_percent,
+    Column, Comparison, Delivered, EngineResult, Interval, METRICS, Metric, ModelResult, RunResult,
+    SameWork, Verdict, Workload, to_percent,
 };
-use prony_plugin_sdk::words::{self, MISSING, State};
+use prony_plugin_sdk::words::{self, MISSING, Scale, State};
 use prony_plugin_sdk::{Error, ErrorKind, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ pub(crate) struct View {
     summary: Table,
     /// `true` if every entry of `result.models` has the same workload.
     uniform: bool,
+    pictures: Option<String>,
+    legend: &'static str,
+    details: bool,
 }
 
 /// A table of texts.
@@ -26,7 +29,7 @@ struct Table {
 }
 
 /// The result with the additions listed in the crate documentation.
-pub(crate) fn view(result: &RunResult) -> Result<View> {
+pub(crate) fn view(result: &RunResult, details: bool) -> Result<View> {
     let mut value = serde_json::to_value(result).map_err(|error| internal(&error))?;
     for (index, engine) in result.engines.iter().enumerate() {
         let config =
@@ -58,6 +61,7 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
         into["own_counts"] = own_counts(model);
         into["problems"] = json!(model.problems());
         into["numbers"] = json!(numbers(model));
+        into["speeds"] = json!(speeds(model));
         into["distributions"] = distributions(model);
         for (index, engine) in model.engines.iter().enumerate() {
             let delivered = engine.delivered.as_ref().map(Delivered::sentence);
@@ -73,6 +77,7 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
             let into = &mut into["comparisons"][index];
             into["sentence"] = comparison.sentence().into();
             into["judgement_sentences"] = json!(comparison.judgement_sentences());
+            into["judgement_lines"] = json!(comparison.judgement_lines());
             into["difference"] = comparison.difference().into();
             into["range"] = comparison.range().into();
             into["cycle_percents"] = json!(cycle_percents(comparison));
@@ -101,6 +106,9 @@ pub(crate) fn view(result: &RunResult) -> Result<View> {
         result: value,
         summary: summary(result),
         uniform: is_uniform(result),
+        pictures: pictures(result),
+        legend: Scale::LEGEND,
+        details,
     })
 }
 
@@ -195,6 +203,54 @@ fn summary(result: &RunResult) -> Table {
     Table {
         header,
         rows: result.models.iter().map(row).collect(),
+    }
+}
+
+/// The intervals of all comparisons, on one scale and one below the other.
+fn pictures(result: &RunResult) -> Option<String> {
+    const COLUMNS: usize = 49;
+    let all = result.models.iter();
+    let all = all.flat_map(|model| model.comparisons.iter().map(move |it| (model, it)));
+    let shown = |it: &Comparison| {
+        let interval = it.shown_interval().map(Interval::ends);
+        (it.difference_percent, interval)
+    };
+    let (_, first) = all.clone().next()?;
+    let intervals = all.clone().map(|(_, it)| shown(it));
+    let scale = Scale::new(COLUMNS, first.margin_percent, intervals)?;
+    let mut lines = vec![scale.axis()];
+    lines.extend(all.map(|(model, it)| {
+        let (difference, interval) = shown(it);
+        let label = words::one_line(&format!("{}: {}", model.label(), it.candidate));
+        format!("{}  {label}", scale.line(difference, interval))
+    }));
+    Some(lines.join("\n"))
+}
+
+/// The numbers that a terminal shows: a row for each engine.
+fn speeds(model: &ModelResult) -> Table {
+    let columns = || {
+        METRICS
+            .iter()
+            .flat_map(|it| it.columns.iter().map(move |column| (it, column)))
+    };
+    let title = |(_, column): (&Metric, &Column)| match column.unit {
+        "" => column.title.to_owned(),
+        unit => format!("{}, {unit}", column.title),
+    };
+    let row = |engine: &EngineResult| {
+        let name = std::iter::once(engine.engine.clone());
+        let cell = |(metric, column): (&Metric, &Column)| {
+            let shown = column.cell(metric, engine);
+            shown.unwrap_or_else(|| MISSING.to_owned())
+        };
+        name.chain(columns().map(cell)).collect()
+    };
+    Table {
+        header: std::iter::once("Engine".to_owned())
+            .chain(columns().map(title))
+            .collect(),
+        rows: model.engines.iter().map(row).collect(),
     }
 }
 

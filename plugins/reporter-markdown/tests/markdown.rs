@@ -35,6 +35,22 @@ fn snapshots() {
 }
 
 #[test]
+fn details_are_folded_away_unless_asked_for() {
+    let result = fixtures::several_sides();
+    let folded = render(&result);
+    let config = serde_json::json!({ "details": true });
+    let config = serde_json::from_value(config).expect("config");
+    let open = render_with(config, &result).expect("renders");
+    assert_eq!(folded.replace("<details>", "<details open>"), open);
+    let (top, details) = folded.split_once("<details>").expect("details");
+    assert!(top.lines().count() <= 60, "{top}");
+    for finding in result.models[0].comparisons[0].judgement_sentences() {
+        let finding = finding.replace('<', "\\<");
+        assert!(details.contains(&finding), "{finding}");
+    }
+}
+
+#[test]
 fn the_table_at_the_top_is_the_known_one() {
     let table: Vec<String> = render(&fixtures::winner())
         .lines()

@@ -18,7 +18,7 @@ pub(super) struct Target {
 }
 
 /// All of them, in the order in which they run.
-pub(super) const TARGETS: [Target; 10] = [
+pub(super) const TARGETS: [Target; 11] = [
     Target {
         name: "pipeline",
         seeds: &["core/prony-config/tests/", "pipelines/", "examples/"],
@@ -38,6 +38,13 @@ pub(super) const TARGETS: [Target; 10] = [
         seeds: &["core/prony-journal/tests/fixtures/"],
         extensions: &["jsonl"],
         max_len: 32 << 10,
+        has_dictionary: false,
+    },
+    Target {
+        name: "history",
+        seeds: &[],
+        extensions: &[],
+        max_len: 16 << 10,
         has_dictionary: false,
     },
     Target {

@@ -57,6 +57,17 @@ const CORE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "prony-history",
+        &[
+            "prony-config",
+            "prony-diagnostic",
+            "prony-files",
+            "prony-metrics",
+            "prony-plugin-host",
+            "prony-result",
+        ],
+    ),
+    (
         "prony-runner",
         &[
             "prony-chat",
@@ -87,6 +98,7 @@ const CORE: &[(&str, &[&str])] = &[
             "prony-diagnostic",
             "prony-fetch",
             "prony-files",
+            "prony-history",
             "prony-hub",
             "prony-importers",
             "prony-journal",

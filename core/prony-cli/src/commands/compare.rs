@@ -70,7 +70,7 @@ pub(crate) enum CompareFormat {
 }
 
 /// `2%` or `2`.
-fn percent(text: &str) -> Result<f64, String> {
+pub(super) fn percent(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%').trim_end();
     let value = number.parse::<f64>().ok();
     value
@@ -179,8 +179,12 @@ fn text(across: &Across) -> String {
     }
     for pair in &across.pairs {
         let _ = writeln!(text, "\n{}", title(pair));
+        let _ = writeln!(text, "  {}", one_line(&pair.sentence));
+        if let Some(assumption) = assumption(pair) {
+            let _ = writeln!(text, "  {assumption}");
+        }
         for unlike in &pair.differences {
-            let _ = writeln!(text, "- {}", one_line(&unlike.sentence()));
+            let _ = writeln!(text, "  - {}", one_line(&unlike.sentence()));
         }
         let _ = writeln!(
             text,
@@ -190,10 +194,6 @@ fn text(across: &Across) -> String {
         for metric in &pair.metrics {
             let [name, base, candidate, difference] = row(metric);
             let _ = writeln!(text, "  {name:18}{base:>12}{candidate:>12}{difference:>12}");
-        }
-        let _ = writeln!(text, "  {}", one_line(&pair.sentence));
-        if let Some(assumption) = assumption(pair) {
-            let _ = writeln!(text, "  {assumption}");
         }
     }
     for left_out in &across.left_out {
@@ -222,6 +222,10 @@ fn markdown(across: &Across) -> String {
     }
     for pair in &across.pairs {
         let _ = writeln!(text, "\n## {}\n", plain(&title(pair)));
+        let _ = writeln!(text, "**{}**\n", plain(&pair.sentence));
+        if let Some(assumption) = assumption(pair) {
+            let _ = writeln!(text, "{}\n", plain(assumption));
+        }
         for unlike in &pair.differences {
             let _ = writeln!(text, "- {}", plain(&unlike.sentence()));
         }
@@ -231,10 +235,6 @@ fn markdown(across: &Across) -> String {
         );
         for metric in &pair.metrics {
             let _ = writeln!(text, "| {} |", row(metric).join(" | "));
-        }
-        let _ = writeln!(text, "\n**{}**", plain(&pair.sentence));
-        if let Some(assumption) = assumption(pair) {
-            let _ = writeln!(text, "\n{}", plain(assumption));
         }
     }
     for left_out in &across.left_out {

@@ -3,6 +3,7 @@
 use crate::{Exit, Failure, Outcome, output};
 use clap::Args;
 use prony_config::CODES;
+use prony_history::CODES as HISTORY_CODES;
 use prony_plugin_host::CODES as PLUGIN_CODES;
 use prony_result::{Metric, words::Flag};
 
@@ -25,6 +26,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         for code in PLUGIN_CODES {
             println!("{}  {}", code.code, code.summary);
         }
+        for code in HISTORY_CODES {
+            println!("{}  {}", code.code, code.summary);
+        }
         for flag in Flag::ALL {
             println!("{}  {}", flag.name(), flag.meaning());
         }
@@ -36,7 +40,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     let code = name.to_ascii_uppercase();
     let of_plugin = || PLUGIN_CODES.iter().find(|it| it.code == code);
+    let of_history = || HISTORY_CODES.iter().find(|it| it.code == code);
     let page = prony_config::explain(&code).or_else(|| of_plugin().map(|it| it.page));
+    let page = page.or_else(|| of_history().map(|it| it.page));
     let page = page.or_else(|| Flag::named(name).map(prony_metrics::explain::explain));
     let page = page.ok_or_else(|| Failure::new(Exit::Usage, unknown(name)))?;
     output::lines(page);
@@ -50,6 +56,7 @@ fn unknown(name: &str) -> String {
     // A code of another letter is about something else.
     let first = |name: &str| name.chars().next().map(|it| it.to_ascii_lowercase());
     let codes = codes.chain(PLUGIN_CODES.iter().map(|code| code.code));
+    let codes = codes.chain(HISTORY_CODES.iter().map(|code| code.code));
     let pages = codes.chain(flags).chain([METRICS]);
     let pages = pages.filter(|page| first(page) == first(name));
     let similar = prony_config::similar(name, pages)

@@ -1,5 +1,7 @@
 //! `prony export`
 
+mod trace;
+
 use super::run::base_of;
 use crate::arguments::{ChosenRun, Global, Layers};
 use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
@@ -9,6 +11,7 @@ use prony_journal::{Event, LeftOut, LeftOutCycles, Reader, RunFolder};
 use prony_record::Record;
 use prony_runner::SentMessages;
 use serde_json::{Map, Value, json};
+use trace::Trace;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony export latest --format csv > requests.csv")]
@@ -28,11 +31,18 @@ pub(crate) struct Arguments {
 pub(crate) enum Format {
     /// An object a line, with the answer and the time of each of its texts.
     Jsonl,
-    /// Comma-separated values with a line of names, without answers.
+    /// Comma-separated values with a line of names, without answers; text that a spreadsheet would
+    /// take for a formula begins with an apostrophe.
     Csv,
+    /// Trace of Chrome's format, which Perfetto opens: each engine's requests in flight over time.
+    Trace,
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
+    if arguments.format == Format::Trace && arguments.prompts {
+        let message = "a trace has no messages: leave out `--prompts`, or use another `--format`";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let opened = arguments.chosen.open()?;
     let folder = &opened.folder;
     super::report::note_left(folder);
@@ -46,6 +56,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let messages = pipeline.as_ref().map(|it| sent(folder, it)).transpose()?;
     let left_out = LeftOutCycles::of(&folder.journal())?;
     let mut is_first = true;
+    let mut trace = Trace::default();
     for placed in Reader::open(&folder.journal())? {
         let event = placed?.event;
         if let Event::Damaged { line, reason, .. } = &event {
@@ -54,6 +65,10 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         let Event::Request(record) = event else {
             continue;
         };
+        if arguments.format == Format::Trace {
+            trace.add(*record);
+            continue;
+        }
         let mut row = row(&record, left_out.reason(&record));
         if let (Some(messages), Some(pipeline)) = (&messages, &pipeline) {
             let message = |(role, content): (&str, String)| {
@@ -74,6 +89,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
                 let cells: Vec<String> = row.values().map(cell).collect();
                 println!("{}", cells.join(","));
             }
+            Format::Trace => {}
             Format::Jsonl => {
                 let json = serde_json::to_string(&with_answer(row, &record));
                 output::json(
@@ -81,6 +97,9 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
                 );
             }
         }
+    }
+    if arguments.format == Format::Trace {
+        trace.end();
     }
     Ok(Exit::Ok)
 }
@@ -168,10 +187,18 @@ fn with_answer(mut row: Map<String, Value>, record: &Record) -> Map<String, Valu
     row
 }
 
-/// A value as RFC 4180 has it; nothing for what is not known.
+/// Returns `true` for what a spreadsheet would compute, also behind space and in full width.
+fn is_formula(text: &str) -> bool {
+    let begins = text.trim_start_matches([' ', '\n']);
+    begins.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'])
+}
+
+/// A value as RFC 4180 has it; nothing for what is not known. What a spreadsheet would take for a
+/// formula begins with an apostrophe.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
+        Value::String(text) if is_formula(text) => cell(&Value::String(format!("'{text}"))),
         Value::String(text) if text.contains([',', '"', '\n', '\r']) => {
             format!(
                 "\"{}\"",

@@ -82,6 +82,7 @@ fn ask(global: &Global, arguments: &Arguments) -> Outcome {
         force: arguments.force,
         no_run: true,
         results: PathBuf::new(),
+        open: false,
     };
     trial::run(global, &trial)
 }

@@ -505,6 +505,7 @@ mod tests {
                 name: "it".to_owned(),
                 plugin: "stand-in".to_owned(),
                 config: config.as_object().cloned().expect("an object"),
+                history: None,
             };
             brings_its_own(&engine, Path::new("/cache"))
         };

@@ -1,13 +1,17 @@
 //! `prony list`
 
-use crate::arguments::{Global, is_capable};
+use crate::arguments::Global;
 use crate::commands::print_json;
+use crate::view::{View, Weight, bar, line};
 use crate::{Exit, Failure, Outcome, plugins};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prony_journal::{Digests, ListCache, Listed};
+use prony_result::words::about_seconds;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: prony list --results results")]
@@ -45,19 +49,20 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let cache = cache(global)?;
     let mut runs: Vec<Row> = Vec::new();
     let folders = prony_journal::runs(&arguments.results);
-    let bar = bar(global, folders.len() as u64);
+    let listed = Arc::new(AtomicU64::new(0));
+    let view = view(global, Arc::clone(&listed), folders.len() as u64);
     for folder in folders {
-        bar.suspend(|| super::report::note_left(&folder));
+        super::report::note_left(&folder);
         match prony_journal::listed(&folder, &cache) {
             Ok(listed) => runs.push(Row {
                 folder: folder.id(),
                 listed,
             }),
-            Err(error) => bar.suspend(|| eprintln!("warning: {error}")),
+            Err(error) => eprintln!("warning: {error}"),
         }
-        bar.inc(1);
+        listed.fetch_add(1, Ordering::Relaxed);
     }
-    bar.finish_and_clear();
+    drop(view);
     // A folder's name need not begin with the time.
     runs.sort_by(|a, b| {
         (&a.listed.run.started_at, &a.folder).cmp(&(&b.listed.run.started_at, &b.folder))
@@ -81,14 +86,17 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
 }
 
 /// Progress on a terminal: a run that was not listed before is judged, which takes its time.
-fn bar(global: &Global, runs: u64) -> ProgressBar {
-    let shown = !global.quiet && is_capable();
-    if !shown {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(runs), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} runs, {elapsed} so far");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+fn view(global: &Global, listed: Arc<AtomicU64>, runs: u64) -> Option<View> {
+    let begun = Instant::now();
+    View::start(global, move |_| {
+        let listed = listed.load(Ordering::Relaxed);
+        let text = format!(
+            "{} {listed} of {runs} runs, {} so far",
+            bar(listed, runs),
+            about_seconds(begun.elapsed().as_secs_f64())
+        );
+        vec![line(&text, Weight::Plain)]
+    })
 }
 
 /// The cache of the lines of runs.

@@ -1,15 +1,17 @@
 //! `prony model`
 
-use crate::arguments::{Global, Layers, is_capable};
+use crate::arguments::{Global, Layers};
 use crate::commands::print_json;
+use crate::view::{Line, View, Weight, bar, flow};
 use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prony_hub::{CachedModel, Fetched, Hub, Locked, Wanted, Watch};
 use prony_journal::Digests;
-use prony_result::words::bytes;
+use prony_result::words::{about_seconds, bytes};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 #[derive(Debug, Args)]
 #[command(
@@ -72,7 +74,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             } else {
                 vec![one(&hub, what, files, revision.as_deref(), &mut shown)?]
             };
-            shown.end();
+            drop(shown);
             print(&pulled, *json)
         }
         Command::List { json } => list(&hub, *json),
@@ -215,57 +217,83 @@ fn list(hub: &Hub, json: bool) -> Outcome {
 /// Shows a fetch: a bar on a terminal, a line for each file otherwise.
 struct Shown {
     quiet: bool,
-    bar: Option<ProgressBar>,
+    view: Option<View>,
+    fetching: Arc<Mutex<Fetching>>,
     digests: Digests,
+}
+
+/// The file that is being fetched.
+#[derive(Default)]
+struct Fetching {
+    file: String,
+    bytes: u64,
+    have: u64,
+    /// Bytes that were there before, and the time since.
+    before: u64,
+    begun: Option<Instant>,
+}
+
+impl Fetching {
+    /// Lines for so many columns; none before the first file.
+    fn lines(&self, columns: usize) -> Vec<Line> {
+        let Some(begun) = self.begun else {
+            return Vec::new();
+        };
+        let mut parts = vec![
+            format!("{} {}", bar(self.have, self.bytes), self.file),
+            format!("{} of {}", bytes(self.have), bytes(self.bytes)),
+        ];
+        let (took, came) = (begun.elapsed().as_secs_f64(), self.have - self.before);
+        if came > 0 && took >= 1.0 {
+            let rate = came as f64 / took;
+            parts.push(format!("{} a second", bytes(rate as u64)));
+            let left = self.bytes.saturating_sub(self.have) as f64 / rate;
+            parts.push(format!("about {} to go", about_seconds(left)));
+        }
+        flow(&parts, columns, Weight::Plain)
+    }
+}
+
+fn locked(fetching: &Mutex<Fetching>) -> MutexGuard<'_, Fetching> {
+    fetching.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shown {
     fn new(global: &Global) -> Self {
-        let bar = (!global.quiet && is_capable()).then(|| {
-            let style = ProgressStyle::with_template(
-                "{bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go  {msg}",
-            );
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar
-        });
+        let fetching: Arc<Mutex<Fetching>> = Arc::default();
+        let shown = Arc::clone(&fetching);
         Self {
             quiet: global.quiet,
-            bar,
+            view: View::start(global, move |columns| locked(&shown).lines(columns)),
+            fetching,
             digests: Digests::open(&plugins::cache(global)),
         }
     }
 
     fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(output::one_line(text)),
-            None if !self.quiet => output::error_line(format_args!("{text}")),
-            None => {}
-        }
-    }
-
-    fn end(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
+        if !self.quiet {
+            output::error_line(format_args!("{text}"));
         }
     }
 }
 
 impl Watch for Shown {
     fn begins(&mut self, file: &str, of: u64, have: u64) {
-        let Some(bar) = &self.bar else {
+        if self.view.is_none() {
             return self.say(&format!("{file}, {}", bytes(of)));
+        }
+        *locked(&self.fetching) = Fetching {
+            file: file.to_owned(),
+            bytes: of,
+            have,
+            before: have,
+            begun: Some(Instant::now()),
         };
-        bar.set_length(of);
-        bar.set_position(have);
-        bar.reset_eta();
-        bar.set_message(output::one_line(file).into_owned());
     }
 
     fn has(&mut self, have: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(have);
-        }
+        let mut fetching = locked(&self.fetching);
+        fetching.have = have.max(fetching.before);
     }
 
     fn note(&mut self, text: &str) {

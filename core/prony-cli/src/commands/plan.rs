@@ -3,7 +3,7 @@
 use super::run::base_of;
 use crate::arguments::{Global, Source};
 use crate::commands::print_json;
-use crate::{Exit, Outcome, files, pipeline, plugins};
+use crate::{Exit, Outcome, files, part, pipeline, plugins};
 use clap::Args;
 use prony_config::{Cycles, Order, Pipeline, Stop};
 use prony_plan::{Estimate, Plan, Segment, Stage, Visit};
@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// Folder with earlier runs, for estimating the time.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
+    /// Show one of N parts, as `prony run --part` runs it.
+    #[arg(long, value_name = "K/N", value_parser = part::wanted)]
+    pub(crate) part: Option<part::Wanted>,
     /// Print the plan as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -45,7 +48,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         return Ok(Exit::InvalidPipeline);
     };
     let pipeline = loaded.pipeline;
-    let plan = Plan::new(&pipeline);
+    let plan = part::of_plan(Plan::new(&pipeline), arguments.part)?;
     let past = prony_journal::past(&arguments.results, &pipeline.name);
     let estimate = Estimate::new(&pipeline, &plan, past.as_ref().map(|(_, past)| past));
     let from = past.filter(|_| estimate.seconds.is_some());

@@ -5,10 +5,11 @@ use crate::commands::run::{
     Destination, Job, STOPPING, check_open_files, code, load_plugins, stop_on_signal, written,
 };
 use crate::commands::{print_json, runtime};
+use crate::part::{Wanted, of_plan};
 use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
 use clap::Args;
 use prony_config::Pipeline;
-use prony_journal::{Digests, Event, Input, InputKind, Journal, RunFolder};
+use prony_journal::{Digests, Event, Input, InputKind, Journal, Reader, RunFolder};
 use prony_metrics::statistics::shift::Shift;
 use prony_plan::Plan;
 use prony_plugin_host::Registry;
@@ -306,7 +307,8 @@ fn again(
     };
     let notes = pipeline::notes(&loaded);
     let pipeline = loaded.pipeline;
-    let plan = Plan::new(&pipeline);
+    let part = Reader::open(&given.journal())?.started().plan.part;
+    let plan = of_plan(Plan::new(&pipeline), part.map(Wanted::Named))?;
     let is_own = is_own(arguments, given);
     let base = arguments.folder.clone();
     let base = base.or_else(|| prony_journal::pipeline_folder(given).filter(|_| is_own));

@@ -2,7 +2,7 @@
 
 use crate::arguments::{ChosenRun, Global, Layers};
 use crate::commands::print_json;
-use crate::{Exit, Failure, Outcome, output, pipeline, plugins};
+use crate::{Exit, Failure, Outcome, browser, output, pipeline, plugins};
 use clap::Args;
 use prony_config::{OnFailure, Reporter, Secrets};
 use prony_journal::{Extent, Newest, Reported, RunFolder};
@@ -27,11 +27,22 @@ pub(crate) struct Arguments {
     /// Print the result as JSON, and write no files.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the page, by the reporter `html`, and open it in the browser: that of `BROWSER`, or
+    /// the system's.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) open: bool,
 }
 
+/// The reporter whose file is the page.
+const PAGE: &str = "html";
+
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
-    let reporters: Vec<Reporter> = arguments
-        .reporters
+    let mut names = arguments.reporters.clone();
+    let is_page = arguments.chosen.file().is_some_and(browser::is_page);
+    if arguments.open && !is_page && !names.iter().any(|it| it == PAGE) {
+        names.push(PAGE.to_owned());
+    }
+    let reporters: Vec<Reporter> = names
         .iter()
         .map(|name| Reporter {
             name: name.clone(),
@@ -47,8 +58,12 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
             return Ok(Exit::Ok);
         }
         let registry = plugins::registry(global)?;
-        let reported = beside(file, &result, &reporters, &registry)?;
-        return Ok(show(global, &reported));
+        let mut reported = beside(global, file, &result, None, &reporters, &registry)?;
+        let exit = show(global, &reported);
+        if is_page {
+            reported.files.push(file.to_owned());
+        }
+        return Ok(opened_page(global, arguments, &reported, exit));
     }
     let opened = arguments.chosen.open()?;
     let folder = &opened.folder;
@@ -67,30 +82,41 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     if !global.quiet && folder.id() != result.run.id {
         eprintln!("note: `{}` holds the run {}", folder.id(), result.run.id);
     }
-    shown(
-        global,
-        arguments,
-        &reporters,
-        folder,
-        &result,
-        detail.as_ref(),
-    )
+    if arguments.json {
+        print_json(&result)?;
+        return Ok(Exit::Ok);
+    }
+    let registry = plugins::registry(global)?;
+    let detail = detail.as_ref();
+    let reported = if let Some(bundle) = arguments.chosen.bundle() {
+        // What it was unpacked to is gone when this ends.
+        let bundle = Path::new(bundle);
+        beside(global, bundle, &result, detail, &reporters, &registry)?
+    } else {
+        let reporters = plugins::fitted(global, &reporters, &registry);
+        let go_on = OnFailure::Continue;
+        prony_journal::report(&result, detail, &reporters, go_on, &registry, folder)?
+    };
+    let exit = show(global, &reported);
+    Ok(opened_page(global, arguments, &reported, exit))
 }
 
-/// Has reporters report a result that somebody has sent, with their files beside it: those that
-/// are not there, since others need not be of this run.
+/// Has reporters report a result or bundle that somebody has sent, with their files beside it:
+/// those that are not there, since others need not be of this run.
 fn beside(
+    global: &Global,
     file: &Path,
     result: &RunResult,
+    detail: Option<&Detail>,
     reporters: &[Reporter],
     registry: &Registry,
 ) -> Result<Reported, Failure> {
     let io = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());
     let scratch = tempfile::tempdir().map_err(io)?;
     let folder = RunFolder::open(scratch.path());
-    let reporters = plugins::fitted(reporters, registry);
+    let reporters = plugins::fitted(global, reporters, registry);
     let go_on = OnFailure::Continue;
-    let mut reported = prony_journal::report(result, None, &reporters, go_on, registry, &folder)?;
+    let mut reported = prony_journal::report(result, detail, &reporters, go_on, registry, &folder)?;
     for made in std::mem::take(&mut reported.files) {
         let name = made.file_name().unwrap_or_default();
         let path = prony_files::folder(file).join(name);
@@ -107,24 +133,12 @@ fn beside(
     Ok(reported)
 }
 
-/// Prints a result, or has the reporters write their files into a folder.
-fn shown(
-    global: &Global,
-    arguments: &Arguments,
-    reporters: &[Reporter],
-    folder: &RunFolder,
-    result: &RunResult,
-    detail: Option<&Detail>,
-) -> Outcome {
-    if arguments.json {
-        print_json(result)?;
-        return Ok(Exit::Ok);
+/// Opens the page if that is asked for, which changes no exit code.
+fn opened_page(global: &Global, arguments: &Arguments, reported: &Reported, exit: Exit) -> Exit {
+    if arguments.open {
+        browser::open_page(global, &reported.files);
     }
-    let registry = plugins::registry(global)?;
-    let reporters = plugins::fitted(reporters, &registry);
-    let go_on = OnFailure::Continue;
-    let reported = prony_journal::report(result, detail, &reporters, go_on, &registry, folder)?;
-    Ok(show(global, &reported))
+    exit
 }
 
 /// Journals what a killed run had received and not decoded yet, and prints what became of it.

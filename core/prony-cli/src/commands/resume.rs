@@ -1,7 +1,8 @@
 //! `prony resume`
 
-use super::run::{Destination, Job, ResumeOptions, base_of, check_open_files, load_plugins};
+use super::run::{Destination, Job, ResumeOptions, Shown, base_of, check_open_files, load_plugins};
 use crate::arguments::{ChosenRun, Global, Layers, Source};
+use crate::part::{Wanted, of_plan};
 use crate::{Exit, Outcome, pipeline, plugins};
 use clap::Args;
 use prony_plan::Plan;
@@ -37,7 +38,8 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     };
     let notes = pipeline::notes(&loaded);
     let pipeline = loaded.pipeline;
-    let plan = Plan::new(&pipeline);
+    let part = resume.started().plan.part.map(Wanted::Named);
+    let plan = of_plan(Plan::new(&pipeline), part)?;
     check_open_files(&plan)?;
     load_plugins(&pipeline, &registry)?;
     let job = Job {
@@ -52,5 +54,9 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         keep_failed: arguments.options.keep_failed,
         ..Destination::new(folder)
     };
-    job.run_and_show(&pipeline, notes, &plan, destination, arguments.json)
+    let shown = Shown {
+        json: arguments.json,
+        open: arguments.options.open,
+    };
+    job.run_and_show(&pipeline, notes, &plan, destination, shown)
 }

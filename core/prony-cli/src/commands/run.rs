@@ -4,15 +4,16 @@ use crate::arguments::{Global, Source};
 use crate::commands::{print_json, runtime};
 use crate::neighbours::Neighbours;
 use crate::progress::Progress;
-use crate::{Exit, Failure, Outcome, pipeline, plugins};
+use crate::{Exit, Failure, Outcome, browser, part, pipeline, plugins};
 use clap::Args;
 use prony_config::Pipeline;
 use prony_contract::Kind;
 use prony_journal::{Reported, RunFolder};
-use prony_plan::{Estimate, Plan};
+use prony_plan::{Estimate, Part, Plan};
 use prony_plugin_host::Registry;
 use prony_result::{self as result, words};
 use prony_runner::{Inputs, Options, Resume, Runner};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,6 +31,10 @@ pub(crate) struct Arguments {
     /// if it holds the whole run, it is reported.
     #[arg(long, value_name = "DIR", conflicts_with = "results")]
     pub(crate) into: Option<PathBuf>,
+    /// Run one of N parts of the models and matrix points, and the others elsewhere; `auto` takes
+    /// K and N from a job array. `prony merge` joins the parts.
+    #[arg(long, value_name = "K/N", value_parser = part::wanted)]
+    pub(crate) part: Option<part::Wanted>,
     #[command(flatten)]
     pub(crate) options: ResumeOptions,
     /// Print the result as JSON instead of the reporters' output.
@@ -47,6 +52,18 @@ pub(crate) struct ResumeOptions {
     /// folder `failed`.
     #[arg(long, default_value_t = prony_runner::DEFAULT_KEPT, value_name = "N")]
     pub(crate) keep_failed: u32,
+    /// Open the run's page in the browser when it is written: that of `BROWSER`, or the system's.
+    #[arg(long)]
+    pub(crate) open: bool,
+}
+
+/// Output of a run besides the reports in its folder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    /// The result as JSON instead of the reporters' output.
+    pub(super) json: bool,
+    /// The page in the browser.
+    pub(super) open: bool,
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
@@ -58,7 +75,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let mut notes = pipeline::notes(&loaded);
     let pipeline = loaded.pipeline;
     notes.extend(plugins::hiding(&pipeline, &registry));
-    let plan = Plan::new(&pipeline);
+    let plan = part::of_plan(Plan::new(&pipeline), arguments.part)?;
     if !global.quiet && !arguments.json {
         announce(&pipeline, &plan, &arguments.results);
     }
@@ -82,7 +99,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     }
     let destination = match destination {
         Some(destination) => destination,
-        None => Destination::new(job.folder(&pipeline)?),
+        None => Destination::new(job.folder_of(&pipeline, plan.part)?),
     };
     check_room(&pipeline, &plan, destination.folder.path())?;
     let destination = Destination {
@@ -90,7 +107,11 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         keep_failed: arguments.options.keep_failed,
         ..destination
     };
-    job.run_and_show(&pipeline, notes, &plan, destination, arguments.json)
+    let shown = Shown {
+        json: arguments.json,
+        open: arguments.options.open,
+    };
+    job.run_and_show(&pipeline, notes, &plan, destination, shown)
 }
 
 /// The folder that a run is written to, and what it holds of the run.
@@ -161,8 +182,16 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     /// Creates the folder of a run.
     pub(super) fn folder(&self, pipeline: &Pipeline) -> Result<RunFolder, Failure> {
-        let secrets = &pipeline.secrets;
-        RunFolder::create(self.results, &secrets.file_name(&pipeline.name)).map_err(|error| {
+        self.folder_of(pipeline, None)
+    }
+
+    /// Creates the folder of the run of a part.
+    fn folder_of(&self, pipeline: &Pipeline, part: Option<Part>) -> Result<RunFolder, Failure> {
+        let mut name = pipeline.secrets.file_name(&pipeline.name).into_owned();
+        if let Some(Part { number, of }) = part {
+            let _ = write!(name, "-part-{number}-of-{of}");
+        }
+        RunFolder::create(self.results, &name).map_err(|error| {
             let message = format!(
                 "cannot make a folder for the run: {error}; `--results DIR` puts it elsewhere"
             );
@@ -177,7 +206,7 @@ impl Job<'_> {
         notes: Vec<String>,
         plan: &Plan,
         destination: Destination,
-        json: bool,
+        shown: Shown,
     ) -> Outcome {
         let path = destination.folder.path().display().to_string();
         let left = format!(
@@ -186,7 +215,7 @@ impl Job<'_> {
         let stop = stop_on_signal(STOPPING, &left)?;
         let (outcome, result, mut reported) =
             self.run(pipeline, notes, plan, destination, &stop)?;
-        if json {
+        if shown.json {
             print_json(&result)?;
             reported.stdout.clear();
         }
@@ -197,6 +226,9 @@ impl Job<'_> {
             }
         }
         let reports = super::report::show(self.global, &reported);
+        if shown.open {
+            browser::open_page(self.global, &reported.files);
+        }
         Ok(code(outcome, &result, reports))
     }
 
@@ -216,7 +248,7 @@ impl Job<'_> {
             ..options(self.global, &self.base)?
         };
         let resolved = resolved(pipeline)?;
-        let mut progress = Progress::new(self.global, plan);
+        let mut progress = Progress::new(self.global, pipeline, plan);
         let mut finished = runtime()?.block_on(async {
             let mut neighbours = Neighbours::new(&options.cache);
             let mut observer = |event: &prony_journal::Event| {
@@ -247,8 +279,13 @@ impl Job<'_> {
                     }
                     Err(error) => Err(Failure::from(error)),
                 },
-                // Only to be reported.
-                Err(prony_journal::Error::Ended { outcome }) => Ok(outcome),
+                Err(prony_journal::Error::Ended { outcome }) => {
+                    eprintln!(
+                        "note: the run in `{}` had ended before, so nothing is measured; a new folder begins a new one",
+                        folder.path().display()
+                    );
+                    Ok(outcome)
+                }
                 Err(error) => Err(Failure::from(error)),
             }
         })?;
@@ -259,7 +296,7 @@ impl Job<'_> {
         let reported = prony_journal::report(
             &result,
             detail.as_ref(),
-            &plugins::fitted(&pipeline.reporters, self.registry),
+            &plugins::fitted(self.global, &pipeline.reporters, self.registry),
             pipeline.report.on_failure,
             self.registry,
             folder,
@@ -522,6 +559,8 @@ pub(super) fn stop_on_signal(stopping: &str, left: &str) -> Result<watch::Receiv
             if sender.send_replace(true) {
                 prony_runner::process::kill_all();
                 eprintln!("killed; {left}");
+                // A terminal that takes nothing more holds nobody up.
+                crate::output::end_view(Duration::from_secs(1));
                 #[expect(clippy::exit, reason = "the user asked twice")]
                 std::process::exit(Exit::Interrupted as i32);
             }

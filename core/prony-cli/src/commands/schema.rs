@@ -5,6 +5,7 @@ use crate::commands::print_json;
 use crate::{Exit, Failure, Outcome, plugins};
 use clap::{Args, ValueEnum};
 use prony_contract::Kind;
+use prony_history::Record;
 use prony_result::RunResult;
 
 #[derive(Debug, Args)]
@@ -32,6 +33,8 @@ pub(crate) enum SchemaOf {
     Result,
     /// `prony.lock`.
     Lock,
+    /// A line of a history.
+    History,
     /// The `config` of an installed plugin.
     Plugin,
 }
@@ -61,6 +64,11 @@ pub(crate) fn run(global: &Global, schema: &Arguments) -> Outcome {
         SchemaOf::Result => {
             let mut schema = schemars::schema_for!(RunResult);
             schema.insert("$id".to_owned(), "result.v1.json".into());
+            schema.to_value()
+        }
+        SchemaOf::History => {
+            let mut schema = schemars::schema_for!(Record);
+            schema.insert("$id".to_owned(), "history.v1.json".into());
             schema.to_value()
         }
         SchemaOf::Plugin => {

@@ -36,7 +36,7 @@ so that prony can ask it more.";
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// Addresses of servers that run, with or without `/v1`.
-    #[arg(value_name = "[NAME=]URL", required_unless_present = "engines")]
+    #[arg(value_name = "[ENGINE=]URL", required_unless_present = "engines")]
     pub(crate) servers: Vec<String>,
     /// An engine to start, by its name in `prony plugin list`. May be repeated.
     #[arg(long = "engine", value_name = "NAME", requires = "model")]
@@ -63,6 +63,9 @@ pub(crate) struct Arguments {
     /// Folder in which to create the run's folder.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
+    /// Open the run's page in the browser when it is written: that of `BROWSER`, or the system's.
+    #[arg(long, conflicts_with = "no_run")]
+    pub(crate) open: bool,
 }
 
 /// An engine of the pipeline.
@@ -140,9 +143,11 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         },
         results: arguments.results.clone(),
         into: None,
+        part: None,
         options: run_command::ResumeOptions {
             accept_new_setup: false,
             keep_failed: prony_runner::DEFAULT_KEPT,
+            open: arguments.open,
         },
         json: false,
     };

@@ -1,5 +1,6 @@
 //! Lines from within a stage, for whoever reads a log: no bar moves there.
 
+use super::screen::Sending;
 use prony_plan::{Stage, Visit};
 use prony_result::words::{about_seconds, count};
 use std::time::{Duration, Instant};
@@ -81,6 +82,22 @@ impl Ticker {
                 });
             }
         }
+    }
+
+    /// The engines that share the current stage, in words.
+    pub(super) fn engines(&self) -> Option<String> {
+        let current = self.current.as_ref()?;
+        Some(current.engines.join(" and "))
+    }
+
+    /// The requests of the current stage.
+    pub(super) fn sending(&self) -> Option<Sending> {
+        let current = self.current.as_ref()?;
+        Some(Sending {
+            answered: current.answered,
+            planned: current.planned,
+            is_most: current.is_most,
+        })
     }
 
     /// A request was answered. Returns a line if one is due; `left` are the requests after this

@@ -172,7 +172,8 @@ fn counters_verify_a_cache_of_which_answers_say_nothing() {
             .stage("measure", "cache", state)
     };
     let silent = ["--prefix-cache", "--hide-cached"];
-    let cold = Scratch::new().run(&with_cache(&silent, "cold")).exits(0);
+    let cold = with_cache(&silent, "cold");
+    let cold = Scratch::new().run_with(&cold, &["--details"]).exits(0);
     let found = check(&cold);
     assert_eq!(
         (&found["outcome"], &found["by_counters"]),

@@ -294,6 +294,49 @@ fn requests_are_exported_a_row_each() {
     }
 }
 
+#[test]
+fn requests_are_exported_as_a_trace() {
+    let scratch = Scratch::new();
+    let run = finished(&scratch);
+    let trace = scratch.prony(&["export", "--format", "trace"]).exits(0);
+    let events: Vec<Value> = serde_json::from_str(&trace.stdout).expect("an array");
+    let slices = || events.iter().filter(|it| it["ph"] == "X");
+    let number = |it: &Value, key: &str| it[key].as_f64().expect("a number");
+    let processes = events.iter().filter(|it| it["name"] == "process_name");
+    let processes: Vec<(&Value, &Value)> = processes
+        .map(|it| (&it["pid"], &it["args"]["name"]))
+        .collect();
+    for (process, engine) in &processes {
+        let own = slices().filter(|it| it["pid"] == **process);
+        let requests: Vec<&Value> = own.filter(|it| it["args"]["model"].is_string()).collect();
+        let journal = run.requests(engine.as_str().expect("a name"));
+        assert_eq!(requests.len(), journal.len());
+        for request in &journal {
+            let sent = number(request, "sent_ns") / 1e3;
+            let found = requests
+                .iter()
+                .find(|it| (number(it, "ts") - sent).abs() < 1e-3);
+            let found = found.expect("a slice begins when it is sent");
+            let end = number(request, "end_ns") / 1e3;
+            assert!((number(found, "ts") + number(found, "dur") - end).abs() < 1e-2);
+        }
+        // Requests of a slot follow each other.
+        for (one, two) in requests.iter().zip(&requests[1..]) {
+            let end = number(one, "ts") + number(one, "dur");
+            assert!(one["tid"] != two["tid"] || end <= number(two, "ts") + 1e-3);
+        }
+    }
+    assert_eq!(processes.len(), 2);
+    let steady = processes.iter().find(|it| it.1 == "steady");
+    let steady = steady.expect("the engine").0;
+    let waits = slices().filter(|it| it["name"] == "wait" && it["pid"] == *steady);
+    assert_eq!(waits.count(), run.requests("steady").len());
+    scratch
+        .prony(&["export", "--format", "trace", "--prompts"])
+        .exits(2)
+        .complains("a trace has no messages");
+}
+
 /// A server that refuses all requests, and its address; what they were goes through the channel.
 fn recorder() -> (String, mpsc::Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

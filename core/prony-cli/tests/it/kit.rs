@@ -159,19 +159,8 @@ impl Scratch {
         // Files, since pipes would have to be read at the same time.
         let streams = tempfile::tempdir().expect("a temporary folder");
         let stream = |name| File::create(streams.path().join(name)).expect("a file");
-        let child = Command::new(PRONY)
-            .args(arguments)
-            .current_dir(self.0.path())
-            .env_remove("PRONY_LOCK")
-            .env_remove("NO_COLOR")
-            .env("PRONY_GRANTS", self.path("user/grants"))
-            // The user's own lock file.
-            .env("XDG_DATA_HOME", self.path("user/data"))
-            // Who signs certificates, for tests with encryption.
-            .env("SSL_CERT_FILE", self.path("certificate.pem"))
-            // No model is fetched from elsewhere.
-            .env("HF_HUB_OFFLINE", "1")
-            .env("HF_HOME", self.path("hub"))
+        let child = self
+            .command(arguments)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(stream("stdout"))
@@ -179,6 +168,27 @@ impl Scratch {
             .spawn()
             .expect("prony starts");
         Started { child, streams }
+    }
+
+    /// `prony ARGUMENTS`, with nothing of the user's.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PRONY);
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_remove("PRONY_LOCK")
+            .env_remove("NO_COLOR")
+            .env_remove("CI")
+            .env_remove("BROWSER")
+            .env("PRONY_GRANTS", self.path("user/grants"))
+            // The user's own lock file.
+            .env("XDG_DATA_HOME", self.path("user/data"))
+            // Who signs certificates, for tests with encryption.
+            .env("SSL_CERT_FILE", self.path("certificate.pem"))
+            // No model is fetched from elsewhere.
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_HOME", self.path("hub"));
+        command
     }
 
     /// Runs a pipeline.
@@ -199,7 +209,7 @@ impl Scratch {
         self.start(&["run", "pipeline.yaml"])
     }
 
-    fn write_pipeline(&self, pipeline: &Value) {
+    pub(crate) fn write_pipeline(&self, pipeline: &Value) {
         // JSON is YAML.
         self.write("pipeline.yaml", format!("{pipeline:#}"));
     }

@@ -232,7 +232,7 @@ fn a_warm_up_may_have_several_requests_in_flight_or_a_rate() {
     run.all_well("engine");
     run.reports("8 warm-up requests (4 at a time), which do not count");
     let console = scratch.prony(&["report"]).exits(0);
-    console.prints("(8 first as warm-up, 4 at a time), 1 at a time");
+    console.prints("(after 8 as warm-up, 4 at a time), 1 at a time");
     let plan = |words: &str| {
         let planned = scratch.prony(&["plan", "pipeline.yaml"]).exits(0);
         planned.prints(words);

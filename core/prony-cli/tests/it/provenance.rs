@@ -192,6 +192,12 @@ fn a_bundle_is_the_same_twice_and_reports_as_the_run_does() {
         .exits(0)
         .json();
     assert_eq!(bundled, report);
+    // The files of reporters lie beside the bundle, and replace none.
+    let page = ["report", "a.tar.gz", "--reporter", "html"];
+    elsewhere.prony(&page).exits(0).complains("report.html");
+    assert!(elsewhere.path("report.html").is_file());
+    let again = elsewhere.prony(&page).exits(5);
+    again.complains("is there already, and stays");
     let engines = ["--engine", "slow", "--candidate-engine", "fast"];
     let compare = ["compare", "a.tar.gz", "a.tar.gz"];
     elsewhere.prony(&[&compare[..], &engines].concat()).exits(0);

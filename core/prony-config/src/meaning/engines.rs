@@ -5,7 +5,7 @@ use prony_diagnostic::Diagnostic;
 use super::{Document, is_hole, known};
 use crate::plugins::plugin_of;
 use crate::template::is_template;
-use crate::tree::{Entry, Node};
+use crate::tree::{Entry, Kind, Node};
 use crate::wording::{alternatives, literal, offer, similar};
 use crate::{PluginKind, codes};
 
@@ -18,6 +18,7 @@ impl Document<'_> {
     pub(super) fn engines(&self, out: &mut Vec<Diagnostic>) {
         self.one_of(codes::ENGINE_CHOICE, "engine", "engines", out);
         out.extend(self.launches().filter_map(without_port));
+        out.extend(self.anchors());
         let baseline = self
             .entry("compare")
             .and_then(|compare| compare.value.entry("baseline"))
@@ -45,6 +46,52 @@ impl Document<'_> {
 }
 
 impl<'a> Document<'a> {
+    /// Finds anchors of a history that are not the baseline.
+    fn anchors(&self) -> Vec<Diagnostic> {
+        let anchor_of = |engine: &'a Node| {
+            let anchor = engine.entry("history")?.value.entry("anchor")?;
+            matches!(anchor.value.kind, Kind::Bool(true)).then_some(anchor)
+        };
+        let single = self.entry("engine").and_then(|it| anchor_of(&it.value));
+        if let Some(anchor) = single {
+            return vec![
+                Diagnostic::error(
+                    codes::ANCHOR,
+                    "an anchor has nothing to be compared with it",
+                )
+                .at(anchor.key_span.clone(), "the only engine")
+                .help("write `engines`, with the one whose history it is besides"),
+            ];
+        }
+        let engines = self.entry("engines").map(|engines| engines.value.entries());
+        let engines = engines.unwrap_or_default();
+        let compare = self
+            .entry("compare")
+            .and_then(|it| it.value.entry("baseline"));
+        let baseline = match compare {
+            Some(entry) => known(&entry.value),
+            None => engines.first().map(|it| it.key.as_str()),
+        };
+        let Some(baseline) = baseline else {
+            return Vec::new();
+        };
+        let others = engines.iter().filter(|engine| engine.key != baseline);
+        let problem = |engine: &'a Entry| {
+            let anchor = anchor_of(&engine.value)?;
+            let name = literal(&engine.key);
+            Some(
+                Diagnostic::error(codes::ANCHOR, format!("the anchor {name} is not the baseline"))
+                    .at(
+                        anchor.key_span.clone(),
+                        format!("the baseline is {}", literal(baseline)),
+                    )
+                    .note("a history holds the differences to its anchor, which are those to the baseline")
+                    .help(format!("set `baseline: {}` under `compare`, or remove this", engine.key)),
+            )
+        };
+        others.filter_map(problem).collect()
+    }
+
     /// The options that start a server.
     fn launches(&self) -> impl Iterator<Item = &'a Entry> {
         let several = self.entry("engines").map(|engines| engines.value.entries());

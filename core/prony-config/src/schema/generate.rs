@@ -81,9 +81,10 @@ fn of_overlay(mut schema: Value, id: &str) -> Value {
 /// check them too.
 pub fn schema_with_plugins(plugins: &dyn Plugins) -> Value {
     let mut schema = strict_schema();
-    for (kind, section) in [
+    for (kind, definition, section) in [
         (
             PluginKind::Engine,
+            "EngineUse",
             &[
                 "/properties/engine",
                 "/properties/engines/additionalProperties",
@@ -91,12 +92,13 @@ pub fn schema_with_plugins(plugins: &dyn Plugins) -> Value {
         ),
         (
             PluginKind::Reporter,
+            "PluginUse",
             &["/properties/reporters/additionalProperties"][..],
         ),
     ] {
         let names = plugins.names(kind);
         let place = format!("{}_use", kind.name());
-        let mut usage = schema["$defs"]["PluginUse"].clone();
+        let mut usage = schema["$defs"][definition].clone();
         usage["properties"]["plugin"]["anyOf"] = json!([{ "enum": names }, { "type": "object" }]);
         let mut cases = Vec::new();
         for name in &names {

@@ -1,13 +1,13 @@
 //! The verdict on two results, by how they were measured.
 
 use super::side::Side;
-use super::{Basis, Options, Pair, Unlike, metrics, same_run, to_percent};
+use super::{Basis, MetricPair, Options, Pair, Unlike, metrics, same_run, to_percent};
 use crate::statistics::sequential::{ALPHA, ALPHA_EQUIVALENT, Decision, Rule, Sequential};
 use crate::statistics::shift::Shift;
 use crate::statistics::{Evidence as _, LogRatios};
 use prony_result::{
     Comparison, CycleResult, Interval, Verdict, to_log_ratio,
-    words::{Finding, count},
+    words::{Finding, count, undecided},
 };
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl<'a> Side<'a> {
                 base_engine: said.baseline.clone(),
                 candidate_engine: said.candidate.clone(),
                 differences,
-                metrics: metrics(self.engine, other.engine),
+                metrics: self.metrics(other),
                 basis: Basis::Paired,
                 verdict: Some(said.verdict),
                 reason: said.reason.clone(),
@@ -102,7 +102,7 @@ impl<'a> Side<'a> {
             base_engine: base_engine.clone(),
             candidate_engine: candidate_engine.clone(),
             differences,
-            metrics: metrics(self.engine, other.engine),
+            metrics: self.metrics(other),
             basis,
             verdict,
             reason,
@@ -113,6 +113,12 @@ impl<'a> Side<'a> {
             cycles,
             regression: verdict == Some(Verdict::Slower) && !found.within_margin,
         }
+    }
+
+    /// The numbers of both; without their differences if one is of a run that is not valid.
+    fn metrics(&self, other: &Self) -> Vec<MetricPair> {
+        let are_valid = [self, other].iter().all(|it| it.run.invalid.is_empty());
+        metrics(self.engine, other.engine, are_valid)
     }
 
     /// The comparison of the two in their run, if both are of one run that has it.
@@ -246,9 +252,7 @@ impl Found {
             Verdict::Equivalent => {
                 format!("the 90 % interval lies inside ±{margin_percent} %")
             }
-            Verdict::Inconclusive => {
-                "the interval contains both no difference and a difference that counts".to_owned()
-            }
+            Verdict::Inconclusive => undecided(self.interval.is_some()).to_owned(),
         }
     }
 }

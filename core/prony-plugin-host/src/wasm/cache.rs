@@ -116,11 +116,17 @@ fn compile_apart(program: &str, arguments: &[String], bytes: &[u8]) -> Result<Ve
     if status.success() {
         return content(&mut output).map_err(failed);
     }
-    if let Some(reason) = exceeded(status, limit) {
-        return Err(reason);
-    }
     let words = content(&mut words).map_err(failed)?;
-    Err(String::from_utf8_lossy(&words).trim().to_owned())
+    let words = String::from_utf8_lossy(&words).trim().to_owned();
+    if let Some(reason) = exceeded(status, limit) {
+        // Less than the limit may be all that this process is allowed.
+        return Err(if words.is_empty() {
+            reason
+        } else {
+            format!("{reason}: {words}")
+        });
+    }
+    Err(words)
 }
 
 /// The limit that ended a compilation, if one did.
@@ -133,7 +139,9 @@ fn exceeded(status: ExitStatus, time: Duration) -> Option<String> {
     let limit = MEMORY >> 20;
     [Signal::ABORT, Signal::KILL, Signal::SEGV]
         .contains(&signal)
-        .then(|| format!("compiling it takes more than {limit} MiB of memory"))
+        .then(|| {
+            format!("compiling it takes more than {limit} MiB of memory, or than the system gives")
+        })
 }
 
 /// Compiles the component at standard input to standard output, within limits of time and

@@ -144,6 +144,17 @@ pub fn flag(name: &str) -> Option<&'static str> {
     Flag::named(name).map(Flag::meaning)
 }
 
+impl crate::Comparison {
+    /// The flags with their meaning, for example `single_start: The run has one cycle …`.
+    pub fn flag_sentences(&self) -> Vec<String> {
+        let sentence = |name: &String| {
+            let meaning = flag(name).map(|meaning| format!(": {meaning}"));
+            format!("{}{}", super::one_line(name), meaning.unwrap_or_default())
+        };
+        self.flags.iter().map(sentence).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,8 +37,9 @@ pub(super) fn none_left(
         None => next.model.clone(),
     };
     Some(format!(
-        "{name}: ended after {done} of {of} cycles, since nothing is left to compare: {} failed and is not tried again (`stop: never` in `schedule` goes on)",
-        gone.join(" and ")
+        "{name}: ended after {done} of {of} cycles, since nothing is left to compare: {} failed and {} not tried again (`stop: never` in `schedule` goes on)",
+        gone.join(" and "),
+        if gone.len() == 1 { "is" } else { "are" }
     ))
 }
 

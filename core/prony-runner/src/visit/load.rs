@@ -9,7 +9,7 @@ use crate::process::{Process, describe};
 use prony_config::{as_texts, option_paths, template};
 use prony_contract::{Endpoint, Kind, LaunchPlan, MAX_MORE_PORTS, Ready, StdioPlan, Transport};
 use prony_journal::Event;
-use prony_loadgen::client::probe;
+use prony_loadgen::client::{Probe, probe};
 use prony_loadgen::clock::now_ns;
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
@@ -153,10 +153,16 @@ impl LiveEngine<'_, '_> {
             let ready = match &plan.ready {
                 Ready::Immediate => true,
                 Ready::Http(path) => match probe(&target, path, PROBE_LIMIT).await {
-                    Ok(()) => true,
-                    Err(words) => {
+                    Ok(Probe::Ready) => true,
+                    Ok(Probe::NotReady(words)) => {
                         last_answer = words.or(last_answer);
                         false
+                    }
+                    Err(error) => {
+                        return Err(format!(
+                            "prony cannot ask whether the engine is ready: {error}"
+                        )
+                        .into());
                     }
                 },
                 Ready::LogLine(line) => running

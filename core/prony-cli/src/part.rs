@@ -1,4 +1,4 @@
-//! Which part of a pipeline a process runs, as it was told or as its job array says.
+//! The part of a pipeline that a process runs: named by `--part`, or taken from its job array.
 
 use prony_plan::{Part, Plan};
 use std::env;
@@ -10,7 +10,7 @@ use crate::{Exit, Failure};
 pub(crate) enum Wanted {
     /// A part by its number.
     Named(Part),
-    /// What the environment says.
+    /// That of the job array in the environment.
     Auto,
 }
 
@@ -62,8 +62,8 @@ fn of_array(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Part, String),
         let number = text.parse::<u32>();
         number.map_err(|_| format!("`{name}` is `{text}`, and no number of a task"))
     };
-    let told = variable(PARTS);
-    let told = told.map(|text| number(PARTS, &text)).transpose()?;
+    let parts = variable(PARTS);
+    let parts = parts.map(|text| number(PARTS, &text)).transpose()?;
     if let Some(text) = variable("SLURM_ARRAY_TASK_ID") {
         let id = number("SLURM_ARRAY_TASK_ID", &text)?;
         let setting = |name: &str, default: u32| match variable(name) {
@@ -75,14 +75,14 @@ fn of_array(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Part, String),
         let of = setting("SLURM_ARRAY_TASK_COUNT", 0)?;
         // Tasks that are run again are an array of their own, which does not say how many there
         // were.
-        let is_whole = first <= 1 && step == 1 && told.is_none_or(|it| it == of);
+        let is_whole = first <= 1 && step == 1 && parts.is_none_or(|it| it == of);
         let at = id.checked_sub(first).filter(|_| is_whole);
         return part(at, of, "SLURM_ARRAY_TASK_ID", &text);
     }
     for (name, first) in NUMBERED {
         if let Some(text) = variable(name) {
             let at = number(name, &text)?.checked_sub(first);
-            let of = told.ok_or_else(|| {
+            let of = parts.ok_or_else(|| {
                 format!(
                     "`{name}` numbers this task, and nothing says how many there are: set `{PARTS}`"
                 )

@@ -161,7 +161,8 @@ fn bridges<'a>(all: &'a BTreeMap<String, Vec<Record>>, setting: &str) -> Vec<Bri
 }
 
 impl Series {
-    /// Analyses a series of a history. `margin_percent` stands in for that of its last run.
+    /// Analyses a series of a history. `margin_percent` stands in for that of the
+    /// last run that counts.
     pub fn new(
         name: &str,
         all: &BTreeMap<String, Vec<Record>>,
@@ -288,8 +289,7 @@ impl Series {
 
     /// The trend of the last runs, if they become slower, in percent a run.
     pub fn creeping(&self) -> Option<f64> {
-        let trend = self.segments.last()?.trend_percent;
-        trend.filter(|it| *it < 0.0)
+        self.last_trend().filter(|it| *it < 0.0)
     }
 
     /// Sentences about what was found.

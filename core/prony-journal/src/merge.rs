@@ -61,8 +61,8 @@ struct Source {
     last_ns: u64,
 }
 
-/// Writes the journal of one run with the events of the runs of parts, in the order of the
-/// pipeline: of the whole run, had one machine done it. Returns how it ended.
+/// Merges the journals of parts into one, with the visits in the order of the pipeline, as if one
+/// machine had run all of it. Returns how it ended.
 ///
 /// The parts share what was fixed before the first of them began, the family of comparisons
 /// among it, so a result of the whole judges as one run does. A part that is missing leaves its
@@ -111,16 +111,12 @@ pub fn merge(journals: &[PathBuf], to: &Path, run: &str) -> Result<Outcome> {
         source.rest(&mut writer)?;
     }
     let present: BTreeSet<u32> = sources.iter().map(|it| it.part.number).collect();
-    let missing: Vec<String> = (1..=of)
-        .filter(|it| !present.contains(it))
-        .map(|it| it.to_string())
-        .collect();
-    if !missing.is_empty() {
+    let missing = missing(&present, of);
+    if let Some(parts) = &missing {
         warn(
             &mut writer,
             format!(
-                "part {} of {of} is not among those that were merged: its models were not measured",
-                missing.join(", ")
+                "part {parts} of {of} is not among those that were merged: its models were not measured"
             ),
         )?;
     }
@@ -135,7 +131,7 @@ pub fn merge(journals: &[PathBuf], to: &Path, run: &str) -> Result<Outcome> {
         )?;
     }
     let outcomes = sources.iter().map(|it| it.outcome);
-    let outcome = worst(outcomes, !missing.is_empty());
+    let outcome = worst(outcomes, missing.is_some());
     let at_ns = sources.iter().map(|it| it.last_ns).max();
     let sha256 = Some(writer.sha256());
     writer.append(&Event::Finished {
@@ -145,6 +141,20 @@ pub fn merge(journals: &[PathBuf], to: &Path, run: &str) -> Result<Outcome> {
     })?;
     writer.sync()?;
     Ok(outcome)
+}
+
+/// The parts that are not there, the first of them by their numbers: a journal from elsewhere may
+/// name any number of parts. `None` if all are.
+fn missing(present: &BTreeSet<u32>, of: u32) -> Option<String> {
+    const MAX_NAMED: usize = 8;
+    let absent = (1..=of).filter(|it| !present.contains(it));
+    let named: Vec<String> = absent.take(MAX_NAMED).map(|it| it.to_string()).collect();
+    let others = (of as usize).saturating_sub(present.len() + named.len());
+    match (named.is_empty(), others) {
+        (true, _) => None,
+        (false, 0) => Some(named.join(", ")),
+        (false, others) => Some(format!("{} and {others} more", named.join(", "))),
+    }
 }
 
 /// The outcome of the whole: interrupted if a part is, or is missing; failed if one failed.
@@ -270,7 +280,7 @@ fn differences(first: &Started, other: &Started) -> Vec<Difference> {
     differences
 }
 
-/// Puts the plans, plugins and notes of all parts into the first event.
+/// Puts the plans, noise floors and notes of all parts into the first event.
 fn join(started: &mut Started, sources: &[Source]) {
     let mut visits: Vec<&Visit> = Vec::new();
     let mut replacements: Vec<&Visit> = Vec::new();
@@ -556,6 +566,21 @@ thresholds: [{ metric: output_tokens_per_sec, min: 60 }]
             family.comparisons, 6,
             "those that were not made keep their share"
         );
+    }
+
+    #[test]
+    fn a_number_of_parts_that_nobody_has_costs_nothing() {
+        let mut part = part_of(&whole(), "1/2");
+        part.started.plan.part = Some(Part {
+            number: 7,
+            of: u32::MAX,
+        });
+        let (_folder, merged) = merged(&[part]);
+        let (outcome, merged) = merged.expect("a run");
+        assert_eq!(outcome, Outcome::Interrupted);
+        let warnings = result_of(&merged).expect("a result").warnings;
+        let told = "part 1, 2, 3, 4, 5, 6, 8, 9 and 4294967286 more of 4294967295";
+        assert!(warnings.iter().any(|it| it.contains(told)), "{warnings:?}");
     }
 
     #[test]

@@ -45,7 +45,7 @@ struct Chosen {
     #[arg(long, default_value = "history", value_name = "DIR")]
     history: PathBuf,
     /// Differences up to this count as none, for example `2%`. Defaults to the margin of the last
-    /// run of each series.
+    /// run of each series that counts; the runs of `bisect` have the pipeline's.
     #[arg(long, value_name = "PERCENT", value_parser = super::compare::percent)]
     margin: Option<f64>,
 }

@@ -65,34 +65,24 @@ impl Scale {
         }
         line[self.columns / 2] = '│';
         let is_shown = |[low, high]: &[f64; 2]| low <= high && (high - low).is_finite();
-        if let Some([low_percent, high_percent]) = interval.filter(is_shown) {
-            let (mut low, mut high) = (self.column(low_percent), self.column(high_percent));
-            // One that excludes no difference does not touch it, however near it ends.
-            let middle = self.columns / 2;
-            if low_percent > 0.0 {
-                low = low.max(middle + 1);
-                high = high.max(low);
-            } else if high_percent < 0.0 {
-                high = high.min(middle - 1);
-                low = low.min(high);
-            }
-            for place in &mut line[low..=high] {
+        let interval = interval.filter(is_shown);
+        // What excludes zero stays clear of its line, however near it ends.
+        let middle = self.columns / 2;
+        let columns = match interval {
+            Some([low, _]) if low > 0.0 => middle + 1..=self.columns - 1,
+            Some([_, high]) if high < 0.0 => 0..=middle - 1,
+            _ => 0..=self.columns - 1,
+        };
+        let place = |percent| self.column(percent).clamp(*columns.start(), *columns.end());
+        if let Some([low, high]) = interval {
+            for place in &mut line[place(low)..=place(high)] {
                 *place = if *place == '│' { '┼' } else { '─' };
             }
-            line[high] = self.end(high_percent, '┤');
-            line[low] = self.end(low_percent, '├');
+            line[place(high)] = self.end(high, '┤');
+            line[place(low)] = self.end(low, '├');
         }
         if let Some(difference) = difference.filter(|it| it.is_finite()) {
-            let mut place = self.column(difference);
-            if let Some([low, high]) = interval.filter(is_shown) {
-                let middle = self.columns / 2;
-                if low > 0.0 {
-                    place = place.max(middle + 1);
-                } else if high < 0.0 {
-                    place = place.min(middle - 1);
-                }
-            }
-            line[place] = self.end(difference, '●');
+            line[place(difference)] = self.end(difference, '●');
         }
         line.into_iter().collect()
     }

@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 const AFTER_HELP: &str = "\
-Every step runs the pipeline with the last good build and another one in turn, and follows the verdict.
+Every step runs the pipeline with the build of the good end and another one, and follows the verdict.
 
 Exit codes: 0 the commit is found, 1 it is not, or a run failed, 2 usage, 3 invalid pipeline, 5 plugin failure, 6 not valid, 130 interrupted.
 
-Example: prony history bisect my-model --pipeline nightly.yaml --build \"sh build.sh {commit}\" --option program=[\"builds/{commit}/server\"]";
+Example: prony history bisect my-model --pipeline nightly.yaml --build \"sh build.sh {commit}\" --option launch.command.0=builds/{commit}/server";
 
 /// Stands for a commit in options and commands.
 const COMMIT: &str = "{commit}";

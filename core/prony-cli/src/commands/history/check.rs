@@ -11,7 +11,7 @@ use prony_result::words::signed_percent;
 const AFTER_HELP: &str = "\
 An alarm stays until a later change is a gain, even a smaller one, until an anchor without a bridge begins another segment, or until the change is accepted: `--accept COMMIT`.
 
-Exit codes: 0 ok, 1 a line of the history cannot be read, 2 usage, or no history, 3 invalid pipeline, 4 what `--fail-on` names, 5 plugin failure.
+Exit codes: 0 ok, 1 a line of the history cannot be read, 2 usage, or no history, 4 what `--fail-on` names.
 
 Example: prony history check --fail-on regression";
 
@@ -54,16 +54,19 @@ fn beginning(text: &str) -> Result<String, String> {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let (all, store) = analysed(global, &arguments.chosen)?;
     let fails = |on: FailOn| arguments.fail_on.contains(&on);
+    let tell = |words: &str| {
+        // The output may be kept as the pipeline.
+        if arguments.pipeline.is_some() {
+            eprintln!("{words}");
+        } else {
+            println!("{words}");
+        }
+    };
     let mut exit = Exit::Ok;
     for series in &all {
         let label = &series.label;
         for finding in series.findings() {
-            // The output may be kept as the pipeline.
-            if arguments.pipeline.is_some() {
-                eprintln!("{label}: {finding}");
-            } else {
-                println!("{label}: {finding}");
-            }
+            tell(&format!("{label}: {finding}"));
         }
         if let Some(change) = series.alarm() {
             let bad = change.bad.as_deref();
@@ -72,7 +75,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Outcome {
                 accepted.any(|it| bad.starts_with(it.as_str()))
             });
             if is_accepted {
-                println!("{label}: the change at {} is accepted", short(bad));
+                tell(&format!(
+                    "{label}: the change at {} is accepted",
+                    short(bad)
+                ));
             } else {
                 let severity = if fails(FailOn::Regression) {
                     "error"
@@ -82,7 +88,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Outcome {
                 eprintln!("{severity}: {label}: {}", change.sentence());
                 // The alarm stands, whatever the pipeline is.
                 if let Err(failure) = suggest_next(global, arguments, series) {
-                    eprintln!("error: {}", failure.message);
+                    eprintln!("warning: no pipeline of both ends: {}", failure.message);
                 }
                 if fails(FailOn::Regression) {
                     exit = Exit::ThresholdFailed;

@@ -168,7 +168,7 @@ fn figure(number: usize, series: &Series) -> Option<String> {
     }
     Some(format!(
         "<figure><div class=\"frame\" tabindex=\"0\" role=\"group\" aria-labelledby=\"f{number}\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"f{number}\">{svg}</svg></div>\
-         <figcaption id=\"f{number}\">{}: speed against the anchor, a mark for each run with its interval, cut off at the edge; above is faster. Lines are the means of segments, in which nothing changes, dashes the changes between them.</figcaption></figure>\n",
+         <figcaption id=\"f{number}\">{}: speed against the anchor, a mark for each run with its interval, cut off at the edge; above is faster. Lines are the levels of segments, in which nothing changes, dashes the changes between them.</figcaption></figure>\n",
         html(&series.label)
     ))
 }
@@ -186,7 +186,7 @@ impl Labels {
     }
 }
 
-/// The mean of a segment, and the change before it.
+/// The level of a segment, and the change before it.
 fn draw_segment(
     svg: &mut String,
     scale: &Scale,
@@ -201,20 +201,20 @@ fn draw_segment(
         return;
     };
     let last = series.runs.iter().rposition(is_its).unwrap_or(first);
-    let y = scale.y(segment.mean_percent);
+    let y = scale.y(segment.level_percent);
     let (from, to) = (scale.x(first as f64 - 0.4), scale.x(last as f64 + 0.4));
     let _ = write!(
         svg,
-        "<line class=\"mean\" x1=\"{from:.1}\" y1=\"{y:.1}\" x2=\"{to:.1}\" y2=\"{y:.1}\"/>"
+        "<line class=\"level\" x1=\"{from:.1}\" y1=\"{y:.1}\" x2=\"{to:.1}\" y2=\"{y:.1}\"/>"
     );
     if index == 0 {
         return;
     }
     let x = scale.x(first as f64 - 0.5);
-    let before = series.segments[index - 1].mean_percent;
+    let before = series.segments[index - 1].level_percent;
     let class = if segment.apart {
         "apart"
-    } else if segment.mean_percent < before {
+    } else if segment.level_percent < before {
         "worse"
     } else {
         "better"

@@ -72,8 +72,8 @@ pub struct Segment {
     pub to: String,
     /// Number of its runs.
     pub runs: usize,
-    /// Mean difference to the anchor, in percent.
-    pub mean_percent: f64,
+    /// Difference to the anchor, in percent: the mean of the middle half of its runs.
+    pub level_percent: f64,
     /// `true` if no bridge joins it to the part before it, so that both are not compared.
     pub apart: bool,
     /// Trend within it, in percent a run; absent if there is none.
@@ -250,7 +250,7 @@ impl Series {
                     .map(|it| it.record.at.clone())
                     .unwrap_or_default(),
                 runs: runs.len(),
-                mean_percent: to_percent(segment.mean),
+                level_percent: to_percent(segment.level),
                 apart: at == 0 && !self.segments.is_empty(),
                 trend_percent: segment.trend.map(|it| to_percent(it.slope)),
             });

@@ -52,7 +52,7 @@ fn one(series: &Series) -> String {
             day(&segment.from),
             day(&segment.to),
             segment.runs,
-            signed_percent(segment.mean_percent),
+            signed_percent(segment.level_percent),
         );
     }
     for finding in series.findings() {

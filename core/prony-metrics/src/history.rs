@@ -14,14 +14,15 @@ mod suspicion;
 #[cfg(test)]
 mod tests;
 mod trend;
+mod wild;
 
 pub use chain::{Bridge, Chained, Point, chain, variance};
 pub use divisive::{Change, Junction, changes};
 pub use suspicion::{Suspicion, suspicion};
 pub use trend::{MIN_TREND, Trend, trend};
 
-use crate::statistics::mean;
 use std::ops::Range;
+use wild::{bounded, level};
 
 /// Values of a window in which change points are searched: the distribution of a year is not that
 /// of a week.
@@ -39,8 +40,8 @@ pub const ARRANGEMENTS: u32 = 9_999;
 pub struct Segment {
     /// Its values, as indices.
     pub range: Range<usize>,
-    /// Their mean.
-    pub mean: f64,
+    /// Their level: the mean of the middle half.
+    pub level: f64,
     /// Their trend, if they have one.
     pub trend: Option<Trend>,
 }
@@ -60,6 +61,7 @@ pub struct Analysis {
 /// log ratio of at least 0; `junctions` are the places where another anchor begins. Values are
 /// finite. Equal input gives equal output.
 pub fn analyse(values: &[f64], junctions: &[Junction], margin: f64) -> Analysis {
+    let values = &bounded(values, margin)[..];
     let changes = changes(values, junctions, margin);
     let ends = changes
         .iter()
@@ -71,7 +73,7 @@ pub fn analyse(values: &[f64], junctions: &[Junction], margin: f64) -> Analysis 
             let range = start..end;
             start = end;
             Segment {
-                mean: mean(&values[range.clone()]),
+                level: level(&values[range.clone()]),
                 trend: trend(&values[range.clone()]),
                 range,
             }

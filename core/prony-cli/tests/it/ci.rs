@@ -260,6 +260,9 @@ fn a_regression_fails_and_is_annotated() {
         .exits(0);
     if nothing.code == 0 {
         assert_eq!(nothing.output("verdict"), "slower");
+        let told = "\n::notice title=prony%3A regression::model: head is ";
+        assert!(nothing.log.contains(told), "{}", nothing.log);
+        assert!(!nothing.log.contains("::error"), "{}", nothing.log);
     }
 }
 

@@ -3,8 +3,8 @@
 //! error of a bridge is taken to be normal.
 
 use super::energy::{Pairs, TwoSamples, drawn, shuffle};
+use super::wild::level;
 use super::{STRONG, WEAK, WINDOW};
-use crate::statistics::mean;
 use crate::statistics::random::Random;
 use statrs::distribution::{ContinuousCDF as _, Normal};
 
@@ -15,14 +15,14 @@ pub struct Change {
     pub index: usize,
     /// p value of the segments on both sides being from one distribution.
     pub p_value: f64,
-    /// Mean of the segment before it.
+    /// Level of the segment before it.
     pub before: f64,
-    /// Mean of the segment after it.
+    /// Level of the segment after it.
     pub after: f64,
 }
 
 impl Change {
-    /// The mean after it less that before it: a log ratio.
+    /// The level after it less that before it: a log ratio.
     pub fn difference(&self) -> f64 {
         self.after - self.before
     }
@@ -86,7 +86,7 @@ pub(super) fn normal_quantile(p: f64) -> f64 {
     normal.inverse_cdf(p)
 }
 
-/// Change points with the means of their segments and the p values of these.
+/// Change points with the levels of their segments and the p values of these.
 fn measured(values: &[f64], found: &[usize]) -> Vec<Change> {
     let bound = |at: Option<usize>, otherwise| {
         at.and_then(|at| found.get(at))
@@ -99,8 +99,8 @@ fn measured(values: &[f64], found: &[usize]) -> Vec<Change> {
         Change {
             index: *index,
             p_value: TwoSamples::new(before, after).p_value(STRONG, *index as u64),
-            before: mean(before),
-            after: mean(after),
+            before: level(before),
+            after: level(after),
         }
     };
     found.iter().enumerate().map(of).collect()

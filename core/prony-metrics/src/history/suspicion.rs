@@ -2,8 +2,8 @@
 
 use super::divisive::{Junction, allowance};
 use super::energy::{TwoSamples, arrangements};
+use super::wild::level;
 use super::{STRONG, WEAK};
-use crate::statistics::mean;
 
 /// Values behind a change, at most, that are asked for.
 const MAX_BEHIND: usize = 20;
@@ -13,7 +13,7 @@ const MAX_BEHIND: usize = 20;
 pub struct Suspicion {
     /// Index of the first value after it.
     pub index: usize,
-    /// The mean after it less that before it.
+    /// The level after it less that before it.
     pub difference: f64,
     /// Minimum number of further values that can make it a change; at least 1.
     pub needs: usize,
@@ -40,7 +40,7 @@ pub fn suspicion(
             break;
         }
         let (one, other) = segment.split_at(before);
-        let difference = mean(other) - mean(one);
+        let difference = level(other) - level(one);
         let needed = margin + allowance(junctions, start, values.len());
         if difference.abs() < needed {
             continue;

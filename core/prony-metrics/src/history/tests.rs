@@ -265,3 +265,49 @@ proptest! {
         }
     }
 }
+
+/// Values of a normal distribution by the quantiles of evenly spread numbers, in no order.
+fn noise(number: usize) -> f64 {
+    let share = (number as f64 * 0.618_034 + 0.5).fract().clamp(0.01, 0.99);
+    0.006 * super::divisive::normal_quantile(share)
+}
+
+#[test]
+fn one_wild_night_hides_no_change_and_makes_none() {
+    for wild in [0.1_f64, 0.4, 1.0, -0.3, -0.5, -0.9] {
+        for at in [0, 11, 29, 30, 45, 59] {
+            let night = |number: usize, step: f64| {
+                let level = if number < 30 { 0.0 } else { step };
+                let broken = if number == at { wild.ln_1p() } else { 0.0 };
+                level + noise(number) + broken
+            };
+            let flat: Vec<f64> = (0..60).map(|it| night(it, 0.0)).collect();
+            let found = analyse(&flat, &[], 0.02);
+            assert!(found.changes.is_empty(), "{wild} at {at}: {found:?}");
+            let stepped: Vec<f64> = (0..60).map(|it| night(it, -0.03)).collect();
+            let found = analyse(&stepped, &[], 0.02);
+            let [change] = found.changes[..] else {
+                panic!("{wild} at {at}: {found:?}");
+            };
+            assert!(change.index.abs_diff(30) <= 3, "{wild} at {at}: {change:?}");
+            let off = change.difference() + 0.03;
+            assert!(off.abs() < 0.004, "{wild} at {at}: {change:?}");
+        }
+    }
+}
+
+#[test]
+fn a_change_is_not_wild_however_few_nights_show_it() {
+    // All but equal before it: nothing is usual but one number.
+    for after in 3..8 {
+        let values: Vec<f64> = (0..20 + after)
+            .map(|it| if it < 20 { 1e-9 * noise(it) } else { -0.04 })
+            .collect();
+        let found = analyse(&values, &[], 0.02);
+        let [change] = found.changes[..] else {
+            panic!("{after}: {found:?}");
+        };
+        assert_eq!(change.index, 20);
+        assert!((change.difference() + 0.04).abs() < 1e-6, "{change:?}");
+    }
+}

@@ -22,7 +22,7 @@ const RUNS: usize = 30;
 /// Warm-up runs, which fill the caches of the disk and the processor.
 const UNMEASURED: usize = 3;
 
-const BENCHES: [(&str, &str); 5] = [
+const BENCHES: [(&str, &str); 6] = [
     (
         "config",
         "`prony validate` of a long pipeline and of those that ship, and `prony --help`",
@@ -30,6 +30,10 @@ const BENCHES: [(&str, &str); 5] = [
     (
         "load",
         "the load client beside a raw-socket client, against the truth server; about 3 minutes",
+    ),
+    (
+        "ranks",
+        "time for ranks to assemble, take their shares and hand over their answers; a minute",
     ),
     (
         "scale",
@@ -62,9 +66,15 @@ pub(crate) fn bench(workspace: &Workspace, name: &str, targets: Targets) -> Resu
     match name {
         "config" => config::config(workspace, targets),
         "load" => load(workspace),
+        "ranks" => ranks(workspace),
         "view" => view::view(workspace),
         _ => bail!("there is no bench `{name}`; `cargo xtask bench` lists them"),
     }
+}
+
+fn ranks(workspace: &Workspace) -> Result<()> {
+    let mut bench = workspace.cargo("bench");
+    shell::run(bench.args(["--locked", "-p", "prony-ranks", "--bench", "ranks"]))
 }
 
 /// Judges engines that are equal and that differ, by the options.

@@ -25,6 +25,7 @@ mod outputs;
 mod pages;
 mod plugins;
 mod python;
+mod ranks;
 mod schemas;
 mod shell;
 mod sim;
@@ -109,6 +110,9 @@ usage: cargo xtask COMMAND
                         how often `prony history` alarms without a change and finds
                         one, on simulated machines, and how often Apache Otava
                         agrees; writes the tables of docs/history.md (python3 with pip)
+  ranks                 run a pipeline by ranks and by parts under Slurm with two nodes on
+                        this machine, Open MPI, GNU parallel, and as a Kubernetes job
+                        starts them (Linux, as root; apt installs what is missing)
   tidy                  check the repository's own rules
   help                  print this
 
@@ -193,6 +197,7 @@ fn run() -> Result<()> {
         ("bench", [name, "--strict"]) => bench::bench(&workspace, name, bench::Targets::Strict),
         ("sim", ["history", options @ ..]) => sim::history(&workspace, options),
         ("sim", options) => sim::sim(&workspace, options),
+        ("ranks", []) => ranks::check(&workspace),
         ("tidy", []) => tidy::tidy(&workspace),
         _ => bail!(
             "`{}` is not understood; `cargo xtask help` lists the commands",

@@ -205,7 +205,8 @@ fn browser(workspace: &Workspace) -> Result<PathBuf> {
     }
     if shell::on_path("apt-get").is_some() {
         shell::step("installing chromium");
-        shell::run(&mut workspace.script("install-chromium.sh"))?;
+        let mut install = workspace.script("install-debian.sh");
+        shell::run(install.args(["chromium", "fonts-dejavu-core"]))?;
     }
     found().context(
         "no browser: install chromium (Debian: `apt-get install chromium`); \

@@ -6,11 +6,11 @@ use anyhow::{Result, bail};
 
 use crate::workspace::Workspace;
 use crate::{
-    build, codegen, engines, faults, fuzz, hub, model, outputs, pages, schemas, shell, tidy,
+    build, codegen, engines, faults, fuzz, hub, model, outputs, pages, ranks, schemas, shell, tidy,
 };
 
 /// Duration of fuzzing for each target, in seconds: enough to catch regressions.
-const FUZZ_SECONDS: u32 = 10;
+const FUZZ_SECONDS: u32 = 6;
 
 /// Extent of the checks.
 #[derive(Clone, Copy, PartialEq)]
@@ -78,6 +78,7 @@ pub(crate) fn test(workspace: &Workspace, extent: Extent) -> Result<()> {
         check("outputs", outputs::check(workspace));
         check("pages", pages::pages(workspace, None));
         check("faults", faults::slice(workspace));
+        check("ranks", ranks::check(workspace));
         check("fuzz", fuzz::all(workspace, FUZZ_SECONDS));
         check("engines", engines::install(workspace, &engines::TESTED));
         check("model", model::smollm2(workspace));

@@ -89,6 +89,25 @@ enum Color {
 }
 
 impl Global {
+    /// The words of a command line that stand for the places of files.
+    pub(crate) fn as_words(&self) -> Vec<String> {
+        let paths = |option: &'static str, paths: &[PathBuf]| {
+            let words = paths
+                .iter()
+                .map(move |path| [option.to_owned(), path.to_string_lossy().into_owned()]);
+            words.flatten().collect::<Vec<_>>()
+        };
+        let cache = self.cache.clone();
+        let grants = self.grants_file.clone();
+        [
+            paths("--lock", &self.locks),
+            paths("--cache", cache.as_slice()),
+            paths("--models", &self.model_dirs),
+            paths("--grants", grants.as_slice()),
+        ]
+        .concat()
+    }
+
     /// The lock files given. An empty variable is one that is not set.
     pub(crate) fn locks(&self) -> Vec<PathBuf> {
         let mut locks = self.locks.clone();
@@ -165,6 +184,33 @@ pub(crate) struct Layers {
     pub(crate) deny: Option<Deny>,
 }
 
+impl Layers {
+    /// The words of a command line that stand for them.
+    pub(crate) fn as_words(&self) -> Vec<String> {
+        let overlays = self
+            .overlays
+            .iter()
+            .map(|it| it.to_string_lossy().into_owned());
+        let mut words: Vec<String> = Vec::new();
+        let mut all = |option: &str, values: &mut dyn Iterator<Item = String>| {
+            for value in values {
+                words.extend([option.to_owned(), value]);
+            }
+        };
+        all("--overlay", &mut overlays.into_iter());
+        all("--set", &mut self.set.iter().cloned());
+        all("--var", &mut self.var.iter().cloned());
+        all("--model", &mut self.models.iter().cloned());
+        if self.only_present {
+            words.push("--only-present".to_owned());
+        }
+        if self.deny.is_some() {
+            words.extend(["--deny".to_owned(), "warnings".to_owned()]);
+        }
+        words
+    }
+}
+
 /// A run that the user chooses.
 #[derive(Debug, Args)]
 pub(crate) struct ChosenRun {
@@ -217,7 +263,12 @@ pub(crate) enum Deny {
 
 /// The commands by purpose, as shown in the help.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Measure", &["try", "run", "resume", "merge", "aa", "plan"]),
+    (
+        "Measure",
+        &[
+            "try", "run", "resume", "merge", "launch", "rank", "aa", "plan",
+        ],
+    ),
     (
         "Look at results",
         &["report", "list", "compare", "history", "metrics", "export"],

@@ -15,12 +15,14 @@ mod history;
 mod import;
 mod init;
 mod install;
+mod launch;
 mod list;
 mod merge;
 mod metrics;
 mod model;
 mod plan;
 mod plugin;
+mod rank;
 mod reference;
 mod replay;
 mod report;
@@ -34,6 +36,8 @@ mod truth_stdio;
 mod validate;
 mod verify;
 mod worker;
+
+pub(crate) use run::stop_on_signal;
 
 use crate::arguments::Global;
 use crate::{Exit, Failure, Outcome, output};
@@ -52,6 +56,15 @@ pub(crate) enum Command {
     Report(report::Arguments),
     /// Go on with a run that was cut short.
     Resume(resume::Arguments),
+    /// Print what to submit to Slurm or Kubernetes so that several machines send the load.
+    Launch(launch::Arguments),
+    /// Send a share of the load of a run that rank 0 leads on another machine or process.
+    ///
+    /// It needs no pipeline: rank 0 sends it the requests. Slurm, an MPI launcher or an indexed job
+    /// says which rank it is, or `PRONY_RANK` and `PRONY_WORLD`; `PRONY_RENDEZVOUS` says where rank 0
+    /// is (`tcp://HOST:PORT` or `file:PATH`), for which it waits 10 minutes, and `PRONY_TOKEN` is
+    /// the secret that they share.
+    Rank(rank::Arguments),
     /// Join the runs of the parts of a pipeline: `prony run --part`.
     Merge(merge::Arguments),
     /// Check that nothing of a run is damaged.
@@ -122,6 +135,8 @@ impl Command {
             Self::Try(it) => trial::run(global, it),
             Self::Aa(it) => aa::run(global, it),
             Self::Plan(it) => plan::run(global, it),
+            Self::Launch(it) => launch::run(global, it),
+            Self::Rank(it) => rank::run(global, it),
             Self::Report(it) => report::run(global, it),
             Self::Resume(it) => resume::run(global, it),
             Self::Merge(it) => merge::run(global, it),

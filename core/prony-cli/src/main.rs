@@ -29,6 +29,7 @@ mod part;
 mod pipeline;
 mod plugins;
 mod progress;
+mod ranks;
 mod view;
 
 use arguments::Arguments;

@@ -199,6 +199,7 @@ fn started(pipeline: &Pipeline, plan: &Plan) -> Started {
         pipeline_sha256: String::new(),
         pipeline_folder: None,
         process: None,
+        world: None,
         subject: subject(pipeline),
         plan: plan.clone(),
         environment: Environment {

@@ -147,6 +147,20 @@ pub enum Event {
         /// Activity and resource use of the client.
         client: Client,
     },
+    /// The clock of another rank, measured right before a stage and after it.
+    Clock {
+        /// The visit.
+        #[serde(flatten)]
+        visit: Visit,
+        /// The stage's id.
+        stage: String,
+        /// Number of the rank.
+        rank: u32,
+        /// What was added to the rank's readings: they are of this machine's clock then.
+        offset_ns: i64,
+        /// The most by which its times are wrong against those of rank 0.
+        bound_ns: u64,
+    },
     /// Lengths of prompts without their images, by the engine's count.
     WithoutImages {
         /// The visit that asked.
@@ -198,6 +212,9 @@ pub enum Event {
         /// `true` if the engine's plugin failed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         plugin: bool,
+        /// `true` if a rank was lost.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rank: bool,
         /// Description of the failure.
         message: String,
     },
@@ -564,6 +581,7 @@ impl StageOf {
             scope: self.scope.clone(),
             step: cause == Cause::Step,
             plugin: cause == Cause::Plugin,
+            rank: cause == Cause::Rank,
             message: limited(message),
         }
     }
@@ -580,6 +598,8 @@ pub enum Cause {
     Step,
     /// The engine's plugin.
     Plugin,
+    /// A rank that was lost.
+    Rank,
     /// Anything else, as a rule the engine.
     Engine,
 }
@@ -617,6 +637,36 @@ pub struct Started {
     /// The process of prony.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessId>,
+    /// The processes that send the load together; absent if this one sends it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world: Option<World>,
+}
+
+/// The processes that send a load together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct World {
+    /// What says so, for people: variables of the environment, or an option.
+    pub by: String,
+    /// All ranks but this one, which is rank 0.
+    pub ranks: Vec<RankInfo>,
+}
+
+impl World {
+    /// Number of ranks.
+    pub fn size(&self) -> usize {
+        self.ranks.len() + 1
+    }
+}
+
+/// A rank other than 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankInfo {
+    /// Its number.
+    pub rank: u32,
+    /// Name of its machine.
+    pub host: String,
+    /// Logical CPUs that it may use.
+    pub cpus: u32,
 }
 
 impl Started {

@@ -351,6 +351,7 @@ impl Track {
             Event::Stage { visit, .. } => visit.clone(),
             Event::Visit(visited) => Some(visited.visit.clone()),
             Event::Client { visit, .. }
+            | Event::Clock { visit, .. }
             | Event::WithoutImages { visit, .. }
             | Event::Program { visit, .. } => Some(visit.clone()),
             Event::Request(record) if self.reason.is_some() => visit_of(&record.id, started),

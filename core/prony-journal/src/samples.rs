@@ -223,6 +223,7 @@ impl<'p> Samples<'p> {
                 scope,
                 step,
                 plugin,
+                rank,
                 message,
             } => {
                 // In results, a missing model has no engine.
@@ -233,7 +234,7 @@ impl<'p> Samples<'p> {
                     stage: id.as_deref().unwrap_or(stage.name()).to_owned(),
                     message: limited(message),
                     plugin: *plugin,
-                    outside: false,
+                    outside: *rank,
                 };
                 match scope {
                     Scope::Run => {}
@@ -241,7 +242,7 @@ impl<'p> Samples<'p> {
                         let of_model = self.models.entry((point.clone(), model.clone()));
                         of_model.or_default().push(failure);
                     }
-                    Scope::Visit(visit) => self.failed(visit, *stage, *step, &failure),
+                    Scope::Visit(visit) => self.failed(visit, *stage, *step || *rank, &failure),
                 }
             }
             Event::Degraded { visits, reason } => {

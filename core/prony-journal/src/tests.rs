@@ -87,6 +87,7 @@ pub(crate) fn journal(pipeline: &Pipeline, fate: impl Fn(&Visit) -> Fate) -> Jou
     let started = Started {
         pipeline_folder: None,
         process: None,
+        world: None,
         schema: SCHEMA.to_owned(),
         prony_version: "0".to_owned(),
         run: "run".to_owned(),

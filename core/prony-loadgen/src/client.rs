@@ -13,8 +13,8 @@ mod shard;
 mod socket;
 
 use crate::Exchange;
+use crate::deal::Rank;
 use crate::load::{Load, Running};
-use crate::pace::ShardIndex;
 use crate::target::{Prepared, Target};
 use gate::Gate;
 use link::Encryption;
@@ -87,7 +87,39 @@ impl Shared {
     }
 }
 
+/// Number of requests in flight from which on the client looks at its sockets less often.
+const MIN_FOR_RARE_POLLS: u32 = 256;
+/// Interval of these looks. The kernel stamps arrivals in between.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Threads of the client: as many as were `asked` for, or one per 2,048 requests in flight, at
+/// most a quarter of the machine's `cores`.
+///
+/// One thread reads some 3.5 million tokens a second, which is enough for nearly every
+/// load. Thousands of streams are different, since each of their tokens is a separate
+/// read. The cores belong primarily to the engine, which mostly runs on the same machine.
+fn shards(asked: Option<u32>, max_in_flight: u32, cores: usize) -> u32 {
+    const STREAMS: u32 = 2048;
+    let most = u32::try_from(cores / 4).unwrap_or(u32::MAX).max(1);
+    asked.unwrap_or_else(|| max_in_flight.div_ceil(STREAMS).clamp(1, most))
+}
+
 impl Http {
+    /// As many threads and looks as `max_in_flight` requests take on this machine; `asked` is a
+    /// number of threads that was stated.
+    pub fn fit(target: Target, asked: Option<u32>, max_in_flight: u32) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            target,
+            shards: shards(asked, max_in_flight, cores),
+            poll_every: if max_in_flight < MIN_FOR_RARE_POLLS {
+                Duration::ZERO
+            } else {
+                LOOK_EVERY
+            },
+        }
+    }
+
     /// One thread, which looks at its sockets as soon as they have something.
     pub fn new(target: Target) -> Self {
         Self {
@@ -104,6 +136,13 @@ impl Http {
     /// An error means that threads, pollers or as many sockets are not to be had, or that no
     /// certificate authority is known.
     pub fn start(&self, load: Load<Arc<Prepared>>) -> io::Result<Running> {
+        let Poised { running, shared } = self.poise(load)?;
+        shared.ready.arrive();
+        Ok(running)
+    }
+
+    /// As [`Self::start`], and nothing is sent before [`Poised::go`].
+    pub fn poise(&self, load: Load<Arc<Prepared>>) -> io::Result<Poised> {
         let sessions = u32::try_from(load.sessions.len()).unwrap_or(u32::MAX);
         let max_in_flight = load.arrival.max_in_flight().min(sessions);
         check_open_files(max_in_flight).map_err(io::Error::other)?;
@@ -112,7 +151,7 @@ impl Http {
             None => None,
         };
         let shards = self.shards.max(1).min(max_in_flight.max(1));
-        let parts = (0..shards).map(|number| ShardIndex { number, of: shards });
+        let parts = (0..shards).map(|number| Rank { number, of: shards });
         let connections = parts.map(|part| first_connections(part, &load)).sum();
         let shared = Arc::new(Shared {
             settling: match encryption {
@@ -128,7 +167,8 @@ impl Http {
             next_session: Arc::default(),
             stopped: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
-            ready: Gate::new(shards as usize),
+            // The owner is one of those that it waits for.
+            ready: Gate::new(shards as usize + 1),
             start_ns: OnceLock::new(),
         });
         let pollers = (0..shards)
@@ -149,17 +189,50 @@ impl Http {
         });
         for (number, poller) in (0..).zip(pollers) {
             let (shared, reporter) = (shared.clone(), reporter.clone());
-            let part = ShardIndex { number, of: shards };
+            let part = Rank { number, of: shards };
             std::thread::Builder::new()
                 .name(format!("loadgen-{number}"))
                 .spawn(move || shard::run(shared, part, poller, reporter))?;
         }
-        Ok(running)
+        Ok(Poised { running, shared })
+    }
+}
+
+/// A load whose connections are made, and which has not started. Dropped, it never does.
+pub struct Poised {
+    running: Running,
+    shared: Arc<Shared>,
+}
+
+impl Poised {
+    /// Waits until all connections are open or have failed; returns the time that they are to
+    /// be left alone then ([`settling_time`]).
+    pub fn wait(&self) -> Duration {
+        self.shared.ready.wait_for_all_but(1);
+        self.shared.settling
+    }
+
+    /// Starts the load at a reading of the clock ([`crate::clock::now_ns`]).
+    pub fn go(self, start_ns: u64) -> Running {
+        let Self { running, shared } = self;
+        // Nothing else sets it before the gate opens.
+        let _ = shared.start_ns.set(start_ns);
+        shared.ready.arrive();
+        running
+    }
+
+    /// Ends it, for another thread that waits.
+    pub fn stopper(&self) -> impl Fn() + Send + use<> {
+        let shared = self.shared.clone();
+        move || {
+            shared.stopped.store(true, Ordering::Relaxed);
+            shared.ready.open();
+        }
     }
 }
 
 /// Connections that a part of a load opens before the start.
-fn first_connections<R>(part: ShardIndex, load: &Load<R>) -> u32 {
+fn first_connections<R>(part: Rank, load: &Load<R>) -> u32 {
     let slots = part.slots(load);
     if load.arrival.is_open() {
         slots.min(SPARE_CONNECTIONS)
@@ -261,4 +334,21 @@ pub fn words_of_refusal(answer: &Exchange) -> String {
     let words = words.escape_debug().to_string();
     let status = seen.status.unwrap_or_default();
     refusal(status, seen.status_detail.as_deref(), &words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_chosen_by_streams_and_cores_unless_given() {
+        let chosen = |streams, cores| shards(None, streams, cores);
+        assert_eq!(chosen(1, 64), 1);
+        assert_eq!(chosen(2048, 64), 1);
+        assert_eq!(chosen(2049, 64), 2);
+        assert_eq!(chosen(8192, 64), 4);
+        assert_eq!(chosen(8192, 8), 2);
+        assert_eq!(chosen(8192, 2), 1);
+        assert_eq!(shards(Some(3), 1, 2), 3);
+    }
 }

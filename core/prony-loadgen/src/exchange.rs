@@ -2,7 +2,7 @@
 
 use flate2::write::{GzDecoder, ZlibDecoder};
 use prony_contract::{Error, Event, Pair};
-use prony_record::{ErrorClass, Failed, Observation};
+use prony_record::{ErrorClass, Failed, Observation, Stamps};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 
@@ -68,6 +68,22 @@ impl Exchange {
         self.seen.reads_ns.shrink_to_fit();
     }
 
+    /// Moves the stamps, which are of another machine's clock, to this one's, by its offset.
+    pub fn shift(&mut self, offset_ns: i64) {
+        let Stamps {
+            intended_ns,
+            sent_ns,
+            written_ns,
+            head_ns,
+            end_ns,
+        } = &mut self.seen.stamps;
+        let stamps = [intended_ns, sent_ns, end_ns].into_iter();
+        let stamps = stamps.chain(written_ns.as_mut()).chain(head_ns.as_mut());
+        for stamp in stamps.chain(&mut self.seen.reads_ns) {
+            *stamp = stamp.saturating_add_signed(offset_ns);
+        }
+    }
+
     /// Unpacks a compressed body. The assignment of bytes to reads is kept, so the stamps
     /// remain valid; it is done here so that it costs no time during the measurement.
     pub fn unpack(&mut self) {
@@ -130,6 +146,32 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+
+    #[test]
+    fn stamps_move_together() {
+        let mut exchange = Exchange::default();
+        exchange.seen.stamps = Stamps {
+            intended_ns: 10,
+            sent_ns: 11,
+            written_ns: Some(12),
+            head_ns: None,
+            end_ns: 20,
+        };
+        exchange.seen.reads_ns = vec![15, 20];
+        exchange.shift(-5);
+        assert_eq!(exchange.seen.reads_ns, [10, 15]);
+        let Stamps {
+            intended_ns,
+            sent_ns,
+            written_ns,
+            head_ns,
+            end_ns,
+        } = exchange.seen.stamps;
+        assert_eq!(
+            (intended_ns, sent_ns, written_ns, head_ns, end_ns),
+            (5, 6, Some(7), None, 15)
+        );
+    }
 
     #[test]
     fn what_a_read_brought_stays_what_it_brought() {

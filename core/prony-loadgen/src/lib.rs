@@ -7,6 +7,8 @@
 //! - [`clock`]: the only clock that is read during a measurement;
 //! - [`arrivals`]: times at which sessions of an open loop begin;
 //! - [`load`]: requests, their arrival times, and their results;
+//! - [`deal`]: the shares of a load that several processes send together;
+//! - [`parcel`]: a load as bytes, for another process;
 //! - [`spill`]: answers in a file, until the load has ended;
 //! - `pace`: which requests are due, given what has ended and the time; pure;
 //! - [`target`]: destination and bytes of HTTP requests;
@@ -18,11 +20,13 @@
 pub mod arrivals;
 pub mod client;
 pub mod clock;
+pub mod deal;
 mod exchange;
 mod framing;
 pub mod load;
 pub mod local;
 mod pace;
+pub mod parcel;
 pub mod spill;
 pub mod stdio;
 pub mod target;

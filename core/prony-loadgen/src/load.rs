@@ -2,7 +2,9 @@
 
 use crate::Exchange;
 use crate::clock::now_ns;
+use crate::deal::Rank;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -30,6 +32,8 @@ pub struct Load<R> {
     pub timeout: Duration,
     /// Time after the start beyond which nothing is sent.
     pub until: Option<Duration>,
+    /// `true` if it is the share of a rank: others send the rest at the same time.
+    pub is_share: bool,
 }
 
 impl<R> Load<R> {
@@ -42,10 +46,11 @@ impl<R> Load<R> {
             delays: BTreeMap::new(),
             arrival: Arrival::Closed {
                 concurrency: 1,
-                ramp: Duration::ZERO,
+                ramp: Ramp::NONE,
             },
             timeout,
             until: None,
+            is_share: false,
         }
     }
 }
@@ -59,7 +64,7 @@ impl<R> Load<R> {
     /// Returns `true` if the next request waits until the last answer was received
     /// ([`Done::resume`]).
     pub fn is_one_at_a_time(&self) -> bool {
-        matches!(self.arrival, Arrival::Closed { concurrency: 1, .. })
+        !self.is_share && matches!(self.arrival, Arrival::Closed { concurrency: 1, .. })
     }
 }
 
@@ -75,8 +80,8 @@ pub enum Arrival {
     Closed {
         /// Sessions in progress.
         concurrency: u32,
-        /// Time over which the first of them begin.
-        ramp: Duration,
+        /// Begin of the first of them.
+        ramp: Ramp,
     },
     /// At set times.
     Open {
@@ -89,13 +94,66 @@ pub enum Arrival {
     },
 }
 
+/// The begin of the first sessions of a closed loop, one slot after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ramp {
+    /// Time over which the slots begin.
+    over: Duration,
+    /// Number of the first slot, of the slots of all ranks.
+    first: u32,
+    /// Distance between the numbers of slots that follow one another.
+    step: u32,
+    /// Number of slots of all ranks, at least 1.
+    of: u32,
+}
+
+impl Ramp {
+    /// All begin at the start.
+    pub const NONE: Self = Self {
+        over: Duration::ZERO,
+        first: 0,
+        step: 1,
+        of: 1,
+    };
+
+    /// So many slots begin evenly over a time.
+    pub fn new(over: Duration, slots: u32) -> Self {
+        Self {
+            over,
+            of: slots.max(1),
+            ..Self::NONE
+        }
+    }
+
+    /// That of a rank's slots alone.
+    pub(crate) fn dealt(self, rank: Rank) -> Self {
+        Self {
+            first: self.first + rank.number * self.step,
+            step: self.step * rank.of,
+            ..self
+        }
+    }
+
+    pub(crate) fn over(self) -> Duration {
+        self.over
+    }
+
+    /// Begin of a slot, since the start.
+    pub(crate) fn begin(self, slot: u32) -> Duration {
+        if self.over.is_zero() {
+            return Duration::ZERO;
+        }
+        self.over * (self.first + slot * self.step) / self.of
+    }
+}
+
 impl Arrival {
     pub(crate) fn is_open(&self) -> bool {
         matches!(self, Self::Open { .. })
     }
 
     /// Maximum number of requests in flight.
-    pub(crate) fn max_in_flight(&self) -> u32 {
+    pub fn max_in_flight(&self) -> u32 {
         match self {
             Self::Closed { concurrency, .. } => *concurrency,
             Self::Open { max_in_flight, .. } => *max_in_flight,
@@ -156,7 +214,7 @@ pub struct Done {
 }
 
 /// Activity and resource use of the client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Usage {
     /// Time from the start to the end, in nanoseconds; the longest of several shards.
     pub wall_ns: u64,
@@ -170,15 +228,19 @@ pub struct Usage {
     /// Reads stamped by the kernel.
     pub stamped_by_kernel: u64,
     /// Read lag: from the stamp to the end of the read, in nanoseconds.
+    #[serde(with = "counts")]
     pub read_lag_ns: Histogram<u64>,
     /// Read lag of each byte, in nanoseconds: that of the read which brought it.
+    #[serde(with = "counts")]
     pub byte_lag_ns: Histogram<u64>,
     /// Upper bound of the time that the first byte of each read waited unseen, in
     /// nanoseconds: since the client last saw an empty socket. Empty where unknown: for
     /// pipes.
+    #[serde(with = "counts")]
     pub unseen_ns: Histogram<u64>,
     /// Send lag: from when a request could have been sent, being due and with room for
     /// it, to its sending, in nanoseconds.
+    #[serde(with = "counts")]
     pub send_lag_ns: Histogram<u64>,
     /// Requests of an open loop that were due but never sent, because the load ended, each
     /// with its due time by the clock. Their followers were not due.
@@ -197,20 +259,16 @@ impl Default for Usage {
 
 impl Usage {
     pub(crate) fn new(shards: u32) -> Self {
-        let empty = || {
-            Histogram::new_with_bounds(1, 100_000_000_000, 3)
-                .unwrap_or_else(|_| unreachable!("the bounds are good"))
-        };
         Self {
             wall_ns: 0,
             cpu_ns: 0,
             shards,
             reads: 0,
             stamped_by_kernel: 0,
-            read_lag_ns: empty(),
-            byte_lag_ns: empty(),
-            unseen_ns: empty(),
-            send_lag_ns: empty(),
+            read_lag_ns: empty_histogram(),
+            byte_lag_ns: empty_histogram(),
+            unseen_ns: empty_histogram(),
+            send_lag_ns: empty_histogram(),
             dropped: Vec::new(),
             held_up_ns: 0,
         }
@@ -222,8 +280,8 @@ impl Usage {
         self.stamped_by_kernel * 100 >= self.reads * 99
     }
 
-    /// Adds the usage of another shard.
-    fn add(&mut self, other: &Self) {
+    /// Adds the usage of another shard, or rank.
+    pub fn add(&mut self, other: &Self) {
         self.wall_ns = self.wall_ns.max(other.wall_ns);
         self.cpu_ns += other.cpu_ns;
         self.reads += other.reads;
@@ -236,6 +294,35 @@ impl Usage {
         self.shards += other.shards;
         self.dropped.extend(&other.dropped);
         self.held_up_ns = self.held_up_ns.max(other.held_up_ns);
+    }
+}
+
+fn empty_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 100_000_000_000, 3)
+        .unwrap_or_else(|_| unreachable!("the bounds are good"))
+}
+
+/// A histogram as its values and how often each was recorded.
+mod counts {
+    use super::{Histogram, empty_histogram};
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        histogram: &Histogram<u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let values = histogram.iter_recorded();
+        serializer.collect_seq(values.map(|it| (it.value_iterated_to(), it.count_at_value())))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Histogram<u64>, D::Error> {
+        let mut histogram = empty_histogram();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            histogram.saturating_record_n(value, count);
+        }
+        Ok(histogram)
     }
 }
 

@@ -8,9 +8,10 @@
 
 use crate::Exchange;
 use crate::clock::now_ns;
+use crate::deal::Rank;
 use crate::exchange::MAX_BODY;
 use crate::load::{CUT_OFF, LOOK_EVERY, Load, Reporter, Running, Usage};
-use crate::pace::{Due, Pace, ShardIndex};
+use crate::pace::{Due, Pace};
 use prony_contract::{Error, Event, Model, Request};
 use prony_record::{ErrorClass, Failed, Stamps};
 use serde::{Deserialize, Serialize};
@@ -135,7 +136,7 @@ async fn send_all(
     };
     let is_lost = lost.lock().is_ok_and(|lost| lost.is_some());
     let start_ns = now_ns();
-    let mut pace = Pace::new(ShardIndex::WHOLE, Arc::default());
+    let mut pace = Pace::new(Rank::ONLY, Arc::default());
     pace.start(load, start_ns);
     if is_lost {
         pace.stop();
@@ -409,10 +410,11 @@ mod tests {
             delays: std::collections::BTreeMap::new(),
             arrival: Arrival::Closed {
                 concurrency: 1,
-                ramp: Duration::ZERO,
+                ramp: crate::load::Ramp::NONE,
             },
             timeout: Duration::from_secs(20),
             until: None,
+            is_share: false,
         }
     }
 

@@ -1,35 +1,13 @@
 //! Due times of a load's requests: a pure function of the load, what has ended, and the
 //! time. All times are nanoseconds of one clock, chosen by the caller.
 
+use crate::deal::Rank;
 use crate::load::{Arrival, Load};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-/// The share of a load that one of several drivers sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ShardIndex {
-    /// Index of the part, from 0.
-    pub(crate) number: u32,
-    /// Number of parts, at least 1.
-    pub(crate) of: u32,
-}
-
-impl ShardIndex {
-    pub(crate) const WHOLE: Self = Self { number: 0, of: 1 };
-
-    /// Sessions of a closed loop that this part has in progress.
-    pub(crate) fn slots<R>(self, load: &Load<R>) -> u32 {
-        self.share(load.arrival.max_in_flight().min(load.sessions.len() as u32))
-    }
-
-    /// Its share of `all` items that are dealt out in turn.
-    pub(crate) fn share(self, all: u32) -> u32 {
-        all.saturating_sub(self.number).div_ceil(self.of)
-    }
-}
 
 /// A request that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +24,7 @@ pub(crate) struct Due {
 /// The state of one part of a load.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    part: ShardIndex,
+    part: Rank,
     /// Requests with a known due time: time, session, index; the first on top. Later ones
     /// of sessions, and in a closed loop all.
     later: BinaryHeap<Reverse<(u64, u32, u32)>>,
@@ -73,7 +51,7 @@ pub(crate) struct Pace {
 impl Pace {
     /// A part of a load that has not started. `next_session` is 0 and shared by all
     /// parts.
-    pub(crate) fn new(part: ShardIndex, next_session: Arc<AtomicU32>) -> Self {
+    pub(crate) fn new(part: Rank, next_session: Arc<AtomicU32>) -> Self {
         Self {
             part,
             later: BinaryHeap::new(),
@@ -96,19 +74,19 @@ impl Pace {
         self.start_ns = start_ns;
         self.until_ns = load.until.map_or(u64::MAX, after_start);
         match load.arrival {
-            Arrival::Closed { concurrency, ramp } => {
-                self.ramped_ns = after_start(ramp);
+            Arrival::Closed { ramp, .. } => {
+                self.ramped_ns = after_start(ramp.over());
                 for slot in 0..self.part.slots(load) {
                     let Some((session, index)) = self.next_session(load) else {
                         break;
                     };
                     let nth = slot * self.part.of + self.part.number;
-                    let at = after_start(ramp * nth / concurrency);
+                    let at = after_start(ramp.begin(nth));
                     self.later.push(Reverse((at, session, index)));
                 }
             }
             Arrival::Open { max_in_flight, .. } => {
-                self.max_in_flight = max_in_flight / self.part.of;
+                self.max_in_flight = self.part.share(max_in_flight);
             }
         }
     }
@@ -266,7 +244,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::arrivals::{Process, offsets_ns};
-    use crate::load::single_request_sessions;
+    use crate::load::{Ramp, single_request_sessions};
     use std::collections::BTreeMap;
     use std::ops::Range;
 
@@ -281,11 +259,12 @@ mod tests {
             arrival,
             timeout: Duration::MAX,
             until: None,
+            is_share: false,
         }
     }
 
     fn closed(concurrency: u32, ramp_ns: u64) -> Arrival {
-        let ramp = Duration::from_nanos(ramp_ns);
+        let ramp = Ramp::new(Duration::from_nanos(ramp_ns), concurrency);
         Arrival::Closed { concurrency, ramp }
     }
 
@@ -313,7 +292,7 @@ mod tests {
     fn drive(load: &Load<()>, parts: u32, took_ns: u64, stop_ns: u64) -> Driven {
         let next_session = Arc::<AtomicU32>::default();
         let mut paces: Vec<Pace> = (0..parts)
-            .map(|number| ShardIndex { number, of: parts })
+            .map(|number| Rank { number, of: parts })
             .map(|part| Pace::new(part, next_session.clone()))
             .collect();
         for pace in &mut paces {
@@ -513,7 +492,7 @@ mod tests {
     fn an_early_end_drops_only_what_was_due() {
         let times = [0, 5, 15, 25];
         let open = load(single_request_sessions(4), open(&times, 1));
-        let mut pace = Pace::new(ShardIndex::WHOLE, Arc::default());
+        let mut pace = Pace::new(Rank::ONLY, Arc::default());
         pace.start(&open, START_NS);
         assert_eq!(pace.due(&open, START_NS).map(|it| it.index), Some(0));
         pace.end(&open, START_NS + 20);
@@ -523,7 +502,7 @@ mod tests {
         assert_eq!(pace.due(&open, START_NS + 30), None);
 
         let closed = load(single_request_sessions(4), closed(1, 0));
-        let mut pace = Pace::new(ShardIndex::WHOLE, Arc::default());
+        let mut pace = Pace::new(Rank::ONLY, Arc::default());
         pace.start(&closed, START_NS);
         pace.end(&closed, START_NS + 20);
         assert!(pace.take_dropped().is_empty());
@@ -534,7 +513,7 @@ mod tests {
         let slots = |concurrency, of| -> Vec<u32> {
             let load = load(single_request_sessions(20), closed(concurrency, 0));
             (0..of)
-                .map(|number| ShardIndex { number, of }.slots(&load))
+                .map(|number| Rank { number, of }.slots(&load))
                 .collect()
         };
         assert_eq!(slots(10, 4), [3, 3, 2, 2]);

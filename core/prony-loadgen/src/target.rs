@@ -3,6 +3,7 @@
 use crate::exchange::MAX_BODY;
 use memchr::memmem::Finder;
 use prony_contract::HttpRequest;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -66,6 +67,15 @@ impl Target {
             encrypted_for: encrypted.then(|| host.to_owned()),
             local_port: ["127.0.0.1", "localhost"].contains(&host).then_some(port),
         })
+    }
+
+    /// Base URL, as [`Self::new`] takes it.
+    pub fn url(&self) -> String {
+        let scheme = match self.encrypted_for {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://{}", self.authority)
     }
 
     /// Port on the loopback interface of this machine; `None` for any other place.
@@ -136,7 +146,7 @@ pub struct Prepared {
 }
 
 /// All of a request but its bytes: mostly the same for all requests of a load.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AnswerRules {
     /// Method and path, without the query.
     pub(crate) line: String,
@@ -162,6 +172,14 @@ enum Bytes {
 }
 
 impl Prepared {
+    /// A request that was prepared elsewhere.
+    pub(crate) fn new(bytes: Vec<u8>, rules: Arc<AnswerRules>) -> Self {
+        Self {
+            bytes: Bytes::Here(bytes),
+            rules,
+        }
+    }
+
     /// Server's name of the model that is asked for, if the adapter gives it.
     pub fn model(&self) -> Option<&String> {
         self.rules.model.as_ref()
@@ -289,7 +307,8 @@ impl RequestFile {
 }
 
 /// Lines that end an answer, looked for while its bytes arrive and without parsing them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
 pub(crate) struct EndMarks(Vec<Finder<'static>>);
 
 impl PartialEq for EndMarks {
@@ -299,6 +318,21 @@ impl PartialEq for EndMarks {
             needles.collect()
         };
         needles(self) == needles(other)
+    }
+}
+
+impl From<Vec<String>> for EndMarks {
+    fn from(lines: Vec<String>) -> Self {
+        Self::new(&lines)
+    }
+}
+
+impl From<EndMarks> for Vec<String> {
+    fn from(EndMarks(marks): EndMarks) -> Self {
+        let lines = marks
+            .iter()
+            .map(|mark| String::from_utf8_lossy(mark.needle()));
+        lines.map(std::borrow::Cow::into_owned).collect()
     }
 }
 

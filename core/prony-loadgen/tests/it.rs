@@ -4,7 +4,7 @@
 use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::{Http, settling_time};
-use prony_loadgen::load::{Arrival, Load, MAX_WAITING, Usage, single_request_sessions};
+use prony_loadgen::load::{Arrival, Load, MAX_WAITING, Ramp, Usage, single_request_sessions};
 use prony_loadgen::target::{Prepared, Target};
 use prony_record::ErrorClass;
 use prony_truth_server::{Config, Entry, Fault, Framing, Log, Server};
@@ -51,13 +51,14 @@ fn load(server: &Server, requests: u32, max_tokens: u32) -> Load<Arc<Prepared>> 
         arrival: closed(1),
         timeout: Duration::from_secs(20),
         until: None,
+        is_share: false,
     }
 }
 
 fn closed(concurrency: u32) -> Arrival {
     Arrival::Closed {
         concurrency,
-        ramp: Duration::ZERO,
+        ramp: Ramp::NONE,
     }
 }
 
@@ -332,7 +333,7 @@ fn a_ramp_begins_slot_by_slot() {
         Load {
             arrival: Arrival::Closed {
                 concurrency: 4,
-                ramp: Duration::from_millis(200),
+                ramp: Ramp::new(Duration::from_millis(200), 4),
             },
             ..load(&server, 4, 32)
         },
@@ -748,6 +749,7 @@ fn what_is_in_flight_together_is_limited() {
         arrival: closed(6),
         timeout: Duration::from_mins(5),
         until: None,
+        is_share: false,
     };
     let (exchanges, _) = run(&Http::new(target), all);
     let messages = exchanges.values().map(|exchange| {

@@ -3,7 +3,7 @@
 
 use prony_contract::{Ending, Message};
 use prony_loadgen::Exchange;
-use prony_loadgen::load::{Arrival, Load, Running, Usage, single_request_sessions};
+use prony_loadgen::load::{Arrival, Load, Ramp, Running, Usage, single_request_sessions};
 use prony_loadgen::stdio::Pipe;
 use prony_record::ErrorClass;
 use prony_truth_server::{StdioConfig, StdioFault, serve_stdio};
@@ -70,13 +70,14 @@ fn load(requests: u32, arrival: Arrival) -> Load<Message> {
         arrival,
         timeout: LIMIT,
         until: None,
+        is_share: false,
     }
 }
 
 fn closed(concurrency: u32) -> Arrival {
     Arrival::Closed {
         concurrency,
-        ramp: Duration::ZERO,
+        ramp: Ramp::NONE,
     }
 }
 

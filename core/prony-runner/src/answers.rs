@@ -79,9 +79,21 @@ pub(crate) struct Reading {
     pub(crate) is_exact: bool,
     /// Tokens of prompts without their images, by prompt, as far as they are known.
     pub(crate) without_images: BTreeMap<u32, u32>,
+    /// Number of processes that send the requests; the answers in the file are those of one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(crate) ranks: u32,
     /// Prompts that have images of their own.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) with_images: BTreeSet<u32>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(ranks: &u32) -> bool {
+    *ranks == 1
 }
 
 impl Reading {
@@ -354,6 +366,7 @@ fn recover<R: Borrow<Registry>>(
             reading.stage, reading.visit
         ));
     }
+    let is_share = reading.ranks > 1;
     let mut tell = |event: Event| -> Result<(), String> {
         // Servers repeat what they were given.
         let masked = secrets.masked(&event).map_err(Error::Secrets);
@@ -362,6 +375,9 @@ fn recover<R: Borrow<Registry>>(
     let (mut recovered, mut strangers) = (0, 0);
     for answer in &mut answers {
         let (index, mut exchange) = answer.map_err(|error| error.to_string())?;
+        if is_share {
+            continue;
+        }
         if index >= reading.count {
             strangers += 1;
             continue;
@@ -380,6 +396,12 @@ fn recover<R: Borrow<Registry>>(
         reading.visit,
         count(recovered, "answer")
     );
+    if is_share {
+        message = format!(
+            "the run was killed within `{}` of {}, whose load {} ranks sent: what rank 0 had received is in no number, since the rest is lost",
+            reading.stage, reading.visit, reading.ranks
+        );
+    }
     let mut lost_answers = answers.lost();
     lost_answers.answers += strangers;
     let lost = lost(lost_answers);

@@ -4,7 +4,7 @@
 use crate::process::Process;
 use prony_contract::{HttpRequest, Message, Ready, StdioPlan};
 pub use prony_loadgen::Exchange;
-use prony_loadgen::load::{Arrival, Load, single_request_sessions};
+use prony_loadgen::load::{Arrival, Load, Ramp, single_request_sessions};
 use prony_loadgen::stdio::Pipe;
 use prony_loadgen::target::Target;
 use prony_loadgen::{client::Http, clock};
@@ -28,10 +28,11 @@ fn load<R>(requests: Vec<R>, timeout: Duration) -> Load<R> {
         delays: BTreeMap::new(),
         arrival: Arrival::Closed {
             concurrency: 1,
-            ramp: Duration::ZERO,
+            ramp: Ramp::NONE,
         },
         timeout,
         until: None,
+        is_share: false,
     }
 }
 

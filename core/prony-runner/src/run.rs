@@ -15,12 +15,13 @@ use prony_loadgen::clock::now_ns;
 use prony_machine::Fingerprint;
 use prony_plan::{Plan, Visit};
 use prony_plugin_host::Registry;
+use prony_ranks::Ranks;
 use prony_result::Outcome;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 /// Reason why a stage ended early.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) enum StageError {
     Step(String),
     /// The engine's plugin failed.
     Plugin(String),
+    /// A rank was lost, and the run ends: with fewer it would be another load.
+    Rank(String),
     /// Anything else failed.
     Failed(String),
     /// The user interrupted the run.
@@ -59,6 +62,7 @@ impl StageError {
         match self {
             Self::Step(message) => Ok((Cause::Step, message)),
             Self::Plugin(message) => Ok((Cause::Plugin, message)),
+            Self::Rank(message) => Ok((Cause::Rank, message)),
             Self::Failed(message) => Ok((Cause::Engine, message)),
             other => Err(other),
         }
@@ -82,6 +86,12 @@ pub(crate) struct Run<'a> {
     pub(crate) stop: watch::Receiver<bool>,
     /// Clock reading that is the origin of all times in the journal.
     pub(crate) origin_ns: u64,
+    /// The other ranks, if there are any.
+    pub(crate) ranks: Option<Mutex<Ranks>>,
+    /// Number of ranks, with this process, if there are others.
+    world: Option<u32>,
+    /// Name of this machine for ranks on others; `None` if there are none.
+    reached_at: Option<String>,
     /// The machine.
     pub(crate) machine: Fingerprint,
     /// Engines that took too long over questions about themselves: they are not asked again.
@@ -109,6 +119,8 @@ struct History<'a> {
     interim: Option<InterimAnalyses<'a>>,
     /// `true` if something failed.
     failed: bool,
+    /// `true` if a rank was lost.
+    lost_rank: bool,
     /// A visit of the cycle under way.
     current: Option<Visit>,
     /// `true` once the end of the run is in the journal.
@@ -121,6 +133,7 @@ impl<'a> Run<'a> {
         machine: Fingerprint,
         mut interim: Option<InterimAnalyses<'a>>,
         journal: Option<Reopened>,
+        ranks: Option<Ranks>,
         stop: watch::Receiver<bool>,
         observer: &'a mut dyn FnMut(&Event),
     ) -> Result<Self> {
@@ -142,6 +155,12 @@ impl<'a> Run<'a> {
             folder: inputs.folder,
             stop,
             origin_ns: now_ns().wrapping_sub(ran_ns),
+            world: ranks.as_ref().map(Ranks::world),
+            reached_at: ranks
+                .as_ref()
+                .filter(|ranks| !ranks.are_all_here())
+                .map(|ranks| ranks.host().to_owned()),
+            ranks: ranks.map(Mutex::new),
             machine,
             silent: RefCell::default(),
             failed_bodies: RefCell::default(),
@@ -155,6 +174,7 @@ impl<'a> Run<'a> {
                 observer,
                 interim,
                 failed,
+                lost_rank: false,
                 current: None,
                 has_ended: false,
             }),
@@ -172,7 +192,8 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let mut history = self.history.borrow_mut();
-        history.failed |= matches!(event, Event::Failed { .. });
+        history.failed |= matches!(event, Event::Failed { rank: false, .. });
+        history.lost_rank |= matches!(event, Event::Failed { rank: true, .. });
         let position = history.journal.length();
         history.journal.append(&written)?;
         match &event {
@@ -323,6 +344,11 @@ impl<'a> Run<'a> {
         self.history.borrow().failed
     }
 
+    /// Returns `true` if a rank was lost.
+    pub(crate) fn has_lost_rank(&self) -> bool {
+        self.history.borrow().lost_rank
+    }
+
     /// Begins the comparisons of another model.
     pub(crate) fn begin_comparisons(&self) {
         if let Some(interim) = &mut self.history.borrow_mut().interim {
@@ -363,6 +389,23 @@ impl<'a> Run<'a> {
         let history = self.history.borrow();
         let interim = history.interim.as_ref();
         interim.is_some_and(|interim| interim.wants_replacement(spent))
+    }
+
+    /// Number of ranks that send a load of so many requests in flight; `None` if this process
+    /// sends it alone.
+    pub(crate) fn ranks_for(&self, most: u32) -> Option<u32> {
+        self.world.filter(|world| *world <= most)
+    }
+
+    /// The host at which engines are to listen.
+    pub(crate) fn host(&self) -> String {
+        let host = self.reached_at.clone();
+        host.unwrap_or_else(|| "127.0.0.1".to_owned())
+    }
+
+    /// Returns `true` if there are ranks on other machines.
+    pub(crate) fn has_ranks_elsewhere(&self) -> bool {
+        self.reached_at.is_some()
     }
 
     /// Nanoseconds since the run's origin.

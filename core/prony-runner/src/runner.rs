@@ -14,16 +14,17 @@ use crate::visit::{self, Material, Stop};
 use crate::{Error, Result, environment};
 use prony_config::{MatrixPoint, Pipeline};
 use prony_journal::{
-    Digests, Event, InputKind, InterimAnalyses, Noise, Reopened, RunFolder, SCHEMA, Started,
-    plugins, subject,
+    Digests, Event, InputKind, InterimAnalyses, Noise, RankInfo, Reopened, RunFolder, SCHEMA,
+    Started, World, plugins, subject,
 };
 use prony_machine::{Control, Fingerprint, ProcessId, State};
 use prony_plan::{ModelKey, Plan, Visit};
 use prony_plugin_host::{Registry, sha256_of};
+use prony_ranks::Ranks;
 use prony_result::Outcome;
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,6 +69,8 @@ pub struct Inputs<'a> {
     pub folder: &'a RunFolder,
     /// The run that died, if this is to go on with it.
     pub resume: Option<Resume>,
+    /// The other ranks, and what says that there are ranks; `None` if there is no other.
+    pub ranks: Option<(Ranks, String)>,
 }
 
 /// A run that died, opened to go on with it.
@@ -120,6 +123,8 @@ struct OfModel<'r> {
 pub struct Finished {
     /// Outcome of the run.
     pub outcome: Outcome,
+    /// `true` if it ended since a rank was lost.
+    pub lost_rank: bool,
 }
 
 impl<'a> Runner<'a> {
@@ -172,7 +177,8 @@ impl<'a> Runner<'a> {
             &folder.journal(),
         );
         let journal = resume.map(|it| it.journal);
-        let run = Run::new(&inputs, machine, interim, journal, stop, observer)?;
+        let ranks = inputs.ranks.take().map(|(ranks, _)| ranks);
+        let run = Run::new(&inputs, machine, interim, journal, ranks, stop, observer)?;
         if let Some(before) = &run.before {
             run.tell(Event::Resumed {
                 resumed_at: started.started_at,
@@ -255,7 +261,8 @@ impl<'a> Runner<'a> {
             self.visits(&paths).await?;
         }
         let run = &self.run;
-        let outcome = if run.is_interrupted() {
+        // A run that has lost a rank goes on when it has as many again.
+        let outcome = if run.is_interrupted() || run.has_lost_rank() {
             Outcome::Interrupted
         } else if run.has_failed() {
             Outcome::Failed
@@ -263,7 +270,10 @@ impl<'a> Runner<'a> {
             Outcome::Completed
         };
         run.finish(outcome)?;
-        Ok(Finished { outcome })
+        Ok(Finished {
+            outcome,
+            lost_rank: run.has_lost_rank(),
+        })
     }
 
     /// Does the control beside a visit, while no engine is loaded.
@@ -571,11 +581,14 @@ fn started(inputs: &Inputs<'_>, machine: &Fingerprint) -> Result<Started> {
         registry,
         options,
         folder,
+        ranks,
         ..
     } = inputs;
     let state = State::read();
     let mut notes = inputs.notes.clone();
     notes.extend(state.warnings(machine).into_iter().map(|it| it.message));
+    let world = ranks.as_ref().map(|(ranks, by)| world(ranks, by));
+    notes.extend(world.as_ref().map(sent_by));
     let subject = subject(pipeline);
     let (noise, problem) = Noise::open(&options.cache, &machine.digest);
     notes.extend(problem);
@@ -598,7 +611,32 @@ fn started(inputs: &Inputs<'_>, machine: &Fingerprint) -> Result<Started> {
         noise,
         notes,
         process: Some(ProcessId::own()),
+        world,
     })
+}
+
+/// The ranks and their machines, in words.
+fn sent_by(world: &World) -> String {
+    let hosts: BTreeSet<&str> = world.ranks.iter().map(|it| it.host.as_str()).collect();
+    let hosts: Vec<&str> = hosts.into_iter().collect();
+    format!(
+        "{} ranks send the load together, by {}; those beside rank 0 are on {}",
+        world.size(),
+        world.by,
+        hosts.join(", ")
+    )
+}
+
+fn world(ranks: &Ranks, by: &str) -> World {
+    let ranks = ranks.hellos().map(|hello| RankInfo {
+        rank: hello.rank,
+        host: hello.host.clone(),
+        cpus: hello.cpus,
+    });
+    World {
+        by: by.to_owned(),
+        ranks: ranks.collect(),
+    }
 }
 
 /// The folder of the pipeline as seen from the run's, if both are there.

@@ -282,12 +282,9 @@ async fn send(
         arrival: begin,
         timeout: Duration::from_mins(1),
         until: None,
+        is_share: false,
     };
-    let http = Http {
-        target,
-        shards: sending::shards(shards, arrival, sending::cores()),
-        poll_every: sending::poll_every(arrival),
-    };
+    let http = Http::fit(target, shards, arrival.max_in_flight());
     let mut running = http.start(load).map_err(|error| error.to_string())?;
     let mut exchanges = Vec::new();
     while let Some(done) = running.next().await {

@@ -1,18 +1,12 @@
 //! Converts the arrival of a pipeline to that of the load client, and the client's usage
 //! to results.
 
-use prony_config::{Arrival as Stated, Bursts, Ramp, Rate, Replay};
+use prony_config::{Arrival as Stated, Bursts, Ramp as Slow, Rate, Replay};
 use prony_loadgen::arrivals::{Process, offsets_ns};
-use prony_loadgen::load::{Arrival, Usage};
+use prony_loadgen::load::{Arrival, Ramp, Usage};
 use prony_result::Client;
 use std::ops::Range;
 use std::time::Duration;
-
-/// Number of requests in flight from which on the client looks at its sockets less often.
-const MIN_FOR_RARE_POLLS: u32 = 256;
-
-/// Interval of these looks. The kernel stamps arrivals in between.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Start times of `sessions`, all within `duration`: sessions that would start later are
 /// not due and are removed. Equal seeds give equal times. `recorded` is the recorded send
@@ -26,8 +20,10 @@ pub fn arrival(
 ) -> Result<Arrival, String> {
     let closed = |concurrency, ramp| Ok(Arrival::Closed { concurrency, ramp });
     let (process, max_in_flight) = match stated {
-        Stated::Concurrency(concurrency) => return closed(concurrency, Duration::ZERO),
-        Stated::Ramp(Ramp { concurrency, over }) => return closed(concurrency, over.to_std()),
+        Stated::Concurrency(concurrency) => return closed(concurrency, Ramp::NONE),
+        Stated::Ramp(Slow { concurrency, over }) => {
+            return closed(concurrency, Ramp::new(over.to_std(), concurrency));
+        }
         Stated::Constant(Rate {
             rate,
             max_in_flight,
@@ -69,32 +65,6 @@ pub fn arrival(
         offsets_ns,
         max_in_flight,
     })
-}
-
-/// Minimum interval between looks at the sockets.
-pub fn poll_every(stated: Stated) -> Duration {
-    if stated.max_in_flight() < MIN_FOR_RARE_POLLS {
-        Duration::ZERO
-    } else {
-        LOOK_EVERY
-    }
-}
-
-/// Threads of the load client: as many as the pipeline `asked` for, or one per 2,048
-/// requests in flight, at most a quarter of the machine's `cores`.
-///
-/// One thread reads some 3.5 million tokens a second, which is enough for nearly every
-/// load. Thousands of streams are different, since each of their tokens is a separate
-/// read. The cores belong primarily to the engine, which mostly runs on the same machine.
-pub fn shards(asked: Option<u32>, arrival: Stated, cores: usize) -> u32 {
-    const STREAMS: u32 = 2048;
-    let most = u32::try_from(cores / 4).unwrap_or(u32::MAX).max(1);
-    asked.unwrap_or_else(|| arrival.max_in_flight().div_ceil(STREAMS).clamp(1, most))
-}
-
-/// Cores that this process may use.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The client's entry in a result.
@@ -203,18 +173,6 @@ mod tests {
         assert_eq!(sent(1.0, Some(3_000)), [0, 500]);
         let mut sessions = vec![0..1, 1..2];
         assert!(arrival(replay(1.0), 7, &mut sessions, None, |_| None).is_err());
-    }
-
-    #[test]
-    fn shards_are_chosen_by_streams_and_cores_unless_given() {
-        let chosen = |streams, cores| shards(None, Stated::Concurrency(streams), cores);
-        assert_eq!(chosen(1, 64), 1);
-        assert_eq!(chosen(2048, 64), 1);
-        assert_eq!(chosen(2049, 64), 2);
-        assert_eq!(chosen(8192, 64), 4);
-        assert_eq!(chosen(8192, 8), 2);
-        assert_eq!(chosen(8192, 2), 1);
-        assert_eq!(shards(Some(3), Stated::Concurrency(1), 2), 3);
     }
 
     #[test]

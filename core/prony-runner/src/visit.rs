@@ -15,6 +15,7 @@ mod sequence;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod together;
 mod without_images;
 
 pub(crate) use engine::{LiveEngine, Material};

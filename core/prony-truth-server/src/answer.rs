@@ -11,6 +11,7 @@ use crate::stream::{Reply, Stream, Then};
 use crate::{Config, Fault};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// An answer that is being sent.
 pub(crate) struct Answer {
@@ -298,9 +299,16 @@ fn entry(request: &Request, number: u32, received: u64, config: &Config) -> Opti
         request: number,
         path: request.path.clone(),
         id: request.id.clone(),
+        body: digest(&request.body),
         received_ns: received,
         ..Entry::default()
     })
+}
+
+fn digest(body: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    body.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Number of the first token's text: 0, or another for each seed.

@@ -17,6 +17,9 @@ pub struct Entry {
     pub path: String,
     /// Its header `x-request-id`.
     pub id: Option<String>,
+    /// Digest of its body as JSON: equal bodies have equal ones, within a version of the server.
+    #[serde(default)]
+    pub body: u64,
     /// Time at which its last byte had been read.
     pub received_ns: u64,
     /// For each write, the time right before the system call. A write that did not fit

@@ -43,6 +43,15 @@ const CORE: &[(&str, &[&str])] = &[
         &["prony-contract", "prony-poll", "prony-record"],
     ),
     (
+        "prony-ranks",
+        &[
+            "prony-contract",
+            "prony-files",
+            "prony-loadgen",
+            "prony-record",
+        ],
+    ),
+    (
         "prony-journal",
         &[
             "prony-config",
@@ -81,6 +90,7 @@ const CORE: &[(&str, &[&str])] = &[
             "prony-metrics",
             "prony-plan",
             "prony-plugin-host",
+            "prony-ranks",
             "prony-record",
             "prony-result",
             "prony-prompts",
@@ -105,6 +115,7 @@ const CORE: &[(&str, &[&str])] = &[
             "prony-metrics",
             "prony-plan",
             "prony-plugin-host",
+            "prony-ranks",
             "prony-record",
             "prony-result",
             "prony-runner",

@@ -103,6 +103,7 @@ struct One {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
+    crate::ranks::must_be_alone("aa")?;
     let base = super::run::base_of(&arguments.source.file)?;
     let registry = plugins::registry_of(global, &base)?;
     let (given, diagnostics) = pipeline::load(

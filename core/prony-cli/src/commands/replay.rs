@@ -123,6 +123,7 @@ impl Answer {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
+    crate::ranks::must_be_alone("replay")?;
     let opened = arguments.chosen.open()?;
     let given = &opened.folder;
     let journal = prony_journal::read(&given.journal())?;

@@ -21,6 +21,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
+    crate::ranks::must_be_alone("resume")?;
     let folder = arguments.chosen.folder()?;
     let ended = prony_journal::verify(&folder.journal())?.outcome;
     if let Some(outcome) = ended.filter(|it| *it != prony_result::Outcome::Interrupted) {

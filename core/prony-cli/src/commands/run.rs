@@ -4,13 +4,14 @@ use crate::arguments::{Global, Source};
 use crate::commands::{print_json, runtime};
 use crate::neighbours::Neighbours;
 use crate::progress::Progress;
+use crate::ranks::{self, Led, RankOptions};
 use crate::{Exit, Failure, Outcome, browser, part, pipeline, plugins};
 use clap::Args;
 use prony_config::Pipeline;
 use prony_contract::Kind;
 use prony_journal::{Reported, RunFolder};
 use prony_plan::{Estimate, Part, Plan};
-use prony_plugin_host::Registry;
+use prony_plugin_host::{Registry, sha256_of};
 use prony_result::{self as result, words};
 use prony_runner::{Inputs, Options, Resume, Runner};
 use std::fmt::Write as _;
@@ -35,6 +36,8 @@ pub(crate) struct Arguments {
     /// K and N from a job array. `prony merge` joins the parts.
     #[arg(long, value_name = "K/N", value_parser = part::wanted)]
     pub(crate) part: Option<part::Wanted>,
+    #[command(flatten)]
+    pub(crate) ranks: RankOptions,
     #[command(flatten)]
     pub(crate) options: ResumeOptions,
     /// Print the result as JSON instead of the reporters' output.
@@ -75,10 +78,22 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let mut notes = pipeline::notes(&loaded);
     let pipeline = loaded.pipeline;
     notes.extend(plugins::hiding(&pipeline, &registry));
+    let place = ranks::own(&arguments.ranks, arguments.part.is_some())?;
     let plan = part::of_plan(Plan::new(&pipeline), arguments.part)?;
+    let pipeline_sha256 = sha256_of(resolved(&pipeline)?.as_bytes());
+    if let Some(place) = place.as_ref().filter(|place| place.rank.number > 0) {
+        return ranks::follow(global, place, Some(pipeline_sha256));
+    }
     if !global.quiet && !arguments.json {
         announce(&pipeline, &plan, &arguments.results);
     }
+    let checked = ranks::Checked {
+        pipeline: &pipeline,
+        plan: &plan,
+        registry: &registry,
+        pipeline_sha256,
+    };
+    let led = ranks::lead(global, &arguments.ranks, place.as_ref(), &checked)?;
     let job = Job {
         global,
         registry: &registry,
@@ -105,6 +120,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     let destination = Destination {
         accept_new_setup: arguments.options.accept_new_setup,
         keep_failed: arguments.options.keep_failed,
+        led,
         ..destination
     };
     let shown = Shown {
@@ -124,6 +140,8 @@ pub(super) struct Destination {
     pub(super) keep_failed: u32,
     /// `true` if `latest` beside the folder is to point to it.
     pub(super) is_latest: bool,
+    /// The other ranks that send the load, if there are any.
+    pub(super) led: Option<Led>,
 }
 
 impl Destination {
@@ -135,6 +153,7 @@ impl Destination {
             accept_new_setup: false,
             keep_failed: prony_runner::DEFAULT_KEPT,
             is_latest: true,
+            led: None,
         }
     }
 
@@ -148,6 +167,7 @@ impl Destination {
             accept_new_setup: false,
             keep_failed: prony_runner::DEFAULT_KEPT,
             is_latest: false,
+            led: None,
         })
     }
 }
@@ -209,8 +229,12 @@ impl Job<'_> {
         shown: Shown,
     ) -> Outcome {
         let path = destination.folder.path().display().to_string();
+        let goes_on = match &destination.led {
+            None => format!("`prony resume {path}` goes on with the run"),
+            Some(_) => format!("the same command with `--into {path}` goes on with the run"),
+        };
         let left = format!(
-            "what was measured is in {path}: `prony report {path}` reports it, and `prony resume {path}` goes on"
+            "what was measured is in {path}: `prony report {path}` reports it, and {goes_on}"
         );
         let stop = stop_on_signal(STOPPING, &left)?;
         let (outcome, result, mut reported) =
@@ -221,8 +245,8 @@ impl Job<'_> {
         }
         if !self.global.quiet {
             eprintln!("results are in {path}");
-            if outcome == result::Outcome::Interrupted {
-                eprintln!("`prony resume {path}` goes on with the run");
+            if result.run.outcome == result::Outcome::Interrupted {
+                eprintln!("{goes_on}");
             }
         }
         let reports = super::report::show(self.global, &reported);
@@ -248,6 +272,7 @@ impl Job<'_> {
             ..options(self.global, &self.base)?
         };
         let resolved = resolved(pipeline)?;
+        let (ranks, _local) = destination.led.map(Led::into_parts).unzip();
         let mut progress = Progress::new(self.global, pipeline, plan);
         let mut finished = runtime()?.block_on(async {
             let mut neighbours = Neighbours::new(&options.cache);
@@ -267,9 +292,12 @@ impl Job<'_> {
                 options: &options,
                 folder,
                 resume: destination.resume,
+                ranks,
             };
             match Runner::new(inputs, stop.clone(), &mut observer) {
-                Ok(runner) => match runner.run().await {
+                Ok(runner) => match Box::pin(runner.run()).await {
+                    // Its journal is one that goes on; this end of it is a failure.
+                    Ok(finished) if finished.lost_rank => Ok(result::Outcome::Failed),
                     Ok(finished) => Ok(finished.outcome),
                     Err(error @ prony_journal::Error::Io { .. }) => {
                         eprintln!(
@@ -489,7 +517,7 @@ fn options(global: &Global, base: &Path) -> Result<Options, Failure> {
 }
 
 /// The pipeline with every default spelled out, as a pipeline file.
-fn resolved(pipeline: &Pipeline) -> Result<String, Failure> {
+pub(super) fn resolved(pipeline: &Pipeline) -> Result<String, Failure> {
     let yaml = written(pipeline, |_| true)?;
     Ok(format!(
         "# The pipeline of this run, with every default spelled out.\n{yaml}"
@@ -521,7 +549,7 @@ pub(super) const STOPPING: &str = "engines are unloaded and what was measured is
 /// Becomes `true` at the first Ctrl-C, SIGTERM or SIGHUP: what was started is stopped, which
 /// `stopping` tells. A second one kills everything at once; `left` tells what is left then. On
 /// a thread of its own, so that it reacts whatever prony is doing.
-pub(super) fn stop_on_signal(stopping: &str, left: &str) -> Result<watch::Receiver<bool>, Failure> {
+pub(crate) fn stop_on_signal(stopping: &str, left: &str) -> Result<watch::Receiver<bool>, Failure> {
     let (sender, receiver) = watch::channel(false);
     let failure = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());
     let runtime = runtime()?;

@@ -2,6 +2,7 @@
 
 use crate::arguments::{Global, Layers, Source};
 use crate::commands::{init, run as run_command, runtime};
+use crate::ranks::RankOptions;
 use crate::{Exit, Failure, Outcome, output, plugins};
 use clap::Args;
 use prony_config::{Inputs, codes};
@@ -88,6 +89,7 @@ struct Model {
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
+    crate::ranks::must_be_alone("try")?;
     let registry = plugins::registry(global)?;
     let key = arguments.api_key_env.as_deref();
     if let Some(key) = key.filter(|key| std::env::var_os(key).is_none()) {
@@ -137,6 +139,10 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
         output::error_line(format_args!("wrote {file}, the pipeline that follows"));
     }
     let arguments = run_command::Arguments {
+        ranks: RankOptions {
+            ranks: None,
+            no_ranks: true,
+        },
         source: Source {
             file: arguments.file.clone(),
             layers: Layers::default(),

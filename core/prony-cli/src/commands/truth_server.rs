@@ -15,7 +15,10 @@ use std::time::Duration;
 )]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(crate) struct Arguments {
-    /// Port on 127.0.0.1; 0 picks a free one.
+    /// Address or name at which it listens. From elsewhere it can be reached by anybody.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// Port; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
     /// Answer every request, whatever its path, with this recorded response: bytes as they
@@ -149,9 +152,14 @@ pub(crate) fn run(server: &Arguments) -> Outcome {
                 )
             })
     });
-    let listener = TcpListener::bind(("127.0.0.1", server.port))
+    let listener = TcpListener::bind((server.host.as_str(), server.port))
         .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
-        .map_err(|error| Failure::new(Exit::RunFailed, format!("port {}: {error}", server.port)));
+        .map_err(|error| {
+            Failure::new(
+                Exit::RunFailed,
+                format!("{} port {}: {error}", server.host, server.port),
+            )
+        });
     let (fault, (listener, address)) = (fault.transpose()?, listener?);
     let failed = |error: std::io::Error| Failure::new(Exit::RunFailed, error.to_string());
     let at = |path: &Path, error: std::io::Error| {

@@ -85,6 +85,7 @@ pub(super) fn lines(event: &Event, at: &str, cycles: u32) -> Vec<String> {
         | Event::Cycle { .. }
         | Event::Damaged { .. }
         | Event::Client { .. }
+        | Event::Clock { .. }
         | Event::Control { .. }
         | Event::Model { .. }
         | Event::Image { .. }

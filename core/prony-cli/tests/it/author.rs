@@ -221,7 +221,7 @@ fn a_mistake_in_the_language_is_told_line_by_line() {
 
 #[test]
 fn a_value_of_a_wrong_type_is_told_with_its_place() {
-    let changes = [
+    let in_decode = [
         (
             "    if response.status",
             "    events.text(0, \"one\", \"a\")\n    if response.status",
@@ -231,34 +231,36 @@ fn a_value_of_a_wrong_type_is_told_with_its_place() {
             "  events.text(0, \"one\", \"a\");\n  if (response.status",
         ),
     ];
-    changed(changes, |scratch, _| {
-        add(scratch, &[]);
-        let told = scratch.bare(&["plugin", "test", "mine"]).exits(5);
-        assert!(told.stdout.contains("TypeError"), "{}", told.stdout);
-        assert!(told.stdout.contains("one"), "{}", told.stdout);
-        assert!(!told.stdout.contains("broke down"), "{}", told.stdout);
-    });
-    let changes = [
+    let in_encode = [
         (
             "    return post_json(",
             "    return post_json(7 if request else ",
         ),
         ("  return postJson(", "  return postJson(request ? 7 : "),
     ];
-    changed(changes, |scratch, _| {
+    changed(in_decode, |scratch, file| {
+        // Both mistakes in one component: compiling one takes long.
+        let at = usize::from(file != "adapter.py");
+        let (from, to) = in_encode[at];
+        let source = scratch.read(&format!("mine/{file}"));
+        assert!(source.contains(from), "{source}");
+        scratch.write(&format!("mine/{file}"), source.replacen(from, to, 1));
         add(scratch, &[]);
         let told = scratch.bare(&["plugin", "test", "mine"]).exits(5);
-        assert!(told.stdout.contains("`path` is 7"), "{}", told.stdout);
+        for words in ["TypeError", "one", "`path` is 7"] {
+            assert!(told.stdout.contains(words), "{words}: {}", told.stdout);
+        }
+        assert!(!told.stdout.contains("broke down"), "{}", told.stdout);
     });
 }
 
 #[test]
 fn a_recording_needs_an_address() {
-    let scratch = new("engine", "rust");
-    let offline = [("CARGO_NET_OFFLINE", "true".to_owned())];
-    scratch
-        .bare_in(&offline, &["plugin", "build", "mine"])
-        .exits(0);
+    if !installed(&[C]) {
+        return;
+    }
+    let scratch = new("engine", "c");
+    scratch.bare(&["plugin", "build", "mine"]).exits(0);
     scratch
         .bare(&["plugin", "record", "mine"])
         .exits(2)

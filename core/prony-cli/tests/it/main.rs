@@ -46,6 +46,7 @@ mod parts;
 mod plugin_life;
 mod preempted;
 mod provenance;
+mod ranks;
 mod real_engines;
 mod registry;
 mod reporters;

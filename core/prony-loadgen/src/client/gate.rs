@@ -21,10 +21,21 @@ impl Gate {
 
     /// Waits for the others.
     pub(super) fn wait(&self) {
+        self.arrive();
+        self.wait_for_all_but(0);
+    }
+
+    /// Arrives, and does not wait.
+    pub(super) fn arrive(&self) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         *missing = missing.saturating_sub(1);
         self.changed.notify_all();
-        while *missing > 0 {
+    }
+
+    /// Waits until all but `some` have arrived.
+    pub(super) fn wait_for_all_but(&self, some: usize) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        while *missing > some {
             missing = self
                 .changed
                 .wait(missing)

@@ -6,9 +6,10 @@ use super::polls::Polls;
 use super::socket::{Socket, Stamper};
 use super::{SPARE_CONNECTIONS, Shared, first_connections};
 use crate::clock::{now_ns, thread_cpu_ns};
+use crate::deal::Rank;
 use crate::exchange::check_in_flight;
 use crate::load::{Arrival, CUT_OFF, Reporter, Usage};
-use crate::pace::{Pace, ShardIndex};
+use crate::pace::Pace;
 use prony_poll::{Event, Events, Interest, Poller};
 use prony_record::{ErrorClass, Failed};
 use slab::Slab;
@@ -79,7 +80,7 @@ struct Shard {
 }
 
 /// Runs one part of the load.
-pub(super) fn run(shared: Arc<Shared>, part: ShardIndex, poller: Poller, reporter: Reporter) {
+pub(super) fn run(shared: Arc<Shared>, part: Rank, poller: Poller, reporter: Reporter) {
     prony_poll::exact_timers();
     let mut this = Shard {
         pace: Pace::new(part, shared.next_session.clone()),
@@ -103,7 +104,7 @@ pub(super) fn run(shared: Arc<Shared>, part: ShardIndex, poller: Poller, reporte
 }
 
 impl Shard {
-    fn run(&mut self, part: ShardIndex) {
+    fn run(&mut self, part: Rank) {
         self.warm(first_connections(part, &self.shared.load));
         self.shared.ready.wait();
         let settled_ns = || now_ns() + self.shared.settling.as_nanos() as u64;

@@ -3,9 +3,10 @@
 use super::{Event, PER_READ, Shared};
 use crate::Exchange;
 use crate::clock::{now_ns, thread_cpu_ns};
+use crate::deal::Rank;
 use crate::exchange::{MAX_BODY, check_in_flight};
 use crate::load::{Load, Reporter, Usage};
-use crate::pace::{Due, Pace, ShardIndex};
+use crate::pace::{Due, Pace};
 use prony_contract::Message;
 use prony_record::{ErrorClass, Failed};
 use serde_json::Value;
@@ -194,7 +195,7 @@ impl Router {
             && let Some((load, reporter)) = self.waiting.pop_front()
         {
             let start_ns = now_ns();
-            let mut pace = Pace::new(ShardIndex::WHOLE, Arc::default());
+            let mut pace = Pace::new(Rank::ONLY, Arc::default());
             pace.start(&load, start_ns);
             self.active = Some(Active {
                 pace,
@@ -490,13 +491,14 @@ pub(super) fn routed(
         sessions: crate::load::single_request_sessions(count),
         arrival: crate::load::Arrival::Closed {
             concurrency: count,
-            ramp: Duration::ZERO,
+            ramp: crate::load::Ramp::NONE,
         },
         requests: messages,
         think: Duration::ZERO,
         delays: std::collections::BTreeMap::new(),
         timeout: Duration::from_hours(1),
         until: None,
+        is_share: false,
     };
     router.happened(Event::Start(load, reporter));
     router.send_due();

@@ -4,7 +4,7 @@ use crate::reference;
 use prony_contract::{HttpRequest, Pair};
 use prony_loadgen::Exchange;
 use prony_loadgen::client::Http;
-use prony_loadgen::load::{Arrival, Load, single_request_sessions};
+use prony_loadgen::load::{Arrival, Load, Ramp, single_request_sessions};
 use prony_loadgen::target::{Prepared, Target};
 use prony_truth_server::{Config, Entry, Identity, Log, Server};
 use rustix::time::{ClockId, clock_gettime};
@@ -158,10 +158,11 @@ impl Case {
             delays: std::collections::BTreeMap::new(),
             arrival: Arrival::Closed {
                 concurrency: self.streams,
-                ramp: Duration::ZERO,
+                ramp: Ramp::NONE,
             },
             timeout: Duration::from_mins(2),
             until: None,
+            is_share: false,
         }
     }
 }

@@ -34,7 +34,7 @@ impl LiveEngine<'_, '_> {
     /// is something to stop.
     pub(super) async fn start_within(&mut self, limit: Duration) -> Staged<Option<u64>> {
         let mut at = Endpoint {
-            host: "127.0.0.1".to_owned(),
+            host: self.requests.run.host(),
             port: free_port()?,
             more_ports: Vec::new(),
         };
@@ -123,6 +123,13 @@ impl LiveEngine<'_, '_> {
         let plugin = requests.adapter()?;
         let plan: LaunchPlan = plugin.launch(&requests.config, &requests.model, at)?;
         let target = Target::new(&plan.base_url).map_err(|error| error.to_string())?;
+        if target.local_port().is_some() && requests.run.has_ranks_elsewhere() {
+            return Err(format!(
+                "the engine is at `{}`, which ranks on other machines cannot reach: give its address in their network",
+                plan.base_url
+            )
+            .into());
+        }
         let launched = plan.command.as_ref();
         let program = launched.and_then(|it| it.argv.first());
         let missing = program.and_then(|it| self.missing(it));

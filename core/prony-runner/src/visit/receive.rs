@@ -1,6 +1,7 @@
 //! Answers on their way into the journal.
 
 use super::requests::{Batch, Requests};
+use super::together::{OnItsWay, Step};
 use super::{CRASH_GRACE, Staged};
 use crate::Result;
 use crate::answers::{self, Reading, each_stamp};
@@ -8,10 +9,10 @@ use crate::process::{Process, describe};
 use crate::run::{StageError, interrupted};
 use crate::sending;
 use prony_config::Cache;
-use prony_journal::{Error, Event};
+use prony_journal::{Error, Event, RunFolder};
 use prony_loadgen::Exchange;
 use prony_loadgen::clock::now_ns;
-use prony_loadgen::load::{Done, Load, Usage};
+use prony_loadgen::load::{Done, Load};
 use prony_loadgen::spill::Spill;
 use prony_plugin_host::Plugin;
 use prony_record::{ErrorClass, Failed, Phase, Record, Stamps};
@@ -36,6 +37,12 @@ pub(super) struct AnswerSink {
 }
 
 impl AnswerSink {
+    /// Notes that a request was answered. Returns `true` the first time.
+    pub(super) fn is_first(&mut self, index: u32) -> bool {
+        let answered = self.answered.get_mut(index as usize);
+        answered.is_some_and(|answered| !std::mem::replace(answered, true))
+    }
+
     /// Returns `true` once the file could not be written.
     fn cannot_be_kept(&self) -> bool {
         self.spill.as_ref().is_some_and(Spill::has_failed)
@@ -65,13 +72,8 @@ enum LoadEnd {
     Interrupted,
     /// The engine is taken to hang, for this reason.
     Hangs(String),
-}
-
-/// Requests that were in flight when the load was ended, with their stamps.
-struct CutOff {
-    stamps: BTreeMap<u32, Stamps>,
-    /// Resource use of the client.
-    usage: Option<Usage>,
+    /// A rank is lost.
+    Lost,
 }
 
 impl Requests<'_, '_> {
@@ -85,6 +87,8 @@ impl Requests<'_, '_> {
     ) -> Result<AnswerSink> {
         let mut reading = self.reading(batch, plugin.is_some());
         reading.count = load.requests.len() as u32;
+        let ranks = self.run.ranks_for(batch.arrival.max_in_flight());
+        reading.ranks = ranks.filter(|_| batch.has_images).unwrap_or(1);
         let spill = if load.is_one_at_a_time() {
             None
         } else {
@@ -145,6 +149,7 @@ impl Requests<'_, '_> {
             model_path: self.model.path.clone(),
             is_exact: workload.ignore_eos && workload.stop.is_empty() && !is_asked,
             without_images: without_images.cloned().unwrap_or_default(),
+            ranks: 1,
             with_images: if batch.has_images {
                 self.request_set.with_images().collect()
             } else {
@@ -159,7 +164,7 @@ impl Requests<'_, '_> {
         &mut self,
         batch: &Batch<'_>,
         mut answers: AnswerSink,
-        mut running: prony_loadgen::load::Running,
+        mut running: OnItsWay<'_>,
         process: &mut Option<Process>,
         lost: impl Fn() -> Option<Failed>,
     ) -> Staged<u32> {
@@ -170,13 +175,37 @@ impl Requests<'_, '_> {
         // Ending the load may itself lose the engine, and is then no explanation.
         let lost = lost();
         let mut cut_off = self
-            .take_the_rest(batch, &mut answers, running, process, &mut since)
+            .take_the_rest(batch, &mut answers, &mut running, process, &mut since)
             .await?;
-        let usage = cut_off.usage.take();
+        if let Some(lost) = running.lost()
+            && !matches!(end, LoadEnd::Interrupted)
+        {
+            drop_kept(self.run.folder, &mut answers)?;
+            return Err(StageError::Rank(format!(
+                "{lost}; what was answered in this stage is in no number, since with fewer ranks it was another load"
+            )));
+        }
         self.read_kept(batch, &mut answers)?;
+        let mut usage = running.usage();
+        // With a duration the rest was not due.
+        let is_whole = matches!(end, LoadEnd::Over) && batch.duration.is_none();
+        let of_others = self
+            .take_from_others(batch, &mut answers, running, process, is_whole)
+            .await?;
+        cut_off.extend(of_others.cut_off);
+        match (&mut usage, of_others.usage) {
+            (Some(usage), Some(of_others)) => usage.add(&of_others),
+            (None, of_others) => usage = of_others,
+            (Some(_), None) => {}
+        }
+        since = since.max(self.last_end_ns);
         // A worker runs without a client.
         let client = usage.as_ref();
-        let client = client.filter(|usage| batch.phase == Phase::Measure && usage.shards > 0);
+        // Nor does one that was ended before it sent anything have a use.
+        let client = client.filter(|usage| {
+            let is_used = self.first_sent_ns.is_some() || !usage.dropped.is_empty();
+            batch.phase == Phase::Measure && usage.shards > 0 && is_used
+        });
         if let Some(usage) = client {
             self.run.tell(Event::Client {
                 visit: self.visit.clone(),
@@ -185,10 +214,10 @@ impl Requests<'_, '_> {
             })?;
         }
         if matches!(end, LoadEnd::Interrupted) {
-            self.note_cut_off(batch, cut_off.stamps.len())?;
+            self.note_cut_off(batch, cut_off.len())?;
             return Err(StageError::Interrupted);
         }
-        for stamps in cut_off.stamps.values_mut() {
+        for stamps in cut_off.values_mut() {
             for stamp in each_stamp(stamps) {
                 *stamp = self.run.since_origin(*stamp);
             }
@@ -199,7 +228,7 @@ impl Requests<'_, '_> {
             reading: &answers.reading,
             since,
             has_images: batch.has_images,
-            cut_off: cut_off.stamps,
+            cut_off,
             due: due.collect(),
         };
         self.conclude(batch, end, lost, &unanswered, answers.answered.clone())?;
@@ -211,15 +240,17 @@ impl Requests<'_, '_> {
         &mut self,
         batch: &Batch<'_>,
         answers: &mut AnswerSink,
-        running: &mut prony_loadgen::load::Running,
+        running: &mut OnItsWay<'_>,
         process: &mut Option<Process>,
         since: &mut u64,
     ) -> Staged<LoadEnd> {
         let mut stop = self.run.stop.clone();
-        let deadline = batch.limit.map(|limit| tokio::time::Instant::now() + limit);
+        let begin = tokio::time::Instant::now() + running.until_start();
+        let deadline = batch.limit.map(|limit| begin + limit);
         let workload = &self.point.workload;
         // All that are in flight may meet one pause.
-        let max_timeouts = workload.max_timeouts.max(batch.arrival.max_in_flight());
+        let most = running.most_of(batch.arrival.max_in_flight());
+        let max_timeouts = workload.max_timeouts.max(most);
         let mut timeouts = 0;
         loop {
             let next = tokio::select! {
@@ -227,23 +258,24 @@ impl Requests<'_, '_> {
                 () = interrupted(&mut stop) => return Ok(LoadEnd::Interrupted),
                 () = passed(deadline) => return Ok(LoadEnd::Cut),
             };
-            let Some(mut done) = next else {
-                return Ok(LoadEnd::Over);
+            let hangs = |timeouts| {
+                LoadEnd::Hangs(format!(
+                    "{timeouts} requests in a row had no answer within {:?}, so the engine is taken to hang (`max_timeouts`)",
+                    workload.request_timeout.to_std()
+                ))
+            };
+            let mut done = match next {
+                Step::Done(done) => *done,
+                Step::Answers(count) => {
+                    self.show_answers(batch, count);
+                    continue;
+                }
+                Step::Over => return Ok(LoadEnd::Over),
+                Step::Hangs(timeouts) => return Ok(hangs(timeouts)),
+                Step::Lost => return Ok(LoadEnd::Lost),
             };
             *since = self.run.now();
-            if let Some(failed) = &mut done.exchange.seen.failed {
-                blame_crash(failed, done.exchange.seen.stamps.end_ns, process).await;
-            }
-            let class = done.exchange.seen.failed.as_ref().map(|it| it.class);
-            self.lost = match class {
-                Some(ErrorClass::Crashed | ErrorClass::Oom) => {
-                    Some("the engine ended during the stage".to_owned())
-                }
-                Some(ErrorClass::Connect) => {
-                    Some("the engine was gone at the end of the stage: no connection".to_owned())
-                }
-                _ => None,
-            };
+            let class = self.note_answer(&mut done.exchange, process).await;
             timeouts = match class {
                 Some(ErrorClass::Timeout) => timeouts + 1,
                 _ => 0,
@@ -253,10 +285,7 @@ impl Requests<'_, '_> {
                 return Ok(LoadEnd::Cut);
             }
             if timeouts >= max_timeouts {
-                return Ok(LoadEnd::Hangs(format!(
-                    "{timeouts} requests in a row had no answer within {:?}, so the engine is taken to hang (`max_timeouts`)",
-                    workload.request_timeout.to_std()
-                )));
+                return Ok(hangs(timeouts));
             }
         }
     }
@@ -267,14 +296,23 @@ impl Requests<'_, '_> {
         &mut self,
         batch: &Batch<'_>,
         answers: &mut AnswerSink,
-        mut running: prony_loadgen::load::Running,
+        running: &mut OnItsWay<'_>,
         process: &mut Option<Process>,
         since: &mut u64,
-    ) -> Staged<CutOff> {
+    ) -> Staged<BTreeMap<u32, Stamps>> {
         let stopped_ns = now_ns();
         running.stop();
         let mut stamps = BTreeMap::new();
-        while let Some(mut done) = running.next().await {
+        loop {
+            let mut done = match running.next().await {
+                Step::Done(done) => *done,
+                Step::Answers(count) => {
+                    self.show_answers(batch, count);
+                    continue;
+                }
+                Step::Hangs(_) | Step::Lost => continue,
+                Step::Over => break,
+            };
             let seen = &mut done.exchange.seen;
             match &mut seen.failed {
                 Some(_) if seen.stamps.end_ns >= stopped_ns => {
@@ -287,10 +325,37 @@ impl Requests<'_, '_> {
             *since = self.run.now();
             self.take(batch, answers, done)?;
         }
-        Ok(CutOff {
-            stamps,
-            usage: running.usage().cloned(),
-        })
+        Ok(stamps)
+    }
+
+    /// Attributes the failure of an answer to a crash, where it is one, and notes whether the
+    /// engine is gone with it; returns the class of the failure.
+    pub(super) async fn note_answer(
+        &mut self,
+        exchange: &mut Exchange,
+        process: &mut Option<Process>,
+    ) -> Option<ErrorClass> {
+        if let Some(failed) = &mut exchange.seen.failed {
+            blame_crash(failed, exchange.seen.stamps.end_ns, process).await;
+        }
+        let class = exchange.seen.failed.as_ref().map(|it| it.class);
+        self.lost = match class {
+            Some(ErrorClass::Crashed | ErrorClass::Oom) => {
+                Some("the engine ended during the stage".to_owned())
+            }
+            Some(ErrorClass::Connect) => {
+                Some("the engine was gone at the end of the stage: no connection".to_owned())
+            }
+            _ => None,
+        };
+        class
+    }
+
+    /// Shows that requests of other ranks were answered.
+    fn show_answers(&self, batch: &Batch<'_>, count: u64) {
+        if batch.has_images {
+            (0..count).for_each(|_| self.run.show(&Event::Answered));
+        }
     }
 
     /// Journals what was not answered, by what ended the load.
@@ -420,7 +485,7 @@ impl Requests<'_, '_> {
     }
 
     /// Has the plugin decode an answer, and journals it.
-    fn read(
+    pub(super) fn read(
         &mut self,
         batch: &Batch<'_>,
         answers: &mut AnswerSink,
@@ -515,6 +580,17 @@ impl Requests<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Removes the answers that were kept.
+fn drop_kept(folder: &RunFolder, answers: &mut AnswerSink) -> Result<()> {
+    let Some(spill) = answers.spill.take() else {
+        return Ok(());
+    };
+    let path = answers::path(folder);
+    spill.finish().map_err(Error::io(&path))?;
+    let _ = std::fs::remove_file(&path);
+    Ok(())
 }
 
 /// Attributes a connection that broke at `end_ns` to a crash, if the process behind it has

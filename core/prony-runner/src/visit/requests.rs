@@ -4,6 +4,7 @@ use super::Staged;
 use super::account;
 use super::engine::{Link, Material, Running};
 use super::sequence::Sent;
+use super::together::OnItsWay;
 use crate::Result;
 use crate::chat::Chat;
 use crate::images::{self, Images};
@@ -14,7 +15,7 @@ use crate::sending;
 use prony_config::{Cache, Engine, MatrixPoint, Question, stop_word};
 use prony_contract::{self as contract, Kind, Model, Request};
 use prony_journal::{Error, Event, api};
-use prony_loadgen::client::{Http, MAX_ANSWER};
+use prony_loadgen::client::MAX_ANSWER;
 use prony_loadgen::load::Load;
 use prony_loadgen::local::Worker;
 use prony_loadgen::stdio::Pipe;
@@ -338,15 +339,8 @@ impl<'r, 'a> Requests<'r, 'a> {
         let first = requests.first();
         self.asked_model = first.and_then(|request| request.model().cloned());
         let load = self.load_of(batch, requests)?;
-        let http = Http {
-            target: target.clone(),
-            shards: sending::shards(batch.shards, batch.arrival, sending::cores()),
-            poll_every: sending::poll_every(batch.arrival),
-        };
         let answers = self.answers(batch, Some(plugin), &load)?;
-        let running = http.start(load);
-        let running =
-            running.map_err(|error| format!("the load generator did not start: {error}"))?;
+        let running = self.start(batch, target, load).await?;
         self.receive(batch, answers, running, process, || None)
             .await
     }
@@ -372,7 +366,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         }
         let load = self.load_of(batch, requests)?;
         let answers = self.answers(batch, Some(plugin), &load)?;
-        let running = pipe.start(load);
+        let running = OnItsWay::alone(pipe.start(load));
         self.receive(batch, answers, running, process, || pipe.lost())
             .await
     }
@@ -397,7 +391,7 @@ impl<'r, 'a> Requests<'r, 'a> {
         let requests = self.each_content(batch, request)?;
         let load = self.load_of(batch, requests)?;
         let answers = self.answers(batch, None, &load)?;
-        let running = worker.start(load);
+        let running = OnItsWay::alone(worker.start(load));
         self.receive(batch, answers, running, process, || worker.lost())
             .await
     }
@@ -453,6 +447,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             arrival,
             timeout: self.point.workload.request_timeout.to_std(),
             until: batch.duration,
+            is_share: false,
         })
     }
 

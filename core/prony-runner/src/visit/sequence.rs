@@ -24,7 +24,7 @@ use super::stage::Stage;
 use crate::process::Stopped;
 use crate::run::StageError;
 use prony_config::{Condition, OnFailure, Segment, Step};
-use prony_journal::{Event, Result, Scope, StageEnergy, StageOf, Visited};
+use prony_journal::{Cause, Event, Result, Scope, StageEnergy, StageOf, Visited};
 use prony_machine::Warning;
 use prony_plan::{Ids, StageKind};
 use prony_record::{ErrorClass, Failed, Phase};
@@ -370,7 +370,11 @@ impl<'v, E: EngineSide> Visit<'v, E> {
             return Ok(Outcome::Failed(Stop::Interrupted));
         };
         self.engine.tell(stage.failed(cause, message))?;
-        Ok(Outcome::Failed(policy.into()))
+        Ok(Outcome::Failed(match cause {
+            // Fewer ranks would send another load.
+            Cause::Rank => Stop::Run,
+            Cause::Step | Cause::Plugin | Cause::Engine => policy.into(),
+        }))
     }
 
     fn of(&self, kind: StageKind, id: &str) -> StageOf {

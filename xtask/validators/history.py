@@ -40,7 +40,7 @@ def main():
         key = (it["machine"], "a step" if it["step"] else "no change")
         agreed, number = counts.get(key, (0, 0))
         counts[key] = (agreed + agree(it["changes"], theirs), number + 1)
-    print("| Machine | History | As Apache Otava 0.8 |\n|---|---|---:|")
+    print("| Machine | History | Same changes as Apache Otava 0.8 |\n|---|---|---:|")
     for (machine, kind), (agreed, number) in counts.items():
         print(f"| {machine} | {kind} | {100 * agreed / number:.1f} % |")
     agreed, number = (sum(it[at] for it in counts.values()) for at in (0, 1))

@@ -7,7 +7,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: PRONY_RANK=1 PRONY_WORLD=2 PRONY_RENDEZVOUS=tcp://node1:7766 prony rank"
+    after_help = "Example: prony rank\n\nIts environment may be: PRONY_RANK=1 PRONY_WORLD=2 PRONY_RENDEZVOUS=tcp://node1:7766"
 )]
 pub(crate) struct Arguments {}
 

@@ -70,16 +70,10 @@ impl Exchange {
 
     /// Moves the stamps, which are of another machine's clock, to this one's, by its offset.
     pub fn shift(&mut self, offset_ns: i64) {
-        let Stamps {
-            intended_ns,
-            sent_ns,
-            written_ns,
-            head_ns,
-            end_ns,
-        } = &mut self.seen.stamps;
-        let stamps = [intended_ns, sent_ns, end_ns].into_iter();
-        let stamps = stamps.chain(written_ns.as_mut()).chain(head_ns.as_mut());
-        for stamp in stamps.chain(&mut self.seen.reads_ns) {
+        let Observation {
+            stamps, reads_ns, ..
+        } = &mut self.seen;
+        for stamp in each_stamp(stamps).chain(reads_ns) {
             *stamp = stamp.saturating_add_signed(offset_ns);
         }
     }
@@ -128,6 +122,21 @@ impl Exchange {
         }
         Ok((plain(&decoder).clone(), ends))
     }
+}
+
+/// All stamps of a request but those of its reads.
+pub fn each_stamp(stamps: &mut Stamps) -> impl Iterator<Item = &mut u64> {
+    let Stamps {
+        intended_ns,
+        sent_ns,
+        written_ns,
+        head_ns,
+        end_ns,
+    } = stamps;
+    [intended_ns, sent_ns, end_ns]
+        .into_iter()
+        .chain(written_ns.as_mut())
+        .chain(head_ns.as_mut())
 }
 
 /// Fails an answer of `size` bytes, one of `answers` that together take `all`, if that is

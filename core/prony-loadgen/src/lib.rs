@@ -31,4 +31,4 @@ pub mod spill;
 pub mod stdio;
 pub mod target;
 
-pub use exchange::Exchange;
+pub use exchange::{Exchange, each_stamp};

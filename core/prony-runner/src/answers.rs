@@ -9,11 +9,11 @@ use crate::run::since;
 use prony_config::Secrets;
 use prony_contract::{self as contract, ErrorKind, Kind};
 use prony_journal::{Error, Event, MAX_LINE, Reopened, RunFolder, Started};
-use prony_loadgen::Exchange;
 use prony_loadgen::spill::{Lost, SpillReader};
+use prony_loadgen::{Exchange, each_stamp};
 use prony_plan::Visit;
 use prony_plugin_host::{Plugin, Registry, sha256_of};
-use prony_record::{ErrorClass, Failed, Phase, Record, RequestId, Stamps};
+use prony_record::{ErrorClass, Failed, Phase, Record, RequestId};
 use prony_result::Outcome;
 use prony_result::words::count;
 use serde::{Deserialize, Serialize};
@@ -225,21 +225,6 @@ impl Reading {
         (&of.point, &of.model, &of.engine, of.cycle) == (&id.point, &id.model, &id.engine, id.cycle)
             && (of.phase, &of.stage) == (id.phase, &id.stage)
     }
-}
-
-/// All stamps of a request but those of its reads.
-pub(crate) fn each_stamp(stamps: &mut Stamps) -> impl Iterator<Item = &mut u64> {
-    let Stamps {
-        intended_ns,
-        sent_ns,
-        written_ns,
-        head_ns,
-        end_ns,
-    } = stamps;
-    [intended_ns, sent_ns, end_ns]
-        .into_iter()
-        .chain(written_ns.as_mut())
-        .chain(head_ns.as_mut())
 }
 
 fn decode(

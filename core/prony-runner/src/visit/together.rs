@@ -7,12 +7,12 @@
 use super::Staged;
 use super::receive::AnswerSink;
 use super::requests::{Batch, Requests};
-use crate::answers::each_stamp;
 use crate::process::Process;
 use crate::run::{StageError, interrupted};
 use prony_journal::{Error, Event};
 use prony_loadgen::client::Http;
 use prony_loadgen::clock::now_ns;
+use prony_loadgen::each_stamp;
 use prony_loadgen::load::{Done, Load, Running, Usage};
 use prony_loadgen::spill::SpillReader;
 use prony_loadgen::target::{Prepared, Target};
@@ -56,7 +56,7 @@ struct Shared<'r> {
     lost: Option<String>,
 }
 
-/// What happens next.
+/// An event of a load.
 pub(super) enum Step {
     /// A request of this process ended.
     Done(Box<Done>),
@@ -79,7 +79,7 @@ impl OnItsWay<'_> {
         }
     }
 
-    /// What happens next. Cancel-safe.
+    /// Waits for the next event. Cancel-safe.
     pub(super) async fn next(&mut self) -> Step {
         let Self {
             own,
@@ -177,7 +177,7 @@ fn fits(stamps: &Stamps, start_ns: u64, clock: Option<&Clock>) -> bool {
         && stamps.end_ns <= end_ns
 }
 
-/// What the other ranks leave beside their answers, by this process's indices and clock.
+/// Leftovers of the other ranks' shares beside their answers, by this process's indices and clock.
 #[derive(Default)]
 pub(super) struct OfOthers {
     /// Requests that were in flight when the load was stopped, with their stamps.
@@ -412,7 +412,7 @@ impl<'r> Requests<'r, '_> {
         };
         if batch.phase == Phase::Measure {
             let message = format!(
-                "{}: the clock of rank {} is known to {:.1} ms only, more than {} % of the time of `{}` of `{}` (cycle {}), and its throughput with it: take a longer stage, or a nearer network",
+                "{}: the clock of rank {} is known only to ±{:.3} ms, more than {} % of the time of `{}` of `{}` (cycle {}), and its throughput with it: take a longer stage, or a nearer network",
                 self.visit.model,
                 worst.rank,
                 worst.bound_ns as f64 / 1e6,

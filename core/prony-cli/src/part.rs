@@ -10,7 +10,7 @@ use crate::{Exit, Failure};
 pub(crate) enum Wanted {
     /// A part by its number.
     Named(Part),
-    /// That of the job array in the environment.
+    /// The part of the job array in the environment.
     Auto,
 }
 

@@ -75,9 +75,9 @@ pub(crate) fn must_be_alone(command: &str) -> Result<(), Failure> {
 /// The other ranks of a run.
 pub(crate) struct Led {
     ranks: Ranks,
-    /// What says that there are any.
+    /// Source of the ranks' number, for people.
     by: String,
-    /// Those that this process has started.
+    /// Ranks that this process has started.
     local: Local,
 }
 
@@ -190,7 +190,7 @@ fn start(world: u32, port: u16, token: &str) -> Result<Local, String> {
 }
 
 impl Checked<'_> {
-    /// Checks that it can be sent by so many ranks.
+    /// Checks that `world` ranks can send it.
     pub(crate) fn suits(&self, world: u32) -> Result<(), Failure> {
         for engine in &self.pipeline.engines {
             let entry = self.registry.find(Kind::Engine, &engine.plugin);

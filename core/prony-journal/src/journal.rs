@@ -156,7 +156,7 @@ pub enum Event {
         stage: String,
         /// Number of the rank.
         rank: u32,
-        /// What was added to the rank's readings: they are of this machine's clock then.
+        /// Nanoseconds added to the rank's stamps, which moves them to rank 0's clock.
         offset_ns: i64,
         /// The most by which its times are wrong against those of rank 0.
         bound_ns: u64,
@@ -645,7 +645,7 @@ pub struct Started {
 /// The processes that send a load together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct World {
-    /// What says so, for people: variables of the environment, or an option.
+    /// Source of their number, for people: variables of the environment, or an option.
     pub by: String,
     /// All ranks but this one, which is rank 0.
     pub ranks: Vec<RankInfo>,

@@ -49,7 +49,7 @@ impl Rank {
     }
 }
 
-/// What a rank sends of a load.
+/// The share of a rank.
 #[derive(Debug)]
 pub struct Share<R> {
     /// Its requests, numbered anew.

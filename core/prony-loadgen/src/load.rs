@@ -125,7 +125,7 @@ impl Ramp {
         }
     }
 
-    /// That of a rank's slots alone.
+    /// The begin of a rank's slots alone.
     pub(crate) fn dealt(self, rank: Rank) -> Self {
         Self {
             first: self.first + rank.number * self.step,

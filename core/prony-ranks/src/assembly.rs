@@ -25,7 +25,7 @@ const MAX_STRANGERS: usize = 1024;
 /// Interval of looks for connections.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What rank 0 expects of the others.
+/// Requirements that every rank has to meet.
 #[derive(Debug, Clone)]
 pub struct Expected {
     /// Number of ranks.

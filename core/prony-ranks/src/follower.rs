@@ -45,7 +45,7 @@ pub struct Follower {
 
 /// Why a process did not become a rank, in words.
 enum NotMet {
-    /// What answers is no rank 0 of this world, or says nothing.
+    /// Something else than rank 0 of this world answers, or nothing.
     Silent(String),
     /// Rank 0 does not want it.
     Refused(String),
@@ -325,7 +325,7 @@ fn listen(stream: &TcpStream, line: &Line, requests: &Path, to_us: &UnboundedSen
             Ok((ToRank::Stop, 0)) => Message::Stop,
             Ok((ToRank::Fetch, 0)) => Message::Fetch,
             Ok((ToRank::End, 0)) => Message::End,
-            Ok(_) => Message::Gone("rank 0 sent something that nobody asked for".to_owned()),
+            Ok(_) => Message::Gone("rank 0 sent a message with an unexpected body".to_owned()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Message::Gone("rank 0 is gone: the connection was closed".to_owned())
             }
@@ -475,7 +475,7 @@ impl Share<'_> {
     }
 }
 
-/// What a message that is no start means for a share: nothing if it is to stop.
+/// Interprets a message other than the start: `Ok` if the share is to stop.
 fn unexpected(message: Option<Message>) -> Result<(), End> {
     match message {
         Some(Message::Stop) => Ok(()),
@@ -483,7 +483,7 @@ fn unexpected(message: Option<Message>) -> Result<(), End> {
         Some(Message::Gone(words)) => Err(End::Lost(words)),
         None => Err(End::Lost("rank 0 is gone".to_owned())),
         Some(Message::Load(..) | Message::Go(_) | Message::Fetch) => Err(End::Lost(
-            "rank 0 said something that makes no sense while a load is under way".to_owned(),
+            "rank 0 sent an unexpected message during a load".to_owned(),
         )),
     }
 }

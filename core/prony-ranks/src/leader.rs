@@ -53,20 +53,20 @@ pub(crate) struct Member {
 pub struct Clock {
     /// The rank.
     pub rank: u32,
-    /// What is to be added to its readings to get rank 0's, in nanoseconds.
+    /// Nanoseconds to add to the rank's clock to get rank 0's.
     pub offset_ns: i64,
     /// The most by which the offset is wrong, in nanoseconds: half of the shortest round trip.
     pub bound_ns: u64,
 }
 
-/// What ranks tell while they send.
+/// An event of the other ranks during a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// So many answers more.
+    /// Number of further answers.
     Answers(u64),
     /// All shares are sent and answered, or stopped.
     Over,
-    /// Of a rank: so many requests in a row had no answer in time.
+    /// Number of consecutive timeouts on one rank.
     Hangs(u32),
     /// A rank is lost, with the reason.
     Lost(String),
@@ -85,7 +85,7 @@ pub struct Ended {
     pub count: u64,
     /// Requests that were in flight when the load was stopped, with their stamps.
     pub cut_off: Vec<(u32, Stamps)>,
-    /// Use of its client; `None` if it had nothing to send.
+    /// Use of its client; `None` if it was stopped before it began.
     pub usage: Option<Usage>,
 }
 
@@ -137,7 +137,7 @@ impl Ranks {
         self.are_all_here
     }
 
-    /// What the others have told about themselves.
+    /// The other ranks, as they introduced themselves.
     pub fn hellos(&self) -> impl Iterator<Item = &Hello> {
         self.members.iter().map(|member| &member.hello)
     }
@@ -250,7 +250,7 @@ impl Ranks {
         Ok(start_ns)
     }
 
-    /// What the ranks tell next while they send. Cancel-safe.
+    /// Waits for the next event of a load. Cancel-safe.
     pub async fn next(&mut self) -> Next {
         loop {
             if self.members.iter().all(|member| member.over.is_some()) {

@@ -15,7 +15,7 @@ pub struct Place {
     pub source: String,
 }
 
-/// Where ranks meet.
+/// The rendezvous of the ranks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Meeting {
     /// Rank 0 listens at this host and port.

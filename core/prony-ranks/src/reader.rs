@@ -56,7 +56,7 @@ impl Reader {
                     }
                 }
                 Ok((message, 0)) => Message::Told(message, now_ns()),
-                Ok(_) => Message::Gone("it sent something that it was not asked for".to_owned()),
+                Ok(_) => Message::Gone("it sent a message with an unexpected body".to_owned()),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     Message::Gone("its connection was closed".to_owned())
                 }

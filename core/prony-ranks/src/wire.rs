@@ -125,7 +125,7 @@ pub(crate) struct Over {
     pub(crate) bytes: u64,
     /// Requests that were in flight when the load was stopped, with their stamps.
     pub(crate) cut_off: Vec<(u32, Stamps)>,
-    /// Use of the client; `None` if it had nothing to send.
+    /// Use of the client; `None` if it was stopped before it began.
     pub(crate) usage: Option<Usage>,
     /// Reason why answers could not be kept.
     pub(crate) failed: Option<String>,
@@ -163,7 +163,7 @@ pub(crate) fn read<M: DeserializeOwned>(from: &mut impl Read, max: u32) -> io::R
     Ok((serde_json::from_slice(&bytes)?, body))
 }
 
-/// A number that nobody guesses, in hexadecimal digits.
+/// 128 random bits, in hexadecimal digits.
 pub fn nonce() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -116,3 +116,68 @@ fn run(command: &mut Command) -> Result<()> {
     shell::step(&format!("cargo {name}"));
     shell::run(command)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::path::Path;
+    use std::process::Command;
+    use std::time::{Duration, SystemTime};
+
+    fn run(program: &str, arguments: &[&str], folder: &Path) {
+        let mut command = Command::new(program);
+        let status = command.args(arguments).current_dir(folder).status();
+        assert!(
+            status.expect("a command or file of the test").success(),
+            "{program} {arguments:?}"
+        );
+    }
+
+    /// A checkout with two files, made in this folder by somebody who was there before or not.
+    fn checkout(folder: &Path, second: &str) {
+        let _ = fs::remove_dir_all(folder);
+        fs::create_dir_all(folder.join("src")).expect("a command or file of the test");
+        fs::write(folder.join("src/a b.rs"), "first").expect("a command or file of the test");
+        fs::write(folder.join("src/é.rs"), second).expect("a command or file of the test");
+        run("git", &["init", "-q"], folder);
+        run("git", &["add", "-A"], folder);
+    }
+
+    #[test]
+    fn a_fresh_checkout_keeps_the_times_of_what_is_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let record = root.path().join("target/sources.json");
+        let record = record.to_str().unwrap();
+        let times = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/times");
+        let time = |path: &Path| path.metadata().unwrap().modified().unwrap();
+        let here = root.path().join("here");
+        let [first, second] = ["src/a b.rs", "src/é.rs"].map(|name| here.join(name));
+
+        checkout(&here, "second");
+        run(times, &[record], &here);
+        let (of_first, of_second, of_folder) =
+            (time(&first), time(&second), time(&here.join("src")));
+
+        checkout(&here, "changed");
+        let later = SystemTime::now() + Duration::from_hours(1);
+        File::open(&first).unwrap().set_modified(later).unwrap();
+        run(times, &[record], &here);
+        assert_eq!(time(&first), of_first);
+        assert!(time(&second) > of_second);
+        assert_eq!(time(&here.join("src")), of_folder);
+        let changed = time(&second);
+
+        // A name more is another content of its folder; a change taken back is a change.
+        checkout(&here, "second");
+        fs::write(here.join("src/new.rs"), "").unwrap();
+        run(times, &[record], &here);
+        assert_eq!(time(&first), of_first);
+        assert!(time(&second) > changed);
+        assert!(time(&here.join("src")) > of_folder);
+
+        let there = root.path().join("there");
+        checkout(&there, "second");
+        run(times, &[record], &there);
+        assert!(time(&there.join("src/a b.rs")) > of_first);
+    }
+}

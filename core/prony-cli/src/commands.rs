@@ -122,7 +122,7 @@ pub(crate) enum Command {
     Worker(worker::Arguments),
     /// Compile the component at standard input, within limits, to standard output.
     #[command(hide = true)]
-    CompileComponent,
+    CompileComponent(compile_component::Arguments),
     /// Print the reference of all commands, in Markdown.
     #[command(hide = true)]
     Reference,
@@ -164,7 +164,7 @@ impl Command {
             Self::Help(it) => help::run(it),
             Self::TruthStdio(it) => truth_stdio::run(it),
             Self::Worker(it) => worker::run(global, it),
-            Self::CompileComponent => compile_component::run(),
+            Self::CompileComponent(it) => compile_component::run(it),
             Self::Reference => Ok(reference::run()),
         }
     }

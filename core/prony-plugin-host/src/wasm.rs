@@ -6,6 +6,7 @@
 
 mod bindings;
 mod cache;
+mod functions;
 mod imports;
 mod ticker;
 
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ticker::Ticker;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Engine, OptLevel, Store};
+use wasmtime::{Config, Engine, Store};
 
 /// Limits of one call.
 #[derive(Debug, Clone, Copy)]
@@ -237,13 +238,18 @@ impl WasmHost {
 fn words(error: &wasmtime::Error) -> String {
     let words = format!("{error:#}");
     let limit = getrlimit(Resource::As).current;
-    match limit.filter(|_| words.contains("os error 12")) {
+    match limit.filter(|_| wants_memory(error)) {
         Some(limit) => format!(
             "the address space of this process is limited to {} MiB, and the WASM runtime needs some 5,000 for each call (of addresses, not of memory): run prony without that limit, `ulimit -v unlimited` ({words})",
             limit >> 20
         ),
         None => words,
     }
+}
+
+/// Returns `true` if the system gave no memory.
+fn wants_memory(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains("os error 12")
 }
 
 pub(crate) fn refuse_imports(path: &Path, imports: Vec<String>) -> Result<()> {
@@ -257,14 +263,14 @@ pub(crate) fn refuse_imports(path: &Path, imports: Vec<String>) -> Result<()> {
 }
 
 fn new_engine() -> Result<Engine> {
-    engine_with(OptLevel::Speed)
+    Engine::new(&config()).map_err(|error| Error::Runtime(error.to_string()))
 }
 
-/// An engine that optimises as it says. Code of one runs in every other.
-fn engine_with(level: OptLevel) -> Result<Engine> {
+/// What every engine shares; code of one runs in every other.
+fn config() -> Config {
     let mut config = Config::new();
-    config.epoch_interruption(true).cranelift_opt_level(level);
-    Engine::new(&config).map_err(|error| Error::Runtime(error.to_string()))
+    config.epoch_interruption(true);
+    config
 }
 
 fn may_import(name: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Compiled components, by content: sha256 of the component and of everything in wasmtime
 //! that compiled code depends on.
 
+use super::functions::Functions;
 use crate::digest::sha256_of;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::fs::File;
@@ -9,7 +10,8 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 use wasmtime::component::Component;
 use wasmtime::{Engine, OptLevel};
 
@@ -23,6 +25,13 @@ const MEMORY: u64 = 1 << 30;
 const THREADS: usize = 8;
 /// Length of the digest at the end of a cached file, in bytes.
 const DIGEST: usize = 64;
+/// Ending of the name of a compiled component.
+const ENDING: &str = "cwasm";
+/// Maximum length of all compiled components, in bytes: some thousand small ones, or thirty with
+/// the runtime of a language. Each build by its author makes another.
+const MOST: u64 = 1 << 30;
+/// Components that were used this long ago are marked as used again.
+const MARKED: Duration = Duration::from_hours(1);
 
 /// Compiles `bytes`, or loads the result of an earlier call. A cache that cannot be used
 /// costs time, never correctness. The `command` calls [`compile_from_input`] in a process of
@@ -37,21 +46,24 @@ pub(super) fn compile(
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     let digest = sha256_of(bytes);
-    let path = folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()));
-    if let Some(component) = load(engine, &path) {
+    let path = folder.join(format!("{digest}-{:016x}.{ENDING}", hasher.finish()));
+    if let Some(component) = load(engine, &path)? {
+        mark_used(&path);
         return Ok(component);
     }
     tracing::debug!("compiling a component of {} KiB", bytes.len() >> 10);
     say();
+    let functions = folder.join(FUNCTIONS);
     let compiled = match command {
-        [] => precompile(bytes)?,
-        [program, arguments @ ..] => compile_apart(program, arguments, bytes)?,
+        [] => precompile(bytes, &functions)?,
+        [program, arguments @ ..] => compile_apart(program, arguments, &functions, bytes)?,
     };
-    if let Err(error) = store(folder, &path, &compiled) {
+    if let Err(error) = store(&path, &compiled) {
         tracing::debug!("`{}` is not cached: {error}", path.display());
     }
+    prune(folder, MOST);
     // SAFETY: these bytes come from `precompile_component` of the same engine.
-    unsafe { Component::deserialize(engine, compiled) }.map_err(|error| format!("{error:#}"))
+    unsafe { Component::deserialize(engine, compiled) }.map_err(|error| super::words(&error))
 }
 
 /// Guests above this size are compiled without optimisation, in bytes: they bring the runtime of a
@@ -63,19 +75,40 @@ fn time_for(bytes: usize) -> Duration {
     TIME + TIME_PER_MIB * (bytes >> 20) as u32
 }
 
-fn precompile(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let level = if bytes.len() > LARGE {
-        OptLevel::None
-    } else {
-        OptLevel::Speed
-    };
-    let engine = super::engine_with(level).map_err(|error| error.to_string())?;
-    let compiled = engine.precompile_component(bytes);
-    compiled.map_err(|error| format!("{error:#}"))
+/// Name of the file that keeps the functions of large guests.
+const FUNCTIONS: &str = "functions.bin";
+
+/// Compiles a component; the functions of a large one are kept in a file, and taken from it.
+fn precompile(bytes: &[u8], file: &Path) -> Result<Vec<u8>, String> {
+    let words = |error: wasmtime::Error| format!("{error:#}");
+    let mut config = super::config();
+    if bytes.len() <= LARGE {
+        let engine = Engine::new(&config).map_err(words)?;
+        return engine.precompile_component(bytes).map_err(words);
+    }
+    config.cranelift_opt_level(OptLevel::None);
+    let functions = Functions::read(&read(file).unwrap_or_default());
+    let functions = Arc::new(functions);
+    config
+        .enable_incremental_compilation(functions.clone())
+        .map_err(words)?;
+    let engine = Engine::new(&config).map_err(words)?;
+    let compiled = engine.precompile_component(bytes).map_err(words)?;
+    if let Some(functions) = functions.kept_and_new()
+        && let Err(error) = store(file, &functions)
+    {
+        tracing::debug!("`{}` is not written: {error}", file.display());
+    }
+    Ok(compiled)
 }
 
 /// Compiles in a process that is ended when it takes too much.
-fn compile_apart(program: &str, arguments: &[String], bytes: &[u8]) -> Result<Vec<u8>, String> {
+fn compile_apart(
+    program: &str,
+    arguments: &[String],
+    functions: &Path,
+    bytes: &[u8],
+) -> Result<Vec<u8>, String> {
     let failed = |error: io::Error| format!("`{program}` cannot compile it: {error}");
     let (mut input, mut output) = (
         tempfile::tempfile().map_err(failed)?,
@@ -88,6 +121,7 @@ fn compile_apart(program: &str, arguments: &[String], bytes: &[u8]) -> Result<Ve
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut child = Command::new(program)
         .args(arguments)
+        .arg(functions)
         .env("RAYON_NUM_THREADS", threads.min(THREADS).to_string())
         .stdin(Stdio::from(input))
         .stdout(Stdio::from(clone(&output)?))
@@ -145,8 +179,9 @@ fn exceeded(status: ExitStatus, time: Duration) -> Option<String> {
 }
 
 /// Compiles the component at standard input to standard output, within limits of time and
-/// memory for this process. The error is the reason.
-pub fn compile_from_input() -> Result<(), String> {
+/// memory for this process. `functions` is the file of functions that were compiled before. The
+/// error is the reason.
+pub fn compile_from_input(functions: &Path) -> Result<(), String> {
     let limit = |resource, most: u64| {
         let limit = getrlimit(resource);
         let current = limit.maximum.map_or(most, |maximum| most.min(maximum));
@@ -167,13 +202,31 @@ pub fn compile_from_input() -> Result<(), String> {
         Resource::Cpu,
         time_for(bytes.len()).as_secs() * THREADS as u64,
     );
-    let compiled = precompile(&bytes)?;
+    let compiled = precompile(&bytes, functions)?;
     io::stdout().write_all(&compiled).map_err(words)?;
     io::stdout().flush().map_err(words)
 }
 
-/// Loads a compiled component if only its owner could have written it, and it is whole.
-fn load(engine: &Engine, path: &Path) -> Option<Component> {
+/// Loads a compiled component if only its owner could have written it, and it is whole. The error is
+/// that there is no memory for it: it would be the same after a compilation.
+fn load(engine: &Engine, path: &Path) -> Result<Option<Component>, String> {
+    let Some(compiled) = read(path) else {
+        return Ok(None);
+    };
+    // SAFETY: the file was written by `store`, in one piece, and only its owner,
+    // who runs this process, can write it; no bit of it has changed.
+    match unsafe { Component::deserialize(engine, compiled) } {
+        Ok(component) => Ok(Some(component)),
+        Err(error) if super::wants_memory(&error) => Err(super::words(&error)),
+        Err(error) => {
+            tracing::debug!("`{}` is compiled again: {error}", path.display());
+            Ok(None)
+        }
+    }
+}
+
+/// Reads a file if only its owner could have written it, and it is whole.
+fn read(path: &Path) -> Option<Vec<u8>> {
     let metadata = std::fs::symlink_metadata(path).ok()?;
     if !private(&metadata) {
         tracing::warn!(
@@ -188,21 +241,49 @@ fn load(engine: &Engine, path: &Path) -> Option<Component> {
         tracing::debug!("`{}` is damaged, and made again", path.display());
         return None;
     }
-    // SAFETY: the file was written by `store`, in one piece, and only its owner,
-    // who runs this process, can write it; no bit of it has changed.
-    unsafe { Component::deserialize(engine, compiled) }
-        .inspect_err(|error| tracing::debug!("`{}` is compiled again: {error}", path.display()))
-        .ok()
+    Some(compiled)
 }
 
-fn store(folder: &Path, path: &Path, compiled: &[u8]) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+fn store(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let folder = prony_files::folder(path);
+    std::fs::create_dir_all(&folder)?;
     // A temporary file is private to its owner (0600) and stays so when renamed.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(compiled)?;
-    file.write_all(sha256_of(compiled).as_bytes())?;
+    let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+    file.write_all(content)?;
+    file.write_all(sha256_of(content).as_bytes())?;
     file.persist(path)?;
     Ok(())
+}
+
+/// Makes a component one of those that are kept longest.
+fn mark_used(path: &Path) {
+    let now = SystemTime::now();
+    let used = path.metadata().and_then(|it| it.modified());
+    if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|ago| ago > MARKED)) {
+        let _ = File::open(path).and_then(|file| file.set_modified(now));
+    }
+}
+
+/// Removes the components that were not used for longest until at most so many bytes are left. One
+/// that another process is about to load is compiled again there.
+fn prune(folder: &Path, most: u64) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut components: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|it| it == ENDING))
+        .filter_map(|path| {
+            let metadata = std::fs::symlink_metadata(&path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len(), path))
+        })
+        .collect();
+    components.sort_unstable_by(|a, b| b.cmp(a));
+    let mut length = 0_u64;
+    for (_, of_one, path) in components {
+        length = length.saturating_add(of_one);
+        if length > most {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 #[expect(clippy::verbose_bit_mask, reason = "modes are read in octal")]
@@ -211,4 +292,68 @@ fn private(metadata: &std::fs::Metadata) -> bool {
     metadata.is_file()
         && metadata.mode() & 0o077 == 0
         && metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A large guest with this byte in its data.
+    fn large(byte: char) -> Vec<u8> {
+        let data: String = std::iter::repeat_n(byte, LARGE + 1).collect();
+        let text = format!(
+            "(component (core module (memory 200) (data (i32.const 0) \"{data}\")
+                (func (export \"f\") (param i32) (result i32)
+                    (i32.add (local.get 0) (i32.load (i32.const 4))))))"
+        );
+        wat::parse_str(text).expect("a component")
+    }
+
+    #[test]
+    fn functions_of_large_guests_are_shared_and_change_nothing() {
+        let folder = tempfile::tempdir().expect("a file of the test");
+        let file = folder.path().join("new").join(FUNCTIONS);
+        precompile(&large('a'), &file).expect("a file of the test");
+        let functions = std::fs::read(&file).expect("a file of the test");
+        let written = file
+            .metadata()
+            .expect("a file of the test")
+            .modified()
+            .expect("a file of the test");
+        let shared = precompile(&large('b'), &file).expect("a file of the test");
+        assert!(std::fs::read(&file).expect("a file of the test") == functions);
+        assert_eq!(
+            file.metadata()
+                .expect("a file of the test")
+                .modified()
+                .expect("a file of the test"),
+            written
+        );
+        let alone =
+            precompile(&large('b'), &folder.path().join("none")).expect("a file of the test");
+        assert!(shared == alone);
+
+        std::fs::write(&file, &functions[..functions.len() / 2]).expect("a file of the test");
+        assert!(precompile(&large('b'), &file).expect("a file of the test") == alone);
+        assert!(std::fs::read(&file).expect("a file of the test") == functions);
+    }
+
+    #[test]
+    fn the_components_that_were_used_last_are_kept() {
+        let folder = tempfile::tempdir().expect("a file of the test");
+        let path = |name: &str| folder.path().join(name);
+        let long_ago = SystemTime::now() - Duration::from_hours(72);
+        for (name, hours) in [("a.cwasm", 3), ("b.cwasm", 1), ("c.cwasm", 2), ("d.bin", 0)] {
+            std::fs::write(path(name), [0; 10]).expect("a file of the test");
+            File::open(path(name))
+                .and_then(|file| file.set_modified(long_ago + Duration::from_hours(hours)))
+                .expect("a file of the test");
+        }
+        mark_used(&path("b.cwasm"));
+        prune(folder.path(), 20);
+        let left = ["a.cwasm", "b.cwasm", "c.cwasm", "d.bin"].map(|it| path(it).exists());
+        assert_eq!(left, [true, true, false, true]);
+        mark_used(&path("nothing"));
+        prune(&path("nothing"), 20);
+    }
 }

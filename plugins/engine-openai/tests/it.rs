@@ -757,15 +757,33 @@ fn native(file: &str) -> Vec<Event> {
         .unwrap()
 }
 
+/// The events of a body that came in one read, which are those of one that came line by line.
 fn native_text(protocol: &str, body: &str) -> Result<Vec<Event>> {
-    let answer = PLUGIN.decode(
-        &speaks(protocol),
-        &Response::new(200, body.as_bytes(), &[body.len() as u32]),
-    );
-    answer.map_err(|fault| match fault {
-        prony_plugin_test::Fault::Reported(error) => error,
-        fault @ prony_plugin_test::Fault::Broken(_) => panic!("{fault}"),
-    })
+    let read_in = |ends: &[u32]| {
+        let response = Response::new(200, body.as_bytes(), ends);
+        PLUGIN
+            .decode(&speaks(protocol), &response)
+            .map_err(|fault| match fault {
+                prony_plugin_test::Fault::Reported(error) => error,
+                fault @ prony_plugin_test::Fault::Broken(_) => panic!("{fault}"),
+            })
+    };
+    let lines = body.split_inclusive('\n');
+    let ends: Vec<u32> = lines
+        .scan(0, |end, line| {
+            *end += line.len() as u32;
+            Some(*end)
+        })
+        .collect();
+    let whole = read_in(&[body.len() as u32]);
+    let mut by_line = read_in(&ends);
+    if let Ok(events) = &mut by_line {
+        let reads: Vec<u32> = events.iter().map(|it| it.read).collect();
+        assert!(reads.is_sorted(), "{events:?}");
+        events.iter_mut().for_each(|it| it.read = 0);
+    }
+    assert_eq!(whole, by_line);
+    whole
 }
 
 const COUNTS: [EventKind; 3] = [

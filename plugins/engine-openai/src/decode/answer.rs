@@ -15,7 +15,8 @@ pub(crate) struct Answer<'e, 'c> {
     halves: Halves,
     has_text: bool,
     has_finished: bool,
-    has_failed: bool,
+    /// The read of the last failure that the engine reported.
+    failed: Option<u32>,
     /// The served model and the engine's version are told once each.
     told: [bool; 2],
 }
@@ -28,14 +29,14 @@ impl<'e, 'c> Answer<'e, 'c> {
             halves: Halves::default(),
             has_text: false,
             has_finished: false,
-            has_failed: false,
+            failed: None,
             told: [false; 2],
         }
     }
 
     /// Returns `true` if the engine reported a failure, or an end that is one.
     pub(crate) fn has_failed(&self) -> bool {
-        self.has_failed
+        self.failed.is_some()
     }
 
     /// Text of the kind `text`, `reasoning` or `tool-call`; an empty one says nothing.
@@ -70,7 +71,7 @@ impl<'e, 'c> Answer<'e, 'c> {
     }
 
     pub(crate) fn fail(&mut self, read: u32, words: &str) {
-        self.has_failed = true;
+        self.failed = Some(read);
         self.events.failure(read, words);
     }
 
@@ -135,14 +136,16 @@ impl<'e, 'c> Answer<'e, 'c> {
         self.note(read, &note);
     }
 
-    /// Ends the answer by the protocol's own rule.
+    /// Ends the answer by the protocol's own rule. A failure that was reported behind the end is
+    /// its end.
     pub(crate) fn end(&mut self, read: u32) {
-        self.events.end(read);
+        let failed = self.failed.unwrap_or_default();
+        self.events.end(read.max(failed));
     }
 
     /// Tells that the body ended without the mark that ends an answer.
     pub(crate) fn end_without(&mut self, read: u32, mark: &str) {
-        if self.has_failed {
+        if self.has_failed() {
             return;
         }
         self.note(read, &format!("the stream ended without `{mark}`"));

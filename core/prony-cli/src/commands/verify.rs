@@ -43,6 +43,11 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Outcome {
     wrong.extend(pipeline(folder)?);
     wrong.extend(kept.problem(folder));
     note_other_plugins(global, folder)?;
+    for name in ["failed", "logs"] {
+        if folder.path().join(name).is_dir() {
+            println!("`{name}/` is not covered: nothing in it is in a number");
+        }
+    }
     for wrong in &wrong {
         eprintln!("error: {wrong}");
     }

@@ -120,6 +120,11 @@ fn a_killed_run_goes_on_and_only_its_cycle_is_replaced() {
         let apart = format!("cycle {} was broken off: no comparison has", broken[0]);
         let is_told = result["warnings"].to_string().contains(&apart);
         assert_eq!(is_told, of_broken > 0, "{}", result["warnings"]);
+        let groups = scratch.prony(&["metrics", "--json"]).exits(0).stdout;
+        let groups: Value = serde_json::from_str(&groups).expect("JSON");
+        let told = groups.as_array().expect("groups").iter();
+        let told: u64 = told.filter_map(|it| it["broken_off"].as_u64()).sum();
+        assert_eq!(told, of_broken as u64, "{groups}");
         // There is nothing left to do.
         let again = scratch.prony(&["resume", "latest"]).exits(2);
         again.complains("nothing is left to resume");

@@ -128,7 +128,7 @@ mod tests {
         let mut command = Command::new(program);
         let status = command.args(arguments).current_dir(folder).status();
         assert!(
-            status.expect("a command or file of the test").success(),
+            status.expect("a file of the test").success(),
             "{program} {arguments:?}"
         );
     }
@@ -136,20 +136,25 @@ mod tests {
     /// A checkout with two files, made in this folder by somebody who was there before or not.
     fn checkout(folder: &Path, second: &str) {
         let _ = fs::remove_dir_all(folder);
-        fs::create_dir_all(folder.join("src")).expect("a command or file of the test");
-        fs::write(folder.join("src/a b.rs"), "first").expect("a command or file of the test");
-        fs::write(folder.join("src/é.rs"), second).expect("a command or file of the test");
+        fs::create_dir_all(folder.join("src")).expect("a file of the test");
+        fs::write(folder.join("src/a b.rs"), "first").expect("a file of the test");
+        fs::write(folder.join("src/é.rs"), second).expect("a file of the test");
         run("git", &["init", "-q"], folder);
         run("git", &["add", "-A"], folder);
     }
 
     #[test]
     fn a_fresh_checkout_keeps_the_times_of_what_is_the_same() {
-        let root = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().expect("a file of the test");
         let record = root.path().join("target/sources.json");
-        let record = record.to_str().unwrap();
+        let record = record.to_str().expect("a file of the test");
         let times = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/times");
-        let time = |path: &Path| path.metadata().unwrap().modified().unwrap();
+        let time = |path: &Path| {
+            path.metadata()
+                .expect("a file of the test")
+                .modified()
+                .expect("a file of the test")
+        };
         let here = root.path().join("here");
         let [first, second] = ["src/a b.rs", "src/é.rs"].map(|name| here.join(name));
 
@@ -160,7 +165,10 @@ mod tests {
 
         checkout(&here, "changed");
         let later = SystemTime::now() + Duration::from_hours(1);
-        File::open(&first).unwrap().set_modified(later).unwrap();
+        File::open(&first)
+            .expect("a file of the test")
+            .set_modified(later)
+            .expect("a file of the test");
         run(times, &[record], &here);
         assert_eq!(time(&first), of_first);
         assert!(time(&second) > of_second);
@@ -169,7 +177,7 @@ mod tests {
 
         // A name more is another content of its folder; a change taken back is a change.
         checkout(&here, "second");
-        fs::write(here.join("src/new.rs"), "").unwrap();
+        fs::write(here.join("src/new.rs"), "").expect("a file of the test");
         run(times, &[record], &here);
         assert_eq!(time(&first), of_first);
         assert!(time(&second) > changed);

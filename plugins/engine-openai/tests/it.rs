@@ -780,7 +780,9 @@ fn native_text(protocol: &str, body: &str) -> Result<Vec<Event>> {
     if let Ok(events) = &mut by_line {
         let reads: Vec<u32> = events.iter().map(|it| it.read).collect();
         assert!(reads.is_sorted(), "{events:?}");
-        events.iter_mut().for_each(|it| it.read = 0);
+        for event in events {
+            event.read = 0;
+        }
     }
     assert_eq!(whole, by_line);
     whole

@@ -177,6 +177,42 @@ fn conversations_stay_whole() {
     }
 }
 
+#[test]
+fn a_recording_with_images_is_replayed_at_its_times() {
+    let scratch = Scratch::new();
+    scratch.write("a.png", b"\x89PNG\r\n\x1a\n and so on");
+    let line = |it: u64| {
+        let content = json!([
+            { "type": "image_url", "image_url": { "url": "a.png" } },
+            { "type": "text", "text": format!("p{it}") },
+        ]);
+        let messages = json!([{ "role": "user", "content": content }]);
+        json!({ "messages": messages, "at_ms": 100 + it * it }).to_string()
+    };
+    let lines: Vec<String> = (0..21).map(line).collect();
+    scratch.write("trace.jsonl", lines.join("\n"));
+    let mut alone = None;
+    for ranks in ["1", "2", "3", "7"] {
+        let log = format!("log-{ranks}");
+        let (server, engine) = logging(&scratch, &log, &[]);
+        let replay = pipeline([("engine", engine)])
+            .with(
+                "workload",
+                json!({ "dataset": { "path": "trace.jsonl" }, "temperature": 0 }),
+            )
+            .stage("measure", "requests", 21)
+            .stage("measure", "arrival", json!({ "replay": { "speed": 2 } }));
+        let run = scratch.run_with(&replay, &["--ranks", ranks]).exits(0);
+        drop(server);
+        run.all_well("engine");
+        let due = due(&run, "measure");
+        let recorded = (0..21).map(|it| (it, it * it * 500_000));
+        assert_eq!(due, recorded.collect(), "{ranks}");
+        let bodies = asked(&scratch, &log);
+        assert_eq!(*alone.get_or_insert_with(|| bodies.clone()), bodies);
+    }
+}
+
 /// A port that nobody listens at.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -13,8 +13,8 @@ use prony_plan::{ModelKey, Plan, StageKind, Visit};
 use prony_record::{CounterTold, Record, SettingTold, limited};
 use prony_result::words::{Forecast, count};
 use prony_result::{
-    CellInfo, Client, EngineInfo, Environment, NoiseFloor, Outcome, PluginInfo, Rendering,
-    Selfcheck, Workload,
+    CellInfo, Client, EngineInfo, Environment, NoiseFloor, Outcome, PluginInfo, RankInfo,
+    Rendering, Selfcheck, Workload,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -656,17 +656,6 @@ impl World {
     pub fn size(&self) -> usize {
         self.ranks.len() + 1
     }
-}
-
-/// A rank other than 0.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RankInfo {
-    /// Its number.
-    pub rank: u32,
-    /// Name of its machine.
-    pub host: String,
-    /// Logical CPUs that it may use.
-    pub cpus: u32,
 }
 
 impl Started {

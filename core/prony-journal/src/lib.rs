@@ -35,8 +35,8 @@ pub use folder::{Newest, RunFolder, find_run, newest_run, now, pipeline_folder, 
 pub use inputs::{Digests, Input, InputKind};
 pub use interim::InterimAnalyses;
 pub use journal::{
-    Cause, Event, Family, Journal, KnownNoise, ModelInfo, RankInfo, SCHEMA, Scope, StageEnergy,
-    StageOf, Started, Subject, Visited, World, is_running,
+    Cause, Event, Family, Journal, KnownNoise, ModelInfo, SCHEMA, Scope, StageEnergy, StageOf,
+    Started, Subject, Visited, World, is_running,
 };
 pub use left_out::{LeftOut, LeftOutCycles};
 pub use listed::{ListCache, Listed, ListedVerdict, listed};

@@ -280,6 +280,10 @@ fn assembled(started: &Started, events: &[Event], compared: Compared, last_ns: u
             cycles: subject.cycles,
             order: order(subject.order).to_owned(),
             seed: subject.seed,
+            ranks: started
+                .world
+                .as_ref()
+                .map_or_else(Vec::new, |world| world.ranks.clone()),
         },
         workload: subject.workload.clone(),
         cells: subject.points.clone(),

@@ -32,7 +32,7 @@ pub use model::{Cache, Failure, ModelResult, NoiseFloor, Rendering};
 pub use quantity::{Quantity, Series};
 pub use run::{
     CellInfo, ContainerImage, EngineInfo, Environment, HistoryRole, ImageInfo, Outcome, PluginInfo,
-    Program, Run, Workload,
+    Program, RankInfo, Run, Workload,
 };
 pub use threshold::{Objectives, ThresholdResult};
 

@@ -45,6 +45,20 @@ pub struct Run {
     pub order: String,
     /// Seed of the order.
     pub seed: u64,
+    /// The other processes that sent the load, beside the one that led; empty if it was alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<RankInfo>,
+}
+
+/// A process that sent a share of the load, other than the one that led, which is rank 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RankInfo {
+    /// Its number.
+    pub rank: u32,
+    /// Name of its machine.
+    pub host: String,
+    /// Logical CPUs that it may use.
+    pub cpus: u32,
 }
 
 /// The work requested of every engine.

@@ -18,6 +18,9 @@ pub use forecast::Forecast;
 pub use judgements::better_requests;
 pub use model::State;
 pub use picture::Scale;
+
+use crate::RankInfo;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// Placeholder for a missing value.
@@ -26,6 +29,21 @@ pub const MISSING: &str = "–";
 /// `1 cycle`, `2 cycles`.
 pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The number of processes that sent the load, and the machines of those beside the one that led:
+/// `3, beside rank 0 on a, b`.
+pub fn ranks(others: &[RankInfo]) -> String {
+    let hosts: BTreeSet<&str> = others.iter().map(|it| it.host.as_str()).collect();
+    let hosts: Vec<&str> = hosts.into_iter().collect();
+    match others.len() {
+        0 => "1".to_owned(),
+        number => format!(
+            "{}, beside rank 0 on {}",
+            number + 1,
+            one_line(&hosts.join(", "))
+        ),
+    }
 }
 
 /// Three to four significant digits: `1234`, `45.2`, `8.31`, `0.042`.

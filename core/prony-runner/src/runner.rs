@@ -14,14 +14,14 @@ use crate::visit::{self, Material, Stop};
 use crate::{Error, Result, environment};
 use prony_config::{MatrixPoint, Pipeline};
 use prony_journal::{
-    Digests, Event, InputKind, InterimAnalyses, Noise, RankInfo, Reopened, RunFolder, SCHEMA,
-    Started, World, plugins, subject,
+    Digests, Event, InputKind, InterimAnalyses, Noise, Reopened, RunFolder, SCHEMA, Started, World,
+    plugins, subject,
 };
 use prony_machine::{Control, Fingerprint, ProcessId, State};
 use prony_plan::{ModelKey, Plan, Visit};
 use prony_plugin_host::{Registry, sha256_of};
 use prony_ranks::Ranks;
-use prony_result::Outcome;
+use prony_result::{Outcome, RankInfo};
 use prony_tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, HashSet};

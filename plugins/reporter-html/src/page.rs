@@ -520,6 +520,9 @@ fn environment(result: &RunResult) -> Table {
     row("Duration", words::seconds(result.run.duration_s));
     row("Pipeline, SHA-256", result.run.pipeline_sha256.clone());
     row("prony", result.prony_version.clone());
+    if !result.run.ranks.is_empty() {
+        row("Ranks that sent the load", words::ranks(&result.run.ranks));
+    }
     let cpus = words::count(machine.cpus.into(), "logical CPU");
     row("CPU", format!("{}, {cpus}", machine.cpu));
     row("Memory", words::bytes(machine.memory_bytes));

@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use prony_plugin_sdk::words::{self, MISSING};
-use prony_plugin_sdk::{Error, ErrorKind};
+use prony_plugin_sdk::{Error, ErrorKind, result::RankInfo};
 use std::collections::BTreeMap;
 
 const NAME: &str = "report.md";
@@ -59,6 +59,7 @@ pub(crate) fn environment(source: &str) -> Result<Environment<'static>, minijinj
     environment.add_filter("counted", |value: u64, noun: String| {
         words::count(value, &noun)
     });
+    environment.add_filter("ranks", |value: Serde<Vec<RankInfo>>| words::ranks(&value));
     environment.add_filter("counts", |value: Serde<BTreeMap<String, u64>>| {
         counts(&value)
     });

@@ -119,6 +119,10 @@ fn what_is_sent_is_the_same_for_any_number_of_ranks() {
         let clocks = run.events("clock");
         let others = ranks.parse::<usize>().expect("a number") - 1;
         assert_eq!(clocks.len(), others * 6, "before each stage, warm-up too");
+        let told = run.result()["run"]["ranks"].as_array().map_or(0, Vec::len);
+        assert_eq!(told, others);
+        let words = format!("Ranks that sent the load | {ranks}, beside rank 0 on");
+        assert_eq!(run.read("report.md").contains(&words), others > 0);
         // All are of one machine.
         for clock in clocks {
             let offset = clock["offset_ns"]

@@ -4,7 +4,7 @@ use super::Unlike;
 use super::side::Side;
 use prony_result::{
     EngineResult, Outcome, RunResult, Workload,
-    words::{MISSING, count},
+    words::{MISSING, count, ranks},
 };
 
 /// Differences between two runs as a whole.
@@ -30,6 +30,8 @@ pub(super) fn of_runs(base: &RunResult, candidate: &RunResult) -> Vec<Unlike> {
     }
     let version = |result: &RunResult| result.prony_version.clone();
     unlike.note("version of prony", version(base), version(candidate));
+    let ranks = |result: &RunResult| ranks(&result.run.ranks);
+    unlike.note("ranks", ranks(base), ranks(candidate));
     let outcome = |result: &RunResult| match result.run.outcome {
         Outcome::Completed => "completed",
         Outcome::Failed => "failed in part",

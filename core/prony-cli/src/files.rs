@@ -21,9 +21,29 @@ pub(crate) enum Hint {
 /// Looks at a file that a pipeline in the folder `base` names: it is there and can be read, and
 /// a dataset begins with a record. The error says where it was looked for.
 pub(crate) fn look(file: &NamedFile, base: &Path, hint: Hint) -> Result<(), Unreadable> {
+    let base = &match &file.purpose {
+        Purpose::Program { folder: Some(of) } => {
+            let starts_in = prony_files::located(base, of);
+            // A folder that is not there is told in its own place.
+            if !starts_in.is_dir() {
+                return Ok(());
+            }
+            starts_in
+        }
+        _ => base.to_owned(),
+    };
     let place = prony_files::located(base, &file.path);
     let folder = prony_files::folder(&place);
     let opened = match &file.purpose {
+        // A program need not be readable.
+        Purpose::Program { .. } => {
+            let words = "it is a folder, and a program is expected";
+            expect(&place, fs::Metadata::is_file, words)
+        }
+        Purpose::Folder => {
+            let words = "it is a file, and a folder is expected";
+            expect(&place, fs::Metadata::is_dir, words)
+        }
         Purpose::Model | Purpose::Tokenizer if place.is_dir() => fs::read_dir(&place).map(|_| ()),
         Purpose::Dataset(_) if place.is_dir() => Ok(()),
         _ => prony_files::open(&place).map(|_| ()),
@@ -50,9 +70,18 @@ pub(crate) fn look(file: &NamedFile, base: &Path, hint: Hint) -> Result<(), Unre
         help: if hint == Hint::None {
             None
         } else {
-            way_out(&error, path, base, &place, file.purpose == Purpose::Model)
+            way_out(&error, file, base, &place)
         },
     })
+}
+
+/// Checks that there is something at a place, and that it is what is expected.
+fn expect(place: &Path, is_it: fn(&fs::Metadata) -> bool, otherwise: &str) -> io::Result<()> {
+    if is_it(&fs::metadata(place)?) {
+        Ok(())
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidInput, otherwise))
+    }
 }
 
 /// The reason why a file cannot be opened, with the folder in which it was looked for.
@@ -74,13 +103,8 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 /// The way out, where more is known than that another file is to be named.
-fn way_out(
-    error: &io::Error,
-    path: &str,
-    base: &Path,
-    place: &Path,
-    is_model: bool,
-) -> Option<String> {
+fn way_out(error: &io::Error, file: &NamedFile, base: &Path, place: &Path) -> Option<String> {
+    let path = file.path.as_str();
     if !is_missing(error) {
         return None;
     }
@@ -90,15 +114,20 @@ fn way_out(
     }
     let here = std::env::current_dir().ok().map(|here| here.join(path));
     if let Some(here) = here.filter(|here| here != place && here.exists()) {
+        let whose = match &file.purpose {
+            Purpose::Program { folder: Some(_) } => "a program's path is relative to its `cwd`",
+            _ => "paths are relative to the pipeline's",
+        };
         return Some(format!(
-            "it is in the working folder, and paths are relative to the pipeline's, `{}`: write `{}`",
+            "it is in the working folder, and {whose}, `{}`: write `{}`",
             base.display(),
             here.display()
         ));
     }
     match similar(place) {
         Some(similar) => Some(format!("there is `{}`; is that meant?", similar.display())),
-        None => is_model.then(|| "`--only-present` leaves out models that are not here".to_owned()),
+        None => (file.purpose == Purpose::Model)
+            .then(|| "`--only-present` leaves out models that are not here".to_owned()),
     }
 }
 

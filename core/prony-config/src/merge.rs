@@ -141,7 +141,12 @@ pub(crate) fn merge(
 
 fn parse(name: &str, text: &str, texts: &mut Texts, tools: &[Tool]) -> Result<Node> {
     let start = texts.add(name, text);
-    match yaml::parse(text) {
+    let parsed = yaml::parse(text).and_then(|root| match &root.kind {
+        Kind::Map(_) => Ok(root),
+        // Some scripts are one text by YAML's rules.
+        _ => foreign::recognise_text(text, tools).map_or(Ok(root), |other| Err(Box::new(other))),
+    });
+    match parsed {
         Ok(mut root) => {
             if let Kind::Map(entries) = &mut root.kind {
                 // They hold anchors, which are written out by now.

@@ -6,6 +6,7 @@ use prony_diagnostic::Diagnostic;
 
 use crate::inputs::{Inputs, Unreadable};
 use crate::plugins::plugin_of;
+use crate::schema::launched;
 use crate::tree::{Kind, Node, Span};
 use crate::{Dataset, PluginKind, Plugins, codes, option_paths, template};
 
@@ -33,6 +34,14 @@ pub enum Purpose {
     Image,
     /// A dataset, with its options: a file or a folder.
     Dataset(Box<Dataset>),
+    /// The program of an engine.
+    Program {
+        /// The folder that it starts in and its path is relative to, as it is written; that of the
+        /// pipeline if absent.
+        folder: Option<String>,
+    },
+    /// The folder that an engine's program starts in.
+    Folder,
 }
 
 impl Purpose {
@@ -45,6 +54,8 @@ impl Purpose {
             Self::Prompt => "a prompt",
             Self::Image => "an image",
             Self::Dataset(_) => "the dataset",
+            Self::Program { .. } => "the program",
+            Self::Folder => "the working folder",
         }
     }
 }
@@ -56,8 +67,9 @@ pub(crate) struct Named {
     files: Vec<(NamedFile, Span, Option<usize>)>,
     /// Places of the enabled models: the same at every matrix point.
     models: HashSet<usize>,
-    /// Their places and paths: a place names another file at each matrix point.
-    known: HashSet<(usize, String)>,
+    /// Their places, paths and the folders of programs: a place names another file at each matrix
+    /// point.
+    known: HashSet<(usize, String, Option<String>)>,
 }
 
 impl Named {
@@ -111,8 +123,25 @@ impl Named {
         let schema = plugin.and_then(|name| plugins.config_schema(PluginKind::Engine, name));
         let config = engine.entry("config").map(|it| &it.value);
         if let (Some(schema), Some(config)) = (schema, config) {
-            for option in option_paths(&config.to_json(), &schema) {
+            let options = config.to_json();
+            for option in option_paths(&options, &schema) {
                 self.add(config.exactly(&option), Purpose::Model);
+            }
+            let launched = launched(&options, &schema);
+            for option in &launched.folders {
+                self.add(config.exactly(option), Purpose::Folder);
+            }
+            for (option, folder) in &launched.programs {
+                let folder = folder.as_ref().and_then(|option| config.exactly(option));
+                let folder = folder.and_then(Node::text).map(str::to_owned);
+                let program = config.exactly(option);
+                // A bare name is looked for on the engine's `PATH`, which the run knows.
+                let is_path = program
+                    .and_then(Node::text)
+                    .is_some_and(|it| it.contains('/'));
+                if is_path && !folder.as_deref().is_some_and(template::is_template) {
+                    self.add(program, Purpose::Program { folder });
+                }
             }
         }
     }
@@ -130,8 +159,12 @@ impl Named {
             return;
         }
         let span = node.span.clone();
-        if self.known.insert((span.start, path.to_owned())) {
-            let path = path.to_owned();
+        let folder = match &purpose {
+            Purpose::Program { folder } => folder.clone(),
+            _ => None,
+        };
+        let path = path.to_owned();
+        if self.known.insert((span.start, path.clone(), folder)) {
             self.files.push((NamedFile { path, purpose }, span, model));
         }
     }

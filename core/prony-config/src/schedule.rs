@@ -90,8 +90,8 @@ impl Check<'_> {
         given.cloned().unwrap_or_else(|| schedule.name_span())
     }
 
-    /// Finds a measurement of a warm cache that holds none of its prompts: nothing before it
-    /// since the engine was loaded sent them as they are, and it sends none twice.
+    /// Finds a measurement of a warm cache that does not hold all of its prompts: not all have been
+    /// sent as they are since the engine was loaded, and it sends none twice.
     fn never_warm(&self) -> Option<Diagnostic> {
         let stages = self.root.at("/stages").node.items().iter();
         let nodes: Vec<&Node> = stages
@@ -110,21 +110,27 @@ impl Check<'_> {
             };
             let mut nodes = nodes.iter();
             for segment in &point.segments {
-                let mut is_filled = false;
+                // So many prompts, from the first, have been sent as they are.
+                let mut filled = 0;
                 for work in &segment.work {
                     match work {
                         Work::Warmup(stage) => {
                             let id = stage.id.as_deref().unwrap_or_default();
                             let is_cold = point.warmup_cache(id) == Some(Cache::Cold);
-                            is_filled |= stage.requests > 0 && !is_cold;
+                            if !is_cold {
+                                filled = filled.max(stage.requests);
+                            }
                         }
                         Work::Measure(stage) => {
                             let node = nodes.next();
                             let is_warm = stage.cache == Some(Cache::Warm);
+                            let is_filled = filled >= stage.requests;
                             if is_warm && !is_filled && !repeats(stage.requests) {
-                                return node.map(|node| never_warm(node, &stage.id));
+                                return node.map(|node| never_warm(node, stage, filled));
                             }
-                            is_filled |= stage.cache != Some(Cache::Cold);
+                            if stage.cache != Some(Cache::Cold) {
+                                filled = filled.max(stage.requests);
+                            }
                         }
                     }
                 }
@@ -289,16 +295,26 @@ impl Check<'_> {
     }
 }
 
-fn never_warm(measure: &Node, id: &str) -> Diagnostic {
+fn never_warm(measure: &Node, stage: &Measure, filled: u32) -> Diagnostic {
     let span = measure
         .at_key("cache")
         .unwrap_or_else(|| measure.span.clone());
+    let (held, sent) = match filled {
+        0 => (
+            "none of its prompts".to_owned(),
+            "no request before it sends them as they are",
+        ),
+        _ => (
+            format!("only {filled} of its {} prompts", stage.requests),
+            "fewer requests before it send them as they are",
+        ),
+    };
     let message = format!(
-        "the stage {} measures a warm cache that holds none of its prompts",
-        literal(id)
+        "the stage {} measures a warm cache that holds {held}",
+        literal(&stage.id)
     );
     Diagnostic::error(codes::NEVER_WARM, message)
-        .at(span, "no request before it sends them as they are")
+        .at(span, sent)
         .note("requests of a cold cache, and the warm-up for them, begin with what no cache knows")
         .help("put a `warmup` right before it, with as many requests as there are prompts")
 }

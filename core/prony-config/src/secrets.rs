@@ -482,7 +482,8 @@ fn words(name: &str) -> Vec<String> {
 }
 
 /// The secrets written in a text, such as a command or a URL, by name and place: `--api-key X`,
-/// `token=X`, `?key=X`, `authorization: Bearer X`. A reference such as `$X` is none.
+/// `token=X`, `?key=X`, `authorization: Bearer X`, `http://user:X@host`. A reference such as `$X`
+/// is none.
 pub(crate) fn in_text(text: &str) -> Vec<(String, Range<usize>)> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let mut found = Vec::new();
@@ -519,7 +520,23 @@ pub(crate) fn in_text(text: &str) -> Vec<(String, Range<usize>)> {
             at = at.max(value_at + value.len());
         }
     }
+    found.extend(passwords(text));
     found
+}
+
+/// The passwords in the URLs of a text.
+fn passwords(text: &str) -> impl Iterator<Item = (String, Range<usize>)> {
+    let urls = text.match_indices("://").map(|(at, mark)| at + mark.len());
+    urls.filter_map(|start| {
+        let ends = |c: char| c.is_whitespace() || "/?#\"'`".contains(c);
+        let rest = &text[start..];
+        let authority = &rest[..rest.find(ends).unwrap_or(rest.len())];
+        let (user, _) = authority.rsplit_once('@')?;
+        let (name, password) = user.split_once(':')?;
+        let at = start + name.len() + 1;
+        let is_written = !password.is_empty() && !password.starts_with('$');
+        is_written.then(|| ("password".to_owned(), at..at + password.len()))
+    })
 }
 
 /// Schemes of an `authorization` header, which are no part of the secret.
@@ -714,6 +731,11 @@ mod tests {
                 "{ \"api_key\": \"sk-1\", headers: { X-Api-Key: sk-2 } }",
                 vec!["sk-1", "sk-2"],
             ),
+            (
+                "pip -i https://me:sk-1@h/x http://me:$PW@h http://h:1/@a http://me@h",
+                vec!["sk-1"],
+            ),
+            ("{ url: \"http://me:sk:1@h\" }", vec!["sk:1"]),
             ("serve --api-key $KEY --hf-token ${{ env.X }}", vec![]),
             ("the key to success is a token", vec![]),
         ] {

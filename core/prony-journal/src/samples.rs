@@ -412,25 +412,28 @@ impl<'p> Samples<'p> {
 }
 
 /// The stages whose requests begin with a nonce, by matrix point and id: cold measurements,
-/// and the warm-ups of matrix points that have one.
+/// and the warm-ups for them. A warm-up is for the measurements up to the next one, and for a warm
+/// cache if one of them is.
 fn cold_stages(plan: &Plan) -> HashSet<(Option<&str>, &str)> {
-    let is_cold = |stage: &Stage| stage.cache == Some(Cache::Cold);
-    let stages = || {
-        let segments = plan.segments.iter();
-        segments.flat_map(|segment| {
-            let point = segment.point.as_deref();
-            segment.stages.iter().map(move |stage| (point, stage))
-        })
-    };
-    let cold = stages().filter(|(_, stage)| is_cold(stage));
-    let points: HashSet<Option<&str>> = cold.map(|(point, _)| point).collect();
-    stages()
-        .filter(|(point, stage)| match stage.phase {
-            Phase::Warmup => points.contains(point),
-            Phase::Measure => is_cold(stage),
-        })
-        .map(|(point, stage)| (point, stage.id.as_str()))
-        .collect()
+    let mut cold = HashSet::new();
+    for segment in &plan.segments {
+        for (at, stage) in segment.stages.iter().enumerate() {
+            let is_cold = match stage.phase {
+                Phase::Measure => stage.cache == Some(Cache::Cold),
+                Phase::Warmup => {
+                    let is_warmup = |it: &&Stage| it.phase == Phase::Warmup;
+                    let after = segment.stages[at..].iter().skip_while(is_warmup);
+                    let states = after.take_while(|it| !is_warmup(it)).map(|it| it.cache);
+                    // The smallest is that of a warm cache.
+                    states.flatten().min_by_key(|it| *it != Cache::Warm) == Some(Cache::Cold)
+                }
+            };
+            if is_cold {
+                cold.insert((segment.point.as_deref(), stage.id.as_str()));
+            }
+        }
+    }
+    cold
 }
 
 fn seen_by(

@@ -236,6 +236,7 @@ fn cache_unverified(engine: &str, stated: Cache, check: &CacheCheck) -> String {
         requests,
         counted,
         unexplained,
+        new,
         ..
     } = check;
     if *requests == 0 {
@@ -253,6 +254,12 @@ fn cache_unverified(engine: &str, stated: Cache, check: &CacheCheck) -> String {
             "whether `{engine}` had a {state} prefix cache is not verified: it found {} of the prompt tokens of {} there, and of {unexplained} of them nothing tells whether all were of the chat template's beginning: {advice}",
             share(check.cached_share.unwrap_or_default()),
             count(*counted, "request")
+        );
+    }
+    if let Some(new) = new.filter(|_| counted == requests) {
+        return format!(
+            "the measure is of a warm prefix cache, and for `{engine}` it is not one alone: the prompt of {} had not been answered before, beside {requests} whose had; let a warm-up send every prompt",
+            count(new, "request")
         );
     }
     format!(

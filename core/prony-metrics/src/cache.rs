@@ -8,7 +8,8 @@
 //!
 //! `warm`: a request whose prompt was answered before, since the engine was loaded, must
 //! have at least half of its prompt from the cache. Caches omit the rest: the last token,
-//! or the last block.
+//! or the last block. A request with a new prompt verifies nothing; if it found less than that,
+//! the measure is not of a warm cache alone.
 //!
 //! Where no answer tells, the engine's counters stand in, of all requests together
 //! ([`by_counters`]).
@@ -41,9 +42,12 @@ pub fn check(
     is_repeated: impl Fn(&Facts) -> bool,
 ) -> CacheCheck {
     let (mut requests, mut counted, mut broken, mut unexplained) = (0, 0, 0, 0);
+    let mut new = 0;
     let (mut of_cached, mut of_all) = (0, 0);
     for record in measured.iter().filter(|record| record.ok()) {
         if stated == Cache::Warm && !is_repeated(record) {
+            let counts = record.prompt_tokens.zip(record.cached_tokens);
+            new += u64::from(!counts.is_some_and(|(all, cached)| is_warm(all, cached)));
             continue;
         }
         requests += 1;
@@ -64,13 +68,13 @@ pub fn check(
                 unexplained += u64::from(is_kept && !is_bounded);
                 is_kept
             }
-            Cache::Warm => cached > 0 && f64::from(cached) >= f64::from(all) * WARM_SHARE,
+            Cache::Warm => is_warm(all, cached),
         };
         broken += u64::from(!is_kept);
     }
     let outcome = if broken > 0 {
         CacheOutcome::Broken
-    } else if counted == 0 || counted < requests || unexplained > 0 {
+    } else if counted == 0 || counted < requests || unexplained > 0 || new > 0 {
         CacheOutcome::Unverified
     } else {
         CacheOutcome::Kept
@@ -81,9 +85,15 @@ pub fn check(
         counted,
         broken: Some(broken),
         unexplained: (unexplained > 0).then_some(unexplained),
+        new: (new > 0).then_some(new),
         cached_share: (of_all > 0).then(|| of_cached as f64 / of_all as f64),
         by_counters: false,
     }
+}
+
+/// Returns `true` for so many cached tokens of a prompt as a warm cache has.
+fn is_warm(all: u32, cached: u32) -> bool {
+    cached > 0 && f64::from(cached) >= f64::from(all) * WARM_SHARE
 }
 
 /// The fewest tokens of a request's own text, of a cold request at least 1.
@@ -100,7 +110,7 @@ fn own_tokens(record: &Facts) -> u32 {
 /// The sums tell less than the requests one by one. With `cold`, more than a chat template can
 /// explain in all requests is not cold, and only none is: which requests fewer tokens are of is
 /// not known. With `warm`, half of the prompts that had been answered before must be cached,
-/// even if all others were cached in full.
+/// even if all others were cached in full; and half of the others, even if those were.
 pub fn by_counters(
     stated: Cache,
     measured: &[&Facts],
@@ -135,6 +145,7 @@ pub fn by_counters(
         return None;
     }
     let cached = cached.engine;
+    let mut new = None;
     let (outcome, requests) = match stated {
         Cache::Cold => {
             let of_template = |(record, all): &(&&Facts, u32)| {
@@ -160,7 +171,12 @@ pub fn by_counters(
             let outcome = if cached < of_repeated * WARM_SHARE {
                 CacheOutcome::Broken
             } else if number > 0 && cached - of_new >= of_repeated * WARM_SHARE {
-                CacheOutcome::Kept
+                if cached - of_repeated >= of_new * WARM_SHARE {
+                    CacheOutcome::Kept
+                } else {
+                    new = Some((requests - number) as u64);
+                    CacheOutcome::Unverified
+                }
             } else {
                 return None;
             };
@@ -172,7 +188,9 @@ pub fn by_counters(
         requests: requests as u64,
         counted: requests as u64,
         broken: None,
-        unexplained: (outcome == CacheOutcome::Unverified).then_some(requests as u64),
+        unexplained: (outcome == CacheOutcome::Unverified && new.is_none())
+            .then_some(requests as u64),
+        new,
         cached_share: (all > 0.0).then(|| cached / all),
         by_counters: true,
     })
@@ -208,7 +226,7 @@ pub fn reason(stated: Cache, check: &CacheCheck) -> Option<String> {
             "the measure is of a warm prefix cache, and by the engine's counters only {share:.0} % of the prompt tokens came from it: switch the engine's prefix cache on, or measure with `cache: cold`"
         ),
         (Cache::Cold, Some(broken)) => format!(
-            "the measure is of a cold prefix cache, and {broken} of {counted} requests were answered from it ({share:.0} % of all prompt tokens): switch the engine's prefix cache off, or measure with `cache: warm`"
+            "the measure is of a cold prefix cache, and {broken} of {counted} requests were answered from it ({share:.0} % of all prompt tokens): switch the engine's prefix cache off, or measure with `cache: warm`; a server that stays up also has what an earlier run with the same `schedule.seed` sent"
         ),
         (Cache::Warm, Some(broken)) => format!(
             "the measure is of a warm prefix cache, and {broken} of {counted} requests whose prompt had been answered before were not answered from it ({share:.0} % of their prompt tokens were): switch the engine's prefix cache on, or measure with `cache: cold`"
@@ -353,7 +371,9 @@ mod tests {
         let outcome = |cached| warm(cached).map(|check| (check.outcome, check.requests));
         assert_eq!(outcome(30.0), Some((CacheOutcome::Broken, 2)));
         assert_eq!(outcome(40.0), None, "the new prompt may have been cached");
-        assert_eq!(outcome(62.0), Some((CacheOutcome::Kept, 2)));
+        assert_eq!(outcome(62.0), Some((CacheOutcome::Unverified, 2)));
+        assert_eq!(warm(62.0).and_then(|check| check.new), Some(1));
+        assert_eq!(outcome(78.0), Some((CacheOutcome::Kept, 2)));
         let reason = reason(Cache::Warm, &warm(30.0).expect("counted")).expect("not valid");
         assert!(
             reason.contains("by the engine's counters only 32 %"),
@@ -393,8 +413,18 @@ mod tests {
     fn a_warm_cache_shows_when_a_prompt_comes_again() {
         let mut again = asked(4, 31, Some(30));
         again.id.index = 1;
-        let check = checked(Cache::Warm, &[asked(4, 31, Some(0)), again.clone()]);
+        let check = checked(Cache::Warm, &[again.clone()]);
         assert_eq!((check.outcome, check.requests), (CacheOutcome::Kept, 1));
+        // A prompt that nobody has sent before is in a warm cache, too, or the measure is of both.
+        for (cached, outcome, new) in [
+            (Some(30), CacheOutcome::Kept, None),
+            (Some(0), CacheOutcome::Unverified, Some(1)),
+            (None, CacheOutcome::Unverified, Some(1)),
+        ] {
+            let check = checked(Cache::Warm, &[asked(4, 31, cached), again.clone()]);
+            assert_eq!((check.outcome, check.requests), (outcome, 1));
+            assert_eq!(check.new, new);
+        }
         again.cached_tokens = Some(8);
         let check = checked(Cache::Warm, &[asked(4, 31, Some(0)), again]);
         assert_eq!(check.outcome, CacheOutcome::Broken);

@@ -109,8 +109,8 @@ pub enum Error {
     },
     /// No plugin with that name is locked.
     #[error(
-        "no {kind} plugin `{name}` is installed{}: `prony plugin list` shows what is, `prony plugin add` adds one",
-        other_versions(versions)
+        "no {kind} plugin `{name}` is installed{}{}: `prony plugin list` shows what is, `prony plugin add` adds one",
+        other_versions(versions), other_name(similar.as_deref())
     )]
     Unknown {
         /// `engine` or `reporter`.
@@ -119,6 +119,8 @@ pub enum Error {
         name: String,
         /// Versions of it that are installed, if another one was asked for.
         versions: Vec<String>,
+        /// The name of one that is installed and differs in case, or in what joins its words.
+        similar: Option<String>,
     },
     /// The guest failed: a trap, a panic, a limit.
     #[error(
@@ -234,6 +236,10 @@ fn other_versions(versions: &[String]) -> String {
         return String::new();
     }
     format!(", but {} of it", versions.join(", "))
+}
+
+fn other_name(similar: Option<&str>) -> String {
+    similar.map_or_else(String::new, |name| format!(", but `{name}` is"))
 }
 
 fn log_suffix(log: &[String]) -> String {

@@ -163,7 +163,20 @@ impl Registry {
             kind: kind.name(),
             name: name.to_owned(),
             versions: same.by_ref().map(|it| it.entry.version.clone()).collect(),
+            similar: self.similar(kind, own),
         })
+    }
+
+    /// The installed name that is the same but for case and what joins its words: an engine's own
+    /// name, such as `llama.cpp`, is not always one of a plugin. It is told and not taken, since
+    /// results are compared by names.
+    fn similar(&self, kind: Kind, name: &str) -> Option<String> {
+        let plain = |name: &str| name.to_ascii_lowercase().replace(['.', '_', ' '], "-");
+        let wanted = plain(name);
+        let names = self.entries.iter().filter(|it| it.entry.kind == kind);
+        let mut names = names.map(|it| &it.entry.name);
+        let found = names.find(|known| *known != name && plain(known) == wanted)?;
+        Some(found.clone())
     }
 
     /// The lock files whose plugin of the same name another one takes the place of, further from

@@ -285,6 +285,7 @@ mod tests {
             counted: 4,
             broken: Some(0),
             unexplained: None,
+            new: None,
             cached_share: Some(0.0),
             by_counters: false,
         };

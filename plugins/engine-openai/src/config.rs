@@ -7,9 +7,10 @@ use prony_plugin_sdk::{
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::SocketAddrV6;
 
 /// Options of the `openai` engine.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -46,7 +47,8 @@ pub struct Config {
     #[schemars(extend("x-prony-role" = "secret"))]
     pub api_key: Option<String>,
     /// More fields for the request body, for example
-    /// `{ cache_prompt: false }`. They win over prony's own.
+    /// `{ cache_prompt: false }`. Fields of sampling win over the workload's; what would change the
+    /// work, such as `max_tokens`, is refused.
     #[serde(default)]
     #[schemars(extend("x-prony-role" = "request"))]
     pub body: serde_json::Map<String, serde_json::Value>,
@@ -58,7 +60,7 @@ pub struct Config {
     /// `{ max_tokens: max_completion_tokens }`.
     #[serde(default)]
     pub rename: BTreeMap<String, String>,
-    /// More request headers.
+    /// More request headers. `host` and those of the connection are prony's own.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// Finish reasons that end a complete answer, beside the usual ones (`stop`, `length`,
@@ -98,7 +100,7 @@ pub struct Config {
 }
 
 /// The regular expression of a base URL; [`base_url_problem`] knows more of it.
-pub(crate) const BASE_URL: &str = r"^https?://[^/?#\s]+(/[^?#\s]*)?(\?[^#\s]*)?$";
+pub(crate) const BASE_URL: &str = r"^[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s]+(/[^?#\s]*)?(\?[^#\s]*)?$";
 /// The way out for one that is none.
 pub(crate) const BASE_URL_FORM: &str =
     "write `http://` or `https://`, a host and a path, such as `http://127.0.0.1:8080/v1`";
@@ -260,12 +262,13 @@ pub enum EndMark {
 pub struct Launch {
     /// Program and arguments, without a shell. `${{ engine.host }}` and
     /// `${{ engine.port }}` say where it must listen.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("items" = command_word()))]
     pub command: Vec<Word>,
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, Word>,
     /// Working folder.
+    #[schemars(extend("x-prony-path" = "folder"))]
     pub cwd: Option<String>,
     /// Condition under which it is ready.
     #[serde(default)]
@@ -278,6 +281,11 @@ pub struct Launch {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "serde_json::Value")]
 pub struct Word(pub String);
+
+/// JSON Schema of a word of a command, of which the first is a program.
+pub(crate) fn command_word() -> Value {
+    json!({ "$ref": "#/$defs/Word", "x-prony-path": "program" })
+}
 
 impl TryFrom<serde_json::Value> for Word {
     type Error = String;
@@ -345,19 +353,130 @@ const ENDPOINTS: [&str; 8] = [
     "/api/chat",
 ];
 
+/// `http://host:port` of a base URL, with the scheme in lower case, which has none in a URL.
+pub(crate) fn root(url: &str) -> String {
+    let (root, ..) = split_base_url(url);
+    match root.split_once("://") {
+        Some((scheme, authority)) => format!("{}://{authority}", scheme.to_ascii_lowercase()),
+        None => root.to_owned(),
+    }
+}
+
+/// Problem of host and port, in words: what prony's client could not connect to.
+fn authority_problem(authority: &str) -> Option<String> {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control();
+    if authority.contains(is_odd) {
+        return Some("there is a blank or a control character in the host: remove it".to_owned());
+    }
+    let port = if authority.starts_with('[') {
+        let (host, port) = authority.split_at(authority.find(']').map_or(0, |at| at + 1));
+        // Also one with a zone, in digits.
+        if format!("{host}:0").parse::<SocketAddrV6>().is_err() {
+            return Some(format!(
+                "`{authority}` is no IPv6 address in brackets: write it as in `http://[::1]:8080/v1`"
+            ));
+        }
+        match port.strip_prefix(':') {
+            None if !port.is_empty() => {
+                return Some(format!(
+                    "`{port}` behind the brackets is no port: write it as in `http://[::1]:8080/v1`"
+                ));
+            }
+            port => port,
+        }
+    } else {
+        let (host, port) = match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        };
+        if authority.contains(['[', ']']) || port.is_some_and(|port| port.contains(':')) {
+            return Some(format!(
+                "`{authority}` is no host and port; an IPv6 address stands in brackets: write it as in `http://[::1]:8080/v1`"
+            ));
+        }
+        if host.is_empty() {
+            return Some(
+                "the host is missing: write it as in `http://127.0.0.1:8080/v1`".to_owned(),
+            );
+        }
+        port
+    };
+    let is_port = |port: &&str| {
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        digits && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    let wrong = port.filter(|port| !is_port(port))?;
+    Some(format!(
+        "`{wrong}` is no port: write a number from 1 to 65535, or leave out `:{wrong}`"
+    ))
+}
+
+impl Config {
+    /// The reason why the key or a header of the user's own cannot be sent. The values are in no
+    /// message: they may be secrets.
+    pub(crate) fn header_problem(&self) -> Option<Error> {
+        let is_broken = |value: &str| value.chars().any(char::is_control);
+        if self.api_key.as_deref().is_some_and(is_broken) {
+            let words = "the key holds a line break or another control character, which no header can: remove it";
+            return Some(Error::config("/api_key", words));
+        }
+        self.headers.iter().find_map(|(name, value)| {
+            let words = if name.is_empty() || !name.bytes().all(is_of_token) {
+                format!(
+                    "`{}` is no name of a header: it has letters, digits and `-`, as in `x-api-key`",
+                    name.escape_debug()
+                )
+            } else if OF_CLIENT.iter().any(|it| name.eq_ignore_ascii_case(it)) {
+                format!(
+                    "prony sends `{name}` itself, as the connection and the request need it, and twice it would be refused or misread: remove it"
+                )
+            } else if is_broken(value) {
+                format!(
+                    "the value of `{name}` holds a line break or another control character, which no header can: remove it"
+                )
+            } else {
+                return None;
+            };
+            let key = name.replace('~', "~0").replace('/', "~1");
+            Some(Error::config(format!("/headers/{key}"), words))
+        })
+    }
+}
+
+/// The headers that prony's client sends, or that would contradict how it sends a request.
+const OF_CLIENT: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+
+/// A byte of a header's name, by RFC 9110, 5.6.2.
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// Problem of a base URL and the way out, in words; `None` if there is none.
 pub(crate) fn base_url_problem(url: &str, protocol: Protocol) -> Option<String> {
-    let rest = ["http://", "https://"]
-        .into_iter()
-        .find_map(|scheme| url.strip_prefix(scheme));
-    let Some(rest) = rest else {
-        return Some(match url.split_once("://") {
-            Some((scheme, _)) => {
-                format!("`{scheme}://` is not spoken here: write `http://` or `https://`")
-            }
-            None => format!("the scheme is missing: write `http://{url}`"),
-        });
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, url),
     };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    // Before all that repeats the address: a password is in no message.
+    if authority.contains('@') {
+        return Some("a user or a password in an address is not sent to a server: leave out what stands before `@`, and set `api_key`, or `headers: { authorization: … }`".to_owned());
+    }
+    match scheme {
+        Some(scheme)
+            if ["http", "https"]
+                .iter()
+                .any(|it| scheme.eq_ignore_ascii_case(it)) => {}
+        Some(scheme) => {
+            return Some(format!(
+                "`{scheme}://` is not spoken here: write `http://` or `https://`"
+            ));
+        }
+        None => return Some(format!("the scheme is missing: write `http://{url}`")),
+    }
+    if let Some(problem) = authority_problem(authority) {
+        return Some(problem);
+    }
     if rest.contains('#') {
         return Some("a fragment (`#…`) is not sent to a server: remove it".to_owned());
     }
@@ -378,6 +497,61 @@ pub(crate) fn base_url_problem(url: &str, protocol: Protocol) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_cannot_work_is_told() {
+        let problem = |url: &str| base_url_problem(url, Protocol::Openai);
+        for url in [
+            "http://h/v1",
+            "HTTP://h/v1",
+            "hTTpS://h:1",
+            "http://h:65535/v1?a=b@c:d",
+            "http://h/a:b@c",
+            "http://[::1]/v1",
+            "http://[::1]:8080",
+            "http://[fe80::1%2]:8080",
+            "http://127.0.0.1:8080/",
+        ] {
+            assert_eq!(problem(url), None, "{url}");
+        }
+        for (url, words) in [
+            ("http://127.0.0.1:99999/v1", "`99999` is no port"),
+            ("http://h:0", "`0` is no port"),
+            ("http://h:+1", "`+1` is no port"),
+            ("http://h:", "`` is no port"),
+            ("http://h:x/v1", "`x` is no port"),
+            ("http://[::1/v1", "`[::1` is no IPv6 address"),
+            ("http://[h]:1", "no IPv6 address"),
+            ("http://[::1]8080", "`8080` behind the brackets"),
+            ("http://[::1]:", "`` is no port"),
+            ("http://::1/v1", "in brackets"),
+            ("http://fe80::1:80/v1", "in brackets"),
+            ("http://h]:1", "in brackets"),
+            ("http://:80/v1", "the host is missing"),
+            ("http:///v1", "the host is missing"),
+            ("http://a b:1", "a blank"),
+            ("FTP://h", "`FTP://` is not spoken"),
+        ] {
+            let told = problem(url).unwrap_or_default();
+            assert!(told.contains(words), "{url}: {told}");
+        }
+        for url in [
+            "http://user:secretpw@h/v1",
+            "http://secretpw@h",
+            "ftp://user:secretpw@h:99999#x",
+            "user:secretpw@h:80",
+        ] {
+            let told = problem(url).unwrap_or_default();
+            assert!(told.contains("before `@`"), "{url}: {told}");
+            assert!(!told.contains("secretpw"), "{told}");
+        }
+        assert_eq!(root("HTTPS://H:1/v1?a=b"), "https://H:1");
+        let schema = json!({ "pattern": BASE_URL });
+        let schema = jsonschema::validator_for(&schema).expect("a schema");
+        assert!(schema.is_valid(&Value::from("HTTP://h/v1")));
+        // Of a text that it refuses, validation shows all.
+        assert!(schema.is_valid(&Value::from("http://user:secretpw@h/v1")));
+    }
 
     #[test]
     fn validation_knows_the_places_that_a_run_knows() {

@@ -23,13 +23,10 @@ pub(crate) fn field_problem(config: &Config) -> Option<Error> {
             ),
         ));
     }
-    let own = own_fields(config);
-    if own.iter().any(|(field, _)| field == form.limit) {
-        return Some(Error::config(
-            format!("/body/{}", form.limit.replace('.', "/")),
-            "every answer is held to the workload's limit: set `workload.max_tokens` instead",
-        ));
+    if let Some(problem) = body_problem(config) {
+        return Some(problem);
     }
+    let own = own_fields(config);
     let own = own.iter().map(|(field, _)| field.as_str());
     let fields: BTreeSet<&str> = form.sent.iter().copied().chain(own).collect();
     let listed = || {
@@ -89,6 +86,97 @@ pub(crate) fn field_problem(config: &Config) -> Option<Error> {
     None
 }
 
+/// Names of the longest length of an answer, in one server's API or another's. A server may know
+/// several, and heed another one than prony's.
+const LIMITS: [&str; 7] = [
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_new_tokens",
+    "n_predict",
+    "num_predict",
+    "max_length",
+];
+/// Names of what the workload says, likewise.
+const PROMPTS: [&str; 5] = ["messages", "prompt", "inputs", "input", "input_ids"];
+/// Names of the number of answers to a request.
+const ANSWERS: [&str; 2] = ["n", "best_of"];
+/// The last parts of the fields that are about sampling: the rules of fairness hold for them.
+const SAMPLING: [&str; 7] = [
+    "temperature",
+    "seed",
+    "sampling_seed",
+    "top_p",
+    "stop",
+    "ignore_eos",
+    "do_sample",
+];
+/// The field whose own entries are added to prony's. They ask for more in a stream, such as
+/// `continuous_usage_stats`, and without prony's no server tells how many tokens it generated.
+const ADDED: &str = "stream_options";
+
+/// The reason why `body` cannot be followed: a field in it would change what is measured, or hide
+/// it.
+fn body_problem(config: &Config) -> Option<Error> {
+    let groups = Protocol::ALL.map(|it| it.form().group);
+    config.body.iter().find_map(|(name, value)| match value {
+        // Another protocol's, too: a server of several APIs may read it in all of them.
+        Value::Object(grouped) if groups.contains(&Some(name)) => grouped
+            .iter()
+            .find_map(|(field, value)| own_problem(config, Some(name), field, value)),
+        value => match name.split_once('.') {
+            Some((group, field)) if groups.contains(&Some(group)) => {
+                own_problem(config, Some(group), field, value)
+            }
+            _ => own_problem(config, None, name, value),
+        },
+    })
+}
+
+/// The reason why a field of `body` cannot be followed.
+fn own_problem(config: &Config, group: Option<&str>, name: &str, value: &Value) -> Option<Error> {
+    let form = config.protocol.form();
+    let field = group.map_or_else(|| name.to_owned(), |group| format!("{group}.{name}"));
+    let is_sent = form.sent.contains(&&*field);
+    let words = if LIMITS.contains(&name) {
+        "every answer is held to the workload's limit: set `workload.max_tokens` instead".to_owned()
+    } else if ANSWERS.contains(&name) {
+        if value.is_null() || value.as_f64().is_some_and(|count| count <= 1.0) {
+            return None;
+        }
+        format!("one answer to each request is measured, and `{field}` asks for several: remove it")
+    } else if field == "model" && is_sent {
+        "the model's name is an option of its own: set `model` beside `body` instead".to_owned()
+    } else if field == "model" {
+        let protocol = config.protocol.name();
+        format!("no request of `protocol: {protocol}` names a model: remove it")
+    } else if field == ADDED && is_sent {
+        let hides = |options: &Map<String, Value>| {
+            let asked = options.get("include_usage");
+            asked.is_some_and(|it| *it != true)
+        };
+        match value {
+            Value::Object(options) if !hides(options) => return None,
+            Value::Object(_) => format!(
+                "token counts come from the server's usage, which `include_usage` asks for: remove it, or have the whole field left out (`omit: [{field}]`)"
+            ),
+            _ => format!(
+                "`{field}` is a mapping, whose entries are added to prony's own: write `{field}: {{ name: value }}`, or have it left out (`omit: [{field}]`)"
+            ),
+        }
+    } else if group.is_none() && PROMPTS.contains(&name) || is_sent && name == "text" {
+        format!(
+            "what is asked comes from the workload, and `{field}` would replace it: write it under `workload` instead"
+        )
+    } else if is_sent && !SAMPLING.contains(&name) || field == "stream" || field == "raw" {
+        format!("prony sets `{field}` itself, since what it measures depends on it: remove it")
+    } else {
+        return None;
+    };
+    let pointer = field.replace('~', "~0").replace('.', "/");
+    Some(Error::config(format!("/body/{pointer}"), words))
+}
+
 pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Result<HttpRequest> {
     let (prefix, query) = config.place();
     let name = model_name(config, model)?;
@@ -97,14 +185,6 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
         prony_plugin_sdk::without_system(request)?;
     }
     let draft = config.protocol.draft(&name, request)?;
-    if let Some((what, otherwise)) = carried(request)
-        && config.body.contains_key("messages")
-    {
-        return Err(Error::config(
-            "/body/messages",
-            format!("`messages` would replace {what}: remove it, or ask {otherwise}"),
-        ));
-    }
     let path = format!("{prefix}{}{query}", draft.endpoint);
     let fields = draft.fields.into_iter();
     let mut fields: Map<String, Value> = fields
@@ -115,7 +195,14 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
     {
         fields.extend(instead.clone());
     }
-    fields.extend(own_fields(config));
+    for (field, value) in own_fields(config) {
+        match (fields.get_mut(&field), value) {
+            (Some(Value::Object(sent)), Value::Object(more)) if field == ADDED => sent.extend(more),
+            (_, value) => {
+                fields.insert(field, value);
+            }
+        }
+    }
     let asked = fields.get("model").and_then(Value::as_str);
     let asked = asked.filter(|_| !config.omit.iter().any(|field| field == "model"));
     let asked = asked.map(str::to_owned);
@@ -125,18 +212,6 @@ pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Resu
     made.headers.push(Pair::new("accept", form.accepts));
     made.headers.extend(headers(config));
     Ok(made)
-}
-
-/// Part of a chat that only its messages carry, and the request that does without, in words.
-fn carried(request: &Request) -> Option<(&'static str, &'static str)> {
-    if request.api != Api::Chat {
-        return None;
-    }
-    match (request.images.is_empty(), request.history.is_empty()) {
-        (false, _) => Some(("the message that carries the images", "without images")),
-        (true, false) => Some(("the conversation", "in conversations of one turn")),
-        (true, true) => None,
-    }
 }
 
 /// The fields of the config's `body`, by their paths.

@@ -65,10 +65,13 @@ impl Engine for OpenAi {
                 "/attach_ready",
                 "it is for a server that runs already (`base_url`), and this one is started: remove it",
             )),
-            _ => match encode::field_problem(&config).or_else(|| config.told_problem()) {
-                Some(problem) => Err(problem),
-                None => Ok(Self { config }),
-            },
+            _ => {
+                let problem = config
+                    .header_problem()
+                    .or_else(|| encode::field_problem(&config))
+                    .or_else(|| config.told_problem());
+                problem.map_or_else(|| Ok(Self { config }), Err)
+            }
         }
     }
 
@@ -85,8 +88,7 @@ impl Engine for OpenAi {
                 .resets(reset)
         };
         let Some(launch) = &self.config.launch else {
-            let (root, ..) =
-                config::split_base_url(self.config.base_url.as_deref().unwrap_or_default());
+            let root = config::root(self.config.base_url.as_deref().unwrap_or_default());
             let ready = self
                 .config
                 .attach_ready

@@ -164,7 +164,7 @@ struct Common {
     /// Without it the server is taken to be ready.
     attach_ready: Option<String>,
     /// Program and first arguments, instead of the recipe's own.
-    #[schemars(length(min = 1), extend("x-prony-aliases" = ["command", "cmd"]))]
+    #[schemars(length(min = 1), extend("items" = config::command_word(), "x-prony-aliases" = ["command", "cmd"]))]
     program: Option<Vec<Word>>,
     /// More arguments, after the recipe's own.
     #[serde(default)]
@@ -174,6 +174,7 @@ struct Common {
     #[serde(default)]
     env: BTreeMap<String, Word>,
     /// Working folder.
+    #[schemars(extend("x-prony-path" = "folder"))]
     cwd: Option<String>,
     /// Path of the model for this engine, instead of the model's own: where one engine reads a
     /// GGUF file and another a folder with the same weights.
@@ -183,7 +184,8 @@ struct Common {
     model: Option<String>,
     /// Sent as `authorization: Bearer …`.
     api_key: Option<String>,
-    /// More fields for the request body. They win over the recipe's and prony's own.
+    /// More fields for the request body. They win over the recipe's own, and those of sampling over
+    /// the workload's; what would change the work, such as `max_tokens`, is refused.
     #[serde(default)]
     #[schemars(extend("x-prony-role" = "request"))]
     body: Map<String, Value>,
@@ -194,7 +196,7 @@ struct Common {
     /// Fields of the request body that this server calls otherwise.
     #[serde(default)]
     rename: BTreeMap<String, String>,
-    /// More request headers.
+    /// More request headers. `host` and those of the connection are prony's own.
     #[serde(default)]
     headers: BTreeMap<String, String>,
     /// Finish reasons that end a complete answer, beside the usual ones.

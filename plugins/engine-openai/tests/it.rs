@@ -541,27 +541,13 @@ fn what_was_said_before_stands_between_system_message_and_prompt() {
         encode(&attached(), &chat).body
     );
     let completions = Request {
-        history: history.clone(),
+        history,
         ..request(Api::Completions)
     };
-    let refused = |config: &Value, request: &Request| {
-        adapter(config)
-            .unwrap()
-            .encode(&model(), request)
-            .unwrap_err()
-    };
-    let error = refused(&attached(), &completions);
+    let adapter = adapter(&attached()).unwrap();
+    let error = adapter.encode(&model(), &completions).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
     assert!(error.message.contains("`api: chat`"), "{error}");
-    let mut config = attached();
-    config["body"] = json!({ "messages": [] });
-    let chat = Request {
-        history,
-        ..request(Api::Chat)
-    };
-    let error = refused(&config, &chat);
-    assert_eq!(error.path.as_deref(), Some("/body/messages"));
-    assert!(error.message.contains("the conversation"), "{error}");
 }
 
 #[test]
@@ -607,21 +593,14 @@ fn an_image_comes_out_of_the_body_unchanged() {
 
 #[test]
 fn images_that_cannot_be_sent_are_errors() {
-    let with_image = |api| Request {
+    let with_image = Request {
         images: vec![image("image/png", b"a")],
-        ..request(api)
+        ..request(Api::Completions)
     };
-    let refused = |config: &Value, request: &Request| {
-        let adapter = adapter(config).unwrap();
-        adapter.encode(&model(), request).unwrap_err()
-    };
-    let error = refused(&attached(), &with_image(Api::Completions));
+    let adapter = adapter(&attached()).unwrap();
+    let error = adapter.encode(&model(), &with_image).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
     assert!(error.message.contains("use `api: chat`"), "{error}");
-    let config = json!({ "base_url": "http://h:1", "body": { "messages": [] } });
-    let error = refused(&config, &with_image(Api::Chat));
-    assert_eq!(error.path.as_deref(), Some("/body/messages"));
-    encode(&config, &request(Api::Chat));
 }
 
 // What the config says.
@@ -653,6 +632,16 @@ fn wrong_configs_name_the_place() {
             json!({ "base_url": "ftp://h" }),
             "/base_url",
             "`http://` or `https://`",
+        ),
+        (
+            json!({ "base_url": "http://127.0.0.1:99999/v1" }),
+            "/base_url",
+            "`99999` is no port",
+        ),
+        (
+            json!({ "base_url": "http://user:secret@h/v1" }),
+            "/base_url",
+            "before `@`",
         ),
         (
             json!({ "base_url": "http://h", "body": { "max_tokens": 5 } }),
@@ -713,6 +702,204 @@ fn wrong_configs_name_the_place() {
 }
 
 #[test]
+fn a_body_that_changes_what_is_measured_is_refused() {
+    let options = |protocol: &str, body: &Value| {
+        let mut config = speaks(protocol);
+        config["body"] = body.clone();
+        config
+    };
+    let limit = "`workload.max_tokens`";
+    let several = "asks for several";
+    let asked = "comes from the workload";
+    let own = "prony sets";
+    for (path, words, body) in [
+        ("max_tokens", limit, json!({ "max_tokens": 5 })),
+        (
+            "max_completion_tokens",
+            limit,
+            json!({ "max_completion_tokens": 3 }),
+        ),
+        (
+            "max_output_tokens",
+            limit,
+            json!({ "max_output_tokens": 3 }),
+        ),
+        ("max_new_tokens", limit, json!({ "max_new_tokens": 3 })),
+        ("n_predict", limit, json!({ "n_predict": 5 })),
+        ("num_predict", limit, json!({ "num_predict": 5 })),
+        ("max_length", limit, json!({ "max_length": null })),
+        (
+            "options/num_predict",
+            limit,
+            json!({ "options": { "num_predict": 5 } }),
+        ),
+        (
+            "parameters/max_new_tokens",
+            limit,
+            json!({ "parameters": { "max_new_tokens": 5 } }),
+        ),
+        (
+            "sampling_params/max_new_tokens",
+            limit,
+            json!({ "sampling_params": { "max_new_tokens": 5 } }),
+        ),
+        (
+            "options/num_predict",
+            limit,
+            json!({ "options.num_predict": 5 }),
+        ),
+        ("messages", asked, json!({ "messages": [] })),
+        ("prompt", asked, json!({ "prompt": "x" })),
+        ("inputs", asked, json!({ "inputs": "x" })),
+        ("input", asked, json!({ "input": "x" })),
+        ("input_ids", asked, json!({ "input_ids": [1] })),
+        ("stream", own, json!({ "stream": false })),
+        ("raw", own, json!({ "raw": false })),
+        ("n", several, json!({ "n": 4 })),
+        ("best_of", several, json!({ "best_of": "2" })),
+        (
+            "parameters/best_of",
+            several,
+            json!({ "parameters": { "best_of": 2 } }),
+        ),
+        ("model", "", json!({ "model": "zzz" })),
+    ] {
+        for protocol in ["openai"].iter().chain(&NATIVE) {
+            let error = adapter(&options(protocol, &body)).err().unwrap();
+            assert_eq!(error.kind, ErrorKind::InvalidConfig, "{protocol}, {body}");
+            let place = format!("/body/{path}");
+            assert_eq!(error.path, Some(place), "{protocol}, {body}: {error}");
+            assert!(error.message.contains(words), "{protocol}, {body}: {error}");
+        }
+    }
+    for (protocol, words, body) in [
+        (
+            "openai",
+            "set `model` beside `body`",
+            json!({ "model": "zzz" }),
+        ),
+        (
+            "ollama",
+            "set `model` beside `body`",
+            json!({ "model": "zzz" }),
+        ),
+        ("tgi", "names a model: remove it", json!({ "model": "zzz" })),
+        ("sglang", asked, json!({ "text": "x" })),
+        ("ollama", own, json!({ "truncate": true })),
+        ("tgi", own, json!({ "parameters": { "details": false } })),
+        (
+            "tgi",
+            own,
+            json!({ "parameters": { "return_full_text": true } }),
+        ),
+        (
+            "openai",
+            "`omit: [stream_options]`",
+            json!({ "stream_options": null }),
+        ),
+        (
+            "openai",
+            "`include_usage`",
+            json!({ "stream_options": { "include_usage": false } }),
+        ),
+    ] {
+        let error = adapter(&options(protocol, &body)).err().unwrap();
+        assert!(error.message.contains(words), "{protocol}, {body}: {error}");
+    }
+    let mut recipe = json!({ "recipe": "llama-cpp", "body": { "n_predict": 5 } });
+    assert!(adapter(&recipe).is_err());
+    recipe["body"] = json!({ "n": 1, "min_p": 0.1 });
+    assert!(adapter(&recipe).is_ok());
+    // Fields of sampling have rules of their own.
+    for (protocol, body) in [
+        (
+            "openai",
+            json!({ "temperature": 1, "seed": 2, "top_p": 0.5, "stop": "a", "ignore_eos": true }),
+        ),
+        (
+            "openai",
+            json!({ "n": 1, "best_of": null, "text": { "format": 1 }, "truncate": 3 }),
+        ),
+        (
+            "ollama",
+            json!({ "options": { "seed": 7, "num_ctx": 512 }, "options.stop": "a" }),
+        ),
+        (
+            "tgi",
+            json!({ "parameters": { "do_sample": true, "seed": 1, "best_of": 1 } }),
+        ),
+        (
+            "sglang",
+            json!({ "sampling_params": { "sampling_seed": 1, "n": 1 }, "stream_options": 1 }),
+        ),
+    ] {
+        assert!(
+            adapter(&options(protocol, &body)).is_ok(),
+            "{protocol}, {body}"
+        );
+    }
+}
+
+#[test]
+fn what_a_stream_is_to_tell_is_added_to_the_usage() {
+    for (own, sent) in [
+        (json!({}), json!({ "include_usage": true })),
+        (
+            json!({ "continuous_usage_stats": true }),
+            json!({ "include_usage": true, "continuous_usage_stats": true }),
+        ),
+    ] {
+        let config = json!({ "base_url": "http://h:1", "body": { "stream_options": own } });
+        let made = encode(&config, &request(Api::Chat));
+        let body: Value = serde_json::from_str(&made.body).unwrap();
+        assert_eq!(body["stream_options"], sent);
+    }
+}
+
+#[test]
+fn headers_that_cannot_be_sent_name_the_place() {
+    let with =
+        |name: &str, value: &str| json!({ "base_url": "http://h:1", "headers": { name: value } });
+    for (name, value, path, words) in [
+        (
+            "Content-Length",
+            "5",
+            "/headers/Content-Length",
+            "prony sends",
+        ),
+        (
+            "transfer-encoding",
+            "chunked",
+            "/headers/transfer-encoding",
+            "prony sends",
+        ),
+        ("CONNECTION", "close", "/headers/CONNECTION", "prony sends"),
+        ("Host", "other", "/headers/Host", "prony sends"),
+        (
+            "bad header",
+            "a",
+            "/headers/bad header",
+            "`bad header` is no name",
+        ),
+        ("a/b\n", "a", "/headers/a~1b\n", "`a/b\\n` is no name"),
+        ("", "a", "/headers/", "no name"),
+        ("é", "a", "/headers/é", "no name"),
+        ("x-a", "hidden\r\nb: c", "/headers/x-a", "control character"),
+    ] {
+        let error = adapter(&with(name, value)).err().unwrap();
+        assert_eq!(error.kind, ErrorKind::InvalidConfig, "{name}");
+        assert_eq!(error.path.as_deref(), Some(path), "{error}");
+        assert!(error.message.contains(words), "{name}: {error}");
+        assert!(!error.message.contains("hidden"), "{error}");
+    }
+    let key = json!({ "base_url": "http://h:1", "api_key": "hidden\n" });
+    let error = adapter(&key).err().unwrap();
+    assert_eq!(error.path.as_deref(), Some("/api_key"));
+    assert!(!error.message.contains("hidden"), "{error}");
+    assert!(adapter(&with("X-Api_Key.1", "ü \"a\"")).is_ok());
+}
+
+#[test]
 fn launch_plans() {
     let plan = |config: Value| adapter(&config).unwrap().launch(&model(), &at()).unwrap();
     let models = |path: &str| HttpRequest::get(path);
@@ -724,6 +911,11 @@ fn launch_plans() {
         plan(json!({ "base_url": "http://h:1/api?v=1", "attach_ready": "/health" })),
         LaunchPlan::attach("http://h:1", Ready::Http("/health".to_owned()))
             .lists_models(models("/api/models?v=1"))
+    );
+    // A scheme has no case, and prony's client takes one in lower case.
+    assert_eq!(
+        plan(json!({ "base_url": "HTTP://h:1/v1" })).base_url,
+        "http://h:1"
     );
     let with_key = plan(json!({ "base_url": "http://h:1", "api_key": "k" }));
     let models = with_key.models.unwrap();

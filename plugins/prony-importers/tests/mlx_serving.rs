@@ -145,6 +145,15 @@ fn a_vision_benchmark() {
 }
 
 #[test]
+fn a_size_that_is_a_number_keeps_its_digits() {
+    for size in ["1.10", "7", "0.5", "007", "1e3"] {
+        let changed = EXAMPLE.replace("size: 7B", &format!("size: {size}"));
+        let pipeline = loaded(&import(&changed));
+        assert_eq!(pipeline.models[0].size.as_deref(), Some(size));
+    }
+}
+
+#[test]
 fn what_is_not_carried_over_exactly_is_noted() {
     let imported = import(
         "

@@ -217,6 +217,16 @@ fn ask(
         _ => (ANY, server),
     };
     known(registry, plugin)?;
+    let has_user = |it: &str| {
+        it.split(['/', '?', '#'])
+            .next()
+            .is_some_and(|it| it.contains('@'))
+    };
+    if has_user(url.split_once("://").map_or(url, |it| it.1)) {
+        return Err(usage(
+            "an address with a user in it is none that prony sends requests to: take the user and the password out of it; a key is given by `--api-key-env`".to_owned(),
+        ));
+    }
     let url = address(url, plugin == ANY);
     let mut config = json!({ "base_url": url });
     if let Some(key) = key {

@@ -179,6 +179,12 @@ fn files_of_other_tools_are_answered_once() {
             "export const options = { stages: [{ duration: '30s', target: 20 }], thresholds: { http_req_duration: ['p(95)<500'] } };\n",
             "k6",
         ),
+        // A text by YAML's rules.
+        (
+            "k6-get.js",
+            "import http from 'k6/http';\nexport default function () { http.get('http://localhost'); }\n",
+            "k6",
+        ),
         (
             "k6.json",
             "{\"stages\": [{\"duration\": \"30s\", \"target\": 20}], \"vus\": 3}",
@@ -333,7 +339,7 @@ fn each_cache_has_the_warm_up_that_it_needs() {
     let stages = "stages: [ { warmup: { requests: 2 } }, { measure: { id: cold, requests: 2, cache: cold } }, { warmup: { id: again, requests: 2 } }, { measure: { id: warm, requests: 2, cache: warm } }, { report: { reporters: [json] } } ]\n";
     let truth = crate::kit::truth(&["--prefix-cache"]).to_string();
     let pipeline = format!(
-        "version: 1\nname: t\nengine: {truth}\nmodel: {{ id: m }}\nworkload: {{ prompts: [one two three, four five six], temperature: 0, max_tokens: 3 }}\n{stages}"
+        "version: 1\nname: t\nengine: {truth}\nmodel: {{ id: m }}\nworkload: {{ prompts: [one two three four five six seven eight nine ten eleven, a b c d e f g h i j k l], temperature: 0, max_tokens: 3 }}\n{stages}"
     );
     scratch.write("p.yaml", &pipeline);
     let output = scratch.prony(&["run", "p.yaml"]).exits(0);
@@ -351,6 +357,18 @@ fn each_cache_has_the_warm_up_that_it_needs() {
     assert_eq!(tokens("warmup"), tokens("cold"));
     assert_eq!(tokens("again"), tokens("warm"));
     assert!(tokens("cold")[0] > tokens("warm")[0]);
+    // Both are verified: each by what was sent before it in the same words.
+    for model in run.result()["models"].as_array().expect("models") {
+        let cache = &model["engines"][0]["cache"];
+        assert_eq!(cache["outcome"], "kept", "{model}");
+    }
+    // A warm-up that sends one of two prompts leaves the other cold.
+    let half = pipeline.replace("id: again, requests: 2", "id: again, requests: 1");
+    scratch.write("half.yaml", half);
+    scratch
+        .prony(&["validate", "half.yaml"])
+        .exits(3)
+        .complains("P0334");
 }
 
 #[test]

@@ -89,10 +89,10 @@ fn a_cold_request_warms_no_cache() {
         .iter()
         .find(|it| it["measure"] == "second");
     let cache = &second.expect("it was measured")["engines"][0]["cache"];
-    // Of 2 prompts twice.
+    // Of 2 prompts twice: the first time they were new.
     assert_eq!(
-        (&cache["outcome"], &cache["requests"]),
-        (&json!("kept"), &json!(2))
+        (&cache["outcome"], &cache["requests"], &cache["new"]),
+        (&json!("unverified"), &json!(2), &json!(2))
     );
 }
 
@@ -105,11 +105,22 @@ fn a_warm_measure_needs_a_cache_that_answers() {
             .with("workload.prompts", long.clone())
             .stage("measure", "cache", "warm")
     };
-    let run = scratch.run(&warm(truth(&["--prefix-cache"]))).exits(0);
+    let mut alone = warm(truth(&["--prefix-cache"]));
+    let run = scratch.run(&alone).exits(0);
     let result = run.result();
-    assert_eq!(check(&result)["outcome"], "kept");
     // The first request has met no answer yet.
+    assert_eq!(check(&result)["outcome"], "unverified");
     assert_eq!(check(&result)["requests"], 3);
+    let told = result["warnings"].to_string();
+    let words = "the prompt of 1 request had not been answered before, beside 3 whose had";
+    assert!(told.contains(words), "{told}");
+    let stages = alone["stages"].as_array_mut().expect("a list");
+    let at = stages.iter().position(|it| it.get("measure").is_some());
+    let warmup = json!({ "warmup": { "requests": 1 } });
+    stages.insert(at.expect("there is one"), warmup);
+    let result = scratch.run(&alone).exits(0).result();
+    assert_eq!(check(&result)["outcome"], "kept");
+    assert_eq!(check(&result)["requests"], 4);
     let run = scratch.run(&warm(truth(&["--claim-cached", "0"]))).exits(6);
     let reason = run.result()["invalid"][0].clone();
     let reason = reason.as_str().expect("a reason");

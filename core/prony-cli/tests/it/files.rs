@@ -204,6 +204,123 @@ fn a_file_that_an_option_names_is_looked_at_too() {
         .complains(&home.join("w.gguf").display().to_string());
 }
 
+#[test]
+fn a_program_and_the_folder_that_it_starts_in_are_looked_at() {
+    let scratch = Scratch::new();
+    scratch.write("pipelines/sub/engine", "");
+    scratch.write("pipelines/beside", "");
+    scratch.write("here", "");
+    let folder = scratch.path("pipelines").display().to_string();
+    let sub = format!("{folder}/sub");
+    let of = |plugin: &str, config: &str, setup: &str| {
+        scratch.write(
+            "pipelines/p.yaml",
+            format!(
+                "version: 1\nname: t\nengine:\n  plugin: {plugin}\n  config: {config}\nmodel: {{ id: m, path: beside }}\n\
+                 workload: {{ prompts: [a], temperature: 0 }}\n\
+                 stages: [ {setup}{{ warmup: {{}} }}, {{ measure: {{ requests: 1 }} }}, {{ report: {{ reporters: [json] }} }} ]\n"
+            ),
+        );
+        scratch.prony(&["validate", "pipelines/p.yaml"])
+    };
+    let step = "{ setup: { before: [ { run: ./get } ] } }, ";
+    let missing = |name: &str, folder: &str| format!("there is no `{name}` in `{folder}`");
+    for (plugin, config, place, words) in [
+        (
+            "openai",
+            "{ launch: { command: [./nosuch, -v], cwd: sub } }",
+            "5:33",
+            missing("./nosuch", &sub),
+        ),
+        (
+            "openai",
+            "{ launch: { command: [./beside], cwd: sub } }",
+            "5:33",
+            missing("./beside", &sub),
+        ),
+        (
+            "openai",
+            "{ launch: { command: [./here], cwd: sub } }",
+            "5:33",
+            "relative to its `cwd`".to_owned(),
+        ),
+        (
+            "openai",
+            "{ launch: { command: [sub/engin] } }",
+            "5:33",
+            missing("sub/engin", &folder),
+        ),
+        (
+            "openai",
+            "{ launch: { command: [./sub] } }",
+            "5:33",
+            "a program is expected".to_owned(),
+        ),
+        (
+            "openai",
+            "{ launch: { command: [engine], cwd: nodir } }",
+            "5:47",
+            missing("nodir", &folder),
+        ),
+        (
+            "openai",
+            "{ launch: { command: [engine], cwd: beside } }",
+            "5:47",
+            "a folder is expected".to_owned(),
+        ),
+        (
+            "llama-cpp",
+            "{ program: [./nosuch], cwd: sub }",
+            "5:23",
+            missing("./nosuch", &sub),
+        ),
+        (
+            "llama-cpp",
+            "{ cwd: nodir }",
+            "5:18",
+            missing("nodir", &folder),
+        ),
+    ] {
+        of(plugin, config, "")
+            .exits(3)
+            .complains("P0341")
+            .complains(&format!("p.yaml:{place}"))
+            .complains(&words);
+        // A step may make them.
+        of(plugin, config, step).exits(0);
+    }
+    // One cause is told once.
+    let said = of(
+        "openai",
+        "{ launch: { command: [./nosuch], cwd: nodir } }",
+        "",
+    );
+    let said = said.exits(3).complains("nodir");
+    assert!(!said.stderr.contains("`./nosuch`"), "{said:?}");
+    for config in [
+        "{ launch: { command: [./engine, ./nosuch], cwd: sub } }",
+        "{ launch: { command: [nosuch] } }",
+        "{ launch: { command: [\"${{ prony.cache }}/bin/nosuch\"] } }",
+        "{ launch: { command: [./nosuch], cwd: \"${{ prony.cache }}/x\" } }",
+        "{ launch: { command: [../here], cwd: . } }",
+    ] {
+        of("openai", config, "").exits(0);
+    }
+}
+
+#[test]
+fn a_password_in_an_address_is_not_shown() {
+    let scratch = Scratch::new();
+    for url in ["http://user:secretpw@h/v1", "http://user:secretpw@h/v1#x"] {
+        let mut pipeline = pipeline([("engine", synthetic())]);
+        pipeline["engines"]["engine"] =
+            json!({ "plugin": "openai", "config": { "base_url": url } });
+        scratch.write("pipeline.yaml", pipeline.to_string());
+        let said = scratch.prony(&["validate", "pipeline.yaml"]).exits(3);
+        assert!(!said.stderr.contains("secretpw"), "{url}: {said:?}");
+    }
+}
+
 /// Exit code, standard output and standard error of `prony ARGUMENTS`, with a text on its
 /// standard input.
 fn with_input(scratch: &Scratch, arguments: &[&str], text: &str) -> (Option<i32>, String, String) {

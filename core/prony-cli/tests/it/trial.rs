@@ -68,7 +68,16 @@ fn a_server_that_is_not_there_is_named() {
         .prony(&["try", "nothing=127.0.0.1:9"])
         .exits(2)
         .complains("nothing");
+    scratch
+        .prony(&["try", "--engine", "llama.cpp", "--model", "m.gguf"])
+        .exits(2)
+        .complains("no engine plugin `llama.cpp` is installed, but `llama-cpp` is");
     scratch.prony(&["try"]).exits(2);
+    let with_password = scratch
+        .prony(&["try", "http://me:hunter22@127.0.0.1:9"])
+        .exits(2);
+    let with_password = with_password.complains("take the user and the password out of it");
+    assert!(!with_password.stderr.contains("hunter22"));
     let key = [
         "try",
         "127.0.0.1:9",

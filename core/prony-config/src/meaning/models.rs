@@ -69,6 +69,29 @@ fn fetched(model: &Node, out: &mut Vec<Diagnostic>) {
                 .help("write `organisation/name`, as in the address of the model's page; or give its `path` instead of `files`"),
         );
     }
+    let names = files.value.items().iter();
+    let paths = names.chain(model.entry("revision").map(|it| &it.value));
+    for node in paths {
+        let Some(path) = known(node).filter(|path| !is_path_of_hub(path)) else {
+            continue;
+        };
+        out.push(
+            Diagnostic::error(codes::MODEL_FILES, format!("{} is no name within the hub", literal(path)))
+                .at(node.span.clone(), "has an empty part, `.`, `..`, `\\`, or white space at an end")
+                .help("write the file's path from the top of the repository, such as `model.gguf` or `q4/*.gguf`; a revision is a branch, a tag or a commit"),
+        );
+    }
+}
+
+/// Returns `true` for the path of a file, or a pattern of some, and for a revision. As prony-hub
+/// checks them before it asks.
+fn is_path_of_hub(path: &str) -> bool {
+    let is_part = |part: &str| {
+        !["", ".", ".."].contains(&part)
+            && !part.contains('\\')
+            && !part.chars().any(char::is_control)
+    };
+    path.trim() == path && path.split('/').all(is_part)
 }
 
 /// Returns `true` for the id of a model on the hub: `organisation/name`, or the name alone, of

@@ -14,4 +14,5 @@ pub use generate::{overlay_schema, overlay_schema_with_plugins, schema, schema_w
 pub(crate) use plugins::{ask_plugins, check_bare_plugin, check_plugins};
 pub(crate) use problem::missing_message;
 pub(crate) use settle::{Settled, Uneven, flatten, settle, unflattened, uses};
+pub(crate) use texts::launched;
 pub use texts::{as_texts, option_paths};

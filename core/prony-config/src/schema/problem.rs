@@ -205,10 +205,31 @@ pub(super) fn wrong_type(found: &Found<'_>, schema: &Value, item: Option<&Value>
     )
     .at(value_span(found), format!("found {}", what(found.node)));
     let span = found.node.span.clone();
+    if let Some(way) = of_template(found.node, &types) {
+        return problem.help(way);
+    }
     match conversion(found, schema, item) {
         Some((message, text)) if !span.is_empty() => problem.suggest(message, span, text),
         _ => problem.help(conversion_in_words(found, &types, &expected)),
     }
+}
+
+/// The way from a text that a template gave to the number or the boolean that is wanted.
+fn of_template(node: &Node, types: &[&str]) -> Option<&'static str> {
+    let text = node.text()?;
+    // What is written takes more than the text and its quotes.
+    let is_written = node.span.len() <= text.len() + "''".len();
+    if is_written {
+        return None;
+    }
+    let is_number = types.contains(&"integer") || types.contains(&"number");
+    if is_number && number(text.trim(), types.contains(&"number")).is_some() {
+        let way = "the template gives a text: write the variable without quotes, and nothing beside the template; of what is always a text `| int` makes a whole number: `${{ env.NAME | int }}`";
+        return Some(way);
+    }
+    (types.contains(&"boolean") && truth(text).is_some()).then_some(
+        "the template gives a text: write the variable without quotes, as `true` or `false`; compare what is always a text: `${{ env.NAME == 'true' }}`",
+    )
 }
 
 /// Guesses what was meant by a value of the wrong type: the reason, and the text to use.

@@ -6,7 +6,8 @@ use serde_json::Value;
 const MAX_DEPTH: usize = 64;
 
 /// Key of a plugin's schema that marks an option as a path: `"file"` for one that is always a path,
-/// `true` for one that may be the name of a model instead.
+/// `true` for one that may be the name of a model instead, `"folder"` for a folder that programs
+/// start in, and `"program"` for the words of a command, of which the first is a program.
 const PATH: &str = "x-prony-path";
 
 /// Beginnings of a text that is a path where it may be a name, too.
@@ -43,6 +44,35 @@ pub fn option_paths(options: &Value, schema: &Value) -> Vec<String> {
     let all = scalars(options, schema).into_iter();
     let found = all.filter(|(pointer, places)| is_path(pointer, places));
     found.map(|(pointer, _)| pointer).collect()
+}
+
+/// The programs that a plugin's options start, and the folders that they start in.
+pub(crate) struct Launched {
+    /// JSON pointers of the folders.
+    pub(crate) folders: Vec<String>,
+    /// JSON pointers of the programs, each with that of its folder, which stands beside the command.
+    pub(crate) programs: Vec<(String, Option<String>)>,
+}
+
+/// What options start, by [`PATH`] in the plugin's schema.
+pub(crate) fn launched(options: &Value, schema: &Value) -> Launched {
+    let all = scalars(options, schema);
+    let marked = |mark: &'static str| {
+        let of_mark = all
+            .iter()
+            .filter(move |(_, places)| places.iter().any(|place| place[PATH] == mark));
+        of_mark.map(|(pointer, _)| pointer.as_str())
+    };
+    let above = |pointer: &str| pointer.rsplit_once('/').map(|(above, _)| above.to_owned());
+    let folders: Vec<String> = marked("folder").map(str::to_owned).collect();
+    let program = |pointer: &str| {
+        let command = pointer.strip_suffix("/0")?;
+        let mut beside = folders.iter();
+        let folder = beside.find(|folder| above(folder) == above(command));
+        Some((pointer.to_owned(), folder.cloned()))
+    };
+    let programs = marked("program").filter_map(program).collect();
+    Launched { folders, programs }
 }
 
 /// JSON pointers of all values that hold no others, with the schemas that hold for each.
@@ -165,6 +195,32 @@ mod tests {
         found.sort();
         assert_eq!(found, ["/draft~1model", "/templates/0", "/weights/gguf"]);
         assert_eq!(option_paths(&json!({ "weights": null }), &schema), [""; 0]);
+    }
+
+    #[test]
+    fn a_program_starts_in_the_folder_beside_its_command() {
+        let schema = json!({
+            "$defs": {
+                "Word": { "type": "string" },
+                "Launch": { "properties": {
+                    "command": { "items": { "$ref": "#/$defs/Word", "x-prony-path": "program" } },
+                    "cwd": { "type": "string", "x-prony-path": "folder" },
+                } },
+            },
+            "properties": {
+                "launch": { "anyOf": [{ "$ref": "#/$defs/Launch" }, { "type": "null" }] },
+                "other": { "$ref": "#/$defs/Launch" },
+            },
+        });
+        let options = json!({
+            "launch": { "command": ["./a", "./b"], "cwd": "c" }, "other": { "command": ["./d"] },
+        });
+        let found = launched(&options, &schema);
+        assert_eq!(found.folders, ["/launch/cwd"]);
+        let folder = Some("/launch/cwd".to_owned());
+        let programs = [("/launch/command/0", folder), ("/other/command/0", None)];
+        assert_eq!(found.programs, programs.map(|(at, of)| (at.to_owned(), of)));
+        assert_eq!(option_paths(&options, &schema), [""; 0]);
     }
 
     #[test]

@@ -302,9 +302,10 @@ mod tests {
     /// A large guest with this byte in its data.
     fn large(byte: char) -> Vec<u8> {
         let data: String = std::iter::repeat_n(byte, LARGE + 1).collect();
-        let functions: String = (0..200)
+        let functions: Vec<String> = (0..200)
             .map(|it| format!("(func (result i32) (i32.const {it}))"))
             .collect();
+        let functions = functions.concat();
         let text = format!(
             "(component (core module (memory 200) (data (i32.const 0) \"{data}\") {functions}))"
         );

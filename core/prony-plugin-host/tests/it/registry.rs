@@ -290,6 +290,13 @@ fn unknown_plugins_are_named() {
             "{text}"
         );
     }
+    // An engine's own name is not always the plugin's.
+    let error = registry.load(Kind::Engine, "Faulty").err().unwrap();
+    let text = error.to_string();
+    assert!(
+        text.contains("`Faulty` is installed, but `faulty` is:"),
+        "{text}"
+    );
     let none = Registry::open(&[PathBuf::from("/no/such/lock")], Setup::default()).unwrap();
     assert_eq!(none.entries().count(), 0);
 }

@@ -23,7 +23,11 @@ pub(super) const FORMAT: Definition = Definition {
         if turns.is_some_and(|turns| turns.first().is_some_and(Value::is_object)) {
             return Some("`turns`, a list of objects");
         }
-        if fields.value("text").is_some_and(Value::is_string) {
+        // Instructions have a `text` too: the template filled in, with the recorded answer.
+        let is_instruction = ["instruction", "output", "response"]
+            .iter()
+            .any(|key| fields.has(key));
+        if !is_instruction && fields.value("text").is_some_and(Value::is_string) {
             return Some("`text`");
         }
         if fields.has("texts") {

@@ -1,6 +1,6 @@
-//! Stanford's Alpaca: `instruction`, `input` (may be empty) and `output`. The prompt is the
-//! instruction, and below an empty line the input. Source:
-//! github.com/tatsu-lab/stanford_alpaca.
+//! Stanford's Alpaca: `instruction`, `input` (may be empty) and `output`, as published also
+//! `text`, a template of all three. The prompt is the instruction, and below an empty line the
+//! input. Source: github.com/tatsu-lab/stanford_alpaca.
 
 use super::conversation::Conversation;
 use super::dolly::instruction;
@@ -25,6 +25,6 @@ pub(super) const FORMAT: Definition = Definition {
 };
 
 fn read(fields: &Fields<'_>, _: &mut Context<'_>) -> Result<Option<Conversation>, Wrong> {
-    fields.know(&["output"]);
+    fields.know(&["output", "text"]);
     instruction(fields, "input")
 }

@@ -5,7 +5,7 @@ use super::fields::{Fields, Wrong};
 use super::format::{Context, Definition};
 
 /// Names that a column of prompts has if the user gives none.
-const NAMES: [&str; 7] = [
+pub(super) const NAMES: [&str; 7] = [
     "prompt",
     "question",
     "query",

@@ -90,7 +90,7 @@ impl Format {
         self.0.time.unwrap_or("a format that has times")
     }
 
-    /// Returns `true` for formats that are tables of CSV.
+    /// Returns `true` for formats that are always tables of CSV.
     pub(super) fn is_table(self) -> bool {
         !self.0.columns.is_empty()
     }
@@ -103,6 +103,11 @@ impl Format {
             .collect();
         let mut marks = FORMATS.iter().filter(|it| !it.columns.is_empty());
         marks.any(|it| it.columns.iter().all(|mark| names.contains(mark)))
+    }
+
+    /// Returns `true` for a name that a column of prompts usually has.
+    pub(super) fn is_usual_column(name: &str) -> bool {
+        column::NAMES.contains(&name)
     }
 
     /// The first format that a record fits, and what it was recognised by. The error says what

@@ -43,6 +43,11 @@ fn read(fields: &Fields<'_>, context: &mut Context<'_>) -> Result<Option<Convers
         [false, false, false] => {
             return Err(fields.wrong_here("none of `prompt`, `messages` and `input_tokens`"));
         }
+        [true, true, _] => {
+            return Err(fields.wrong_here(
+                "both `prompt` and `messages`, expected one of them; `--format openai`, in a pipeline `format: openai`, reads the messages",
+            ));
+        }
         _ => {
             return Err(fields.wrong_here(
                 "more than one of `prompt`, `messages` and `input_tokens`; expected one of them",

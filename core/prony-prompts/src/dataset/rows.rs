@@ -4,7 +4,7 @@ use super::Problem;
 use super::fields::Step;
 use super::format::Format;
 use csv::{ReaderBuilder, StringRecord};
-use serde::de::{DeserializeSeed, Deserializer as _, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::cell::Cell;
@@ -88,25 +88,72 @@ impl Row {
     }
 
     fn of_json(raw: Box<RawValue>, line: usize, column: usize) -> Result<Self, Problem> {
-        let record = match serde_json::from_str(raw.get()) {
-            Ok(Value::Object(object)) => Record::Object(object),
-            Ok(Value::String(text)) => Record::Text(text),
-            Ok(other) => {
-                let message = format!(
-                    "the record is {}, expected an object or a text",
-                    super::fields::kind(&other)
-                );
-                return Err(Problem::at(line, column, message));
+        let wrong = |error| in_line(&error, line, column - 1);
+        let mut again = None;
+        let record = if raw.get().starts_with('{') {
+            let object: Object = serde_json::from_str(raw.get()).map_err(wrong)?;
+            again = object.again;
+            Record::Object(object.entries)
+        } else {
+            match serde_json::from_str(raw.get()).map_err(wrong)? {
+                Value::String(text) => Record::Text(text),
+                other => {
+                    let message = format!(
+                        "the record is {}, expected an object or a text",
+                        super::fields::kind(&other)
+                    );
+                    return Err(Problem::at(line, column, message));
+                }
             }
-            Err(error) => return Err(in_line(&error, line, column - 1)),
         };
-        Ok(Self {
+        let row = Self {
             record,
             line,
             column,
             raw: Some(raw),
             file: None,
-        })
+        };
+        match again {
+            None => Ok(row),
+            Some(key) => {
+                let message = format!("the key `{key}` is there twice, and expected once");
+                Err(row.problem(&[Step::Key(key)], message))
+            }
+        }
+    }
+}
+
+/// An object, and a key that it has more than once: a map alone keeps the last value.
+struct Object {
+    entries: Map<String, Value>,
+    again: Option<String>,
+}
+
+impl<'de> serde::Deserialize<'de> for Object {
+    fn deserialize<D: serde::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_map(Entries)
+    }
+}
+
+struct Entries;
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let mut entries = Map::new();
+        let mut again = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if entries.contains_key(&key) {
+                again = Some(key.clone());
+            }
+            entries.insert(key, map.next_value()?);
+        }
+        Ok(Object { entries, again })
     }
 }
 
@@ -246,8 +293,9 @@ fn container(name: &str, head: &[u8], format: Option<Format>) -> Container {
     }
     let is_table = format.is_some_and(Format::is_table)
         || ends(&[".csv", ".tsv"])
-        || Format::names_columns(first, delimiter);
-    if is_table && !ends(&[".txt"]) {
+        || Format::names_columns(first, delimiter)
+        || has_prompts(begin, delimiter);
+    if format == Some(Format::COLUMN) || (is_table && !ends(&[".txt"])) {
         return Container::Table { delimiter };
     }
     Container::Texts
@@ -263,6 +311,21 @@ fn of_json(begin: &str) -> Container {
         Some(second) if is_cut && !second.trim_start().starts_with('{') => Container::Values,
         _ => Container::Lines,
     }
+}
+
+/// Returns `true` for several names, of which one is usual for prompts as it is written, above a
+/// row of as many cells. Texts hardly look so, even if they have commas.
+fn has_prompts(begin: &str, delimiter: u8) -> bool {
+    let mut table = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(begin.as_bytes());
+    let mut rows = table.records();
+    let (Some(Ok(names)), Some(Ok(cells))) = (rows.next(), rows.next()) else {
+        return false;
+    };
+    names.len() > 1 && names.len() == cells.len() && names.iter().any(Format::is_usual_column)
 }
 
 /// The delimiter that is most frequent in a line of names.
@@ -504,15 +567,88 @@ impl<'de> DeserializeSeed<'de> for Element<'_> {
     }
 }
 
+/// The quotes of a table, told apart as `csv` does, which ends a cell with the file in silence.
+struct Quotes {
+    delimiter: u8,
+    state: Quoting,
+    /// Line and column of the byte that is next.
+    next: (usize, usize),
+    /// Line and column of the quote that was opened last.
+    opening: (usize, usize),
+}
+
+/// What is before a byte of a table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quoting {
+    /// The beginning of a cell.
+    Begin,
+    /// A cell without quotes, or what follows them: a quote here is text.
+    Plain,
+    /// A quote, and what is in it.
+    Inside,
+    /// A quote in quotes: their end, or the first of two.
+    Second,
+}
+
+impl Quotes {
+    fn of(delimiter: u8) -> Self {
+        Self {
+            delimiter,
+            state: Quoting::Begin,
+            next: (1, 1),
+            opening: (1, 1),
+        }
+    }
+
+    fn see(&mut self, byte: u8) {
+        self.state = match (self.state, byte) {
+            (Quoting::Inside, b'"') => Quoting::Second,
+            (Quoting::Inside, _) | (Quoting::Second, b'"') => Quoting::Inside,
+            (Quoting::Begin, b'"') => {
+                self.opening = self.next;
+                Quoting::Inside
+            }
+            (_, b'\n' | b'\r') => Quoting::Begin,
+            (_, byte) if byte == self.delimiter => Quoting::Begin,
+            _ => Quoting::Plain,
+        };
+        self.next = match byte {
+            b'\n' => (self.next.0 + 1, 1),
+            _ => (self.next.0, self.next.1 + 1),
+        };
+    }
+}
+
 /// Bytes with a bound on what lies between two records.
 struct Bounded<'p, R> {
     bytes: R,
     since: &'p Cell<u64>,
+    quotes: Quotes,
+    is_at_end: bool,
+}
+
+impl<R> Bounded<'_, R> {
+    /// Fails if the file ended in quotes.
+    fn closed(&self) -> Result<(), Problem> {
+        if !self.is_at_end || self.quotes.state != Quoting::Inside {
+            return Ok(());
+        }
+        let (line, column) = self.quotes.opening;
+        Err(Problem::at(
+            line,
+            column,
+            "the quote is not closed up to the end of the file: expected another `\"` behind the cell; one within it is written `\"\"`",
+        ))
+    }
 }
 
 impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.bytes.read(buffer)?;
+        self.is_at_end = read == 0;
+        for byte in &buffer[..read] {
+            self.quotes.see(*byte);
+        }
         self.since.set(self.since.get() + read as u64);
         if self.since.get() > MAX_RECORD + HEAD as u64 {
             return Err(io::Error::other(too_large()));
@@ -531,15 +667,16 @@ fn table(
     let bytes = Bounded {
         bytes,
         since: &since,
+        quotes: Quotes::of(delimiter),
+        is_at_end: false,
     };
     let mut table = ReaderBuilder::new()
         .delimiter(delimiter)
         .buffer_capacity(HEAD)
         .from_reader(bytes);
-    let names = table
-        .headers()
-        .map_err(|error| of_table(&error, 1))?
-        .clone();
+    let names = table.headers().cloned();
+    table.get_ref().closed()?;
+    let names = names.map_err(|error| of_table(&error, 1))?;
     let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
     for (nth, name) in names.iter().enumerate() {
         if !name.is_empty() && names[..nth].contains(name) {
@@ -550,6 +687,7 @@ fn table(
     let mut cells = StringRecord::new();
     loop {
         let read = table.read_record(&mut cells);
+        table.get_ref().closed()?;
         let line = cells.position().map_or(1, csv::Position::line) as usize;
         let row = match read {
             Ok(false) => return Ok(()),

@@ -85,7 +85,7 @@ const SHAREGPT: &str = r#"[
 
 #[test]
 fn every_format_is_recognised_and_read() {
-    let table: [(&str, &str, &str, &[&str]); 29] = [
+    let table: [(&str, &str, &str, &[&str]); 34] = [
         (
             "a.json",
             SHAREGPT,
@@ -205,6 +205,18 @@ fn every_format_is_recognised_and_read() {
         ),
         (
             "a.jsonl",
+            r#"{"instruction": "Sort.", "input": "b a", "output": "a b", "text": "Sort. b a ### a b"}"#,
+            "alpaca",
+            &["Sort.\n\nb a"],
+        ),
+        (
+            "a.jsonl",
+            r#"{"instruction": "Why?", "context": "", "response": "x", "text": "Why? x"}"#,
+            "dolly",
+            &["Why?"],
+        ),
+        (
+            "a.jsonl",
             r#"{"question_id": 81, "category": "writing", "turns": ["One?", "Two?"]}"#,
             "mt_bench",
             &["One? >  / Two?"],
@@ -236,6 +248,14 @@ fn every_format_is_recognised_and_read() {
             &["One, two?"],
         ),
         ("a.tsv", "n\tquery\n1\tOne?\n", "column", &["One?"]),
+        (
+            "-",
+            "id,prompt\n1,\"One, or\ntwo?\"\n2,Three?\n",
+            "prony",
+            &["One, or\ntwo?", "Three?"],
+        ),
+        ("a.dat", "n;query\n1;One?\n", "column", &["One?"]),
+        ("noname", "n\tquestion\n1\tOne?\n", "column", &["One?"]),
         (
             "a.jsonl",
             r#"{"at_ms": 812.5, "input_tokens": 1500, "max_tokens": 220}"#,
@@ -269,6 +289,80 @@ fn every_format_is_recognised_and_read() {
         let read = read_with(name, content.as_bytes(), &options).expect("the format is right");
         assert_eq!(shorts(&read), wanted, "{name}: {content}");
     }
+}
+
+#[test]
+fn texts_with_commas_are_no_table() {
+    for (name, content) in [
+        ("noname", "Compare speech, text, images\nOne, two, three\n"),
+        ("noname", "id,prompt\nOne, two, three\n"),
+        ("noname", "id,prompt\n"),
+        ("noname", "prompt\nOne?\n"),
+        ("noname", "id,Prompts\n1,One?\n"),
+        ("a.txt", "id,prompt\n1,One?\n"),
+    ] {
+        let lines: Vec<&str> = content.lines().collect();
+        assert_eq!(shorts(&read_file(name, content)), lines, "{content}");
+    }
+    // Whoever names the format has a table, whatever it is called.
+    let options = Options {
+        format: Some(Format::COLUMN),
+        ..Options::default()
+    };
+    for name in ["-", "a.txt", "a.csv"] {
+        let read = read_with(name, b"prompt\nOne?\n", &options).expect("a table");
+        assert_eq!(shorts(&read), ["One?"], "{name}");
+    }
+    let read = read_with("-", br#"{"prompt":"One?"}"#, &options).expect("JSON");
+    assert_eq!(shorts(&read), ["One?"]);
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_told_where_it_opens() {
+    let told = "the quote is not closed up to the end of the file: expected another `\"` behind the cell; one within it is written `\"\"`";
+    for (content, place) in [
+        ("id,prompt\n1,\"never closed\n2,b\n3,c\n4,d\n", ":2:3"),
+        ("id;prompt\n1;a \"b\" \"\n2;\"a\"\"\n", ":3:3"),
+        ("prompt,n\r\n\"a\"\"\",1\r\n\"b,2\r\n", ":3:1"),
+        ("id,\"prompt\n1,a\n", ":1:4"),
+        ("id,prompt,n\n1,\"a,2\n2,b,3", ":2:3"),
+        ("id,prompt\n1,\"", ":2:3"),
+    ] {
+        assert_eq!(problems("a.csv", content), [format!("{place}: {told}")]);
+    }
+    let closed = "id,prompt\n1,\"a \"\"b\"\"\"\n2,c \"d\n3,\"e\"\"\nf\"g\"\n4,\"h\"";
+    let read = read_file("a.csv", closed);
+    assert_eq!(shorts(&read), ["a \"b\"", "c \"d", "e\"\nfg\"", "h"]);
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_told_at_its_last_value() {
+    let told = "the key `prompt` is there twice, and expected once";
+    let twice = r#"{"prompt":"a","prompt":"b"}"#;
+    assert_eq!(problems("a.jsonl", twice), [format!(":1:24: {told}")]);
+    assert_eq!(
+        problems("a.json", &format!("[\n  {{\"prompt\":\"c\"}},\n  {twice}]")),
+        [format!(":3:26: {told}")]
+    );
+    let escaped = r#"{"prompt":"a","n":1,"pr\u006fmpt":null}"#;
+    assert_eq!(problems("a.jsonl", escaped), [format!(":1:35: {told}")]);
+}
+
+#[test]
+fn a_prompt_beside_messages_is_told_with_the_way_out() {
+    let both = r#"{"prompt_id":"x","prompt":"p","messages":[{"role":"user","content":"p"}]}"#;
+    assert_eq!(
+        problems("a.jsonl", both),
+        [
+            ":1:1: both `prompt` and `messages`, expected one of them; `--format openai`, in a pipeline `format: openai`, reads the messages"
+        ]
+    );
+    let options = Options {
+        format: Format::named("openai"),
+        ..Options::default()
+    };
+    let read = read_with("a.jsonl", both.as_bytes(), &options).expect("messages");
+    assert_eq!(shorts(&read), ["p"]);
 }
 
 #[test]

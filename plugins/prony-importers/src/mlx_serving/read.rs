@@ -274,8 +274,10 @@ impl Reader {
     /// A label; a number, such as `7`, is one too.
     fn size(&mut self, model: &Node) -> Option<String> {
         let node = &given(model, "size")?.value;
-        match &node.kind {
-            Kind::Number(number) => Some(number.to_string()),
+        match (&node.kind, &node.written) {
+            // A number has no `1.10`.
+            (Kind::Number(_), Some(written)) => Some(written.to_string()),
+            (Kind::Number(number), None) => Some(number.to_string()),
             _ => self.text(node, "`size`"),
         }
     }

@@ -133,7 +133,7 @@ mod tests {
         );
     }
 
-    /// A checkout with two files, made in this folder by somebody who was there before or not.
+    /// A fresh checkout with two files; what is in the folder is replaced.
     fn checkout(folder: &Path, second: &str) {
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder.join("src")).expect("a file of the test");

@@ -37,7 +37,7 @@ pub(crate) fn look(file: &NamedFile, base: &Path, hint: Hint) -> Result<(), Unre
     let opened = match &file.purpose {
         // A program need not be readable.
         Purpose::Program { .. } => {
-            let words = "it is a folder, and a program is expected";
+            let words = "it is no plain file, and a program is expected";
             expect(&place, fs::Metadata::is_file, words)
         }
         Purpose::Folder => {

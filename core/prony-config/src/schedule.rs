@@ -100,6 +100,7 @@ impl Check<'_> {
         self.pipeline.points.iter().find_map(|point| {
             let workload = &point.workload;
             let shares = workload.dataset.is_some()
+                || workload.system.is_some()
                 || workload
                     .synthetic
                     .as_ref()
@@ -123,6 +124,9 @@ impl Check<'_> {
                         }
                         Work::Measure(stage) => {
                             let node = nodes.next();
+                            if stage.condition == Condition::Is(false) {
+                                continue;
+                            }
                             let is_warm = stage.cache == Some(Cache::Warm);
                             let is_filled = filled >= stage.requests;
                             if is_warm && !is_filled && !repeats(stage.requests) {

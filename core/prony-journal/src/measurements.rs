@@ -8,7 +8,6 @@ use prony_metrics::durations::Sorted;
 use prony_metrics::facts::{Requests, Streams};
 use prony_metrics::throughput::throughput;
 use prony_plan::{Plan, Segment};
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The requests of one matrix point, model, `measure` stage and engine.
@@ -24,8 +23,9 @@ pub struct Measurement<'a> {
     pub engine: &'a str,
     /// The requests.
     pub requests: &'a Requests,
-    /// Number of them in cycles that were broken off; no comparison has these.
-    pub broken_off: u64,
+    /// Number of them in cycles that were broken off, or in which something failed with this engine;
+    /// no comparison has these.
+    pub degraded: u64,
     /// Times of their texts.
     pub streams: Streams,
     /// Times between their chunks, with text or without.
@@ -70,11 +70,9 @@ fn measurement<'a>(
     let Sample {
         requests,
         visits,
-        failures,
+        failed,
         ..
     } = sample;
-    let broken = failures.iter().filter(|it| it.outside);
-    let broken: BTreeSet<u32> = broken.map(|it| it.cycle).collect();
     let segments = plan.segments.iter().filter(|it| it.point == key.point);
     let mut stages = segments.flat_map(Segment::measures);
     let stage = stages.find(|it| it.id == key.measure);
@@ -86,7 +84,7 @@ fn measurement<'a>(
         measure: &key.measure,
         engine: &key.engine,
         requests,
-        broken_off: facts.iter().filter(|it| broken.contains(&it.cycle)).count() as u64,
+        degraded: facts.iter().filter(|it| failed.contains(&it.cycle)).count() as u64,
         streams: source.streams(requests)?,
         chunk_gaps: requests.chunk_gaps(|see| source.each(facts, see))?,
         output_tokens_per_sec: throughput(&requests.all(), visits, concurrency),

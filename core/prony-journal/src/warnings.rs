@@ -258,7 +258,7 @@ fn cache_unverified(engine: &str, stated: Cache, check: &CacheCheck) -> String {
     }
     if let Some(new) = new.filter(|_| counted == requests) {
         return format!(
-            "the measure is of a warm prefix cache, and for `{engine}` it is not one alone: the prompt of {} had not been answered before, beside {requests} whose had; let a warm-up send every prompt",
+            "the measure is of a warm prefix cache, and for `{engine}` it is not one alone: the prompt of {} had not been answered before, beside {requests} whose had; let a warm-up send every prompt (the first turn of a conversation is new in any case)",
             count(new, "request")
         );
     }

@@ -1,7 +1,8 @@
 //! A journal may come from anybody: whatever numbers it has, it gives a result or a reason, and
 //! none that wrapped around.
 
-use prony_journal::{RunFolder, result_of};
+use prony_journal::{Measurement, RunFolder, result_of};
+use prony_metrics::definition::{cadence, definitions, score};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -55,12 +56,27 @@ fn withstands(run: &str) {
                 continue;
             }
             for number in [u64::MAX, u64::from(u32::MAX), 1 << 62] {
+                // In all lines of the event: sums may not wrap around either.
                 let mut lines = lines.clone();
-                let value = lines[index].pointer_mut(&place).expect("it is there");
-                *value = number.into();
+                for other in lines.iter_mut().filter(|it| it["event"] == line["event"]) {
+                    if let Some(value) = other.pointer_mut(&place) {
+                        *value = number.into();
+                    }
+                }
                 let text: Vec<String> = lines.iter().map(Value::to_string).collect();
                 fs::write(folder.journal(), text.join("\n") + "\n").expect("a file");
-                match catch_unwind(|| result_of(&folder).is_ok()) {
+                let read_all = || {
+                    let measured = |it: &Measurement<'_>| {
+                        let all = it.requests.all();
+                        for definition in definitions() {
+                            score(definition, &all, &it.streams.gaps, &it.chunk_gaps);
+                        }
+                        cadence(&all, &it.streams.gaps);
+                    };
+                    let _ = prony_journal::measurements(&folder.journal(), |_| true, measured);
+                    result_of(&folder).is_ok()
+                };
+                match catch_unwind(read_all) {
                     Ok(is_result) => read += u32::from(is_result),
                     Err(_) => panicked.push(format!("{}: {place} = {number}", line["event"])),
                 }

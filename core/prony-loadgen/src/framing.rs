@@ -71,6 +71,7 @@ impl Head {
             if matches!(status, 204 | 304) {
                 head.framing = Framing::Length(0);
             }
+            let mut has_length = false;
             for header in response.headers.iter() {
                 let value = std::str::from_utf8(header.value).unwrap_or_default().trim();
                 match header.name.to_ascii_lowercase().as_str() {
@@ -93,6 +94,13 @@ impl Head {
                         let length = value
                             .parse()
                             .map_err(|_| protocol(format!("content-length `{value}`")))?;
+                        // RFC 9112, 6.3: nobody knows where the body ends.
+                        if matches!(head.framing, Framing::Length(other) if other != length)
+                            && has_length
+                        {
+                            return Err(protocol("two different `content-length`".to_owned()));
+                        }
+                        has_length = true;
                         head.framing = Framing::Length(length);
                     }
                     "content-encoding" => {

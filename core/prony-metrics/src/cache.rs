@@ -110,7 +110,8 @@ fn own_tokens(record: &Facts) -> u32 {
 /// The sums tell less than the requests one by one. With `cold`, more than a chat template can
 /// explain in all requests is not cold, and only none is: which requests fewer tokens are of is
 /// not known. With `warm`, half of the prompts that had been answered before must be cached,
-/// even if all others were cached in full; and half of the others, even if those were.
+/// even if all others were cached in full; and of the others half must be, even if all repeated ones
+/// were in full.
 pub fn by_counters(
     stated: Cache,
     measured: &[&Facts],
@@ -171,7 +172,7 @@ pub fn by_counters(
             let outcome = if cached < of_repeated * WARM_SHARE {
                 CacheOutcome::Broken
             } else if number > 0 && cached - of_new >= of_repeated * WARM_SHARE {
-                if cached - of_repeated >= of_new * WARM_SHARE {
+                if number == requests || cached - of_repeated >= of_new * WARM_SHARE {
                     CacheOutcome::Kept
                 } else {
                     new = Some((requests - number) as u64);
@@ -374,6 +375,10 @@ mod tests {
         assert_eq!(outcome(62.0), Some((CacheOutcome::Unverified, 2)));
         assert_eq!(warm(62.0).and_then(|check| check.new), Some(1));
         assert_eq!(outcome(78.0), Some((CacheOutcome::Kept, 2)));
+        // Of prompts that were all answered before, caches omit the last tokens.
+        let records = [again.clone(), again.clone()];
+        let check = counted(Cache::Warm, &records, &[(CachedTokens, 54.0)]).expect("counted");
+        assert_eq!((check.outcome, check.new), (CacheOutcome::Kept, None));
         let reason = reason(Cache::Warm, &warm(30.0).expect("counted")).expect("not valid");
         assert!(
             reason.contains("by the engine's counters only 32 %"),

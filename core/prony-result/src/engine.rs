@@ -197,8 +197,9 @@ pub struct CacheCheck {
     /// no tokenizer of the model, or only the engine's counters tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unexplained: Option<u64>,
-    /// With `warm`, number of successful requests beside them that were not in that state, as far
-    /// as the engine tells: their prompt had not been answered before. Absent if there are none.
+    /// With `warm`, number of successful requests beside them whose prompt had not been answered
+    /// before, and of which the engine does not show that they were in that state; by its counters
+    /// all with such prompts. Absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<u64>,
     /// Cached tokens over prompt tokens of the counted requests, 0 to 1.

@@ -707,13 +707,13 @@ pub static METRICS: &[Metric] = &[
         "Requests that were not in the state of the prefix cache that the measurement states; absent where only the engine's counters tell.",
     )
     .not_reported(),
-        Metric::number(
+    Metric::number(
         "cache.new",
         "Requests with a new prompt",
         Group::Tokens,
         (Unit::Count, Lower),
         |it| Some(it.cache.as_ref()?.new? as f64),
-        "Requests of a measurement of a warm cache whose prompt had not been answered before, and that were not answered from the cache.",
+        "Requests of a measurement of a warm cache whose prompt had not been answered before, and of which the engine does not show that they were answered from the cache.",
     )
     .not_reported(),
     Metric::number(

@@ -64,7 +64,8 @@ impl ModelResult {
                     let new = it.succeeded.saturating_sub(check.requests);
                     Some(if check.requests > 0 && new > 0 {
                         let new = count(new, "other request");
-                        format!("{found}, and the prompt of {new} was new, which verifies nothing")
+                        let why = check.new.map_or(", which verifies nothing", |_| "");
+                        format!("{found}, and the prompt of {new} was new{why}")
                     } else {
                         found
                     })

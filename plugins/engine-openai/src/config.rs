@@ -444,7 +444,20 @@ impl Config {
 }
 
 /// The headers that prony's client sends, or that would contradict how it sends a request.
-const OF_CLIENT: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+const OF_CLIENT: [&str; 12] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// A byte of a header's name, by RFC 9110, 5.6.2.
 fn is_of_token(byte: u8) -> bool {

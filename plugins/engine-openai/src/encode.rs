@@ -68,6 +68,9 @@ pub(crate) fn field_problem(config: &Config) -> Option<Error> {
                 listed()
             ));
         }
+        if let Some(words) = misnamed(field, name, form) {
+            return renamed(words);
+        }
         if !is_sent(field) {
             return renamed(format!(
                 "`omit` leaves out `{field}`: remove one of the two"
@@ -173,8 +176,20 @@ fn own_problem(config: &Config, group: Option<&str>, name: &str, value: &Value) 
     } else {
         return None;
     };
-    let pointer = field.replace('~', "~0").replace('.', "/");
+    let pointer = field.replace('.', "/");
     Some(Error::config(format!("/body/{pointer}"), words))
+}
+
+/// The reason why a field cannot have this name: it would be one that prony measures by.
+fn misnamed(field: &str, name: &str, form: &Form) -> Option<String> {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let is_own = form.needed.contains(&field) || field == "model";
+    let is_taken = LIMITS.contains(&last) && field != form.limit
+        || ANSWERS.contains(&last)
+        || !is_own && (PROMPTS.contains(&name) || ["model", "stream", "raw"].contains(&name));
+    is_taken.then(|| {
+        format!("`{field}` would be sent as `{name}`, which changes what is measured: remove it")
+    })
 }
 
 pub(crate) fn request(config: &Config, model: &Model, request: &Request) -> Result<HttpRequest> {

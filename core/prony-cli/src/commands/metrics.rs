@@ -46,8 +46,8 @@ struct Group {
     engine: String,
     measure: String,
     requests: u64,
-    #[serde(skip_serializing_if = "is_none")]
-    broken_off: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    degraded: u64,
     succeeded: u64,
     definitions: Vec<Defined>,
     cadence: Cadence,
@@ -56,7 +56,7 @@ struct Group {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_none(number: &u64) -> bool {
+fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
@@ -159,7 +159,7 @@ fn group(arguments: &Arguments, measurement: &Measurement<'_>) -> Group {
         engine: measurement.engine.to_owned(),
         measure: measurement.measure.to_owned(),
         requests: facts.len() as u64,
-        broken_off: measurement.broken_off,
+        degraded: measurement.degraded,
         succeeded: facts.iter().filter(|request| request.ok()).count() as u64,
         definitions: definitions().iter().filter(wanted).map(defined).collect(),
         cadence: cadence(&all, &streams.gaps),
@@ -174,7 +174,7 @@ fn show(group: &Group) {
         engine,
         measure,
         requests,
-        broken_off,
+        degraded,
         succeeded,
         definitions,
         cadence,
@@ -184,11 +184,11 @@ fn show(group: &Group) {
         .as_ref()
         .map_or_else(String::new, |point| format!(" · {point}"));
     output::line(format_args!(
-        "{model}{point} · {measure} · {engine}: {succeeded} of {requests}requests succeeded"
+        "{model}{point} · {measure} · {engine}: {succeeded} of {requests} requests succeeded"
     ));
-    if *broken_off > 0 {
+    if *degraded > 0 {
         output::line(format_args!(
-            "  {broken_off} of them in cycles that were broken off: no comparison has these"
+            "  {degraded} of them in cycles that were broken off, or in which something failed: no comparison has these"
         ));
     }
     let rows = || {

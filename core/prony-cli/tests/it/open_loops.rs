@@ -251,3 +251,26 @@ fn a_warm_up_may_have_several_requests_in_flight_or_a_rate() {
         .exits(3)
         .complains("`replay` needs a `dataset`");
 }
+
+#[test]
+fn what_was_not_sent_ends_when_nothing_was_in_flight_any_more() {
+    let scratch = Scratch::new();
+    let backlog = pipeline([("engine", truth(&["--time-to-first-token-ms", "50"]))])
+        .stage("measure", "requests", 2000)
+        .stage("measure", "duration", "600ms")
+        .stage(
+            "measure",
+            "arrival",
+            json!({ "constant": { "rate": 500, "max_in_flight": 2 } }),
+        );
+    let run = scratch.run(&backlog);
+    let requests = run.requests("engine");
+    let ns = |it: &Value, stamp: &str| it[stamp].as_u64().expect("a stamp");
+    let (unsent, sent): (Vec<_>, Vec<_>) = requests
+        .iter()
+        .partition(|it| ns(it, "sent_ns") == ns(it, "end_ns"));
+    assert!(!sent.is_empty() && unsent.len() > 10, "{}", unsent.len());
+    // Not after the answers were decoded, one by one: that is no time of the engine.
+    let ends: std::collections::BTreeSet<u64> = unsent.iter().map(|it| ns(it, "end_ns")).collect();
+    assert_eq!(ends.len(), 1, "{ends:?}");
+}

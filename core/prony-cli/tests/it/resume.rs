@@ -123,8 +123,12 @@ fn a_killed_run_goes_on_and_only_its_cycle_is_replaced() {
         let groups = scratch.prony(&["metrics", "--json"]).exits(0).stdout;
         let groups: Value = serde_json::from_str(&groups).expect("JSON");
         let told = groups.as_array().expect("groups").iter();
-        let told: u64 = told.filter_map(|it| it["broken_off"].as_u64()).sum();
+        let told: u64 = told.filter_map(|it| it["degraded"].as_u64()).sum();
         assert_eq!(told, of_broken as u64, "{groups}");
+        let shown = scratch.prony(&["metrics"]).exits(0).stdout;
+        assert!(shown.contains(" requests succeeded"), "{shown}");
+        let words = " of them in cycles that were broken off";
+        assert_eq!(shown.contains(words), of_broken > 0, "{shown}");
         // There is nothing left to do.
         let again = scratch.prony(&["resume", "latest"]).exits(2);
         again.complains("nothing is left to resume");

@@ -83,8 +83,8 @@ fn fetched(model: &Node, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Returns `true` for the path of a file, or a pattern of some, and for a revision. As prony-hub
-/// checks them before it asks.
+/// Returns `true` for the path of a file, or a pattern of some, and for a revision. prony-hub checks
+/// them, too, before it asks.
 fn is_path_of_hub(path: &str) -> bool {
     let is_part = |part: &str| {
         !["", ".", ".."].contains(&part)

@@ -224,8 +224,11 @@ fn of_template(node: &Node, types: &[&str]) -> Option<&'static str> {
     }
     let is_number = types.contains(&"integer") || types.contains(&"number");
     if is_number && number(text.trim(), types.contains(&"number")).is_some() {
-        let way = "the template gives a text: write the variable without quotes, and nothing beside the template; of what is always a text `| int` makes a whole number: `${{ env.NAME | int }}`";
-        return Some(way);
+        return Some(if types.contains(&"number") {
+            "the template gives a text: write the variable without quotes, and nothing beside the template"
+        } else {
+            "the template gives a text: write the variable without quotes, and nothing beside the template; of what is always a text `| int` makes a whole number: `${{ env.NAME | int }}`"
+        });
     }
     (types.contains(&"boolean") && truth(text).is_some()).then_some(
         "the template gives a text: write the variable without quotes, as `true` or `false`; compare what is always a text: `${{ env.NAME == 'true' }}`",

@@ -397,7 +397,9 @@ impl Ratios {
             widen(&mut self.decode_slack, decode);
             let end_to_end = |answers: &[(&Facts, u32)]| {
                 let tokens: u64 = answers.iter().map(|(_, tokens)| u64::from(*tokens)).sum();
-                let time: u64 = answers.iter().map(|(it, _)| it.latency_ns()).sum();
+                // A journal may claim any time.
+                let times = answers.iter().map(|(it, _)| it.latency_ns());
+                let time = times.fold(0, u64::saturating_add);
                 tokens as f64 / time as f64
             };
             let d = aggregate::log_ratio(end_to_end(&a), end_to_end(&b));

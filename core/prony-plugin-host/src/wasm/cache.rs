@@ -27,11 +27,14 @@ const THREADS: usize = 8;
 const DIGEST: usize = 64;
 /// Ending of the name of a compiled component.
 const ENDING: &str = "cwasm";
+/// Beginning of the names of files that are being written.
+const TEMPORARY: &str = ".tmp";
 /// Maximum length of all compiled components, in bytes: some thousand small ones, or thirty with
 /// the runtime of a language. Each build by its author makes another.
-const MOST: u64 = 1 << 30;
-/// Components that were used this long ago are marked as used again.
-const MARKED: Duration = Duration::from_hours(1);
+const MAX_CACHED: u64 = 1 << 30;
+/// Components that were used this long ago are marked as used again, and what a process that was
+/// killed has left of its writing is removed.
+const LONG_AGO: Duration = Duration::from_hours(1);
 
 /// Compiles `bytes`, or loads the result of an earlier call. A cache that cannot be used
 /// costs time, never correctness. The `command` calls [`compile_from_input`] in a process of
@@ -56,12 +59,14 @@ pub(super) fn compile(
     let functions = folder.join(FUNCTIONS);
     let compiled = match command {
         [] => precompile(bytes, &functions)?,
-        [program, arguments @ ..] => compile_apart(program, arguments, &functions, bytes)?,
+        // If it is what was kept that takes too much, the next try is without.
+        [program, arguments @ ..] => compile_apart(program, arguments, &functions, bytes)
+            .inspect_err(|_| drop(std::fs::remove_file(&functions)))?,
     };
     if let Err(error) = store(&path, &compiled) {
         tracing::debug!("`{}` is not cached: {error}", path.display());
     }
-    prune(folder, MOST);
+    prune(folder, MAX_CACHED);
     // SAFETY: these bytes come from `precompile_component` of the same engine.
     unsafe { Component::deserialize(engine, compiled) }.map_err(|error| super::words(&error))
 }
@@ -248,7 +253,9 @@ fn store(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let folder = prony_files::folder(path);
     std::fs::create_dir_all(&folder)?;
     // A temporary file is private to its owner (0600) and stays so when renamed.
-    let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        .tempfile_in(&folder)?;
     file.write_all(content)?;
     file.write_all(sha256_of(content).as_bytes())?;
     file.persist(path)?;
@@ -259,7 +266,7 @@ fn store(path: &Path, content: &[u8]) -> std::io::Result<()> {
 fn mark_used(path: &Path) {
     let now = SystemTime::now();
     let used = path.metadata().and_then(|it| it.modified());
-    if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|ago| ago > MARKED)) {
+    if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|ago| ago > LONG_AGO)) {
         let _ = File::open(path).and_then(|file| file.set_modified(now));
     }
 }
@@ -269,11 +276,19 @@ fn mark_used(path: &Path) {
 fn prune(folder: &Path, most: u64) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut components: Vec<_> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|it| it == ENDING))
-        .filter_map(|path| {
+        .filter_map(|entry| {
+            let path = entry.path();
             let metadata = std::fs::symlink_metadata(&path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len(), path))
+            let used = metadata.modified().ok()?;
+            let is_left = entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(TEMPORARY.as_bytes());
+            if is_left && used.elapsed().is_ok_and(|ago| ago > LONG_AGO) {
+                let _ = std::fs::remove_file(&path);
+            }
+            let is_component = path.extension().is_some_and(|it| it == ENDING);
+            is_component.then(|| (used, metadata.len(), path))
         })
         .collect();
     components.sort_unstable_by(|a, b| b.cmp(a));
@@ -335,7 +350,13 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = |name: &str| folder.path().join(name);
         let long_ago = SystemTime::now() - Duration::from_hours(72);
-        for (name, hours) in [("a.cwasm", 3), ("b.cwasm", 1), ("c.cwasm", 2), ("d.bin", 0)] {
+        for (name, hours) in [
+            ("a.cwasm", 3),
+            ("b.cwasm", 1),
+            ("c.cwasm", 2),
+            ("d.bin", 0),
+            (".tmp", 0),
+        ] {
             std::fs::write(path(name), [0; 10])?;
             File::open(path(name))?.set_modified(long_ago + Duration::from_hours(hours))?;
         }
@@ -343,6 +364,7 @@ mod tests {
         prune(folder.path(), 20);
         let left = ["a.cwasm", "b.cwasm", "c.cwasm", "d.bin"].map(|it| path(it).exists());
         assert_eq!(left, [true, true, false, true]);
+        assert!(!path(".tmp").exists());
         mark_used(&path("nothing"));
         prune(&path("nothing"), 20);
         Ok(())

@@ -2,8 +2,8 @@
 //! a language share nearly all of them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,8 +13,9 @@ use wasmtime::CacheStore;
 const KEY: usize = 32;
 /// Length of a key and of the length of what follows it.
 const HEAD: usize = KEY + 4;
-/// Maximum length of all that is kept, in bytes: several languages.
-const MOST: usize = 256 << 20;
+/// Maximum length of all that is kept, in bytes: Python twice, or several smaller languages. The
+/// process that compiles has it in memory.
+const MAX_KEPT: usize = 96 << 20;
 
 type Key = [u8; KEY];
 
@@ -23,6 +24,8 @@ type Key = [u8; KEY];
 pub(super) struct Functions {
     /// Compiled before.
     kept: BTreeMap<Key, Box<[u8]>>,
+    /// Those of them that were of use.
+    used: Mutex<BTreeSet<Key>>,
     /// Compiled now.
     new: Mutex<BTreeMap<Key, Box<[u8]>>>,
 }
@@ -40,30 +43,27 @@ impl Functions {
         }
         Self {
             kept,
-            new: Mutex::default(),
+            ..Self::default()
         }
     }
 
-    /// All functions as bytes, or the new ones alone where all are too many; `None` if none is
-    /// new.
+    /// All functions as bytes, or as many as are kept: new ones first, then those that were of use.
+    /// `None` if none is new.
     pub(super) fn kept_and_new(&self) -> Option<Vec<u8>> {
         let new = mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner));
         if new.is_empty() {
             return None;
         }
-        let length = |functions: &BTreeMap<Key, Box<[u8]>>| {
-            let of_code: usize = functions.values().map(|code| code.len()).sum();
-            of_code + functions.len() * HEAD
-        };
-        let (of_new, of_kept) = (length(&new), length(&self.kept));
-        let kept = (of_new + of_kept <= MOST).then_some(&self.kept);
-        let mut bytes = Vec::with_capacity(of_new + kept.map_or(0, |_| of_kept));
-        for (key, code) in new.iter().chain(kept.into_iter().flatten()) {
-            let Ok(length) = u32::try_from(code.len()) else {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of_use, others): (Vec<_>, Vec<_>) =
+            self.kept.iter().partition(|(key, _)| used.contains(*key));
+        let mut bytes = Vec::new();
+        for (key, code) in new.iter().chain(of_use).chain(others) {
+            if bytes.len() + HEAD + code.len() > MAX_KEPT {
                 continue;
-            };
+            }
             bytes.extend_from_slice(key);
-            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(&(code.len() as u32).to_le_bytes());
             bytes.extend_from_slice(code);
         }
         Some(bytes)
@@ -72,7 +72,10 @@ impl Functions {
 
 impl CacheStore for Functions {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
-        self.kept.get(key).map(|code| Cow::Borrowed(&**code))
+        let (key, code) = self.kept.get_key_value(key)?;
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(*key);
+        Some(Cow::Borrowed(&**code))
     }
 
     fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {

@@ -422,6 +422,7 @@ impl EngineSide for LiveEngine<'_, '_> {
                 succeeded: Err("the engine is not loaded".to_owned().into()),
                 first_sent_ns: None,
                 last_end_ns: 0,
+                stopped_ns: None,
                 first_failure: None,
                 lost: None,
             },

@@ -177,6 +177,7 @@ impl Requests<'_, '_> {
         let mut cut_off = self
             .take_the_rest(batch, &mut answers, &mut running, process, &mut since)
             .await?;
+        self.stopped_ns = Some(self.run.now());
         if let Some(lost) = running.lost()
             && !matches!(end, LoadEnd::Interrupted)
         {
@@ -214,7 +215,8 @@ impl Requests<'_, '_> {
             })?;
         }
         if matches!(end, LoadEnd::Interrupted) {
-            self.note_cut_off(batch, cut_off.len())?;
+            let dropped = usage.as_ref().map_or(0, |usage| usage.dropped.len());
+            self.note_cut_off(batch, cut_off.len(), dropped)?;
             return Err(StageError::Interrupted);
         }
         for stamps in cut_off.values_mut() {
@@ -417,19 +419,29 @@ impl Requests<'_, '_> {
         self.run.tell(Event::Warning { message })
     }
 
-    /// Tells of requests that were in flight when the user interrupted the run.
-    fn note_cut_off(&self, batch: &Batch<'_>, requests: usize) -> Result<()> {
-        if requests == 0 || !batch.has_images {
-            return Ok(());
+    /// Tells of requests that were in flight when the user interrupted the run, and of those that
+    /// were due and had not been sent.
+    fn note_cut_off(&self, batch: &Batch<'_>, in_flight: usize, due: usize) -> Result<()> {
+        let Self { visit, run, .. } = self;
+        let of = format!("of `{}` (cycle {})", visit.engine, visit.cycle);
+        let told = [
+            (
+                in_flight,
+                "in flight when the run was interrupted: in no number",
+            ),
+            (
+                due,
+                "due and not sent when the run was interrupted: in no number, and without them success and latencies look better than they were",
+            ),
+        ];
+        for (requests, what) in told {
+            if requests > 0 && batch.has_images {
+                let requests = count(requests as u64, "request");
+                let message = format!("{}: {requests} {of} {what}", visit.model);
+                run.tell(Event::Warning { message })?;
+            }
         }
-        let message = format!(
-            "{}: {} of `{}` (cycle {}) in flight when the run was interrupted: in no number",
-            self.visit.model,
-            count(requests as u64, "request"),
-            self.visit.engine,
-            self.visit.cycle
-        );
-        self.run.tell(Event::Warning { message })
+        Ok(())
     }
 
     /// Takes an answer: journals it at once if the next request waits for that, or else
@@ -555,7 +567,7 @@ impl Requests<'_, '_> {
         let mut waited_since = of.cut_off.is_empty().then_some(of.since);
         for (index, _) in (0..).zip(answered).filter(|it| !it.1) {
             let id = of.reading.id(index);
-            let now = self.run.now();
+            let now = self.stopped_ns.unwrap_or_else(|| self.run.now());
             let mut record;
             if let Some(stamps) = of.cut_off.get(&index) {
                 // What had no connection yet has no time of its own.

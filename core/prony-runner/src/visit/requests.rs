@@ -86,6 +86,9 @@ pub(super) struct Requests<'r, 'a> {
     pub(super) numbered: u64,
     /// End of the last request to end, since the run's origin.
     pub(super) last_end_ns: u64,
+    /// Time from which nothing of the batch was in flight, since the run's origin: what is decoded
+    /// after it takes none of the engine's time. `None` until then.
+    pub(super) stopped_ns: Option<u64>,
     /// Send time of the batch's first request, since the run's origin.
     pub(super) first_sent_ns: Option<u64>,
     /// Error of the first request of the batch that failed.
@@ -127,6 +130,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             asked_model: None,
             numbered: 0,
             last_end_ns: 0,
+            stopped_ns: None,
             first_sent_ns: None,
             first_failure: None,
             lost: None,
@@ -139,6 +143,7 @@ impl<'r, 'a> Requests<'r, 'a> {
     /// Sends a batch whose results count.
     pub(super) async fn send(&mut self, batch: &Batch<'_>, running: &mut Running) -> Sent {
         self.first_sent_ns = None;
+        self.stopped_ns = None;
         self.has_not_found = false;
         self.lost = None;
         let succeeded = self.send_batch(batch, running).await;
@@ -146,6 +151,7 @@ impl<'r, 'a> Requests<'r, 'a> {
             succeeded,
             first_sent_ns: self.first_sent_ns,
             last_end_ns: self.last_end_ns,
+            stopped_ns: self.stopped_ns,
             first_failure: self.first_failure.take(),
             lost: self.lost.take(),
         }

@@ -77,6 +77,8 @@ pub(crate) struct Sent {
     pub(super) first_sent_ns: Option<u64>,
     /// End of the last answer, in nanoseconds since the run's origin; 0 without any.
     pub(super) last_end_ns: u64,
+    /// Time from which none was in flight, in nanoseconds since the run's origin, if it is known.
+    pub(super) stopped_ns: Option<u64>,
     /// Error of the first one that failed.
     pub(super) first_failure: Option<Failed>,
     /// Reason why the stage has failed although requests succeeded: the engine is gone, or
@@ -451,13 +453,13 @@ impl<'v, E: EngineSide> Visit<'v, E> {
         if measures {
             // From the first sending, since encoding is prony's work, to the last answer:
             // the following check for a crash is not the engine's time. After an
-            // interruption, to now: requests were in flight.
+            // interruption, until the requests in flight were given up.
             self.measured.push(Window {
                 stage: stage.id.clone(),
                 from_ns: sent.first_sent_ns.unwrap_or(begin),
                 to_ns: match sent.succeeded {
                     Ok(_) => sent.last_end_ns,
-                    Err(_) => self.engine.now_ns(),
+                    Err(_) => sent.stopped_ns.unwrap_or_else(|| self.engine.now_ns()),
                 },
             });
         }

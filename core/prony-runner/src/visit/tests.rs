@@ -209,6 +209,7 @@ impl<F: Fn(&str) -> Behaviour> EngineSide for Scripted<F> {
             succeeded,
             first_sent_ns: Some(begin),
             last_end_ns: self.now_ns(),
+            stopped_ns: None,
             first_failure,
             lost: is_lost.then(|| "gone".to_owned()),
         }

@@ -48,7 +48,7 @@ fn withstands(run: &str) {
     let mut seen = BTreeSet::new();
     let mut panicked = Vec::new();
     let mut read = 0;
-    for (index, line) in lines.iter().enumerate() {
+    for line in &lines {
         let mut places = Vec::new();
         numbers(line, "", &mut places);
         for place in places {

@@ -193,6 +193,7 @@ fn a_loss_is_found_at_its_commit_while_the_machine_changes() {
     for number in [good, bad] {
         let server = format!("builds/{}/server", nights[number].commit());
         assert!(printed.stdout.contains(&server), "{}", printed.stdout);
+        scratch.write(&server, "what the commit is built to");
     }
     scratch
         .prony_in(&variables, &["validate", "ends.yaml"])

@@ -121,6 +121,8 @@ fn what_is_sent_is_the_same_for_any_number_of_ranks() {
         assert_eq!(clocks.len(), others * 6, "before each stage, warm-up too");
         let told = run.result()["run"]["ranks"].as_array().map_or(0, Vec::len);
         assert_eq!(told, others);
+        let report = ["report", "latest", "--reporter", "markdown"];
+        scratch.prony(&report).exits(0);
         let words = format!("Ranks that sent the load | {ranks}, beside rank 0 on");
         assert_eq!(run.read("report.md").contains(&words), others > 0);
         // All are of one machine.

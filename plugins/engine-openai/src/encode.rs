@@ -186,7 +186,9 @@ fn misnamed(field: &str, name: &str, form: &Form) -> Option<String> {
     let is_own = form.needed.contains(&field) || field == "model";
     let is_taken = LIMITS.contains(&last) && field != form.limit
         || ANSWERS.contains(&last)
-        || !is_own && (PROMPTS.contains(&name) || ["model", "stream", "raw"].contains(&name));
+        // Two fields of one name are told below.
+        || !is_own && !form.sent.contains(&name)
+            && (PROMPTS.contains(&name) || ["model", "stream", "raw"].contains(&name));
     is_taken.then(|| {
         format!("`{field}` would be sent as `{name}`, which changes what is measured: remove it")
     })

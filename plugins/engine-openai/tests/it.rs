@@ -670,6 +670,16 @@ fn wrong_configs_name_the_place() {
             "no request has a field `sede`",
         ),
         (
+            rename("temperature", "n"),
+            "/rename",
+            "`temperature` would be sent as `n`, which changes what is measured",
+        ),
+        (
+            rename("seed", "max_new_tokens"),
+            "/rename",
+            "which changes what is measured",
+        ),
+        (
             rename("seed", "model"),
             "/rename",
             "`model` and `seed` would",

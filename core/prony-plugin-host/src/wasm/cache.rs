@@ -288,7 +288,7 @@ fn prune(folder: &Path, most: u64) {
                 let _ = std::fs::remove_file(&path);
             }
             let is_component = path.extension().is_some_and(|it| it == ENDING);
-            is_component.then(|| (used, metadata.len(), path))
+            is_component.then_some((used, metadata.len(), path))
         })
         .collect();
     components.sort_unstable_by(|a, b| b.cmp(a));

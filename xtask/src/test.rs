@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Duration of fuzzing for each target, in seconds: enough to catch regressions.
-const FUZZ_SECONDS: u32 = 6;
+const FUZZ_SECONDS: u32 = 4;
 
 /// Extent of the checks.
 #[derive(Clone, Copy, PartialEq)]

@@ -55,7 +55,7 @@ fn withstands(run: &str) {
             if !seen.insert((line["event"].to_string(), place.clone())) {
                 continue;
             }
-            for number in [u64::MAX, u64::from(u32::MAX), 1 << 62] {
+            for number in [u64::MAX, u64::from(u32::MAX)] {
                 // In all lines of the event: sums may not wrap around either.
                 let mut lines = lines.clone();
                 for other in lines.iter_mut().filter(|it| it["event"] == line["event"]) {

@@ -91,7 +91,7 @@ pub fn check(
     }
 }
 
-/// Returns `true` for so many cached tokens of a prompt as a warm cache has.
+/// Returns `true` if enough tokens of a prompt were cached for a warm cache.
 fn is_warm(all: u32, cached: u32) -> bool {
     cached > 0 && f64::from(cached) >= f64::from(all) * WARM_SHARE
 }

@@ -266,7 +266,7 @@ fn new_engine() -> Result<Engine> {
     Engine::new(&config()).map_err(|error| Error::Runtime(error.to_string()))
 }
 
-/// What every engine shares; code of one runs in every other.
+/// The settings of every WASM engine: code of one runs in every other.
 fn config() -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);

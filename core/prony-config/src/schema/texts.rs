@@ -54,7 +54,7 @@ pub(crate) struct Launched {
     pub(crate) programs: Vec<(String, Option<String>)>,
 }
 
-/// What options start, by [`PATH`] in the plugin's schema.
+/// Finds the programs that options start, by [`PATH`] in the plugin's schema.
 pub(crate) fn launched(options: &Value, schema: &Value) -> Launched {
     let all = scalars(options, schema);
     let marked = |mark: &'static str| {

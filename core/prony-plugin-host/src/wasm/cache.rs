@@ -271,8 +271,8 @@ fn mark_used(path: &Path) {
     }
 }
 
-/// Removes the components that were not used for longest until at most so many bytes are left. One
-/// that another process is about to load is compiled again there.
+/// Removes the least recently used components until at most `most` bytes are left. One that another
+/// process is about to load is compiled again there.
 fn prune(folder: &Path, most: u64) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut components: Vec<_> = entries

@@ -24,7 +24,7 @@ type Key = [u8; KEY];
 pub(super) struct Functions {
     /// Compiled before.
     kept: BTreeMap<Key, Box<[u8]>>,
-    /// Those of them that were of use.
+    /// Keys of the kept functions that this compilation took.
     used: Mutex<BTreeSet<Key>>,
     /// Compiled now.
     new: Mutex<BTreeMap<Key, Box<[u8]>>>,

@@ -577,7 +577,7 @@ struct Quotes {
     opening: (usize, usize),
 }
 
-/// What is before a byte of a table.
+/// The place of a byte in a table, as far as quotes go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Quoting {
     /// The beginning of a cell.
